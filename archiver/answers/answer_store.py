@@ -158,6 +158,22 @@ class AnswerStore:
                     sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
                     yield AnswerLocation(segment, member.offset, member.length, sha256), answer
 
+    def records(self, segment: str) -> Iterator[tuple[bytes, Answer | None]]:
+        """Yield the whole records of a segment as they are stored, in file order, each with its answer, if
+        any.
+
+        Damage, foreign bytes and a record that a kill left incomplete are skipped. Raises the same errors as
+        ``iterate``.
+        """
+        with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            for member in members(fd):
+                try:
+                    answer = parse_answer(member.plain)
+                except AnswerMalformed:
+                    continue
+                if answer is not None or is_own_record(member.plain):
+                    yield os.pread(fd, member.length, member.offset), answer
+
     def surplus(
         self, segment: str, known_lengths: Mapping[int, int] = MappingProxyType({})
     ) -> Iterator[Surplus]:

@@ -567,6 +567,25 @@ class Archive:
 
         return Export(self._open(), arguments.require_path("directory", directory), **options).site()
 
+    def export_wacz(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        with_answers: bool = False,
+        force: bool = False,
+        gone: bool = True,
+        **options: Unpack[TableOptions],
+    ) -> ExportStats:
+        """Export the site as one WACZ file, for web archives and players.
+
+        ``with_answers``: add the stored answers, which contain signed links. ``force``: replace an existing
+        file. ``gone``: include what Instagram no longer shows. Raises the errors of ``export_folder``.
+        """
+        from archiver.archive.exports import Export
+
+        export = Export(self._open(), arguments.require_path("file", file), gone=gone, **options)
+        return export.wacz(with_answers=with_answers, force=force)
+
     def export_bagit(
         self,
         directory: str | os.PathLike[str],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -15,14 +15,16 @@ from archiver.archive.session import Session, require_blobs
 from archiver.blobs.blob_links import BlobLinks
 from archiver.catalog import Snapshot
 from archiver.catalog.query import change_history, content, dump, totals
-from archiver.errors import UsageError
+from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
+from archiver.export.new_file import open_new_file, require_new
 from archiver.export.open_export import open_export
 from archiver.export.path_template import parse_template
 from archiver.export.table_files import TableForm, table_text
+from archiver.export.wacz import WaczCount, WaczHead, WaczWriter
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
 
@@ -95,16 +97,44 @@ class Export:
 
     def site(self) -> ExportStats:
         """Export web pages; see ``Archive.export_site``."""
-        from archiver.export.site import site_builder  # imports Jinja2, which is slow
-
         with self._media() as (moment, blobs):
             steps = self._require_some(self._walk(moment))
             with self._tree("site", blobs) as tree:
-                for entry in site_builder.site_entries(
-                    steps, lambda pk: moment.read(change_history.former_titles, pk), with_gone=self._has_gone
-                ):
+                for entry in self._site_entries(moment, steps):
                     tree.put(entry)
                 return tree.finish(prune=self._prune)
+
+    def wacz(self, *, with_answers: bool, force: bool) -> ExportStats:
+        """Export the site as one file; see ``Archive.export_wacz``."""
+        if with_answers and self._selection != EVERYTHING:
+            raise UsageError(
+                "the stored answers belong to the archive as a whole: filters cannot narrow them",
+                "leave out the filters, or --with-answers",
+            )
+        require_new(self._directory, force=force)
+        with self._media() as (moment, blobs), ExitStack() as stack:
+            wacz: WaczCount = WaczCount(blobs, self._progress)
+            if not self._dry_run:
+                file = stack.enter_context(open_new_file(self._directory, force=force))
+                agent = f"archiver {metadata.version('highlight-archiver')}"
+                head = WaczHead(self._session.catalog.archive_id, utcnow(), agent)
+                wacz = stack.enter_context(closing(WaczWriter(file, head, blobs, self._progress)))
+            wacz.put_site(self._site_entries(moment, self._walk(moment)))
+            if with_answers:
+                answers = self._session.answers
+                for segment in answers.segments():
+                    with suppress(AnswerMalformed):  # a run has just dropped it, or it is not a file
+                        wacz.put_answers(segment, answers.records(segment))
+            return wacz.finish()
+
+    def _site_entries(
+        self, moment: Snapshot, steps: Iterator[KeptAccount | KeptHighlight | Placed]
+    ) -> Iterator[ExportEntry]:
+        from archiver.export.site import site_builder  # imports Jinja2, which is slow
+
+        return site_builder.site_entries(
+            steps, lambda pk: moment.read(change_history.former_titles, pk), with_gone=self._has_gone
+        )
 
     def bag(self, *, info: Sequence[tuple[str, str]]) -> ExportStats:
         """Export a BagIt bag; see ``Archive.export_bagit``."""

@@ -22,7 +22,7 @@ from archiver.cli.options import (
     is_on_terminal,
     json_option,
 )
-from archiver.cli.parameter_types import OutputDirectoryType
+from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
 from archiver.exit_codes import outcome
 from archiver.runner.workers import StopFlag
@@ -36,14 +36,18 @@ FORMS: Mapping[str, str] = {
     "jsonl": "Every table as JSON, one object a line.",
     "csv": "Every table for a spreadsheet.",
     "site": "Web pages that need no server, with a viewer.",
+    "wacz": "The web pages as one WACZ file, for web archives.",
     "bagit": "A BagIt bag with SHA-256 manifests, for libraries and archives.",
 }
 
 _AGAIN = "the same command continues where it stopped"
+_NOT_MADE = "the file was not made; run it again"
+_FILE_FORMS = ("wacz",)
 
 NOTHING: Mapping[str, object] = {
     "form": None,
     "directory": None,
+    "file": None,
     "files": 0,
     "new": 0,
     "replaced": 0,
@@ -92,7 +96,7 @@ def command(ctx: click.Context) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """The values of the options that all forms share."""
+    """The values of the options that all forms share. ``directory`` is the file of a form that is one."""
 
     directory: Path
     filters: FilterOptions
@@ -127,12 +131,18 @@ _YES = click.option("--yes", cls=RiskyOption, is_flag=True, help="With --prune: 
 _DRY_RUN = click.option(
     "-n", "--dry-run", is_flag=True, help="Make and remove nothing; print what would be done."
 )
+_FILE = click.argument("directory", metavar="FILE", type=OutputFileType())
 _MEDIA_OPTIONS = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN)
 
 
 def media_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of a form with pictures and videos. The command gets them as one ``request``."""
     return request_options(command, _MEDIA_OPTIONS)
+
+
+def file_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a form that is one file. The command gets them as one ``request``."""
+    return request_options(command, (_FILE, gone_option, _DRY_RUN))
 
 
 def table_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -182,8 +192,9 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
     """
     is_empty = False
     to, dry_run = request.directory, request.dry_run
+    hint = _NOT_MADE if form in _FILE_FORMS else _AGAIN
     if options.blank is not None:
-        options.blank = {**options.blank, "form": form, "directory": str(to), "dry_run": dry_run}
+        options.blank = {**options.blank, **_destination(form, to), "dry_run": dry_run}
 
     def on_empty() -> None:
         nonlocal is_empty
@@ -193,7 +204,7 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
         so_far: ExportStats | None = None
         stop = StopFlag()
         with (
-            signals.stop_on_signal(stop, quiet=options.quiet, hint=_AGAIN),
+            signals.stop_on_signal(stop, quiet=options.quiet, hint=hint),
             progress.show_steps(options, " files") as step,
         ):
 
@@ -251,10 +262,18 @@ def print_empty(options: GlobalOptions, filters: FilterOptions) -> None:
         output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}")
 
 
-def _json_view(form: str, to: Path, stats: ExportStats) -> dict[str, object]:
+def _destination(form: str, to: Path) -> dict[str, object]:
+    is_file = form in _FILE_FORMS
     return {
         "form": form,
-        "directory": str(to),
+        "directory": None if is_file else str(to),
+        "file": str(to) if is_file else None,
+    }
+
+
+def _json_view(form: str, to: Path, stats: ExportStats) -> dict[str, object]:
+    return {
+        **_destination(form, to),
         "files": stats.files,
         "new": stats.new,
         "replaced": stats.replaced,

@@ -112,3 +112,19 @@ class OutputDirectoryType(PathType):
         if value == "-" and not self._allows_stdout:
             self.fail("- means stdout, and this writes many files; use ./- for a directory", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutputFileType(PathType):
+    """The type of an argument that is a file to write."""
+
+    def __init__(self) -> None:
+        """Take no options."""
+        super().__init__("file")
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path, or raise click's usage error."""
+        if value == "-":
+            self.fail("- means stdout, and this file is not written from front to end; use ./-", param, ctx)
+        return super().convert(value, param, ctx)

@@ -33,6 +33,7 @@ _EXTENSIONS = {
     "video/mp4": "mp4",
     "video/quicktime": "mov",
 }
+_MIMES = {extension: mime for mime, extension in _EXTENSIONS.items()}
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _BLANKS = re.compile(r"\s+")
 # ASCII texts that ``clean`` does not change, which most texts are.
@@ -55,6 +56,11 @@ _REGION_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a
 def extension_for(mime: str) -> str:
     """Return the file extension for the media type of the bytes, ``bin`` if it is unknown."""
     return _EXTENSIONS.get(mime, "bin")
+
+
+def mime_for(extension: str) -> str:
+    """Return the media type whose extension this is, ``application/octet-stream`` if there is none."""
+    return _MIMES.get(extension, "application/octet-stream")
 
 
 def clean(text: str) -> str:

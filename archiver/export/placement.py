@@ -143,17 +143,35 @@ class Staging:
 
         Raises DamagedBlob.
         """
-        source = self._blobs.open(digest)
-        try:
-            hashed = hashlib.sha256()
-            while chunk := _read_chunk(source):
-                hashed.update(chunk)
-                if copy_to is not None:
-                    write_all(copy_to, chunk)
-        finally:
-            os.close(source)
-        if hashed.hexdigest() != digest:
-            raise DamagedBlob("its blob is damaged (archiver verify --read-data --repair)")
+        for chunk in read_blob(self._blobs, digest):
+            if copy_to is not None:
+                write_all(copy_to, chunk)
+
+
+def require_blob(blobs: BlobLinks, digest: Digest, size: int) -> os.stat_result:
+    """Return the status of a blob. Raises DamagedBlob if it is missing or has another size."""
+    blob = blobs.stat(digest)
+    if blob is None:
+        raise DamagedBlob("its blob is missing (archiver verify --repair)")
+    if blob.st_size != size:
+        raise DamagedBlob(
+            f"its blob has {blob.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
+        )
+    return blob
+
+
+def read_blob(blobs: BlobLinks, digest: Digest) -> Iterator[bytes]:
+    """Yield the bytes of a blob, in pieces. Raises DamagedBlob, at the end, if its SHA-256 differs."""
+    source = blobs.open(digest)
+    try:
+        hashed = hashlib.sha256()
+        while chunk := _read_chunk(source):
+            hashed.update(chunk)
+            yield chunk
+    finally:
+        os.close(source)
+    if hashed.hexdigest() != digest:
+        raise DamagedBlob("its blob is damaged (archiver verify --read-data --repair)")
 
 
 def _read_chunk(source: int) -> bytes:
@@ -228,14 +246,7 @@ class Placement:
 
     def stat_blob(self, digest: Digest, size: int) -> os.stat_result:
         """Return the status of a blob. Raises DamagedBlob if it is missing or has another size."""
-        blob = self._blobs.stat(digest)
-        if blob is None:
-            raise DamagedBlob("its blob is missing (archiver verify --repair)")
-        if blob.st_size != size:
-            raise DamagedBlob(
-                f"its blob has {blob.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
-            )
-        return blob
+        return require_blob(self._blobs, digest, size)
 
     def _place_blob(
         self,

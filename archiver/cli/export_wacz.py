@@ -1,0 +1,47 @@
+"""``archiver export wacz``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from archiver.cli import load
+from archiver.cli.export_command import ExportRequest, file_options, print_export
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption
+
+
+@click.command("wacz", epilog=EPILOG)
+@click.option(
+    "--with-answers",
+    cls=RiskyOption,
+    is_flag=True,
+    help="Add the stored answers of the API. They contain signed links, and all that the API returned.",
+)
+@click.option("--force", cls=RiskyOption, is_flag=True, help="Replace FILE if it exists.")
+@file_options
+def command(options: GlobalOptions, with_answers: bool, force: bool, request: ExportRequest) -> int:
+    """Export the web pages of export site as one WACZ file, for a web archive or a player. Reads only, also
+    during a run; costs nothing.
+
+    The pages, pictures and videos are WARC records below an address that is not on the web. The file lists
+    its pages; ReplayWeb.page and pywb play it, and its videos can be sought. Every picture and video is
+    compared with its SHA-256 while it is copied.
+
+    FILE gets its name when it is complete; until then it is .FILE.part. An existing FILE is left alone.
+
+    \b
+    Examples:
+      archiver export wacz natgeo.wacz --account natgeo
+      archiver export wacz archive.wacz --with-answers --force
+    """
+    with load.open_archive(options) as archive:
+        export = partial(
+            archive.export_wacz,
+            request.directory,
+            with_answers=with_answers,
+            force=force,
+            gone=request.filters.gone,
+            **request.filters.narrowing(),
+        )
+        return print_export(options, "wacz", request, export)

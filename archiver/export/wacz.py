@@ -1,0 +1,305 @@
+"""A site as one WACZ file (WACZ 1.1.1, specs.webrecorder.net): a ZIP of WARC files, their index and a list of
+pages, which web archives take in and play.
+
+The site was never on the web. Its files are ``resource`` records below a host that cannot exist there: the
+top-level domain ``invalid`` is reserved (RFC 2606).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from typing import IO, BinaryIO
+
+from archiver.blobs.blob_links import BlobLinks
+from archiver.durable import storage_errors
+from archiver.errors import StorageError
+from archiver.export import file_names
+from archiver.export.capture_index import INDEX_NAME, Capture, CaptureIndex
+from archiver.export.export_entry import ExportEntry, ExportStats, GeneratedText
+from archiver.export.placement import DamagedBlob, read_blob, require_blob
+from archiver.model.api_calls import Answer
+from archiver.model.identity import Digest
+
+WACZ_VERSION = "1.1.1"
+_SITE = "site.warc.gz"
+_PAGE = "page "
+_FIRST_PAGE = "index.html"
+_TITLE = re.compile(rb"<title>([^<]*)</title>")
+_TEXT_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_IN_MEMORY = 8 << 20
+"""A larger blob is read twice: to check it, before anything of it is written, and to copy it."""
+_STORED, _PACKED = 0, 6
+"""Levels of compression: pictures and videos are compressed already."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaczHead:
+    """What a WACZ says of itself: the id of the archive, when it was made (UTC), and by what."""
+
+    archive_id: str
+    made_at: datetime
+    software: str
+
+    @property
+    def base(self) -> str:
+        """The address of the site, which is not on the web."""
+        return f"https://{self.archive_id}.highlight-archiver.invalid/"
+
+    @property
+    def stamp(self) -> str:
+        """The time as WARC, pages and datapackage give it."""
+        return f"{self.made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(slots=True)
+class _Part:
+    """A file of the ZIP while it is written: its size and hash so far."""
+
+    sink: IO[bytes]
+    size: int = 0
+    hashed: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, chunk: bytes) -> None:
+        self.sink.write(chunk)
+        self.hashed.update(chunk)
+        self.size += len(chunk)
+
+
+class WaczCount:
+    """Counts what a ``WaczWriter`` would write. Blobs are not read, only looked for."""
+
+    def __init__(self, blobs: BlobLinks, progress: Callable[[ExportStats], None]) -> None:
+        self.stats = ExportStats()
+        self._blobs, self._progress = blobs, progress
+
+    def put_site(self, entries: Iterable[ExportEntry]) -> None:
+        """Put the files of the site. A blob that is missing or damaged counts as a failure."""
+        for entry in entries:
+            try:
+                self._put(entry)
+            except DamagedBlob as exc:
+                self.stats.add_failure("/".join(entry.path), str(exc))
+            else:
+                self._count(entry.default_method, entry.size)
+            self._progress(self.stats)
+
+    def put_answers(self, segment: str, records: Iterable[tuple[bytes, Answer | None]]) -> None:
+        """Put a segment of stored answers: its records as they are stored, each with its answer, if any."""
+        self._count("copy", sum(len(packed) for packed, _ in records))
+        self._progress(self.stats)
+
+    def finish(self) -> ExportStats:
+        """Return the counts."""
+        return self.stats
+
+    def _put(self, entry: ExportEntry) -> None:
+        if isinstance(entry.content, Digest):
+            require_blob(self._blobs, entry.content, entry.size)
+
+    def _count(self, method: str, size: int) -> None:
+        self.stats.files += 1
+        self.stats.add_placed(method, size, is_new=True)
+
+
+class WaczWriter(WaczCount):
+    """Writes a WACZ into an open file. ``put_site`` once, then any answers, then ``finish``.
+
+    ``progress`` gets the counts after each file, and may raise to stop. Methods raise StorageError, and
+    errors of the file as OSError. Closed by ``close``.
+    """
+
+    def __init__(
+        self, file: BinaryIO, head: WaczHead, blobs: BlobLinks, progress: Callable[[ExportStats], None]
+    ) -> None:
+        super().__init__(blobs, progress)
+        self._head = head
+        self._zip = zipfile.ZipFile(file, "w")
+        self._index = CaptureIndex()
+        self._pages: list[dict[str, str]] = []
+        self._resources: list[dict[str, object]] = []
+        self._listed = 0
+        """How many of the pages belong to finished accounts."""
+        self._part: _Part | None = None
+
+    def put_site(self, entries: Iterable[ExportEntry]) -> None:
+        """Write the files of the site. A damaged blob is left out, and counts as a failure."""
+        with self._open(f"archive/{_SITE}") as part:
+            self._part = part
+            facts = {
+                "software": self._head.software,
+                "format": "WARC File Format 1.1",
+                "isPartOf": self._head.archive_id,
+            }
+            block = "".join(f"{name}: {value}\r\n" for name, value in facts.items()).encode()
+            named = {"WARC-Filename": _SITE}
+            self._write_record("warcinfo", "application/warc-fields", named, len(block), [block])
+            super().put_site(entries)
+
+    def put_answers(self, segment: str, records: Iterable[tuple[bytes, Answer | None]]) -> None:
+        """Write a segment of stored answers, if it has a whole record, and index its responses."""
+        remaining = iter(records)
+        first = next(remaining, None)  # raises, if the segment cannot be read, before anything is written
+        if first is None:
+            return
+        name = segment.replace("/", "-")
+        with self._open(f"archive/{name}") as part:
+            for packed, answer in chain((first,), remaining):
+                if answer is not None:
+                    self._index.add(_capture_of(answer, name, part.size, len(packed)))
+                part.write(packed)
+                self._progress(self.stats)
+        self._count("copy", part.size)
+
+    def finish(self) -> ExportStats:
+        """Write the index, the list of pages and the datapackage; return the counts."""
+        idx = [f'!meta 0 {{"format": "cdxj-gzip-1.0", "filename": "{INDEX_NAME}"}}\n']
+        with self._open(f"indexes/{INDEX_NAME}") as part:
+            for block, line in self._index.blocks():
+                part.write(block)
+                idx.append(line)
+        self._write("indexes/index.idx", "".join(idx))
+        pages = [{"format": "json-pages-1.0", "id": "pages", "title": "All pages"}, *self._pages]
+        self._write("pages/pages.jsonl", "".join(f"{json.dumps(page)}\n" for page in pages))
+        package = self._package()
+        self._write("datapackage.json", package)
+        digest = f"sha256:{hashlib.sha256(package.encode()).hexdigest()}"
+        self._write("datapackage-digest.json", json.dumps({"path": "datapackage.json", "hash": digest}))
+        self._zip.close()
+        return self.stats
+
+    def close(self) -> None:
+        """Close what is open. Without ``finish`` the file is not a WACZ."""
+        with self._index:
+            self._zip.close()
+
+    def _put(self, entry: ExportEntry) -> None:
+        super()._put(entry)
+        assert self._part is not None
+        path, offset = "/".join(entry.path), self._part.size
+        url, mime = f"{self._head.base}{path}", _mime(entry.path[-1])
+        digest = f"sha256:{entry.digest}"
+        fields = {"WARC-Target-URI": url, "WARC-Payload-Digest": digest, "WARC-Block-Digest": digest}
+        content_type = f"{mime}; charset=utf-8" if mime.startswith("text/") else mime
+        if isinstance(entry.content, GeneratedText):
+            self._write_record("resource", content_type, fields, entry.size, [entry.content.bytes])
+            if entry.id.startswith(_PAGE):
+                self._add_page(entry, url, entry.content.bytes)
+        else:
+            self._write_blob(content_type, fields, entry)
+        length = self._part.size - offset
+        self._index.add(Capture(url, self._head.made_at, mime, digest, _SITE, offset, length))
+
+    def _write_blob(self, content_type: str, fields: dict[str, str], entry: ExportEntry) -> None:
+        if entry.size <= _IN_MEMORY:
+            pieces: Iterable[bytes] = [b"".join(self._read(entry))]
+        else:
+            for _ in self._read(entry):
+                pass
+            pieces = self._read(entry)
+        try:
+            self._write_record("resource", content_type, fields, entry.size, pieces, _STORED)
+        except DamagedBlob as exc:
+            why = f"the blob {entry.digest} changed while it was read: {exc}"
+            raise StorageError(why, "check that disk, and run it again") from exc
+
+    def _read(self, entry: ExportEntry) -> Iterator[bytes]:
+        with storage_errors("a blob cannot be read"):
+            yield from read_blob(self._blobs, entry.digest)
+
+    def _write_record(
+        self,
+        kind: str,
+        content_type: str,
+        fields: Mapping[str, str],
+        size: int,
+        pieces: Iterable[bytes],
+        level: int = _PACKED,
+    ) -> None:
+        """Write a record as one gzip member. Its block is ``pieces``, of ``size`` bytes."""
+        assert self._part is not None
+        lines = {
+            "WARC-Type": kind,
+            "WARC-Record-ID": f"<urn:uuid:{uuid.uuid4()}>",
+            "WARC-Date": self._head.stamp,
+            **fields,
+            "Content-Type": content_type,
+            "Content-Length": str(size),
+        }
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        packer = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        for piece in chain((f"WARC/1.1\r\n{head}\r\n".encode(),), pieces, (b"\r\n\r\n",)):
+            self._part.write(packer.compress(piece))
+        self._part.write(packer.flush())
+
+    def _add_page(self, entry: ExportEntry, url: str, content: bytes) -> None:
+        """List a page: the first page first, an account before its highlights. They arrive after them."""
+        title = _TITLE.search(content)
+        name = entry.id.removeprefix(_PAGE)
+        page = {
+            "id": name.replace(" ", "-"),
+            "url": url,
+            "ts": self._head.stamp,
+            "title": html.unescape(title[1].decode()) if title is not None else url,
+        }
+        kind = name.partition(" ")[0]
+        self._pages.insert({"index": 0, "account": self._listed}.get(kind, len(self._pages)), page)
+        if kind == "account":
+            self._listed = len(self._pages)
+
+    @contextmanager
+    def _open(self, path: str, compression: int = zipfile.ZIP_STORED) -> Iterator[_Part]:
+        """Open a file of the ZIP for writing, and list it in the datapackage. WARCs are stored as they are,
+        so that a player can read a part of them.
+        """
+        at = self._head.made_at.astimezone(UTC)
+        info = zipfile.ZipInfo(path, (at.year, at.month, at.day, at.hour, at.minute, at.second))
+        info.compress_type = compression
+        info.external_attr = 0o644 << 16
+        with self._zip.open(info, "w", force_zip64=True) as sink:
+            part = _Part(sink)
+            yield part
+        name = path.rpartition("/")[2].lower()
+        digest = f"sha256:{part.hashed.hexdigest()}"
+        self._resources.append({"name": name, "path": path, "hash": digest, "bytes": part.size})
+
+    def _write(self, path: str, text: str) -> None:
+        with self._open(path, zipfile.ZIP_DEFLATED) as part:
+            part.write(text.encode())
+
+    def _package(self) -> str:
+        head = self._head
+        package = {
+            "profile": "data-package",
+            "resources": self._resources,
+            "wacz_version": WACZ_VERSION,
+            "title": "Story highlights",
+            "description": f"Instagram story highlights from the archive {head.archive_id}",
+            "created": head.stamp,
+            "mainPageURL": f"{head.base}{_FIRST_PAGE}",
+            "mainPageDate": head.stamp,
+            "software": head.software,
+        }
+        return json.dumps(package, indent=2)
+
+
+def _capture_of(answer: Answer, filename: str, offset: int, length: int) -> Capture:
+    types = (value for name, value in answer.headers if name.lower() == "content-type")
+    mime = next(types, "").partition(";")[0].strip().lower() or "application/octet-stream"
+    digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+    return Capture(answer.url, answer.finished_at, mime, digest, filename, offset, length, answer.status)
+
+
+def _mime(name: str) -> str:
+    extension = name.rpartition(".")[2]
+    return _TEXT_TYPES.get(extension) or file_names.mime_for(extension)
