@@ -547,19 +547,21 @@ class Archive:
         *,
         template: str | None = None,
         sidecars: bool = False,
+        xmp: bool = False,
         **options: Unpack[MediaOptions],
     ) -> ExportStats:
         """Export pictures and videos under readable names into ``directory``; a later export updates it.
 
         ``template``: where each goes, as in ``archiver export folder``. ``sidecars``: beside each item,
-        write what is known about it, as JSON. Raises UsageError, NotHeld, ArchiveLocked, StorageError,
-        DiskFull.
+        write what is known about it, as JSON. ``xmp``: beside each picture and video of an item, write what
+        photo programs read, as XMP. Raises UsageError, NotHeld, ArchiveLocked, StorageError, DiskFull.
         """
         from archiver.archive.exports import Export
         from archiver.export.path_template import DEFAULT_TEMPLATE
 
         export = Export(self._open(), arguments.require_path("directory", directory), **options)
-        return export.folder(template=DEFAULT_TEMPLATE if template is None else template, sidecars=sidecars)
+        chosen = DEFAULT_TEMPLATE if template is None else template
+        return export.folder(template=chosen, sidecars=sidecars, xmp=xmp)
 
     def export_site(self, directory: str | os.PathLike[str], **options: Unpack[MediaOptions]) -> ExportStats:
         """Export web pages that need no server. Raises the errors of ``export_folder``."""

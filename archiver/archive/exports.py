@@ -20,11 +20,9 @@ from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
-from archiver.export.new_file import open_new_file, require_new
 from archiver.export.open_export import open_export
 from archiver.export.path_template import parse_template
 from archiver.export.table_files import TableForm, table_text
-from archiver.export.wacz import WaczCount, WaczHead, WaczWriter
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
 
@@ -84,11 +82,11 @@ class Export:
         self._on_empty = on_empty
         self._selection = read_selection(session.catalog, **narrowing)
 
-    def folder(self, *, template: str, sidecars: bool) -> ExportStats:
+    def folder(self, *, template: str, sidecars: bool, xmp: bool) -> ExportStats:
         """Export pictures and videos under readable names; see ``Archive.export_folder``."""
-        layout = FolderLayout(parse_template(template), sidecars, self._has_gone)
+        layout = FolderLayout(parse_template(template), sidecars, self._has_gone, with_xmp=xmp)
         with self._media() as (moment, blobs):
-            steps = self._walk(moment) if sidecars else self._walk_files(moment)
+            steps = self._walk(moment) if sidecars or xmp else self._walk_files(moment)
             files = self._require_some(folder_layout.folder_entries(steps, layout))
             with self._tree("folder", blobs) as tree:
                 for entry in files:
@@ -106,6 +104,9 @@ class Export:
 
     def wacz(self, *, with_answers: bool, force: bool) -> ExportStats:
         """Export the site as one file; see ``Archive.export_wacz``."""
+        from archiver.export.new_file import open_new_file, require_new
+        from archiver.export.wacz import WaczCount, WaczHead, WaczWriter
+
         if with_answers and self._selection != EVERYTHING:
             raise UsageError(
                 "the stored answers belong to the archive as a whole: filters cannot narrow them",

@@ -24,8 +24,14 @@ from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
 @click.option(
     "--sidecars", is_flag=True, help="Write what the archive knows of each item beside it, as JSON."
 )
+@click.option(
+    "--xmp",
+    is_flag=True,
+    help="Write an XMP sidecar beside each picture and video of an item (NAME.jpg.xmp), which photo programs"
+    " such as Immich and digiKam read.",
+)
 @media_options
-def command(options: GlobalOptions, template: str, sidecars: bool, request: ExportRequest) -> int:
+def command(options: GlobalOptions, template: str, sidecars: bool, xmp: bool, request: ExportRequest) -> int:
     """Export pictures and videos under readable names into DIR. Reads only, also during a run; costs nothing.
 
     An item that several highlights show is in each. Covers and avatars are included. The modification time of
@@ -52,6 +58,7 @@ def command(options: GlobalOptions, template: str, sidecars: bool, request: Expo
             request.directory,
             template=template,
             sidecars=sidecars,
+            xmp=xmp,
             **request.media_options(),
         )
         return print_export(options, "folder", request, export)

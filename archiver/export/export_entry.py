@@ -80,6 +80,20 @@ class ExportEntry(NamedTuple):
         return "copy" if isinstance(self.content, Digest) else "written"
 
 
+class CompanionText(NamedTuple):
+    """A text beside another file of the export, which was put before it.
+
+    It has the name of the file ``beside`` (its id), whatever that turned out to be, plus ``ending``. If
+    something that is not the export's has that name, it is left out.
+    """
+
+    id: str
+    beside: str
+    ending: str
+    text: bytes
+    at_ns: int | None = None
+
+
 def to_nanoseconds(at: datetime) -> int:
     """Return an aware time as nanoseconds since the epoch, without rounding."""
     since = at - _EPOCH

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export import file_names
-from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, StagedFile
+from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, StagedFile
 from archiver.export.export_scan import ExportScan, digest_of, split_path, stat_entry
 from archiver.export.manifest import Manifest, ManifestRow
 from archiver.export.path_allocation import PathAllocator
@@ -86,11 +86,15 @@ class ExportSync:
         self._has_changed = False
         self._batch_size = _FIRST_BATCH_SIZE if self._is_first_export else BATCH_SIZE
         self._waiting: list[ExportEntry] = []
+        self._companions: list[CompanionText] = []
         self._placed: list[tuple[str, int, str]] = []
         self._seen_ids: set[str] = set()
 
-    def put(self, entry: ExportEntry) -> None:
+    def put(self, entry: ExportEntry | CompanionText) -> None:
         """Add a file to the export. It is in place after ``flush`` at the latest."""
+        if isinstance(entry, CompanionText):
+            self._companions.append(entry)
+            return
         self._waiting.append(entry)
         if len(self._waiting) >= self._batch_size:
             self.flush()
@@ -100,6 +104,12 @@ class ExportSync:
     def flush(self) -> None:
         """Handle all files that were put so far."""
         batch, self._waiting = self._waiting, []
+        self._handle(batch)
+        companions, self._companions = self._companions, []
+        if companions:
+            self._handle(self._name_companions(companions))
+
+    def _handle(self, batch: list[ExportEntry]) -> None:
         self._progress(self.stats)
         ids = [entry.id for entry in batch]
         self._seen_ids.update(ids)
@@ -156,6 +166,46 @@ class ExportSync:
     def close(self) -> None:
         """Close the directories."""
         self._directories.close()
+
+    # Companions
+
+    def _name_companions(self, companions: Sequence[CompanionText]) -> list[ExportEntry]:
+        """Return the companions with their paths, without those that cannot have their names."""
+        files = self.manifest.rows_by_id([companion.beside for companion in companions])
+        entries = []
+        for companion in companions:
+            self._seen_ids.add(companion.id)
+            file = files.get(companion.beside)
+            if file is not None and file.mtime_ns is not None:  # otherwise that file failed
+                path = tuple(f"{file.path}{companion.ending}".split("/"))
+                entries.append(ExportEntry.of_text(companion.id, path, companion.text, companion.at_ns))
+        holders = self._free_names(entries)
+        rows = self.manifest.rows_by_id([entry.id for entry in entries])
+        with storage_errors("the export cannot be read"):
+            return [entry for entry in entries if self._can_have_name(entry, rows, holders)]
+
+    def _free_names(self, entries: Sequence[ExportEntry]) -> dict[str, str]:
+        """Remove the companions of other files that have one of these names: those files have left theirs.
+
+        Return which of these companions has which name now, by its key.
+        """
+        ids = {entry.id for entry in entries}
+        holders = self.manifest.holders([file_names.collision_key("/".join(entry.path)) for entry in entries])
+        for id_ in holders.values():
+            if id_ not in ids:
+                self.withdraw(id_)
+        return {key: id_ for key, id_ in holders.items() if id_ in ids}
+
+    def _can_have_name(
+        self, entry: ExportEntry, rows: Mapping[str, ManifestRow], holders: Mapping[str, str]
+    ) -> bool:
+        """Return whether nothing has the name of a companion, or only the export's own."""
+        path = "/".join(entry.path)
+        if self._scan.stat(path) is None:
+            return True
+        holder = holders.get(file_names.collision_key(path))
+        own = (rows[id_] for id_ in (entry.id, holder) if id_ is not None and id_ in rows)
+        return any(self._scan.locate(row).path == path for row in own)
 
     # Hard links to new files: nearly all that a first export does
 

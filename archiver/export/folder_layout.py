@@ -1,4 +1,4 @@
-"""The files of a folder export: pictures and videos with readable names, and JSON files beside them."""
+"""The files of a folder export: pictures and videos with readable names, JSON and XMP files beside them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.export import file_names
-from archiver.export.export_entry import ExportEntry, to_nanoseconds
+from archiver.export.export_entry import CompanionText, ExportEntry, to_nanoseconds
 from archiver.export.path_template import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import MEDIA_TYPE_NAMES, Digest, Pk
@@ -34,16 +34,17 @@ class FolderLayout:
     ``item_template`` says where items go. Avatars and covers go into its deepest directory that belongs to
     one account or one highlight. ``with_sidecars`` adds a JSON file to each. Without
     ``with_gone`` everything that upstream no longer shows is left out. ``below``: the directories in which
-    everything goes.
+    everything goes. ``with_xmp`` adds an XMP sidecar to each file of an item.
     """
 
     item_template: PathTemplate
     with_sidecars: bool = False
     with_gone: bool = True
     below: tuple[str, ...] = ()
+    with_xmp: bool = False
 
 
-def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[ExportEntry]:
+def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[ExportEntry | CompanionText]:
     """Yield the files of a folder, from what ``query.walk`` or ``query.walk_files`` yields, in that order.
 
     Only ``query.walk`` carries what the sidecars of items need. An item appears once for each highlight that
@@ -68,7 +69,7 @@ class _FolderWalk:
         self._is_per_highlight = bool(template.fields & (HIGHLIGHT_FIELDS | {"position"}))
         self._seen: set[str] = set()
 
-    def entries(self, steps: Iterable[WalkStep]) -> Iterator[ExportEntry]:
+    def entries(self, steps: Iterable[WalkStep]) -> Iterator[ExportEntry | CompanionText]:
         account: KeptAccount | None = None
         highlight: KeptHighlight | None = None
         with_gone = self._layout.with_gone
@@ -88,10 +89,24 @@ class _FolderWalk:
                     yield self._file_entry(step)
             else:
                 assert account is not None
-                new_files = (file for file in step.files if self._is_new(file.item_pk, file.role))
-                yield from map(self._file_entry, new_files)
-                if self._layout.with_sidecars and self._is_new(step.item.pk, "json"):
-                    yield self._item_sidecar(account, highlight, step)
+                yield from self._item_entries(account, highlight, step)
+
+    def _item_entries(
+        self, account: KeptAccount, highlight: KeptHighlight, placed: Placed
+    ) -> Iterator[ExportEntry | CompanionText]:
+        from archiver.export.xmp_sidecar import describe_item  # imports idna, which is slow
+
+        xmp = b""
+        for file in placed.files:
+            if not self._is_new(file.item_pk, file.role):
+                continue
+            entry = self._file_entry(file)
+            yield entry
+            if self._layout.with_xmp:
+                xmp = xmp or describe_item(account, highlight, placed.item)
+                yield CompanionText(f"{entry.id} xmp", entry.id, ".xmp", xmp, entry.at_ns)
+        if self._layout.with_sidecars and self._is_new(placed.item.pk, "json"):
+            yield self._item_sidecar(account, highlight, placed)
 
     def _account_entries(self, account: KeptAccount) -> Iterator[ExportEntry]:
         values, id_, suffixes = _account_values(account), f"account {account.pk}", (account.pk,)
