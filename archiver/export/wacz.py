@@ -128,8 +128,8 @@ class WaczWriter(WaczCount):
         self._index = CaptureIndex()
         self._pages: list[dict[str, str]] = []
         self._resources: list[dict[str, object]] = []
-        self._listed = 0
-        """How many of the pages belong to finished accounts."""
+        self._group_start = 0
+        """Where in the list the highlights of the current account begin."""
         self._part: _Part | None = None
 
     def put_site(self, entries: Iterable[ExportEntry]) -> None:
@@ -253,9 +253,9 @@ class WaczWriter(WaczCount):
             "title": html.unescape(title[1].decode()) if title is not None else url,
         }
         kind = name.partition(" ")[0]
-        self._pages.insert({"index": 0, "account": self._listed}.get(kind, len(self._pages)), page)
+        self._pages.insert({"index": 0, "account": self._group_start}.get(kind, len(self._pages)), page)
         if kind == "account":
-            self._listed = len(self._pages)
+            self._group_start = len(self._pages)
 
     @contextmanager
     def _open(self, path: str, compression: int = zipfile.ZIP_STORED) -> Iterator[_Part]:
