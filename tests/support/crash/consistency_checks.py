@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
+from tests.support.crash.journal_checks import journal_differences
 
 Rows = list[tuple[object, ...]]
 State = dict[str, Rows]
@@ -125,6 +126,7 @@ def _of_rows(root: Path, told: Collection[str], bill: Bill | None, ended: bool) 
         if rows is None:
             return found + (["I4: what was told has no database"] if told else [])
         found += [*_sound(rows), *_files(root, rows), *_told(rows, told), *_watermarks(rows)]
+        found += journal_differences(root, rows)
         found += [*_answers(root, rows), *(_ledger(rows, bill) if bill is not None else ())]
         if ended:
             found += _leftovers(root, rows)

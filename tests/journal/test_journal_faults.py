@@ -1,0 +1,157 @@
+"""Journals that a kill tore, that somebody changed, or that belong elsewhere: clear errors, nothing lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.errors import JournalDamaged, JournalDiffers
+from archiver.journal.journal_line import LONGEST, parse_line
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+LINE = b'{"seq":5,"prev":"0","at":"2026-01-01T00:00:00.000000Z","run":null,"rows":{}}'
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
+    """An archive of one account after its first night and a quiet one."""
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        for _ in range(2):
+            assert harness.night("account0000").exit_code == 0
+        yield harness
+
+
+def files(harness: ArchiveHarness) -> list[Path]:
+    return sorted(harness.root.glob("journal/*/*/*"))
+
+
+def rewrite(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Change the lines of a file."""
+    path.write_bytes(
+        gzip.compress(b"\n".join(change(gzip.decompress(path.read_bytes()).splitlines())) + b"\n")
+    )
+
+
+def test_what_a_kill_tore_off_is_cut(harness: ArchiveHarness) -> None:
+    """The next run goes on, and a rebuild gives back all rows."""
+    last = files(harness)[-1]
+    whole = last.read_bytes()
+    last.write_bytes(whole + gzip.compress(LINE + b"\n")[:20])
+    assert harness.night("account0000").exit_code == 0
+    assert last.read_bytes() == whole
+    before = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [lines[0].replace(b'"archive":"', b'"archive":"x'), *lines[1:]], "another archive"),
+        (lambda lines: [*lines[:2], *lines[3:]], "does not follow"),
+        (lambda lines: [*lines[:2], lines[2].replace(b'"at":"2', b'"at":"1'), *lines[3:]], "does not follow"),
+        (lambda lines: [lines[0], b"{}", *lines[2:]], "not a line of the journal"),
+    ],
+    ids=["another archive", "a gap", "a changed line", "no line"],
+)
+def test_a_damaged_journal_is_not_rebuilt(
+    harness: ArchiveHarness, change: Callable[[list[bytes]], list[bytes]], message: str
+) -> None:
+    """The message names the file, and there is no database afterwards."""
+    rewrite(files(harness)[-1], change)
+    lose_database(harness)
+    with pytest.raises(JournalDamaged, match=message):
+        rebuild(harness)
+    assert not (harness.root / "archive.db").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        LINE[:-1],
+        LINE.replace(b"null", b"NaN"),
+        LINE.replace(b"{}", b'{"users":[{"key":["1"],"set":{"username":"\\ud800"}}]}'),
+        LINE.replace(b"{}", b"[" * 100_000),
+        LINE.replace(b"{}", b'{"users":[{"key":[],"set":{}}]}'),
+        LINE.replace(b"{}", b'{"users":[{"key":["1"]}]}'),
+        LINE.replace(b'"seq":5', b'"seq":"5"'),
+    ],
+)
+def test_a_hostile_line_is_refused(line: bytes) -> None:
+    """Whatever is wrong with it; the place is named."""
+    with pytest.raises(JournalDamaged, match=r"a\.jsonl\.gz"):
+        parse_line(line, "a.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"sqlite_master": [{"key": ["1"], "set": {"sql": "x"}}]}, "a table that does not exist"),
+        ({"users": [{"key": ["1"], "set": {"pk": "1", "x y": 1}}]}, "a column that does not exist"),
+        ({"users": [{"key": ["1"], "set": {"username": "x"}}]}, "a row of users that does not exist"),
+    ],
+)
+def test_an_entry_that_does_not_fit_is_refused(
+    harness: ArchiveHarness, rows: dict[str, object], message: str
+) -> None:
+    """Names come from the schema, and nothing is taken in partially."""
+
+    def append(lines: list[bytes]) -> list[bytes]:
+        from archiver.journal.journal_line import hash_line
+
+        last = json.loads(lines[-1])
+        new = {**last, "seq": last["seq"] + 1, "prev": hash_line(lines[-1]), "rows": rows}
+        return [*lines, json.dumps(new).encode()]
+
+    rewrite(files(harness)[-1], append)
+    lose_database(harness)
+    with pytest.raises(JournalDamaged, match=message):
+        rebuild(harness)
+    assert not (harness.root / "archive.db").exists()
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(harness: ArchiveHarness) -> None:
+    """A gzip bomb ends at a limit."""
+    last = files(harness)[-1]
+    last.write_bytes(last.read_bytes() + gzip.compress(b"x" * (5 * LONGEST), 9))
+    lose_database(harness)
+    with pytest.raises(JournalDamaged, match="too large"):
+        rebuild(harness)
+
+
+def test_a_journal_beside_a_database_that_never_had_one_is_refused(harness: ArchiveHarness) -> None:
+    """As after an older program's database was put back: nothing is written and nothing paid for."""
+    from tests.support.table_dumps import execute
+
+    execute(harness, "DELETE FROM journal_head")
+    with pytest.raises(JournalDiffers):
+        harness.night("account0000")
+    assert harness.upstream.requests.api_calls() == []
+
+
+def test_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarness) -> None:
+    """The next run ends before it pays; a repair begins the journal again, and a rebuild equals the rows."""
+    import shutil
+
+    from archiver.archive.archive import Archive
+
+    shutil.rmtree(harness.root / "journal")
+    with pytest.raises(JournalDiffers, match="different histories"):
+        harness.night("account0000")
+    with Archive(harness.config) as archive:
+        archive.repair()
+    before = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == before
