@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -17,8 +18,8 @@ from pathlib import Path
 
 from archiver.errors import DiskFull, StorageError
 
-if sys.platform == "darwin":
-    import fcntl
+FICLONE = 0x40049409
+"""ioctl_ficlone(2): btrfs, XFS, bcachefs and others."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
@@ -155,3 +156,13 @@ def write_all(fd: int, chunk: bytes) -> None:
     written = os.write(fd, chunk)
     while written < len(chunk):
         written += os.write(fd, memoryview(chunk)[written:])
+
+
+def clone(source: int, target: int) -> None:
+    """Make the file ``target`` a reflink of ``source``: it shares its blocks until one of them is changed.
+
+    Raises OSError if the file system, this pair of file systems, or the operating system cannot do that.
+    """
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, "reflinks are supported on Linux only")
+    fcntl.ioctl(target, FICLONE, source)

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from archiver.blobs.store import COPY_CHUNK
 from archiver.durable import (
+    clone,
     enter_directory,
     open_directory,
     open_regular,
@@ -33,7 +35,7 @@ from archiver.model.identity import Digest
 
 _DIRECTORIES = tuple(f"{n:02x}" for n in range(256))
 _HEX2, _HEX64 = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}")
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _HAS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
@@ -248,6 +250,26 @@ class DiskWriter:
             raise
         self._hash.update(chunk)
         self._size = size
+
+    def copy(self, source: int) -> Iterator[bytes]:
+        fd = self._open_fd()
+        try:
+            clone(source, fd)
+        except OSError:  # not here: copy the bytes
+            while chunk := os.read(source, COPY_CHUNK):
+                self.write(chunk)
+                yield chunk
+            return
+        with storage_errors(f"a file in {self._directory} cannot be read"):
+            os.lseek(fd, 0, os.SEEK_SET)
+        while chunk := self._read_back(fd):
+            self._hash.update(chunk)
+            self._size += len(chunk)
+            yield chunk
+
+    def _read_back(self, fd: int) -> bytes:
+        with storage_errors(f"a file in {self._directory} cannot be read"):
+            return os.read(fd, COPY_CHUNK)
 
     def restart(self) -> None:
         with storage_errors(f"a file in {self._directory} cannot be truncated"):

@@ -17,6 +17,9 @@ from archiver.errors import MarkerMismatch, NoArchive, StorageError
 FORMAT = 2
 """Since 2 the archive has a journal: a program that would not write it must not write at all."""
 
+EXPORT_DIRECTORY = ".archiver-export"
+"""A directory that contains one of this name is an export of an archive."""
+
 _NAME = "archive.json"
 _DRAFT = ".archive.json.part"
 _LARGEST = 65_536  # bytes; the marker has about a hundred
@@ -46,6 +49,11 @@ class Marker:
 def exists(root: Path) -> bool:
     """Return whether there is a marker at ``root``, readable or not."""
     return os.path.lexists(root / _NAME)
+
+
+def holds_copies(directory: Path) -> bool:
+    """Return whether a directory is an archive or an export: its files are copies that this program made."""
+    return exists(directory) or os.path.lexists(directory / EXPORT_DIRECTORY)
 
 
 def has_blobs(root: Path) -> bool:

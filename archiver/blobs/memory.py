@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from archiver.blobs.store import COPY_CHUNK
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 
@@ -80,6 +82,11 @@ class MemoryWriter:
 
     def write(self, chunk: bytes) -> None:
         self._bytes().extend(chunk)
+
+    def copy(self, source: int) -> Iterator[bytes]:
+        while chunk := os.read(source, COPY_CHUNK):
+            self.write(chunk)
+            yield chunk
 
     def restart(self) -> None:
         self._bytes().clear()

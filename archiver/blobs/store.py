@@ -13,6 +13,9 @@ from typing import BinaryIO, Protocol, Self
 
 from archiver.model.identity import Digest
 
+COPY_CHUNK = 1 << 20
+"""Bytes that ``BlobWriter.copy`` yields at once."""
+
 
 class BlobWriter(Protocol):
     """Writes one blob. Leaving the ``with`` block without ``commit`` leaves nothing behind.
@@ -30,6 +33,13 @@ class BlobWriter(Protocol):
 
     def write(self, chunk: bytes) -> None:
         """Append bytes. Raises DiskFull or StorageError."""
+
+    def copy(self, source: int) -> Iterator[bytes]:
+        """Append a whole file, and yield the bytes of the copy, which is a reflink if possible.
+
+        ``source`` is open for reading, at its beginning, and nothing has been written yet. Read the iterator
+        to its end. Raises DiskFull or StorageError, OSError if ``source`` cannot be read.
+        """
 
     def restart(self) -> None:
         """Discard all bytes written so far, because the sender starts again. Raises StorageError."""

@@ -7,7 +7,6 @@ everything else is looked up on the disk. Blobs are not read: only a real export
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import sys
@@ -16,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs.blob_links import BlobLinks
+from archiver.durable import clone
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile
 from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
 from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep
 from archiver.export.manifest import Manifest, ManifestRow
-from archiver.export.placement import FICLONE, Placement, PlacementResult, method_unsupported
+from archiver.export.placement import Placement, PlacementResult, method_unsupported
 from archiver.model.identity import Digest
 
 
@@ -178,7 +178,7 @@ class _MethodForecast:
             try:
                 fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
                 try:
-                    fcntl.ioctl(fd, FICLONE, source)
+                    clone(source, fd)
                     return True
                 finally:
                     os.close(fd)

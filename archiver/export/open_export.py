@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from archiver.blobs.blob_links import BlobLinks
+from archiver.blobs.marker import EXPORT_DIRECTORY
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, UsageError
 from archiver.export.dry_run import DryRun, require_writable
@@ -25,7 +26,6 @@ from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.manifest import Manifest
 from archiver.export.placement import Placement
 
-_OWN_DIRECTORY = ".archiver-export"
 _MANIFEST = "files.db"
 
 
@@ -60,7 +60,7 @@ def open_export(
                 directory.mkdir(parents=True, exist_ok=True)
                 top = open_root(directory)
                 stack.callback(os.close, top)
-                own = _make_and_open(_OWN_DIRECTORY, top)
+                own = _make_and_open(EXPORT_DIRECTORY, top)
                 stack.callback(os.close, own)
                 _lock(own, directory)
                 staging = _make_and_open("tmp", own)
@@ -68,7 +68,7 @@ def open_export(
                 with os.scandir(staging) as leftovers:
                     for leftover in list(leftovers):
                         os.unlink(leftover.name, dir_fd=staging)
-            manifest = _open_manifest(stack, directory / _OWN_DIRECTORY, directory, form, archive)
+            manifest = _open_manifest(stack, directory / EXPORT_DIRECTORY, directory, form, archive)
             placement = Placement(blobs, staging, method, verify=verify)
             sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
         yield stack.enter_context(closing(sync))
@@ -101,12 +101,12 @@ def _open_dry_run(
 def _copy_manifest(top: int, directory: Path, to: Path) -> None:
     """Copy the manifest, if there is one, with the journal that an interrupted export left beside it."""
     with suppress(FileNotFoundError):
-        own = open_directory(_OWN_DIRECTORY, within=top)
+        own = open_directory(EXPORT_DIRECTORY, within=top)
         try:
             _lock(own, directory)
             for name in (_MANIFEST, f"{_MANIFEST}-journal"):
                 with suppress(FileNotFoundError):
-                    shutil.copyfile(directory / _OWN_DIRECTORY / name, to / name)
+                    shutil.copyfile(directory / EXPORT_DIRECTORY / name, to / name)
         finally:
             os.close(own)
 
@@ -168,7 +168,7 @@ def refuse_exports(directory: Path, *, itself: bool = True) -> None:
     with storage_errors(f"{directory} cannot be read"):
         resolved = directory.resolve()
         for parent in (resolved, *resolved.parents) if itself else resolved.parents:
-            if (parent / _OWN_DIRECTORY).exists():
+            if (parent / EXPORT_DIRECTORY).exists():
                 raise UsageError(
                     f"{directory} belongs to the export in {parent}", "name a directory outside of it"
                 )

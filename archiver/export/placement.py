@@ -7,23 +7,20 @@ A reflink shares its blocks with the blob (FICLONE, ioctl_ficlone(2): btrfs, XFS
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from archiver.blobs.blob_links import BlobLinks
-from archiver.durable import is_data_loss, storage_error, storage_errors, sync, write_all
+from archiver.durable import clone, is_data_loss, storage_error, storage_errors, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile
 from archiver.model.identity import Digest
 
-FICLONE = 0x40049409
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _CHUNK_SIZE = 1 << 20
 
@@ -88,12 +85,10 @@ class Staging:
 
     def clone(self, digest: Digest) -> str:
         """Create a reflink of a blob. Raises OSError if that is not possible here."""
-        if sys.platform != "linux":
-            raise OSError(errno.ENOSYS, "reflinks are supported on Linux only")
         source = self._blobs.open(digest)
         try:
             with self._create() as (name, fd):
-                fcntl.ioctl(fd, FICLONE, source)
+                clone(source, fd)
         finally:
             os.close(source)
         return name
