@@ -117,7 +117,8 @@ class KeptFile:
     """A file that an account, highlight or item has or had.
 
     ``lost_at``: when its bytes were found to be missing. ``run_id``: the run that stored it. ``answer_id``:
-    the answer that offered it, if that answer is still stored.
+    the answer that offered it, if that answer is still stored. ``source``: the tool that downloaded it, if
+    it was adopted; None for a file that this program downloaded.
     """
 
     owner: Owner
@@ -129,6 +130,7 @@ class KeptFile:
     lost_at: datetime | None = None
     run_id: int | None = None
     answer_id: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

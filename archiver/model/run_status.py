@@ -25,7 +25,8 @@ class Status:
 
     ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
-    does not list now, each with the number of files that wait for it.
+    does not list now, each with the number of files that wait for it. ``waiting``: the number of adopted
+    files whose items no answer has reported yet.
     """
 
     accounts: int
@@ -41,3 +42,4 @@ class Status:
     last_runs: tuple[Run, ...]
     last_success_at: datetime | None
     hosts_not_allowed: tuple[tuple[str, int], ...] = ()
+    waiting: int = 0

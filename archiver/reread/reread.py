@@ -69,6 +69,7 @@ def reread(
                 replay_report = replay(answers, store, scratch, report_progress)
             report_progress(rows - lost)
             row_counts = merge(scratch, catalog, check)
+        catalog.write(record.settle_all_waiting, run_id, clock())
     except BaseException as error:
         code = error.exit_code if isinstance(error, ArchiverError) else ArchiverError.exit_code
         with suppress(ArchiverError):  # the first error is the one to raise

@@ -97,9 +97,13 @@ class AnswerCache:
     def _is_swept_since(self, job: Job, answered_at: datetime) -> bool:
         return self._sweep_days > 0 and is_swept(job.pk, answered_at, self._sweep_days, self._clock())
 
-    def missing_downloads(self, page: PageAnswer) -> list[Download]:
-        """Return the files that a page offers and the archive lacks."""
-        stored = self._catalog.read(stored_roles, tuple(item.pk for item in page.page.items))
+    def missing_downloads(self, page: PageAnswer, *, with_adopted: bool = False) -> list[Download]:
+        """Return the files that a page offers and the archive lacks.
+
+        ``with_adopted``: also those that the archive has only from another tool.
+        """
+        pks = tuple(item.pk for item in page.page.items)
+        stored = self._catalog.read(stored_roles, pks, with_adopted=not with_adopted)
         return [
             Download(Owner(Subject.ITEM, item.pk), link, page.answer_id)
             for item in page.page.items

@@ -21,6 +21,7 @@ from archiver.runner.budget import Promise
 from archiver.runner.context import RunContext
 from archiver.runner.decide import Job
 from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
+from archiver.runner.due_highlights import Why
 from archiver.runner.metered_api import MeteredApi, Reply
 
 
@@ -72,7 +73,7 @@ class HighlightSync:
         shrunk_to = stored.shrunk_to if stored is not None else None
         if answer.is_news:
             self._record(answer, job, shrunk_to)
-        missing = self._answers.missing_downloads(answer)
+        missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
         self._context.observe(
             HighlightRead(
                 job.pk,
@@ -204,7 +205,7 @@ class HighlightSync:
             for one in failed
             if one.error.reason is not Reason.EXPIRED
         }
-        offered = self._answers.missing_downloads(renewed)
+        offered = self._answers.missing_downloads(renewed, with_adopted=job.reason is Why.FULL)
         again = [d for d in offered if (d.owner, d.link.role) not in others]
         still = [others[key] for d in offered if (key := (d.owner, d.link.role)) in others]
         return still + self._downloads.download_all(again, claims, is_renewed=True), renewed

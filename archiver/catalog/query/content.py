@@ -339,7 +339,7 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(_files.c.item_pk, _files.c.highlight_pk, _files.c.user_pk, _files.c.role, _files.c.sha256),
     *(_blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height),
     *(_files.c.source_url, _files.c.kept_at, _files.c.last_seen_at, _blobs.c.lost_at),
-    *(_files.c.run_id, _files.c.answer_id),
+    *(_files.c.run_id, _files.c.answer_id, _files.c.source),
 )
 """In the order in which ``_kept_file`` unpacks them: over a million rows, access by name would cost more than
 everything else.
@@ -383,7 +383,7 @@ def _partitions(connection: Connection, query: Select[Any]) -> Iterator[Sequence
 
 
 def _kept_file(row: Sequence[Any]) -> KeptFile:
-    item, highlight, user, role, sha256, size, mime, width, height, url, kept, seen, lost, run, answer = row
+    item, highlight, user, role, sha256, size, mime, width, height, url, kept, seen, lost, *origin = row
     if item is not None:
         owner = Owner(Subject.ITEM, item)
     elif highlight is not None:
@@ -391,7 +391,7 @@ def _kept_file(row: Sequence[Any]) -> KeptFile:
     else:
         owner = Owner(Subject.USER, user)
     blob = Blob(Digest(sha256), size, mime, width, height)
-    return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, run, answer)
+    return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, *origin)
 
 
 _new_file = tables.files.alias("new_file")

@@ -23,6 +23,7 @@ _LOST = select(_blobs.c.sha256).where(_blobs.c.lost_at.is_not(None))
 _ROLES_OF_ITEMS = select(_files.c.item_pk, _files.c.role).where(
     _files.c.item_pk.in_(bindparam("pks", expanding=True)), _files.c.sha256.not_in(_LOST)
 )
+_DOWNLOADED_ROLES = _ROLES_OF_ITEMS.where(_files.c.source.is_(None))
 _MEMBERS = (
     select(_members.c.item_pk)
     .where(_members.c.highlight_pk == bindparam("pk"), _members.c.gone_at.is_(None))
@@ -65,11 +66,17 @@ _ALL_BLOBS = (
 )
 
 
-def stored_roles(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tuple[Pk, Role]]:
-    """Return the (item, role) pairs that have a stored file whose bytes are not known to be lost."""
+def stored_roles(
+    connection: Connection, item_pks: Sequence[Pk], *, with_adopted: bool = True
+) -> frozenset[tuple[Pk, Role]]:
+    """Return the (item, role) pairs that have a stored file whose bytes are not known to be lost.
+
+    ``with_adopted``: whether a file that another tool downloaded counts.
+    """
+    query = _ROLES_OF_ITEMS if with_adopted else _DOWNLOADED_ROLES
     found: set[tuple[Pk, Role]] = set()
     for start in range(0, len(item_pks), _AT_ONCE):
-        rows = connection.execute(_ROLES_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})
+        rows = connection.execute(query, {"pks": list(item_pks[start : start + _AT_ONCE])})
         found.update((row.item_pk, Role(row.role)) for row in rows)
     return frozenset(found)
 

@@ -69,6 +69,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         units_this_month=int(connection.scalar(select(_UNITS).where(_calls.c.started_at >= month)) or 0),
         last_runs=_last_runs(connection),
         last_success_at=connection.scalar(success),
+        waiting=_count(connection, tables.adopted),
     )
 
 

@@ -6,6 +6,7 @@ Each records one fact, in the transaction of its caller (the writer), and may be
 
 from __future__ import annotations
 
+from archiver.catalog.record.adopted_files import adopt, settle_all_waiting
 from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
 from archiver.catalog.record.failures import failure, resolution
 from archiver.catalog.record.highlight_page import page
@@ -23,6 +24,7 @@ from archiver.catalog.record.users import bind_target, user, verdict
 
 __all__ = [
     "FileRecorded",
+    "adopt",
     "balance_after",
     "balance_before",
     "bind_target",
@@ -38,6 +40,7 @@ __all__ = [
     "page",
     "recovered_answers",
     "resolution",
+    "settle_all_waiting",
     "start_run",
     "tray",
     "user",

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from archiver.catalog import tables
-from archiver.catalog.record import changes, item_entries, users
+from archiver.catalog.record import adopted_files, changes, item_entries, users
 from archiver.catalog.record.changes import Change, find_moved
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
@@ -56,7 +56,8 @@ def page(
     ``fetched_at``: when it was fetched, if that is not ``now``; the sweep counts from then, and its items
     were seen then. ``gone``: items that are gone because the page lacks them. ``shrunk_to`` is stored as
     given. The same transaction marks the highlight as neither complete nor tried until ``completion``: files
-    that the page offers may be missing, and a run that is killed in between must not hide that.
+    that the page offers may be missing, and a run that is killed in between must not hide that. Adopted files
+    that wait for one of its items are recorded, so that they are not downloaded.
     """
     highlight, seen_at = page.highlight, fetched_at or now
     users.upsert_user(connection, run_id, highlight.user, now)
@@ -68,6 +69,7 @@ def page(
     if fetched_before is not None:
         found += member_changes
     item_entries.write(connection, page.items)
+    adopted_files.settle_waiting(connection, run_id, [item.pk for item in page.items], now)
     _touch_files(connection, page.items, now)
     changes.write(connection, run_id, now, found)
     return new_count

@@ -37,15 +37,20 @@ _STORE_AGAIN = (
         height=coalesce(_blobs.c.height, bindparam("new_height")),
     )
 )
-_SEE_AGAIN = {
-    subject: update(_files)
-    .where(
+_OF_OWNER = {
+    subject: update(_files).where(
         _files.c[column] == bindparam("owner"),
         _files.c.role == bindparam("in_role"),
         _files.c.sha256 == _DIGEST,
     )
-    .values(last_seen_at=bindparam("now"))
     for subject, column in _OWNER_COLUMNS.items()
+}
+_SEE_AGAIN = {subject: of.values(last_seen_at=bindparam("now")) for subject, of in _OF_OWNER.items()}
+_CONFIRM = {
+    subject: of.where(_files.c.source.is_not(None)).values(
+        source=None, run_id=bindparam("run"), answer_id=bindparam("answer"), source_url=bindparam("url")
+    )
+    for subject, of in _OF_OWNER.items()
 }
 _VERIFY = update(_blobs).where(_BLOB).values(verified_at=bindparam("now"))
 _FIND = update(_blobs).where(_BLOB).values(lost_at=None)
@@ -98,13 +103,21 @@ class FileRecorded:
 
 
 def file(
-    connection: Connection, run_id: int, file: File, answer_id: int | None, now: datetime
+    connection: Connection,
+    run_id: int,
+    file: File,
+    answer_id: int | None,
+    now: datetime,
+    *,
+    seen_at: datetime | None = None,
 ) -> FileRecorded:
     """Record a File whose bytes are durable.
 
-    An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost.
+    An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost. A download of
+    bytes that were adopted shows where they come from: the file is then one that this program downloaded.
+    ``seen_at``: its ``last_seen_at``, if that is not ``now``.
     """
-    is_new_blob = _write_blob(connection, file.blob, now)
+    is_new_blob = write_blob(connection, file.blob, now)
     owner = file.owner
     row = {
         **dict.fromkeys(_OWNER_COLUMNS.values()),
@@ -116,12 +129,15 @@ def file(
         "source_url": file.source_url,
         "source": file.source,
         "kept_at": now,
-        "last_seen_at": now,
+        "last_seen_at": seen_at or now,
     }
     is_new_file = connection.execute(_INSERT_FILE(connection.dialect.name), row).first() is not None
     if not is_new_file:
         key = {"owner": owner.pk, "in_role": file.role, "digest": file.blob.sha256}
-        connection.execute(_SEE_AGAIN[owner.subject], {**key, "now": now})
+        connection.execute(_SEE_AGAIN[owner.subject], {**key, "now": seen_at or now})
+        if file.source is None:
+            origin = {"run": run_id, "answer": answer_id, "url": file.source_url}
+            connection.execute(_CONFIRM[owner.subject], {**key, **origin})
     _note_picture_name(connection, owner, basename(file.source_url))
     resolution(connection, owner.subject, owner.pk, file.role, now)
     return FileRecorded(is_new_file, is_new_blob)
@@ -177,8 +193,8 @@ def verified_blobs(connection: Connection, digests: Iterable[Digest], now: datet
         connection.execute(_VERIFY, rows)
 
 
-def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
-    """Write the row of a blob; return whether it is new or was lost."""
+def write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
+    """Write the row of a blob whose bytes are durable; return whether it is new or was lost."""
     row = {
         "sha256": blob.sha256,
         "size": blob.size,

@@ -1,0 +1,146 @@
+"""What an archive knows about the place of a file that another tool downloaded, and which files wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, bindparam, func, select, union
+
+from archiver.catalog import tables
+from archiver.model.archived import Blob
+from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile, ForeignTool, WaitingFile
+from archiver.model.identity import MEDIA_TYPES, Digest, Pk, Role
+
+_items, _files, _blobs, _adopted = tables.items, tables.files, tables.blobs, tables.adopted
+_users, _usernames = tables.users, tables.usernames
+
+_BATCH = 1000
+_THE_ITEM: BindParameter[str] = bindparam("item")
+_THE_ROLE: BindParameter[str] = bindparam("in_role")
+_ITEM = select(_items.c.user_pk, _items.c.taken_at, _items.c.media_type).where(_items.c.pk == _THE_ITEM)
+_HELD = (
+    select(_files.c.sha256, _files.c.source, _blobs.c.size)
+    .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
+    .where(_files.c.item_pk == _THE_ITEM, _files.c.role == _THE_ROLE, _blobs.c.lost_at.is_(None))
+)
+_WAITING = (
+    select(_adopted.c.sha256, _blobs.c.size)
+    .join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
+    .where(
+        _adopted.c.item_pk == _THE_ITEM,
+        _adopted.c.role == _THE_ROLE,
+        _blobs.c.lost_at.is_(None),
+    )
+)
+_named = union(
+    select(_users.c.pk).where(_users.c.username == bindparam("name")),
+    select(_usernames.c.user_pk).where(_usernames.c.username == bindparam("name")),
+).subquery()
+_ACCOUNTS = select(_named.c.pk)
+_TAKEN_AT = select(_items.c.pk).where(
+    _items.c.user_pk == bindparam("user"),
+    _items.c.taken_at == bindparam("taken", type_=_items.c.taken_at.type),
+)
+_ALL_WAITING = select(
+    *(_adopted.c.item_pk, _adopted.c.highlight_pk, _adopted.c.role),
+    *(_blobs.c.sha256, _blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height),
+    *(_adopted.c.username, _adopted.c.source, _adopted.c.adopted_at, _adopted.c.reason, _blobs.c.lost_at),
+).join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
+
+OTHER_KIND = "the item is a photo, the file a video"
+SAME_SECOND = "the account has two items of that second, to which instaloader gives one name"
+HAS_DOWNLOAD = "this program has downloaded other bytes for this place"
+UNKNOWN_ITEM = "the archive does not know the item, and nothing says that a highlight shows it"
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """What is stored for an item in a role: the bytes by their digests, with sizes; lost ones are left out.
+
+    ``problem``: why nothing of this tool can be adopted there; '' if it can. ``is_known``: whether the item
+    has a row. ``downloads`` are the digests that this program has downloaded.
+    """
+
+    is_known: bool
+    problem: str
+    held: dict[str, int]
+    waiting: dict[str, int]
+    downloads: frozenset[str]
+
+    def judge(self, digest: str) -> AdoptionResult:
+        """Return what becomes of a file with these bytes."""
+        if digest in self.held:
+            return AdoptionResult(Fate.KNOWN)
+        if self.problem or self.downloads:
+            if digest in self.waiting:
+                return AdoptionResult(Fate.KNOWN)
+            return AdoptionResult(Fate.REFUSED, self.problem or HAS_DOWNLOAD)
+        if self.is_known:
+            return AdoptionResult(Fate.ADOPTED)
+        return AdoptionResult(Fate.KNOWN if digest in self.waiting else Fate.WAITING)
+
+    def may_hold(self, size: int) -> bool:
+        """Return whether a file of this size may be one of those that are stored."""
+        return size in self.held.values() or size in self.waiting.values()
+
+
+def place(connection: Connection, file: ForeignFile) -> FilePlace:
+    """Return what is stored where a file belongs, and whether it can be adopted there."""
+    where = {"item": file.item_pk, "in_role": file.role}
+    held = connection.execute(_HELD, where).all()
+    waiting = connection.execute(_WAITING, where).all()
+    item = connection.execute(_ITEM, {"item": file.item_pk}).first()
+    problem = ""
+    if item is not None:
+        problem = mismatch(connection, file.source, file.role, item)
+    elif file.highlight_pk is None and file.source != ForeignTool.INSTALOADER:
+        problem = UNKNOWN_ITEM
+    return FilePlace(
+        item is not None,
+        problem,
+        {row.sha256: row.size for row in held},
+        {row.sha256: row.size for row in waiting},
+        frozenset(row.sha256 for row in held if row.source is None),
+    )
+
+
+def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
+    """Return why a file cannot be of an item (its columns ``user_pk``, ``taken_at``, ``media_type``), or ''.
+
+    instaloader names files by second: a second item of that second shares the name, and its metadata replaces
+    that of the first.
+    """
+    if role == Role.VIDEO and item.media_type == MEDIA_TYPES["photo"]:
+        return OTHER_KIND
+    is_by_second = source == ForeignTool.INSTALOADER and item.taken_at is not None
+    if is_by_second and len(items_taken_at(connection, item.user_pk, item.taken_at)) > 1:
+        return SAME_SECOND
+    return ""
+
+
+def accounts_named(connection: Connection, username: str) -> tuple[Pk, ...]:
+    """Return the accounts that have or had this username."""
+    return tuple(connection.scalars(_ACCOUNTS, {"name": username}))
+
+
+def items_taken_at(connection: Connection, user_pk: Pk, taken_at: datetime) -> tuple[Pk, ...]:
+    """Return the items of an account that were taken in this second."""
+    return tuple(connection.scalars(_TAKEN_AT, {"user": user_pk, "taken": taken_at}))
+
+
+def waiting_files(connection: Connection) -> Iterator[WaitingFile]:
+    """Yield the files that wait for their item, by folder name, highlight and item. Streamed."""
+    query = _ALL_WAITING.order_by(
+        func.coalesce(_adopted.c.username, ""),
+        func.coalesce(_adopted.c.highlight_pk, ""),
+        _adopted.c.item_pk,
+        _adopted.c.role,
+        _adopted.c.id,
+    )
+    with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
+        for item, highlight, role, sha256, size, mime, width, height, *rest in rows:
+            blob = Blob(Digest(sha256), size, mime, width, height)
+            yield WaitingFile(item, highlight, Role(role), blob, *rest)

@@ -1,0 +1,90 @@
+"""Files that other tools downloaded, and what becomes of them when an archive adopts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from archiver.model.archived import Blob
+from archiver.model.identity import Pk, Role
+
+
+class ForeignTool(StrEnum):
+    """A tool whose folders can be adopted: the values of ``files.source`` and ``adopted.source``."""
+
+    INSTA_DL = "insta-dl"
+    GALLERY_DL = "gallery-dl"
+    INSTALOADER = "instaloader"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignFile:
+    """A file of an item, as another tool names it.
+
+    ``highlight_pk``: the highlight in which the tool found the item, if it says so. ``username``: the
+    account, as the folder gives it.
+    """
+
+    source: ForeignTool
+    item_pk: Pk
+    role: Role
+    highlight_pk: Pk | None = None
+    username: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFile:
+    """An adopted file whose item no answer has reported yet: a row of ``adopted`` with its blob.
+
+    ``reason``: why it waits although its item is known. ``lost_at``: when its bytes were found to be missing.
+    """
+
+    item_pk: Pk
+    highlight_pk: Pk | None
+    role: Role
+    blob: Blob
+    username: str | None
+    source: str
+    adopted_at: datetime
+    reason: str | None = None
+    lost_at: datetime | None = None
+
+
+class Fate(StrEnum):
+    """What becomes of a file of another tool."""
+
+    ADOPTED = "adopted"  # recorded as a file of its item
+    WAITING = "waiting"  # stored until an answer reports the item
+    KNOWN = "known"  # the archive has these bytes in this place
+    REFUSED = "refused"  # left alone
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionResult:
+    """What became of a file, and why, if it is refused."""
+
+    fate: Fate
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file or directory that was left alone: its path, absolute, and the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionReport:
+    """What became of the files of other tools: counts, and the refused ones.
+
+    ``bytes``: the size of the adopted and waiting ones.
+    """
+
+    adopted: int
+    waiting: int
+    known: int
+    refused: tuple[RefusedFile, ...]
+    bytes: int = 0
