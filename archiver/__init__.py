@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from archiver.archive.archive import Archive, open_archive
     from archiver.archive.iterator import Reading
     from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
+    from archiver.model.foreign_files import AdoptionReport, ForeignTool, RefusedFile, WaitingFile
     from archiver.model.identity import Role, Subject
     from archiver.model.query_rows import Rows
     from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AdoptionReport",
     "Archive",
     "Blob",
     "Dated",
     "Field",
+    "ForeignTool",
     "Hashtag",
     "Hit",
     "KeptAccount",
@@ -37,6 +40,7 @@ __all__ = [
     "Owner",
     "Placed",
     "Reading",
+    "RefusedFile",
     "Reshare",
     "Role",
     "Rows",
@@ -45,6 +49,7 @@ __all__ = [
     "Sponsor",
     "Sticker",
     "Subject",
+    "WaitingFile",
     "WebLink",
     "__version__",
     "errors",
@@ -55,6 +60,7 @@ _MODULES = (
     "archive.archive",
     "archive.iterator",
     "model.archived",
+    "model.foreign_files",
     "model.search_hits",
     "model.identity",
     "model.upstream",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Selection,
     )
     from archiver.model.events import Event
+    from archiver.model.foreign_files import AdoptionReport, ForeignTool, WaitingFile
     from archiver.model.run_status import Status
     from archiver.model.search_hits import Hit, Kind
     from archiver.model.upstream import Balance
@@ -228,17 +229,13 @@ class Archive:
         found = selection.find_subject(self._catalog, selection.read_subject(subject))
         return self._read(read_current_files(self._catalog, found))
 
-    def path(self, file: KeptFile) -> Path:
+    def path(self, file: KeptFile | WaitingFile) -> Path:
         """Return the absolute path of a file. It exists unless ``file.lost_at`` is set; never change it."""
-        from archiver.model.archived import KeptFile
+        return self._open().store.path(_require_file(file).blob.sha256)
 
-        return self._open().store.path(arguments.require_instance("file", file, KeptFile).blob.sha256)
-
-    def open(self, file: KeptFile) -> BinaryIO:
+    def open(self, file: KeptFile | WaitingFile) -> BinaryIO:
         """Open a file for reading; the caller closes it. Raises StorageError if its bytes are missing."""
-        from archiver.model.archived import KeptFile
-
-        return self._open().store.open(arguments.require_instance("file", file, KeptFile).blob.sha256)
+        return self._open().store.open(_require_file(file).blob.sha256)
 
     # --- search and SQL
 
@@ -488,6 +485,57 @@ class Archive:
                 clock=clock,
             )
 
+    def adopt(
+        self,
+        directories: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        tool: ForeignTool | str | None = None,
+        account: str | None = None,
+        dry_run: bool = False,
+        wait: bool = False,
+        progress: Callable[[int], None] = lambda files: None,
+        stop: StopFlag | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> AdoptionReport:
+        """Take in what other tools have downloaded below these directories. Makes no call, costs nothing.
+
+        Their files are only read. ``tool``: ``insta-dl``, ``gallery-dl`` or ``instaloader``; without it each
+        file is recognized by its name. ``account``: the username of the account whose files these are, if
+        the folders do not say so. ``dry_run``: store and record nothing. ``progress`` gets the number of
+        files looked at. What was refused is in the report. Raises UsageError, ArchiveLocked,
+        StoppedBySignal, StorageError, DiskFull, DatabaseError.
+        """
+        from archiver.adopt.adoption import AdoptionOptions
+        from archiver.archive.adopting import adopt_directories
+        from archiver.model.foreign_files import ForeignTool
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        paths = arguments.read_several(
+            os.fspath(directories) if isinstance(directories, os.PathLike) else directories,
+            lambda one: arguments.require_path("directories", one),
+        )
+        name = None if account is None else arguments.require_text("account", account, "username")
+        options = AdoptionOptions(
+            tool=None if tool is None else arguments.require_choice("tool", tool, ForeignTool),
+            account=None if name is None else name.removeprefix("@"),
+            dry_run=dry_run,
+        )
+        return adopt_directories(
+            self._open(),
+            paths or (),
+            options,
+            wait=wait,
+            progress=progress,
+            stop=stop or NewStopFlag(),
+            clock=clock,
+        )
+
+    def waiting_files(self) -> Reading[WaitingFile]:
+        """Return the adopted files whose items no answer has reported yet, by folder, highlight and item."""
+        from archiver.catalog.query import adoptions
+
+        return self._read(self._catalog.stream(adoptions.waiting_files))
+
     # --- verification
 
     def verify(
@@ -712,3 +760,12 @@ class Archive:
                 "no accounts are configured", "name targets, or open the archive with its configuration"
             )
         return self._config.accounts, options or NewRunOptions()
+
+
+def _require_file(file: object) -> KeptFile | WaitingFile:
+    from archiver.model.archived import KeptFile
+    from archiver.model.foreign_files import WaitingFile
+
+    if isinstance(file, WaitingFile):
+        return file
+    return arguments.require_instance("file", file, KeptFile)

@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "query": "Query the archive with SQL, read-only.",
     "datasette": "Write what Datasette needs to show the archive with its pictures.",
     "verify": "Check files and stored answers against the rows; repair.",
+    "adopt": "Take in what other tools have downloaded; free.",
     "reread": "Read stored answers again, and add what the database lacks; free.",
     "db": "Upgrade the database, print its revision, or copy it.",
     "demo": "Try it: two nights against a stand-in; no key, no network, no cost.",

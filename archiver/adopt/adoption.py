@@ -1,0 +1,299 @@
+"""Adoption: each file of another tool is matched to its item, copied into the store, and recorded.
+
+The order is that of a run: bytes, then the row. The other tool's files are only read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from archiver.adopt import gallery_dl, insta_dl, instaloader
+from archiver.adopt.candidate import Candidate, Recognizer
+from archiver.adopt.foreign_directory import ForeignDirectory, walk_foreign
+from archiver.adopt.media_check import check_media, detect_kind
+from archiver.blobs.store import COPY_CHUNK, BlobStore
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import adoptions
+from archiver.durable import open_regular
+from archiver.errors import ArchiverError, DownloadFailed
+from archiver.exit_codes import outcome
+from archiver.media.formats.media_format import MediaKind
+from archiver.model.archived import Blob
+from archiver.model.foreign_files import (
+    AdoptionReport,
+    AdoptionResult,
+    Fate,
+    ForeignFile,
+    ForeignTool,
+    RefusedFile,
+)
+from archiver.model.identity import Digest, Pk, Role
+
+COMMAND = "adopt"
+PARTIAL = 3
+"""The exit code if a file was refused."""
+
+_RECOGNIZERS: dict[ForeignTool, Recognizer] = {
+    ForeignTool.INSTALOADER: instaloader.recognize,
+    ForeignTool.INSTA_DL: insta_dl.recognize,
+    ForeignTool.GALLERY_DL: gallery_dl.recognize,
+}
+"""In the order in which they are tried: no name suits two of them."""
+_BESIDE = re.compile(
+    r".*\.(json|json\.xz|jsonl|txt|ini|log|db|sqlite3)|\.DS_Store|Thumbs\.db|desktop\.ini", re.DOTALL
+)
+"""Files that the tools, or systems, put beside pictures and videos."""
+_UNFINISHED = re.compile(r".*\.(part|tmp|temp|ytdl|download|crdownload)", re.DOTALL)
+_MAX_PENDING = 64
+
+
+class _Refused(Exception):
+    """A file is refused. The message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionOptions:
+    """``tool``: the tool whose files are adopted; None: any. ``account``: the account whose files these are.
+
+    ``dry_run``: store and record nothing.
+    """
+
+    tool: ForeignTool | None = None
+    account: str | None = None
+    dry_run: bool = False
+
+
+class Adoption:
+    """Adopts the files of some directories."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: BlobStore,
+        options: AdoptionOptions,
+        *,
+        check: Callable[[], None],
+        may_write: Callable[[], None],
+        progress: Callable[[int], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """``check`` is called for each piece of a file, ``may_write`` before each copy; both may raise.
+
+        ``progress`` gets the number of files looked at.
+        """
+        self._catalog = catalog
+        self._store = store
+        self._options = options
+        self._check = check
+        self._may_write = may_write
+        self._progress = progress
+        self._clock = clock
+        self._run_id: int | None = None
+        self._pending: list[tuple[str, int, Future[AdoptionResult]]] = []
+        self._foreseen: set[tuple[Pk, Role, str]] = set()
+        self._counts = dict.fromkeys(Fate, 0)
+        self._refused: list[RefusedFile] = []
+        self._bytes = self._seen = 0
+        tools = _RECOGNIZERS if options.tool is None else (options.tool,)
+        self._recognizers = [_RECOGNIZERS[tool] for tool in tools]
+
+    def adopt(self, directories: Sequence[Path]) -> AdoptionReport:
+        """Adopt all files below these directories, which are absolute; return what became of them.
+
+        A run is recorded as soon as something is stored. Repeating it changes nothing. Raises what ``check``
+        raises, StorageError, DiskFull, DatabaseError: what was adopted so far stays.
+        """
+        try:
+            for directory in directories:
+                for found in walk_foreign(directory):
+                    self._check()
+                    if isinstance(found, RefusedFile):
+                        self._refused.append(found)
+                    else:
+                        self._adopt_directory(found)
+            self._wait()
+        except BaseException as error:
+            with suppress(ArchiverError):  # the first error is the one to raise
+                self._wait()
+                self._finish(error.exit_code if isinstance(error, ArchiverError) else ArchiverError.exit_code)
+            raise
+        self._finish(PARTIAL if self._refused else 0)
+        counts = self._counts
+        return AdoptionReport(
+            counts[Fate.ADOPTED],
+            counts[Fate.WAITING],
+            counts[Fate.KNOWN],
+            tuple(sorted(self._refused, key=lambda refused: refused.path)),
+            self._bytes,
+        )
+
+    def _adopt_directory(self, directory: ForeignDirectory) -> None:
+        for name in sorted(directory.names):
+            if _BESIDE.fullmatch(name):
+                continue
+            self._check()
+            path = str(directory.path / name)
+            try:
+                self._adopt_file(directory, name, self._recognize(directory, name), path)
+            except _Refused as refused:
+                self._refused.append(RefusedFile(path, str(refused)))
+            self._seen += 1
+            self._progress(self._seen)
+
+    def _recognize(self, directory: ForeignDirectory, name: str) -> Candidate:
+        if _UNFINISHED.fullmatch(name):
+            raise _Refused("an unfinished download")
+        for recognize in self._recognizers:
+            found = recognize(directory, name)
+            if isinstance(found, str):
+                raise _Refused(found)
+            if found is not None:
+                account = self._options.account
+                return found if account is None else replace(found, username=account)
+        tools = [self._options.tool] if self._options.tool is not None else list(ForeignTool)
+        raise _Refused(f"not a name that {' or '.join(tools)} gives to an item")
+
+    def _adopt_file(self, directory: ForeignDirectory, name: str, candidate: Candidate, path: str) -> None:
+        item_pk = candidate.item_pk or self._find_item(candidate)
+        try:
+            source = open_regular(name, within=directory.fd)
+        except OSError as exc:
+            raise _Refused(f"it cannot be opened: {exc.strerror}") from exc
+        try:
+            kind = self._detect(source)
+            if candidate.is_picture and kind is not MediaKind.PICTURE:
+                raise _Refused("a video where the tool keeps a picture")
+            role = Role.VIDEO if kind is MediaKind.VIDEO else Role.THUMBNAIL
+            username = None if candidate.username is None else _printable(candidate.username)
+            self._adopt_media(
+                source,
+                kind,
+                ForeignFile(candidate.source, item_pk, role, candidate.highlight_pk, username),
+                path,
+            )
+        except (OSError, DownloadFailed) as exc:
+            reason = str(exc) if isinstance(exc, DownloadFailed) else f"it cannot be read: {exc.strerror}"
+            raise _Refused(reason) from exc
+        finally:
+            os.close(source)
+
+    def _find_item(self, candidate: Candidate) -> Pk:
+        """Return the only item of an account that was taken in the second that the name gives."""
+        name, taken_at = candidate.username or "", candidate.taken_at
+        assert taken_at is not None
+        accounts = self._catalog.read(adoptions.accounts_named, name.lower())
+        if len(accounts) != 1:
+            how_many = "several accounts" if accounts else "no account"
+            raise _Refused(
+                f"it has no metadata, and {how_many} in the archive had the name {_printable(name)}"
+            )
+        items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
+        if len(items) != 1:
+            how_many = f"{len(items)} items" if items else "no item"
+            raise _Refused(f"it has no metadata, and the archive has {how_many} of that second")
+        return items[0]
+
+    def _detect(self, source: int) -> MediaKind:
+        kind = detect_kind(source)
+        if kind is None:
+            raise _Refused("the bytes are neither a picture nor a video")
+        return kind
+
+    def _adopt_media(self, source: int, kind: MediaKind, file: ForeignFile, path: str) -> None:
+        place = self._catalog.read(adoptions.place, file)
+        before = os.fstat(source)
+        if not place.may_hold(before.st_size):
+            unknown = place.judge("")
+            if unknown.fate is Fate.REFUSED:
+                raise _Refused(unknown.reason)
+            if not self._options.dry_run:
+                self._store_media(source, kind, file, path, before)
+                return
+        blob = self._read_media(source, kind, before)
+        result = place.judge(blob.sha256)
+        key = (file.item_pk, file.role, blob.sha256)
+        if result.fate is Fate.KNOWN or key in self._foreseen:
+            self._count(path, blob.size, AdoptionResult(Fate.KNOWN))
+        elif result.fate is Fate.REFUSED or self._options.dry_run:
+            self._foreseen.add(key)
+            self._count(path, blob.size, result)
+        else:
+            os.lseek(source, 0, os.SEEK_SET)
+            self._store_media(source, kind, file, path, before)
+
+    def _read_media(self, source: int, kind: MediaKind, before: os.stat_result) -> Blob:
+        """Check the file where it is, without copying it."""
+        hashed = hashlib.sha256()
+
+        def chunks() -> Iterator[bytes]:
+            while chunk := os.read(source, COPY_CHUNK):
+                self._check()
+                hashed.update(chunk)
+                yield chunk
+
+        media = check_media(chunks(), kind)
+        _require_unchanged(source, before, media.size)
+        return Blob(Digest(hashed.hexdigest()), media.size, media.mime, media.width, media.height)
+
+    def _store_media(
+        self, source: int, kind: MediaKind, file: ForeignFile, path: str, before: os.stat_result
+    ) -> None:
+        """Copy the file into the store, check the copy, make it durable, and queue its row."""
+        self._may_write()
+        with self._store.writer() as writer:
+
+            def chunks() -> Iterator[bytes]:
+                for chunk in writer.copy(source):
+                    self._check()
+                    yield chunk
+
+            media = check_media(chunks(), kind)
+            _require_unchanged(source, before, media.size)
+            digest, size = writer.commit()
+        blob = Blob(digest, size, media.mime, media.width, media.height)
+        if self._run_id is None:
+            self._run_id = self._catalog.write(record.start_run, COMMAND, self._clock())
+        row = self._catalog.submit(record.adopt, self._run_id, file, blob, self._clock())
+        self._pending.append((path, size, row))
+        if len(self._pending) >= _MAX_PENDING:
+            self._wait()
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, []
+        for path, size, row in pending:
+            self._count(path, size, row.result())
+
+    def _count(self, path: str, size: int, result: AdoptionResult) -> None:
+        if result.fate is Fate.REFUSED:
+            self._refused.append(RefusedFile(path, result.reason))
+            return
+        self._counts[result.fate] += 1
+        if result.fate is not Fate.KNOWN:
+            self._bytes += size
+
+    def _finish(self, code: int) -> None:
+        if self._run_id is not None:
+            self._catalog.write(record.finish_run, self._run_id, self._clock(), outcome(code), code)
+
+
+def _require_unchanged(source: int, before: os.stat_result, size: int) -> None:
+    after = os.fstat(source)
+    if _state(after) != _state(before) or size != before.st_size:
+        raise _Refused("it changed while it was read")
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _printable(name: str) -> str:
+    """Return a name of a folder as text that a database can store."""
+    return os.fsencode(name).decode(errors="backslashreplace").replace("\0", "")

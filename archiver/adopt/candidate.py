@@ -1,0 +1,56 @@
+"""What the name, the folder and the metadata of another tool's file say about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from archiver.adopt.foreign_directory import ForeignDirectory
+from archiver.model.foreign_files import ForeignTool
+from archiver.model.identity import Pk
+
+POST = "a file of a post, not of an item of a highlight"
+COVER = "a cover: the next run downloads it"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may belong to an item.
+
+    Without ``item_pk`` only ``taken_at`` identifies the item, within its account. ``is_picture``: its name or
+    its metadata says that the file is a picture.
+    """
+
+    source: ForeignTool
+    item_pk: Pk | None
+    highlight_pk: Pk | None = None
+    username: str | None = None
+    taken_at: datetime | None = None
+    is_picture: bool = False
+
+
+Recognition = Candidate | str | None
+"""A candidate; why the file of this tool is refused; or None if the tool gives no such name."""
+
+Recognizer = Callable[[ForeignDirectory, str], Recognition]
+"""A function that recognizes a file of one tool by its directory and its name."""
+
+STAMP = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"
+"""How insta-dl and instaloader write a time in a name, in UTC."""
+
+_STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
+
+
+def parse_stamp(text: str) -> datetime | None:
+    """Return the time of a name; None if there is no such time."""
+    try:
+        return datetime.strptime(text, _STAMP_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def split_extension(name: str) -> str:
+    """Return a name without its extension: one or more letters and digits after the last dot."""
+    return re.sub(r"\.[0-9A-Za-z]+\Z", "", name)

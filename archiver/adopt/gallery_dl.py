@@ -1,0 +1,65 @@
+"""Files of gallery-dl 1.32: ``extractor/instagram.py`` and ``postprocessor/metadata.py`` there.
+
+``<base>/instagram/<username>/[<sidecar>_]<media id>[p].<ext>``, for highlights, stories and posts alike.
+``p`` is the preview picture of a video, ``<sidecar>_`` the number of a post with several media, and
+``<highlight pk>_cover`` a cover. With ``--write-metadata``, ``<name>.json`` beside a file has ``type``,
+``post_id`` (of a highlight: its pk), ``media_id``, ``username``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from archiver.adopt.candidate import COVER, POST, Candidate, Recognition
+from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable
+from archiver.model.foreign_files import ForeignTool
+from archiver.model.identity import is_pk
+
+_NAME = re.compile(r"([0-9]+_)?([0-9]{1,40})(p?)\.[0-9A-Za-z]{1,10}", re.ASCII)
+_COVER = re.compile(r"[0-9]+_cover\.[0-9A-Za-z]{1,10}", re.ASCII)
+
+
+def recognize(directory: ForeignDirectory, name: str) -> Recognition:
+    """Recognize a file of gallery-dl. Only its metadata can say that a highlight shows it."""
+    if _COVER.fullmatch(name):
+        return COVER
+    named = _NAME.fullmatch(name)
+    if named is not None and named[1] is not None:
+        return "a part of a post with several media"
+    metadata: Mapping[str, object] | None = None
+    if f"{name}.json" in directory.names:
+        try:
+            value = directory.read_metadata(f"{name}.json")
+        except MetadataUnreadable as error:
+            return None if named is None else f"its metadata: {error}"
+        if isinstance(value, dict) and value.get("category") == "instagram":
+            metadata = value
+    if metadata is None:
+        username = directory.path.name
+        return named and Candidate(
+            ForeignTool.GALLERY_DL, named[2], username=username, is_picture=bool(named[3])
+        )
+    return _by_metadata(directory, metadata, named and f"{named[2]}{named[3]}")
+
+
+def _by_metadata(
+    directory: ForeignDirectory, metadata: Mapping[str, object], named: str | None
+) -> Recognition:
+    media_id, highlight = str(metadata.get("media_id", "")), str(metadata.get("post_id", ""))
+    if named is not None and named != media_id:
+        return "its name and its metadata name different items"
+    item_pk = media_id.removesuffix("p")
+    if not is_pk(item_pk):
+        return COVER if media_id.endswith("_cover") else "its metadata names no item"
+    kind = metadata.get("type", "highlight" if "highlight_title" in metadata else None)
+    if kind not in ("highlight", "story", None):  # older versions state no type
+        return POST
+    username = metadata.get("username")
+    return Candidate(
+        ForeignTool.GALLERY_DL,
+        item_pk,
+        highlight if kind == "highlight" and is_pk(highlight) else None,
+        username if isinstance(username, str) and username else directory.path.name,
+        is_picture=media_id.endswith("p"),
+    )

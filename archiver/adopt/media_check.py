@@ -1,0 +1,40 @@
+"""Whether a file is a whole picture or video, judged by its bytes alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+from archiver.media.checked_writer import CheckedWriter, DownloadedFile
+from archiver.media.formats import detect_format
+from archiver.media.formats.media_format import HEAD_SIZE, MediaKind
+
+
+def detect_kind(source: int) -> MediaKind | None:
+    """Return what an open file shows, by its first bytes; None if it is neither a picture nor a video."""
+    media = detect_format(os.pread(source, HEAD_SIZE, 0))
+    return None if media is None else media.kind
+
+
+def check_media(chunks: Iterable[bytes], kind: MediaKind) -> DownloadedFile:
+    """Return what these bytes are. Raises DownloadFailed if they are not a whole file of this kind.
+
+    Nothing but the structure of the file can confirm that it is whole: no length was stated for it.
+    """
+    writer = CheckedWriter(_Nowhere(), kind, sys.maxsize)
+    for chunk in chunks:
+        writer.write(chunk)
+    return writer.finish()
+
+
+class _Nowhere:
+    """A sink that takes no bytes: they are stored already, or not wanted."""
+
+    size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Do nothing."""
+
+    def restart(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,49 @@
+"""``adopt``: takes in what other tools have downloaded, under the archive's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from archiver.adopt.adoption import COMMAND, Adoption, AdoptionOptions
+from archiver.adopt.foreign_directory import require_foreign
+from archiver.archive.nightly_run import check_reserve
+from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.errors import UsageError
+from archiver.model.foreign_files import AdoptionReport
+from archiver.runner.workers import StopFlag
+
+
+def adopt_directories(
+    session: Session,
+    directories: Sequence[Path],
+    options: AdoptionOptions,
+    *,
+    wait: bool,
+    progress: Callable[[int], None],
+    stop: StopFlag,
+    clock: Callable[[], datetime],
+) -> AdoptionReport:
+    """Adopt the files below these directories; see ``Archive.adopt``. ``session`` is open for reading."""
+    if not directories:
+        raise UsageError("no directory is given", "name a folder that the other tool has filled")
+    tops = [require_foreign(directory) for directory in directories]
+
+    def adopt(into: Session) -> AdoptionReport:
+        require_blobs(into)
+        adoption = Adoption(
+            into.catalog,
+            into.store,
+            options,
+            check=stop.check,
+            may_write=lambda: check_reserve(into.config),
+            progress=progress,
+            clock=clock,
+        )
+        return adoption.adopt(tops)
+
+    if options.dry_run:
+        return adopt(session)
+    with open_for_writing(session.config, COMMAND, stop, wait=wait, clock=clock) as writing:
+        return adopt(writing)
