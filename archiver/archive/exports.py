@@ -14,7 +14,7 @@ from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
 from archiver.blobs.blob_links import BlobLinks
 from archiver.catalog import Snapshot
-from archiver.catalog.query import change_history, content, dump, totals
+from archiver.catalog.query import adoptions, change_history, content, dump, totals
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
@@ -87,7 +87,11 @@ class Export:
         layout = FolderLayout(parse_template(template), sidecars, self._has_gone, with_xmp=xmp)
         with self._media() as (moment, blobs):
             steps = self._walk(moment) if sidecars or xmp else self._walk_files(moment)
-            files = self._require_some(folder_layout.folder_entries(steps, layout))
+            entries = folder_layout.folder_entries(steps, layout)
+            if self._selection == EVERYTHING:  # a waiting file has no account or highlight to select
+                waiting = moment.stream(adoptions.waiting_files)
+                entries = chain(entries, folder_layout.waiting_entries(waiting, layout))
+            files = self._require_some(entries)
             with self._tree("folder", blobs) as tree:
                 for entry in files:
                     tree.put(entry)

@@ -23,6 +23,7 @@ from archiver.model.archived import (
     Placed,
     Provenance,
 )
+from archiver.model.foreign_files import WaitingFile
 
 Fields = dict[str, object]
 
@@ -45,6 +46,12 @@ def describe_details(archive: Archive, details: Details) -> tuple[Fields, str, I
         "highlights",
         (_place(details.account, *place) for place in details.places),
     )
+
+
+def describe_waiting(archive: Archive, file: WaitingFile) -> Fields:
+    """Return the fields of an adopted file that waits for its item."""
+    fields_of_file = _fields(file, without=("blob",))
+    return {**fields_of_file, "path": str(archive.path(file)), **_fields(file.blob)}
 
 
 def _account(archive: Archive, details: AccountDetails) -> Fields:

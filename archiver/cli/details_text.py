@@ -25,10 +25,13 @@ from archiver.model.archived import (
     Placed,
     Provenance,
 )
+from archiver.model.foreign_files import WaitingFile
 from archiver.model.identity import MEDIA_TYPE_NAMES
 from archiver.text_format import format_size, make_safe, pluralize
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20
+_WAITING_SHOWN = 100
+_WAITING_COLUMNS = ("folder", "highlight", "item", "role", "bytes", "from", "since", "why")
 _COLUMNS = ("", "highlight", "items", "bytes", "state", "next look", "pk")
 
 Row = tuple[str, str]
@@ -122,7 +125,8 @@ def _placed_item_lines(archive: Archive, placed: Placed) -> Iterator[str]:
     if contents:
         yield f"    {make_safe(contents)}"
     for file in item.files:
-        yield f"    {file.role.value:<9}  {make_safe(str(archive.path(file)))}{_lost_since(file)}"
+        path = make_safe(str(archive.path(file)))
+        yield f"    {file.role.value:<9}  {path}{_lost_since(file)}{_tool(file)}"
 
 
 def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
@@ -155,10 +159,45 @@ def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
             f"{file.role.value}: {blob.mime}{pixels}, {format_size(blob.size)} ({blob.size:,} bytes)",
             f"sha256 {blob.sha256}",
             f"stored {_format_time(file.kept_at)} by run {file.run_id}, offered until {last_seen}",
-            f"from {file.source_url}",
-            f"source: {_answer_text(details.answers, file.answer_id)}",
+            *_origin_lines(file, details.answers),
         ):
             yield f"    {make_safe(line)}"
+
+
+def _origin_lines(file: KeptFile, answers: Mapping[int, Provenance]) -> Iterator[str]:
+    if file.source is not None:
+        yield f"adopted from {file.source}: archiver did not download it"
+        return
+    yield f"from {file.source_url}"
+    yield f"source: {_answer_text(answers, file.answer_id)}"
+
+
+def waiting_lines(files: Iterable[WaitingFile], width: int | None, *, show_all: bool) -> Iterator[str]:
+    """Yield the adopted files that wait for their items, as a table cut to ``width``."""
+    listed: list[WaitingFile] = []
+    remaining = 0
+    for file in files:
+        if show_all or len(listed) < _WAITING_SHOWN:
+            listed.append(file)
+        else:
+            remaining += 1
+    if not listed:
+        yield "no adopted file is waiting"
+        return
+    yield from text_table.format_table(_WAITING_COLUMNS, [_waiting_row(file) for file in listed], width)
+    yield from _more_lines(remaining)
+
+
+def _waiting_row(file: WaitingFile) -> tuple[object, ...]:
+    reason = "its bytes are lost" if file.lost_at is not None else file.reason or "no answer has reported it"
+    return (
+        *(file.username, file.highlight_pk, file.item_pk, file.role, format_size(file.blob.size)),
+        *(file.source, f"{file.adopted_at:%Y-%m-%d}", reason),
+    )
+
+
+def _tool(file: KeptFile) -> str:
+    return f"  (adopted from {file.source})" if file.source is not None else ""
 
 
 def _content_rows(item: KeptItem) -> Iterator[Row]:

@@ -12,18 +12,20 @@ import click
 from archiver.cli import load, output, signals
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.errors import UsageError
+from archiver.model.target import ItemTarget, Target, parse_target_or_item
 from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
     from archiver.model.archived import KeptFile
+    from archiver.model.foreign_files import WaitingFile
 
 _AT_ONCE = 500
 _ROLES = ("thumbnail", "video", "cover", "avatar")
 
 
 @click.command("show", epilog=EPILOG)
-@click.argument("target", metavar="TARGET")
+@click.argument("target", metavar="[TARGET]", required=False)
 @click.option("--paths", is_flag=True, help="Only the absolute paths of its files, one a line.")
 @click.option("-0", "--null", is_flag=True, help="Like --paths, with a NUL after each path: for xargs -0.")
 @click.option(
@@ -33,10 +35,20 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
     multiple=True,
     help="With --paths, only files of this role. May be repeated.",
 )
+@click.option(
+    "--adopted", is_flag=True, help="Instead of TARGET: the adopted files whose items no answer has reported."
+)
 @json_option({"kind": None})
 @global_options
 @click.pass_obj
-def command(options: GlobalOptions, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
+def command(
+    options: GlobalOptions,
+    target: str | None,
+    paths: bool,
+    null: bool,
+    roles: tuple[str, ...],
+    adopted: bool,
+) -> int:
     """Show one account, highlight or item, with the paths of its files. Reads only, also during a run; costs
     nothing.
 
@@ -45,7 +57,8 @@ def command(options: GlobalOptions, target: str, paths: bool, null: bool, roles:
     else a highlight's pk, else an item's.
 
     Long lists are cut: -v shows all. --json has every field; for an account, the items of its highlights are
-    left out. --paths lists the current files: the avatar, each highlight's cover, then the files of its items
+    left out. --adopted lists the files that archiver adopt has stored and that wait for an answer with their
+    item. --paths lists the current files: the avatar, each highlight's cover, then the files of its items
     in their order; each file once.
 
     \b
@@ -53,11 +66,9 @@ def command(options: GlobalOptions, target: str, paths: bool, null: bool, roles:
       archiver show natgeo
       archiver show highlight:17983407089364361 -v
       archiver show natgeo -0 --role video | xargs -0 mpv
+      archiver show --adopted
       archiver show natgeo --json | jq -r '.highlights[] | select(.completed_at == null) | .title'
     """
-    from archiver.cli import details_json, details_text
-    from archiver.model.target import parse_target_or_item
-
     if (paths or null) and options.blank is not None:
         option = "-0" if null else "--paths"
         raise UsageError(
@@ -66,25 +77,60 @@ def command(options: GlobalOptions, target: str, paths: bool, null: bool, roles:
         )
     if roles and not (paths or null):
         raise UsageError("--role goes with --paths", "see archiver show --help")
-    subject = parse_target_or_item(target)
+    if adopted == (target is not None):
+        raise UsageError("name a TARGET or --adopted", "see archiver show --help")
+    end = b"\0" if null else b"\n" if paths else None
     with load.open_archive(options) as archive, signals.die_on_interrupt():
-        if paths or null:
-            for piece in _paths(archive, archive.current_files(subject), roles, b"\0" if null else b"\n"):
-                output.print_data(piece)
-        elif options.blank is not None:
-            head, name, rows = details_json.describe_details(archive, archive.show(subject))
-            output.print_json_list({"exit_code": 0, "outcome": "ok", **head}, name, rows)
+        if target is None:
+            _show_adopted(options, archive, roles, end)
         else:
-            details = archive.show(subject)
-            for line in details_text.details_lines(
-                archive, details, output.terminal_width(), show_all=options.verbose
-            ):
-                output.print_data(f"{line}\n")
+            _show_target(options, archive, parse_target_or_item(target), roles, end)
     return 0
 
 
+def _show_target(
+    options: GlobalOptions,
+    archive: Archive,
+    subject: Target | ItemTarget,
+    roles: tuple[str, ...],
+    end: bytes | None,
+) -> None:
+    from archiver.cli import details_json, details_text
+
+    if end is not None:
+        for piece in _paths(archive, archive.current_files(subject), roles, end):
+            output.print_data(piece)
+    elif options.blank is not None:
+        head, name, rows = details_json.describe_details(archive, archive.show(subject))
+        output.print_json_list({"exit_code": 0, "outcome": "ok", **head}, name, rows)
+    else:
+        details = archive.show(subject)
+        for line in details_text.details_lines(
+            archive, details, output.terminal_width(), show_all=options.verbose
+        ):
+            output.print_data(f"{line}\n")
+
+
+def _show_adopted(
+    options: GlobalOptions, archive: Archive, roles: tuple[str, ...], end: bytes | None
+) -> None:
+    from archiver.cli import details_json, details_text
+
+    files = archive.waiting_files()
+    if end is not None:
+        for piece in _paths(archive, files, roles, end):
+            output.print_data(piece)
+    elif options.blank is not None:
+        rows = (details_json.describe_waiting(archive, file) for file in files)
+        head = {"exit_code": 0, "outcome": "ok", "kind": "adopted"}
+        output.print_json_list(head, "waiting", rows)
+    else:
+        for line in details_text.waiting_lines(files, output.terminal_width(), show_all=options.verbose):
+            output.print_data(f"{line}\n")
+
+
 def _paths(
-    archive: Archive, files: Iterable[KeptFile], roles: tuple[str, ...], end: bytes
+    archive: Archive, files: Iterable[KeptFile | WaitingFile], roles: tuple[str, ...], end: bytes
 ) -> Iterator[bytes | str]:
     """Yield the paths, many at once: exact, but safe on a terminal."""
     on_terminal = output.terminal_width() is not None

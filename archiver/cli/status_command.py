@@ -106,6 +106,7 @@ def status_lines(status: Status, balance: Balance | None, per_night: int | None 
         ("highlights", f"{s.highlights:,}"),
         ("items", f"{s.items:,}"),
         ("files", held + lost),
+        *([("waiting", _waiting(s.waiting))] if s.waiting else []),
         ("open failures", f"{s.open_failures:,}{how_to_list}"),
         *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
@@ -121,6 +122,11 @@ def status_lines(status: Status, balance: Balance | None, per_night: int | None 
         yield from text_table.format_table(
             ("run", "command", "started", "outcome", "code", "units"), list(map(_row, s.last_runs))
         )
+
+
+def _waiting(count: int) -> str:
+    files = pluralize(count, "adopted file")
+    return f"{files}, until an answer reports the item ({advice.command_line('show --adopted')})"
 
 
 def _refused_host(host: str, files: int) -> str:

@@ -11,6 +11,7 @@ from archiver.export import file_names
 from archiver.export.export_entry import CompanionText, ExportEntry, to_nanoseconds
 from archiver.export.path_template import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
+from archiver.model.foreign_files import WaitingFile
 from archiver.model.identity import MEDIA_TYPE_NAMES, Digest, Pk
 from archiver.text_format import json_value
 
@@ -51,6 +52,23 @@ def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[
     shows it, or once for its account if the template does not distinguish highlights.
     """
     return _FolderWalk(layout).entries(steps)
+
+
+def waiting_entries(files: Iterable[WaitingFile], layout: FolderLayout) -> Iterator[ExportEntry]:
+    """Yield the adopted files that wait for their items: below ``adopted/``, by what is known of them."""
+    for file in files:
+        if file.lost_at is not None:
+            continue
+        account = file_names.truncate(file_names.clean(file.username or ""), file_names.MAX_LENGTH)
+        folders = (account or "unknown account", file.highlight_pk or "unknown highlight")
+        below = (*layout.below, "adopted", *map(file_names.safe_name, folders))
+        name, id_ = f"{file.item_pk} {file.role}", f"adopted {file.item_pk} {file.role} {file.blob.sha256}"
+        path = (*below, f"{name}.{file_names.extension_for(file.blob.mime)}")
+        at_ns, suffixes = to_nanoseconds(file.adopted_at), (file.blob.sha256[:16],)
+        yield ExportEntry(id_, path, file.blob.sha256, file.blob.size, at_ns, suffixes)
+        if layout.with_sidecars:
+            text = _json({"adopted": file})
+            yield ExportEntry.of_text(f"{id_} json", (*below, f"{name}.json"), text, at_ns, suffixes)
 
 
 class _FolderWalk:

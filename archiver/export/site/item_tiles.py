@@ -10,7 +10,7 @@ from archiver.export import file_names
 from archiver.export.site import page_text
 from archiver.export.site.view_model import DetailList, DownloadLink, ItemDetail, ItemTile, Picture
 from archiver.model.archived import KeptFile, KeptHighlight, KeptItem, Placed
-from archiver.model.identity import MEDIA_TYPE_NAMES
+from archiver.model.identity import MEDIA_TYPE_NAMES, Role
 from archiver.model.upstream import Location, Sticker
 from archiver.text_format import format_size
 
@@ -87,6 +87,7 @@ def _detail_lists(item: KeptItem, highlight: KeptHighlight) -> Iterator[DetailLi
         ("Polls and stickers", _map(_sticker, item.stickers)),
         ("Sponsors", _map(lambda s: _account(s.username, s.user_pk), item.sponsors)),
         ("Shares", _map(lambda r: ItemDetail(f"post {r.media_code or r.media_pk or '?'}"), item.reshares)),
+        ("Adopted from", _map(_adopted_from, item.held)),
         ("Posted by", iter([ItemDetail(f"account {item.user_pk}")] if is_repost else [])),
     )
     for heading, details in kinds:
@@ -101,6 +102,12 @@ def _map(to_detail: Callable[[T], ItemDetail | None], values: tuple[T, ...]) -> 
 
 def _account(username: str | None, pk: str | None, full_name: str | None = None) -> ItemDetail:
     return ItemDetail(f"@{username}" if username else f"account {pk or '?'}", full_name or "")
+
+
+def _adopted_from(file: KeptFile) -> ItemDetail | None:
+    """Return which tool downloaded a file, if it was not this program."""
+    what = "video" if file.role is Role.VIDEO else "picture"
+    return ItemDetail(file.source, f"the {what}") if file.source is not None else None
 
 
 def _links(item: KeptItem) -> Iterator[ItemDetail]:
