@@ -55,7 +55,7 @@ _UNFINISHED = re.compile(r".*\.(part|tmp|temp|ytdl|download|crdownload)", re.DOT
 _MAX_PENDING = 64
 
 
-class _Refused(Exception):
+class _Refusal(Exception):
     """A file is refused. The message is the reason."""
 
 
@@ -143,34 +143,34 @@ class Adoption:
             path = str(directory.path / name)
             try:
                 self._adopt_file(directory, name, self._recognize(directory, name), path)
-            except _Refused as refused:
-                self._refused.append(RefusedFile(path, str(refused)))
+            except _Refusal as refusal:
+                self._refused.append(RefusedFile(path, str(refusal)))
             self._seen += 1
             self._progress(self._seen)
 
     def _recognize(self, directory: ForeignDirectory, name: str) -> Candidate:
         if _UNFINISHED.fullmatch(name):
-            raise _Refused("an unfinished download")
+            raise _Refusal("an unfinished download")
         for recognize in self._recognizers:
             found = recognize(directory, name)
             if isinstance(found, str):
-                raise _Refused(found)
+                raise _Refusal(found)
             if found is not None:
                 account = self._options.account
                 return found if account is None else replace(found, username=account)
         tools = [self._options.tool] if self._options.tool is not None else list(ForeignTool)
-        raise _Refused(f"not a name that {' or '.join(tools)} gives to an item")
+        raise _Refusal(f"not a name that {' or '.join(tools)} gives to an item")
 
     def _adopt_file(self, directory: ForeignDirectory, name: str, candidate: Candidate, path: str) -> None:
         item_pk = candidate.item_pk or self._find_item(candidate)
         try:
             source = open_regular(name, within=directory.fd)
         except OSError as exc:
-            raise _Refused(f"it cannot be opened: {exc.strerror}") from exc
+            raise _Refusal(f"it cannot be opened: {exc.strerror}") from exc
         try:
             kind = self._detect(source)
             if candidate.is_picture and kind is not MediaKind.PICTURE:
-                raise _Refused("a video where the tool keeps a picture")
+                raise _Refusal("a video where the tool keeps a picture")
             role = Role.VIDEO if kind is MediaKind.VIDEO else Role.THUMBNAIL
             username = None if candidate.username is None else _printable(candidate.username)
             self._adopt_media(
@@ -181,7 +181,7 @@ class Adoption:
             )
         except (OSError, DownloadFailed) as exc:
             reason = str(exc) if isinstance(exc, DownloadFailed) else f"it cannot be read: {exc.strerror}"
-            raise _Refused(reason) from exc
+            raise _Refusal(reason) from exc
         finally:
             os.close(source)
 
@@ -192,19 +192,19 @@ class Adoption:
         accounts = self._catalog.read(adoptions.accounts_named, name.lower())
         if len(accounts) != 1:
             how_many = "several accounts" if accounts else "no account"
-            raise _Refused(
+            raise _Refusal(
                 f"it has no metadata, and {how_many} in the archive had the name {_printable(name)}"
             )
         items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
         if len(items) != 1:
             how_many = f"{len(items)} items" if items else "no item"
-            raise _Refused(f"it has no metadata, and the archive has {how_many} of that second")
+            raise _Refusal(f"it has no metadata, and the archive has {how_many} of that second")
         return items[0]
 
     def _detect(self, source: int) -> MediaKind:
         kind = detect_kind(source)
         if kind is None:
-            raise _Refused("the bytes are neither a picture nor a video")
+            raise _Refusal("the bytes are neither a picture nor a video")
         return kind
 
     def _adopt_media(self, source: int, kind: MediaKind, file: ForeignFile, path: str) -> None:
@@ -213,7 +213,7 @@ class Adoption:
         if not place.may_hold(before.st_size):
             unknown = place.judge("")
             if unknown.fate is Fate.REFUSED:
-                raise _Refused(unknown.reason)
+                raise _Refusal(unknown.reason)
             if not self._options.dry_run:
                 self._store_media(source, kind, file, path, before)
                 return
@@ -287,7 +287,7 @@ class Adoption:
 def _require_unchanged(source: int, before: os.stat_result, size: int) -> None:
     after = os.fstat(source)
     if _state(after) != _state(before) or size != before.st_size:
-        raise _Refused("it changed while it was read")
+        raise _Refusal("it changed while it was read")
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:

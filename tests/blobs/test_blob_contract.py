@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from archiver.blobs import disk
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
@@ -151,3 +153,37 @@ def test_prepare_can_be_repeated_and_keeps_blobs(store: BlobStore) -> None:
     digest = put(store, b"kept")
     store.prepare()
     assert [digest] == list(store.digests())
+
+
+def test_a_copied_file_is_a_blob_and_its_source_stays(store: BlobStore, tmp_path: Path) -> None:
+    """The bytes are yielded once, as they are in the copy; nothing of a copy without commit stays."""
+    data = bytes(range(256)) * 10_000
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    with source.open("rb") as file, store.writer() as writer:
+        assert b"".join(writer.copy(file.fileno())) == data
+        assert writer.commit() == (sha256(data), len(data))
+    with store.open(sha256(data)) as blob:
+        assert blob.read() == data
+    with source.open("rb") as file, store.writer() as writer:
+        next(iter(writer.copy(file.fileno())))
+    assert list(store.digests()) == [sha256(data)]
+    assert source.read_bytes() == data
+
+
+def test_a_reflink_is_hashed_as_it_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of the source after the clone changes neither the blob nor its name."""
+    source = tmp_path / "source"
+    source.write_bytes(b"as it was")
+
+    def clone(source_fd: int, target: int) -> None:
+        os.write(target, os.read(source_fd, 100))
+        source.write_bytes(b"changed")
+
+    monkeypatch.setattr(disk, "clone", clone)
+    with DiskStore.create(tmp_path / "archive") as store:
+        store.prepare()
+        with source.open("rb") as file, store.writer() as writer:
+            assert list(writer.copy(file.fileno())) == [b"as it was"]
+            assert writer.commit() == (sha256(b"as it was"), 9)
+        assert store.path(sha256(b"as it was")).read_bytes() == b"as it was"

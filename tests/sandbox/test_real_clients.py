@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
-import subprocess
-import sys
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import hikerapi
-import platformdirs
 import pytest
 
 from archiver.hiker import endpoints
@@ -26,6 +21,7 @@ from archiver.model.api_calls import Call
 from archiver.sandbox.request_log import LoggedRequest
 from archiver.secret import Secret
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.foreign_tools import run_insta_dl
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, NATGEO
 
@@ -162,55 +158,11 @@ def test_the_vendors_client_reads_the_stand_in(upstream: FaultyStandIn, vendor: 
     assert vendor.save_media(item["thumbnail_url"])[:2] == b"\xff\xd8"
 
 
-INSTA_DL = ("instagram-dl==0.1.8", "hikerapi==1.8.2")
-# insta-dl allows https:// and Instagram's hosts only. This widens both to the loopback API and CDN.
-LAUNCHER = """
-import sys
-from hikerapi import base
-from insta_dl import cdn
-from insta_dl.cli import main
-
-url = sys.argv.pop(1)
-begin = base.BaseClient.__init__
-
-def begin_at_url(self, *arguments, **options):
-    begin(self, *arguments, **options)
-    self._url = url
-
-base.BaseClient.__init__ = begin_at_url
-cdn._ALLOWED_SCHEMES, cdn._ALLOWED_HOST_SUFFIXES = {"http"}, ("127.0.0.1",)
-sys.exit(main())
-"""
-
-
-@pytest.fixture(scope="module")
-def insta_dl() -> Path:
-    """The interpreter of an environment with insta-dl, which is made once and stays in the user's cache."""
-    version = "{}.{}".format(*sys.version_info[:2])
-    place = platformdirs.user_cache_path("archiver-tests") / f"insta-dl-0.1.8-{version}"
-    python = Path("bin", "python")
-    if not (place / python).exists():
-        draft = place.with_name(f"{place.name}-{os.getpid()}")
-        venv.create(draft, clear=True, with_pip=False)
-        _run(sys.executable, "-m", "pip", "--python", draft / python, "install", "-q", *INSTA_DL)
-        draft.rename(place)
-    return place / python
-
-
-def _run(*command: object, **environment: str) -> None:
-    done = subprocess.run(
-        [str(part) for part in command], env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.whole
-def test_insta_dl_saves_what_we_keep(upstream: FaultyStandIn, insta_dl: Path, tmp_path: Path) -> None:
+def test_insta_dl_saves_what_we_keep(upstream: FaultyStandIn, tmp_path: Path) -> None:
     """insta-dl downloads both accounts from the stand-in: the same items and bytes as our archive."""
     names = ("natgeo", "salwaaa_ki")
-    options = ("--highlights", "--no-progress", "--dest", tmp_path / "theirs")
-    launch = (insta_dl, "-c", LAUNCHER, upstream.base_url)
-    _run(*launch, *options, *names, HIKERAPI_TOKEN=upstream.key, NO_PROXY="127.0.0.1")
+    run_insta_dl(upstream, tmp_path / "theirs", *names)
     assert upstream.units == (1 + 2 + 3) + (1 + 2 + 1)  # per account: profile, tray, highlights
     theirs = {
         (path.parent.name.partition("_")[0], path.stem.rpartition("_")[2]): _sha256(path)

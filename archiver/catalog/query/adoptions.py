@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, func, select, union
@@ -42,7 +42,8 @@ _named = union(
 _ACCOUNTS = select(_named.c.pk)
 _TAKEN_AT = select(_items.c.pk).where(
     _items.c.user_pk == bindparam("user"),
-    _items.c.taken_at == bindparam("taken", type_=_items.c.taken_at.type),
+    _items.c.taken_at >= bindparam("first", type_=_items.c.taken_at.type),
+    _items.c.taken_at < bindparam("end", type_=_items.c.taken_at.type),
 )
 _ALL_WAITING = select(
     *(_adopted.c.item_pk, _adopted.c.highlight_pk, _adopted.c.role),
@@ -127,8 +128,10 @@ def accounts_named(connection: Connection, username: str) -> tuple[Pk, ...]:
 
 
 def items_taken_at(connection: Connection, user_pk: Pk, taken_at: datetime) -> tuple[Pk, ...]:
-    """Return the items of an account that were taken in this second."""
-    return tuple(connection.scalars(_TAKEN_AT, {"user": user_pk, "taken": taken_at}))
+    """Return the items of an account that were taken in the second of this time."""
+    first = taken_at.replace(microsecond=0)
+    second = {"first": first, "end": first + timedelta(seconds=1)}
+    return tuple(connection.scalars(_TAKEN_AT, {"user": user_pk, **second}))
 
 
 def waiting_files(connection: Connection) -> Iterator[WaitingFile]:

@@ -1,0 +1,152 @@
+"""Folders that are not what another tool leaves: a clear line for each, and nothing is taken in partially."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.archive import Archive
+from archiver.errors import DiskFull, UsageError
+from archiver.runner.workers import StopFlag
+from tests.support.adopting_archive import (
+    FOLDER,
+    ITEM,
+    PHOTO,
+    STAMP,
+    VIDEO,
+    AdoptingArchive,
+    insta_dl_name,
+    put,
+)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, sqlite_template: Path) -> AdoptingArchive:
+    """An empty archive."""
+    return AdoptingArchive(tmp_path / "archive", Path(shutil.copy(sqlite_template, tmp_path / "new.db")))
+
+
+def blobs(archive: AdoptingArchive) -> list[Path]:
+    return [*(archive.root / "blobs").glob("*/*"), *(archive.root / "tmp").iterdir()]
+
+
+def test_what_is_no_whole_file_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """Links, pipes and sockets are not opened; bytes that are cut, or no media, are not stored."""
+    folder = tmp_path / "in" / FOLDER
+    put(
+        folder,
+        {
+            f"{STAMP}_1.mp4": b"<!DOCTYPE html><title>Not found</title>" + bytes(200),
+            f"{STAMP}_2.mp4": VIDEO[:-100],
+            f"{STAMP}_3.jpg": PHOTO[:-2],
+            f"{STAMP}_4.jpg": b"",
+            f"{STAMP}_5.jpg": PHOTO[:50],
+        },
+    )
+    put(tmp_path, {"elsewhere.jpg": PHOTO})
+    (folder / f"{STAMP}_6.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (folder / "linked").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(folder / f"{STAMP}_7.jpg")
+    assert archive.refusals(tmp_path / "in") == {
+        f"{STAMP}_1.mp4": "the bytes are neither a picture nor a video",
+        f"{STAMP}_2.mp4": f"the video/mp4 is cut at byte {len(VIDEO) - 100}",
+        f"{STAMP}_3.jpg": f"the image/jpeg is cut at byte {len(PHOTO) - 2}",
+        f"{STAMP}_4.jpg": "the bytes are neither a picture nor a video",
+        f"{STAMP}_5.jpg": "50 bytes are neither a picture nor a video",
+        f"{STAMP}_6.jpg": "a symbolic link",
+        "linked": "a symbolic link",
+        f"{STAMP}_7.jpg": "not a regular file",
+    }
+    assert blobs(archive) == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    archive: AdoptingArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it grows or is written over; what was read of it is discarded."""
+    path = put(tmp_path / "in", (insta_dl_name(),)) / insta_dl_name()
+
+    class Meddling(StopFlag):
+        def check(self) -> None:
+            with path.open("r+b") as file:
+                file.write(PHOTO[:1])
+
+    assert archive.refusals(tmp_path / "in", stop=Meddling()) == {path.name: "it changed while it was read"}
+    assert blobs(archive) == []
+    assert archive.counts(tmp_path / "in") == (0, 1, 0, 0)
+    assert path.read_bytes() == PHOTO
+
+
+def test_names_in_other_encodings_are_stored_as_text(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """The name of the account is text that every database takes; a path in the report is the path itself."""
+    folder = os.fsencode(tmp_path / "in") + b"/caf\xe9/highlights/17_\xff\n"
+    os.makedirs(folder)  # noqa: PTH103
+    for name in (f"{STAMP}_{ITEM}.jpg".encode(), b"bad\xfe.jpg"):
+        with open(folder + b"/" + name, "wb") as file:  # noqa: PTH123
+            file.write(PHOTO)
+    report = archive.adopt(tmp_path / "in")
+    assert [(file.username, file.highlight_pk) for file in archive.waiting()] == [("caf\\xe9", "17")]
+    assert [os.fsencode(one.path) for one in report.refused] == [folder + b"/bad\xfe.jpg"]
+
+
+@pytest.mark.parametrize("sign", ["archive.json", ".archiver-export"])
+def test_archives_and_exports_are_not_adopted(archive: AdoptingArchive, tmp_path: Path, sign: str) -> None:
+    """A folder inside one is refused as a whole, before anything is read; one below another is left alone."""
+    put(tmp_path / "in", (insta_dl_name(), f"own/{insta_dl_name('9')}", f"own/{sign}"))
+    for inside in (tmp_path / "in/own", tmp_path / "in/own" / FOLDER):
+        with pytest.raises(UsageError, match="inside an archive or an export"):
+            archive.adopt(tmp_path / "in", inside)
+    assert archive.waiting() == []
+    assert archive.refusals(tmp_path / "in") == {"own": "an archive or an export of this program"}
+    assert [file.item_pk for file in archive.waiting()] == [ITEM]
+    with pytest.raises(UsageError, match="inside an archive or an export"):
+        archive.adopt(archive.root / "blobs")
+
+
+def test_a_folder_that_is_none_is_an_error_of_usage(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """Also if only one of several is missing, or is a file; then nothing is adopted."""
+    put(tmp_path / "in", (insta_dl_name(),))
+    for wrong in (tmp_path / "missing", tmp_path / "in" / insta_dl_name()):
+        with pytest.raises(UsageError, match=r"cannot be opened|not a directory"):
+            archive.adopt(tmp_path / "in", wrong)
+    with pytest.raises(UsageError, match="no directory"):
+        archive.adopt()
+    assert archive.waiting() == []
+
+
+def test_a_full_disk_ends_it_and_the_next_one_goes_on(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """What was adopted before stays; the run has the outcome."""
+    put(tmp_path / "in", (insta_dl_name("1"), insta_dl_name("2")))
+
+    class Filling(StopFlag):
+        pieces = 0
+
+        def check(self) -> None:
+            self.pieces += 1
+            if self.pieces == 8:  # four directories, the first file and its bytes, the second one
+                raise DiskFull("the disk is full")
+
+    with pytest.raises(DiskFull):
+        archive.adopt(tmp_path / "in", stop=Filling())
+    assert [file.item_pk for file in archive.waiting()] == ["1"]
+    assert archive.rows("SELECT command, outcome, exit_code FROM runs") == [("adopt", "storage", 8)]
+    assert archive.counts(tmp_path / "in") == (0, 1, 1, 0)
+
+
+def test_the_files_of_the_other_tool_stay_as_they_are(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """Bytes, times and modes; and the archive has files of its own."""
+    path = put(tmp_path / "in", (insta_dl_name(),)) / insta_dl_name()
+    path.chmod(0o444)
+    os.utime(path, (1, 2))
+    before = path.stat()
+    archive.adopt(tmp_path / "in")
+    after = path.stat()
+    (file,) = archive.waiting()
+    with Archive(archive.config) as opened:
+        own = opened.path(file)
+    assert (after.st_mtime_ns, after.st_mode, after.st_nlink) == (before.st_mtime_ns, before.st_mode, 1)
+    assert own.read_bytes() == PHOTO == path.read_bytes()
+    assert own.stat().st_ino != after.st_ino

@@ -1,0 +1,229 @@
+"""Which item a file of another tool belongs to: by the pk in its name or its metadata, never by a guess."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from archiver.catalog.query.adoptions import UNKNOWN_ITEM
+from archiver.model.foreign_files import ForeignTool
+from archiver.model.identity import Role
+from tests.support.adopting_archive import (
+    FOLDER,
+    HIGHLIGHT,
+    ITEM,
+    OTHER_ITEM,
+    PHOTO,
+    STAMP,
+    VIDEO,
+    AdoptingArchive,
+    gallery_dl_metadata,
+    insta_dl_name,
+    instaloader_metadata,
+    put,
+)
+from tests.support.catalog_samples import page, video
+from tests.support.databases import NOW
+
+
+@pytest.fixture
+def archive(tmp_path: Path, sqlite_template: Path) -> AdoptingArchive:
+    """An empty archive."""
+    return AdoptingArchive(tmp_path / "archive", Path(shutil.copy(sqlite_template, tmp_path / "new.db")))
+
+
+def identities(archive: AdoptingArchive) -> list[tuple[object, ...]]:
+    """What is known of the waiting files."""
+    return [
+        (file.item_pk, file.highlight_pk, file.role.value, file.username, file.source)
+        for file in archive.waiting()
+    ]
+
+
+def test_insta_dl_names_highlight_and_item(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """The pk in the folder is the highlight, and the bytes say what the file is, not its extension."""
+    put(tmp_path / "in", {insta_dl_name(suffix=".jpg"): VIDEO, insta_dl_name(OTHER_ITEM, ".mp4"): PHOTO})
+    assert archive.counts(tmp_path / "in") == (0, 2, 0, 0)
+    assert identities(archive) == [
+        (ITEM, HIGHLIGHT, "video", "natgeo", "insta-dl"),
+        (OTHER_ITEM, HIGHLIGHT, "thumbnail", "natgeo", "insta-dl"),
+    ]
+
+
+def test_other_files_of_insta_dl_are_left_alone(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """Another resource of an item, a post, and a story that no highlight is known to show."""
+    folder = put(
+        tmp_path / "in",
+        (
+            insta_dl_name(suffix="_1.jpg"),
+            f"natgeo/{STAMP}_DC2wZsRM1aB.jpg",
+            f"natgeo/stories/{STAMP}_{ITEM}.jpg",
+            f"{FOLDER}/{STAMP}_{OTHER_ITEM}.jpg.0af3.part",
+            f"{FOLDER}/holiday.jpg",
+        ),
+    )
+    put(folder, {f"natgeo/{STAMP}_DC2wZsRM1aB.json": b"{}"})
+    assert archive.refusals(folder) == {
+        f"{STAMP}_{ITEM}_1.jpg": "another resource of the same item (insta-dl adds _1)",
+        f"{STAMP}_DC2wZsRM1aB.jpg": "a file of a post, not of an item of a highlight",
+        f"{STAMP}_{ITEM}.jpg": UNKNOWN_ITEM,
+        f"{STAMP}_{OTHER_ITEM}.jpg.0af3.part": "an unfinished download",
+        "holiday.jpg": "not a name that insta-dl or gallery-dl or instaloader gives to an item",
+    }
+    assert archive.rows("SELECT count(*) FROM runs") == [(0,)]
+    assert not list((archive.root / "blobs").glob("*/*"))
+
+
+def test_a_story_of_a_known_item_is_adopted(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """A story that became an item of a highlight keeps its pk."""
+    archive.answer(page(HIGHLIGHT, ITEM))
+    put(tmp_path / "in", (f"natgeo/stories/{STAMP}_{ITEM}.jpg", f"instagram/natgeo/{ITEM}.jpg"))
+    assert archive.counts(tmp_path / "in") == (1, 0, 1, 0)
+
+
+def test_gallery_dl_needs_metadata_that_names_a_highlight(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """It keeps posts in the same folder. A preview is the picture of a video."""
+    put(
+        tmp_path / "in/instagram/natgeo",
+        {
+            f"{ITEM}.mp4": VIDEO,
+            f"{ITEM}.mp4.json": gallery_dl_metadata(),
+            f"{ITEM}p.jpg": PHOTO,
+            f"{ITEM}p.jpg.json": gallery_dl_metadata(f"{ITEM}p"),
+            f"{OTHER_ITEM}.jpg": PHOTO,
+        },
+    )
+    assert archive.refusals(tmp_path / "in") == {f"{OTHER_ITEM}.jpg": UNKNOWN_ITEM}
+    assert identities(archive) == [
+        (ITEM, HIGHLIGHT, "thumbnail", "natgeo", "gallery-dl"),
+        (ITEM, HIGHLIGHT, "video", "natgeo", "gallery-dl"),
+    ]
+
+
+def refused(archive: AdoptingArchive, folder: Path) -> list[str]:
+    """Adopt a folder of numbered folders; return the reason in each, and check that nothing is stored."""
+    report = archive.adopt(folder)
+    reasons = {int(Path(one.path).relative_to(folder).parts[0]): one.reason for one in report.refused}
+    assert not list((archive.root / "blobs").glob("*/*"))
+    return [reason for _, reason in sorted(reasons.items())]
+
+
+def test_what_gallery_dl_leaves_unclear_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """With the reason; nothing is stored."""
+    cases = (
+        (f"{ITEM}.jpg", gallery_dl_metadata(type="post"), PHOTO, "a file of a post"),
+        (f"{ITEM}.jpg", gallery_dl_metadata(OTHER_ITEM), PHOTO, "its name and its metadata name different"),
+        (f"{ITEM}.jpg", gallery_dl_metadata(type="story"), PHOTO, "the archive does not know the item"),
+        (f"{ITEM}.jpg", gallery_dl_metadata(post_id="../x"), PHOTO, "the archive does not know the item"),
+        (f"{ITEM}.jpg", b'{"category": "instagram"', PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
+        (f"{ITEM}.jpg", b"[" * 100_000, PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
+        (f"{ITEM}.jpg", b'{"media_id": NaN}', PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
+        (f"{OTHER_ITEM}_{ITEM}.jpg", gallery_dl_metadata(), PHOTO, "a part of a post"),
+        (f"{HIGHLIGHT}_cover.jpg", gallery_dl_metadata(f"{HIGHLIGHT}_cover"), PHOTO, "a cover"),
+        (f"{ITEM}p.jpg", gallery_dl_metadata(f"{ITEM}p"), VIDEO, "a video where the tool keeps a picture"),
+    )
+    for number, (name, metadata, content, _) in enumerate(cases):
+        put(tmp_path / f"in/{number}/natgeo", {name: content, f"{name}.json": metadata})
+    for reason, (*_, expected) in zip(refused(archive, tmp_path / "in"), cases, strict=True):
+        assert reason.startswith(expected)
+
+
+def test_instaloader_names_the_item_in_its_metadata(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """Nothing names the highlight's pk. The picture of a video is its poster."""
+    put(
+        tmp_path / "in/natgeo/17",
+        {
+            f"{STAMP}_UTC.jpg": PHOTO,
+            f"{STAMP}_UTC.mp4": VIDEO,
+            f"{STAMP}_UTC.json.xz": instaloader_metadata(is_video=True),
+        },
+    )
+    assert archive.counts(tmp_path / "in") == (0, 2, 0, 0)
+    assert identities(archive) == [
+        (ITEM, None, "thumbnail", "natgeo", "instaloader"),
+        (ITEM, None, "video", "natgeo", "instaloader"),
+    ]
+
+
+def test_instaloader_without_metadata_counts_if_the_second_is_unique(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
+    """Within the account that the folder names, also by a former name, or --account; else it is refused."""
+    later = NOW + timedelta(seconds=1)
+    archive.answer(page(HIGHLIGHT, ITEM, video("1", taken_at=later), video("2", taken_at=later)))
+    stamp = later.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = tmp_path / "in"
+    put(folder / "natgeo/Gifts", {f"{STAMP}_UTC.mp4": VIDEO, f"{stamp}_UTC.jpg": PHOTO})
+    put(folder / "somebody/Gifts", (f"{STAMP}_UTC.jpg",))
+    put(folder / "natgeo/Gifts", ("2000-01-01_00-00-00_UTC.jpg", "2000-13-01_00-00-00_UTC.jpg"))
+    report = archive.adopt(folder)
+    assert archive.files() == [(ITEM, "video", "instaloader")]
+    reasons = {str(Path(one.path).relative_to(folder)): one.reason for one in report.refused}
+    assert reasons == {
+        f"natgeo/Gifts/{stamp}_UTC.jpg": "it has no metadata, and the archive has 2 items of that second",
+        "natgeo/Gifts/2000-01-01_00-00-00_UTC.jpg": (
+            "it has no metadata, and the archive has no item of that second"
+        ),
+        "natgeo/Gifts/2000-13-01_00-00-00_UTC.jpg": (
+            "not a name that insta-dl or gallery-dl or instaloader gives to an item"
+        ),
+        f"somebody/Gifts/{STAMP}_UTC.jpg": (
+            "it has no metadata, and no account in the archive had the name somebody"
+        ),
+    }
+    assert archive.counts(folder / "somebody", account="@natgeo") == (1, 0, 0, 0)
+    assert (ITEM, "thumbnail", "instaloader") in archive.files()
+
+
+def test_what_instaloader_leaves_unclear_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """With the reason; nothing is stored."""
+    metadata = f"its metadata: {STAMP}_UTC.json.xz"
+    cases = (
+        ("jpg", instaloader_metadata(node_type="Post"), "a file of a post"),
+        ("jpg", instaloader_metadata("x"), "its metadata names no item"),
+        ("mp4", instaloader_metadata(is_video=False), "a video where the tool keeps a picture"),
+        ("jpg", instaloader_metadata()[:-20], f"{metadata} is cut"),
+        ("jpg", b"this is not xz at all", f"{metadata} cannot be unpacked"),
+        ("jpg", lzma.compress(bytes(20_000_000)), f"{metadata} unpacks to more than 16 MiB"),
+        ("jpg", bytes(5_000_000), f"{metadata} is larger than 4 MiB"),
+    )
+    for number, (extension, packed, _) in enumerate(cases):
+        content = VIDEO if extension == "mp4" else PHOTO
+        stem = f"in/{number}/natgeo/Gifts/{STAMP}_UTC"
+        put(tmp_path, {f"{stem}.{extension}": content, f"{stem}.json.xz": packed})
+    for reason, (*_, expected) in zip(refused(archive, tmp_path / "in"), cases, strict=True):
+        assert reason.startswith(expected)
+
+
+def test_pictures_of_instaloader_that_are_no_items_are_refused(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
+    """Covers, profile pictures, and parts of a post with several media."""
+    names = [f"{STAMP}_UTC{suffix}.jpg" for suffix in ("_1", "_cover", "_profile_pic")]
+    for number, name in enumerate(names):
+        put(tmp_path / f"in/{number}/natgeo/Gifts", (name,))
+    assert refused(archive, tmp_path / "in") == [
+        "a part of a post with several media",
+        "a cover: the next run downloads it",
+        "a profile picture: the next run downloads it",
+    ]
+
+
+def test_only_the_named_tool_is_recognized(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """With --from, names of the other tools are not names of an item."""
+    put(tmp_path / "in", (insta_dl_name(),))
+    refused = archive.refusals(tmp_path / "in", tool=ForeignTool.GALLERY_DL)
+    assert list(refused.values()) == ["not a name that gallery-dl gives to an item"]
+    assert archive.counts(tmp_path / "in", tool="insta-dl") == (0, 1, 0, 0)
+
+
+def test_the_account_of_the_item_does_not_matter(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """The pk decides: a folder under another name, after a rename, holds the same items."""
+    archive.answer(page(HIGHLIGHT, ITEM))
+    put(tmp_path / "in", (insta_dl_name().replace("natgeo", "natgeo_old"),))
+    assert archive.counts(tmp_path / "in") == (1, 0, 0, 0)
+    assert archive.files() == [(ITEM, Role.THUMBNAIL, "insta-dl")]

@@ -1,0 +1,123 @@
+"""Adopted files in the nights after: held, confirmed or replaced by downloads, lost and repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.archive import Archive
+from archiver.archive.creation import create_for_run
+from archiver.sandbox import media_files
+from archiver.sandbox.world_objects import SandboxItem
+from tests.support.adopting_archive import put
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.media_samples import jpeg, mp4
+from tests.support.rebuilt_archive import require_equal_after_rebuild
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
+
+NAME = "account0000"
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
+    """An empty archive, and an account with a highlight of four items."""
+    with FaultyStandIn(EditableWorld.generate(1, 1, 4)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        create_for_run(harness.config)
+        yield harness
+
+
+def items(harness: ArchiveHarness) -> list[SandboxItem]:
+    return list(harness.upstream.world.accounts[0].highlights[0].items)
+
+
+def adopt(harness: ArchiveHarness, folder: Path, *, own_bytes: bool) -> int:
+    """Adopt the items as insta-dl saves them: with Instagram's bytes, or other ones. Return how many."""
+    pk = harness.upstream.world.accounts[0].highlights[0].pk
+    files = {}
+    for number, item in enumerate(items(harness)):
+        file = item.video or item.thumbnail
+        assert file is not None
+        stamp = datetime.fromtimestamp(item.taken_at, UTC).strftime("%Y-%m-%d_%H-%M-%S")
+        other = mp4(size=5000 + number) if item.video else jpeg(3000 + number)
+        content = media_files.body(file) if own_bytes else other
+        files[f"{NAME}/highlights/{pk}_Trip/{stamp}_{item.pk}.{'mp4' if item.video else 'jpg'}"] = content
+    with Archive(harness.config) as archive:
+        report = archive.adopt(put(folder, files), clock=lambda: harness.now)
+    assert report.refused == ()
+    return report.adopted + report.waiting
+
+
+def videos(harness: ArchiveHarness) -> int:
+    return sum(item.video is not None for item in items(harness))
+
+
+def test_a_night_downloads_only_what_was_not_adopted(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """Posters, the cover and the avatar; then the archive is complete, and the journal has all of it.
+
+    ``run --full`` downloads the adopted files too. The same bytes become this program's own file.
+    """
+    assert adopt(harness, tmp_path / "theirs", own_bytes=True) == 4
+    summary = harness.night(NAME)
+    assert (summary.exit_code, summary.files_new) == (0, videos(harness) + 2)
+    assert harness.one("SELECT count(*) FROM files WHERE source = 'insta-dl'") == 4
+    assert harness.gaps() == []
+    require_equal_after_rebuild(harness)
+    quiet = harness.night(NAME)
+    assert (quiet.exit_code, quiet.units, quiet.files_new) == (0, 1, 0)
+    assert harness.night(NAME, full=True).files_new == 0
+    assert harness.one("SELECT count(*) FROM files WHERE source IS NOT NULL OR source_url = ''") == 0
+
+
+def test_a_full_run_keeps_both(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """Other bytes are a second file, which is current; the next full run downloads nothing again."""
+    adopt(harness, tmp_path / "theirs", own_bytes=False)
+    harness.night(NAME)
+    assert harness.night(NAME, full=True).files_new == 4
+    assert harness.one("SELECT count(*) FROM files WHERE item_pk IS NOT NULL") == 4 + 4 + videos(harness)
+    with Archive(harness.config) as archive:
+        assert [file.source for item in archive.items() for file in item.held if file.source] == []
+    assert harness.night(NAME, full=True).files_new == 0
+
+
+def test_a_repair_gets_the_download_and_the_adopted_bytes_stay_lost(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """A lost adopted file is fetched like any other."""
+    adopt(harness, tmp_path / "theirs", own_bytes=False)
+    harness.night(NAME)
+    lost = str(harness.one("SELECT min(sha256) FROM files WHERE source IS NOT NULL"))
+    (harness.root / "blobs" / lost[:2] / lost).unlink()
+    with Archive(harness.config) as archive:
+        report = archive.repair()
+        summary = archive.run(report.targets, options=report.run_options, clock=lambda: harness.now)
+    assert (summary.exit_code, summary.files_new) == (0, 1)
+    assert harness.rows("SELECT sha256 FROM blobs WHERE lost_at IS NOT NULL") == [(lost,)]
+    place = "(SELECT item_pk FROM files WHERE sha256 = ?)"
+    role = "(SELECT role FROM files WHERE sha256 = ?)"
+    rows = harness.rows(
+        f"SELECT source FROM files WHERE item_pk = {place} AND role = {role} ORDER BY id", lost, lost
+    )
+    assert rows == [("insta-dl",), (None,)]
+    assert harness.gaps() == []
+
+
+def test_reread_ends_the_waiting_too(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """Items that come back from stored answers take their files."""
+    harness.night(NAME)
+    execute(
+        harness,
+        *(f"DELETE FROM {table}" for table in ("mentions", "links", "hashtags", "locations", "stickers")),
+        *(f"DELETE FROM {table}" for table in ("reshares", "sponsors", "highlight_items")),
+        "DELETE FROM files WHERE item_pk IS NOT NULL",
+        "DELETE FROM items",
+    )
+    assert adopt(harness, tmp_path / "theirs", own_bytes=True) == 4
+    harness.reread()
+    assert harness.one("SELECT count(*) FROM adopted") == 0
+    assert harness.one("SELECT count(*) FROM files WHERE source = 'insta-dl'") == 4
