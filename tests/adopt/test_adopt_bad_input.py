@@ -33,7 +33,7 @@ def blobs(archive: AdoptingArchive) -> list[Path]:
     return [*(archive.root / "blobs").glob("*/*"), *(archive.root / "tmp").iterdir()]
 
 
-def test_what_is_no_whole_file_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x21_what_is_no_whole_file_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Links, pipes and sockets are not opened; bytes that are cut, or no media, are not stored."""
     folder = tmp_path / "in" / FOLDER
     put(
@@ -63,7 +63,7 @@ def test_what_is_no_whole_file_is_refused(archive: AdoptingArchive, tmp_path: Pa
     assert blobs(archive) == []
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(
+def test_fault_x21_a_file_that_changes_while_it_is_read_is_refused(
     archive: AdoptingArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it grows or is written over; what was read of it is discarded."""
@@ -80,7 +80,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert path.read_bytes() == PHOTO
 
 
-def test_names_in_other_encodings_are_stored_as_text(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x21_names_in_other_encodings_are_stored_as_text(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
     """The name of the account is text that every database takes; a path in the report is the path itself."""
     folder = os.fsencode(tmp_path / "in") + b"/caf\xe9/highlights/17_\xff\n"
     os.makedirs(folder)  # noqa: PTH103
@@ -93,7 +95,9 @@ def test_names_in_other_encodings_are_stored_as_text(archive: AdoptingArchive, t
 
 
 @pytest.mark.parametrize("sign", ["archive.json", ".archiver-export"])
-def test_archives_and_exports_are_not_adopted(archive: AdoptingArchive, tmp_path: Path, sign: str) -> None:
+def test_fault_x21_archives_and_exports_are_not_adopted(
+    archive: AdoptingArchive, tmp_path: Path, sign: str
+) -> None:
     """A folder inside one is refused as a whole, before anything is read; one below another is left alone."""
     put(tmp_path / "in", (insta_dl_name(), f"own/{insta_dl_name('9')}", f"own/{sign}"))
     for inside in (tmp_path / "in/own", tmp_path / "in/own" / FOLDER):
@@ -136,7 +140,9 @@ def test_a_full_disk_ends_it_and_the_next_one_goes_on(archive: AdoptingArchive, 
     assert archive.counts(tmp_path / "in") == (0, 1, 1, 0)
 
 
-def test_the_files_of_the_other_tool_stay_as_they_are(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x21_the_files_of_the_other_tool_stay_as_they_are(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
     """Bytes, times and modes; and the archive has files of its own."""
     path = put(tmp_path / "in", (insta_dl_name(),)) / insta_dl_name()
     path.chmod(0o444)

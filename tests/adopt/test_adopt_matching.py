@@ -112,7 +112,9 @@ def refused(archive: AdoptingArchive, folder: Path) -> list[str]:
     return [reason for _, reason in sorted(reasons.items())]
 
 
-def test_what_gallery_dl_leaves_unclear_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x21_what_gallery_dl_leaves_unclear_is_refused(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
     """With the reason; nothing is stored."""
     cases = (
         (f"{ITEM}.jpg", gallery_dl_metadata(type="post"), PHOTO, "a file of a post"),
@@ -179,7 +181,9 @@ def test_instaloader_without_metadata_counts_if_the_second_is_unique(
     assert (ITEM, "thumbnail", "instaloader") in archive.files()
 
 
-def test_what_instaloader_leaves_unclear_is_refused(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x21_what_instaloader_leaves_unclear_is_refused(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
     """With the reason; nothing is stored."""
     metadata = f"its metadata: {STAMP}_UTC.json.xz"
     cases = (

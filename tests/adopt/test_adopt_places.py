@@ -128,7 +128,7 @@ def test_the_largest_of_several_pictures_is_current(archive: AdoptingArchive, tm
     assert archive.current(ITEM) == [("thumbnail", len(larger))]
 
 
-def test_a_download_keeps_its_place(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x22_a_download_keeps_its_place(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Other bytes are refused without being stored; the same bytes are known."""
     archive.answer(page(HIGHLIGHT, ITEM))
     download(archive, PHOTO)
@@ -162,7 +162,9 @@ _INSERT_ITEM = (
 )
 
 
-def test_a_video_never_becomes_the_file_of_a_photo(archive: AdoptingArchive, tmp_path: Path) -> None:
+def test_fault_x22_a_video_never_becomes_the_file_of_a_photo(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
     """It keeps waiting, with the reason, until an answer says otherwise; of a known item it is refused."""
     put(tmp_path / "in", {insta_dl_name(suffix=".mp4"): VIDEO})
     archive.adopt(tmp_path / "in")
@@ -176,7 +178,7 @@ def test_a_video_never_becomes_the_file_of_a_photo(archive: AdoptingArchive, tmp
     assert archive.files() == [(ITEM, "video", "insta-dl")]
 
 
-def test_instaloader_gives_one_name_to_two_items_of_a_second(
+def test_fault_x22_instaloader_gives_one_name_to_two_items_of_a_second(
     archive: AdoptingArchive, tmp_path: Path
 ) -> None:
     """The file may be the other item's: it is not recorded, whether it waits or comes later."""

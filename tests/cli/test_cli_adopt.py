@@ -108,7 +108,7 @@ def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive
     assert person.run("show").code == person.run("show", "natgeo", "--adopted").code == 2
 
 
-def test_an_adopted_file_names_its_tool_wherever_it_is_shown(
+def test_fault_x22_an_adopted_file_names_its_tool_wherever_it_is_shown(
     person: InProcessUser, archive: AdoptingArchive
 ) -> None:
     """In ``show``, as text and JSON, on the page of its highlight, in sidecars and in tables."""
