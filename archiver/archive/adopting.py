@@ -10,13 +10,15 @@ from archiver.adopt.adoption import COMMAND, Adoption, AdoptionOptions
 from archiver.adopt.foreign_directory import require_foreign
 from archiver.archive.nightly_run import check_reserve
 from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.foreign_files import AdoptionReport
 from archiver.runner.workers import StopFlag
 
 
 def adopt_directories(
-    session: Session,
+    config: Config,
+    open_reading: Callable[[], Session],
     directories: Sequence[Path],
     options: AdoptionOptions,
     *,
@@ -25,7 +27,10 @@ def adopt_directories(
     stop: StopFlag,
     clock: Callable[[], datetime],
 ) -> AdoptionReport:
-    """Adopt the files below these directories; see ``Archive.adopt``. ``session`` is open for reading."""
+    """Adopt the files below these directories; see ``Archive.adopt``.
+
+    ``open_reading`` returns the open archive for a dry run.
+    """
     if not directories:
         raise UsageError("no directory is given", "name a folder that the other tool has filled")
     tops = [require_foreign(directory) for directory in directories]
@@ -44,6 +49,6 @@ def adopt_directories(
         return adoption.adopt(tops)
 
     if options.dry_run:
-        return adopt(session)
-    with open_for_writing(session.config, COMMAND, stop, wait=wait, clock=clock) as writing:
+        return adopt(open_reading())
+    with open_for_writing(config, COMMAND, stop, wait=wait, clock=clock) as writing:
         return adopt(writing)

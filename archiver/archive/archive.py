@@ -520,8 +520,10 @@ class Archive:
             account=None if name is None else name.removeprefix("@"),
             dry_run=dry_run,
         )
+        self._require_open()
         return adopt_directories(
-            self._open(),
+            self._config,
+            self._open,
             paths or (),
             options,
             wait=wait,

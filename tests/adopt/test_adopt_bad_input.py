@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable, walk_foreign
 from archiver.archive.archive import Archive
 from archiver.errors import DiskFull, UsageError
 from archiver.runner.workers import StopFlag
@@ -108,6 +112,22 @@ def test_fault_x21_archives_and_exports_are_not_adopted(
     assert [file.item_pk for file in archive.waiting()] == [ITEM]
     with pytest.raises(UsageError, match="inside an archive or an export"):
         archive.adopt(archive.root / "blobs")
+
+
+def test_fault_x21_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    """Reading metadata takes little memory, however much it would unpack to."""
+    put(tmp_path, {"bomb.json.xz": lzma.compress(bytes(50_000_000), preset=0)})
+    (directory,) = walk_foreign(tmp_path)
+    assert isinstance(directory, ForeignDirectory)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MetadataUnreadable, match="more than 16 MiB"):
+            replace(directory, fd=fd).read_metadata("bomb.json.xz")
+        assert tracemalloc.get_traced_memory()[1] < 45_000_000
+    finally:
+        tracemalloc.stop()
+        os.close(fd)
 
 
 def test_a_folder_that_is_none_is_an_error_of_usage(archive: AdoptingArchive, tmp_path: Path) -> None:
