@@ -172,7 +172,7 @@ class Adoption:
             if candidate.is_picture and kind is not MediaKind.PICTURE:
                 raise _Refusal("a video where the tool keeps a picture")
             role = Role.VIDEO if kind is MediaKind.VIDEO else Role.THUMBNAIL
-            username = None if candidate.username is None else _printable(candidate.username)
+            username = _printable(candidate.username or "") or None
             self._adopt_media(
                 source,
                 kind,
