@@ -27,6 +27,7 @@ _OWN_NAMES = frozenset(
         "lock",
         "log",
         "answers",
+        "journal",
         "quarantine",
     }
 )

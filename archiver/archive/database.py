@@ -84,12 +84,12 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
     Raises MarkerMismatch, with nothing written, if the database belongs to another archive; ArchiveLocked,
     SchemaNew, DatabaseError.
     """
-    from archiver.archive.session import open_for_writing
+    from archiver.archive.session import open_rows
     from archiver.runner.workers import StopFlag
 
     marker.read(config.archive.directory)
     before = schema.read_revision(locate_database(config))
-    with open_for_writing(config, "db upgrade", StopFlag(), wait=False):
+    with open_rows(config, "db upgrade", StopFlag(), wait=False):
         return before, schema.head()
 
 

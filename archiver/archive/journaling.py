@@ -26,6 +26,7 @@ from archiver.journal.journal_line import (
 )
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import Entry, JournalHead
+from archiver.runner.workers import StopFlag
 
 
 class Journaling:
@@ -64,12 +65,10 @@ class Journaling:
         self._found = found
 
     @contextmanager
-    def ship_changes(
-        self, catalog: Catalog, *, on_error: Callable[[BaseException], None]
-    ) -> Iterator[Journaling]:
+    def ship_changes(self, catalog: Catalog, *, stop: StopFlag) -> Iterator[Journaling]:
         """Ship what the catalog commits in the block; all of it is in the journal when the block ends.
 
-        An archive without a journal begins it now. ``on_error`` gets an error of the shipping at once; it is
+        An archive without a journal begins it now. An error of the shipping stops the work at once; it is
         raised when the block ends. Raises DiskFull, StorageError, DatabaseError.
         """
         assert self._found is not None, "require_current comes first"
@@ -86,7 +85,8 @@ class Journaling:
             self.files,
             self._header(catalog),
             advance,
-            on_error=on_error,
+            on_error=stop.fail,
+            has_failed=lambda: stop.cause is not None or stop.bug is not None,
             clock=self._clock,
             time_text=time_text,
         ) as shipper:
@@ -103,7 +103,7 @@ class Journaling:
         catalog = self._catalog
         assert catalog is not None
         if self._shipper is not None:
-            self._shipper.ship()
+            self._shipper.end_file()
         head = catalog.read(outbox.read_head)
         seq, prev = (0, NO_HASH) if head is None else (head.seq, head.hash)
         now = self._clock()

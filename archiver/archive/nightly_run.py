@@ -76,7 +76,8 @@ def run_targets(
             clock=clock,
         )
         assert session.journal is not None
-        session.journal.write_due_snapshot()
+        if stop.cause is None:
+            session.journal.write_due_snapshot()
         if on_changes is not None:
             on_changes(session.catalog.stream(change_history.changes, run_id=summary.run_id))
         return summary

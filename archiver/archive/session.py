@@ -93,10 +93,34 @@ def open_for_writing(
     begin the journal again if it has another history. Raises the errors of ``open_for_reading``,
     ArchiveLocked, and JournalDiffers before anything is written.
     """
-    from archiver.archive import journaling
+    with (
+        open_rows(config, command, stop, wait=wait, clock=clock, follow_database=follow_database) as (
+            catalog,
+            journal,
+        ),
+        ExitStack() as stack,
+    ):
+        session = Session(config, catalog, stack)
+        session.journal = journal
+        session.store.prepare()
+        yield session
+
+
+@contextmanager
+def open_rows(
+    config: Config,
+    command: str,
+    stop: StopFlag,
+    *,
+    wait: bool,
+    clock: Callable[[], datetime] = utcnow,
+    follow_database: bool = False,
+) -> Iterator[tuple[Catalog, Journaling]]:
+    """Open the database and journal of an archive for writing, as ``open_for_writing``; not the blobs."""
+    from archiver.archive.journaling import Journaling
     from archiver.runner import run_lock
 
-    root = config.archive.directory
+    root, group_readable = config.archive.directory, config.archive.group_readable
     found = marker.read(root)
     with ExitStack() as stack:
         waiting = stop.wait if wait else None
@@ -104,15 +128,13 @@ def open_for_writing(
         # Before the catalog: opening it brings an older one up to date.
         place = locate_database(config)
         found.require(schema.read_status(place).archive_id, root)
-        journal = journaling.Journaling(root, group_readable=config.archive.group_readable, clock=clock)
+        journal = Journaling(root, group_readable=group_readable, clock=clock)
         journal.require_current(place, found.id, follow_database=follow_database)
         catalog = stack.enter_context(Catalog.open(find_database(config), write=True, clock=clock))
-        session = Session(config, catalog, stack)
-        session.store.prepare()
-        session.journal = stack.enter_context(journal.ship_changes(catalog, on_error=stop.fail))
+        stack.enter_context(journal.ship_changes(catalog, stop=stop))
         if found.format < marker.FORMAT:
-            marker.raise_format(root, found, group_readable=config.archive.group_readable)
-        yield session
+            marker.raise_format(root, found, group_readable=group_readable)
+        yield catalog, journal
 
 
 def read_download_rules(config: Config) -> DownloadRules:

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 from sqlalchemy import (
     Boolean,
     Connection,
     Float,
-    Select,
-    bindparam,
     delete,
     func,
     inspect,
@@ -38,18 +37,25 @@ from archiver.catalog.row_changes import ChangeApplier
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
 
 MAX_CHANGES = 20_000
-"""Changes that ``advance`` returns at most, unless a single transaction has more."""
+"""Changes that ``advance`` returns at a time; the transaction of the last one is returned whole."""
 
-_SEAL_LITE = text(
-    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, :at, :run FROM"
+# Not of SQLAlchemy's expressions: every transaction executes it.
+_SEAL_LITE = (
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, ?,"
+    " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1) FROM"
     " (SELECT coalesce(max(seq), 0) + 1 AS txn FROM sqlite_sequence WHERE name = 'journal_commits') AS n"
     " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
 )
-_SEAL_PG = text(
-    "INSERT INTO journal_commits (txn, at, run_id)"
-    " SELECT n.txn, CAST(:at AS timestamptz), :run"
+_SEAL_PG = (
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, CAST(%s AS timestamptz),"
+    " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1)"
     " FROM (SELECT pg_current_xact_id()::text::bigint AS txn) AS n"
     " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
+)
+_NUMBER = text(
+    "UPDATE journal_commits SET seq = n.seq FROM"
+    " (SELECT position, :last + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
+    " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
 )
 # Transactions of other programs, which do not seal their changes.
 _SEAL_OTHERS = text(
@@ -65,11 +71,8 @@ def seal(connection: Connection, at: datetime) -> bool:
 
     Return whether there are any.
     """
-    run = connection.execute(_latest_run()).first()
-    run_id = run.id if run is not None and run.finished_at is None else None
-    is_sqlite = connection.dialect.name == "sqlite"
-    sealed = connection.execute(_SEAL_LITE if is_sqlite else _SEAL_PG, {"at": time_text(at), "run": run_id})
-    return bool(sealed.rowcount)
+    statement = _SEAL_LITE if connection.dialect.name == "sqlite" else _SEAL_PG
+    return bool(connection.exec_driver_sql(statement, (time_text(at),)).rowcount)
 
 
 def advance(
@@ -88,8 +91,9 @@ def advance(
     if connection.dialect.name == "postgresql":
         connection.execute(_SEAL_OTHERS, {"at": time_text(at)})
     else:
-        connection.execute(_SEAL_LITE, {"at": time_text(at), "run": None})
-    _number(connection, head.seq)
+        seal(connection, at)
+    commits = tables.journal_commits
+    connection.execute(_NUMBER, {"last": connection.scalar(select(func.max(commits.c.seq))) or head.seq})
     return head, tuple(_entries(connection, head.seq))
 
 
@@ -129,12 +133,6 @@ def read_pending(connection: Connection) -> tuple[Entry, ...]:
     return () if head is None else tuple(_entries(connection, head.seq))
 
 
-@cache
-def _latest_run() -> Select[Any]:
-    runs = tables.runs
-    return select(runs.c.id, runs.c.finished_at).order_by(runs.c.id.desc()).limit(1)
-
-
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
     """Return the changes that are committed and not in the journal's files, in their order."""
     outbox, commits = tables.journal_outbox, tables.journal_commits
@@ -164,45 +162,28 @@ def confirm(connection: Connection, written: JournalHead) -> None:
     connection.execute(update(tables.journal_head).values(_columns(written)))
 
 
-def _number(connection: Connection, last: int) -> None:
-    """Give committed transactions without a number the next ones, in the order of their positions."""
-    commits = tables.journal_commits
-    greatest = connection.scalar(select(func.max(commits.c.seq)))
-    last = last if greatest is None else max(last, greatest)
-    waiting = connection.scalars(
-        select(commits.c.position).where(commits.c.seq.is_(None)).order_by(commits.c.position)
-    ).all()
-    if waiting:
-        connection.execute(
-            update(commits).where(commits.c.position == bindparam("place")).values(seq=bindparam("number")),
-            [{"place": place, "number": last + n} for n, place in enumerate(waiting, 1)],
-        )
-
-
 def _entries(connection: Connection, last: int) -> Iterator[Entry]:
-    commits = tables.journal_commits
-    numbered = connection.execute(
-        select(commits.c.txn, commits.c.at, commits.c.run_id, commits.c.seq)
-        .where(commits.c.seq > last)
-        .order_by(commits.c.seq)
-    ).all()
-    total = 0
-    for txn, at, run_id, seq in numbered:
-        changes = _changes(connection, txn)
-        total += len(changes)
-        if total > MAX_CHANGES and total > len(changes):
-            return
-        yield Entry(seq, at, run_id, changes)
-
-
-def _changes(connection: Connection, txn: int) -> tuple[RowChange, ...]:
-    outbox = tables.journal_outbox
-    rows = connection.execute(
-        select(outbox.c.table_name, outbox.c.row_key, outbox.c.row_values)
-        .where(outbox.c.txn == txn)
-        .order_by(outbox.c.id)
+    """Yield the numbered transactions after ``last``: ``MAX_CHANGES`` changes, the last transaction whole."""
+    outbox, commits = tables.journal_outbox, tables.journal_commits
+    numbered = (
+        select(
+            commits.c.seq,
+            commits.c.at,
+            commits.c.run_id,
+            outbox.c.id,
+            outbox.c.table_name,
+            outbox.c.row_key,
+            outbox.c.row_values,
+        )
+        .join_from(commits, outbox, outbox.c.txn == commits.c.txn)
+        .order_by(commits.c.seq, outbox.c.id)
     )
-    return tuple(_change(name, key, values) for name, key, values in rows)
+    rows = list(connection.execute(numbered.where(commits.c.seq > last).limit(MAX_CHANGES)))
+    if len(rows) == MAX_CHANGES:
+        end = rows[-1]
+        rows += connection.execute(numbered.where(commits.c.seq == end.seq, outbox.c.id > end.id))
+    for (seq, at, run_id), changes in groupby(rows, key=itemgetter(0, 1, 2)):
+        yield Entry(seq, at, run_id, tuple(_change(name, key, values) for *_, name, key, values in changes))
 
 
 def _change(name: str, key: str, values: str | None) -> RowChange:

@@ -68,10 +68,9 @@ def _journal_lines(journal: JournalReport) -> Iterator[str]:
     """Yield what the check of the journal found; nothing for an archive that has none yet."""
     if journal.damage is not None:
         yield f"the journal is damaged: {journal.damage}"
-    elif journal.lines:
+    elif journal.is_compared or journal.counts:
         number = pluralize(sum(journal.counts.values()), "row")
-        compared = f": {number} differ from the database" if journal.is_compared else ""
-        yield f"{pluralize(journal.lines, 'line')} of the journal checked{compared}"
+        yield f"{pluralize(journal.lines, 'line')} of the journal checked: {number} differ from the database"
     for table, count in journal.counts.items():
         yield f"  {table}: {pluralize(count, 'row')} different or missing"
 

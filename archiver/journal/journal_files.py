@@ -145,6 +145,7 @@ class JournalFiles:
         """
         draft = self._root / "tmp" / name.rpartition("/")[2]
         with storage_errors(f"journal/{name} cannot be written"):
+            draft.parent.mkdir(self._modes[0], exist_ok=True)
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, self._modes[1])
             try:
                 os.fchmod(fd, self._modes[1])
@@ -153,12 +154,19 @@ class JournalFiles:
                     write_all(fd, gzip.compress(line + b"\n", _LEVEL, mtime=0))
                 sync(fd)
                 length = os.fstat(fd).st_size
+                month = self._enter_month(name[:7])
+            except BaseException:
+                with suppress(OSError):
+                    draft.unlink()
+                raise
             finally:
                 os.close(fd)
-            month = self._enter_month(name[:7])
             try:
                 os.replace(draft, name.rpartition("/")[2], dst_dir_fd=month)
                 sync_directory(month)
+            except OSError:
+                draft.unlink(missing_ok=True)
+                raise
             finally:
                 os.close(month)
         return length

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 
+from archiver.errors import ArchiverError
 from archiver.journal.journal_files import JournalFiles, NewFile
 from archiver.journal.journal_line import FileHeader, encode_entry, hash_line
 from archiver.model.journal_entries import Entry, JournalHead
@@ -30,11 +31,17 @@ class Shipper:
         advance: Advance,
         *,
         on_error: Callable[[BaseException], None],
+        has_failed: Callable[[], bool],
         clock: Callable[[], datetime],
         time_text: Callable[[datetime], str],
     ) -> None:
-        """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it."""
+        """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it.
+
+        ``has_failed`` says whether the work itself has failed: its own error is then the one to report, and
+        the next process ships what is left.
+        """
         self._files, self._header, self._advance, self._on_error = files, header, advance, on_error
+        self._has_failed = has_failed
         self._clock, self._time_text = clock, time_text
         self._file: NewFile | None = None
         self._error: BaseException | None = None
@@ -58,8 +65,16 @@ class Shipper:
                     return
                 written = self._write(head, entries)
 
+    def end_file(self) -> None:
+        """Ship everything, and begin a new file with the next line: a snapshot comes between."""
+        self.ship()
+        with self._shipping:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
     def close(self) -> None:
-        """Ship the rest and close the file. Raises the first error of the shipping."""
+        """Ship the rest, close the file. Raise the first error of the shipping, unless the work failed."""
         self._closing.set()
         self._waiting.set()
         self._thread.join()
@@ -67,6 +82,9 @@ class Shipper:
             if self._error is not None:
                 raise self._error
             self.ship()
+        except ArchiverError:
+            if not self._has_failed():
+                raise
         finally:
             if self._file is not None:
                 self._file.close()

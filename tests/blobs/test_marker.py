@@ -19,8 +19,8 @@ ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
 def test_a_marker_comes_back(tmp_path: Path, demo: bool) -> None:
     """The marker is read as it was written, and the file is JSON with id and format."""
     marker.write(tmp_path, Marker(ID, is_demo=demo))
-    assert Marker(ID, 1, demo) == marker.read(tmp_path)
-    assert {"id": ID, "format": 1} | ({"demo": True} if demo else {}) == json.loads(
+    assert Marker(ID, 2, demo) == marker.read(tmp_path)
+    assert {"id": ID, "format": 2} | ({"demo": True} if demo else {}) == json.loads(
         (tmp_path / "archive.json").read_text()
     )
     assert os.listdir(tmp_path) == ["archive.json"]  # noqa: PTH208
@@ -82,8 +82,8 @@ def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     """An archive of a newer version is refused."""
-    (tmp_path / "archive.json").write_text(json.dumps({"id": ID, "format": 2}))
-    with pytest.raises(StorageError, match="format 2"):
+    (tmp_path / "archive.json").write_text(json.dumps({"id": ID, "format": 3}))
+    with pytest.raises(StorageError, match="format 3"):
         marker.read(tmp_path)
 
 

@@ -91,7 +91,7 @@ def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(
 
     The files of a commit that failed stay as blobs without a row, and equal bytes adopt them.
     """
-    for when in (9, 40) if whole else (40,):
+    for when in (9, 70) if whole else (70,):
         ended = _refused(person, f"pwrite64:when={when}+", "ENOSPC")
         assert (ended.code, ended.object["outcome"], _slug(ended)) == (8, "storage", "E_DISK_FULL")
         _is_sound(person)

@@ -40,7 +40,7 @@ def rewrite(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
     )
 
 
-def test_what_a_kill_tore_off_is_cut(harness: ArchiveHarness) -> None:
+def test_fault_h51_what_a_kill_tore_off_is_cut(harness: ArchiveHarness) -> None:
     """The next run goes on, and a rebuild gives back all rows."""
     last = files(harness)[-1]
     whole = last.read_bytes()
@@ -63,7 +63,7 @@ def test_what_a_kill_tore_off_is_cut(harness: ArchiveHarness) -> None:
     ],
     ids=["another archive", "a gap", "a changed line", "no line"],
 )
-def test_a_damaged_journal_is_not_rebuilt(
+def test_fault_h52_a_damaged_journal_is_not_rebuilt(
     harness: ArchiveHarness, change: Callable[[list[bytes]], list[bytes]], message: str
 ) -> None:
     """The message names the file, and there is no database afterwards."""
@@ -88,7 +88,7 @@ def test_a_damaged_journal_is_not_rebuilt(
         LINE.replace(b'"seq":5', b'"seq":"5"'),
     ],
 )
-def test_a_hostile_line_is_refused(line: bytes) -> None:
+def test_fault_x23_a_hostile_line_is_refused(line: bytes) -> None:
     """Whatever is wrong with it; the place is named."""
     with pytest.raises(JournalDamaged, match=r"a\.jsonl\.gz"):
         parse_line(line, "a.jsonl.gz")
@@ -102,7 +102,7 @@ def test_a_hostile_line_is_refused(line: bytes) -> None:
         ({"users": [{"key": ["1"], "set": {"username": "x"}}]}, "a row of users that does not exist"),
     ],
 )
-def test_an_entry_that_does_not_fit_is_refused(
+def test_fault_x23_an_entry_that_does_not_fit_is_refused(
     harness: ArchiveHarness, rows: dict[str, object], message: str
 ) -> None:
     """Names come from the schema, and nothing is taken in partially."""
@@ -121,7 +121,7 @@ def test_an_entry_that_does_not_fit_is_refused(
     assert not (harness.root / "archive.db").exists()
 
 
-def test_a_line_without_an_end_does_not_fill_the_memory(harness: ArchiveHarness) -> None:
+def test_fault_x23_a_line_without_an_end_does_not_fill_the_memory(harness: ArchiveHarness) -> None:
     """A gzip bomb ends at a limit."""
     last = files(harness)[-1]
     last.write_bytes(last.read_bytes() + gzip.compress(b"x" * (5 * LONGEST), 9))
@@ -130,7 +130,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(harness: ArchiveHarness)
         rebuild(harness)
 
 
-def test_a_journal_beside_a_database_that_never_had_one_is_refused(harness: ArchiveHarness) -> None:
+def test_fault_h50_a_journal_beside_a_database_that_never_had_one_is_refused(harness: ArchiveHarness) -> None:
     """As after an older program's database was put back: nothing is written and nothing paid for."""
     from tests.support.table_dumps import execute
 
@@ -140,7 +140,7 @@ def test_a_journal_beside_a_database_that_never_had_one_is_refused(harness: Arch
     assert harness.upstream.requests.api_calls() == []
 
 
-def test_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarness) -> None:
+def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarness) -> None:
     """The next run ends before it pays; a repair begins the journal again, and a rebuild equals the rows."""
     import shutil
 

@@ -27,14 +27,16 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
         yield harness
 
 
-def test_a_lost_database_comes_back_row_by_row(harness: ArchiveHarness) -> None:
+def test_fault_h49_a_lost_database_comes_back_row_by_row(harness: ArchiveHarness) -> None:
     """Every table equals the original, and the next night is quiet: a unit for each account, no download."""
     require_equal_after_rebuild(harness)
     quiet = harness.night("account0000", "account0001")
     assert (quiet.exit_code, quiet.units, quiet.files_new) == (0, 2, 0)
 
 
-def test_a_sqlite_archive_moves_to_postgresql(harness: ArchiveHarness, postgres: PostgresServer) -> None:
+def test_fault_h49_a_sqlite_archive_moves_to_postgresql(
+    harness: ArchiveHarness, postgres: PostgresServer
+) -> None:
     """The journal does not depend on the database that wrote it."""
     with postgres.database() as url:
         require_equal_after_rebuild(harness, url)
@@ -46,7 +48,7 @@ def test_a_current_database_is_not_rebuilt(harness: ArchiveHarness) -> None:
         rebuild(harness)
 
 
-def test_an_older_copy_is_refused_and_brought_up_to_date(harness: ArchiveHarness) -> None:
+def test_fault_h50_an_older_copy_is_refused_and_brought_up_to_date(harness: ArchiveHarness) -> None:
     """A run ends before anything is asked for; afterwards all rows are those of the lost database."""
     copy = harness.root.parent / "older.db"
     shutil.copy(harness.root / "archive.db", copy)
@@ -62,7 +64,9 @@ def test_an_older_copy_is_refused_and_brought_up_to_date(harness: ArchiveHarness
     assert all_rows(harness) == before
 
 
-def test_a_database_that_was_used_elsewhere_is_refused(harness: ArchiveHarness, tmp_path: Path) -> None:
+def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
     """Either way out leaves an archive that works: the journal's rows, or the database's."""
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(harness.root, elsewhere)

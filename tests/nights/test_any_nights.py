@@ -1,5 +1,5 @@
 """Whatever owners do, however upstream fails and wherever runs end: once all is well again, the archive is
-the world and its history, and nothing that was ever held is lost.
+the world and its history, and nothing that was ever held is lost. Then the database is, and comes back.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.support.nights import early_end
 from tests.support.nights.archive_state import ArchiveState
 from tests.support.nights.expected_facts import differences, offers, plain
 from tests.support.nights.night_strategies import TELLING, PlannedNight, nights
+from tests.support.rebuilt_archive import require_equal_after_rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -78,6 +79,7 @@ def _spend(harness: ArchiveHarness, drawn: list[PlannedNight]) -> None:
     seen = {str(pk) for (pk,) in harness.rows("select pk from users")}
     assert differences(harness, [pk for pk in targets if pk in seen or not _hidden(world, pk)]) == []
     assert list(_damaged(harness)) == []
+    require_equal_after_rebuild(harness)
 
 
 def _remembered(harness: ArchiveHarness, before: ArchiveState | None) -> ArchiveState:

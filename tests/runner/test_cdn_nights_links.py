@@ -31,7 +31,9 @@ UNSAFE = (
     "http://a.fbcdn.net/x.jpg?oh=SIGNED",
     "file:///etc/passwd",
 )
-ARCHIVE = frozenset({"archive.db", "archive.json", "blobs", "answers", "tmp", "lock", "log", "quarantine"})
+ARCHIVE = frozenset(
+    {"archive.db", "archive.json", "blobs", "answers", "journal", "tmp", "lock", "log", "quarantine"}
+)
 BREAKING = (
     "http://127.0.0.1/x\r\nX-Evil: 1",
     "http://127.0.0.1/a b.jpg",

@@ -32,15 +32,18 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def set_aside(harness: ArchiveHarness) -> Path:
-    """Make a copy of the database with the command for it."""
+    """Make a copy of the database with the command for it, and of the journal."""
     to = harness.root.parent / "older.db"
+    shutil.copytree(harness.root / "journal", harness.root.parent / "older-journal")
     with Archive(harness.config) as archive:
         archive.backup_database(to)
     return to
 
 
 def put_back(harness: ArchiveHarness, copy: Path) -> None:
-    """Restore the older copy as the README says."""
+    """Restore the older copy of both: with the present journal, ``db rebuild`` would bring back all rows."""
+    shutil.rmtree(harness.root / "journal")
+    shutil.copytree(harness.root.parent / "older-journal", harness.root / "journal")
     for beside in ("archive.db-wal", "archive.db-shm"):
         (harness.root / beside).unlink(missing_ok=True)
     shutil.copy(copy, harness.root / "archive.db")

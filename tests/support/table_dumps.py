@@ -22,8 +22,7 @@ first writing.
 
 
 def dump(harness: ArchiveHarness, without: Mapping[str, frozenset[str]] | None = None) -> dict[str, Table]:
-    """All rows of all tables but ``runs`` and the totals, which follow the rows, without some columns of some
-    tables.
+    """All rows of all tables but ``runs``, the journal's and the totals, without some columns of some tables.
 
     Documents that are searched have other numbers once they were made anew; without times of others they have
     none of their own either.
@@ -35,7 +34,7 @@ def dump(harness: ArchiveHarness, without: Mapping[str, frozenset[str]] | None =
             key=repr,
         )
         for name in metadata.tables
-        if name != "runs" and not name.endswith("_totals")
+        if name != "runs" and not name.endswith("_totals") and not name.startswith("journal_")
     }
 
 

@@ -32,6 +32,11 @@ def _load_reader() -> ModuleType:
 _READER = _load_reader()
 
 
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file of the journal, up to what a kill tore."""
+    yield from _READER.lines_of(path)
+
+
 def journal_differences(root: Path, rows: Callable[[str], Rows]) -> Iterator[str]:
     """Yield what the journal at ``root`` lacks or has too much, compared with the rows."""
     if not rows("select 1 from journal_head"):

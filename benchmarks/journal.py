@@ -1,0 +1,122 @@
+"""Measure what the journal costs: its bytes, a snapshot of many rows, and a rebuild of the database.
+
+    python benchmarks/journal.py [--accounts 100] [--items 100000]
+
+First a first night and a quiet night from the stand-in: the journal's bytes beside all others, and for each
+quiet account of 20 highlights. Then a generated archive of so many items: ``db snapshot``, and ``db rebuild``
+without the database. Processor seconds are those of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from standin import archiver, init, upstream
+
+from archiver.catalog.journal_triggers import JOURNALED
+
+
+def main() -> None:
+    """Print the bytes of two nights, and the times and memory of a snapshot and a rebuild."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--accounts", type=int, default=100)
+    parser.add_argument("--items", type=int, default=100_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print_nights(Path(folder), options.accounts)
+    for items in (options.items // 10, options.items):
+        with tempfile.TemporaryDirectory() as folder:
+            print_rebuild(Path(folder) / "archive", items)
+
+
+def print_nights(home: Path, accounts: int) -> None:
+    """Print the bytes that a first night and a quiet night add to the journal."""
+    size = ("--accounts", str(accounts), "--highlights", "20", "--items", "1", "--balance", "100000000")
+    with upstream(*size) as world:
+        (home / "config.toml").touch()
+        (home / "accounts.txt").write_text("".join(f"account{n:04}\n" for n in range(accounts)))
+        environ = world.environ | {
+            "ARCHIVER_ARCHIVE": str(home / "archive"),
+            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+            "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
+            "ARCHIVER_CONFIG": str(home / "config.toml"),
+        }
+        init(environ, cwd=home)
+        first = archiver(environ, "run", cwd=home)
+        journal, everything = count_bytes(home / "archive" / "journal"), count_bytes(home / "archive")
+        print(
+            f"first night: {journal:,} of {everything:,} bytes are the journal's "
+            f"({100 * journal / everything:.2f} %), {first.cpu:.2f} s CPU"
+        )
+        quiet = archiver(environ, "run", cwd=home)
+        added = count_bytes(home / "archive" / "journal") - journal
+        print(
+            f"quiet night: {added / accounts:.0f} bytes of journal and "
+            f"{1000 * quiet.cpu / accounts:.2f} ms CPU per account"
+        )
+
+
+def print_rebuild(archive: Path, items: int) -> None:
+    """Print what a snapshot of a generated archive takes, and a rebuild from it."""
+    # In a process of its own: a child's peak memory begins with that of its parent.
+    accounts = str(max(1, items // 1000))
+    program = str(Path(__file__).with_name("million.py"))
+    made = [sys.executable, program, str(archive), "--items", str(items), "--accounts", accounts]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
+    with closing(sqlite3.connect(archive / "archive.db")) as database:
+        rows = sum(
+            database.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0] for table in JOURNALED
+        )
+    wall, cpu, peak = run_program("db", "snapshot", "--archive", str(archive))
+    size = count_bytes(archive / "journal")
+    print(
+        f"snapshot of {items:,} items: {rows:,} rows, {size:,} bytes, {wall:.1f} s "
+        f"({cpu:.1f} s CPU, {1e6 * cpu / rows:.1f} us a row), peak {peak:.0f} MiB",
+        flush=True,
+    )
+    for file in archive.glob("archive.db*"):
+        file.unlink()
+    wall, cpu, peak = run_program("db", "rebuild", "--archive", str(archive))
+    print(
+        f"rebuild of {items:,} items: {wall:.1f} s ({cpu:.1f} s CPU, {rows / wall:,.0f} rows a second), "
+        f"peak {peak:.0f} MiB",
+        flush=True,
+    )
+
+
+def count_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def run_program(*words: str) -> tuple[float, float, float]:
+    """Return wall time and processor time in seconds, and the peak memory in MiB."""
+    program = Path(sys.executable).with_name("archiver")
+    started = time.monotonic()
+    process = subprocess.Popen([program, *words, "-q"])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"archiver {' '.join(words)} ended with {process.returncode}")
+    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, peak_memory(usage)
+
+
+def peak_memory(usage: resource.struct_rusage) -> float:
+    """Return the peak memory in MiB."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20
+
+
+if __name__ == "__main__":
+    main()

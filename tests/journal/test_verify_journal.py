@@ -1,0 +1,75 @@
+"""``verify`` and its repair, where the journal and the rows do not agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.archive import Archive
+from archiver.errors import DatabaseError
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
+    """An archive of one account after its first night."""
+    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night("account0000").exit_code == 0
+        yield harness
+
+
+def change_unseen(harness: ArchiveHarness, table: str, statement: str) -> None:
+    """Change rows while the triggers of their table do not exist."""
+    triggers = [
+        (str(name), str(sql))
+        for name, sql in harness.rows(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE ?", f"journal_%_{table}"
+        )
+    ]
+    assert len(triggers) == 3
+    execute(
+        harness, *(f"DROP TRIGGER {name}" for name, _ in triggers), statement, *(sql for _, sql in triggers)
+    )
+
+
+def test_a_row_that_only_the_journal_has_is_written_again(harness: ArchiveHarness) -> None:
+    """It is damage until a repair; afterwards journal and rows agree, and a rebuild gives them."""
+    before = all_rows(harness)
+    change_unseen(harness, "files", "DELETE FROM files WHERE id = (SELECT max(id) FROM files)")
+    with Archive(harness.config) as archive:
+        found = archive.verify(read_data=True)
+        assert (found.is_damaged, found.journal.counts) == (True, {"files": 1})
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+    assert all_rows(harness)["files"] == before["files"]
+    rows = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == rows
+
+
+def test_where_values_differ_the_database_is_right(harness: ArchiveHarness) -> None:
+    """A repair begins the journal again with a snapshot."""
+    change_unseen(harness, "users", "UPDATE users SET full_name = 'Corrected'")
+    with Archive(harness.config) as archive:
+        assert archive.verify(read_data=True).journal.counts == {"users": 1}
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+    lose_database(harness)
+    rebuild(harness)
+    assert harness.one("SELECT full_name FROM users") == "Corrected"
+
+
+def test_changes_that_no_trigger_sees_are_not_possible(harness: ArchiveHarness) -> None:
+    """Without one of its triggers a database is not opened for writing."""
+    execute(harness, "DROP TRIGGER journal_added_items")
+    with pytest.raises(DatabaseError, match="triggers of the journal"):
+        harness.night("account0000")
+    assert harness.upstream.requests.api_calls() == []
