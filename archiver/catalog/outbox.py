@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
@@ -141,7 +142,7 @@ def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
         .outerjoin_from(outbox, commits, commits.c.txn == outbox.c.txn)
         .order_by(commits.c.position.nulls_last(), outbox.c.id)
     )
-    return tuple(_change(name, key, values) for name, key, values in rows)
+    return tuple(_change(connection.dialect.name, *row) for row in rows)
 
 
 def restore(connection: Connection, changes: Sequence[RowChange]) -> None:
@@ -178,59 +179,43 @@ def _entries(connection: Connection, last: int) -> Iterator[Entry]:
         .join_from(commits, outbox, outbox.c.txn == commits.c.txn)
         .order_by(commits.c.seq, outbox.c.id)
     )
+    dialect = connection.dialect.name
     rows = list(connection.execute(numbered.where(commits.c.seq > last).limit(MAX_CHANGES)))
     if len(rows) == MAX_CHANGES:
         end = rows[-1]
         rows += connection.execute(numbered.where(commits.c.seq == end.seq, outbox.c.id > end.id))
     for (seq, at, run_id), changes in groupby(rows, key=itemgetter(0, 1, 2)):
-        yield Entry(seq, at, run_id, tuple(_change(name, key, values) for *_, name, key, values in changes))
+        yield Entry(seq, at, run_id, tuple(_change(dialect, *change[4:]) for change in changes))
 
 
-def _change(name: str, key: str, values: str | None) -> RowChange:
-    readers = _readers(name)
-    keys = zip((column.name for column in _TABLES[name].primary_key), _decode(key), strict=True)
-    raw = None if values is None else _decode(values)
-    return RowChange(
-        name,
-        tuple(readers[column](value) for column, value in keys),
-        None
-        if raw is None
-        else {column: read(raw[column]) for column, read in readers.items() if column in raw},
-    )
+def _change(dialect: str, name: str, key: str, values: str | None) -> RowChange:
+    """Return a change with its columns in the order of the table, and the same values on both databases."""
+    row_key = tuple(_decode(key))  # of texts and numbers
+    if values is None:
+        return RowChange(name, row_key, None)
+    raw = _decode(values)
+    columns, converters = _reading(dialect, name)
+    row = {column: raw[column] for column in columns if column in raw}
+    for column, convert in converters:
+        if row.get(column) is not None:
+            row[column] = convert(row[column])
+    return RowChange(name, row_key, row)
 
 
 _decode = msgspec.json.Decoder().decode
 
 
 @cache
-def _readers(name: str) -> dict[str, Callable[[RowValue], RowValue]]:
-    """Return, for each column of a table, what makes the same value of both databases' JSON."""
-    return {column.name: _reader(column.type) for column in _TABLES[name].columns}
+def _reading(dialect: str, name: str) -> tuple[list[str], list[tuple[str, Callable[[Any], RowValue]]]]:
+    """Return the columns of a table, and how to convert those that the database's JSON writes otherwise."""
+    columns = _TABLES[name].columns
+    found = [(column.name, _converter(dialect, column.type)) for column in columns]
+    return [column.name for column in columns], [(name, convert) for name, convert in found if convert]
 
 
-def _reader(kind: object) -> Callable[[RowValue], RowValue]:
+def _converter(dialect: str, kind: object) -> Callable[[Any], RowValue] | None:
+    if dialect == "sqlite":
+        return bool if isinstance(kind, Boolean) else None
     if isinstance(kind, UtcTime):
-        return _read_time
-    if isinstance(kind, Boolean):
-        return _read_bool
-    if isinstance(kind, Float):
-        return _read_float
-    return _read_plain
-
-
-def _read_plain(value: RowValue) -> RowValue:
-    return value
-
-
-def _read_bool(value: RowValue) -> RowValue:
-    return None if value is None else bool(value)
-
-
-def _read_float(value: RowValue) -> RowValue:
-    return None if value is None else float(value)
-
-
-def _read_time(value: RowValue) -> RowValue:
-    if value is None or str(value).endswith("Z"):
-        return value
-    return time_text(datetime.fromisoformat(str(value)))
+        return lambda value: time_text(datetime.fromisoformat(value))
+    return float if isinstance(kind, Float) else None
