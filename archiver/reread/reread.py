@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.catalog import Catalog, record
+from archiver.catalog import Catalog, journal_triggers, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
 from archiver.errors import ArchiverError
@@ -88,6 +88,7 @@ def _scratch_catalog(catalog: Catalog, tmp: Path, now: datetime) -> Iterator[Cat
     path = tmp / f"{COMMAND}-{secrets.token_hex(4)}.db"
     try:
         with Catalog.create(path, catalog.archive_id, now) as scratch:
+            scratch.write(journal_triggers.drop)  # it has no journal, and would collect all changes
             yield scratch
     finally:
         for leftover in tmp.glob(f"{path.name}*"):
