@@ -89,7 +89,7 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
 
     marker.read(config.archive.directory)
     before = schema.read_revision(locate_database(config))
-    with open_rows(config, "db upgrade", StopFlag(), wait=False):
+    with open_rows(config, "db upgrade", StopFlag(), wait=False, mend_triggers=True):
         return before, schema.head()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.engine import Database
-from archiver.errors import JournalDiffers
+from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.journal.journal_check import Comparison, JournalState, compare
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import (
@@ -45,7 +45,12 @@ class Journaling:
         ``follow_database``: if their histories differ, move the files of the journal to ``quarantine/``, and
         begin it again. Raises JournalDiffers, JournalDamaged, DatabaseError, StorageError.
         """
-        found = compare_journal(database, archive_id, self.files)
+        try:
+            found = compare_journal(database, archive_id, self.files)
+        except JournalDamaged:
+            if not follow_database:
+                raise
+            found = Comparison(JournalState.DIFFERENT)
         if found.state is JournalState.BEHIND:
             raise JournalDiffers(
                 f"the database is an older copy: it lacks the last {found.following} entries of the journal",
@@ -74,6 +79,8 @@ class Journaling:
         assert self._found is not None, "require_current comes first"
         self._catalog = catalog
         if self._found.state is JournalState.NONE:
+            if self.files.names():  # a snapshot that a kill cut off from its database
+                self.files.set_aside(self._clock())
             self.write_snapshot()
         elif self._found.head is not None:
             catalog.write(outbox.confirm, self._found.head)
@@ -107,11 +114,13 @@ class Journaling:
         head = catalog.read(outbox.read_head)
         seq, prev = (0, NO_HASH) if head is None else (head.seq, head.hash)
         now = self._clock()
+        txns: list[int] = []
         name = self.files.new_name(seq + 1, "" if head is None else head.file, now)
 
         def lines() -> Iterator[bytes]:
             nonlocal seq, prev
             with catalog.snapshot() as snapshot:
+                txns.extend(snapshot.read(outbox.read_txns))
                 for rows in chain(snapshot.stream(row_dump.all_rows, ROWS_OF_A_LINE), [None]):
                     sequences = snapshot.read(row_dump.sequences) if rows is None else None
                     line = encode_snapshot(seq + 1, prev, time_text(now), rows, sequences)
@@ -120,7 +129,7 @@ class Journaling:
 
         length = self.files.write_snapshot(name, self._header(catalog), lines())
         end = JournalHead(seq, prev, name, length, length, 0)
-        catalog.write(outbox.begin, end)
+        catalog.write(outbox.begin, end, txns)
         return end
 
     def write_due_snapshot(self) -> None:

@@ -30,11 +30,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class RebuiltArchive:
-    """The result. ``recovery``: stored answers that no entry named, and that are recorded now."""
+    """The result.
+
+    ``recovery``: stored answers that no entry named, and that are recorded now. ``torn``: files of the
+    journal whose end could not be read; what was there is missing, unless a later file has it.
+    """
 
     journal: RebuildReport
     recovery: Recovery
     was_copy: bool
+    torn: tuple[str, ...]
 
 
 def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> RebuiltArchive:
@@ -63,7 +68,7 @@ def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> R
         with Catalog.open(database, write=True) as catalog:
             answers = AnswerStore(root / "answers", group_readable=config.archive.group_readable)
             recovery = recover(catalog, answers, stop.check)
-        return RebuiltArchive(report, recovery, head is not None)
+        return RebuiltArchive(report, recovery, head is not None, tuple(files.torn))
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -85,8 +90,13 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> J
         return None
     try:
         status = schema.read_status(place)
-        if status.archive_id != found.id or status.revision != schema.head():
+        if status.archive_id != found.id:
             return None
+        if status.revision in schema.revisions()[:-1]:
+            raise UsageError(
+                f"the database {place} has an older schema (revision {status.revision})",
+                "archiver db upgrade first; move the file away if it is damaged",
+            )
         comparison = compare_journal(place, found.id, files)
     except DatabaseError:
         return None

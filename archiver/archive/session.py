@@ -115,6 +115,7 @@ def open_rows(
     wait: bool,
     clock: Callable[[], datetime] = utcnow,
     follow_database: bool = False,
+    mend_triggers: bool = False,
 ) -> Iterator[tuple[Catalog, Journaling]]:
     """Open the database and journal of an archive for writing, as ``open_for_writing``; not the blobs."""
     from archiver.archive.journaling import Journaling
@@ -129,9 +130,15 @@ def open_rows(
         place = locate_database(config)
         found.require(schema.read_status(place).archive_id, root)
         journal = Journaling(root, group_readable=group_readable, clock=clock)
-        journal.require_current(place, found.id, follow_database=follow_database)
+        before = schema.read_revision(place)
+        has_begun_again = (
+            (mend_triggers or follow_database) and before == schema.head() and schema.recreate_triggers(place)
+        )
+        journal.require_current(place, found.id, follow_database=follow_database or has_begun_again)
         catalog = stack.enter_context(Catalog.open(find_database(config), write=True, clock=clock))
         stack.enter_context(journal.ship_changes(catalog, stop=stop))
+        if before != schema.head():
+            journal.write_snapshot()  # what a migration changes is in no entry
         if found.format < marker.FORMAT:
             marker.raise_format(root, found, group_readable=group_readable)
         yield catalog, journal

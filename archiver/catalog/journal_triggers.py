@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Float, Table, text
 
 from archiver.catalog import tables
-from archiver.errors import DatabaseError
+from archiver.errors import JournalDiffers
 
 NOT_JOURNALED = frozenset(
     {
@@ -103,7 +103,7 @@ def drop(connection: Connection) -> None:
 
 
 def require(connection: Connection) -> None:
-    """Raise DatabaseError unless the triggers are the expected ones: changes would miss in the journal."""
+    """Raise JournalDiffers unless the triggers are the expected ones: changes would miss in the journal."""
     if connection.dialect.name == "postgresql":
         expected = {(table.name, "O") for table in JOURNALED}
         source = connection.scalar(text("SELECT prosrc FROM pg_proc WHERE proname = 'journal_change'"))
@@ -113,9 +113,9 @@ def require(connection: Connection) -> None:
     else:
         is_expected = _present(connection) == _lite_triggers()
     if not is_expected:
-        raise DatabaseError(
+        raise JournalDiffers(
             "triggers of the journal are missing or were changed in the database: changes would be lost",
-            "archiver db upgrade creates them again; archiver db snapshot then records all rows",
+            "archiver db upgrade creates them again, and begins the journal again with all rows",
         )
 
 

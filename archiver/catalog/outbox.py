@@ -8,7 +8,7 @@ journal ends now, it deletes what was written there. The outbox is read from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -59,8 +59,8 @@ _NUMBER = text(
     " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
 )
 # Transactions of other programs, which do not seal their changes.
-_SEAL_OTHERS = text(
-    "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(:at AS timestamptz), NULL"
+_SEAL_OTHERS = (
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
     " AND o.txn < pg_snapshot_xmin(pg_current_snapshot())::text::bigint GROUP BY o.txn ORDER BY o.txn"
 )
@@ -72,8 +72,11 @@ def seal(connection: Connection, at: datetime) -> bool:
 
     Return whether there are any.
     """
-    statement = _SEAL_LITE if connection.dialect.name == "sqlite" else _SEAL_PG
-    return bool(connection.exec_driver_sql(statement, (time_text(at),)).rowcount)
+    if connection.dialect.name == "sqlite":
+        return bool(connection.exec_driver_sql(_SEAL_LITE, (time_text(at),)).rowcount)
+    # First what other programs have committed: this transaction may depend on it.
+    connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
+    return bool(connection.exec_driver_sql(_SEAL_PG, (time_text(at),)).rowcount)
 
 
 def advance(
@@ -89,10 +92,7 @@ def advance(
     head = read_head(connection)
     if head is None:
         return None, ()
-    if connection.dialect.name == "postgresql":
-        connection.execute(_SEAL_OTHERS, {"at": time_text(at)})
-    else:
-        seal(connection, at)
+    seal(connection, at)
     commits = tables.journal_commits
     connection.execute(_NUMBER, {"last": connection.scalar(select(func.max(commits.c.seq))) or head.seq})
     return head, tuple(_entries(connection, head.seq))
@@ -105,11 +105,20 @@ def read_head(connection: Connection) -> JournalHead | None:
     return None if row is None else JournalHead(**row._mapping)
 
 
-def begin(connection: Connection, head: JournalHead) -> None:
-    """Record a journal that begins with a snapshot of all rows: what was in the outbox is part of it."""
-    for table in (tables.journal_outbox, tables.journal_commits, tables.journal_head):
-        connection.execute(delete(table))
+def begin(connection: Connection, head: JournalHead, txns: Collection[int] | None = None) -> None:
+    """Record a snapshot of all rows as the end of the journal.
+
+    ``txns``: the transactions in the outbox that are part of the snapshot; without them, all are.
+    """
+    for table in (tables.journal_outbox, tables.journal_commits):
+        connection.execute(delete(table) if txns is None else delete(table).where(table.c.txn.in_(txns)))
+    connection.execute(delete(tables.journal_head))
     connection.execute(tables.journal_head.insert(), _columns(head))
+
+
+def read_txns(connection: Connection) -> list[int]:
+    """Return the transactions in the outbox, with those of other programs."""
+    return list(connection.scalars(select(tables.journal_outbox.c.txn).distinct()))
 
 
 def read_journal_state(database: Database) -> tuple[JournalHead | None, tuple[Entry, ...]]:
@@ -129,9 +138,28 @@ def read_journal_state(database: Database) -> tuple[JournalHead | None, tuple[En
 
 
 def read_pending(connection: Connection) -> tuple[Entry, ...]:
-    """Return the entries that were numbered before: a process that was killed may have written them."""
+    """Return the entries that a process may have written before it was killed, or may write next."""
     head = read_head(connection)
-    return () if head is None else tuple(_entries(connection, head.seq))
+    if head is None:
+        return ()
+    outbox, commits = tables.journal_outbox, tables.journal_commits
+    rows = connection.execute(
+        select(
+            commits.c.position,
+            commits.c.at,
+            commits.c.run_id,
+            outbox.c.table_name,
+            outbox.c.row_key,
+            outbox.c.row_values,
+        )
+        .join_from(commits, outbox, outbox.c.txn == commits.c.txn)
+        .order_by(commits.c.seq.nulls_last(), commits.c.position, outbox.c.id)
+    )
+    dialect = connection.dialect.name
+    return tuple(
+        Entry(head.seq + number, at, run_id, tuple(_change(dialect, *change[3:]) for change in changes))
+        for number, ((_, at, run_id), changes) in enumerate(groupby(rows, key=itemgetter(0, 1, 2)), 1)
+    )
 
 
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:

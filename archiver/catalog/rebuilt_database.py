@@ -86,6 +86,8 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
     with map_errors(str(database)):
         if database.path is None:
             with _transaction(database) as connection:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
                 if not copy:
                     schema.require_no_tables(connection, database)
                 yield _begin(connection, copy)
@@ -124,12 +126,12 @@ def _transaction(database: Database) -> Iterator[Connection]:
 
 def _put_in_place(new: Path, path: Path) -> None:
     engines.sync(new)
-    if path.exists():
-        aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        path.rename(aside)
+    # Also a WAL without its database: SQLite would replay it into the new file.
+    aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    engines.sync(new)
     new.replace(path)
     engines.sync(path)
 

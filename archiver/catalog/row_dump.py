@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sqlalchemy import Connection, Table, Text, collate, func, select, text
 
-from archiver.catalog import tables
 from archiver.catalog.column_types import UtcTime, time_text
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.model.journal_entries import RowKey, RowValue
@@ -57,9 +56,10 @@ def sequences(connection: Connection) -> dict[str, int]:
 
 def set_sequences(connection: Connection, greatest: Mapping[str, int]) -> None:
     """Let every table give ids above the greatest that it ever gave, and above those that it has."""
-    for name, last in {**dict.fromkeys((table.name for table in _tables_with_ids()), 0), **greatest}.items():
-        table = tables.metadata.tables[name]
-        last = max(last, connection.scalar(select(func.max(table.c.id))) or 0)
+    present = sequences(connection)  # an older copy may have given ids whose rows were removed since
+    for table in _tables_with_ids():
+        name = table.name
+        last = max(greatest.get(name, 0), present.get(name, 0))
         if connection.dialect.name != "sqlite":
             connection.execute(
                 text(

@@ -22,7 +22,7 @@ from archiver.catalog import engine as engines
 from archiver.catalog import journal_triggers, sqlite_copy, tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
-from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
+from archiver.errors import DatabaseError, DatabaseForeign, JournalDiffers, SchemaNew, SchemaOld
 from archiver.model.identity import utcnow
 
 APPLICATION_ID = 0x41524348
@@ -76,7 +76,8 @@ def read_status(database: Database) -> SchemaStatus:
         row = _postgresql_row(database) if database.path is None else _sqlite_row(database, database.path)
     if row is None or row[0] is None:
         raise DatabaseForeign(
-            f"the database {database} does not belong to archiver", "archiver init creates one"
+            f"the database {database} does not belong to archiver",
+            "archiver init creates one; archiver db rebuild makes it from the journal of an archive",
         )
     revision, archive_id, has_runs = row
     return SchemaStatus(str(revision), str(archive_id), bool(has_runs))
@@ -141,6 +142,27 @@ def require_triggers(database: Database) -> None:
                 journal_triggers.require(connection)
         finally:
             engine.dispose()
+
+
+def recreate_triggers(database: Database) -> bool:
+    """Create the journal's triggers again if they are not the expected ones; return whether they were not.
+
+    The database then has no journal, since changes are missing in it: it must begin again. The caller holds
+    the lock.
+    """
+    try:
+        require_triggers(database)
+    except JournalDiffers:
+        with map_errors(str(database)):
+            engine = engines.create_writer(database)
+            try:
+                with engine.begin() as connection:
+                    journal_triggers.create(connection)
+                    connection.execute(tables.journal_head.delete())
+            finally:
+                engine.dispose()
+        return True
+    return False
 
 
 def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
@@ -219,6 +241,7 @@ def migrate_to(connection: Connection, revision: str) -> None:
 
 
 def _migrate(connection: Connection) -> None:
+    journal_triggers.drop(connection)  # what a migration changes is not journaled: a snapshot follows
     migrate_to(connection, head())
     if inspect(connection).has_table(
         tables.journal_outbox.name

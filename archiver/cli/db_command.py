@@ -18,7 +18,7 @@ from archiver.text_format import make_safe, pluralize
 if TYPE_CHECKING:
     from archiver.archive.rebuild_archive import RebuiltArchive
 
-_RESTART = "nothing was changed; run it again"
+_RESTART = "run it again"
 
 
 @click.group("db", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
@@ -125,6 +125,8 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the older database was brought up to date with {entries} of the journal"
     else:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
+    for name in rebuilt.torn:
+        yield f"the end of journal/{name} could not be read: a kill or a power loss tore it, or it is damaged"
     if recovery.answers:
         answers = pluralize(recovery.answers, "stored answer")
         yield f"{answers} without an entry recorded, with {pluralize(recovery.units, 'unit')}"

@@ -73,32 +73,37 @@ def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
 def _compare_following(
     files: JournalFiles, archive_id: str, head: JournalHead, names: Sequence[str], pending: Sequence[bytes]
 ) -> Comparison:
+    """Read what follows the head: entries of our own outbox are no difference, nor is a snapshot."""
     expected = {head.seq + n: hash_line(line) for n, line in enumerate(pending, 1)}
-    known: dict[int, str] = {head.seq: head.hash}
-    before = head
-    torn = []
-    following = 0
-    for name in names:
-        start = head.length if name == head.file else 0
-        end = start
-        for read in files.read(name, start):
-            line, end = read.line, read.end
-            if read.header.archive != archive_id:
-                return Comparison(JournalState.DIFFERENT, head)
-            if line.seq <= head.seq and known.get(line.seq) == line.hash:
-                continue  # shipped again after a kill: equal lines count once
-            if line.prev != head.hash or line.seq != head.seq + 1:
-                return Comparison(JournalState.DIFFERENT, head)
-            if line.snapshot is None and (following or expected.get(line.seq) != line.hash):
-                following += 1
-            known[line.seq] = line.hash
-            head = replace(head, seq=line.seq, hash=line.hash, file=name, length=end)
-        size = files.size(name) or 0
-        if end < size:
-            torn.append((name, end))
+    common, following = head, 0
+    for read in _lines_after(files, head, names):
+        line = read.line
+        is_other = line.snapshot is None and expected.get(line.seq, line.hash) != line.hash
+        if (
+            read.header.archive != archive_id
+            or (line.seq, line.prev) != (head.seq + 1, head.hash)
+            or is_other
+        ):
+            return Comparison(JournalState.DIFFERENT, common)
+        head = replace(head, seq=line.seq, hash=line.hash, file=read.file, length=read.end)
+        if line.snapshot is None and line.seq not in expected:
+            following += 1
+        elif not following:
+            common = head
+    torn = tuple(files.torn.items())
     if following:
-        return Comparison(JournalState.BEHIND, before, tuple(torn), following)
-    return Comparison(JournalState.CURRENT, head, tuple(torn))
+        return Comparison(JournalState.BEHIND, common, torn, following)
+    return Comparison(JournalState.CURRENT, common, torn)
+
+
+def _lines_after(files: JournalFiles, head: JournalHead, names: Sequence[str]) -> Iterator[ReadLine]:
+    """Yield the lines after the head once: a line that was shipped again after a kill equals the first."""
+    known = {head.seq: head.hash}
+    for name in names:
+        for read in files.read(name, head.length if name == head.file else 0):
+            if known.get(read.line.seq) != read.line.hash:
+                known[read.line.seq] = read.line.hash
+                yield read
 
 
 def follow(
@@ -132,12 +137,14 @@ def follow(
             yield read
 
 
-def newest_snapshot(files: JournalFiles) -> str:
+def newest_snapshot(files: JournalFiles, until: str | None = None) -> str:
     """Return the file of the newest complete snapshot; damage before it does not matter.
 
-    Raises JournalDamaged if there is none.
+    ``until``: not a later file than this. Raises JournalDamaged if there is none.
     """
     for name in reversed(files.names()):
+        if until is not None and name > until:
+            continue
         try:
             if _is_snapshot(files.read(name)):
                 return name

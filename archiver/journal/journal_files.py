@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from archiver.append_file import AppendFile
 from archiver.durable import (
@@ -43,6 +44,7 @@ _NAME = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
 _CHUNK = 1 << 18
 _LEVEL = 6
 _LARGEST_MEMBER = 4 * LONGEST
+_MAGIC = b"\x1f\x8b\x08"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class JournalFiles:
 
     def __init__(self, root: Path, *, group_readable: bool = False) -> None:
         self._root = root
+        self.torn: dict[str, int] = {}
+        """Files that were read and are not whole at their end, each with the length up to there."""
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def names(self, since: str = "") -> list[str]:
@@ -76,6 +80,11 @@ class JournalFiles:
                     if place >= since[:7]:
                         found += [f"{place}/{name}" for name in _names_in(base / place)]
         return sorted(name for name in found if _NAME.fullmatch(name) and name >= since)
+
+    def scratch(self) -> Path | None:
+        """Return the folder for temporary files on the archive's disk; None if it cannot be written."""
+        tmp = self._root / "tmp"
+        return tmp if os.access(tmp, os.W_OK | os.X_OK) else None
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; None if it is missing. Raises StorageError."""
@@ -101,10 +110,6 @@ class JournalFiles:
                     header = parse_header(line, place)
                 else:
                     yield ReadLine(parse_line(line, place), header, name, end)
-
-    def whole_length(self, name: str) -> int:
-        """Return the length of a file up to its last whole member. Raises JournalDamaged, StorageError."""
-        return max((end for _, end in self._members(name, 0)), default=0)
 
     def cut(self, name: str, length: int) -> None:
         """Cut off what a kill tore, durably. Raises StorageError."""
@@ -204,31 +209,32 @@ class JournalFiles:
             os.close(fd)
 
     def _members(self, name: str, start: int) -> Iterator[tuple[list[bytes], int]]:
-        """Yield the lines of each whole gzip member, and where it ends."""
+        """Yield the lines of each whole gzip member, and where it ends.
+
+        What follows the last whole member is torn, whatever it is: a power loss may leave anything there.
+        """
+        end = start
+        for lines, end in self._whole_members(name, start):
+            yield lines, end
+        size = self.size(name) or 0
+        if end < size:
+            self.torn[name] = end
+
+    def _whole_members(self, name: str, start: int) -> Iterator[tuple[list[bytes], int]]:
         with storage_errors(f"journal/{name} cannot be read"):
             fd = self._open(name)
         with os.fdopen(fd, "rb") as file:
             file.seek(start)
-            data = b""
+            data, end = b"", start
             while True:
-                unpack = zlib.decompressobj(wbits=31)
-                parts: list[bytes] = []
-                while not unpack.eof:
-                    with storage_errors(f"journal/{name} cannot be read"):
-                        data = data or file.read(_CHUNK)
-                    try:
-                        piece = unpack.decompress(data, _CHUNK)
-                    except zlib.error as exc:
-                        raise JournalDamaged(f"journal/{name}, before byte {file.tell()}: {exc}") from exc
-                    if not data and not piece:
-                        return
-                    data = unpack.unconsumed_tail
-                    parts.append(piece)
-                    if len(parts) * _CHUNK > _LARGEST_MEMBER:
-                        raise JournalDamaged(f"journal/{name} is too large where byte {file.tell()} is")
-                data = unpack.unused_data
+                try:
+                    text, data = _unpack(file, data, name)
+                except (zlib.error, EOFError) as error:
+                    if _has_member_after(file, end):
+                        raise JournalDamaged(f"journal/{name}, after byte {end}: {error}") from error
+                    return
                 end = file.tell() - len(data)
-                lines = b"".join(parts).split(b"\n")
+                lines = text.split(b"\n")
                 if lines.pop():
                     raise JournalDamaged(f"journal/{name}, before byte {end}: the last line is not complete")
                 yield lines, end
@@ -260,6 +266,41 @@ class NewFile:
         """Close the file; an empty one is removed."""
         self._file.close()
         os.close(self._directory)
+
+
+def _unpack(file: BinaryIO, data: bytes, name: str) -> tuple[bytes, bytes]:
+    """Return the content of the next gzip member, and the bytes read after it.
+
+    Raises EOFError if the file ends before it does, zlib.error, JournalDamaged if it is too large.
+    """
+    unpack = zlib.decompressobj(wbits=31)
+    parts: list[bytes] = []
+    while not unpack.eof:
+        with storage_errors(f"journal/{name} cannot be read"):
+            data = data or file.read(_CHUNK)
+        piece = unpack.decompress(data, _CHUNK)
+        if not data and not piece:
+            raise EOFError("the file ends within a part")
+        data = unpack.unconsumed_tail
+        parts.append(piece)
+        if len(parts) * _CHUNK > _LARGEST_MEMBER:
+            raise JournalDamaged(f"journal/{name} is too large where byte {file.tell()} is")
+    return b"".join(parts), unpack.unused_data
+
+
+def _has_member_after(file: BinaryIO, start: int) -> bool:
+    """Return whether a whole gzip member begins somewhere after ``start``: the damage is in the middle."""
+    file.seek(start + 1)
+    rest = file.read(_LARGEST_MEMBER)
+    at = rest.find(_MAGIC)
+    while at >= 0:
+        unpack = zlib.decompressobj(wbits=31)
+        with suppress(zlib.error):
+            unpack.decompress(rest[at:], _LARGEST_MEMBER)
+            if unpack.eof:
+                return True
+        at = rest.find(_MAGIC, at + 1)
+    return False
 
 
 def _names_in(path: Path) -> list[str]:

@@ -77,12 +77,15 @@ def verify_journal(
             _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
             return report
         unshipped = snapshot.read(outbox.unshipped_changes)
-        with tempfile.TemporaryDirectory(prefix="archiver-verify-") as place:
+        with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=files.scratch()) as place:
             path = Path(place) / "rebuilt.db"
             try:
                 with building(Database(path=path), copy=False, group_readable=False) as built:
                     _read(files, catalog.archive_id, head, report, built.apply, check)
-                    _finish(built, head, unshipped)
+                    if report.damage is None:
+                        _finish(built, head, unshipped)
+                if report.damage is not None:
+                    return report
             except (JournalDamaged, SchemaNew) as error:
                 report.damage = str(error)
                 return report
@@ -109,7 +112,7 @@ def _read(
     check: Callable[[], None],
 ) -> None:
     try:
-        names = [name for name in files.names(newest_snapshot(files)) if name <= head.file]
+        names = [name for name in files.names(newest_snapshot(files, head.file)) if name <= head.file]
         last = None
         for read in follow(files, archive_id, names, None):
             if read.line.seq > head.seq:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
 
 LINE = b'{"seq":5,"prev":"0","at":"2026-01-01T00:00:00.000000Z","run":null,"rows":{}}'
 
@@ -132,7 +135,6 @@ def test_fault_x23_a_line_without_an_end_does_not_fill_the_memory(harness: Archi
 
 def test_fault_h50_a_journal_beside_a_database_that_never_had_one_is_refused(harness: ArchiveHarness) -> None:
     """As after an older program's database was put back: nothing is written and nothing paid for."""
-    from tests.support.table_dumps import execute
 
     execute(harness, "DELETE FROM journal_head")
     with pytest.raises(JournalDiffers):
@@ -153,5 +155,46 @@ def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarnes
         archive.repair()
     before = all_rows(harness)
     lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == before
+
+
+def test_fault_h51_garbage_after_a_power_loss_is_cut(harness: ArchiveHarness) -> None:
+    """Zeros where the last write was; the next run goes on, and a rebuild gives back all rows."""
+    last = files(harness)[-1]
+    whole = last.read_bytes()
+    last.write_bytes(whole + bytes(4096))
+    assert harness.night("account0000").exit_code == 0
+    assert last.read_bytes() == whole
+    before = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == before
+
+
+def test_fault_h51_a_first_snapshot_that_its_database_does_not_know_is_moved_away(tmp_path: Path) -> None:
+    """A kill came between the two: the archive begins its journal again, and stays usable."""
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night("account0000").exit_code == 0
+        first, *others = files(harness)
+        for other in others:
+            other.unlink()
+        first.rename(first.with_name("000000000001-ffffffff.jsonl.gz"))
+        execute(harness, "DELETE FROM journal_head")
+        for _ in range(2):
+            assert harness.night("account0000").exit_code == 0
+
+
+def test_fault_h49_a_wal_without_its_database_stays_out_of_the_new_one(harness: ArchiveHarness) -> None:
+    """It is set aside with what was there."""
+    before = all_rows(harness)
+    with closing(sqlite3.connect(harness.root / "archive.db")) as connection:
+        connection.execute("UPDATE users SET full_name = 'in the WAL'")
+        connection.commit()
+        wal = (harness.root / "archive.db-wal").read_bytes()
+        connection.rollback()
+    lose_database(harness)
+    (harness.root / "archive.db-wal").write_bytes(wal)
     rebuild(harness)
     assert all_rows(harness) == before

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
+from archiver.archive.database import upgrade_schema
 from archiver.errors import DatabaseError
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
@@ -73,3 +74,14 @@ def test_changes_that_no_trigger_sees_are_not_possible(harness: ArchiveHarness) 
     with pytest.raises(DatabaseError, match="triggers of the journal"):
         harness.night("account0000")
     assert harness.upstream.requests.api_calls() == []
+
+
+def test_fault_h50_missing_triggers_are_created_again(harness: ArchiveHarness) -> None:
+    """By ``db upgrade``, which begins the journal again; a rebuild then gives all rows."""
+    execute(harness, "DROP TRIGGER journal_added_items", "UPDATE users SET full_name = 'Unseen'")
+    upgrade_schema(harness.config)
+    assert harness.night("account0000").exit_code == 0
+    rows = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == rows
