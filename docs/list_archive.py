@@ -15,7 +15,10 @@ def lines_of(path):
     data = path.read_bytes()
     while data:
         unpack = zlib.decompressobj(wbits=31)
-        text = unpack.decompress(data)
+        try:
+            text = unpack.decompress(data)
+        except zlib.error:
+            return
         if not unpack.eof:
             return
         data = unpack.unused_data
@@ -27,7 +30,7 @@ def read_journal(root):
     tables, last = {}, 0
     for path in newest_snapshot_first(sorted(root.glob("journal/*/*/*.jsonl.gz"))):
         lines = lines_of(path)
-        next(lines)  # the header: archive, format, program, schema
+        next(lines, None)  # the header: archive, format, program, schema; none after a crash
         for line in map(json.loads, lines):
             if line["seq"] <= last:
                 continue  # written again after a crash
