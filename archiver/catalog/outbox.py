@@ -92,7 +92,10 @@ def advance(
     head = read_head(connection)
     if head is None:
         return None, ()
-    seal(connection, at)
+    if connection.dialect.name == "postgresql":  # this transaction itself is sealed at its end, and only once
+        connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
+    else:
+        seal(connection, at)
     commits = tables.journal_commits
     connection.execute(_NUMBER, {"last": connection.scalar(select(func.max(commits.c.seq))) or head.seq})
     return head, tuple(_entries(connection, head.seq))
