@@ -98,7 +98,9 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> J
                 "archiver db upgrade first; move the file away if it is damaged",
             )
         comparison = compare_journal(place, found.id, files)
-    except DatabaseError:
+    except DatabaseError as error:
+        if schema.is_busy(error):  # another program has it open: it is not lost
+            raise
         return None
     if comparison.state is JournalState.CURRENT:
         raise UsageError(

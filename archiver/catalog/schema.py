@@ -7,6 +7,7 @@ upgrade: it takes a third of a second.
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -86,6 +87,13 @@ def read_status(database: Database) -> SchemaStatus:
 def read_revision(database: Database) -> str:
     """Return the revision of the database. Raises the errors of ``read_status``."""
     return read_status(database).revision
+
+
+def is_busy(error: DatabaseError) -> bool:
+    """Return whether a database could not be read only because another program has locked it."""
+    cause = error.__cause__
+    code = getattr(getattr(cause, "orig", cause), "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def check(database: Database) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from archiver.errors import JournalDiffers, UsageError
+from archiver.errors import DatabaseError, JournalDiffers, UsageError
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
@@ -89,3 +91,14 @@ def test_what_a_transaction_elsewhere_changed_is_in_the_journal(harness: Archive
     execute(harness, "UPDATE users SET full_name = 'By hand' WHERE pk = (SELECT min(pk) FROM users)")
     harness.night("account0000", "account0001")
     require_equal_after_rebuild(harness)
+
+
+def test_a_locked_database_is_not_set_aside(harness: ArchiveHarness) -> None:
+    """Another program has it open: the rebuild ends, and the file stays where it is."""
+    with closing(sqlite3.connect(harness.root / "archive.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("UPDATE runs SET command = command")
+        with pytest.raises(DatabaseError, match="locked"):
+            rebuild(harness)
+    assert [file.name for file in harness.root.glob("archive.db.*")] == []
