@@ -61,12 +61,7 @@ def set_sequences(connection: Connection, greatest: Mapping[str, int]) -> None:
         name = table.name
         last = max(greatest.get(name, 0), present.get(name, 0))
         if connection.dialect.name != "sqlite":
-            connection.execute(
-                text(
-                    "SELECT setval(pg_get_serial_sequence(:t, 'id')::regclass, greatest(:last, 1), :last > 0)"
-                ),
-                {"t": name, "last": last},
-            )
+            connection.execute(_SET_ON_PG, {"t": name, "last": last})
         elif table.dialect_options["sqlite"]["autoincrement"]:
             connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :t"), {"t": name})
             connection.execute(_SET_ON_SQLITE, {"t": name, "last": last})
