@@ -75,7 +75,7 @@ def find_query_database(config: Config) -> str | Path:
 def read_revisions(config: Config) -> tuple[str, str]:
     """Return the revision of the database's schema, and the one that this version needs."""
     marker.read(config.archive.directory)
-    return schema.read_revision(locate_database(config)), schema.head()
+    return schema.read_status(locate_database(config)).revision, schema.head()
 
 
 def upgrade_schema(config: Config) -> tuple[str, str]:
@@ -88,7 +88,7 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
     from archiver.runner.workers import StopFlag
 
     marker.read(config.archive.directory)
-    before = schema.read_revision(locate_database(config))
+    before = schema.read_status(locate_database(config)).revision
     with open_rows(config, "db upgrade", StopFlag(), wait=False, mend_triggers=True):
         return before, schema.head()
 

@@ -75,7 +75,6 @@ def run_targets(
             may_spend=lambda: check_reserve(config),
             clock=clock,
         )
-        assert session.journal is not None
         if stop.cause is None:
             session.journal.write_due_snapshot()
         if on_changes is not None:

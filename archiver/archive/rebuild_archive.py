@@ -13,6 +13,7 @@ from archiver.archive.journaling import compare_journal
 from archiver.archive.session import open_for_writing
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, schema
+from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
 from archiver.errors import DatabaseError, UsageError
@@ -77,7 +78,6 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
     Raises the errors of ``open_for_writing``, DiskFull.
     """
     with open_for_writing(config, "db snapshot", stop, wait=False, clock=clock) as session:
-        assert session.journal is not None
         return session.journal.write_snapshot()
 
 
@@ -89,15 +89,15 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> J
     if place.path is not None and not os.path.lexists(place.path):
         return None
     try:
-        status = schema.read_status(place)
-        if status.archive_id != found.id:
+        state = read_state(place)
+        if state.archive_id != found.id:
             return None
-        if status.revision in schema.revisions()[:-1]:
+        if state.revision in schema.revisions()[:-1]:
             raise UsageError(
-                f"the database {place} has an older schema (revision {status.revision})",
+                f"the database {place} has an older schema (revision {state.revision})",
                 "archiver db upgrade first; move the file away if it is damaged",
             )
-        comparison = compare_journal(place, found.id, files)
+        comparison = compare_journal(files, state)
     except DatabaseError as error:
         if schema.is_busy(error):  # another program has it open: it is not lost
             raise

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archiver.archive.database import find_database, locate_database
+from archiver.archive.database import find_database
 from archiver.blobs import marker
-from archiver.catalog import Catalog, schema
+from archiver.catalog import Catalog
 from archiver.config import Config
 from archiver.errors import StorageError
 from archiver.model.identity import utcnow
@@ -36,8 +36,6 @@ class Session:
         self.root = config.archive.directory
         self.catalog = catalog
         self._stack = stack
-        self.journal: Journaling | None = None
-        """The journal, if the archive is open for writing."""
 
     @cached_property
     def store(self) -> DiskStore:
@@ -57,6 +55,14 @@ class Session:
             archive_id=self.catalog.archive_id,
             group_readable=self.config.archive.group_readable,
         )
+
+
+class WritableSession(Session):
+    """The parts of an archive that is open for writing; what is committed to ``catalog`` is journaled."""
+
+    def __init__(self, config: Config, catalog: Catalog, journal: Journaling, stack: ExitStack) -> None:
+        super().__init__(config, catalog, stack)
+        self.journal = journal
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def open_for_writing(
     wait: bool,
     clock: Callable[[], datetime] = utcnow,
     follow_database: bool = False,
-) -> Iterator[Session]:
+) -> Iterator[WritableSession]:
     """Open the archive of a configuration under its lock. An older schema is brought up to date.
 
     ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
@@ -100,8 +106,7 @@ def open_for_writing(
         ),
         ExitStack() as stack,
     ):
-        session = Session(config, catalog, stack)
-        session.journal = journal
+        session = WritableSession(config, catalog, journal, stack)
         session.store.prepare()
         yield session
 
@@ -117,8 +122,12 @@ def open_rows(
     follow_database: bool = False,
     mend_triggers: bool = False,
 ) -> Iterator[tuple[Catalog, Journaling]]:
-    """Open the database and journal of an archive for writing, as ``open_for_writing``; not the blobs."""
-    from archiver.archive.journaling import Journaling
+    """Open the database and journal of an archive for writing, as ``open_for_writing``; not the blobs.
+
+    ``mend_triggers``: if triggers of the journal are missing, create them, and begin the journal again.
+    """
+    from archiver.archive.journaling import Journaling, require_current
+    from archiver.journal.journal_files import JournalFiles
     from archiver.runner import run_lock
 
     root, group_readable = config.archive.directory, config.archive.group_readable
@@ -126,19 +135,15 @@ def open_rows(
     with ExitStack() as stack:
         waiting = stop.wait if wait else None
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
-        # Before the catalog: opening it brings an older one up to date.
-        place = locate_database(config)
-        found.require(schema.read_status(place).archive_id, root)
-        journal = Journaling(root, group_readable=group_readable, clock=clock)
-        before = schema.read_revision(place)
-        has_begun_again = (
-            (mend_triggers or follow_database) and before == schema.head() and schema.recreate_triggers(place)
-        )
-        journal.require_current(place, found.id, follow_database=follow_database or has_begun_again)
-        catalog = stack.enter_context(Catalog.open(find_database(config), write=True, clock=clock))
-        stack.enter_context(journal.ship_changes(catalog, stop=stop))
-        if before != schema.head():
-            journal.write_snapshot()  # what a migration changes is in no entry
+        files = JournalFiles(root, group_readable=group_readable)
+        opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
+        found.require(opening.state.archive_id, root)
+        if not (mend_triggers or follow_database):
+            opening.require_triggers()
+        compared = require_current(files, opening.state, follow_database=follow_database, now=clock())
+        catalog = stack.enter_context(opening.finish(mend_triggers=True))
+        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock))
+        journal.begin(compared)
         if found.format < marker.FORMAT:
             marker.raise_format(root, found, group_readable=group_readable)
         yield catalog, journal

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.archive.session import Session, WritableSession, open_for_writing, require_blobs
 from archiver.catalog import outbox, record
 from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
@@ -197,13 +197,12 @@ def _verify(
     )
 
 
-def _repair_journal(session: Session, report: JournalReport) -> None:
+def _repair_journal(session: WritableSession, report: JournalReport) -> None:
     """Bring back rows that only the journal has. Then begin the journal again with a snapshot of all rows."""
     if not report.is_damaged:
         return
     for start in range(0, len(report.lost_rows), _RESTORED_AT_ONCE):
         session.catalog.write(outbox.restore, report.lost_rows[start : start + _RESTORED_AT_ONCE])
-    assert session.journal is not None
     session.journal.write_snapshot()
 
 

@@ -10,17 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import engine as engines
-from archiver.catalog import outbox, schema, sqlite_copy, tables
+from archiver.catalog import outbox, schema, sqlite_copy
+from archiver.catalog.database_state import state_of
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import is_connection_lost, map_errors
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
-from archiver.errors import DatabaseError, DatabaseForeign, UsageError
+from archiver.errors import DatabaseError, JournalDiffers, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
 
@@ -37,32 +38,31 @@ class Catalog:
     def __init__(
         self,
         database: Database,
+        archive_id: str,
+        reader: Engine,
+        opened: ExitStack,
         *,
-        write: bool,
+        writer: Engine | None = None,
         lock: WriterLock | None = None,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
-        """Open a ``database`` whose schema is at ``schema.head()``.
+        """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
-        ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time of the journal's entries.
+        ``opened`` disposes of them. ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time of the
+        journal's entries.
         """
+        self.archive_id = archive_id
         self._clock = clock
         self.on_change: Callable[[], None] = lambda: None
         """Called before a commit that changes rows of the journal."""
         self._database = database
-        self._closing = ExitStack()
+        self._reader = reader
+        self._closing = opened
         self._writer: Writer | None = None
-        with ExitStack() as opened:
-            engine = opened.enter_context(_disposing(engines.create_writer(database))) if write else None
-            # Readers close before the writer: the last connection to close moves the WAL into the file, if it
-            # may write.
-            self._reader = opened.enter_context(_disposing(engines.create_reader(database)))
-            if engine is not None:
-                opened.callback(_checkpoint, engine, str(database))
-                self._writer = Writer(engine, str(database), lock, finish=self._finish)
-                opened.callback(self._writer.close)
-            self.archive_id = self.read(_archive_id)
-            self._closing = opened.pop_all()
+        if writer is not None:
+            opened.callback(_checkpoint, writer, str(database))
+            self._writer = Writer(writer, str(database), lock, finish=self._finish)
+            opened.callback(self._writer.close)
 
     @classmethod
     def create(
@@ -74,10 +74,11 @@ class Catalog:
         ArchiveLocked if another writer has the PostgreSQL database open.
         """
         place = engines.locate(database)
-        with ExitStack() as locked:
-            lock = _take_lock(place, locked)
+        with ExitStack() as opened:
+            lock = _take_lock(place, opened)
             schema.create(place, archive_id, now, group_readable=group_readable)
-            return cls._open_locked(place, lock, locked, utcnow)
+            writer, reader = _create_engines(place, opened)
+            return cls(place, archive_id, reader, opened.pop_all(), writer=writer, lock=lock)
 
     @classmethod
     def open(cls, database: str | Path, *, write: bool, clock: Callable[[], datetime] = utcnow) -> Catalog:
@@ -87,38 +88,25 @@ class Catalog:
         (only for reading), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has
         the PostgreSQL database open.
         """
+        if write:
+            with cls.prepare(database, clock=clock) as opening:
+                return opening.finish()
         place = engines.locate(database)
-        if not write:
-            schema.check(place)
-            return cls(place, write=False)
-        with ExitStack() as locked:
-            lock = _take_lock(place, locked)
-            schema.upgrade(place)
-            schema.require_triggers(place)
-            return cls._open_locked(place, lock, locked, clock)
+        with ExitStack() as opened:
+            reader = opened.enter_context(_disposing(engines.create_reader(place)))
+            with schema.connect(place, reader) as connection:
+                status = schema.status_of(connection, place)
+            schema.require_current(status.revision, place)
+            return cls(place, status.archive_id, reader, opened.pop_all())
 
     @staticmethod
-    def upgrade(database: str | Path) -> tuple[str, str]:
-        """Upgrade an older database, after copying a SQLite file; return the revisions before and after.
+    def prepare(database: str | Path, *, clock: Callable[[], datetime] = utcnow) -> Opening:
+        """Begin to open a database for writing: nothing is written before ``finish``.
 
-        The caller must hold the lock of the archive. Raises the same errors as ``open`` for writing.
+        The caller must hold the lock of the archive. Raises DatabaseForeign, DatabaseError, and ArchiveLocked
+        if another writer has the PostgreSQL database open.
         """
-        place = engines.locate(database)
-        with ExitStack() as locked:
-            _take_lock(place, locked)
-            before = schema.read_revision(place)
-            schema.upgrade(place)
-            return before, schema.head()
-
-    @classmethod
-    def _open_locked(
-        cls, place: Database, lock: WriterLock | None, locked: ExitStack, clock: Callable[[], datetime]
-    ) -> Catalog:
-        catalog = cls(place, write=True, lock=lock, clock=clock)
-        outer = locked.pop_all()
-        outer.push(catalog._closing.pop_all())
-        catalog._closing = outer
-        return catalog
+        return Opening(engines.locate(database), clock)
 
     def _finish(self, connection: Connection) -> None:
         """Write what follows from the facts of a transaction, and give it its place in the journal."""
@@ -233,6 +221,67 @@ class Catalog:
         self.close()
 
 
+class Opening:
+    """A database that is about to be opened for writing: its ``state`` has been read, nothing was written.
+
+    A context manager; made by ``Catalog.prepare``.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database, self._clock = database, clock
+        with ExitStack() as opened:
+            self._lock = _take_lock(database, opened)
+            self._writer, self._reader = _create_engines(database, opened)
+            with schema.connect(database, self._reader) as connection:
+                self.state = state_of(connection, database)
+            self._opened = opened.pop_all()
+
+    def require_triggers(self) -> None:
+        """Raise JournalDiffers if changes would miss in the journal."""
+        if not self.state.has_triggers:
+            raise JournalDiffers(
+                "triggers of the journal are missing or were changed in the database: changes would be lost",
+                "archiver db upgrade creates them again, and begins the journal again with all rows",
+            )
+
+    def finish(self, *, mend_triggers: bool = False) -> Catalog:
+        """Bring an older schema up to date, and return the open database.
+
+        ``mend_triggers``: create triggers of the journal that are missing; the journal must begin again.
+        Raises JournalDiffers if they are missing without it, SchemaNew, DatabaseError, DiskFull.
+        """
+        if not mend_triggers:
+            self.require_triggers()
+        elif not self.state.has_triggers:
+            schema.recreate_triggers(self._database)
+        schema.upgrade(self._database, self.state.revision)
+        return Catalog(
+            self._database,
+            self.state.archive_id,
+            self._reader,
+            self._opened.pop_all(),
+            writer=self._writer,
+            lock=self._lock,
+            clock=self._clock,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+
+def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]:
+    """Return the engines of the writer and of the readers; they connect when they are first used.
+
+    Readers close before the writer: the last connection to close moves the WAL into the file, if it may
+    write.
+    """
+    writer = opened.enter_context(_disposing(engines.create_writer(place)))
+    return writer, opened.enter_context(_disposing(engines.create_reader(place)))
+
+
 def _take_lock(place: Database, locked: ExitStack) -> WriterLock | None:
     if place.url is None:
         return None
@@ -254,10 +303,3 @@ def _checkpoint(engine: Engine, database: str) -> None:
     if engine.dialect.name == "sqlite":
         with map_errors(database):
             engines.checkpoint(engine)
-
-
-def _archive_id(connection: Connection) -> str:
-    archive_id = connection.scalar(select(tables.archive.c.id))
-    if archive_id is None:
-        raise DatabaseForeign("the database does not belong to an archive: its table archive is empty")
-    return str(archive_id)

@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import Column, Connection, Float, Table, text
 
 from archiver.catalog import tables
-from archiver.errors import JournalDiffers
 
 NOT_JOURNALED = frozenset(
     {
@@ -102,21 +101,13 @@ def drop(connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TRIGGER {name}")
 
 
-def require(connection: Connection) -> None:
-    """Raise JournalDiffers unless the triggers are the expected ones: changes would miss in the journal."""
+def are_complete(connection: Connection) -> bool:
+    """Return whether the triggers are the expected ones: otherwise changes would miss in the journal."""
     if connection.dialect.name == "postgresql":
         expected = {(table.name, "O") for table in JOURNALED}
         source = connection.scalar(text("SELECT prosrc FROM pg_proc WHERE proname = 'journal_change'"))
-        is_expected = (
-            source == _PG_FUNCTION.split("$$")[1] and set(map(tuple, _present_pg(connection))) == expected
-        )
-    else:
-        is_expected = _present(connection) == _lite_triggers()
-    if not is_expected:
-        raise JournalDiffers(
-            "triggers of the journal are missing or were changed in the database: changes would be lost",
-            "archiver db upgrade creates them again, and begins the journal again with all rows",
-        )
+        return source == _PG_FUNCTION.split("$$")[1] and set(map(tuple, _present_pg(connection))) == expected
+    return _present(connection) == _lite_triggers()
 
 
 def _present(connection: Connection) -> dict[str, str]:

@@ -22,17 +22,13 @@ from sqlalchemy import (
     Float,
     delete,
     func,
-    inspect,
     select,
     text,
     update,
 )
 
-from archiver.catalog import engine as engines
 from archiver.catalog import tables
 from archiver.catalog.column_types import UtcTime, time_text
-from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
@@ -87,9 +83,7 @@ def advance(
     ``written``: where the journal ends now; everything up to there leaves the outbox. Without it, the same
     entries are returned again. The result is to be used only after the commit.
     """
-    if written is not None:
-        confirm(connection, written)
-    head = read_head(connection)
+    head = read_head(connection) if written is None else confirm(connection, written)
     if head is None:
         return None, ()
     if connection.dialect.name == "postgresql":  # this transaction itself is sealed at its end, and only once
@@ -124,27 +118,11 @@ def read_txns(connection: Connection) -> list[int]:
     return list(connection.scalars(select(tables.journal_outbox.c.txn).distinct()))
 
 
-def read_journal_state(database: Database) -> tuple[JournalHead | None, tuple[Entry, ...]]:
-    """Return where the journal of a database ends, and what may have been written after that.
+def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]:
+    """Return the entries that a process may have written before it was killed, or may write next.
 
-    The schema may be at any revision. Writes nothing. Raises DatabaseError.
+    ``head``: where the journal ends.
     """
-    with map_errors(str(database)):
-        engine = engines.create_reader(database)
-        try:
-            with engine.connect() as connection:
-                if not inspect(connection).has_table(tables.journal_head.name):
-                    return None, ()
-                return read_head(connection), read_pending(connection)
-        finally:
-            engine.dispose()
-
-
-def read_pending(connection: Connection) -> tuple[Entry, ...]:
-    """Return the entries that a process may have written before it was killed, or may write next."""
-    head = read_head(connection)
-    if head is None:
-        return ()
     outbox, commits = tables.journal_outbox, tables.journal_commits
     rows = connection.execute(
         select(
@@ -185,13 +163,19 @@ def _columns(head: JournalHead) -> dict[str, object]:
     return {column.name: getattr(head, column.name) for column in tables.journal_head.columns}
 
 
-def confirm(connection: Connection, written: JournalHead) -> None:
-    """Record that the journal ends here now, and delete from the outbox what was written."""
+def confirm(connection: Connection, written: JournalHead) -> JournalHead:
+    """Record that the journal ends here now, and delete from the outbox what was written.
+
+    Return the end with the sizes that the database has.
+    """
     commits, changes = tables.journal_commits, tables.journal_outbox
     written_txns = select(commits.c.txn).where(commits.c.seq <= written.seq)
     connection.execute(delete(changes).where(changes.c.txn.in_(written_txns)))
     connection.execute(delete(commits).where(commits.c.seq <= written.seq))
-    connection.execute(update(tables.journal_head).values(_columns(written)))
+    table = tables.journal_head
+    end = {name: value for name, value in _columns(written).items() if name != "snapshot_bytes"}
+    connection.execute(update(table).values(end))
+    return JournalHead(**connection.execute(select(table)).one()._mapping)
 
 
 def _entries(connection: Connection, last: int) -> Iterator[Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -53,6 +54,7 @@ class RebuiltDatabase:
 
         if self._revision != schema.head():
             self._migrate(schema.head())
+            head = replace(head, snapshot_bytes=0)  # a snapshot is due: what this changed is in no entry
         search_index.update_documents(self._connection)
         row_dump.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)

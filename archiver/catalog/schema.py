@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 import archiver
@@ -23,7 +24,7 @@ from archiver.catalog import engine as engines
 from archiver.catalog import journal_triggers, sqlite_copy, tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
-from archiver.errors import DatabaseError, DatabaseForeign, JournalDiffers, SchemaNew, SchemaOld
+from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from archiver.model.identity import utcnow
 
 APPLICATION_ID = 0x41524348
@@ -67,26 +68,40 @@ def head() -> str:
     return revisions()[-1]
 
 
+@contextmanager
+def connect(database: Database, reader: Engine | None = None) -> Iterator[Connection]:
+    """Open a connection that only reads, to a database of any revision, or one that is not ours.
+
+    ``reader``: the engine to open it with, if there is one. Raises DatabaseError, also from the block.
+    """
+    with ExitStack() as opened, map_errors(str(database)):
+        if database.path is not None:
+            _require_file(database.path)
+        if reader is None:
+            reader = engines.create_reader(database)
+            opened.callback(reader.dispose)
+        yield opened.enter_context(reader.connect())
+
+
 def read_status(database: Database) -> SchemaStatus:
     """Return which archive the database belongs to, and its revision. Writes nothing.
 
     Raises DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing, empty, damaged
     or cannot be reached.
     """
-    with map_errors(str(database)):
-        row = _postgresql_row(database) if database.path is None else _sqlite_row(database, database.path)
+    with connect(database) as connection:
+        return status_of(connection, database)
+
+
+def status_of(connection: Connection, database: Database) -> SchemaStatus:
+    """Return the same as ``read_status``, read over a connection to the database."""
+    row = _status_row(connection)
     if row is None or row[0] is None:
         raise DatabaseForeign(
             f"the database {database} does not belong to archiver",
             "archiver init creates one; archiver db rebuild makes it from the journal of an archive",
         )
-    revision, archive_id, has_runs = row
-    return SchemaStatus(str(revision), str(archive_id), bool(has_runs))
-
-
-def read_revision(database: Database) -> str:
-    """Return the revision of the database. Raises the errors of ``read_status``."""
-    return read_status(database).revision
+    return SchemaStatus(str(row[0]), str(row[1]), bool(row[2]))
 
 
 def is_busy(error: DatabaseError) -> bool:
@@ -96,9 +111,8 @@ def is_busy(error: DatabaseError) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def check(database: Database) -> None:
-    """Raise SchemaOld or SchemaNew unless the database is at ``head``, or the errors of ``read_status``."""
-    revision = read_revision(database)
+def require_current(revision: str, database: Database) -> None:
+    """Raise SchemaOld or SchemaNew unless the revision of the database is ``head``."""
     if revision != head():
         _refuse_newer(revision, database)
         raise SchemaOld(
@@ -106,14 +120,13 @@ def check(database: Database) -> None:
         )
 
 
-def upgrade(database: Database) -> Path | None:
-    """Upgrade an older database to ``head`` in one transaction.
+def upgrade(database: Database, revision: str) -> Path | None:
+    """Upgrade an older database, whose revision is ``revision``, to ``head`` in one transaction.
 
-    Return the path of the copy that was made of a SQLite file first; None if there was no copy. Raises the
-    errors of ``read_status``, SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull.
-    After an error the database is unchanged.
+    Return the path of the copy that was made of a SQLite file first; None if there was no copy. Raises
+    SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull. After an error the database is
+    unchanged.
     """
-    revision = read_revision(database)
     if revision != head():
         _refuse_newer(revision, database)
     if database.path is not None:
@@ -141,36 +154,20 @@ def upgrade(database: Database) -> Path | None:
     return copy
 
 
-def require_triggers(database: Database) -> None:
-    """Raise DatabaseError unless the journal's triggers are the expected ones. Writes nothing."""
-    with map_errors(str(database)):
-        engine = engines.create_reader(database)
-        try:
-            with engine.connect() as connection:
-                journal_triggers.require(connection)
-        finally:
-            engine.dispose()
-
-
-def recreate_triggers(database: Database) -> bool:
-    """Create the journal's triggers again if they are not the expected ones; return whether they were not.
+def recreate_triggers(database: Database) -> None:
+    """Create the triggers of the journal again.
 
     The database then has no journal, since changes are missing in it: it must begin again. The caller holds
-    the lock.
+    the lock. Raises DatabaseError.
     """
-    try:
-        require_triggers(database)
-    except JournalDiffers:
-        with map_errors(str(database)):
-            engine = engines.create_writer(database)
-            try:
-                with engine.begin() as connection:
-                    journal_triggers.create(connection)
-                    connection.execute(tables.journal_head.delete())
-            finally:
-                engine.dispose()
-        return True
-    return False
+    with map_errors(str(database)):
+        engine = engines.create_writer(database)
+        try:
+            with engine.begin() as connection:
+                journal_triggers.create(connection)
+                connection.execute(tables.journal_head.delete())
+        finally:
+            engine.dispose()
 
 
 def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
@@ -191,13 +188,8 @@ def create(database: Database, archive_id: str, now: datetime, *, group_readable
 
 def require_empty(database: Database) -> None:
     """Raise DatabaseForeign if the PostgreSQL database has tables. Writes nothing."""
-    with map_errors(str(database)):
-        engine = engines.create_reader(database)
-        try:
-            with engine.connect() as connection:
-                require_no_tables(connection, database)
-        finally:
-            engine.dispose()
+    with connect(database) as connection:
+        require_no_tables(connection, database)
 
 
 def require_no_tables(connection: Connection, database: Database) -> None:
@@ -251,10 +243,9 @@ def migrate_to(connection: Connection, revision: str) -> None:
 def _migrate(connection: Connection) -> None:
     journal_triggers.drop(connection)  # what a migration changes is not journaled: a snapshot follows
     migrate_to(connection, head())
-    if inspect(connection).has_table(
-        tables.journal_outbox.name
-    ):  # not with the revisions of an older version
+    if inspect(connection).has_table(tables.journal_outbox.name):  # not at the revisions of older versions
         journal_triggers.create(connection)
+        connection.execute(tables.journal_head.update().values(snapshot_bytes=0))
 
 
 def _refuse_newer(revision: str, database: Database) -> None:
@@ -286,7 +277,8 @@ def _require_regular_files(path: Path) -> None:
         raise DatabaseError(f"the database file {file} is {what}", hint)
 
 
-def _sqlite_row(database: Database, path: Path) -> Sequence[object] | None:
+def _require_file(path: Path) -> None:
+    """Raise DatabaseError unless there is a SQLite file at ``path`` that is not empty."""
     _require_regular_files(path)
     try:
         size = path.stat().st_size
@@ -297,23 +289,18 @@ def _sqlite_row(database: Database, path: Path) -> Sequence[object] | None:
         ) from None
     if size == 0:  # SQLite would take it for a new database
         raise DatabaseError(f"the database {path} is empty (0 bytes)", "restore a copy")
-    # Never with open(): closing another descriptor of the file would drop the locks that SQLite holds on it.
-    with closing(engines.open_for_reading(database)) as raw:
-        (application_id,) = raw.execute("PRAGMA application_id").fetchone()
-        if application_id != APPLICATION_ID:
+
+
+def _status_row(connection: Connection) -> Sequence[Any] | None:
+    # Never read the header with open(): closing another descriptor of the file would drop the locks that
+    # SQLite holds on it.
+    if connection.dialect.name == "sqlite":
+        if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
             return None
-        row: tuple[object, ...] | None = raw.execute(_STATUS).fetchone()
-        return row
-
-
-def _postgresql_row(database: Database) -> Sequence[object] | None:
-    engine = engines.create_reader(database)
+        return connection.exec_driver_sql(_STATUS).first()
     try:
-        with engine.connect() as connection:
-            return connection.execute(text(_STATUS)).first()
+        return connection.exec_driver_sql(_STATUS).first()
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) != "42P01":  # no such table
             raise
         return None
-    finally:
-        engine.dispose()

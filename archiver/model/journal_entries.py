@@ -35,7 +35,8 @@ class Entry:
 class JournalHead:
     """Where the journal of a database ends: its last line, and the file and length up to there.
 
-    ``snapshot_bytes``: the compressed size of the last snapshot; ``entry_bytes``: that of the entries since.
+    ``snapshot_bytes``: the compressed size of the last snapshot, 0 if an upgrade made a new one necessary;
+    ``entry_bytes``: that of the entries since.
     """
 
     seq: int

@@ -89,7 +89,7 @@ def verify_journal(
             except (JournalDamaged, SchemaNew) as error:
                 report.damage = str(error)
                 return report
-            with Catalog(Database(path=path), write=False) as rebuilt, rebuilt.snapshot() as other:
+            with Catalog.open(path, write=False) as rebuilt, rebuilt.snapshot() as other:
                 _compare(other, snapshot, report, check)
     report.is_compared = True
     return report

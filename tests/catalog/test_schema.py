@@ -33,7 +33,7 @@ def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> N
     for write in (False, True):
         with Catalog.open(nowhere, write=write) as opened:
             assert opened.archive_id == ARCHIVE_ID
-    assert schema.read_revision(engine.locate(nowhere)) == schema.head()
+    assert schema.read_status(engine.locate(nowhere)).revision == schema.head()
 
 
 def test_the_tables_are_those_that_the_revisions_make(database: str | Path) -> None:
@@ -94,7 +94,8 @@ def test_only_the_owner_reads_the_file_whatever_the_umask(
     """
     before = os.umask(umask)
     try:
-        with Catalog.create(tmp_path / "archive.db", ARCHIVE_ID, NOW, group_readable=group):
+        with Catalog.create(tmp_path / "archive.db", ARCHIVE_ID, NOW, group_readable=group) as catalog:
+            catalog.write(lambda connection: None)
             files = list(tmp_path.iterdir())
             assert {oct(path.stat().st_mode & 0o777) for path in files} == {oct(mode)}
             assert len(files) == 3
@@ -205,7 +206,7 @@ def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_
 
 def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_version: Path) -> None:
     """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
-    before = schema.read_revision(engine.locate(own_database))
+    before = schema.read_status(engine.locate(own_database)).revision
     with Catalog.open(own_database, write=True) as catalog:
         assert catalog.archive_id == ARCHIVE_ID
         assert catalog.run_query("SELECT biography FROM users", rows=1, seconds=5).rows == ()
@@ -261,7 +262,7 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
     next_version.write_text(later.replace("# then", orphan))
     with pytest.raises(DatabaseError, match="refer to missing rows"):
         Catalog.open(with_older, write=True)
-    assert schema.read_revision(engine.locate(with_older)) == before
+    assert schema.read_status(engine.locate(with_older)).revision == before
 
 
 def test_an_upgrade_reads_from_older_failures_what_was_refused(
@@ -301,8 +302,7 @@ def test_an_upgrade_reads_from_older_failures_what_was_refused(
         ),
     ]
     execute_directly(nowhere, *statements)
-    Catalog.upgrade(nowhere)
-    with Catalog.open(nowhere, write=False) as catalog:
+    with Catalog.open(nowhere, write=True) as catalog:
         failures = catalog.run_query(
             "select subject_pk, reason, host, size from failures order by id", rows=9, seconds=5
         )

@@ -442,8 +442,7 @@ def test_an_upgrade_writes_the_documents_of_what_is_there(
         ),
         "insert into mentions (item_pk, position, username) values ('1', 0, 'nasa')",
     )
-    Catalog.upgrade(nowhere)
-    with Catalog.open(nowhere, write=False) as catalog:
+    with Catalog.open(nowhere, write=True) as catalog:
         assert _wrong(nowhere, catalog) == []
         assert _found(catalog, "行") == ["highlight 1"]
         assert _found(catalog, "na") == ["account 1", "photo 1"]
@@ -482,8 +481,7 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
             f"'=item @1' where subject = 'item'"
         ),
     )
-    Catalog.upgrade(nowhere)
-    with Catalog.open(nowhere, write=False) as catalog:
+    with Catalog.open(nowhere, write=True) as catalog:
         assert catalog.read(results.count_stale) == 0
         assert _found(catalog, "سلوى") == ["account 1"]
         assert _found(catalog, "нина") == ["item 1"]

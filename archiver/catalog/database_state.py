@@ -1,0 +1,52 @@
+"""What a database says of itself when it is opened, before anything is written to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, inspect
+
+from archiver.catalog import journal_triggers, outbox, schema, tables
+from archiver.catalog.engine import Database
+from archiver.model.journal_entries import Entry, JournalHead
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """Whose database it is, at which revision, and where its journal ends.
+
+    ``has_triggers``: no change misses in the journal (an older database gets its triggers with the upgrade).
+    ``head``: None if it has no journal yet. ``pending``: what a process may have written after ``head``.
+    """
+
+    revision: str
+    archive_id: str
+    has_triggers: bool
+    head: JournalHead | None
+    pending: tuple[Entry, ...]
+
+
+def read_state(database: Database) -> DatabaseState:
+    """Return the state of a database at any revision. Writes nothing.
+
+    Raises DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing, empty, damaged
+    or cannot be reached.
+    """
+    with schema.connect(database) as connection:
+        return state_of(connection, database)
+
+
+def state_of(connection: Connection, database: Database) -> DatabaseState:
+    """Return the same as ``read_state``, read over a connection to the database."""
+    status = schema.status_of(connection, database)
+    is_current = status.revision == schema.head()
+    head = None
+    if is_current or inspect(connection).has_table(tables.journal_head.name):
+        head = outbox.read_head(connection)
+    return DatabaseState(
+        revision=status.revision,
+        archive_id=status.archive_id,
+        has_triggers=not is_current or journal_triggers.are_complete(connection),
+        head=head,
+        pending=() if head is None else outbox.read_pending(connection, head),
+    )
