@@ -36,6 +36,7 @@ from tests.support.databases import (
     NOW,
     MigrationCache,
     PostgresServer,
+    SqliteTemplate,
     StatementCache,
     drop_everything,
     empty_database,
@@ -167,6 +168,7 @@ def dictated() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "_migrate", MigrationCache(schema._migrate))
+        patch.setattr(schema, "_create_tables", SqliteTemplate(schema._create_tables))
         patch.setattr(engine, "create_engine", StatementCache().engine)
         patch.setattr(sources, "get_type_hints", functools.cache(get_type_hints))
         patch.setattr(archiver, "__version__", archiver.__version__, raising=False)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from functools import cache
-from importlib.metadata import version
 from itertools import chain
 
+import archiver
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.database_state import DatabaseState
@@ -39,7 +38,7 @@ class Journaling:
     ) -> None:
         """An error of the shipping sets ``stop``."""
         self._files, self._catalog, self._clock = files, catalog, clock
-        self._header = FileHeader(catalog.archive_id, FORMAT, _program_version(), schema.head())
+        self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
             files,
             self._header,
@@ -159,8 +158,3 @@ def _lines(head: JournalHead | None, entries: Sequence[Entry]) -> list[bytes]:
         lines.append(encode_entry(entry, prev, time_text(entry.at)))
         prev = hash_line(lines[-1])
     return lines
-
-
-@cache
-def _program_version() -> str:
-    return version("highlight-archiver")

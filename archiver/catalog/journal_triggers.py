@@ -10,6 +10,7 @@ databases' JSON.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Float, Table, text
@@ -136,6 +137,7 @@ def _pg_trigger(table: Table) -> str:
     )
 
 
+@cache
 def _lite_triggers() -> dict[str, str]:
     return {name: statement for table in JOURNALED for name, statement in _triggers_of(table)}
 

@@ -224,8 +224,12 @@ def _create_tables(engine: Engine, database: Database, archive_id: str, now: dat
     with engine.begin() as connection:
         require_no_tables(connection, database)
         _migrate(connection)
-        row = {"id": archive_id, "format": FORMAT, "created_at": now}
-        connection.execute(tables.archive.insert(), row)
+        _record_archive(connection, archive_id, now)
+
+
+def _record_archive(connection: Connection, archive_id: str, now: datetime) -> None:
+    row = {"id": archive_id, "format": FORMAT, "created_at": now}
+    connection.execute(tables.archive.insert(), row)
 
 
 def migrate_to(connection: Connection, revision: str) -> None:

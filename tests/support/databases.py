@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -125,6 +126,41 @@ class MigrationCache:
         finally:
             event.remove(connection, "before_cursor_execute", note)
         return noted
+
+
+class SqliteTemplate:
+    """In the place of the function ``_create_tables``: a new SQLite file is a copy of the first one, but for
+    its row in ``archive``.
+
+    A file that has no migrations of this version gets ``create_tables`` itself, and so does PostgreSQL.
+    """
+
+    def __init__(self, create_tables: Callable[[Engine, engine.Database, str, datetime], None]) -> None:
+        self._create_tables = create_tables
+        self._shipped = schema.migrations()
+        self._bytes: bytes | None = None
+
+    def __call__(self, new: Engine, place: engine.Database, archive_id: str, now: datetime) -> None:
+        if place.path is None or schema.migrations() != self._shipped:
+            self._create_tables(new, place, archive_id, now)
+            return
+        if self._bytes is None:
+            self._bytes = self._migrated()
+        place.path.write_bytes(self._bytes)
+        with new.begin() as connection:
+            schema._record_archive(connection, archive_id, now)
+
+    @staticmethod
+    def _migrated() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            first = engine.Database(path=Path(folder) / "archive.db")
+            engine.create_file(Path(folder) / "archive.db")
+            writer = engine.create_writer(first)
+            with writer.begin() as connection:
+                schema._migrate(connection)
+            engine.checkpoint(writer)
+            writer.dispose()
+            return (Path(folder) / "archive.db").read_bytes()
 
 
 class StatementCache(dict[Any, Any]):
