@@ -8,7 +8,8 @@ journal ends now, it deletes what was written there. The outbox is read from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -20,8 +21,10 @@ from sqlalchemy import (
     Boolean,
     Connection,
     Float,
+    Row,
+    Select,
+    bindparam,
     delete,
-    func,
     select,
     text,
     update,
@@ -51,7 +54,8 @@ _SEAL_PG = (
 )
 _NUMBER = text(
     "UPDATE journal_commits SET seq = n.seq FROM"
-    " (SELECT position, :last + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
+    " (SELECT position, coalesce((SELECT max(seq) FROM journal_commits), :last)"
+    " + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
     " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
 )
 # Transactions of other programs, which do not seal their changes.
@@ -60,6 +64,39 @@ _SEAL_OTHERS = (
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
     " AND o.txn < pg_snapshot_xmin(pg_current_snapshot())::text::bigint GROUP BY o.txn ORDER BY o.txn"
 )
+_CHANGES, _COMMITS = tables.journal_outbox, tables.journal_commits
+
+
+def _entry_rows() -> Select[Any]:
+    """Return a query of the changes in the outbox; those that no transaction of ours has sealed come last."""
+    return (
+        select(
+            _COMMITS.c.seq,
+            _COMMITS.c.position,
+            _COMMITS.c.at,
+            _COMMITS.c.run_id,
+            _CHANGES.c.id,
+            _CHANGES.c.table_name,
+            _CHANGES.c.row_key,
+            _CHANGES.c.row_values,
+        )
+        .outerjoin_from(_CHANGES, _COMMITS, _COMMITS.c.txn == _CHANGES.c.txn)
+        .order_by(_COMMITS.c.position.nulls_last(), _CHANGES.c.id)
+    )
+
+
+# Built once: they are executed after every few transactions.
+_HEAD = select(tables.journal_head)
+_MOVE_HEAD = update(tables.journal_head)
+_DELETE_WRITTEN = (
+    delete(_CHANGES).where(
+        _CHANGES.c.txn.in_(select(_COMMITS.c.txn).where(_COMMITS.c.seq <= bindparam("last")))
+    ),
+    delete(_COMMITS).where(_COMMITS.c.seq <= bindparam("last")),
+)
+_NUMBERED_AFTER = _entry_rows().where(_COMMITS.c.seq > bindparam("last")).limit(bindparam("limit"))
+_REST_OF = _entry_rows().where(_COMMITS.c.seq == bindparam("seq"), _CHANGES.c.id > bindparam("id"))
+_PENDING = _entry_rows().where(_COMMITS.c.position.is_not(None))
 _TABLES = {table.name: table for table in JOURNALED}
 
 
@@ -81,7 +118,8 @@ def advance(
     """Return where the journal ends, and the transactions to write next, with their numbers.
 
     ``written``: where the journal ends now; everything up to there leaves the outbox. Without it, the same
-    entries are returned again. The result is to be used only after the commit.
+    entries are returned again. At most ``MAX_CHANGES`` changes, but the last transaction whole. The result is
+    to be used only after the commit.
     """
     head = read_head(connection) if written is None else confirm(connection, written)
     if head is None:
@@ -90,15 +128,16 @@ def advance(
         connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
     else:
         seal(connection, at)
-    commits = tables.journal_commits
-    connection.execute(_NUMBER, {"last": connection.scalar(select(func.max(commits.c.seq))) or head.seq})
-    return head, tuple(_entries(connection, head.seq))
+    connection.execute(_NUMBER, {"last": head.seq})
+    rows = list(connection.execute(_NUMBERED_AFTER, {"last": head.seq, "limit": MAX_CHANGES}))
+    if len(rows) == MAX_CHANGES:
+        rows += connection.execute(_REST_OF, {"seq": rows[-1].seq, "id": rows[-1].id})
+    return head, tuple(_entries(connection, rows))
 
 
 def read_head(connection: Connection) -> JournalHead | None:
     """Return where the journal ends; None if it has not begun."""
-    table = tables.journal_head
-    row = connection.execute(select(table)).first()
+    row = connection.execute(_HEAD).first()
     return None if row is None else JournalHead(**row._mapping)
 
 
@@ -107,7 +146,7 @@ def begin(connection: Connection, head: JournalHead, txns: Collection[int] | Non
 
     ``txns``: the transactions in the outbox that are part of the snapshot; without them, all are.
     """
-    for table in (tables.journal_outbox, tables.journal_commits):
+    for table in (_CHANGES, _COMMITS):
         connection.execute(delete(table) if txns is None else delete(table).where(table.c.txn.in_(txns)))
     connection.execute(delete(tables.journal_head))
     connection.execute(tables.journal_head.insert(), _columns(head))
@@ -115,7 +154,7 @@ def begin(connection: Connection, head: JournalHead, txns: Collection[int] | Non
 
 def read_txns(connection: Connection) -> list[int]:
     """Return the transactions in the outbox, with those of other programs."""
-    return list(connection.scalars(select(tables.journal_outbox.c.txn).distinct()))
+    return list(connection.scalars(select(_CHANGES.c.txn).distinct()))
 
 
 def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]:
@@ -123,35 +162,15 @@ def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]
 
     ``head``: where the journal ends.
     """
-    outbox, commits = tables.journal_outbox, tables.journal_commits
-    rows = connection.execute(
-        select(
-            commits.c.position,
-            commits.c.at,
-            commits.c.run_id,
-            outbox.c.table_name,
-            outbox.c.row_key,
-            outbox.c.row_values,
-        )
-        .join_from(commits, outbox, outbox.c.txn == commits.c.txn)
-        .order_by(commits.c.seq.nulls_last(), commits.c.position, outbox.c.id)
-    )
-    dialect = connection.dialect.name
-    return tuple(
-        Entry(head.seq + number, at, run_id, tuple(_change(dialect, *change[3:]) for change in changes))
-        for number, ((_, at, run_id), changes) in enumerate(groupby(rows, key=itemgetter(0, 1, 2)), 1)
-    )
+    entries = _entries(connection, connection.execute(_PENDING))
+    return tuple(replace(entry, seq=head.seq + number) for number, entry in enumerate(entries, 1))
 
 
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
     """Return the changes that are committed and not in the journal's files, in their order."""
-    outbox, commits = tables.journal_outbox, tables.journal_commits
-    rows = connection.execute(
-        select(outbox.c.table_name, outbox.c.row_key, outbox.c.row_values)
-        .outerjoin_from(outbox, commits, commits.c.txn == outbox.c.txn)
-        .order_by(commits.c.position.nulls_last(), outbox.c.id)
+    return tuple(
+        change for entry in _entries(connection, connection.execute(_PENDING)) for change in entry.changes
     )
-    return tuple(_change(connection.dialect.name, *row) for row in rows)
 
 
 def restore(connection: Connection, changes: Sequence[RowChange]) -> None:
@@ -168,39 +187,19 @@ def confirm(connection: Connection, written: JournalHead) -> JournalHead:
 
     Return the end with the sizes that the database has.
     """
-    commits, changes = tables.journal_commits, tables.journal_outbox
-    written_txns = select(commits.c.txn).where(commits.c.seq <= written.seq)
-    connection.execute(delete(changes).where(changes.c.txn.in_(written_txns)))
-    connection.execute(delete(commits).where(commits.c.seq <= written.seq))
-    table = tables.journal_head
-    end = {name: value for name, value in _columns(written).items() if name != "snapshot_bytes"}
-    connection.execute(update(table).values(end))
-    return JournalHead(**connection.execute(select(table)).one()._mapping)
+    for statement in _DELETE_WRITTEN:
+        connection.execute(statement, {"last": written.seq})
+    end = _columns(written)
+    del end["snapshot_bytes"]
+    connection.execute(_MOVE_HEAD, end)
+    return JournalHead(**connection.execute(_HEAD).one()._mapping)
 
 
-def _entries(connection: Connection, last: int) -> Iterator[Entry]:
-    """Yield the numbered transactions after ``last``: ``MAX_CHANGES`` changes, the last transaction whole."""
-    outbox, commits = tables.journal_outbox, tables.journal_commits
-    numbered = (
-        select(
-            commits.c.seq,
-            commits.c.at,
-            commits.c.run_id,
-            outbox.c.id,
-            outbox.c.table_name,
-            outbox.c.row_key,
-            outbox.c.row_values,
-        )
-        .join_from(commits, outbox, outbox.c.txn == commits.c.txn)
-        .order_by(commits.c.seq, outbox.c.id)
-    )
+def _entries(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[Entry]:
+    """Yield the transactions of these rows, which come from a statement of ``_entry_rows``."""
     dialect = connection.dialect.name
-    rows = list(connection.execute(numbered.where(commits.c.seq > last).limit(MAX_CHANGES)))
-    if len(rows) == MAX_CHANGES:
-        end = rows[-1]
-        rows += connection.execute(numbered.where(commits.c.seq == end.seq, outbox.c.id > end.id))
-    for (seq, at, run_id), changes in groupby(rows, key=itemgetter(0, 1, 2)):
-        yield Entry(seq, at, run_id, tuple(_change(dialect, *change[4:]) for change in changes))
+    for (seq, _, at, run_id), changes in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+        yield Entry(seq, at, run_id, tuple(_change(dialect, *tuple(row)[5:]) for row in changes))
 
 
 def _change(dialect: str, name: str, key: str, values: str | None) -> RowChange:
