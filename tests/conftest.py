@@ -167,7 +167,7 @@ def dictated() -> Iterator[None]:
     A command looks these up once or twice, which is a tenth of a night; a test has many nights.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "_migrate", MigrationCache(schema._migrate))
+        patch.setattr(schema, "migrate_to", MigrationCache(schema.migrate_to))
         patch.setattr(schema, "_create_tables", SqliteTemplate(schema._create_tables))
         patch.setattr(engine, "create_engine", StatementCache().engine)
         patch.setattr(sources, "get_type_hints", functools.cache(get_type_hints))

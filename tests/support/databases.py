@@ -90,31 +90,32 @@ postgres_when_whole = pytest.mark.parametrize(
 
 
 class MigrationCache:
-    """In the place of the function ``migrate``: alembic works out the statements for an empty database once,
-    the next ones are told the same.
+    """In the place of the function ``migrate_to``: alembic works out the statements for an empty database
+    once, the next ones are told the same.
 
     Working them out is half of a night in a new archive. Any other database, or the schema of tomorrow, gets
-    ``migrate`` itself.
+    ``migrate_to`` itself.
     """
 
-    def __init__(self, migrate: Callable[[Connection], None]) -> None:
-        self._migrate = migrate
+    def __init__(self, migrate_to: Callable[[Connection, str], None]) -> None:
+        self._migrate_to = migrate_to
         self._shipped = schema.migrations()
-        self._noted: dict[str, list[tuple[str, Any]]] = {}
+        self._noted: dict[tuple[str, str], list[tuple[str, Any]]] = {}
 
-    def __call__(self, connection: Connection) -> None:
+    def __call__(self, connection: Connection, revision: str) -> None:
         if schema.migrations() != self._shipped or inspect(connection).has_table("alembic_version"):
-            self._migrate(connection)
+            self._migrate_to(connection, revision)
             return
-        said = self._noted.get(connection.dialect.name)
+        case = connection.dialect.name, revision
+        said = self._noted.get(case)
         if said is None:
-            self._noted[connection.dialect.name] = self._dictated(connection)
+            self._noted[case] = self._dictated(connection, revision)
             return
         with closing(connection.connection.cursor()) as cursor:  # SQLAlchemy would take half of the time
             for statement, parameters in said:
                 cursor.execute(statement, *([parameters] if parameters else []))
 
-    def _dictated(self, connection: Connection) -> list[tuple[str, Any]]:
+    def _dictated(self, connection: Connection, revision: str) -> list[tuple[str, Any]]:
         noted: list[tuple[str, Any]] = []
 
         def note(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:
@@ -122,7 +123,7 @@ class MigrationCache:
 
         event.listen(connection, "before_cursor_execute", note)
         try:
-            self._migrate(connection)
+            self._migrate_to(connection, revision)
         finally:
             event.remove(connection, "before_cursor_execute", note)
         return noted
