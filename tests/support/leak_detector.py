@@ -126,12 +126,12 @@ def _files(root: Path) -> Iterator[Path]:
     """Every regular file; not the one in which a person keeps the key."""
     if not root.is_dir():
         return
-    below = [root]
+    below = [str(root)]  # hundreds of folders: a Path for each would take as long as all files
     while below:
         with os.scandir(below.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    below.append(Path(entry.path))
+                    below.append(entry.path)
                 elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode) and "token" not in entry.name:
                     yield Path(entry.path)
 
@@ -142,8 +142,8 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes, bool]]:
     """
     content = b"" if path.stat().st_size > _LARGEST_BLOB and _is_blob(path) else path.read_bytes()
     yield str(path), content, not (_is_blob(path) or path.name.endswith(".warc.gz"))
-    if path.name.endswith(".warc.gz"):
-        yield f"{path}, unpacked", _unpacked(content), False
+    if path.suffix == ".gz":
+        yield f"{path}, unpacked", _unpacked(content), path.name.endswith(".jsonl.gz")
 
 
 def _is_blob(path: Path) -> bool:
