@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 
 from archiver.catalog import Catalog, record
+from archiver.catalog.column_types import time_text
 from archiver.catalog.query import account_state, holdings
+from archiver.errors import Reason
 from archiver.model.identity import Role
 from archiver.model.target import Target
 from archiver.model.upstream import Hashtag, Item, TrayFacts, User
@@ -27,6 +29,11 @@ from tests.support.catalog_samples import (
     video,
 )
 from tests.support.databases import NOW, SQLITE_EVERYDAY
+
+_USER = "SELECT username, is_private, gone_at, verdict, last_seen_at FROM users"
+_HIGHLIGHT = "SELECT title, gone_at FROM highlights"
+_NAMES = "SELECT username, last_seen_at FROM usernames ORDER BY username"
+_FILES = "SELECT id, last_seen_at FROM files"
 
 
 @pytest.fixture
@@ -223,3 +230,39 @@ def test_a_page_that_came_earlier_tells_of_the_order_all_the_same(catalog: Catal
     catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATEST, fetched_at=LATER)
     catalog.write(record.page, fetched, 9, page("1", "12", "10", "11"), FACTS, LATEST)
     assert change_rows(catalog) == [("highlight", "1", "item_order", "10,11,12", "12,10,11")]
+
+
+@SQLITE_EVERYDAY
+@pytest.mark.parametrize("verdict", [Reason.GONE, Reason.PRIVATE])
+def test_fault_a45_a_page_older_than_the_look_at_the_account_does_not_show_it(
+    catalog: Catalog, fetched: int, verdict: Reason
+) -> None:
+    """A run that was broken off paid for the page; on the next night the account is gone or private, and then
+    the page is used: that is the only change, and the account was not seen since. Its items are recorded.
+    """
+    catalog.write(record.verdict, fetched, NATGEO.pk, verdict, LATEST)
+    after_look, told = rows(catalog, _USER), change_rows(catalog)
+    evening = LATEST + timedelta(hours=1)
+    shown = page("1", "10", "11", "12", "13")
+    assert catalog.write(record.page, fetched, 8, shown, FACTS, evening, fetched_at=LATER) == 1
+    assert rows(catalog, _USER) == after_look
+    assert [row for row in change_rows(catalog) if row[0] == "user"] == told
+    catalog.write(record.page, fetched, 9, shown, FACTS, evening, fetched_at=LATEST + timedelta(minutes=1))
+    assert rows(catalog, "SELECT gone_at, is_private FROM users") == [(None, False)]  # the later one shows it
+
+
+@SQLITE_EVERYDAY
+def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fetched: int) -> None:
+    """Account renamed, highlight gone, files offered: what the later answers said stays, with its dates."""
+    catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
+    catalog.write(record.user, fetched, replace(NATGEO, username="renamed"), LATEST)
+    catalog.write(record.tray, fetched, NATGEO.pk, tray(user=None), LATEST, gone=("1",))
+    state = [rows(catalog, sql) for sql in (_USER, _HIGHLIGHT, _NAMES, _FILES)]
+    told = change_rows(catalog)
+    evening = LATEST + timedelta(hours=1)
+    catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, evening, fetched_at=LATER)
+    renewed = [rows(catalog, sql) for sql in (_USER, _HIGHLIGHT, _FILES)]
+    assert renewed == [state[0], state[1], state[3]]
+    assert change_rows(catalog) == told
+    names = [("natgeo", time_text(LATER)), ("renamed", time_text(LATEST))]  # the page has the former name
+    assert rows(catalog, _NAMES) == names

@@ -64,6 +64,15 @@ def presence_change(subject: Subject, pk: Pk, what: str) -> Change:
     return Change(subject, pk, "presence", None, what)
 
 
+def is_outdated(seen_at: datetime, now: datetime, *known_since: datetime | None) -> bool:
+    """Return whether an answer is older than what is known. Pure.
+
+    ``seen_at``: when the answer came; ``known_since``: the dates of what is known. An answer that has just
+    come (``seen_at`` is ``now``) never is, whatever the clock did before.
+    """
+    return seen_at != now and any(since is not None and seen_at < since for since in known_since)
+
+
 def value_text(value: object) -> str | None:
     """Return a column's value as the text of ``old`` and ``new``, the same on both databases."""
     if value is None:

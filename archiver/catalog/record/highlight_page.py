@@ -53,14 +53,15 @@ def page(
 ) -> int:
     """Record a page; return how many of its items are new. ``facts``: those of the tray when it was fetched.
 
-    ``fetched_at``: when it was fetched, if that is not ``now``; the sweep counts from then, and its items
-    were seen then. ``gone``: items that are gone because the page lacks them. ``shrunk_to`` is stored as
-    given. The same transaction marks the highlight as neither complete nor tried until ``completion``: files
-    that the page offers may be missing, and a run that is killed in between must not hide that. Adopted files
-    that wait for one of its items are recorded, so that they are not downloaded.
+    ``fetched_at``: when it was fetched, if that is not ``now``; the sweep counts from then, its items were
+    seen then, and what a newer answer said about the account or the highlight stays. ``gone``: items that are
+    gone because the page lacks them. ``shrunk_to`` is stored as given. The same transaction marks the
+    highlight as neither complete nor tried until ``completion``: files that the page offers may be missing,
+    and a run that is killed in between must not hide that. Adopted files that wait for one of its items are
+    recorded, so that they are not downloaded.
     """
     highlight, seen_at = page.highlight, fetched_at or now
-    users.upsert_user(connection, run_id, highlight.user, now)
+    users.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)
     before, found = _write_highlight(connection, highlight, facts, now, seen_at, shrunk_to)
     new_count, edits = _write_items(connection, page, answer_id, now)
     found += edits
@@ -70,7 +71,7 @@ def page(
         found += member_changes
     item_entries.write(connection, page.items)
     adopted_files.settle_waiting(connection, run_id, [item.pk for item in page.items], now)
-    _touch_files(connection, page.items, now)
+    _touch_files(connection, page.items, seen_at, now)
     changes.write(connection, run_id, now, found)
     return new_count
 
@@ -89,7 +90,7 @@ def _write_highlight(
     something else, and are stored only if no tray gave any.
     """
     fetched = {
-        "last_seen_at": now,
+        "last_seen_at": fetched_at,
         "fetched_at": fetched_at,
         "fetched_latest_reel_media": facts.latest_reel_media,
         "fetched_media_count": facts.media_count,
@@ -106,13 +107,15 @@ def _write_highlight(
     }
     row = connection.execute(select(_highlights).where(_highlights.c.pk == highlight.pk)).mappings().first()
     if row is None:
-        key = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": now}
+        key = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": fetched_at}
         connection.execute(_highlights.insert().values(**key, **answer, **own_facts, **fetched))
         return None, []
     answer |= {name: value for name, value in own_facts.items() if row[name] is None}
     values = changes.find_new_values(row, answer)
     found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, values, _HISTORY_FIELDS)
-    if row["gone_at"] is not None:
+    if changes.is_outdated(fetched_at, now, row["last_seen_at"]):
+        del fetched["last_seen_at"]
+    if row["gone_at"] is not None and not changes.is_outdated(fetched_at, now, row["gone_at"]):
         values["gone_at"] = None
         found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
     connection.execute(update(_highlights).where(_highlights.c.pk == row["pk"]).values(**values, **fetched))
@@ -203,8 +206,8 @@ def _order_changes(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Ch
     return [Change(Subject.HIGHLIGHT, pk, "item_order", old, new)]
 
 
-def _touch_files(connection: Connection, items: Sequence[Item], now: datetime) -> None:
-    """Record that upstream still offers the current file of each (item, role) that the page links to."""
+def _touch_files(connection: Connection, items: Sequence[Item], seen_at: datetime, now: datetime) -> None:
+    """Record that upstream offered the current file of each (item, role) that the page links to."""
     offered = {(item.pk, link.role.value) for item in items for link in item.links}
     if not offered:
         return
@@ -214,6 +217,10 @@ def _touch_files(connection: Connection, items: Sequence[Item], now: datetime) -
         newest = current.get(key)
         if newest is None or (row["last_seen_at"], row["id"]) > (newest["last_seen_at"], newest["id"]):
             current[key] = row
-    touched = [{"file": row["id"], "now": now} for key, row in current.items() if key in offered]
+    touched = [
+        {"file": row["id"], "now": seen_at}
+        for key, row in current.items()
+        if key in offered and not changes.is_outdated(seen_at, now, row["last_seen_at"])
+    ]
     if touched:
         connection.execute(_TOUCH_FILE, touched)

@@ -119,9 +119,7 @@ def _record_owner(
         tray.user or User(user_pk),
         now,
         is_shown=tray.user is not None,
-        listed_at=now,
-        tray_length=tray.length,
-        **also,
+        columns={"listed_at": now, "tray_length": tray.length, **also},
     )
     longest = before["tray_longest"] if before is not None else None
     if not is_whole and (longest is None or longest < tray.length):

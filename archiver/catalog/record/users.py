@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
@@ -16,6 +18,8 @@ from archiver.model.upstream import User
 
 _users, _usernames = tables.users, tables.usernames
 _FIELDS = ("username", "full_name", "is_private", "is_verified", "avatar_name")
+_DATES = ("last_seen_at", "gone_at", "verdict_at")
+"""When an answer last said something about the account itself."""
 _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
@@ -34,23 +38,29 @@ def upsert_user(
     now: datetime,
     *,
     is_shown: bool = True,
-    **columns: object,
+    seen_at: datetime | None = None,
+    columns: Mapping[str, object] = MappingProxyType({}),
 ) -> RowMapping | None:
     """Record an account as ``user`` does, and set more ``columns``.
 
     Return its row as it was before; None if it is new. ``is_shown``: whether the answer shows the account
-    itself. If not (an empty tray), the account only gets a row.
+    itself. If not (an empty tray), the account only gets a row. ``seen_at``: when the answer came, if that is
+    not ``now``. An answer that is older than the last look at the account adds only what is not known yet: it
+    does not show that a private account is public, or that a gone one has returned.
     """
+    seen_at = seen_at or now
     before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
     answer = {field: getattr(user, field) for field in _FIELDS}
+    if before is not None and changes.is_outdated(seen_at, now, *(before[date] for date in _DATES)):
+        is_shown, answer = False, {field: value for field, value in answer.items() if before[field] is None}
     if before is None:
-        row = {"pk": user.pk, "first_seen_at": now, "last_seen_at": now, **answer, **columns}
+        row = {"pk": user.pk, "first_seen_at": seen_at, "last_seen_at": seen_at, **answer, **columns}
         connection.execute(_users.insert().values(row))
     else:
         values = changes.find_new_values(before, answer)
         found = changes.find_edits(Subject.USER, user.pk, before, values, _FIELDS)
         if is_shown:
-            values["last_seen_at"] = now
+            values["last_seen_at"] = seen_at
         if is_shown and before["gone_at"] is not None:
             values["gone_at"] = None
             found.append(changes.presence_change(Subject.USER, user.pk, "returned"))
@@ -58,12 +68,22 @@ def upsert_user(
             _update(connection, user.pk, **values, **columns)
         changes.write(connection, run_id, now, found)
     if user.username:
-        row = {"user_pk": user.pk, "username": user.username, "first_seen_at": now, "last_seen_at": now}
-        upsert = insert(connection, _usernames).values(row)
-        connection.execute(
-            upsert.on_conflict_do_update(index_elements=["user_pk", "username"], set_={"last_seen_at": now})
-        )
+        _write_username(connection, user.pk, user.username, seen_at, now)
     return before
+
+
+def _write_username(
+    connection: Connection, user_pk: Pk, username: str, seen_at: datetime, now: datetime
+) -> None:
+    seen = {"first_seen_at": seen_at, "last_seen_at": seen_at}
+    upsert = insert(connection, _usernames).values(user_pk=user_pk, username=username, **seen)
+    connection.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["user_pk", "username"],
+            set_={"last_seen_at": seen_at},
+            where=None if seen_at == now else _usernames.c.last_seen_at < seen_at,
+        )
+    )
 
 
 def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -> None:
