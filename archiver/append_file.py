@@ -51,7 +51,7 @@ class AppendFile:
         with self._lock, storage_errors(f"{self._label} cannot be written"):
             if self._fd is None or self._broken:
                 raise StorageError(
-                    f"{self._label} was given up after an error", "check the disk and run again"
+                    f"{self._label} cannot be continued after an error", "check the disk and run again"
                 )
             head = b"" if self._end else self._make_head()
             offset = self._end + len(head)

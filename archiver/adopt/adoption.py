@@ -193,12 +193,12 @@ class Adoption:
         if len(accounts) != 1:
             how_many = "several accounts" if accounts else "no account"
             raise _Refusal(
-                f"it has no metadata, and {how_many} in the archive had the name {_printable(name)}"
+                f"it has no metadata, and {how_many} in the archive has or had the name {_printable(name)}"
             )
         items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
         if len(items) != 1:
             how_many = f"{len(items)} items" if items else "no item"
-            raise _Refusal(f"it has no metadata, and the archive has {how_many} of that second")
+            raise _Refusal(f"it has no metadata, and the archive has {how_many} taken in that second")
         return items[0]
 
     def _detect(self, source: int) -> MediaKind:

@@ -11,7 +11,7 @@ from archiver.adopt.foreign_directory import ForeignDirectory
 from archiver.model.foreign_files import ForeignTool
 from archiver.model.identity import Pk
 
-POST = "a file of a post, not of an item of a highlight"
+POST = "a file of a post, not of a highlight"
 COVER = "a cover: the next run downloads it"
 
 

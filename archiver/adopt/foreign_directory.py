@@ -130,5 +130,5 @@ def _unpack(name: str, data: bytes) -> bytes:
     if len(unpacked) > _MAX_METADATA:
         raise MetadataUnreadable(f"{name} unpacks to more than {_MAX_METADATA >> 20} MiB")
     if not unpacker.eof:
-        raise MetadataUnreadable(f"{name} is cut")
+        raise MetadataUnreadable(f"{name} ends too early")
     return unpacked

@@ -26,7 +26,7 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
         return COVER
     named = _NAME.fullmatch(name)
     if named is not None and named[1] is not None:
-        return "a part of a post with several media"
+        return "one of several files of a post"
     metadata: Mapping[str, object] | None = None
     if f"{name}.json" in directory.names:
         try:

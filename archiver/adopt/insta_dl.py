@@ -23,7 +23,7 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     highlight = _HIGHLIGHT.fullmatch(path.name) if path.parent.name == "highlights" else None
     if item is not None and (highlight is not None or path.name == "stories"):
         if item[2] is not None:
-            return f"another resource of the same item (insta-dl adds {item[2]})"
+            return f"a second file of the same item (insta-dl adds {item[2]})"
         if highlight is None:
             return Candidate(ForeignTool.INSTA_DL, item[1], username=path.parent.name)
         return Candidate(ForeignTool.INSTA_DL, item[1], highlight[1], path.parent.parent.name)

@@ -23,7 +23,7 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     """Recognize a file of instaloader: by its metadata, or by the second in its name."""
     named = _NAME.fullmatch(name)
     if named is not None and named[2] is not None:
-        return _REFUSED.get(named[2], "a part of a post with several media")
+        return _REFUSED.get(named[2], "one of several files of a post")
     stem = split_extension(name)
     for metadata_name in (f"{stem}.json.xz", f"{stem}.json"):
         if metadata_name in directory.names:

@@ -153,7 +153,7 @@ def _verify(
     if damage:
         raise DatabaseError(
             f"the database is damaged: {damage[0]}",
-            "restore a copy of archive.db; the blobs are not affected",
+            "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched",
         )
     is_chosen = choose_share(share, start_of_day(share, utcnow().date()))
     blobs = verify_blobs(

@@ -69,7 +69,10 @@ class RebuiltDatabase:
                 "install a newer archiver",
             )
         if self._revision is not None and known.index(revision) < known.index(self._revision):
-            raise JournalDamaged(f"the journal goes back from revision {self._revision} to {revision}")
+            raise JournalDamaged(
+                f"a file of the journal has an older schema (revision {revision}) than the file before it "
+                f"(revision {self._revision})"
+            )
         schema.migrate_to(self._connection, revision)
         journal_triggers.drop(self._connection)
         self._revision = revision

@@ -88,7 +88,7 @@ class ChangeApplier:
         result = self._connection.exec_driver_sql(statement, list(rows))
         if not may_miss and result.rowcount not in (-1, len(rows)):
             raise JournalDamaged(
-                f"the journal changes a row of {table} that does not exist: an entry before it is missing"
+                f"the journal changes a row of {table} that does not exist: an earlier entry is missing"
             )
 
 

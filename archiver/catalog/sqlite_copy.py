@@ -13,7 +13,7 @@ from archiver.catalog.engine import Database, create_file, open_for_reading, syn
 from archiver.durable import storage_errors
 from archiver.errors import DatabaseError, DiskFull
 
-RESTORE_HINT = "restore a copy (archiver db backup makes them); the blobs are untouched"
+RESTORE_HINT = "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched"
 PART_SUFFIX = ".part"
 """The suffix of an unfinished copy. Its name also begins with a dot."""
 

@@ -63,13 +63,13 @@ def command(
     \b
       insta-dl     <account>/highlights/<pk>_<title>/<time>_<item pk>.<ext>
       gallery-dl   <account>/<item pk>.<ext>, with --write-metadata: <item pk>.<ext>.json
-      instaloader  <account>/<title>/<time>_UTC.<ext>, with <time>_UTC.json.xz; without it, a
-                   file counts if the account has one item of that second in the archive
+      instaloader  <account>/<title>/<time>_UTC.<ext>, with <time>_UTC.json.xz; without that
+                   file, the archive must have exactly one item of the account and second
 
-    A file whose item the archive knows becomes a file of that item. The bytes of the others are stored, and
-    wait until a run reads an answer with the item: archiver show --adopted lists them. What cannot be
-    matched with certainty is listed with the reason, and left alone (exit code 3). Where the archive has a
-    download, it stays. Running it twice does no more than running it once.
+    If the archive knows the item, the file becomes a file of that item. Other files are stored, and wait
+    until a run finds their item: archiver show --adopted lists them. What cannot be matched with certainty is
+    listed with the reason, and left alone (exit code 3). A file that archiver has downloaded itself is never
+    replaced. Running the command again changes nothing.
 
     An adopted file is marked with the name of its tool wherever it is shown. archiver run --full downloads
     such files again, and keeps both.
@@ -109,8 +109,8 @@ def _report_lines(report: AdoptionReport, dry_run: bool, *, show_all: bool) -> I
     would = "would be " if dry_run else ""
     size = f" ({format_size(report.bytes)})" if report.bytes else ""
     yield (
-        f"{pluralize(report.adopted, 'file')} {would}adopted, {report.waiting:,} {would}stored and waiting"
-        f" for an answer with the item{size}; {report.known:,} known already"
+        f"{pluralize(report.adopted, 'file')} {would}adopted, {report.waiting:,} {would}stored until a run"
+        f" finds their items{size}; {report.known:,} known already"
     )
     if report.waiting and not dry_run:
         yield f"{advice.command_line('show --adopted')} lists the waiting files"

@@ -18,9 +18,9 @@ COMMANDS: Mapping[str, str] = {
     "export": "Export pictures, web pages, tables or a BagIt bag.",
     "query": "Query the archive with SQL, read-only.",
     "datasette": "Write what Datasette needs to show the archive with its pictures.",
-    "verify": "Check files and stored answers against the rows; repair.",
+    "verify": "Check files, stored answers, journal and database; repair.",
     "adopt": "Take in what other tools have downloaded; free.",
     "reread": "Read stored answers again, and add what the database lacks; free.",
-    "db": "Upgrade the database, print its revision, or copy it.",
+    "db": "Upgrade, copy or rebuild the database.",
     "demo": "Try it: two nights against a stand-in; no key, no network, no cost.",
 }

@@ -25,7 +25,7 @@ _RESTART = "run it again"
 @global_options
 @click.pass_context
 def command(ctx: click.Context) -> int:
-    """Upgrade the database of the archive, print its revision, or copy it. Costs nothing."""
+    """Upgrade, copy or rebuild the database of the archive, or write it into the journal. Costs nothing."""
     if ctx.invoked_subcommand is None:
         output.print_help(ctx.get_help())
         return UsageError.exit_code
@@ -36,9 +36,11 @@ def command(ctx: click.Context) -> int:
 @global_options
 @click.pass_obj
 def upgrade(options: GlobalOptions) -> int:
-    """Upgrade the schema to that of this version; an SQLite file is copied first. Takes the lock.
+    """Upgrade the schema to that of this version; an SQLite file is copied first. Not possible
+    during a run (exit code 11).
 
-    Other commands refuse an older schema and name this command; a newer one is never changed (exit code 9).
+    archiver run and other commands that write do this themselves. Commands that only read refuse an older
+    schema (exit code 9) and name this command. A newer schema is never changed.
     """
     from archiver.archive.database import upgrade_schema
 
@@ -136,7 +138,11 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
 @global_options
 @click.pass_obj
 def snapshot(options: GlobalOptions) -> int:
-    """Write all rows into a new file of the journal, where a rebuild then begins. Takes the lock."""
+    """Write all rows into a new file of the journal. Not possible during a run (exit code 11).
+
+    The next db rebuild begins with that file, and applies only the changes after it. A run writes such a file
+    itself once the changes since the last one need more space than that one.
+    """
     from archiver.archive.rebuild_archive import take_snapshot
     from archiver.runner.workers import StopFlag
 

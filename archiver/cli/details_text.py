@@ -189,7 +189,7 @@ def waiting_lines(files: Iterable[WaitingFile], width: int | None, *, show_all: 
 
 
 def _waiting_row(file: WaitingFile) -> tuple[object, ...]:
-    reason = "its bytes are lost" if file.lost_at is not None else file.reason or "no answer has reported it"
+    reason = "its bytes are lost" if file.lost_at is not None else file.reason or "no run has found the item"
     return (
         *(file.username, file.highlight_pk, file.item_pk, file.role, format_size(file.blob.size)),
         *(file.source, f"{file.adopted_at:%Y-%m-%d}", reason),

@@ -19,7 +19,7 @@ def export_tables(options: GlobalOptions, form: str, tables: tuple[str, ...], re
             return print_export(options, form, request, export)
         if len(tables) != 1 or options.blank is not None or request.dry_run:
             raise UsageError(
-                "stdout takes one table, no --json and no --dry-run",
+                "only one table can go to stdout, without --json and --dry-run",
                 f"archiver export {form} - --table items",
             )
         on_empty = partial(print_empty, options, request.filters)

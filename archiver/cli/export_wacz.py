@@ -24,11 +24,12 @@ def command(options: GlobalOptions, with_answers: bool, force: bool, request: Ex
     """Export the web pages of export site as one WACZ file, for a web archive or a player. Reads only, also
     during a run; costs nothing.
 
-    The pages, pictures and videos are WARC records below an address that is not on the web. The file lists
-    its pages; ReplayWeb.page and pywb play it, and its videos can be sought. Every picture and video is
-    compared with its SHA-256 while it is copied.
+    It can be opened in ReplayWeb.page and served with pywb, which list its pages; skipping within a video
+    works. The pages have an address that does not exist on the web. Every picture and video is compared with
+    its SHA-256 while it is copied.
 
-    FILE gets its name when it is complete; until then it is .FILE.part. An existing FILE is left alone.
+    The file is written as .FILE.part, and renamed to FILE when it is complete. An existing FILE is refused
+    (exit code 2), unless --force is given.
 
     \b
     Examples:

@@ -68,7 +68,7 @@ def require_named(path: Path, directory: Path) -> None:
     if current.resolve() != directory.resolve():
         raise UsageError(
             f"{path} exists, and names the archive {current}, not {directory}",
-            f"change directory there, or write another configuration: {advice.command_line('init')}",
+            f"change archive.directory in it, or write another configuration: {advice.command_line('init')}",
         )
 
 

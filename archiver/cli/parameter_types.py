@@ -110,7 +110,9 @@ class OutputDirectoryType(PathType):
     ) -> str | bytes | os.PathLike[str]:
         """Return the path, or raise click's usage error."""
         if value == "-" and not self._allows_stdout:
-            self.fail("- means stdout, and this writes many files; use ./- for a directory", param, ctx)
+            self.fail(
+                "- means stdout, which cannot take many files; for a directory called - use ./-", param, ctx
+            )
         return super().convert(value, param, ctx)
 
 
@@ -126,5 +128,5 @@ class OutputFileType(PathType):
     ) -> str | bytes | os.PathLike[str]:
         """Return the path, or raise click's usage error."""
         if value == "-":
-            self.fail("- means stdout, and this file is not written from front to end; use ./-", param, ctx)
+            self.fail("- means stdout, which cannot take this file; for a file called - use ./-", param, ctx)
         return super().convert(value, param, ctx)

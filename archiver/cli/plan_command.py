@@ -56,7 +56,7 @@ def command(
     which only listing the tray (the account's highlights) can show. The units for listing it are included. If
     a budget leaves the run no units, a line says so.
 
-    --list lists the trays now: 1 unit an account, recorded as a run and under its lock. Nothing is
+    --list lists the trays now: 1 unit an account, recorded as a run. Nothing is
     downloaded, and the changes it sees are recorded. The next run then costs what the plan says, including
     its own look at the trays, as long as nothing changes on Instagram.
 
@@ -70,7 +70,7 @@ def command(
     from archiver.runner.context import RunOptions
 
     if not list_trays and (wait or max_units is not None):
-        raise click.UsageError("--max-units and --wait go with --list")
+        raise click.UsageError("--max-units and --wait need --list")
     config = load.config(options)
     asked = load.targets(targets) if targets else load.entries(config, ())
     configured = [load.entry(config, target) for target in asked]

@@ -36,7 +36,7 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
     help="With --paths, only files of this role. May be repeated.",
 )
 @click.option(
-    "--adopted", is_flag=True, help="Instead of TARGET: the adopted files whose items no answer has reported."
+    "--adopted", is_flag=True, help="Instead of TARGET: the adopted files whose items no run has found yet."
 )
 @json_option({"kind": None})
 @global_options
@@ -72,11 +72,11 @@ def command(
     if (paths or null) and options.blank is not None:
         option = "-0" if null else "--paths"
         raise UsageError(
-            f"--json and {option} exclude each other",
+            f"--json and {option} cannot be combined",
             f"leave out {option} for the object, or --json for the paths",
         )
     if roles and not (paths or null):
-        raise UsageError("--role goes with --paths", "see archiver show --help")
+        raise UsageError("--role needs --paths", "see archiver show --help")
     if adopted == (target is not None):
         raise UsageError("name a TARGET or --adopted", "see archiver show --help")
     end = b"\0" if null else b"\n" if paths else None

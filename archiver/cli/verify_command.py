@@ -45,7 +45,7 @@ _NOTHING = {
 
 @dataclass(frozen=True, slots=True)
 class _RepairOptions:
-    """The options that go with --repair."""
+    """The options that need --repair."""
 
     max_units: int | None
     wait: bool
@@ -105,8 +105,9 @@ def command(
     wait: bool,
     accept_loss: bool,
 ) -> int:
-    """Check the archive: each blob of a row exists and has the right size, and with --read-data the right
-    bytes; every paid answer can be read, with nothing between them; the database is intact. Costs nothing.
+    """Check the archive: every file that the database names exists and has the right size, and with
+    --read-data the right bytes; every stored answer can be read; the database is intact; the journal is
+    whole, and with --read-data gives the rows of the database. Costs nothing.
 
     It changes no file, and may run during a run. --read-data records when each blob was read (verified_at),
     unless a run holds the lock or the archive is read-only. Damage that is not yet recorded as lost gives
@@ -115,11 +116,14 @@ def command(
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
     Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy
-    exists. Then it prints what it costs to fetch the lost files again, and fetches what Instagram still
-    shows: 1 unit for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an
-    account that shows nothing. --max-units 0 repairs only what is on disk. If Instagram now has other bytes,
-    they become a new file beside the lost one. If no blob exists at all, it refuses: the disk is probably not
-    mounted.
+    exists. If the journal is damaged or has other rows, the rows that only the journal has are added to the
+    database, and a new journal begins with all rows. If no blob exists at all, it refuses: the disk is
+    probably not mounted.
+
+    Then it prints what it costs to fetch the lost files again, and fetches what Instagram still shows: 1 unit
+    for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an account that
+    shows nothing. --max-units 0 repairs only what is on disk. If Instagram now has other bytes, they become a
+    new file beside the lost one.
 
     \b
     Examples:
@@ -128,9 +132,9 @@ def command(
       archiver verify --read-data --repair --max-units 20
     """
     if subset is not None and read_data is False:
-        raise click.UsageError("--subset reads data: it does not go with --quick")
+        raise click.UsageError("--subset reads data: it cannot be combined with --quick")
     if not repair and (wait or accept_loss or max_units is not None):
-        raise click.UsageError("--max-units, --wait and --accept-loss go with --repair")
+        raise click.UsageError("--max-units, --wait and --accept-loss need --repair")
     reads = bool(read_data) or subset is not None
     share = subset or 1.0
     with load.open_archive(options) as archive:

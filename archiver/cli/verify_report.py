@@ -85,7 +85,7 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
         yield f"{number} now recorded as lost; the rows made from them stay"
     if answers.surplus:
         size = _surplus_size(report.verification)
-        yield f"{size} not written by archiver moved to quarantine/ (copied only, if answers follow it)"
+        yield f"{size} not written by archiver: moved to quarantine/, or copied where answers follow it"
     if report.quarantined:
         yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
 

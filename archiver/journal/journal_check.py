@@ -121,14 +121,15 @@ def follow(
             line = read.line
             if read.header.archive != archive_id:
                 raise JournalDamaged(
-                    f"journal/{name} belongs to another archive ({read.header.archive})", "move it elsewhere"
+                    f"journal/{name} belongs to another archive ({read.header.archive})",
+                    "move this file elsewhere",
                 )
             if last is not None and line.seq <= last[0] and seen.get(line.seq) == line.hash:
                 continue  # shipped again after a kill: equal lines count once
             if last is not None and (line.seq, line.prev) != (last[0] + 1, last[1]):
                 raise JournalDamaged(
                     f"journal/{name}: line {line.seq} does not follow line {last[0]}: lines are missing, or "
-                    "two databases wrote them"
+                    "two databases wrote to this journal"
                 )
             last = (line.seq, line.hash)
             seen[line.seq] = line.hash

@@ -105,7 +105,7 @@ class JournalFiles:
             header = None if first is None else parse_header(first[0][0], f"journal/{name}")
         for lines, end in self._members(name, start):
             for number, line in enumerate(lines, 1):
-                place = f"journal/{name}, before byte {end}, line {number}"
+                place = f"journal/{name}, line {number} of the part that ends at byte {end}"
                 if header is None:
                     header = parse_header(line, place)
                 else:
@@ -231,12 +231,14 @@ class JournalFiles:
                     text, data = _unpack(file, data, name)
                 except (zlib.error, EOFError) as error:
                     if _has_member_after(file, end):
-                        raise JournalDamaged(f"journal/{name}, after byte {end}: {error}") from error
+                        raise JournalDamaged(
+                            f"journal/{name} is damaged after byte {end}: {error}"
+                        ) from error
                     return
                 end = file.tell() - len(data)
                 lines = text.split(b"\n")
                 if lines.pop():
-                    raise JournalDamaged(f"journal/{name}, before byte {end}: the last line is not complete")
+                    raise JournalDamaged(f"journal/{name}: the line that ends at byte {end} is not complete")
                 yield lines, end
 
 
@@ -280,11 +282,11 @@ def _unpack(file: BinaryIO, data: bytes, name: str) -> tuple[bytes, bytes]:
             data = data or file.read(_CHUNK)
         piece = unpack.decompress(data, _CHUNK)
         if not data and not piece:
-            raise EOFError("the file ends within a part")
+            raise EOFError("the file ends too early")
         data = unpack.unconsumed_tail
         parts.append(piece)
         if len(parts) * _CHUNK > _LARGEST_MEMBER:
-            raise JournalDamaged(f"journal/{name} is too large where byte {file.tell()} is")
+            raise JournalDamaged(f"journal/{name} has too much data in one part, near byte {file.tell()}")
     return b"".join(parts), unpack.unused_data
 
 

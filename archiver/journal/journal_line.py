@@ -102,7 +102,7 @@ def parse_header(line: bytes, place: str) -> FileHeader:
     try:
         header = _decode_header(line)
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
-        raise JournalDamaged(f"{place}: the first line is not one of archiver's journal: {exc}") from exc
+        raise JournalDamaged(f"{place}: the first line is not the header of a journal: {exc}") from exc
     if header.format > FORMAT:
         raise JournalDamaged(f"{place} has format {header.format}", "install a newer archiver")
     return header
@@ -169,7 +169,7 @@ def _changes(rows: Mapping[str, Sequence[_Change]]) -> Iterator[RowChange]:
         for element in elements:
             keys = element.keys if element.keys is not None else [element.key]
             if element.removed is (element.set is not None):
-                raise ValueError("a change has either values or is a removal")
+                raise ValueError("a change must have values or be a removal, and not both")
             for key in keys:
                 if not key:
                     raise ValueError("a change without a key")

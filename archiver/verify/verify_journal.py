@@ -122,7 +122,7 @@ def _read(
             report.lines += 1
             last = read.line
         if last is None or (last.seq, last.hash) != (head.seq, head.hash):
-            report.damage = f"the journal does not end with line {head.seq}, as the database says"
+            report.damage = f"the journal lacks line {head.seq}, the last one that the database knows"
     except JournalDamaged as error:
         report.damage = str(error)
 

@@ -68,8 +68,8 @@ def test_other_files_of_insta_dl_are_left_alone(archive: AdoptingArchive, tmp_pa
     )
     put(folder, {f"natgeo/{STAMP}_DC2wZsRM1aB.json": b"{}"})
     assert archive.refusals(folder) == {
-        f"{STAMP}_{ITEM}_1.jpg": "another resource of the same item (insta-dl adds _1)",
-        f"{STAMP}_DC2wZsRM1aB.jpg": "a file of a post, not of an item of a highlight",
+        f"{STAMP}_{ITEM}_1.jpg": "a second file of the same item (insta-dl adds _1)",
+        f"{STAMP}_DC2wZsRM1aB.jpg": "a file of a post, not of a highlight",
         f"{STAMP}_{ITEM}.jpg": UNKNOWN_ITEM,
         f"{STAMP}_{OTHER_ITEM}.jpg.0af3.part": "an unfinished download",
         "holiday.jpg": "not a name that insta-dl or gallery-dl or instaloader gives to an item",
@@ -124,7 +124,7 @@ def test_fault_x21_what_gallery_dl_leaves_unclear_is_refused(
         (f"{ITEM}.jpg", b'{"category": "instagram"', PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
         (f"{ITEM}.jpg", b"[" * 100_000, PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
         (f"{ITEM}.jpg", b'{"media_id": NaN}', PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
-        (f"{OTHER_ITEM}_{ITEM}.jpg", gallery_dl_metadata(), PHOTO, "a part of a post"),
+        (f"{OTHER_ITEM}_{ITEM}.jpg", gallery_dl_metadata(), PHOTO, "one of several files"),
         (f"{HIGHLIGHT}_cover.jpg", gallery_dl_metadata(f"{HIGHLIGHT}_cover"), PHOTO, "a cover"),
         (f"{ITEM}p.jpg", gallery_dl_metadata(f"{ITEM}p"), VIDEO, "a video where the tool keeps a picture"),
     )
@@ -166,15 +166,17 @@ def test_instaloader_without_metadata_counts_if_the_second_is_unique(
     assert archive.files() == [(ITEM, "video", "instaloader")]
     reasons = {str(Path(one.path).relative_to(folder)): one.reason for one in report.refused}
     assert reasons == {
-        f"natgeo/Gifts/{stamp}_UTC.jpg": "it has no metadata, and the archive has 2 items of that second",
+        f"natgeo/Gifts/{stamp}_UTC.jpg": (
+            "it has no metadata, and the archive has 2 items taken in that second"
+        ),
         "natgeo/Gifts/2000-01-01_00-00-00_UTC.jpg": (
-            "it has no metadata, and the archive has no item of that second"
+            "it has no metadata, and the archive has no item taken in that second"
         ),
         "natgeo/Gifts/2000-13-01_00-00-00_UTC.jpg": (
             "not a name that insta-dl or gallery-dl or instaloader gives to an item"
         ),
         f"somebody/Gifts/{STAMP}_UTC.jpg": (
-            "it has no metadata, and no account in the archive had the name somebody"
+            "it has no metadata, and no account in the archive has or had the name somebody"
         ),
     }
     assert archive.counts(folder / "somebody", account="@natgeo") == (1, 0, 0, 0)
@@ -190,7 +192,7 @@ def test_fault_x21_what_instaloader_leaves_unclear_is_refused(
         ("jpg", instaloader_metadata(node_type="Post"), "a file of a post"),
         ("jpg", instaloader_metadata("x"), "its metadata names no item"),
         ("mp4", instaloader_metadata(is_video=False), "a video where the tool keeps a picture"),
-        ("jpg", instaloader_metadata()[:-20], f"{metadata} is cut"),
+        ("jpg", instaloader_metadata()[:-20], f"{metadata} ends too early"),
         ("jpg", b"this is not xz at all", f"{metadata} cannot be unpacked"),
         ("jpg", lzma.compress(bytes(20_000_000)), f"{metadata} unpacks to more than 16 MiB"),
         ("jpg", bytes(5_000_000), f"{metadata} is larger than 4 MiB"),
@@ -211,7 +213,7 @@ def test_pictures_of_instaloader_that_are_no_items_are_refused(
     for number, name in enumerate(names):
         put(tmp_path / f"in/{number}/natgeo/Gifts", (name,))
     assert refused(archive, tmp_path / "in") == [
-        "a part of a post with several media",
+        "one of several files of a post",
         "a cover: the next run downloads it",
         "a profile picture: the next run downloads it",
     ]

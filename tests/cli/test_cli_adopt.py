@@ -22,7 +22,7 @@ from tests.support.adopting_archive import (
 from tests.support.catalog_samples import page
 from tests.support.command_line import InProcessUser
 
-GONE = "a file of a post, not of an item of a highlight"
+GONE = "a file of a post, not of a highlight"
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_it_says_what_it_did(person: InProcessUser, archive: AdoptingArchive) ->
     done = person.run("adopt", "in")
     assert (done.code, done.out) == (3, "")
     assert done.err == (
-        "1 file adopted, 1 stored and waiting for an answer with the item (6.0 kB); 0 known already\n"
+        "1 file adopted, 1 stored until a run finds their items (6.0 kB); 0 known already\n"
         "archiver show --adopted lists the waiting files\n"
         f"1 file or directory left alone:\n  {GONE}:\n    {post}\n"
     )
@@ -68,7 +68,7 @@ def test_it_says_what_it_did(person: InProcessUser, archive: AdoptingArchive) ->
     again = person.run("adopt", "in", "--from", "insta-dl")
     assert (again.code, again.err) == (
         0,
-        "0 files adopted, 0 stored and waiting for an answer with the item; 2 known already\n",
+        "0 files adopted, 0 stored until a run finds their items; 2 known already\n",
     )
     assert person.run("adopt", "in", "-q").err == ""
 
@@ -86,7 +86,7 @@ def test_errors_are_those_of_every_command(person: InProcessUser, archive: Adopt
 
 
 def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive) -> None:
-    """In a table, as JSON, as paths, and as a line of the status. TARGET and --adopted exclude each other."""
+    """In a table, as JSON, as paths, and as a line of the status. TARGET and --adopted cannot be combined."""
     assert person.run("show", "--adopted").out == "no adopted file is waiting\n"
     assert "waiting" not in person.run("status").out
     person.run("adopt", "in")
@@ -101,7 +101,7 @@ def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive
     assert person.run("show", "--adopted", "--paths").out == f"{path}\n"
     assert person.run("show", "--adopted", "-0", "--role", "video").out == ""
     status = person.run("status")
-    assert "waiting        1 adopted file, until an answer reports the item (archiver show --adopted)\n" in (
+    assert "waiting        1 adopted file, until a run finds their items (archiver show --adopted)\n" in (
         status.out
     )
     assert person.run("status", "--json").object["waiting"] == 1

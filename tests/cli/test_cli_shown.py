@@ -172,7 +172,7 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: InProcessUser, target: 
         (["a b"], "item:<pk>"),
         (["a b"], "archiver search finds them by words"),
         (["Presents"], "archiver search finds them by words"),
-        (["natgeo", "--role", "video"], "--role goes with --paths"),
+        (["natgeo", "--role", "video"], "--role needs --paths"),
         (["natgeo", "-0", "--json"], "leave out -0 for the object"),
         (["natgeo", "--paths", "--json"], "leave out --paths for the object"),
     ],

@@ -52,9 +52,9 @@ _ALL_WAITING = select(
 ).join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
 
 OTHER_KIND = "the item is a photo, the file a video"
-SAME_SECOND = "the account has two items of that second, to which instaloader gives one name"
-HAS_DOWNLOAD = "this program has downloaded other bytes for this place"
-UNKNOWN_ITEM = "the archive does not know the item, and nothing says that a highlight shows it"
+SAME_SECOND = "the account has two items of that second, and instaloader gives both the same name"
+HAS_DOWNLOAD = "archiver has downloaded this file itself, with other bytes"
+UNKNOWN_ITEM = "the archive does not know the item, which may be from a post instead of a highlight"
 
 
 @dataclass(frozen=True, slots=True)
