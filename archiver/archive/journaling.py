@@ -135,8 +135,8 @@ def require_current(
     if found.state is JournalState.DIFFERENT and not follow_database:
         raise JournalDiffers(
             "the database and the archive's journal have different histories",
-            "archiver db rebuild follows the journal, and sets the database aside; archiver verify "
-            "--repair follows the database, and begins the journal again",
+            "to go on with the journal: archiver db rebuild; to go on with the database: "
+            "archiver verify --repair; neither deletes anything",
         )
     if found.state is JournalState.DIFFERENT or not database.has_triggers:
         files.set_aside(now)

@@ -95,7 +95,7 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> J
         if state.revision in schema.revisions()[:-1]:
             raise UsageError(
                 f"the database {place} has an older schema (revision {state.revision})",
-                "archiver db upgrade first; move the file away if it is damaged",
+                "run archiver db upgrade first; if the file is damaged, move it away",
             )
         comparison = compare_journal(files, state)
     except DatabaseError as error:
@@ -105,6 +105,6 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> J
     if comparison.state is JournalState.CURRENT:
         raise UsageError(
             f"the database {place} is complete: there is nothing to rebuild",
-            "archiver verify compares it with the journal",
+            "archiver verify compares it with the journal; if it is damaged, move it away first",
         )
     return comparison.head if comparison.state is JournalState.BEHIND else None

@@ -240,8 +240,8 @@ class Opening:
         """Raise JournalDiffers if changes would miss in the journal."""
         if not self.state.has_triggers:
             raise JournalDiffers(
-                "triggers of the journal are missing or were changed in the database: changes would be lost",
-                "archiver db upgrade creates them again, and begins the journal again with all rows",
+                "the database lacks triggers of the journal, or they were changed: changes would be lost",
+                "archiver db upgrade creates them again, and starts a new journal with all rows",
             )
 
     def finish(self, *, mend_triggers: bool = False) -> Catalog:

@@ -99,7 +99,7 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
     if row is None or row[0] is None:
         raise DatabaseForeign(
             f"the database {database} does not belong to archiver",
-            "archiver init creates one; archiver db rebuild makes it from the journal of an archive",
+            "archiver init makes a new one; archiver db rebuild makes it from the journal of an archive",
         )
     return SchemaStatus(str(row[0]), str(row[1]), bool(row[2]))
 
@@ -289,10 +289,10 @@ def _require_file(path: Path) -> None:
     except FileNotFoundError:
         raise DatabaseError(
             f"there is no database at {path}",
-            "archiver db rebuild makes it again from the journal; or mount the disk that holds it",
+            "mount the disk that holds it; if it is lost: archiver db rebuild makes it from the journal",
         ) from None
     if size == 0:  # SQLite would take it for a new database
-        raise DatabaseError(f"the database {path} is empty (0 bytes)", "restore a copy")
+        raise DatabaseError(f"the database {path} is empty (0 bytes)", sqlite_copy.RESTORE_HINT)
 
 
 def _status_row(connection: Connection) -> Sequence[Any] | None:

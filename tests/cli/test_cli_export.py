@@ -146,8 +146,8 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
             (
                 [form, "-"],
                 (
-                    f"export {form}: Invalid value for 'DIR': - means stdout, and this writes many "
-                    f"files; use ./-"
+                    f"export {form}: Invalid value for 'DIR': - means stdout, which cannot take many "
+                    f"files; for a directory called - use ./-"
                 ),
             )
             for form in ("folder", "site", "bagit")

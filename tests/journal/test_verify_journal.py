@@ -71,7 +71,7 @@ def test_where_values_differ_the_database_is_right(harness: ArchiveHarness) -> N
 def test_changes_that_no_trigger_sees_are_not_possible(harness: ArchiveHarness) -> None:
     """Without one of its triggers a database is not opened for writing."""
     execute(harness, "DROP TRIGGER journal_added_items")
-    with pytest.raises(DatabaseError, match="triggers of the journal"):
+    with pytest.raises(DatabaseError, match="lacks triggers"):
         harness.night("account0000")
     assert harness.upstream.requests.api_calls() == []
 
