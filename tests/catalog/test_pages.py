@@ -31,7 +31,7 @@ from tests.support.catalog_samples import (
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 _USER = "SELECT username, is_private, gone_at, verdict, last_seen_at FROM users"
-_HIGHLIGHT = "SELECT title, gone_at FROM highlights"
+_HIGHLIGHT = "SELECT title, gone_at, last_seen_at FROM highlights"
 _NAMES = "SELECT username, last_seen_at FROM usernames ORDER BY username"
 _FILES = "SELECT id, last_seen_at FROM files"
 
@@ -256,6 +256,7 @@ def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fe
     """Account renamed, highlight gone, files offered: what the later answers said stays, with its dates."""
     catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
     catalog.write(record.user, fetched, replace(NATGEO, username="renamed"), LATEST)
+    catalog.write(record.tray, fetched, NATGEO.pk, tray("1", user=None), LATEST)
     catalog.write(record.tray, fetched, NATGEO.pk, tray(user=None), LATEST, gone=("1",))
     state = [rows(catalog, sql) for sql in (_USER, _HIGHLIGHT, _NAMES, _FILES)]
     told = change_rows(catalog)
@@ -266,3 +267,14 @@ def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fe
     assert change_rows(catalog) == told
     names = [("natgeo", time_text(LATER)), ("renamed", time_text(LATEST))]  # the page has the former name
     assert rows(catalog, _NAMES) == names
+    again = replace(page("1", "10"), highlight=replace(highlight("1"), user=User(NATGEO.pk, "renamed")))
+    catalog.write(record.page, fetched, 9, again, FACTS, evening, fetched_at=LATER)
+    assert rows(catalog, _NAMES) == names
+
+
+@SQLITE_EVERYDAY
+def test_a_page_that_has_just_come_counts_whatever_the_clock_said(catalog: Catalog, fetched: int) -> None:
+    """The clock was ahead when the account was gone: what shows it now is its return all the same."""
+    catalog.write(record.verdict, fetched, NATGEO.pk, Reason.GONE, LATEST)
+    catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER)
+    assert change_rows(catalog)[-1] == ("user", NATGEO.pk, "presence", None, "returned")
