@@ -127,17 +127,9 @@ def require_current(
         if not follow_database:
             raise
         found = Comparison(JournalState.DIFFERENT)
-    if found.state is JournalState.BEHIND:
-        raise JournalDiffers(
-            f"the database is an older copy: it lacks the last {found.following} entries of the journal",
-            "archiver db rebuild adds them; nothing is paid for again",
-        )
-    if found.state is JournalState.DIFFERENT and not follow_database:
-        raise JournalDiffers(
-            "the database and the archive's journal have different histories",
-            "to go on with the journal: archiver db rebuild; to go on with the database: "
-            "archiver verify --repair; neither deletes anything",
-        )
+    difference = describe_difference(found)
+    if difference is not None and not (follow_database and found.state is JournalState.DIFFERENT):
+        raise difference
     if found.state is JournalState.DIFFERENT or not database.has_triggers:
         files.set_aside(now)
         return Comparison(JournalState.NONE)
@@ -149,6 +141,22 @@ def require_current(
 def compare_journal(files: JournalFiles, database: DatabaseState) -> Comparison:
     """Return how a database compares to the journal. Write nothing. Raises the errors of ``compare``."""
     return compare(files, database.archive_id, database.head, _lines(database.head, database.pending))
+
+
+def describe_difference(found: Comparison) -> JournalDiffers | None:
+    """Return what is wrong with a database that is not current, with the ways out; None if it is current."""
+    if found.state is JournalState.BEHIND:
+        return JournalDiffers(
+            f"the database is an older copy: it lacks the last {found.following} entries of the journal",
+            "archiver db rebuild adds them; nothing is paid for again",
+        )
+    if found.state is JournalState.DIFFERENT:
+        return JournalDiffers(
+            "the database and the archive's journal have different histories",
+            "to go on with the journal: archiver db rebuild; to go on with the database: "
+            "archiver verify --repair; neither deletes anything",
+        )
+    return None
 
 
 def _lines(head: JournalHead | None, entries: Sequence[Entry]) -> list[bytes]:

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from archiver.archive.database import locate_database
+from archiver.archive.journaling import compare_journal, describe_difference
 from archiver.archive.session import Session, WritableSession, open_for_writing, require_blobs
 from archiver.catalog import outbox, record
+from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, DatabaseError, StorageError
+from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, utcnow
 from archiver.model.target import Target
+from archiver.runner import run_lock
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
@@ -189,12 +193,30 @@ def _verify(
         if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
     )
     answers = _without_dropped(session, answers)
-    journal = verify_journal(
-        JournalFiles(session.root), catalog, compare_rows=read_data and share >= 1, check=check
+    difference = _find_difference(session)
+    journal = (
+        verify_journal(
+            JournalFiles(session.root), catalog, compare_rows=read_data and share >= 1, check=check
+        )
+        if difference is None
+        else JournalReport(damage=str(difference), hint=difference.hint)
     )
     return Verification(
         blobs, replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign), journal
     )
+
+
+def _find_difference(session: Session) -> JournalDiffers | None:
+    """Return how the database differs from the journal as a whole.
+
+    None while a command writes to both, and where that cannot be known: without the right to take the lock.
+    """
+    files, place = JournalFiles(session.root), locate_database(session.config)
+    with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
+        if describe_difference(compare_journal(files, read_state(place))) is not None:
+            with run_lock.hold_run_lock(session.root / "lock", "verify", utcnow()):
+                return describe_difference(compare_journal(files, read_state(place)))
+    return None
 
 
 def _repair_journal(session: WritableSession, report: JournalReport) -> None:

@@ -38,6 +38,7 @@ _NOTHING = {
     "journal_lines": 0,
     "journal_damage": None,
     "journal_differences": {},
+    "journal_rows": [],
     "repair": None,
     "run": None,
 }
@@ -153,7 +154,7 @@ def command(
         _print_damage(archive.root, verification)
     if code or options.wants_summary:
         output.print_messages(*verify_report.check_lines(verification))
-        if code:
+        if code and not verification.journal.hint:
             output.print_messages(
                 "the same command with --repair records what is lost, and fetches what is still shown"
             )

@@ -33,6 +33,7 @@ def json_fields(verification: Verification) -> dict[str, object]:
         "journal_lines": verification.journal.lines,
         "journal_damage": verification.journal.damage,
         "journal_differences": verification.journal.counts,
+        "journal_rows": verification.journal.differences,
     }
 
 
@@ -47,7 +48,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
         yield f"{pluralize(len(blobs.lost), 'blob')} recorded as lost"
     if answers.lost:
         yield f"{pluralize(len(answers.lost), 'answer')} recorded as lost"
-    if answers.unrecorded:
+    if answers.unrecorded and not verification.journal.hint:  # else reread is refused, like all that writes
         reread = advice.command_line("reread")
         yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
     if answers.surplus:
@@ -66,13 +67,19 @@ def check_lines(verification: Verification) -> Iterator[str]:
 
 def _journal_lines(journal: JournalReport) -> Iterator[str]:
     """Yield what the check of the journal found; nothing for an archive that has none yet."""
-    if journal.damage is not None:
+    if journal.hint:
+        yield f"{journal.damage} ({advice.complete_commands(journal.hint)})"
+    elif journal.damage is not None:
         yield f"the journal is damaged: {journal.damage}"
     elif journal.is_compared or journal.counts:
         number = pluralize(sum(journal.counts.values()), "row")
         yield f"{pluralize(journal.lines, 'line')} of the journal checked: {number} differ from the database"
     for table, count in journal.counts.items():
         yield f"  {table}: {pluralize(count, 'row')} different or missing"
+        for row in journal.differences:
+            if row.table == table:
+                what = "different values" if row.missing is None else f"missing in the {row.missing}"
+                yield f"    {' '.join(map(str, row.key))}: {what}"
 
 
 def repair_lines(report: RepairReport) -> Iterator[str]:

@@ -19,13 +19,13 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead, RowChange, RowKey
 
 _ROWS_AT_ONCE = 1000
-_LISTED = 1000
+_LISTED = 20
 """Rows that a report lists; it counts all."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """A row that the journal and the database have differently; ``missing`` says where it is missing."""
+    """A row that the journal and the database have differently; ``missing``: which of them lacks it."""
 
     table: str
     key: RowKey
@@ -36,12 +36,14 @@ class RowDifference:
 class JournalReport:
     """The result. ``lines``: read and checked. ``damage``: why the rest of the journal could not be used.
 
+    ``hint``: what to do, if the database is an older copy or has another history: then ``damage`` says that.
     ``is_compared``: whether all rows were compared. ``lost_rows`` are in the journal and not in the database;
     ``differences`` are counted by table, and the first ones listed.
     """
 
     lines: int = 0
     damage: str | None = None
+    hint: str = ""
     is_compared: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     differences: list[RowDifference] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.archive.database import upgrade_schema
+from archiver.cli.verify_report import check_lines
 from archiver.errors import DatabaseError
+from archiver.runner import run_lock
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import NOW
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -47,6 +51,10 @@ def test_a_row_that_only_the_journal_has_is_written_again(harness: ArchiveHarnes
     with Archive(harness.config) as archive:
         found = archive.verify(read_data=True)
         assert (found.is_damaged, found.journal.counts) == (True, {"files": 1})
+        assert list(check_lines(found))[-2:] == [
+            "  files: 1 row different or missing",
+            f"    {len(before['files'])}: missing in the database",
+        ]
         archive.repair(read_data=True)
         assert not archive.verify(read_data=True).is_damaged
     assert all_rows(harness)["files"] == before["files"]
@@ -66,6 +74,30 @@ def test_where_values_differ_the_database_is_right(harness: ArchiveHarness) -> N
     lose_database(harness)
     rebuild(harness)
     assert harness.one("SELECT full_name FROM users") == "Corrected"
+
+
+def test_fault_h50_an_older_copy_is_not_sound(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """Nothing is missing from it, but ``verify`` says what the commands that write would say.
+
+    While a command writes, the entries that follow are its own.
+    """
+    shutil.copy(harness.root / "archive.db", tmp_path / "old.db")
+    harness.upstream.world.retitle(harness.upstream.world.accounts[0].highlights[0].pk, "Another")
+    assert harness.night("account0000").exit_code == 0
+    lose_database(harness)
+    shutil.copy(tmp_path / "old.db", harness.root / "archive.db")
+    with Archive(harness.config) as archive:
+        found = archive.verify()
+        assert found.is_damaged
+        text = "\n".join(check_lines(found))
+        assert "the database is an older copy: it lacks the last" in text
+        assert "db rebuild adds them" in text
+        assert "reread" not in text
+        with run_lock.hold_run_lock(harness.root / "lock", "run", NOW):
+            assert not archive.verify().is_damaged
+    rebuild(harness)
+    with Archive(harness.config) as archive:
+        assert not archive.verify().is_damaged
 
 
 def test_changes_that_no_trigger_sees_are_not_possible(harness: ArchiveHarness) -> None:
