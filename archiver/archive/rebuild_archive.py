@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.database import find_database
-from archiver.archive.journaling import compare_journal
+from archiver.archive.journaling import Journaling, compare_journal, require_current
 from archiver.archive.session import open_for_writing
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, schema
@@ -47,8 +48,8 @@ def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> R
     """Make the database of the archive again from its journal; cost nothing, and download nothing.
 
     An older copy is brought up to date; a database of another history, or one that cannot be used, is set
-    aside. Raises UsageError if the database is sound and current, ArchiveLocked, NoArchive, JournalDamaged,
-    DatabaseError, StorageError, DiskFull, StoppedBySignal.
+    aside. Raises UsageError if the database is sound and current, MarkerMismatch if it belongs to another
+    archive, ArchiveLocked, NoArchive, JournalDamaged, DatabaseError, StorageError, DiskFull, StoppedBySignal.
     """
     root = config.archive.directory
     found = marker.read(root)
@@ -56,7 +57,7 @@ def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> R
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
         database = find_database(config)
         place = locate(database)
-        head = _older_copy(place, found, files)
+        head = _older_copy(place, found, files, root)
         report = rebuild(
             files,
             found.id,
@@ -66,10 +67,16 @@ def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> R
             progress=progress,
             check=stop.check,
         )
-        with Catalog.open(database, write=True) as catalog:
+        torn = tuple(files.torn)
+        compared = require_current(files, read_state(place), follow_database=False, now=utcnow())
+        with (
+            Catalog.open(database, write=True) as catalog,
+            Journaling(files, catalog, stop=stop, clock=utcnow) as journal,
+        ):
+            journal.begin(compared)
             answers = AnswerStore(root / "answers", group_readable=config.archive.group_readable)
             recovery = recover(catalog, answers, stop.check)
-        return RebuiltArchive(report, recovery, head is not None, tuple(files.torn))
+        return RebuiltArchive(report, recovery, head is not None, torn)
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -81,17 +88,16 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
         return session.journal.write_snapshot()
 
 
-def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> JournalHead | None:
+def _older_copy(place: Database, found: marker.Marker, files: JournalFiles, root: Path) -> JournalHead | None:
     """Return where the database that is there ends, if it is an older copy; None to build a new one.
 
-    Raises UsageError if it is sound and current.
+    Raises UsageError if it is sound and current, MarkerMismatch if it belongs to another archive.
     """
     if place.path is not None and not os.path.lexists(place.path):
         return None
     try:
         state = read_state(place)
-        if state.archive_id != found.id:
-            return None
+        found.require(state.archive_id, root)
         if state.revision in schema.revisions()[:-1]:
             raise UsageError(
                 f"the database {place} has an older schema (revision {state.revision})",

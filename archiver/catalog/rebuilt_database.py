@@ -34,6 +34,8 @@ class RebuiltDatabase:
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._applier = ChangeApplier(connection)
         self._uncommitted = 0
+        self.set_aside: Path | None = None
+        """Where the SQLite file is now that was there before."""
 
     def apply(self, revision: str, changes: Sequence[RowChange]) -> None:
         """Apply the changes of a transaction that was recorded at this revision of the schema.
@@ -104,8 +106,9 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
         else:
             engines.create_file(new, group_readable=group_readable)
         with _transaction(Database(path=new)) as connection:
-            yield _begin(connection, copy)
-        _put_in_place(new, path)
+            built = _begin(connection, copy)
+            yield built
+        built.set_aside = _put_in_place(new, path)
 
 
 def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
@@ -129,7 +132,8 @@ def _transaction(database: Database) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _put_in_place(new: Path, path: Path) -> None:
+def _put_in_place(new: Path, path: Path) -> Path | None:
+    """Give the new file its name; return where the one is that had it."""
     engines.sync(new)
     # Also a WAL without its database: SQLite would replay it into the new file.
     aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")
@@ -139,6 +143,7 @@ def _put_in_place(new: Path, path: Path) -> None:
     engines.sync(new)
     new.replace(path)
     engines.sync(path)
+    return aside if aside.exists() else None
 
 
 def _remove(path: Path) -> None:

@@ -103,8 +103,9 @@ def rebuild(options: GlobalOptions) -> int:
     """Make the database again from the journal of the archive, or bring an older copy up to date. Costs
     nothing, and downloads nothing.
 
-    An SQLite file that cannot be used is set aside, never overwritten; a PostgreSQL database must be empty or
-    an older copy. Interrupted, it can be run again. Afterwards the database has every row that it had.
+    An SQLite file that is there, older or unusable, is set aside under a name that is printed, never
+    overwritten; that of another archive is refused. A PostgreSQL database must be empty or an older copy.
+    Interrupted, it can be run again. Afterwards the database has every row that it had.
     """
     from archiver.archive.rebuild_archive import rebuild_database
     from archiver.runner.workers import StopFlag
@@ -127,11 +128,13 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the older database was brought up to date with {entries} of the journal"
     else:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
+    if report.set_aside is not None:
+        yield f"the file that was there is now {report.set_aside}"
     for name in rebuilt.torn:
         yield f"the end of journal/{name} could not be read: a kill or a power loss tore it, or it is damaged"
     if recovery.answers:
-        answers = pluralize(recovery.answers, "stored answer")
-        yield f"{answers} without an entry recorded, with {pluralize(recovery.units, 'unit')}"
+        answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
+        yield f"stored answers that the journal does not name were recorded: {answers}, {units}"
 
 
 @command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
 
 from archiver.catalog.engine import Database
 from archiver.catalog.rebuilt_database import building
@@ -20,12 +22,14 @@ Progress = Callable[[int, int], None]
 class RebuildReport:
     """What was applied: ``entries`` of the journal after a snapshot, or after the database's own last one.
 
-    ``rows``: the number of changes of rows, those of the snapshot included.
+    ``rows``: the number of changes of rows, those of the snapshot included. ``set_aside``: where the SQLite
+    file is now that was there before.
     """
 
     entries: int
     rows: int
     head: JournalHead
+    set_aside: Path | None = None
 
 
 def rebuild(
@@ -47,8 +51,8 @@ def rebuild(
     """
     head = copy_head
     names = files.names(head.file) if head is not None else files.names(newest_snapshot(files))
-    sizes = {name: files.size(name) or 0 for name in names}
-    total = sum(sizes.values())
+    *before, total = accumulate((files.size(name) or 0 for name in names), initial=0)
+    starts = dict(zip(names, before, strict=True))
     entries = rows = 0
     sequences: dict[str, int] = {}
     with building(database, copy=head is not None, group_readable=group_readable) as built:
@@ -60,11 +64,11 @@ def rebuild(
             entries += line.snapshot is None
             _raise_sequences(sequences, line)
             head = _head_after(head, read)
-            progress(sum(sizes[name] for name in names if name < read.file) + read.end, total)
+            progress(starts[read.file] + read.end, total)
         if head is None:
             raise JournalDamaged("the journal has no complete snapshot to begin with")
         built.finish(head, sequences)
-    return RebuildReport(entries, rows, head)
+    return RebuildReport(entries, rows, head, built.set_aside)
 
 
 def _raise_sequences(sequences: dict[str, int], line: JournalLine) -> None:

@@ -10,12 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import DatabaseError, JournalDiffers, UsageError
+from archiver.archive.archive import Archive
+from archiver.archive.rebuild_archive import rebuild_database
+from archiver.blobs import marker
+from archiver.blobs.marker import Marker
+from archiver.errors import DatabaseError, JournalDiffers, MarkerMismatch, UsageError
+from archiver.runner.workers import StopFlag
+from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
 
 
 @pytest.fixture
@@ -62,8 +69,47 @@ def test_fault_h50_an_older_copy_is_refused_and_brought_up_to_date(harness: Arch
     with pytest.raises(JournalDiffers, match="older copy"):
         harness.night("account0000")
     assert harness.upstream.requests.api_calls() == []
-    assert rebuild(harness).was_copy
+    rebuilt = rebuild(harness)
+    assert rebuilt.was_copy
+    assert rebuilt.journal.set_aside is not None
+    assert rebuilt.journal.set_aside.read_bytes()[:6] == b"SQLite"
     assert all_rows(harness) == before
+
+
+def test_a_database_of_another_archive_is_not_set_aside(tmp_path: Path, sqlite_template: Path) -> None:
+    """It may be the wrong path, and that archive needs it."""
+    archive = AdoptingArchive(tmp_path / "archive", Path(shutil.copy(sqlite_template, tmp_path / "new.db")))
+    (archive.root / "archive.json").unlink()
+    marker.write(archive.root, Marker("0" * 32))
+    before = (archive.root / "archive.db").read_bytes()
+    with pytest.raises(MarkerMismatch, match="different archives"):
+        rebuild_database(archive.config, stop=StopFlag(), progress=lambda done, total: None)
+    assert (archive.root / "archive.db").read_bytes() == before
+
+
+@pytest.mark.whole
+def test_answers_that_no_entry_names_are_in_the_journal_when_a_rebuild_ends(harness: ArchiveHarness) -> None:
+    """As after a power loss that took the end of the journal: the rebuild records and ships them itself."""
+    newest = max(harness.root.glob("journal/*/*/*.gz"))
+    harness.night("account0000", full=True)
+    for later in harness.root.glob("journal/*/*/*.gz"):
+        if later > newest:
+            later.unlink()
+    lose_database(harness)
+    steps: list[tuple[int, int]] = []
+    rebuilt = rebuild_database(
+        harness.config, stop=StopFlag(), progress=lambda done, total: steps.append((done, total))
+    )
+    assert rebuilt.recovery.answers
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+    assert harness.one("SELECT count(*) FROM journal_outbox") == 0
+    with Archive(harness.config) as archive:
+        assert not archive.verify(read_data=True).is_damaged
+    rows = all_rows(harness)
+    lose_database(harness)
+    assert rebuild(harness).recovery.answers == 0
+    assert all_rows(harness) == rows
 
 
 def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
@@ -86,8 +132,6 @@ def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
 
 def test_what_a_transaction_elsewhere_changed_is_in_the_journal(harness: ArchiveHarness) -> None:
     """Another program may write rows: the triggers see it, and the next run ships it."""
-    from tests.support.table_dumps import execute
-
     execute(harness, "UPDATE users SET full_name = 'By hand' WHERE pk = (SELECT min(pk) FROM users)")
     harness.night("account0000", "account0001")
     require_equal_after_rebuild(harness)
