@@ -65,7 +65,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A row of ``blobs`` as ``verify`` reads it, with its owners as text (``item 123 video``)."""
+    """A row of ``blobs`` as ``verify`` reads it, with its owners as text (``item 123 video``).
+
+    An adopted file that waits names its item, its tool and the account as the folder gives it.
+    """
 
     sha256: Digest
     size: int

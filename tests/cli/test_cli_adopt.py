@@ -86,7 +86,10 @@ def test_errors_are_those_of_every_command(person: InProcessUser, archive: Adopt
 
 
 def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive) -> None:
-    """In a table, as JSON, as paths, and as a line of the status. TARGET and --adopted cannot be combined."""
+    """In a table, as JSON, as paths, as a line of the status, and by ``verify`` if it is damaged.
+
+    TARGET and --adopted cannot be combined.
+    """
     assert person.run("show", "--adopted").out == "no adopted file is waiting\n"
     assert "waiting" not in person.run("status").out
     person.run("adopt", "in")
@@ -99,6 +102,10 @@ def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive
     assert (waiting["item_pk"], waiting["source"], waiting["reason"]) == (OTHER_ITEM, "insta-dl", None)
     assert path.read_bytes() == PHOTO
     assert person.run("show", "--adopted", "--paths").out == f"{path}\n"
+    path.chmod(0o600)
+    path.write_bytes(b"damaged")
+    owners = f"item {ITEM} thumbnail; waits for item {OTHER_ITEM} thumbnail, from insta-dl of natgeo\n"
+    assert person.run("verify").out.endswith(owners)
     assert person.run("show", "--adopted", "-0", "--role", "video").out == ""
     status = person.run("status")
     assert "waiting        1 adopted file, until a run finds their items (archiver show --adopted)\n" in (

@@ -14,7 +14,7 @@ from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import TrayFacts
 
-_blobs, _files = tables.blobs, tables.files
+_blobs, _files, _adopted = tables.blobs, tables.files, tables.adopted
 _highlights, _members = tables.highlights, tables.highlight_items
 _calls, _answers = tables.api_calls, tables.answers
 
@@ -61,8 +61,15 @@ _PAID = (
 )
 _ALL_BLOBS = (
     select(_blobs, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
+    .add_columns(
+        _adopted.c.item_pk.label("awaited_pk"),
+        _adopted.c.role.label("awaited_role"),
+        _adopted.c.source,
+        _adopted.c.username,
+    )
     .outerjoin(_files, _files.c.sha256 == _blobs.c.sha256)
-    .order_by(_blobs.c.sha256, _files.c.id)
+    .outerjoin(_adopted, _adopted.c.sha256 == _blobs.c.sha256)
+    .order_by(_blobs.c.sha256, _files.c.id)  # with one more column, SQLite would sort all of them first
 )
 
 
@@ -114,11 +121,19 @@ def blobs(connection: Connection) -> Iterator[StoredBlob]:
         for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
             of_blob = list(group)
             first = of_blob[0]
-            owners = tuple(_owner(row) for row in of_blob if row.role is not None)
+            owners = tuple(dict.fromkeys(owner for row in of_blob for owner in _owners(row)))
             yield StoredBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
 
 
-def _owner(row: Row[tuple[object, ...]]) -> str:
+def _owners(row: Row[Any]) -> Iterator[str]:
+    if row.role is not None:
+        yield _owner(row)
+    if row.awaited_pk is not None:
+        folder = f" of {row.username}" if row.username else ""
+        yield f"waits for item {row.awaited_pk} {row.awaited_role}, from {row.source}{folder}"
+
+
+def _owner(row: Row[Any]) -> str:
     owners = ((Subject.USER, row.user_pk), (Subject.HIGHLIGHT, row.highlight_pk), (Subject.ITEM, row.item_pk))
     subject, pk = next((subject, pk) for subject, pk in owners if pk is not None)
     return f"{subject} {pk} {row.role}"
