@@ -87,6 +87,8 @@ def test_a_file_of_a_known_item_is_recorded_at_once(archive: AdoptingArchive, tm
         catalog.write(record.failure, failure, NOW)
     assert archive.counts(put(tmp_path / "in", {insta_dl_name(): VIDEO})) == (1, 0, 0, 0)
     assert archive.files() == [(ITEM, "video", "insta-dl")]
+    for view in ("current_files", "account_files"):
+        assert archive.rows(f"SELECT role, source FROM {view}") == [("video", "insta-dl")]
     assert archive.rows("SELECT count(*) FROM failures WHERE resolved_at IS NULL") == [(0,)]
     assert archive.rows("SELECT command, outcome, exit_code, units FROM runs ORDER BY id DESC LIMIT 1") == [
         ("adopt", "ok", 0, 0)
