@@ -114,14 +114,16 @@ class _FolderWalk:
     ) -> Iterator[ExportEntry | CompanionText]:
         from archiver.export.xmp_sidecar import describe_item  # imports idna, which is slow
 
-        xmp = b""
-        for file in placed.files:
+        described: dict[str | None, bytes] = {}
+        for kept, file in zip(placed.item.held, placed.files, strict=True):
             if not self._is_new(file.item_pk, file.role):
                 continue
             entry = self._file_entry(file)
             yield entry
             if self._layout.with_xmp:
-                xmp = xmp or describe_item(account, highlight, placed.item)
+                if kept.source not in described:
+                    described[kept.source] = describe_item(account, highlight, placed.item, kept.source)
+                xmp = described[kept.source]
                 yield CompanionText(f"{entry.id} xmp", entry.id, ".xmp", xmp, entry.at_ns)
         if self._layout.with_sidecars and self._is_new(placed.item.pk, "json"):
             yield self._item_sidecar(account, highlight, placed)

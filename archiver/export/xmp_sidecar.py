@@ -8,6 +8,7 @@
 | ``dc:description`` | both: not every program shows titles |
 | ``dc:subject``, ``digiKam:TagsList``, ``lr:hierarchicalSubject`` | hashtags, and mentions as ``@name`` |
 | ``exif:GPSLatitude``, ``exif:GPSLongitude``, ``Iptc4xmpCore:Location`` | the place |
+| ``dc:source`` | the tool that an adopted file comes from |
 
 Immich reads tags from the last two properties of tags, digiKam from the first two.
 """
@@ -36,10 +37,17 @@ _LONGEST = 500
 """The longest text, in characters: titles and names come from strangers."""
 
 
-def describe_item(account: KeptAccount, highlight: KeptHighlight, item: KeptItem) -> bytes:
-    """Return the sidecar of an item. Every text is one line that XML can contain, and escaped."""
+def describe_item(
+    account: KeptAccount, highlight: KeptHighlight, item: KeptItem, source: str | None = None
+) -> bytes:
+    """Return the sidecar of a file of an item. Every text is one line that XML can contain, and escaped.
+
+    ``source``: the tool that downloaded the file, if it was adopted.
+    """
     names = "".join(f'\n    xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())
     properties = "".join(f"   {line}\n" for line in _properties(account, highlight, item))
+    if source is not None:
+        properties += f"   <dc:source>{_escape(f'adopted from {source}')}</dc:source>\n"
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'

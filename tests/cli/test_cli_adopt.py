@@ -130,9 +130,11 @@ def test_fault_x22_an_adopted_file_names_its_tool_wherever_it_is_shown(
     person.run("export", "site", "site")
     (of_highlight,) = (person.home / "site/accounts").glob(f"*/{HIGHLIGHT}.html")
     assert "Adopted from" in of_highlight.read_text()
-    person.run("export", "folder", "folder", "--sidecars")
+    person.run("export", "folder", "folder", "--sidecars", "--xmp")
     sidecars = [path.read_text() for path in (person.home / "folder").rglob("*.json")]
     assert sum('"source": "insta-dl"' in text for text in sidecars) == 2
+    (xmp,) = (person.home / "folder").rglob("*.xmp")
+    assert "<dc:source>adopted from insta-dl</dc:source>" in xmp.read_text()
     assert person.run("export", "csv", "-", "--table", "files").out.splitlines()[1].endswith("insta-dl")
 
 
