@@ -20,7 +20,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from standin import archiver, init, upstream
+from standin import archiver, upstream
 
 from archiver.catalog.journal_triggers import JOURNALED
 
@@ -44,16 +44,7 @@ def print_nights(home: Path, accounts: int) -> None:
     """Print the bytes that a first night and a quiet night add to the journal."""
     size = ("--accounts", str(accounts), "--highlights", "20", "--items", "1", "--balance", "100000000")
     with upstream(*size) as world:
-        (home / "config.toml").touch()
-        (home / "accounts.txt").write_text("".join(f"account{n:04}\n" for n in range(accounts)))
-        environ = world.environ | {
-            "ARCHIVER_ARCHIVE": str(home / "archive"),
-            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
-            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
-            "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
-            "ARCHIVER_CONFIG": str(home / "config.toml"),
-        }
-        init(environ, cwd=home)
+        environ = world.init_nights(home, accounts)
         first = archiver(environ, "run", cwd=home)
         journal, everything = count_bytes(home / "archive" / "journal"), count_bytes(home / "archive")
         print(

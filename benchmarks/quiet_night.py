@@ -11,7 +11,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from standin import Measurement, archiver, init, upstream
+from standin import Measurement, archiver, upstream
 
 
 def main() -> None:
@@ -42,16 +42,7 @@ def measure(accounts: int, highlights: int, items: int) -> tuple[dict[str, int],
     size = ("--accounts", str(accounts), "--highlights", str(highlights), "--items", str(items))
     with tempfile.TemporaryDirectory() as folder, upstream(*size, "--balance", "100000000") as world:
         home = Path(folder)
-        (home / "config.toml").touch()
-        (home / "accounts.txt").write_text("".join(f"account{n:04}\n" for n in range(accounts)))
-        environ = world.environ | {
-            "ARCHIVER_ARCHIVE": str(home / "archive"),
-            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
-            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
-            "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
-            "ARCHIVER_CONFIG": str(home / "config.toml"),
-        }
-        init(environ, cwd=home)
+        environ = world.init_nights(home, accounts)
         archiver(environ, "run", cwd=home)
         world.counts(reset=True)
         night = archiver(environ, "run", cwd=home)

@@ -34,6 +34,20 @@ class Upstream:
                 pass
         return counts
 
+    def init_nights(self, home: Path, accounts: int) -> dict[str, str]:
+        """Make an archive in ``home`` for nights of so many accounts, without sweep; return its variables."""
+        (home / "config.toml").touch()
+        (home / "accounts.txt").write_text("".join(f"account{n:04}\n" for n in range(accounts)))
+        environ = self.environ | {
+            "ARCHIVER_ARCHIVE": str(home / "archive"),
+            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+            "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
+            "ARCHIVER_CONFIG": str(home / "config.toml"),
+        }
+        init(environ, cwd=home)
+        return environ
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
