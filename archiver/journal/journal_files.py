@@ -101,8 +101,9 @@ class JournalFiles:
         """
         header: FileHeader | None = None
         if start:
-            first = next(self._members(name, 0), None)
-            header = None if first is None else parse_header(first[0][0], f"journal/{name}")
+            for lines, _ in self._members(name, 0):
+                header = parse_header(next(lines, b""), f"journal/{name}")
+                break
         for lines, end in self._members(name, start):
             for number, line in enumerate(lines, 1):
                 place = f"journal/{name}, line {number} of the part that ends at byte {end}"
@@ -208,8 +209,8 @@ class JournalFiles:
         finally:
             os.close(fd)
 
-    def _members(self, name: str, start: int) -> Iterator[tuple[list[bytes], int]]:
-        """Yield the lines of each whole gzip member, and where it ends.
+    def _members(self, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:
+        """Yield the lines of each whole gzip member, to be read at once, and where it ends.
 
         What follows the last whole member is torn, whatever it is: a power loss may leave anything there.
         """
@@ -220,26 +221,22 @@ class JournalFiles:
         if end < size:
             self.torn[name] = end
 
-    def _whole_members(self, name: str, start: int) -> Iterator[tuple[list[bytes], int]]:
+    def _whole_members(self, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:
         with storage_errors(f"journal/{name} cannot be read"):
             fd = self._open(name)
         with os.fdopen(fd, "rb") as file:
-            file.seek(start)
-            data, end = b"", start
             while True:
+                member = _Member(file, start, name)
                 try:
-                    text, data = _unpack(file, data, name)
+                    end = member.check()
                 except (zlib.error, EOFError) as error:
-                    if _has_member_after(file, end):
+                    if _has_member_after(file, start, name):
                         raise JournalDamaged(
-                            f"journal/{name} is damaged after byte {end}: {error}"
+                            f"journal/{name} is damaged after byte {start}: {error}"
                         ) from error
                     return
-                end = file.tell() - len(data)
-                lines = text.split(b"\n")
-                if lines.pop():
-                    raise JournalDamaged(f"journal/{name}: the line that ends at byte {end} is not complete")
-                yield lines, end
+                yield member.lines(), end
+                start = end
 
 
 class NewFile:
@@ -270,39 +267,77 @@ class NewFile:
         os.close(self._directory)
 
 
-def _unpack(file: BinaryIO, data: bytes, name: str) -> tuple[bytes, bytes]:
-    """Return the content of the next gzip member, and the bytes read after it.
+class _Member:
+    """A gzip member of an open file. It is unpacked in pieces: memory holds one line, however large it is."""
 
-    Raises EOFError if the file ends before it does, zlib.error, JournalDamaged if it is too large.
-    """
-    unpack = zlib.decompressobj(wbits=31)
-    parts: list[bytes] = []
-    while not unpack.eof:
-        with storage_errors(f"journal/{name} cannot be read"):
-            data = data or file.read(_CHUNK)
-        piece = unpack.decompress(data, _CHUNK)
-        if not data and not piece:
-            raise EOFError("the file ends too early")
-        data = unpack.unconsumed_tail
-        parts.append(piece)
-        if len(parts) * _CHUNK > _LARGEST_MEMBER:
-            raise JournalDamaged(f"journal/{name} has too much data in one part, near byte {file.tell()}")
-    return b"".join(parts), unpack.unused_data
+    def __init__(self, file: BinaryIO, start: int, name: str) -> None:
+        self._file, self._start, self._name = file, start, name
+        self._end = start
+
+    def check(self) -> int:
+        """Read all of it, and return where it ends.
+
+        Raises EOFError if the file ends before it does, zlib.error, and JournalDamaged if it or a line is too
+        long, or the last line is not complete.
+        """
+        total = line = 0
+        for piece in self._pieces():
+            total += len(piece)
+            *lines, rest = piece.split(b"\n")
+            longest = max(map(len, lines), default=0)
+            longest = max(longest, line + len(lines[0] if lines else rest))
+            line = len(rest) if lines else line + len(rest)
+            if longest > LONGEST or total > _LARGEST_MEMBER:
+                raise JournalDamaged(
+                    f"journal/{self._name} has too much data in one part or line, after byte {self._start}"
+                )
+        if line:
+            raise JournalDamaged(
+                f"journal/{self._name}: the line that ends at byte {self._end} is not complete"
+            )
+        return self._end
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield its lines. ``check`` comes first."""
+        parts: list[bytes] = []
+        for piece in self._pieces():
+            *lines, rest = piece.split(b"\n")
+            for line in lines:
+                yield b"".join((*parts, line))
+                parts.clear()
+            parts.append(rest)
+
+    def _pieces(self) -> Iterator[bytes]:
+        unpack, data = zlib.decompressobj(wbits=31), b""
+        with storage_errors(f"journal/{self._name} cannot be read"):
+            self._file.seek(self._start)
+        while not unpack.eof:
+            with storage_errors(f"journal/{self._name} cannot be read"):
+                data = data or self._file.read(_CHUNK)
+            piece = unpack.decompress(data, _CHUNK)
+            if not data and not piece:
+                raise EOFError("the file ends too early")
+            data = unpack.unconsumed_tail
+            yield piece
+        self._end = self._file.tell() - len(unpack.unused_data)
 
 
-def _has_member_after(file: BinaryIO, start: int) -> bool:
+def _has_member_after(file: BinaryIO, start: int, name: str) -> bool:
     """Return whether a whole gzip member begins somewhere after ``start``: the damage is in the middle."""
-    file.seek(start + 1)
-    rest = file.read(_LARGEST_MEMBER)
-    at = rest.find(_MAGIC)
-    while at >= 0:
-        unpack = zlib.decompressobj(wbits=31)
-        with suppress(zlib.error):
-            unpack.decompress(rest[at:], _LARGEST_MEMBER)
-            if unpack.eof:
-                return True
-        at = rest.find(_MAGIC, at + 1)
-    return False
+    at = start + 1
+    while True:
+        file.seek(at)
+        chunk = file.read(_CHUNK)
+        found = chunk.find(_MAGIC)
+        if found < 0:
+            if len(chunk) < len(_MAGIC):
+                return False
+            at += len(chunk) - len(_MAGIC) + 1
+            continue
+        with suppress(zlib.error, EOFError, JournalDamaged):
+            _Member(file, at + found, name).check()
+            return True
+        at += found + 1
 
 
 def _names_in(path: Path) -> list[str]:

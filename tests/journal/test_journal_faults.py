@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import JournalDamaged, JournalDiffers
-from archiver.journal.journal_line import LONGEST, parse_line
+from archiver.journal import journal_files
+from archiver.journal.journal_files import JournalFiles
+from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -124,13 +127,33 @@ def test_fault_x23_an_entry_that_does_not_fit_is_refused(
     assert not (harness.root / "archive.db").exists()
 
 
-def test_fault_x23_a_line_without_an_end_does_not_fill_the_memory(harness: ArchiveHarness) -> None:
-    """A gzip bomb ends at a limit."""
-    last = files(harness)[-1]
-    last.write_bytes(last.read_bytes() + gzip.compress(b"x" * (5 * LONGEST), 9))
-    lose_database(harness)
-    with pytest.raises(JournalDamaged, match="too much data"):
-        rebuild(harness)
+@pytest.mark.parametrize("has_lines", [True, False])
+def test_fault_x23_a_large_part_does_not_fill_the_memory(
+    has_lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is unpacked in pieces, whether it is a bomb that ends at a limit or has many lines."""
+    monkeypatch.setattr(journal_files, "LONGEST", 1 << 20)
+    line = b'{"seq": 1, "prev": "%s", "at": "", "run": null, "rows": {}}\n' % (b"0" * 9000)
+    content = encode_header(FileHeader("a", FORMAT, "1", "0010")) + (
+        line * 1000 if has_lines else b"x" * (9 << 20)
+    )
+    path = tmp_path / "journal" / _NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(content, 1))
+    found = JournalFiles(tmp_path).read(_NAME)
+    tracemalloc.start()
+    try:
+        if has_lines:
+            assert sum(1 for _ in found) == 1000
+        else:
+            with pytest.raises(JournalDamaged, match="too much data"):
+                next(found)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+_NAME = "2026/11/000000000001-00000000.jsonl.gz"
 
 
 def test_fault_h50_a_journal_beside_a_database_that_never_had_one_is_refused(harness: ArchiveHarness) -> None:
