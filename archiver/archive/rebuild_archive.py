@@ -18,7 +18,7 @@ from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
 from archiver.errors import DatabaseError, UsageError
-from archiver.journal.journal_check import JournalState
+from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead
@@ -44,8 +44,13 @@ class RebuiltArchive:
     torn: tuple[str, ...]
 
 
-def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> RebuiltArchive:
+def rebuild_database(
+    config: Config, *, skip_damage: bool = False, stop: StopFlag, progress: Progress
+) -> RebuiltArchive:
     """Make the database of the archive again from its journal; cost nothing, and download nothing.
+
+    ``skip_damage``: where the journal is damaged, end with the rows up to there; its files are moved to
+    ``quarantine/``, and it begins again.
 
     An older copy is brought up to date; a database of another history, or one that cannot be used, is set
     aside. Raises UsageError if the database is sound and current, MarkerMismatch if it belongs to another
@@ -63,12 +68,17 @@ def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> R
             found.id,
             place,
             copy_head=head,
+            skip_damage=skip_damage,
             group_readable=config.archive.group_readable,
             progress=progress,
             check=stop.check,
         )
         torn = tuple(files.torn)
-        compared = require_current(files, read_state(place), follow_database=False, now=utcnow())
+        compared = (
+            require_current(files, read_state(place), follow_database=False, now=utcnow())
+            if report.damage is None
+            else Comparison(JournalState.NONE)  # its files are moved to quarantine/
+        )
         with (
             Catalog.open(database, write=True) as catalog,
             Journaling(files, catalog, stop=stop, clock=utcnow) as journal,

@@ -11,7 +11,7 @@ import click
 
 from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.lazy import CommandGroup
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options
 from archiver.errors import UsageError
 from archiver.text_format import make_safe, pluralize
 
@@ -97,15 +97,26 @@ def backup(options: GlobalOptions, file: Path | None) -> int:
 
 
 @command.command("rebuild", short_help="Make the database again from the archive's journal.", epilog=EPILOG)
+@click.option(
+    "--skip-damage",
+    cls=RiskyOption,
+    is_flag=True,
+    help="Where the journal is damaged, keep the rows up to there, and begin the journal again.",
+)
 @global_options
 @click.pass_obj
-def rebuild(options: GlobalOptions) -> int:
+def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     """Make the database again from the journal of the archive, or bring an older copy up to date. Costs
     nothing, and downloads nothing.
 
     An SQLite file that is there, older or unusable, is set aside under a name that is printed, never
     overwritten; that of another archive is refused. A PostgreSQL database must be empty or an older copy.
     Interrupted, it can be run again. Afterwards the database has every row that it had.
+
+    If a part of the journal is damaged or missing, restore the folder journal/ from a copy. If there is none,
+    --skip-damage gives the rows up to that point. Stored answers of later runs are recorded as well, and
+    archiver reread adds what they contain; files that only the rest of the journal knew are used again by the
+    next run, as far as Instagram still shows them. The old journal is moved to quarantine/.
     """
     from archiver.archive.rebuild_archive import rebuild_database
     from archiver.runner.workers import StopFlag
@@ -115,7 +126,7 @@ def rebuild(options: GlobalOptions) -> int:
         signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESTART),
         progress.show_steps(options, " bytes") as steps,
     ):
-        rebuilt = rebuild_database(load.config(options), stop=stop, progress=steps)
+        rebuilt = rebuild_database(load.config(options), skip_damage=skip_damage, stop=stop, progress=steps)
     if options.wants_summary:
         output.print_messages(*_rebuild_lines(rebuilt))
     return 0
@@ -130,11 +141,15 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
     if report.set_aside is not None:
         yield f"the file that was there is now {report.set_aside}"
+    if report.damage is not None:
+        yield f"the journal ends early: {report.damage}"
+        yield "what came later is missing; the old journal is in quarantine/, and a new one has begun"
     for name in rebuilt.torn:
         yield f"the end of journal/{name} could not be read: a kill or a power loss tore it, or it is damaged"
     if recovery.answers:
         answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
         yield f"stored answers that the journal does not name were recorded: {answers}, {units}"
+        yield f"{advice.command_line('reread')} adds what they contain"
 
 
 @command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)

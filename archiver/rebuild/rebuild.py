@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,19 +17,24 @@ from archiver.model.journal_entries import JournalHead
 
 Progress = Callable[[int, int], None]
 
+_WAYS_OUT = (
+    "restore the folder journal/ from a copy; or archiver db rebuild --skip-damage: it keeps the rows before"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RebuildReport:
     """What was applied: ``entries`` of the journal after a snapshot, or after the database's own last one.
 
     ``rows``: the number of changes of rows, those of the snapshot included. ``set_aside``: where the SQLite
-    file is now that was there before.
+    file is now that was there before. ``damage``: why the rest of the journal was left out.
     """
 
     entries: int
     rows: int
     head: JournalHead
-    set_aside: Path | None = None
+    set_aside: Path | None
+    damage: str | None
 
 
 def rebuild(
@@ -38,6 +43,7 @@ def rebuild(
     database: Database,
     *,
     copy_head: JournalHead | None,
+    skip_damage: bool,
     group_readable: bool,
     progress: Progress,
     check: Callable[[], None],
@@ -45,18 +51,20 @@ def rebuild(
     """Build the database, and put it in its place when it is complete.
 
     ``copy_head``: where the database that is there ends, if it is an older copy: only what follows is
-    applied. Without it, the newest snapshot of the journal is the beginning. ``progress`` gets the bytes of
-    the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged, SchemaNew,
-    DatabaseForeign, DatabaseError, StorageError, DiskFull.
+    applied. Without it, the newest snapshot of the journal is the beginning. ``skip_damage``: end where the
+    journal is damaged after that. ``progress`` gets the bytes of the journal read so far, and in all;
+    ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign, DatabaseError,
+    StorageError, DiskFull.
     """
     head = copy_head
     names = files.names(head.file) if head is not None else files.names(newest_snapshot(files))
     *before, total = accumulate((files.size(name) or 0 for name in names), initial=0)
     starts = dict(zip(names, before, strict=True))
     entries = rows = 0
+    damages: list[str] = []
     sequences: dict[str, int] = {}
     with building(database, copy=head is not None, group_readable=group_readable) as built:
-        for read in follow(files, archive_id, names, head):
+        for read in _until_damage(follow(files, archive_id, names, head), damages if skip_damage else None):
             check()
             line = read.line
             built.apply(read.header.schema, line.changes)
@@ -68,7 +76,17 @@ def rebuild(
         if head is None:
             raise JournalDamaged("the journal has no complete snapshot to begin with")
         built.finish(head, sequences)
-    return RebuildReport(entries, rows, head, built.set_aside)
+    return RebuildReport(entries, rows, head, built.set_aside, damages[0] if damages else None)
+
+
+def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Iterator[ReadLine]:
+    """Yield the lines; where one is damaged or missing, note why and end, or raise with the ways out."""
+    try:
+        yield from lines
+    except JournalDamaged as error:
+        if damages is None:
+            raise JournalDamaged(str(error), _WAYS_OUT) from error
+        damages.append(str(error))
 
 
 def _raise_sequences(sequences: dict[str, int], line: JournalLine) -> None:

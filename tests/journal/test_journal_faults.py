@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sqlite3
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -12,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive.archive import Archive
+from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.journal import journal_files
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
+from archiver.runner.workers import StopFlag
+from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -78,6 +83,31 @@ def test_fault_h52_a_damaged_journal_is_not_rebuilt(
     with pytest.raises(JournalDamaged, match=message):
         rebuild(harness)
     assert not (harness.root / "archive.db").exists()
+
+
+def test_fault_h52_what_comes_before_the_damage_can_be_kept(tmp_path: Path, sqlite_template: Path) -> None:
+    """On request; the old journal is moved away, and the archive works on with a new one."""
+    archive = AdoptingArchive(tmp_path / "archive", Path(shutil.copy(sqlite_template, tmp_path / "new.db")))
+    for item_pk in ("1", "2", "3"):
+        archive.adopt(put(tmp_path / item_pk, (insta_dl_name(item_pk),)))
+    second = sorted(archive.root.glob("journal/*/*/*"))[-2]
+    rewrite(second, lambda lines: [*lines[:-2], lines[-1]])
+    (archive.root / "archive.db").unlink()
+
+    def rebuild(**options: bool) -> RebuiltArchive:
+        return rebuild_database(archive.config, stop=StopFlag(), progress=lambda done, total: None, **options)
+
+    with pytest.raises(JournalDamaged, match="does not follow") as raised:
+        rebuild()
+    assert "--skip-damage" in raised.value.hint
+    damage = rebuild(skip_damage=True).journal.damage
+    assert damage is not None
+    assert second.name in damage
+    assert [file.item_pk for file in archive.waiting()] == ["1"]
+    with Archive(archive.config) as opened:
+        assert not opened.verify(read_data=True).is_damaged
+    assert archive.counts(tmp_path / "2", tmp_path / "3") == (0, 2, 0, 0)
+    assert list(archive.root.glob(f"quarantine/journal-*/*/*/{second.name}"))
 
 
 @pytest.mark.parametrize(
