@@ -13,6 +13,7 @@ import pytest
 
 from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable, walk_foreign
 from archiver.archive.archive import Archive
+from archiver.catalog.query.adoptions import UNKNOWN_ITEM
 from archiver.errors import DiskFull, UsageError
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import (
@@ -23,6 +24,7 @@ from tests.support.adopting_archive import (
     VIDEO,
     AdoptingArchive,
     insta_dl_name,
+    instaloader_metadata,
     put,
 )
 
@@ -67,10 +69,27 @@ def test_fault_x21_what_is_no_whole_file_is_refused(archive: AdoptingArchive, tm
     assert blobs(archive) == []
 
 
+def test_fault_x21_metadata_is_read_from_regular_files_only(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """A link or a pipe beside a picture is listed, and not opened; the picture then has no metadata."""
+    folder = tmp_path / "in/natgeo/Gifts"
+    put(folder, (f"{STAMP}_UTC.jpg", f"{ITEM}.jpg"))
+    put(tmp_path, {"elsewhere": instaloader_metadata()})
+    (folder / f"{STAMP}_UTC.json.xz").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(folder / f"{ITEM}.jpg.json")
+    assert archive.refusals(tmp_path / "in") == {
+        f"{STAMP}_UTC.json.xz": "a symbolic link",
+        f"{STAMP}_UTC.jpg": "it has no metadata, and no account in the archive has or had the name natgeo",
+        f"{ITEM}.jpg.json": "not a regular file",
+        f"{ITEM}.jpg": UNKNOWN_ITEM,
+    }
+    assert blobs(archive) == []
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
 def test_fault_x21_a_file_that_changes_while_it_is_read_is_refused(
-    archive: AdoptingArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: AdoptingArchive, tmp_path: Path, dry_run: bool
 ) -> None:
-    """Whether it grows or is written over; what was read of it is discarded."""
+    """Whether it is copied or only read; what was read of it is discarded."""
     path = put(tmp_path / "in", (insta_dl_name(),)) / insta_dl_name()
 
     class Meddling(StopFlag):
@@ -78,7 +97,8 @@ def test_fault_x21_a_file_that_changes_while_it_is_read_is_refused(
             with path.open("r+b") as file:
                 file.write(PHOTO[:1])
 
-    assert archive.refusals(tmp_path / "in", stop=Meddling()) == {path.name: "it changed while it was read"}
+    refused = archive.refusals(tmp_path / "in", stop=Meddling(), dry_run=dry_run)
+    assert refused == {path.name: "it changed while it was read"}
     assert blobs(archive) == []
     assert archive.counts(tmp_path / "in") == (0, 1, 0, 0)
     assert path.read_bytes() == PHOTO

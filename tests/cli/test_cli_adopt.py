@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def archive(person: InProcessUser, sqlite_template: Path) -> AdoptingArchive:
 
 
 def test_it_says_what_it_did(person: InProcessUser, archive: AdoptingArchive) -> None:
-    """Counts, how to list what waits, and each reason with the first file; code 3 if a file was refused."""
+    """Counts, what becomes of what waits, and each reason with the first file; code 3 if one was refused."""
     folder = person.home / "in"
     post = folder / f"natgeo/{STAMP}_DC2wZsRM1aB.jpg"
     dry = person.run("adopt", "in", "--dry-run", "--json")
@@ -71,6 +72,22 @@ def test_it_says_what_it_did(person: InProcessUser, archive: AdoptingArchive) ->
         "0 files adopted, 0 stored until a run finds their items; 2 known already\n",
     )
     assert person.run("adopt", "in", "-q").err == ""
+
+
+def test_fault_x21_an_odd_name_is_printed_so_that_it_can_be_found(
+    person: InProcessUser, archive: AdoptingArchive
+) -> None:
+    """Not UTF-8, or with a control character: escaped for a terminal, exact in JSON."""
+    folder = os.fsencode(person.home / "odd")
+    os.mkdir(folder)  # noqa: PTH102
+    name = folder + b"/a\xfe\x1b[31m.jpg"
+    with open(name, "wb") as file:  # noqa: PTH123
+        file.write(PHOTO)
+    text = person.run("adopt", "odd")
+    assert (text.code, "\x1b" in text.err) == (3, False)
+    refused = person.run("adopt", "odd", "--json").object["refused"]
+    assert isinstance(refused, list)
+    assert [os.fsencode(one["path"]) for one in refused] == [name]
 
 
 def test_errors_are_those_of_every_command(person: InProcessUser, archive: AdoptingArchive) -> None:
