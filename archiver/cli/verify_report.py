@@ -80,6 +80,8 @@ def _journal_lines(journal: JournalReport) -> Iterator[str]:
             if row.table == table:
                 what = "different values" if row.missing is None else f"missing in the {row.missing}"
                 yield f"    {' '.join(map(str, row.key))}: {what}"
+    if journal.is_damaged and not journal.hint:
+        yield "--repair adds the rows that only the journal has, and begins it again with all rows"
 
 
 def repair_lines(report: RepairReport) -> Iterator[str]:
