@@ -169,7 +169,8 @@ def test_damage_is_seen(whole: Whole, copy: Path, what: str) -> None:
 def test_a_damaged_database_is_seen(whole: Whole, copy: Path) -> None:
     """Pages that are zeros are no database, whichever way SQLite says it."""
     database = bytearray((copy / "archive.db").read_bytes())
-    database[-8192:] = bytes(8192)
+    half = len(database) // 2  # the last pages alone may be free ones
+    database[half:] = bytes(len(database) - half)
     (copy / "archive.db").write_bytes(database)
     assert [said for said in whole.wrong(copy) if said.startswith("I1: the database is damaged")]
 
