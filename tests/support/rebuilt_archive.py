@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.catalog.column_types import time_text
 from archiver.catalog.tables import metadata
+from archiver.config import Config
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 
@@ -25,17 +26,38 @@ def all_rows(harness: ArchiveHarness) -> dict[str, list[str]]:
 
     Documents that are searched get other ids in a new database.
     """
-    return {name: _rows(harness, name) for name in metadata.tables if name not in _OWN}
+    database = harness.environ.get("ARCHIVER_ARCHIVE_DATABASE") or harness.database
+    return rows_of(database or harness.root / "archive.db")
+
+
+def rows_of(database: str | Path) -> dict[str, list[str]]:
+    """Return the rows of all tables of a database, as ``all_rows`` does."""
+    engine = create_engine(str(database) if "://" in str(database) else f"sqlite:///{database}")
+    try:
+        with engine.connect() as connection:
+            return {name: _rows(connection, name) for name in metadata.tables if name not in _OWN}
+    finally:
+        engine.dispose()
 
 
 def rebuild(harness: ArchiveHarness) -> RebuiltArchive:
     """Run ``db rebuild`` on the archive."""
-    return rebuild_database(harness.config, stop=StopFlag(), progress=lambda done, total: None)
+    return rebuild_from(harness.config)
+
+
+def rebuild_from(config: Config) -> RebuiltArchive:
+    """Run ``db rebuild`` with this configuration."""
+    return rebuild_database(config, stop=StopFlag(), progress=lambda done, total: None)
 
 
 def lose_database(harness: ArchiveHarness) -> None:
     """Remove the SQLite file, and what is beside it."""
-    for file in harness.root.glob("archive.db*"):
+    lose_file(harness.root)
+
+
+def lose_file(root: Path) -> None:
+    """Remove the SQLite file of the archive at ``root``, and what is beside it."""
+    for file in root.glob("archive.db*"):
         file.unlink()
 
 
@@ -54,23 +76,14 @@ def require_equal_after_rebuild(harness: ArchiveHarness, elsewhere: str | Path |
         assert after[table] == rows, f"{table}: {sorted(set(rows) ^ set(after[table]))[:6]}"
 
 
-def _rows(harness: ArchiveHarness, table: str) -> list[str]:
+def _rows(connection: Connection, table: str) -> list[str]:
     columns = [column.name for column in metadata.tables[table].columns]
     if table == "search_documents":
         columns.remove("id")
-    database = harness.environ.get("ARCHIVER_ARCHIVE_DATABASE") or harness.database
-    url = (
-        database if database and "://" in database else f"sqlite:///{database or harness.root / 'archive.db'}"
-    )
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            names = ", ".join(f'"{column}"' for column in columns)
-            booleans = {c.name for c in metadata.tables[table].columns if str(c.type) == "BOOLEAN"}
-            rows = connection.execute(text(f"SELECT {names} FROM {table}")).mappings().all()
-            return sorted(json.dumps({n: _plain(v, n in booleans) for n, v in row.items()}) for row in rows)
-    finally:
-        engine.dispose()
+    names = ", ".join(f'"{column}"' for column in columns)
+    booleans = {c.name for c in metadata.tables[table].columns if str(c.type) == "BOOLEAN"}
+    rows = connection.execute(text(f"SELECT {names} FROM {table}")).mappings().all()
+    return sorted(json.dumps({n: _plain(v, n in booleans) for n, v in row.items()}) for row in rows)
 
 
 def _plain(value: Any, is_boolean: bool) -> object:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.crash import syscall_trace, traced_run
+from tests.support.crash import lost_database, syscall_trace, traced_run
 from tests.support.crash.consistency_checks import Bill, differences, reported_stored, state, violations
 from tests.support.crash.traced_run import ARCHIVE, TracedRun
 
@@ -77,6 +77,12 @@ class FaultSweep:
             home.mkdir()
         return home
 
+    def _copy(self, home: Path) -> Path:
+        """Return a copy of what a run has left."""
+        copy = self.place / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        return shutil.copytree(home, copy)
+
     def meet(self, point: FaultPoint) -> tuple[int, list[str]]:
         """Run into this fault and go on from there: the exit code of the first run, and whatever does not
         hold.
@@ -90,8 +96,13 @@ class FaultSweep:
         ended = traced_run.command(self.night.upstream, home, prefix=fault)
         code, units = ended.returncode, asked.units
         found = [*self._end(point, code, ended.stderr), *self._held(root, units)]
+        upstream, golden = self.night.upstream, self.night.golden
+        if point.fault == KILL and not found:
+            found = list(lost_database.unlike_the_journal(upstream, self._copy(home), golden, units))
         if not found:
-            found = list(traced_run.converge(self.night.upstream, home, self.night.golden, units))
+            found = list(traced_run.converge(upstream, home, golden, units))
+        if point.fault == KILL and not found:
+            found = list(lost_database.differences_after_rebuild(upstream, home))
         return code, [f"{entry}  ({point}: code {code})" for entry in found]
 
     def _end(self, point: FaultPoint, code: int, stderr: str) -> Iterator[str]:

@@ -98,22 +98,25 @@ def command(
 def make_archive(upstream: Workload, home: Path) -> None:
     """An empty archive in ``home``."""
     home.mkdir()
-    create_archive(_config(upstream, home))
+    create_archive(config_of(upstream, home))
 
 
 def run_again(upstream: Workload, home: Path) -> Summary:
     """A run in this process over the same accounts; the log of the upstream shows this run only."""
     upstream.standin.requests.reset()
-    config = _config(upstream, home)
+    config = config_of(upstream, home)
     create_for_run(config)
     with Archive(config) as archive:
         return archive.run(upstream.names)
 
 
-def converge(upstream: Workload, home: Path, golden: State, units: int) -> Iterator[str]:
+def converge(
+    upstream: Workload, home: Path, golden: State, units: int, *, lost_units: int = 0
+) -> Iterator[str]:
     """What a run after a crash does not make good, or does twice.
 
-    ``units``: what upstream has billed before.
+    ``units``: what upstream has billed before. ``lost_units``: of these, the ledger may have lost so many
+    with the database, and what was told of runs with them.
     """
     root = home / ARCHIVE
     held = len(state(root)["files"]) if (root / "archive.json").exists() else 0
@@ -129,11 +132,11 @@ def converge(upstream: Workload, home: Path, golden: State, units: int) -> Itera
     fetched = len(upstream.standin.requests.cdn_requests())
     if fetched != len(golden["files"]) - held:
         yield f"I10: {held} files were held, and {fetched} more were downloaded"
-    bill = Bill(units + upstream.standin.units, killed=1)
-    yield from violations(
-        root, told=reported_stored(root), bill=bill, secret=upstream.standin.key, ended=True
-    )
+    bill = Bill(units + upstream.standin.units, killed=1, lost=lost_units)
+    told = [line for line in reported_stored(root) if not lost_units or " ended: " not in line]
+    yield from violations(root, told=told, bill=bill, secret=upstream.standin.key, ended=True)
 
 
-def _config(upstream: Workload, home: Path) -> Config:
+def config_of(upstream: Workload, home: Path) -> Config:
+    """The configuration of a run on the archive in ``home``."""
     return load(None, upstream.environ(home / ARCHIVE))
