@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -133,16 +134,25 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 def _rows(changes: Iterable[RowChange]) -> dict[str, list[_Change]]:
-    """Return the changes by table; rows with equal changes are one element, with many keys."""
-    tables: dict[str, dict[Any, tuple[RowChange, list[RowKey]]]] = {}
+    """Return the changes by table; rows with equal changes are one element, with many keys.
+
+    Keys are sorted: each database has its own order for the rows that one statement changes.
+    """
+    tables: dict[str, list[RowChange]] = {}
     for change in _results(changes):
-        values = None if change.values is None else tuple(change.values.items())
-        _, keys = tables.setdefault(change.table, {}).setdefault(values, (change, []))
-        keys.append(change.key)
+        tables.setdefault(change.table, []).append(change)
     return {
-        table: [_element(change, keys) for change, keys in groups.values()]
-        for table, groups in tables.items()
+        table: [_element(change, keys) for change, keys in _groups(found)] for table, found in tables.items()
     }
+
+
+def _groups(changes: list[RowChange]) -> Iterable[tuple[RowChange, list[RowKey]]]:
+    groups: dict[Any, tuple[RowChange, list[RowKey]]] = {}
+    for change in sorted(changes, key=attrgetter("key")):
+        values = None if change.values is None else tuple(change.values.items())
+        _, keys = groups.setdefault(values, (change, []))
+        keys.append(change.key)
+    return groups.values()
 
 
 def _element(change: RowChange, keys: Sequence[RowKey]) -> _Change:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
-from archiver.sandbox import media_files
 from archiver.sandbox.world_objects import SandboxItem
-from tests.support.adopting_archive import put
+from tests.support.adopting_archive import put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.media_samples import jpeg, mp4
 from tests.support.rebuilt_archive import require_equal_after_rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -38,15 +35,7 @@ def items(harness: ArchiveHarness) -> list[SandboxItem]:
 
 def adopt(harness: ArchiveHarness, folder: Path, *, own_bytes: bool) -> int:
     """Adopt the items as insta-dl saves them: with Instagram's bytes, or other ones. Return how many."""
-    pk = harness.upstream.world.accounts[0].highlights[0].pk
-    files = {}
-    for number, item in enumerate(items(harness)):
-        file = item.video or item.thumbnail
-        assert file is not None
-        stamp = datetime.fromtimestamp(item.taken_at, UTC).strftime("%Y-%m-%d_%H-%M-%S")
-        other = mp4(size=5000 + number) if item.video else jpeg(3000 + number)
-        content = media_files.body(file) if own_bytes else other
-        files[f"{NAME}/highlights/{pk}_Trip/{stamp}_{item.pk}.{'mp4' if item.video else 'jpg'}"] = content
+    files = saved_by_insta_dl(harness.upstream.world.accounts[0], own_bytes=own_bytes)
     with Archive(harness.config) as archive:
         report = archive.adopt(put(folder, files), clock=lambda: harness.now)
     assert report.refused == ()

@@ -6,7 +6,7 @@ import json
 import lzma
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.model.foreign_files import AdoptionReport, WaitingFile
 from archiver.model.upstream import HighlightPage
+from archiver.sandbox import media_files
+from archiver.sandbox.world_objects import SandboxAccount
 from tests.support.catalog_samples import FACTS, rows
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.media_samples import jpeg, mp4
@@ -95,6 +97,22 @@ def put(folder: Path, files: dict[str, bytes] | Iterable[str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return folder
+
+
+def saved_by_insta_dl(account: SandboxAccount, *, own_bytes: bool) -> dict[str, bytes]:
+    """Return the items of an account as insta-dl saves them: with Instagram's bytes, or other ones."""
+    files = {}
+    for highlight in account.highlights:
+        for number, item in enumerate(highlight.items):
+            file = item.video or item.thumbnail
+            if file is None:
+                continue
+            stamp = datetime.fromtimestamp(item.taken_at, UTC).strftime("%Y-%m-%d_%H-%M-%S")
+            name = f"{stamp}_{item.pk}.{'mp4' if item.video else 'jpg'}"
+            other = mp4(size=5000 + number) if item.video else jpeg(3000 + number)
+            content = media_files.body(file) if own_bytes else other
+            files[f"{account.username}/highlights/{highlight.pk}_Trip/{name}"] = content
+    return files
 
 
 def insta_dl_name(item_pk: str = ITEM, suffix: str = ".jpg") -> str:

@@ -16,6 +16,7 @@ from archiver.catalog.tables import metadata
 from archiver.config import Config
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import drop_everything
 
 _OWN = {"journal_outbox", "journal_commits", "journal_head"}
 """The journal's own tables: they say where its files end for this database."""
@@ -26,8 +27,7 @@ def all_rows(harness: ArchiveHarness) -> dict[str, list[str]]:
 
     Documents that are searched get other ids in a new database.
     """
-    database = harness.environ.get("ARCHIVER_ARCHIVE_DATABASE") or harness.database
-    return rows_of(database or harness.root / "archive.db")
+    return rows_of(harness.database or harness.root / "archive.db")
 
 
 def rows_of(database: str | Path) -> dict[str, list[str]]:
@@ -51,8 +51,11 @@ def rebuild_from(config: Config) -> RebuiltArchive:
 
 
 def lose_database(harness: ArchiveHarness) -> None:
-    """Remove the SQLite file, and what is beside it."""
-    lose_file(harness.root)
+    """Remove the SQLite file and what is beside it, or all that is in the PostgreSQL database."""
+    if harness.database is None:
+        lose_file(harness.root)
+    else:
+        drop_everything(harness.database)
 
 
 def lose_file(root: Path) -> None:
@@ -61,16 +64,22 @@ def lose_file(root: Path) -> None:
         file.unlink()
 
 
-def require_equal_after_rebuild(harness: ArchiveHarness, elsewhere: str | Path | None = None) -> None:
-    """Rebuild the database, in its place or ``elsewhere``, and compare all rows with those of before."""
+def require_equal_after_rebuild(harness: ArchiveHarness) -> None:
+    """Lose the database, rebuild it, and compare all rows with those of before."""
     before = all_rows(harness)
-    if elsewhere is None:
-        lose_database(harness)
-        rebuilt = harness
-    else:
-        rebuilt = replace(harness, environ={**harness.environ, "ARCHIVER_ARCHIVE_DATABASE": str(elsewhere)})
-        rebuilt.database = str(elsewhere) if "://" in str(elsewhere) else None
-    rebuild(rebuilt)
+    lose_database(harness)
+    rebuild(harness)
+    _require_equal(before, harness)
+
+
+def require_equal_elsewhere(harness: ArchiveHarness, url: str | None) -> None:
+    """Rebuild the database into this one on PostgreSQL, or into ``archive.db``, and compare all rows."""
+    other = replace(harness, database=url)
+    rebuild(other)
+    _require_equal(all_rows(harness), other)
+
+
+def _require_equal(before: dict[str, list[str]], rebuilt: ArchiveHarness) -> None:
     after = all_rows(rebuilt)
     for table, rows in before.items():
         assert after[table] == rows, f"{table}: {sorted(set(rows) ^ set(after[table]))[:6]}"

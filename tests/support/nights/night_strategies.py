@@ -4,6 +4,7 @@ early.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -238,6 +239,21 @@ nights = st.builds(
     st.lists(_api | _cdn, max_size=3).map(tuple),
     _early,
 )
+
+
+def draw(dice: random.Random) -> PlannedNight:
+    """Draw a night as ``nights`` does, from dice instead of Hypothesis."""
+    kinds = [dice.choice(sorted(_EDITS)) for _ in range(dice.randint(0, 6))]
+    flaws = []
+    for _ in range(dice.choice((0, 0, 1, 3))):
+        api = dice.random() < 0.5
+        action = dice.choice(sorted(_API if api else _CDN))
+        where = dice.choice(_PATHS if api else _ROLES)
+        flaws.append(Flaw("api" if api else "cdn", action, where, dice.randint(1, 6), dice.randint(1, 6)))
+    edits = tuple(Edit(kind, *(dice.randint(0, 11) for _ in range(3))) for kind in kinds)
+    early = EarlyEnd(dice.choice(("never", "never", "units", "signal", "bug")), dice.randint(1, 25))
+    return PlannedNight(1, edits, tuple(flaws), early)
+
 
 _never = EarlyEnd("never", 1)
 TELLING = [
