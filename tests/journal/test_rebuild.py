@@ -6,15 +6,18 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import rebuild_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.errors import DatabaseError, JournalDiffers, MarkerMismatch, UsageError
+from archiver.rebuild.rebuild import RebuildReport
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_harness import ArchiveHarness
@@ -63,23 +66,36 @@ def test_a_current_database_is_not_rebuilt(harness: ArchiveHarness) -> None:
         rebuild(harness)
 
 
+def edit_later(harness: ArchiveHarness) -> dict[str, list[str]]:
+    """One more night with an edited title; return all rows."""
+    harness.upstream.world.accounts[1].highlights[0].title = "Edited later"
+    harness.night("account0000", "account0001")
+    return all_rows(harness)
+
+
+def require_brought_up_to_date(harness: ArchiveHarness, rows: dict[str, list[str]]) -> RebuildReport:
+    """A run ends before anything is asked for; then a rebuild gives these rows, and a night is quiet."""
+    with pytest.raises(JournalDiffers, match="older copy") as refused:
+        harness.night("account0000")
+    assert refused.value.exit_code == 9
+    assert harness.upstream.requests.api_calls() == []
+    rebuilt = rebuild(harness)
+    assert rebuilt.was_copy
+    assert all_rows(harness) == rows
+    assert harness.night("account0000", "account0001").units == 2
+    return rebuilt.journal
+
+
 def test_fault_h50_an_older_copy_is_refused_and_brought_up_to_date(harness: ArchiveHarness) -> None:
     """A run ends before anything is asked for; afterwards all rows are those of the lost database."""
     copy = harness.root.parent / "older.db"
     shutil.copy(harness.root / "archive.db", copy)
-    harness.upstream.world.accounts[1].highlights[0].title = "Edited later"
-    harness.night("account0000", "account0001")
-    before = all_rows(harness)
+    rows = edit_later(harness)
     lose_database(harness)
     shutil.copy(copy, harness.root / "archive.db")
-    with pytest.raises(JournalDiffers, match="older copy"):
-        harness.night("account0000")
-    assert harness.upstream.requests.api_calls() == []
-    rebuilt = rebuild(harness)
-    assert rebuilt.was_copy
-    assert rebuilt.journal.set_aside is not None
-    assert rebuilt.journal.set_aside.read_bytes()[:6] == b"SQLite"
-    assert all_rows(harness) == before
+    report = require_brought_up_to_date(harness, rows)
+    assert report.set_aside is not None
+    assert report.set_aside.read_bytes()[:6] == b"SQLite"
 
 
 def test_a_database_of_another_archive_is_not_set_aside(tmp_path: Path, sqlite_template: Path) -> None:
@@ -118,22 +134,46 @@ def test_answers_that_no_entry_names_are_in_the_journal_when_a_rebuild_ends(harn
     assert all_rows(harness) == rows
 
 
-def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
-    harness: ArchiveHarness, tmp_path: Path
+@pytest.mark.whole
+def test_fault_h50_an_older_copy_of_a_postgresql_database_is_brought_up_to_date(
+    tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    """Either way out leaves an archive that works: the journal's rows, or the database's."""
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(harness.root, elsewhere)
-    other = ArchiveHarness(elsewhere, harness.upstream)
+    """As on SQLite."""
+    with FaultyStandIn(EditableWorld.generate(2, 2, 2)) as upstream, postgres.database() as url:
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url)
+        assert harness.night("account0000", "account0001").exit_code == 0
+        with postgres.database(make_url(url).database or "") as copy:
+            rows = edit_later(harness)
+            require_brought_up_to_date(replace(harness, database=copy), rows)
+
+
+@pytest.mark.parametrize("way", ["db rebuild", "verify --repair"])
+def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
+    harness: ArchiveHarness, tmp_path: Path, way: str
+) -> None:
+    """Either way out leaves an archive that works: with the journal's rows, or with the database's."""
+    shutil.copytree(harness.root, tmp_path / "elsewhere")
+    elsewhere = ArchiveHarness(tmp_path / "elsewhere", harness.upstream)
     harness.night("account0000")
-    mine = all_rows(harness)
-    other.night("account0001")
+    elsewhere.sleep(hours=1)
+    elsewhere.night("account0001")
+    rows = all_rows(harness if way == "db rebuild" else elsewhere)
     lose_database(harness)
-    shutil.copy(elsewhere / "archive.db", harness.root / "archive.db")
-    with pytest.raises(JournalDiffers, match="different histories"):
+    shutil.copy(elsewhere.root / "archive.db", harness.root / "archive.db")
+    with pytest.raises(JournalDiffers, match="different histories") as refused:
         harness.night("account0000")
-    rebuild(harness)
-    assert all_rows(harness) == mine
+    assert refused.value.exit_code == 9
+    assert harness.upstream.requests.api_calls() == []
+    if way == "db rebuild":
+        rebuild(harness)
+    else:
+        with Archive(harness.config) as archive:
+            archive.repair()
+        rows["answers"] = all_rows(harness)["answers"]  # the repair says which of them are elsewhere
+    assert all_rows(harness) == rows
+    harness.reread()  # the repaired database has no rows of the answers that came here
+    require_equal_after_rebuild(harness)
+    assert harness.night("account0000", "account0001").exit_code == 0
 
 
 def test_what_a_transaction_elsewhere_changed_is_in_the_journal(harness: ArchiveHarness) -> None:
