@@ -147,7 +147,7 @@ def test_fault_h50_an_older_copy_of_a_postgresql_database_is_brought_up_to_date(
             require_brought_up_to_date(replace(harness, database=copy), rows)
 
 
-@pytest.mark.parametrize("way", ["db rebuild", "verify --repair"])
+@pytest.mark.parametrize("way", ["db rebuild", pytest.param("verify --repair", marks=pytest.mark.whole)])
 def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
     harness: ArchiveHarness, tmp_path: Path, way: str
 ) -> None:

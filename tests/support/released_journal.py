@@ -1,0 +1,56 @@
+"""Journals as released revisions of the schema wrote them, which every later version must be able to read.
+
+``python -m tests.support.released_journal`` writes that of the present revision.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from archiver.archive.archive import Archive
+from archiver.archive.creation import create_for_run
+from archiver.catalog import schema
+from archiver.catalog.journal_triggers import JOURNALED
+from tests.support.adopting_archive import put, saved_by_insta_dl
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.rebuilt_archive import all_rows
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
+
+FOLDER = Path(__file__).with_name("released_journals")
+"""One folder for each revision: the marker, the journal, and in rows.json the rows that these stand for."""
+FIRST = "0010"
+"""The first revision with a journal."""
+
+
+def write_journal(folder: Path) -> None:
+    """Write the journal of a small archive: rows of all kinds, some of them altered and removed again."""
+    with (
+        tempfile.TemporaryDirectory() as place,
+        FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream,
+    ):
+        harness = ArchiveHarness(Path(place) / "archive", upstream)
+        create_for_run(harness.config)
+        (account,) = upstream.world.accounts
+        theirs = put(Path(place) / "theirs", saved_by_insta_dl(account, own_bytes=True))
+        with Archive(harness.config) as archive:
+            assert archive.adopt(theirs).waiting
+        for title in ("First", "Second"):
+            upstream.world.retitle(account.highlights[0].pk, title)
+            assert harness.night(account.username).exit_code == 0
+            execute(harness, "DELETE FROM targets")  # the next night ships it, and adds the row again
+        harness.night(account.username)
+        rows = {name: [json.loads(row) for row in found] for name, found in all_rows(harness).items()}
+        journaled = {table.name: rows[table.name] for table in JOURNALED if rows[table.name]}
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(harness.root / "journal", folder / "journal")
+        shutil.copy(harness.root / "archive.json", folder)
+    (folder / "rows.json").write_text(json.dumps(journaled, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write_journal(FOLDER / schema.head())
