@@ -17,12 +17,14 @@ from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.journal import journal_files
+from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
+from tests.support.released_journal import FIRST, FOLDER
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
@@ -42,6 +44,13 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 def files(harness: ArchiveHarness) -> list[Path]:
     return sorted(harness.root.glob("journal/*/*/*"))
+
+
+def released(root: Path) -> tuple[JournalFiles, list[str]]:
+    """Return the journal of a small archive, copied to ``root``, and the names of its files."""
+    shutil.copytree(FOLDER / FIRST, root, dirs_exist_ok=True)
+    files = JournalFiles(root)
+    return files, files.names()
 
 
 def rewrite(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
@@ -157,6 +166,41 @@ def test_fault_x23_an_entry_that_does_not_fit_is_refused(
     assert not (harness.root / "archive.db").exists()
 
 
+def test_fault_x23_an_entry_that_names_a_missing_or_damaged_blob(harness: ArchiveHarness) -> None:
+    """The rows come back; ``verify`` names both blobs, and a repair gets them again."""
+    missing, damaged = sorted(path for path in harness.root.glob("blobs/*/*"))[:2]
+    missing.unlink()
+    damaged.chmod(0o600)
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    require_equal_after_rebuild(harness)
+    with Archive(harness.config) as archive:
+        report = archive.repair(read_data=True)
+        found = {blob.sha256: blob.problem for blob in report.verification.blobs.damaged}
+        assert found == {missing.name: "missing", damaged.name: "hash"}
+        archive.run(report.targets, options=report.run_options)
+        assert not archive.verify(read_data=True).is_damaged
+
+
+def test_fault_x23_a_torn_last_line_in_a_whole_part_is_damage(tmp_path: Path) -> None:
+    """A kill does not leave this: nothing is cut, the message names the file."""
+    files, names = released(tmp_path)
+    last = tmp_path / "journal" / names[-1]
+    last.write_bytes(last.read_bytes() + gzip.compress(LINE[:40]))
+    with pytest.raises(JournalDamaged, match=r"jsonl\.gz: the line that ends at byte \d+ is not complete"):
+        list(files.read(names[-1]))
+
+
+def test_fault_h52_damage_before_the_newest_snapshot_does_not_matter(tmp_path: Path) -> None:
+    """A rebuild begins there; a snapshot without its last line is none."""
+    files, names = released(tmp_path)
+    newest = newest_snapshot(files)
+    (tmp_path / "journal" / names[0]).write_bytes(b"damaged")
+    assert newest_snapshot(files) == newest > names[0]
+    rewrite(tmp_path / "journal" / newest, lambda lines: lines[:-1])
+    with pytest.raises(JournalDamaged, match="no complete snapshot"):
+        newest_snapshot(files)
+
+
 @pytest.mark.parametrize("has_lines", [True, False])
 def test_fault_x23_a_large_part_does_not_fill_the_memory(
     has_lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,10 +241,6 @@ def test_fault_h50_a_journal_beside_a_database_that_never_had_one_is_refused(har
 
 def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarness) -> None:
     """The next run ends before it pays; a repair begins the journal again, and a rebuild equals the rows."""
-    import shutil
-
-    from archiver.archive.archive import Archive
-
     shutil.rmtree(harness.root / "journal")
     with pytest.raises(JournalDiffers, match="different histories"):
         harness.night("account0000")
