@@ -14,6 +14,7 @@ from tests.support.crash import consistency_checks
 from tests.support.crash.consistency_checks import Bill
 from tests.support.crash.run_killer import Kill, Outcome, RunKiller
 from tests.support.crash.workload import Workload
+from tests.support.rebuilt_archive import lose_file
 
 _LISTS = frozenset({"/v1/user/highlights", "/v1/user/highlights/by/username"})
 _LOCKED = 11
@@ -53,8 +54,11 @@ class KillChain:
             case "title":
                 world.retitle(highlight.pk, f"called {dice.randrange(1000)} now")
 
-    def kill(self, kill: Kill, *, writers: int, executed: bool) -> tuple[Outcome, list[str]]:
-        """A run, or several at once, that the kill ends; how it ended, and what does not hold then."""
+    def kill(self, kill: Kill, *, writers: int, executed: bool, loses: bool) -> tuple[Outcome, list[str]]:
+        """A run, or several at once, that the kill ends; how it ended, and what does not hold then.
+
+        ``loses``: a copy then loses its database, too, and gets it back.
+        """
         wanted = self._wanted()
         usual = self._usual.of(len(self._missing()) / len(wanted))
         outcome = self._run(kill=kill, usual=usual, writers=writers, executed=executed)
@@ -65,7 +69,7 @@ class KillChain:
             for code in outcome.codes
             if code not in allowed
         ]
-        return outcome, found + self._checked()
+        return outcome, [*found, *self._checked(), *(self._rebuilt() if loses else ())]
 
     def end(self) -> list[str]:
         """Let a run finish, and one more; what does not hold then."""
@@ -95,6 +99,20 @@ class KillChain:
             ),
             *self._ground.touched(),
         ]
+
+    def _rebuilt(self) -> Iterator[str]:
+        """Take the database away from a copy: a rebuild gives back what the journal says."""
+        copy = self._root.with_name(self._root.name + "-copy")
+        shutil.copytree(self._root, copy)
+        lose_file(copy)
+        begun = any(copy.glob("journal/*/*/*"))
+        outcome = self._ground.run(self._upstream.environ(copy), ["db", "rebuild"])
+        if begun:
+            yield from self._well(outcome, "db rebuild")
+            yield from consistency_checks.violations(copy, secret=self._upstream.standin.key)
+        elif any(copy.glob("blobs/*/*")):
+            yield "I17: files are stored, and the journal has not begun"
+        shutil.rmtree(copy)
 
     def _finished(self) -> Iterator[str]:
         missing, begun = self._missing(), datetime.now(UTC)

@@ -25,7 +25,8 @@ _ENOUGH = 3  # violations after which a series ends
 class Round:
     """What is done in one round.
 
-    ``fresh``: on a new archive, else on what the last kill has left, after this ``edit`` upstream.
+    ``fresh``: on a new archive, else on what the last kill has left, after this ``edit`` upstream. ``loses``:
+    after the kill, a copy loses its database.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Round:
     writers: int
     executed: bool
     kill: Kill
+    loses: bool = False
 
     def __str__(self) -> str:
         archive = "a new archive" if self.fresh else f"the archive as it was, {self.edit or 'nothing'} edited"
@@ -55,7 +57,8 @@ def draw(seed: str, number: int) -> Round:
         wait = 0.005 * dice.random() ** 2  # what a phase begins is mostly over within a millisecond
     kill = Kill(phase, passed, wait, dice.uniform(0, 0.2) if dice.random() < 0.2 else None)
     writers = 2 if dice.random() < 0.1 else 1
-    return Round(number, fresh, "" if fresh else edit, writers, dice.random() < 0.1, kill)
+    executed = dice.random() < 0.1
+    return Round(number, fresh, "" if fresh else edit, writers, executed, kill, dice.random() < 0.25)
 
 
 @dataclass(slots=True)
@@ -95,7 +98,9 @@ def _chain(ground: RunKiller, usual: UsualRun, score: Score, rounds: int) -> Non
             played.append(round_)
             score.rounds += 1
             chain.edit(round_.edit, random.Random(f"{score.seed} {round_.number} edit"))
-            outcome, found = chain.kill(round_.kill, writers=round_.writers, executed=round_.executed)
+            outcome, found = chain.kill(
+                round_.kill, writers=round_.writers, executed=round_.executed, loses=round_.loses
+            )
             score.kills += outcome.killed > 0
             if found:
                 score.violations.append(_told(score.seed, played, found))
