@@ -125,7 +125,7 @@ def test_fault_h52_what_comes_before_the_damage_can_be_kept(tmp_path: Path, sqli
         b"",
         b"[]",
         LINE[:-1],
-        LINE.replace(b"null", b"NaN"),
+        LINE.replace(b"{}", b'{"users":[{"key":["1"],"set":{"username":NaN}}]}'),
         LINE.replace(b"{}", b'{"users":[{"key":["1"],"set":{"username":"\\ud800"}}]}'),
         LINE.replace(b"{}", b"[" * 100_000),
         LINE.replace(b"{}", b'{"users":[{"key":[],"set":{}}]}'),

@@ -55,9 +55,11 @@ def test_fault_h49_a_lost_database_comes_back_row_by_row(harness: ArchiveHarness
 def test_fault_h49_a_sqlite_archive_moves_to_postgresql(
     harness: ArchiveHarness, postgres: PostgresServer
 ) -> None:
-    """The journal does not depend on the database that wrote it."""
+    """The journal does not depend on the database that wrote it; the next night adds rows there."""
     with postgres.database() as url:
         require_equal_elsewhere(harness, url)
+        harness.upstream.world.retitle(harness.upstream.world.accounts[0].highlights[0].pk, "On PostgreSQL")
+        assert replace(harness, database=url).night("account0000").exit_code == 0
 
 
 def test_a_current_database_is_not_rebuilt(harness: ArchiveHarness) -> None:
