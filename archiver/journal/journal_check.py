@@ -33,7 +33,8 @@ class JournalState(Enum):
 class Comparison:
     """The result. ``head``: where the journal ends, as far as the database has it; ``torn``: what to cut.
 
-    ``following``: the number of entries that the database lacks.
+    ``following``: the number of entries that the database lacks. If there are any, the gzip member that has
+    the last common line may have some of them, so ``head.length`` is where that member begins.
     """
 
     state: JournalState
@@ -75,7 +76,7 @@ def _compare_following(
 ) -> Comparison:
     """Read what follows the head: entries of our own outbox are no difference, nor is a snapshot."""
     expected = {head.seq + n: hash_line(line) for n, line in enumerate(pending, 1)}
-    common, following = head, 0
+    common, start, following = head, head.length, 0
     for read in _lines_after(files, head, names):
         line = read.line
         is_other = line.snapshot is None and expected.get(line.seq, line.hash) != line.hash
@@ -89,10 +90,10 @@ def _compare_following(
         if line.snapshot is None and line.seq not in expected:
             following += 1
         elif not following:
-            common = head
+            common, start = head, read.start
     torn = tuple(files.torn.items())
     if following:
-        return Comparison(JournalState.BEHIND, common, torn, following)
+        return Comparison(JournalState.BEHIND, replace(common, length=start), torn, following)
     return Comparison(JournalState.CURRENT, common, torn)
 
 
@@ -111,8 +112,9 @@ def follow(
 ) -> Iterator[ReadLine]:
     """Yield the lines of these files once, in order, each checked against the one before.
 
-    ``head``: begin after this line; without it, with the first line of the first file. Raises JournalDamaged
-    where a line is missing, changed, or of another archive; StorageError.
+    ``head``: begin after this line, which is the last one before ``head.length`` or follows there; without
+    it, with the first line of the first file. Raises JournalDamaged where a line is missing, changed, or of
+    another archive; StorageError.
     """
     last = None if head is None else (head.seq, head.hash)
     seen: dict[int, str] = {} if head is None else {head.seq: head.hash}
@@ -124,6 +126,8 @@ def follow(
                     f"journal/{name} belongs to another archive ({read.header.archive})",
                     "move this file elsewhere",
                 )
+            if head is not None and line.seq < head.seq:
+                continue
             if last is not None and line.seq <= last[0] and seen.get(line.seq) == line.hash:
                 continue  # shipped again after a kill: equal lines count once
             if last is not None and (line.seq, line.prev) != (last[0] + 1, last[1]):

@@ -49,11 +49,12 @@ _MAGIC = b"\x1f\x8b\x08"
 
 @dataclass(frozen=True, slots=True)
 class ReadLine:
-    """A line, the header of its file, and where the gzip member that contains it ends in the file."""
+    """A line, the header of its file, and where the gzip member that contains it begins and ends there."""
 
     line: JournalLine
     header: FileHeader
     file: str
+    start: int
     end: int
 
 
@@ -110,7 +111,8 @@ class JournalFiles:
                 if header is None:
                     header = parse_header(line, place)
                 else:
-                    yield ReadLine(parse_line(line, place), header, name, end)
+                    yield ReadLine(parse_line(line, place), header, name, start, end)
+            start = end
 
     def cut(self, name: str, length: int) -> None:
         """Cut off what a kill tore, durably. Raises StorageError."""

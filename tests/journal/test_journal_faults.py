@@ -24,7 +24,7 @@ from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
-from tests.support.released_journal import FIRST, FOLDER
+from tests.support.released_journal import released
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
@@ -44,13 +44,6 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 def files(harness: ArchiveHarness) -> list[Path]:
     return sorted(harness.root.glob("journal/*/*/*"))
-
-
-def released(root: Path) -> tuple[JournalFiles, list[str]]:
-    """Return the journal of a small archive, copied to ``root``, and the names of its files."""
-    shutil.copytree(FOLDER / FIRST, root, dirs_exist_ok=True)
-    files = JournalFiles(root)
-    return files, files.names()
 
 
 def rewrite(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
@@ -127,7 +120,7 @@ def test_fault_h52_what_comes_before_the_damage_can_be_kept(tmp_path: Path, sqli
         LINE[:-1],
         LINE.replace(b"{}", b'{"users":[{"key":["1"],"set":{"username":NaN}}]}'),
         LINE.replace(b"{}", b'{"users":[{"key":["1"],"set":{"username":"\\ud800"}}]}'),
-        LINE.replace(b"{}", b"[" * 100_000),
+        LINE[:-1] + b',"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         LINE.replace(b"{}", b'{"users":[{"key":[],"set":{}}]}'),
         LINE.replace(b"{}", b'{"users":[{"key":["1"]}]}'),
         LINE.replace(b'"seq":5', b'"seq":"5"'),

@@ -17,11 +17,15 @@ from archiver.archive.rebuild_archive import rebuild_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.errors import DatabaseError, JournalDiffers, MarkerMismatch, UsageError
+from archiver.journal.journal_check import JournalState, compare, follow
+from archiver.model.journal_entries import JournalHead
 from archiver.rebuild.rebuild import RebuildReport
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.crash.journal_checks import lines_of
 from tests.support.databases import PostgresServer
+from tests.support.nights.killed_run import KillMoment, run_until_killed
 from tests.support.rebuilt_archive import (
     all_rows,
     lose_database,
@@ -29,6 +33,7 @@ from tests.support.rebuilt_archive import (
     require_equal_after_rebuild,
     require_equal_elsewhere,
 )
+from tests.support.released_journal import released
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
@@ -134,6 +139,44 @@ def test_answers_that_no_entry_names_are_in_the_journal_when_a_rebuild_ends(harn
     lose_database(harness)
     assert rebuild(harness).recovery.answers == 0
     assert all_rows(harness) == rows
+
+
+def test_fault_h50_what_an_older_copy_had_in_its_outbox_is_not_missed(tmp_path: Path) -> None:
+    """The journal may have it in one part with what came later: only that is applied, and all of it."""
+    files, names = released(tmp_path)
+    last = list(files.read(names[-3]))[-1]
+    head = JournalHead(last.line.seq, last.line.hash, names[-3], last.end)
+    written = list(lines_of(tmp_path / "journal" / names[-2]))[1:]
+    found = compare(files, last.header.archive, head, written[:3])
+    assert found.state is JournalState.BEHIND
+    assert found.head is not None
+    following = [
+        read.line.seq for read in follow(files, last.header.archive, files.names(found.head.file), found.head)
+    ]
+    assert following[: len(written) - 3] == [head.seq + number for number in range(4, len(written) + 1)]
+    assert found.following == len(following)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("moment", [KillMoment("event", 3, 1), KillMoment("after a write", 1, 0.01)], ids=str)
+def test_fault_h50_a_copy_of_what_a_kill_left_is_brought_up_to_date(
+    harness: ArchiveHarness, moment: KillMoment
+) -> None:
+    """Its outbox has changes that the journal has by now."""
+    account = harness.upstream.world.accounts[1]
+    for highlight in account.highlights:
+        harness.upstream.world.add_item(highlight.pk)
+    assert run_until_killed(harness.variables, [account.username], moment, harness.later)
+    assert harness.one("SELECT count(*) FROM journal_outbox")
+    copies = harness.root.parent / "copies"
+    copies.mkdir()
+    for file in harness.root.glob("archive.db*"):
+        shutil.copy(file, copies)
+    rows = edit_later(harness)
+    lose_database(harness)
+    for file in copies.iterdir():
+        shutil.copy(file, harness.root)
+    require_brought_up_to_date(harness, rows)
 
 
 @pytest.mark.whole

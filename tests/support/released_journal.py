@@ -14,6 +14,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
+from archiver.journal.journal_files import JournalFiles
 from tests.support.adopting_archive import put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows
@@ -25,6 +26,13 @@ FOLDER = Path(__file__).with_name("released_journals")
 """One folder for each revision: the marker, the journal, and in rows.json the rows that these stand for."""
 FIRST = "0010"
 """The first revision with a journal."""
+
+
+def released(root: Path) -> tuple[JournalFiles, list[str]]:
+    """Return the first of these journals, copied to ``root``, and the names of its files."""
+    shutil.copytree(FOLDER / FIRST, root, dirs_exist_ok=True)
+    files = JournalFiles(root)
+    return files, files.names()
 
 
 def write_journal(folder: Path) -> None:
