@@ -147,6 +147,8 @@ def _put_in_place(new: Path, path: Path) -> Path | None:
 
 
 def _remove(path: Path) -> None:
-    for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+    """Remove what a killed rebuild left."""
+    copies = path.parent.glob(f".{path.name}.*{sqlite_copy.PART_SUFFIX}*")
+    for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"), *copies):
         with suppress(FileNotFoundError):
             leftover.unlink()
