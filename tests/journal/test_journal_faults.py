@@ -183,11 +183,12 @@ def test_fault_x23_a_torn_last_line_in_a_whole_part_is_damage(tmp_path: Path) ->
         list(files.read(names[-1]))
 
 
-def test_fault_h52_damage_before_the_newest_snapshot_does_not_matter(tmp_path: Path) -> None:
+def test_fault_h52_damage_elsewhere_does_not_hide_the_newest_snapshot(tmp_path: Path) -> None:
     """A rebuild begins there; a snapshot without its last line is none."""
     files, names = released(tmp_path)
     newest = newest_snapshot(files)
     (tmp_path / "journal" / names[0]).write_bytes(b"damaged")
+    rewrite(tmp_path / "journal" / names[-1], lambda lines: [lines[0], b"damaged"])
     assert newest_snapshot(files) == newest > names[0]
     rewrite(tmp_path / "journal" / newest, lambda lines: lines[:-1])
     with pytest.raises(JournalDamaged, match="no complete snapshot"):
