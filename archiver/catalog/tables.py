@@ -320,6 +320,7 @@ adopted = Table(
     Column("adopted_at", UtcTime, nullable=False),
     Column("reason", Text),
     UniqueConstraint("item_pk", "role", "sha256"),
+    sqlite_autoincrement=True,  # as for answers
 )
 
 # What changed, and what failed.

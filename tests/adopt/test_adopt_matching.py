@@ -233,3 +233,12 @@ def test_the_account_of_the_item_does_not_matter(archive: AdoptingArchive, tmp_p
     put(tmp_path / "in", (insta_dl_name().replace("natgeo", "natgeo_old"),))
     assert archive.counts(tmp_path / "in") == (1, 0, 0, 0)
     assert archive.files() == [(ITEM, Role.THUMBNAIL, "insta-dl")]
+
+
+def test_the_id_of_a_file_that_waited_is_not_given_again(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """On neither database: in the journal an id means one thing."""
+    archive.counts(put(tmp_path / "in", (insta_dl_name(),)))
+    ((first,),) = archive.rows("SELECT id FROM adopted")
+    archive.answer(page(HIGHLIGHT, ITEM))
+    archive.counts(put(tmp_path / "in", (insta_dl_name(OTHER_ITEM),)))
+    assert archive.rows("SELECT id FROM adopted") == [(int(str(first)) + 1,)]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
+from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.journal.journal_files import JournalFiles
+from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows
@@ -50,6 +52,8 @@ def write_journal(folder: Path) -> None:
         for title in ("First", "Second", "Third"):
             upstream.world.retitle(account.highlights[0].pk, title)
             assert harness.night(account.username).exit_code == 0
+            if title == "First":
+                take_snapshot(harness.config, stop=StopFlag())
         execute(harness, "DELETE FROM changes WHERE new = 'Second'")
         harness.night(account.username)
         rows = {name: [json.loads(row) for row in found] for name, found in all_rows(harness).items()}
