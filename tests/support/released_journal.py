@@ -31,8 +31,8 @@ FIRST = "0010"
 
 
 def released(root: Path) -> tuple[JournalFiles, list[str]]:
-    """Return the first of these journals, copied to ``root``, and the names of its files."""
-    shutil.copytree(FOLDER / FIRST, root, dirs_exist_ok=True)
+    """Return the journal of the present revision, copied to ``root``, and the names of its files."""
+    shutil.copytree(FOLDER / schema.head(), root, dirs_exist_ok=True)
     files = JournalFiles(root)
     return files, files.names()
 
