@@ -60,5 +60,4 @@ def upgrade() -> None:
         Column("adopted_at", TIME, nullable=False),
         Column("reason", sa.Text()),
         sa.UniqueConstraint("item_pk", "role", "sha256", name="uq_adopted_item_pk_role_sha256"),
-        sqlite_autoincrement=True,
     )

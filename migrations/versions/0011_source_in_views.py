@@ -1,4 +1,7 @@
-"""Let the views of files say which tool a file comes from: the last column, ``source``."""
+"""Let the views of files say which tool a file comes from: the last column, ``source``.
+
+On SQLite, the id of a file that no longer waits in ``adopted`` is not given again.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,9 @@ VIEWS = (
 
 def upgrade() -> None:
     is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if is_sqlite:
+        with op.batch_alter_table("adopted", recreate="always", table_kwargs={"sqlite_autoincrement": True}):
+            pass
     for name, query in VIEWS:
         if is_sqlite:
             op.execute(f"DROP VIEW {name}")
