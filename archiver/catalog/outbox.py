@@ -209,7 +209,7 @@ def _change(dialect: str, name: str, key: str, values: str | None) -> RowChange:
         return RowChange(name, row_key, None)
     raw = _decode(values)
     columns, converters = _reading(dialect, name)
-    row = {column: raw[column] for column in columns if column in raw}
+    row = raw if columns is None else {column: raw[column] for column in columns if column in raw}
     for column, convert in converters:
         if row.get(column) is not None:
             row[column] = convert(row[column])
@@ -220,11 +220,15 @@ _decode = msgspec.json.Decoder().decode
 
 
 @cache
-def _reading(dialect: str, name: str) -> tuple[list[str], list[tuple[str, Callable[[Any], RowValue]]]]:
-    """Return the columns of a table, and how to convert those that the database's JSON writes otherwise."""
+def _reading(dialect: str, name: str) -> tuple[list[str] | None, list[tuple[str, Callable[[Any], RowValue]]]]:
+    """Return how to read the JSON of a table: its columns in order, and what its database writes otherwise.
+
+    None instead of the columns: the triggers of SQLite write them in order.
+    """
     columns = _TABLES[name].columns
     found = [(column.name, _converter(dialect, column.type)) for column in columns]
-    return [column.name for column in columns], [(name, convert) for name, convert in found if convert]
+    converters = [(name, convert) for name, convert in found if convert]
+    return None if dialect == "sqlite" else [column.name for column in columns], converters
 
 
 def _converter(dialect: str, kind: object) -> Callable[[Any], RowValue] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -36,9 +35,9 @@ class FileHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
 
 class _Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    key: list[RowValue] | None = None
-    keys: list[list[RowValue]] | None = None
-    set: dict[str, RowValue] | None = None
+    key: Sequence[RowValue] | None = None
+    keys: Sequence[Sequence[RowValue]] | None = None
+    set: Mapping[str, RowValue] | None = None
     removed: bool = False
 
 
@@ -93,7 +92,7 @@ def encode_snapshot(
     sequences: Mapping[str, int] | None = None,
 ) -> bytes:
     """Return a line of a snapshot, without its line break: rows of one table, or ``sequences`` at last."""
-    changes = {} if rows is None else {rows[0]: [_Change(key=list(k), set=dict(v)) for k, v in rows[1]]}
+    changes = {} if rows is None else {rows[0]: [_Change(key=key, set=values) for key, values in rows[1]]}
     greatest = None if sequences is None else dict(sequences)
     return _encode(_Line(seq, prev, at, None, changes, "part" if greatest is None else "end", greatest))
 
@@ -134,44 +133,30 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 def _rows(changes: Iterable[RowChange]) -> dict[str, list[_Change]]:
-    """Return the changes by table; rows with equal changes are one element, with many keys.
-
-    Keys are sorted: each database has its own order for the rows that one statement changes.
-    """
-    tables: dict[str, list[RowChange]] = {}
-    for change in _results(changes):
-        tables.setdefault(change.table, []).append(change)
-    return {
-        table: [_element(change, keys) for change, keys in _groups(found)] for table, found in tables.items()
-    }
-
-
-def _groups(changes: list[RowChange]) -> Iterable[tuple[RowChange, list[RowKey]]]:
-    groups: dict[Any, tuple[RowChange, list[RowKey]]] = {}
-    for change in sorted(changes, key=attrgetter("key")):
-        values = None if change.values is None else tuple(change.values.items())
-        _, keys = groups.setdefault(values, (change, []))
-        keys.append(change.key)
-    return groups.values()
-
-
-def _element(change: RowChange, keys: Sequence[RowKey]) -> _Change:
-    one = list(keys[0]) if len(keys) == 1 else None
-    many = [list(key) for key in keys] if len(keys) > 1 else None
-    values = None if change.values is None else dict(change.values)
-    return _Change(key=one, keys=many, set=values, removed=values is None)
-
-
-def _results(changes: Iterable[RowChange]) -> Iterator[RowChange]:
-    """Yield one change for each row: what became of it in this transaction."""
-    found: dict[tuple[str, RowKey], RowChange] = {}
+    """Return what became of each row, by table; rows with equal changes are one element, with many keys."""
+    tables: dict[str, dict[RowKey, Mapping[str, RowValue] | None]] = {}
     for change in changes:
-        row = (change.table, change.key)
-        before = found.get(row)
-        if before is not None and before.values is not None and change.values is not None:
-            change = RowChange(change.table, change.key, {**before.values, **change.values})
-        found[row] = change
-    return iter(found.values())
+        rows, values = tables.setdefault(change.table, {}), change.values
+        before = rows.get(change.key)
+        rows[change.key] = values if before is None or values is None else {**before, **values}
+    return {table: _elements(rows) for table, rows in tables.items()}
+
+
+def _elements(rows: Mapping[RowKey, Mapping[str, RowValue] | None]) -> list[_Change]:
+    """Keys are sorted: each database has its own order for the rows that one statement changes."""
+    groups: dict[Any, list[RowKey]] = {}
+    for key in sorted(rows):
+        values = rows[key]
+        groups.setdefault(None if values is None else tuple(values.items()), []).append(key)
+    return [
+        _Change(
+            key=keys[0] if len(keys) == 1 else None,
+            keys=keys if len(keys) > 1 else None,
+            set=rows[keys[0]],
+            removed=values is None,
+        )
+        for values, keys in groups.items()
+    ]
 
 
 def _changes(rows: Mapping[str, Sequence[_Change]]) -> Iterator[RowChange]:
