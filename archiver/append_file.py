@@ -16,8 +16,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 class AppendFile:
     """A new file ``name`` in an open directory, which only ever grows. Several threads may use it.
 
-    ``label`` names it in messages. ``make_head`` returns the first bytes, which are written together with the
-    first record.
+    ``mode``: its permissions. ``label`` names it in messages. ``make_head`` returns the first bytes, which
+    are written together with the first record. Creating it raises DiskFull or StorageError.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Adoption: each file of another tool is matched to its item, copied into the store, and recorded.
 
-The order is that of a run: bytes, then the row. The other tool's files are only read.
+As in a run, the bytes are durable before the row is written. The other tool's files are only read.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _RECOGNIZERS: dict[ForeignTool, Recognizer] = {
     ForeignTool.INSTA_DL: insta_dl.recognize,
     ForeignTool.GALLERY_DL: gallery_dl.recognize,
 }
-"""In the order in which they are tried: no name suits two of them."""
+"""The tools in the order in which they are tried. No file name matches two of them."""
 _BESIDE = re.compile(
     r".*\.(json|json\.xz|jsonl|txt|ini|log|db|sqlite3)|\.DS_Store|Thumbs\.db|desktop\.ini", re.DOTALL
 )
-"""Files that the tools, or systems, put beside pictures and videos."""
+"""Files that the tools or the operating system put beside pictures and videos. They are skipped."""
 _UNFINISHED = re.compile(r".*\.(part|tmp|temp|ytdl|download|crdownload)", re.DOTALL)
 _MAX_PENDING = 64
 
@@ -61,9 +61,10 @@ class _Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdoptionOptions:
-    """``tool``: the tool whose files are adopted; None: any. ``account``: the account whose files these are.
+    """What to adopt, and whether to store it.
 
-    ``dry_run``: store and record nothing.
+    ``tool``: the tool whose files are adopted, None for any. ``account``: the username of the account whose
+    files these are, None if the folders say so. ``dry_run``: store and record nothing.
     """
 
     tool: ForeignTool | None = None
@@ -87,7 +88,7 @@ class Adoption:
     ) -> None:
         """``check`` is called for each piece of a file, ``may_write`` before each copy; both may raise.
 
-        ``progress`` gets the number of files looked at.
+        ``progress`` gets the number of files looked at. ``clock`` returns the time, aware and in UTC.
         """
         self._catalog = catalog
         self._store = store
@@ -108,8 +109,9 @@ class Adoption:
     def adopt(self, directories: Sequence[Path]) -> AdoptionReport:
         """Adopt all files below these directories, which are absolute; return what became of them.
 
-        A run is recorded as soon as something is stored. Repeating it changes nothing. Raises what ``check``
-        raises, StorageError, DiskFull, DatabaseError: what was adopted so far stays.
+        A run is recorded as soon as something is stored. Adopting the same files again changes nothing.
+        Raises StorageError, DiskFull, DatabaseError, and what ``check`` and ``may_write`` raise; what was
+        adopted before the error stays.
         """
         try:
             for directory in directories:
@@ -170,7 +172,7 @@ class Adoption:
         try:
             kind = self._detect(source)
             if candidate.is_picture and kind is not MediaKind.PICTURE:
-                raise _Refusal("a video where the tool keeps a picture")
+                raise _Refusal("a video, but its name or metadata says that it is a picture")
             role = Role.VIDEO if kind is MediaKind.VIDEO else Role.THUMBNAIL
             username = _printable(candidate.username or "") or None
             self._adopt_media(
@@ -191,10 +193,8 @@ class Adoption:
         assert taken_at is not None
         accounts = self._catalog.read(adoptions.accounts_named, name.lower())
         if len(accounts) != 1:
-            how_many = "several accounts" if accounts else "no account"
-            raise _Refusal(
-                f"it has no metadata, and {how_many} in the archive has or had the name {_printable(name)}"
-            )
+            how_many = "several accounts in the archive have" if accounts else "no account in the archive has"
+            raise _Refusal(f"it has no metadata, and {how_many} or had the name {_printable(name)}")
         items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
         if len(items) != 1:
             how_many = f"{len(items)} items" if items else "no item"

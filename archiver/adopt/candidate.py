@@ -19,8 +19,8 @@ COVER = "a cover: the next run downloads it"
 class Candidate:
     """A file that may belong to an item.
 
-    Without ``item_pk`` only ``taken_at`` identifies the item, within its account. ``is_picture``: its name or
-    its metadata says that the file is a picture.
+    If ``item_pk`` is None, the item is the one that the account ``username`` has from the second
+    ``taken_at``. ``is_picture``: its name or its metadata says that the file is a picture.
     """
 
     source: ForeignTool
@@ -32,19 +32,19 @@ class Candidate:
 
 
 Recognition = Candidate | str | None
-"""A candidate; why the file of this tool is refused; or None if the tool gives no such name."""
+"""A candidate; or the reason why a file of this tool is refused; or None if it is not from this tool."""
 
 Recognizer = Callable[[ForeignDirectory, str], Recognition]
 """A function that recognizes a file of one tool by its directory and its name."""
 
 STAMP = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"
-"""How insta-dl and instaloader write a time in a name, in UTC."""
+"""A time, in UTC, as insta-dl and instaloader write it in names."""
 
 _STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 def parse_stamp(text: str) -> datetime | None:
-    """Return the time of a name; None if there is no such time."""
+    """Return a time that matches ``STAMP``, aware and in UTC; None for an impossible one (30 February)."""
     try:
         return datetime.strptime(text, _STAMP_FORMAT).replace(tzinfo=UTC)
     except ValueError:
@@ -52,5 +52,5 @@ def parse_stamp(text: str) -> datetime | None:
 
 
 def split_extension(name: str) -> str:
-    """Return a name without its extension: one or more letters and digits after the last dot."""
+    """Return a name without its extension: the last dot and the ASCII letters and digits after it."""
     return re.sub(r"\.[0-9A-Za-z]+\Z", "", name)

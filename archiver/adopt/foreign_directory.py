@@ -1,4 +1,7 @@
-"""The directories of other tools: walked without following a link, and their metadata, read within bounds."""
+"""The directories of other tools, walked without following links, and their metadata files.
+
+The sizes of metadata files, packed and unpacked, are limited.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from archiver.model.foreign_files import RefusedFile
 _MAX_DEPTH = 40
 _MAX_STORED = 4 << 20
 _MAX_METADATA = 16 << 20
-"""Bytes of metadata, unpacked. The largest that instaloader writes has a tenth of it."""
+"""The most bytes of metadata, unpacked. instaloader's largest file has a tenth of that."""
 _MAX_LZMA_MEMORY = 64 << 20
 
 
@@ -63,7 +66,7 @@ def require_foreign(directory: Path) -> Path:
         path = directory.resolve(strict=True)
         is_directory = path.is_dir()
     except (OSError, RuntimeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "its links form a circle"
+        reason = exc.strerror if isinstance(exc, OSError) else "its symbolic links form a loop"
         raise UsageError(f"the directory {directory} cannot be opened: {reason}", hint) from exc
     if not is_directory:
         raise UsageError(f"not a directory: {directory}", hint)
@@ -74,9 +77,9 @@ def require_foreign(directory: Path) -> Path:
 
 
 def walk_foreign(top: Path) -> Iterator[ForeignDirectory | RefusedFile]:
-    """Yield each directory from ``top`` down, in the order of names, and what is not looked into.
+    """Yield ``top`` and each directory below it, sorted by name, and a RefusedFile for whatever is skipped.
 
-    A directory is open until the next value is requested. No symbolic link is followed below ``top``.
+    A directory stays open until the next value is requested. Symbolic links below ``top`` are not followed.
     """
     try:
         fd = open_root(top)

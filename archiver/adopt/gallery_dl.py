@@ -1,9 +1,9 @@
-"""Files of gallery-dl 1.32: ``extractor/instagram.py`` and ``postprocessor/metadata.py`` there.
+"""Files as gallery-dl 1.32 writes them (its ``extractor/instagram.py`` and ``postprocessor/metadata.py``).
 
 ``<base>/instagram/<username>/[<sidecar>_]<media id>[p].<ext>``, for highlights, stories and posts alike.
-``p`` is the preview picture of a video, ``<sidecar>_`` the number of a post with several media, and
+``p`` marks the preview picture of a video, ``<sidecar>_`` one of several files of a post, and
 ``<highlight pk>_cover`` a cover. With ``--write-metadata``, ``<name>.json`` beside a file has ``type``,
-``post_id`` (of a highlight: its pk), ``media_id``, ``username``.
+``post_id`` (for a highlight, its pk), ``media_id`` and ``username``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COVER = re.compile(r"[0-9]+_cover\.[0-9A-Za-z]{1,10}", re.ASCII)
 
 
 def recognize(directory: ForeignDirectory, name: str) -> Recognition:
-    """Recognize a file of gallery-dl. Only its metadata can say that a highlight shows it."""
+    """Recognize a file of gallery-dl. Only its metadata tells a highlight's file from a post's."""
     if _COVER.fullmatch(name):
         return COVER
     named = _NAME.fullmatch(name)

@@ -1,4 +1,4 @@
-"""Files of insta-dl 0.1.8 (package instagram-dl): ``filestore.py`` and ``downloader.py`` there.
+"""Files as insta-dl 0.1.8 (package instagram-dl) writes them (its ``filestore.py`` and ``downloader.py``).
 
 Highlights: ``<dest>/<username>/highlights/<highlight pk>_<title>/<time>_<item pk>[_<n>].<ext>``. Stories are
 in ``<username>/stories/`` under names of the same form; posts in ``<username>/`` itself, under their code.
@@ -18,7 +18,7 @@ _HIGHLIGHT = re.compile(r"([0-9]{1,40})(?:_.*)?", re.DOTALL)
 
 
 def recognize(directory: ForeignDirectory, name: str) -> Recognition:
-    """Recognize a file of insta-dl. Its highlight is the pk in the name of its directory."""
+    """Recognize a file of insta-dl. The name of its directory begins with the pk of its highlight."""
     item, path = _ITEM.fullmatch(name), directory.path
     highlight = _HIGHLIGHT.fullmatch(path.name) if path.parent.name == "highlights" else None
     if item is not None and (highlight is not None or path.name == "stories"):

@@ -1,8 +1,9 @@
-"""Files of instaloader 4.16: ``instaloader.py`` and ``structures.py`` there.
+"""Files as instaloader 4.16 writes them (its ``instaloader.py`` and ``structures.py``).
 
 Highlights: ``<profile>/<title>/<time>_UTC.{jpg,mp4}``, with metadata in ``<time>_UTC.json.xz`` (or
-``.json``): ``instaloader.node_type`` is ``StoryItem``, and ``node.id`` the pk. Nothing names the highlight's
-pk. Two items of one second have one name: the first keeps the files, the last writes the metadata.
+``.json``): ``instaloader.node_type`` is ``StoryItem``, and ``node.id`` is the pk of the item. The pk of the
+highlight is nowhere. Two items of the same second get the same name: the picture or video is then that of the
+first, the metadata that of the last.
 """
 
 from __future__ import annotations

@@ -12,15 +12,16 @@ from archiver.media.formats.media_format import HEAD_SIZE, MediaKind
 
 
 def detect_kind(source: int) -> MediaKind | None:
-    """Return what an open file shows, by its first bytes; None if it is neither a picture nor a video."""
+    """Return the kind of an open file, by its first bytes; None if it is neither a picture nor a video."""
     media = detect_format(os.pread(source, HEAD_SIZE, 0))
     return None if media is None else media.kind
 
 
 def check_media(chunks: Iterable[bytes], kind: MediaKind) -> DownloadedFile:
-    """Return what these bytes are. Raises DownloadFailed if they are not a whole file of this kind.
+    """Return the size, type and dimensions of these bytes.
 
-    Nothing but the structure of the file can confirm that it is whole: no length was stated for it.
+    Raises DownloadFailed if they are not a whole file of this kind. Only the structure of the file shows
+    whether it is whole: unlike a download, it has no stated length.
     """
     writer = CheckedWriter(_Nowhere(), kind, sys.maxsize)
     for chunk in chunks:
@@ -29,7 +30,7 @@ def check_media(chunks: Iterable[bytes], kind: MediaKind) -> DownloadedFile:
 
 
 class _Nowhere:
-    """A sink that takes no bytes: they are stored already, or not wanted."""
+    """A sink that discards the bytes: they are stored already, or need not be."""
 
     size = 0
 

@@ -159,8 +159,7 @@ class AnswerStore:
                     yield AnswerLocation(segment, member.offset, member.length, sha256), answer
 
     def records(self, segment: str) -> Iterator[tuple[bytes, Answer | None]]:
-        """Yield the whole records of a segment as they are stored, in file order, each with its answer, if
-        any.
+        """Yield the whole records of a segment in file order: the stored bytes, and the answer or None.
 
         Damage, foreign bytes and a record that a kill left incomplete are skipped. Raises the same errors as
         ``iterate``.

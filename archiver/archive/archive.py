@@ -100,8 +100,8 @@ def open_archive(
 class Archive:
     """An archive. The first read opens it; ``close``, or the end of a ``with`` block, closes it.
 
-    ``run``, ``repair`` and ``reread`` hold the archive's lock while they write. Any thread may call any
-    method; an iterator belongs to one thread at a time. An iterator shows the archive as of its first value.
+    ``run``, ``repair``, ``reread`` and ``adopt`` hold the archive's lock while they write. Any thread may
+    call any method; an iterator belongs to one thread at a time. It shows the archive as of its first value.
     It holds a connection until it ends, is closed, or is no longer referred to; ``close`` ends the others.
     After that every method and every iterator raises ValueError, like a closed file. An invalid argument
     raises when the method is called, not when the first value is read.
@@ -502,8 +502,9 @@ class Archive:
         Their files are only read. ``tool``: ``insta-dl``, ``gallery-dl`` or ``instaloader``; without it each
         file is recognized by its name. ``account``: the username of the account whose files these are, if
         the folders do not say so. ``dry_run``: store and record nothing. ``progress`` gets the number of
-        files looked at. What was refused is in the report. Raises UsageError, ArchiveLocked,
-        StoppedBySignal, StorageError, DiskFull, DatabaseError.
+        files looked at. ``wait``, ``stop`` and ``clock`` as in ``run``. The report lists the refused files
+        with the reasons. Raises UsageError, ArchiveLocked, StoppedBySignal, StorageError, DiskFull,
+        DatabaseError.
         """
         from archiver.adopt.adoption import AdoptionOptions
         from archiver.archive.adopting import adopt_directories
@@ -533,7 +534,7 @@ class Archive:
         )
 
     def waiting_files(self) -> Reading[WaitingFile]:
-        """Return the adopted files whose items no answer has reported yet, by folder, highlight and item."""
+        """Return the adopted files that wait for their items, by folder, highlight and item."""
         from archiver.catalog.query import adoptions
 
         return self._read(self._catalog.stream(adoptions.waiting_files))
@@ -547,11 +548,12 @@ class Archive:
         share: float = 1.0,
         progress: Progress = lambda checked, bytes_read: None,
     ) -> Verification:
-        """Compare blobs and stored answers with the rows. Changes no file, and may run beside a run.
+        """Compare blobs, stored answers and journal with the rows. Changes no file, and may run during a run.
 
-        ``read_data``: read every blob and compare its SHA-256. ``share``: read only this part (0 to 1), a
-        different one each day. Verification times are recorded if no run holds the lock and the archive is
-        writable. ``progress`` gets the number of blobs checked and of bytes read; it may raise to stop.
+        ``read_data``: read every blob and compare its SHA-256; if ``share`` is 1, also compare the rows that
+        the journal gives. ``share``: read only this part (0 to 1), a different one each day. Verification
+        times are recorded if no run holds the lock and the archive is writable. ``progress`` gets the number
+        of blobs checked and of bytes read; it may raise to stop.
         Raises DatabaseError if the database itself is damaged, StorageError if no blob exists at all.
         """
         from archiver.archive.verification import verify_archive

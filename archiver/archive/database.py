@@ -79,7 +79,7 @@ def read_revisions(config: Config) -> tuple[str, str]:
 
 
 def upgrade_schema(config: Config) -> tuple[str, str]:
-    """Bring the schema up to date; an SQLite file is copied first. Return the revisions before and after.
+    """Bring the schema up to date; a SQLite file is copied first. Return the revisions before and after.
 
     Raises MarkerMismatch, with nothing written, if the database belongs to another archive; ArchiveLocked,
     SchemaNew, DatabaseError.

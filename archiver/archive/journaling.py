@@ -27,7 +27,7 @@ from archiver.model.journal_entries import Entry, JournalHead
 from archiver.runner.workers import StopFlag
 
 _FEW_BYTES = 1 << 20
-"""Compressed entries whose rebuild takes a few seconds: no snapshot is needed for them."""
+"""The size of compressed entries, in bytes, that a rebuild applies within seconds: fewer need no snapshot."""
 
 
 class Journaling:
@@ -36,7 +36,7 @@ class Journaling:
     def __init__(
         self, files: JournalFiles, catalog: Catalog, *, stop: StopFlag, clock: Callable[[], datetime]
     ) -> None:
-        """An error of the shipping sets ``stop``."""
+        """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``."""
         self._files, self._catalog, self._clock = files, catalog, clock
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
@@ -50,13 +50,14 @@ class Journaling:
         )
 
     def begin(self, found: Comparison) -> None:
-        """Take up the journal where it ends, or begin it; from now on, every commit is shipped.
+        """Continue the journal where it ends, or begin it. From then on, every commit is shipped.
 
-        After an upgrade, a snapshot comes first, since what a migration changes is in no entry. It contains
-        what an older version left in the outbox. Raises DiskFull, StorageError, DatabaseError.
+        ``found``: the result of ``require_current``. After an upgrade a snapshot comes first, because no
+        entry records what a migration changes. It also contains what an older version left in the outbox.
+        Raises DiskFull, StorageError, DatabaseError.
         """
         if found.state is JournalState.NONE:
-            if self._files.names():  # a snapshot that a kill cut off from its database
+            if self._files.names():  # a snapshot that a killed process wrote, but did not record
                 self._files.set_aside(self._clock())
             self._write_snapshot(None)
         elif found.head is not None:
@@ -67,17 +68,17 @@ class Journaling:
         self._shipper.notify()  # for what a killed process left
 
     def write_snapshot(self) -> JournalHead:
-        """Write all rows into a new file of the journal, where a rebuild then begins. Return its end.
+        """Write all rows into a new file of the journal, and return where it ends. A rebuild begins with it.
 
-        Nothing else may be written meanwhile. Raises DiskFull, StorageError, DatabaseError.
+        The caller must write nothing else meanwhile. Raises DiskFull, StorageError, DatabaseError.
         """
         self._shipper.end_file()
         return self._write_snapshot(self._catalog.read(outbox.read_head))
 
     def write_due_snapshot(self) -> None:
-        """Write a snapshot if a rebuild would take longer without it.
+        """Write a snapshot if the entries since the last one are larger than it, and larger than 1 MiB.
 
-        That is if the entries since the last one are larger than that one, and more than a few.
+        A rebuild would take longer without it. Raises the errors of ``write_snapshot``.
         """
         self._shipper.ship()
         head = self._catalog.read(outbox.read_head)
@@ -109,17 +110,18 @@ class Journaling:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ship the rest. Raises the first error of the shipping, unless the work failed before."""
+        """Ship the rest. Raises the first error while shipping, unless the work itself has failed."""
         self._shipper.close()
 
 
 def require_current(
     files: JournalFiles, database: DatabaseState, *, follow_database: bool, now: datetime
 ) -> Comparison:
-    """Compare a database with the journal; write nothing, but for what a kill tore. Return the result.
+    """Compare a database with the journal, cut off the incomplete ends of its files, and return the result.
 
-    ``follow_database``: if their histories differ, or changes may be missing in the journal, move its files
-    to ``quarantine/``; it then begins again. Raises JournalDiffers, JournalDamaged, StorageError.
+    If the database lacks triggers, or with ``follow_database`` if the journal is damaged or has another
+    history, its files are moved to ``quarantine/``, and the result is NONE: a new journal must begin. ``now``
+    becomes part of their name there. Raises JournalDiffers, JournalDamaged, StorageError.
     """
     try:
         found = compare_journal(files, database)
@@ -144,10 +146,10 @@ def compare_journal(files: JournalFiles, database: DatabaseState) -> Comparison:
 
 
 def describe_difference(found: Comparison) -> JournalDiffers | None:
-    """Return what is wrong with a database that is not current, with the ways out; None if it is current."""
+    """Return an error that says how database and journal differ, and what to do; None if they do not."""
     if found.state is JournalState.BEHIND:
         return JournalDiffers(
-            f"the database is an older copy: it lacks the last {found.following} entries of the journal",
+            f"the database is an older copy: it lacks the last entries of the journal ({found.following:,})",
             "archiver db rebuild adds them; nothing is paid for again",
         )
     if found.state is JournalState.DIFFERENT:

@@ -32,10 +32,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class RebuiltArchive:
-    """The result.
+    """What a rebuild did.
 
-    ``recovery``: stored answers that no entry named, and that are recorded now. ``torn``: files of the
-    journal whose end could not be read; what was there is missing, unless a later file has it.
+    ``journal``: what was applied. ``recovery``: the stored answers that no entry of the journal names, and
+    that are recorded now. ``was_copy``: an older copy was brought up to date; no new database was built.
+    ``torn``: files of the journal whose end could not be read. What was there is missing, unless a later file
+    has it.
     """
 
     journal: RebuildReport
@@ -47,14 +49,15 @@ class RebuiltArchive:
 def rebuild_database(
     config: Config, *, skip_damage: bool = False, stop: StopFlag, progress: Progress
 ) -> RebuiltArchive:
-    """Make the database of the archive again from its journal; cost nothing, and download nothing.
+    """Rebuild the database of the archive from its journal. Costs nothing, and downloads nothing.
 
-    ``skip_damage``: where the journal is damaged, end with the rows up to there; its files are moved to
-    ``quarantine/``, and it begins again.
+    ``skip_damage``: if the journal is damaged, keep the rows before the damage, move its files to
+    ``quarantine/``, and begin a new one. ``progress`` gets the bytes of the journal read so far, and in all.
 
-    An older copy is brought up to date; a database of another history, or one that cannot be used, is set
-    aside. Raises UsageError if the database is sound and current, MarkerMismatch if it belongs to another
-    archive, ArchiveLocked, NoArchive, JournalDamaged, DatabaseError, StorageError, DiskFull, StoppedBySignal.
+    An older copy is brought up to date. A SQLite file with another history, or one that cannot be used, is
+    renamed. Raises UsageError if the database is sound and current, MarkerMismatch if it belongs to another
+    archive, DatabaseForeign if a PostgreSQL database is neither empty nor an older copy, SchemaNew,
+    JournalDamaged, ArchiveLocked, NoArchive, DatabaseError, StorageError, DiskFull, StoppedBySignal.
     """
     root = config.archive.directory
     found = marker.read(root)
@@ -99,9 +102,11 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
 
 
 def _older_copy(place: Database, found: marker.Marker, files: JournalFiles, root: Path) -> JournalHead | None:
-    """Return where the database that is there ends, if it is an older copy; None to build a new one.
+    """Return the end of the journal that the present database knows, if it is an older copy.
 
-    Raises UsageError if it is sound and current, MarkerMismatch if it belongs to another archive.
+    None means that a new database must be built. Raises UsageError if it is sound and current, or has an
+    older schema, MarkerMismatch if it belongs to another archive, DatabaseError if another program has locked
+    it.
     """
     if place.path is not None and not os.path.lexists(place.path):
         return None

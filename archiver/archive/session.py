@@ -95,9 +95,10 @@ def open_for_writing(
     """Open the archive of a configuration under its lock. An older schema is brought up to date.
 
     ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
-    or ``stop`` is set. What is committed in the block is in the journal when it ends. ``follow_database``:
-    begin the journal again if it has another history. Raises the errors of ``open_for_reading``,
-    ArchiveLocked, and JournalDiffers before anything is written.
+    or ``stop`` is set. Everything that the block commits is in the journal when the block ends.
+    ``follow_database``: if the journal is damaged or has another history, begin a new one with the rows of
+    the database. Raises JournalDiffers or JournalDamaged before anything is written, ArchiveLocked, DiskFull,
+    and the errors of ``open_for_reading`` except SchemaOld.
     """
     with (
         open_rows(config, command, stop, wait=wait, clock=clock, follow_database=follow_database) as (
@@ -122,9 +123,10 @@ def open_rows(
     follow_database: bool = False,
     mend_triggers: bool = False,
 ) -> Iterator[tuple[Catalog, Journaling]]:
-    """Open the database and journal of an archive for writing, as ``open_for_writing``; not the blobs.
+    """Open the database and journal of an archive for writing, like ``open_for_writing``, but not the blobs.
 
-    ``mend_triggers``: if triggers of the journal are missing, create them, and begin the journal again.
+    ``mend_triggers``: if triggers of the journal are missing, create them, and begin a new journal;
+    ``follow_database`` does that too.
     """
     from archiver.archive.journaling import Journaling, require_current
     from archiver.journal.journal_files import JournalFiles

@@ -1,4 +1,4 @@
-"""``verify`` and ``repair``: what is stored, compared with what the rows say."""
+"""``verify`` and ``repair``: compare blobs, stored answers and journal with the rows."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Progress = Callable[[int, int], None]
 _RECORDED_AT_ONCE = 10_000
 _RESTORED_AT_ONCE = 500
 _RECORDED_BETWEEN = 200_000
-"""Blobs between two writes: opening for writing while our own reader is open reads the whole database."""
+"""Blobs between two writes: opening the database for writing while we read from it reads all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of checking the blobs and the stored answers."""
+    """The result of checking the blobs, the stored answers and the journal."""
 
     blobs: VerifyReport
     answers: AnswerReport
@@ -80,7 +80,7 @@ class RepairReport:
 
 
 def verify_archive(session: Session, *, read_data: bool, share: float, progress: Progress) -> Verification:
-    """Compare blobs and answers with the rows; see ``Archive.verify``."""
+    """Compare blobs, answers and journal with the rows; see ``Archive.verify``."""
     with _VerifiedBlobs(session.config) as verified:
         require_blobs(session)
         return _verify(session, read_data, share, progress, verified.add)
@@ -207,9 +207,9 @@ def _verify(
 
 
 def _find_difference(session: Session) -> JournalDiffers | None:
-    """Return how the database differs from the journal as a whole.
+    """Return an error that says how the histories of database and journal differ; None if they do not.
 
-    None while a command writes to both, and where that cannot be known: without the right to take the lock.
+    None also if another command is writing to both, or if this user may not take the lock to find out.
     """
     files, place = JournalFiles(session.root), locate_database(session.config)
     with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
@@ -220,7 +220,7 @@ def _find_difference(session: Session) -> JournalDiffers | None:
 
 
 def _repair_journal(session: WritableSession, report: JournalReport) -> None:
-    """Bring back rows that only the journal has. Then begin the journal again with a snapshot of all rows."""
+    """If the journal is damaged, write back rows that only it has, and begin a new one with all rows."""
     if not report.is_damaged:
         return
     for start in range(0, len(report.lost_rows), _RESTORED_AT_ONCE):

@@ -255,7 +255,7 @@ class DiskWriter:
         fd = self._open_fd()
         try:
             clone(source, fd)
-        except OSError:  # not here: copy the bytes
+        except OSError:  # no reflinks here: copy the bytes
             while chunk := os.read(source, COPY_CHUNK):
                 self.write(chunk)
                 yield chunk

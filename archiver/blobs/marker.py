@@ -15,7 +15,7 @@ from archiver.durable import open_regular, open_root, storage_errors, sync, sync
 from archiver.errors import MarkerMismatch, NoArchive, StorageError
 
 FORMAT = 2
-"""Since 2 the archive has a journal: a program that would not write it must not write at all."""
+"""Format 2 has a journal: a program that does not write to it must not change the archive."""
 
 EXPORT_DIRECTORY = ".archiver-export"
 """A directory that contains one of this name is an export of an archive."""

@@ -54,7 +54,7 @@ class Catalog:
         self.archive_id = archive_id
         self._clock = clock
         self.on_change: Callable[[], None] = lambda: None
-        """Called before a commit that changes rows of the journal."""
+        """Called just before the commit of a transaction that has changes for the journal."""
         self._database = database
         self._reader = reader
         self._closing = opened
@@ -84,9 +84,10 @@ class Catalog:
     def open(cls, database: str | Path, *, write: bool, clock: Callable[[], datetime] = utcnow) -> Catalog:
         """Open an existing database. For writing, an older one is upgraded first; a reader never writes.
 
-        To open a SQLite database for writing, the caller must hold the lock of the archive. Raises SchemaOld
-        (only for reading), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has
-        the PostgreSQL database open.
+        To open a SQLite database for writing, the caller must hold the lock of the archive. ``clock``: the
+        time of the journal's entries. Raises SchemaOld (only for reading), JournalDiffers (only for writing)
+        if triggers of the journal are missing, SchemaNew, DatabaseForeign, DatabaseError, DiskFull, and
+        ArchiveLocked if another writer has the PostgreSQL database open.
         """
         if write:
             with cls.prepare(database, clock=clock) as opening:
@@ -237,18 +238,18 @@ class Opening:
             self._opened = opened.pop_all()
 
     def require_triggers(self) -> None:
-        """Raise JournalDiffers if changes would miss in the journal."""
+        """Raise JournalDiffers if triggers are missing: the journal would miss changes."""
         if not self.state.has_triggers:
             raise JournalDiffers(
-                "the database lacks triggers of the journal, or they were changed: changes would be lost",
+                "the database lacks triggers of the journal, or they were changed: it would miss changes",
                 "archiver db upgrade creates them again, and starts a new journal with all rows",
             )
 
     def finish(self, *, mend_triggers: bool = False) -> Catalog:
         """Bring an older schema up to date, and return the open database.
 
-        ``mend_triggers``: create triggers of the journal that are missing; the journal must begin again.
-        Raises JournalDiffers if they are missing without it, SchemaNew, DatabaseError, DiskFull.
+        ``mend_triggers``: create missing triggers of the journal; the caller must then begin a new journal.
+        Without it, missing triggers raise JournalDiffers. Raises SchemaNew, DatabaseError, DiskFull.
         """
         if not mend_triggers:
             self.require_triggers()

@@ -1,4 +1,4 @@
-"""What a database says of itself when it is opened, before anything is written to it."""
+"""What a database says about itself when it is opened, before anything is written to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from archiver.model.journal_entries import Entry, JournalHead
 class DatabaseState:
     """Whose database it is, at which revision, and where its journal ends.
 
-    ``has_triggers``: no change misses in the journal (an older database gets its triggers with the upgrade).
-    ``head``: None if it has no journal yet. ``pending``: what a process may have written after ``head``.
+    ``has_triggers``: whether all triggers of the journal are there; True for an older schema, since the
+    upgrade creates them. ``head``: None if it has no journal yet. ``pending``: the entries in the outbox,
+    which a killed process may have written to the journal after ``head``.
     """
 
     revision: str

@@ -1,10 +1,10 @@
 """The triggers that write each change of a row into ``journal_outbox``, in the transaction of the change.
 
-So no code can forget it, and a change by another program is recorded too. The triggers follow from the
-tables: an upgrade creates them again, since alembic drops the triggers of a table that it rebuilds. A change
-is stored as the row's key (a JSON array) and its values (a JSON object): all columns of a new row, the
-changed columns of an existing one, NULL for a removed row. ``outbox`` makes the same values of both
-databases' JSON.
+So no code can forget to record a change, and changes by other programs are recorded too. The triggers are
+generated from ``tables``; an upgrade creates them again, since alembic drops the triggers of a table that it
+rebuilds. A change is stored as the row's key (a JSON array) and its values (a JSON object): all columns of a
+new row, the changed columns of an existing one, NULL for a removed row. The two databases write JSON
+differently; ``outbox`` converts both to the same values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOT_JOURNALED = frozenset(
         tables.journal_head,
     }
 )
-"""Tables that follow from the others, or that the journal itself needs."""
+"""Tables that are computed from the others, and those of the journal itself."""
 
 JOURNALED = tuple(table for table in tables.metadata.sorted_tables if table not in NOT_JOURNALED)
 """All other tables, each after the tables that it refers to."""
@@ -35,7 +35,7 @@ JOURNALED = tuple(table for table in tables.metadata.sorted_tables if table not 
 _PREFIX = "journal_"
 _LITE_EVENTS = {"added": "INSERT", "altered": "UPDATE", "removed": "DELETE"}
 
-# The number of a transaction on SQLite: the position that its commit will have. It is drawn at the end.
+# The number of a transaction on SQLite: the position that ``outbox.seal`` will give it at its end.
 _LITE_TXN = "(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'journal_commits')"
 
 _PG_FUNCTION = """
@@ -94,7 +94,7 @@ def create(connection: Connection) -> None:
 
 
 def drop(connection: Connection) -> None:
-    """Remove the triggers: a rebuild applies entries that are in the journal already."""
+    """Remove the triggers, for changes that must not be journaled: those of a rebuild are in the journal."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("DROP FUNCTION IF EXISTS journal_change() CASCADE")
         return
@@ -103,7 +103,7 @@ def drop(connection: Connection) -> None:
 
 
 def are_complete(connection: Connection) -> bool:
-    """Return whether the triggers are the expected ones: otherwise changes would miss in the journal."""
+    """Return whether the triggers are the expected ones: otherwise the journal would miss changes."""
     if connection.dialect.name == "postgresql":
         expected = {(table.name, "O") for table in JOURNALED}
         source = connection.scalar(text("SELECT prosrc FROM pg_proc WHERE proname = 'journal_change'"))
@@ -145,7 +145,7 @@ def _lite_triggers() -> dict[str, str]:
 def _triggers_of(table: Table) -> Iterator[tuple[str, str]]:
     """Yield the triggers of a SQLite table.
 
-    An update that changes the key is a removal and a new row; one that changes nothing leaves no entry.
+    An update of the key is recorded as a removal and a new row, one that changes nothing not at all.
     """
     same_key = " AND ".join(f'OLD."{c.name}" IS NEW."{c.name}"' for c in table.primary_key)
     changed = "||".join(
@@ -197,7 +197,7 @@ def _whole(column: Column[Any]) -> str:
 
 
 def _member(column: Column[Any]) -> str:
-    """Return SQL for ``"name":value`` of the new row, after an opening quote.
+    """Return SQL for ``"name":value`` of the new row. It continues a string literal that is open already.
 
     json_quote would round floats to 15 digits, which loses a third of all durations.
     """

@@ -1,9 +1,9 @@
 """The outbox of the journal: changes that are committed and not yet in a file of the journal.
 
-The triggers of ``journal_triggers`` write the changes of a transaction; ``seal``, its last statement, draws
-its position. A number that is drawn earlier would not order two transactions as they depend on each other.
-``advance`` numbers the committed transactions for the journal and returns them; called again, with where the
-journal ends now, it deletes what was written there. The outbox is read from the table, never from memory.
+The triggers of ``journal_triggers`` write the changes of a transaction. Its last statement, ``seal``, gives
+the transaction its position: one given earlier might put it before a transaction on which it depends.
+``advance`` numbers the committed transactions for the journal and returns them. Called again with the new end
+of the journal, it deletes what was written. The outbox is read from its table, never from memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowVal
 MAX_CHANGES = 20_000
 """Changes that ``advance`` returns at a time; the transaction of the last one is returned whole."""
 
-# Not of SQLAlchemy's expressions: every transaction executes it.
+# Plain SQL, not SQLAlchemy's expressions: every transaction executes it.
 _SEAL_LITE = (
     "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, ?,"
     " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1) FROM"
@@ -58,7 +58,7 @@ _NUMBER = text(
     " + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
     " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
 )
-# Transactions of other programs, which do not seal their changes.
+# This seals the transactions of other programs, which do not do it themselves.
 _SEAL_OTHERS = (
     "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
@@ -68,7 +68,7 @@ _CHANGES, _COMMITS = tables.journal_outbox, tables.journal_commits
 
 
 def _entry_rows() -> Select[Any]:
-    """Return a query of the changes in the outbox; those that no transaction of ours has sealed come last."""
+    """Return a query of the changes in the outbox, by position; those that are not sealed yet come last."""
     return (
         select(
             _COMMITS.c.seq,
@@ -101,13 +101,13 @@ _TABLES = {table.name: table for table in JOURNALED}
 
 
 def seal(connection: Connection, at: datetime) -> bool:
-    """Give the changes of this transaction their position: its last statement before the commit.
+    """Give the changes of this transaction their position; return whether it has any changes.
 
-    Return whether there are any.
+    Must be its last statement before the commit. ``at``: the time of its entry.
     """
     if connection.dialect.name == "sqlite":
         return bool(connection.exec_driver_sql(_SEAL_LITE, (time_text(at),)).rowcount)
-    # First what other programs have committed: this transaction may depend on it.
+    # First seal what other programs have committed: this transaction may depend on it.
     connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
     return bool(connection.exec_driver_sql(_SEAL_PG, (time_text(at),)).rowcount)
 
@@ -115,11 +115,11 @@ def seal(connection: Connection, at: datetime) -> bool:
 def advance(
     connection: Connection, written: JournalHead | None, at: datetime
 ) -> tuple[JournalHead | None, tuple[Entry, ...]]:
-    """Return where the journal ends, and the transactions to write next, with their numbers.
+    """Return where the journal ends (None if it has not begun), and the transactions to write next.
 
-    ``written``: where the journal ends now; everything up to there leaves the outbox. Without it, the same
-    entries are returned again. At most ``MAX_CHANGES`` changes, but the last transaction whole. The result is
-    to be used only after the commit.
+    ``written``: the new end of the journal; everything up to there is deleted from the outbox. If it is None,
+    the same transactions are returned again. ``at``: the time for the entries of other programs. Stops after
+    ``MAX_CHANGES`` changes, but never within a transaction. The caller must commit before it uses the result.
     """
     head = read_head(connection) if written is None else confirm(connection, written)
     if head is None:
@@ -142,9 +142,9 @@ def read_head(connection: Connection) -> JournalHead | None:
 
 
 def begin(connection: Connection, head: JournalHead, txns: Collection[int] | None = None) -> None:
-    """Record a snapshot of all rows as the end of the journal.
+    """Record that the journal ends with a snapshot of all rows.
 
-    ``txns``: the transactions in the outbox that are part of the snapshot; without them, all are.
+    ``txns``: the transactions in the outbox that the snapshot contains, None for all. They are deleted.
     """
     for table in (_CHANGES, _COMMITS):
         connection.execute(delete(table) if txns is None else delete(table).where(table.c.txn.in_(txns)))
@@ -153,21 +153,21 @@ def begin(connection: Connection, head: JournalHead, txns: Collection[int] | Non
 
 
 def read_txns(connection: Connection) -> list[int]:
-    """Return the transactions in the outbox, with those of other programs."""
+    """Return the transactions in the outbox, including those of other programs."""
     return list(connection.scalars(select(_CHANGES.c.txn).distinct()))
 
 
 def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]:
-    """Return the entries that a process may have written before it was killed, or may write next.
+    """Return the sealed entries in the outbox, with the numbers that they have or will get in the journal.
 
-    ``head``: where the journal ends.
+    A process may have written some of them before it was killed. ``head``: where the journal ends.
     """
     entries = _entries(connection, connection.execute(_PENDING))
     return tuple(replace(entry, seq=head.seq + number) for number, entry in enumerate(entries, 1))
 
 
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
-    """Return the changes that are committed and not in the journal's files, in their order."""
+    """Return the sealed changes that are not in the journal's files, in their order."""
     return tuple(
         change for entry in _entries(connection, connection.execute(_PENDING)) for change in entry.changes
     )
@@ -183,9 +183,9 @@ def _columns(head: JournalHead) -> dict[str, object]:
 
 
 def confirm(connection: Connection, written: JournalHead) -> JournalHead:
-    """Record that the journal ends here now, and delete from the outbox what was written.
+    """Record the new end of the journal, and delete from the outbox what was written.
 
-    Return the end with the sizes that the database has.
+    Return the end as recorded: ``snapshot_bytes`` stays as the database has it.
     """
     for statement in _DELETE_WRITTEN:
         connection.execute(statement, {"last": written.seq})
@@ -221,9 +221,9 @@ _decode = msgspec.json.Decoder().decode
 
 @cache
 def _reading(dialect: str, name: str) -> tuple[list[str] | None, list[tuple[str, Callable[[Any], RowValue]]]]:
-    """Return how to read the JSON of a table: its columns in order, and what its database writes otherwise.
+    """Return the columns of a table, and how to convert those that its database's JSON has differently.
 
-    None instead of the columns: the triggers of SQLite write them in order.
+    None instead of the columns on SQLite: its triggers write them in order already.
     """
     columns = _TABLES[name].columns
     found = [(column.name, _converter(dialect, column.type)) for column in columns]

@@ -28,14 +28,14 @@ class RebuiltDatabase:
     """Takes the changes of the journal, in their order. Made by ``building``."""
 
     def __init__(self, connection: Connection, revision: str | None) -> None:
-        """``revision``: that of the schema so far; None if there are no tables."""
+        """``revision``: that of the schema at the beginning; None if there are no tables."""
         self._connection = connection
         self._revision = revision
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._applier = ChangeApplier(connection)
         self._uncommitted = 0
         self.set_aside: Path | None = None
-        """Where the SQLite file is now that was there before."""
+        """The new path of the SQLite file that was there before; None if there was none."""
 
     def apply(self, revision: str, changes: Sequence[RowChange]) -> None:
         """Apply the changes of a transaction that was recorded at this revision of the schema.
@@ -51,7 +51,11 @@ class RebuiltDatabase:
             self._uncommitted = 0
 
     def finish(self, head: JournalHead, sequences: Mapping[str, int]) -> None:
-        """Bring the schema up to date, and write what follows from the rows: the database is complete."""
+        """Bring the schema up to date, write what is computed from the rows, and create the triggers.
+
+        ``head``: where the journal ends. ``sequences``: the greatest id that each table has ever assigned.
+        Raises DatabaseError, DiskFull.
+        """
         from archiver.catalog.search import search_index  # slow to import
 
         if self._revision != schema.head():
@@ -83,12 +87,12 @@ class RebuiltDatabase:
 
 @contextmanager
 def building(database: Database, *, copy: bool, group_readable: bool) -> Iterator[RebuiltDatabase]:
-    """Build the database beside its place, and put it there when the block ends.
+    """Build the database beside its final place, and put it there when the block ends without an exception.
 
-    ``copy``: begin with the database that is there, which is an older copy. On SQLite the new file has a name
-    of its own until it is complete, and the one that is there is set aside; on PostgreSQL everything is one
-    transaction. So a kill at any point leaves what was there. Raises DatabaseForeign if the PostgreSQL
-    database is not empty, DatabaseError, DiskFull.
+    ``copy``: begin with the present database, an older copy. On SQLite the new file has another name until it
+    is complete, and the present one is then renamed; on PostgreSQL everything is one transaction. So a kill
+    at any point leaves what was there. Raises DatabaseForeign if the PostgreSQL database has tables and
+    ``copy`` is not set, DatabaseError, DiskFull.
     """
     with map_errors(str(database)):
         if database.path is None:
@@ -133,7 +137,7 @@ def _transaction(database: Database) -> Iterator[Connection]:
 
 
 def _put_in_place(new: Path, path: Path) -> Path | None:
-    """Give the new file its name; return where the one is that had it."""
+    """Give the new file its name; return the new path of the file that had it, None if there was none."""
     engines.sync(new)
     # Also a WAL without its database: SQLite would replay it into the new file.
     aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")

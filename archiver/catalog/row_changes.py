@@ -15,7 +15,7 @@ _NAMES = {table.name for table in JOURNALED}
 
 
 class ChangeApplier:
-    """Applies changes in the order of the journal. It decides nothing, and no later rule changes the past.
+    """Applies changes exactly as the journal records them, in its order. No rule of the program is applied.
 
     The names of tables and columns come from the schema of the database, never from the journal.
     """
@@ -49,7 +49,7 @@ class ChangeApplier:
         written = sorted((change for change in changes if change.values is not None), key=self._place)
         for table, group in groupby(removed, key=lambda change: change.table):
             statement = f"DELETE FROM {table} WHERE {self._where(table)}"
-            # A row that one transaction added and removed was never there: its absence is the result.
+            # A row that one transaction added and removed is recorded only as removed: it need not exist.
             self._run(table, statement, [change.key for change in group], may_miss=True)
         for (table, names), group in groupby(written, key=lambda c: (c.table, tuple(c.values or ()))):
             self._write(table, names, list(group))

@@ -44,7 +44,7 @@ def table_rows(connection: Connection, table: Table, at_once: int) -> Iterator[l
 
 
 def sequences(connection: Connection) -> dict[str, int]:
-    """Return the greatest id that each table with ascending ids ever gave, removed rows included."""
+    """Return the greatest id that each table with ascending ids has ever assigned, even to removed rows."""
     greatest: dict[str, int] = {}
     for table in _tables_with_ids():
         greatest[table.name] = connection.scalar(select(func.max(table.c.id))) or 0
@@ -55,8 +55,8 @@ def sequences(connection: Connection) -> dict[str, int]:
 
 
 def set_sequences(connection: Connection, greatest: Mapping[str, int]) -> None:
-    """Let every table give ids above the greatest that it ever gave, and above those that it has."""
-    present = sequences(connection)  # an older copy may have given ids whose rows were removed since
+    """Make every table assign new ids above all that it has or had. ``greatest``: as from ``sequences``."""
+    present = sequences(connection)  # an older copy may have assigned ids whose rows were removed since
     for table in _tables_with_ids():
         name = table.name
         last = max(greatest.get(name, 0), present.get(name, 0))
@@ -68,7 +68,7 @@ def set_sequences(connection: Connection, greatest: Mapping[str, int]) -> None:
 
 
 def _given_ids(connection: Connection, names: Iterable[str]) -> list[tuple[str, int | None]]:
-    """Return the last id that the database says it gave, by table."""
+    """Return the last id that each table has assigned, as the database remembers it."""
     if connection.dialect.name == "sqlite":
         return [
             (name, last) for name, last in connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")

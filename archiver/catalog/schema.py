@@ -155,10 +155,10 @@ def upgrade(database: Database, revision: str) -> Path | None:
 
 
 def recreate_triggers(database: Database) -> None:
-    """Create the triggers of the journal again.
+    """Create the triggers of the journal again, and forget where the journal ends.
 
-    The database then has no journal, since changes are missing in it: it must begin again. The caller holds
-    the lock. Raises DatabaseError.
+    Changes may be missing in the journal, so a new one must begin. The caller holds the lock. Raises
+    DatabaseError.
     """
     with map_errors(str(database)):
         engine = engines.create_writer(database)

@@ -64,7 +64,7 @@ def command(
       insta-dl     <account>/highlights/<pk>_<title>/<time>_<item pk>.<ext>
       gallery-dl   <account>/<item pk>.<ext>, with --write-metadata: <item pk>.<ext>.json
       instaloader  <account>/<title>/<time>_UTC.<ext>, with <time>_UTC.json.xz; without that
-                   file, the archive must have exactly one item of the account and second
+                   file, the account must have exactly one item of that second in the archive
 
     If the archive knows the item, the file becomes a file of that item. Other files are stored, and wait
     until a run finds their item: archiver show --adopted lists them. What cannot be matched with certainty is

@@ -25,7 +25,7 @@ _RESTART = "run it again"
 @global_options
 @click.pass_context
 def command(ctx: click.Context) -> int:
-    """Upgrade, copy or rebuild the database of the archive, or write it into the journal. Costs nothing."""
+    """Upgrade, copy or rebuild the database, or write all its rows into the journal. Costs nothing."""
     if ctx.invoked_subcommand is None:
         output.print_help(ctx.get_help())
         return UsageError.exit_code
@@ -36,7 +36,7 @@ def command(ctx: click.Context) -> int:
 @global_options
 @click.pass_obj
 def upgrade(options: GlobalOptions) -> int:
-    """Upgrade the schema to that of this version; an SQLite file is copied first. Not possible
+    """Upgrade the schema to that of this version; a SQLite file is copied first. Not possible
     during a run (exit code 11).
 
     archiver run and other commands that write do this themselves. Commands that only read refuse an older
@@ -109,14 +109,15 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     """Make the database again from the journal of the archive, or bring an older copy up to date. Costs
     nothing, and downloads nothing.
 
-    An SQLite file that is there, older or unusable, is set aside under a name that is printed, never
-    overwritten; that of another archive is refused. A PostgreSQL database must be empty or an older copy.
-    Interrupted, it can be run again. Afterwards the database has every row that it had.
+    A SQLite file that is an older copy, has another history or cannot be used is renamed, never overwritten,
+    and its new name is printed. A database of another archive is refused. A PostgreSQL database must be empty
+    or an older copy. If the command is interrupted, run it again. Afterwards the database has every row that
+    it had.
 
-    If a part of the journal is damaged or missing, restore the folder journal/ from a copy. If there is none,
-    --skip-damage gives the rows up to that point. Stored answers of later runs are recorded as well, and
-    archiver reread adds what they contain; files that only the rest of the journal knew are used again by the
-    next run, as far as Instagram still shows them. The old journal is moved to quarantine/.
+    If a part of the journal is damaged or missing, restore the folder journal/ from a copy. If you have none,
+    --skip-damage keeps the rows up to that point. Stored answers of later runs are recorded as well, and
+    archiver reread adds what they contain. Files that only the lost part of the journal named are used again
+    by the next run, if Instagram still shows them. The old journal is moved to quarantine/.
     """
     from archiver.archive.rebuild_archive import rebuild_database
     from archiver.runner.workers import StopFlag
@@ -140,7 +141,7 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
     else:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
     if report.set_aside is not None:
-        yield f"the file that was there is now {report.set_aside}"
+        yield f"the database file that was there before is now {report.set_aside}"
     if report.damage is not None:
         yield f"the journal ends early: {report.damage}"
         yield "what came later is missing; the old journal is in quarantine/, and a new one has begun"
@@ -148,7 +149,7 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the end of journal/{name} could not be read: a kill or a power loss tore it, or it is damaged"
     if recovery.answers:
         answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
-        yield f"stored answers that the journal does not name were recorded: {answers}, {units}"
+        yield f"stored answers that are not in the journal were recorded: {answers}, {units}"
         yield f"{advice.command_line('reread')} adds what they contain"
 
 
@@ -159,7 +160,7 @@ def snapshot(options: GlobalOptions) -> int:
     """Write all rows into a new file of the journal. Not possible during a run (exit code 11).
 
     The next db rebuild begins with that file, and applies only the changes after it. A run writes such a file
-    itself once the changes since the last one need more space than that one.
+    itself once the changes since the last one are larger than it, and larger than 1 MiB.
     """
     from archiver.archive.rebuild_archive import take_snapshot
     from archiver.runner.workers import StopFlag

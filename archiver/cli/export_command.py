@@ -96,7 +96,10 @@ def command(ctx: click.Context) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """The values of the options that all forms share. ``directory`` is the file of a form that is one."""
+    """The values of the options that all forms share.
+
+    ``directory``: where to export to. If the form is a single file, this is the path of that file.
+    """
 
     directory: Path
     filters: FilterOptions

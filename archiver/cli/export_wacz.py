@@ -21,12 +21,12 @@ from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption
 @click.option("--force", cls=RiskyOption, is_flag=True, help="Replace FILE if it exists.")
 @file_options
 def command(options: GlobalOptions, with_answers: bool, force: bool, request: ExportRequest) -> int:
-    """Export the web pages of export site as one WACZ file, for a web archive or a player. Reads only, also
-    during a run; costs nothing.
+    """Export the web pages that export site makes as one WACZ file, for a web archive or a player. Reads
+    only, also during a run; costs nothing.
 
-    It can be opened in ReplayWeb.page and served with pywb, which list its pages; skipping within a video
-    works. The pages have an address that does not exist on the web. Every picture and video is compared with
-    its SHA-256 while it is copied.
+    Open it in ReplayWeb.page or serve it with pywb: both list its pages, and can seek within a video. The
+    pages have an address that does not exist on the web. Every picture and video is compared with its SHA-256
+    while it is copied.
 
     The file is written as .FILE.part, and renamed to FILE when it is complete. An existing FILE is refused
     (exit code 2), unless --force is given.

@@ -36,7 +36,7 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
     help="With --paths, only files of this role. May be repeated.",
 )
 @click.option(
-    "--adopted", is_flag=True, help="Instead of TARGET: the adopted files whose items no run has found yet."
+    "--adopted", is_flag=True, help="Instead of TARGET: the adopted files that wait for their items."
 )
 @json_option({"kind": None})
 @global_options
@@ -57,9 +57,9 @@ def command(
     else a highlight's pk, else an item's.
 
     Long lists are cut: -v shows all. --json has every field; for an account, the items of its highlights are
-    left out. --adopted lists the files that archiver adopt has stored and that wait for an answer with their
-    item. --paths lists the current files: the avatar, each highlight's cover, then the files of its items
-    in their order; each file once.
+    left out. --adopted lists the files that archiver adopt has stored, but not yet assigned to an item.
+    --paths lists the current files: the avatar, each highlight's cover, then the files of its items in their
+    order; each file once.
 
     \b
     Examples:
@@ -78,7 +78,7 @@ def command(
     if roles and not (paths or null):
         raise UsageError("--role needs --paths", "see archiver show --help")
     if adopted == (target is not None):
-        raise UsageError("name a TARGET or --adopted", "see archiver show --help")
+        raise UsageError("name either a TARGET or --adopted", "see archiver show --help")
     end = b"\0" if null else b"\n" if paths else None
     with load.open_archive(options) as archive, signals.die_on_interrupt():
         if target is None:

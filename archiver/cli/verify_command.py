@@ -107,8 +107,8 @@ def command(
     accept_loss: bool,
 ) -> int:
     """Check the archive: every file that the database names exists and has the right size, and with
-    --read-data the right bytes; every stored answer can be read; the database is intact; the journal is
-    whole and has no entry that the database lacks, and with --read-data gives its rows. Costs nothing.
+    --read-data the right bytes; every stored answer can be read; the database is intact, and lacks no entry
+    of the journal; the journal is complete, and with --read-data gives the same rows. Costs nothing.
 
     It changes no file, and may run during a run. --read-data records when each blob was read (verified_at),
     unless a run holds the lock or the archive is read-only. Damage that is not yet recorded as lost gives

@@ -48,7 +48,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
         yield f"{pluralize(len(blobs.lost), 'blob')} recorded as lost"
     if answers.lost:
         yield f"{pluralize(len(answers.lost), 'answer')} recorded as lost"
-    if answers.unrecorded and not verification.journal.hint:  # else reread is refused, like all that writes
+    if answers.unrecorded and not verification.journal.hint:  # with a hint, reread would be refused
         reread = advice.command_line("reread")
         yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
     if answers.surplus:
@@ -72,8 +72,8 @@ def _journal_lines(journal: JournalReport) -> Iterator[str]:
     elif journal.damage is not None:
         yield f"the journal is damaged: {journal.damage}"
     elif journal.is_compared or journal.counts:
-        number = pluralize(sum(journal.counts.values()), "row")
-        yield f"{pluralize(journal.lines, 'line')} of the journal checked: {number} differ from the database"
+        number = pluralize(sum(journal.counts.values()), "different row")
+        yield f"{pluralize(journal.lines, 'line')} of the journal compared with the database: {number}"
     for table, count in journal.counts.items():
         yield f"  {table}: {pluralize(count, 'row')} different or missing"
         for row in journal.differences:
@@ -81,7 +81,7 @@ def _journal_lines(journal: JournalReport) -> Iterator[str]:
                 what = "different values" if row.missing is None else f"missing in the {row.missing}"
                 yield f"    {' '.join(map(str, row.key))}: {what}"
     if journal.is_damaged and not journal.hint:
-        yield "--repair adds the rows that only the journal has, and begins it again with all rows"
+        yield "--repair adds the rows that only the journal has, and begins a new journal with all rows"
 
 
 def repair_lines(report: RepairReport) -> Iterator[str]:

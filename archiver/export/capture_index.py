@@ -1,4 +1,4 @@
-"""The index of a WACZ: where each URL is in which WARC, as CDXJ lines (IIPC, CDXJ 1.0), sorted by SURT.
+"""The index of a WACZ: which WARC has each URL, and where in it. CDXJ lines (IIPC, CDXJ 1.0), sorted by SURT.
 
 It is compressed in blocks of 1,024 lines (ZipNum), so that a player reads only the block that it needs.
 """
@@ -43,7 +43,7 @@ class Capture:
 
     @property
     def line(self) -> str:
-        """Its line in the index."""
+        """Return its line in the index, without a line break."""
         fields = {"url": self.url, "mime": self.mime}
         if self.status is not None:
             fields["status"] = str(self.status)
@@ -59,7 +59,7 @@ class Capture:
 def to_surt(url: str) -> str:
     """Return the key of a URL, the same for every spelling: host reversed, query sorted, lower case.
 
-    As the package ``surt`` of the Internet Archive makes it, except that it also removes session ids.
+    The same key as that of the package ``surt`` of the Internet Archive, but session ids stay in it.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").removeprefix("www.")
@@ -71,7 +71,7 @@ def to_surt(url: str) -> str:
 
 
 def _normalize(part: str) -> str:
-    """Return a part of a URL in lower case, with nothing escaped that need not be."""
+    """Return a part of a URL in lower case, escaped only where necessary."""
     plain = part.encode(errors="replace")
     while (unquoted := unquote_to_bytes(plain)) != plain:
         plain = unquoted

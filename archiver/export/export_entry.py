@@ -81,10 +81,10 @@ class ExportEntry(NamedTuple):
 
 
 class CompanionText(NamedTuple):
-    """A text beside another file of the export, which was put before it.
+    """A text beside another file of the export, which must be put first.
 
-    It has the name of the file ``beside`` (its id), whatever that turned out to be, plus ``ending``. If
-    something that is not the export's has that name, it is left out.
+    ``beside``: the id of that file. The text gets the name that the file got, plus ``ending``. If a foreign
+    file has that name, the text is left out. ``at_ns`` as in ``ExportEntry``.
     """
 
     id: str

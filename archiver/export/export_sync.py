@@ -170,7 +170,7 @@ class ExportSync:
     # Companions
 
     def _name_companions(self, companions: Sequence[CompanionText]) -> list[ExportEntry]:
-        """Return the companions with their paths, without those that cannot have their names."""
+        """Return the companions with their paths, except those whose names foreign files have."""
         files = self.manifest.rows_by_id([companion.beside for companion in companions])
         entries = []
         for companion in companions:
@@ -185,9 +185,9 @@ class ExportSync:
             return [entry for entry in entries if self._can_have_name(entry, rows, holders)]
 
     def _free_names(self, entries: Sequence[ExportEntry]) -> dict[str, str]:
-        """Remove the companions of other files that have one of these names: those files have left theirs.
+        """Remove companions of other files that still have one of these names: their files have moved.
 
-        Return which of these companions has which name now, by its key.
+        Return the ids of those of these companions that have such a name already, by its collision key.
         """
         ids = {entry.id for entry in entries}
         holders = self.manifest.holders([file_names.collision_key("/".join(entry.path)) for entry in entries])

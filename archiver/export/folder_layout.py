@@ -55,7 +55,7 @@ def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[
 
 
 def waiting_entries(files: Iterable[WaitingFile], layout: FolderLayout) -> Iterator[ExportEntry]:
-    """Yield the adopted files that wait for their items: below ``adopted/``, by what is known of them."""
+    """Yield the adopted files that wait for their items, as ``adopted/<account>/<highlight pk>/<file>``."""
     for file in files:
         if file.lost_at is not None:
             continue

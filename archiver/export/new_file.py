@@ -43,10 +43,10 @@ def require_new(path: Path, *, force: bool) -> None:
 def open_new_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """Open a file to write. If the block ends without an exception, it is durable and gets its name.
 
-    Until then it is ``.<name>.part`` beside it, which an exception removes, and which the next call uses if
-    the program was killed. Missing directories are created. ``force``: an existing file is replaced in one
-    step. Raises the errors of ``require_new``, ArchiveLocked while another process writes the same file,
-    StorageError, DiskFull.
+    Until then it is called ``.<name>.part``. An exception removes it; if a kill leaves it, the next call
+    overwrites it. Missing directories are created. ``force``: replace an existing file, in one step. Raises
+    the errors of ``require_new``, ArchiveLocked while another process writes the same file, StorageError,
+    DiskFull.
     """
     require_new(path, force=force)
     name, draft = os.fsencode(path.name), os.fsencode(f".{path.name}.part")
@@ -66,7 +66,7 @@ def open_new_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
                     rename_exclusive(NameInDirectory(directory, draft), NameInDirectory(directory, name))
             except FileExistsError as exc:
                 os.unlink(draft, dir_fd=directory)
-                raise UsageError(f"{path} exists now: something else made it", "name another file") from exc
+                raise UsageError(f"{path} exists now: another program made it", "name another file") from exc
             except BaseException:
                 os.unlink(draft, dir_fd=directory)
                 raise
@@ -90,7 +90,7 @@ def _open_draft(name: bytes, directory: int, path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # another process has finished it meanwhile
+        os.close(descriptor)  # another process has renamed or removed it meanwhile
 
 
 def _is_named(descriptor: int, name: bytes, directory: int) -> bool:

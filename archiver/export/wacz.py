@@ -1,5 +1,5 @@
 """A site as one WACZ file (WACZ 1.1.1, specs.webrecorder.net): a ZIP of WARC files, their index and a list of
-pages, which web archives take in and play.
+pages, which web archives import and replay.
 
 The site was never on the web. Its files are ``resource`` records below a host that cannot exist there: the
 top-level domain ``invalid`` is reserved (RFC 2606).
@@ -38,14 +38,16 @@ _FIRST_PAGE = "index.html"
 _TITLE = re.compile(rb"<title>([^<]*)</title>")
 _TEXT_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _IN_MEMORY = 8 << 20
-"""A larger blob is read twice: to check it, before anything of it is written, and to copy it."""
+"""The size in bytes up to which a blob is read into memory. A larger one is read twice: the first time only
+to check it, so that no part of a damaged blob is written.
+"""
 _STORED, _PACKED = 0, 6
 """Levels of compression: pictures and videos are compressed already."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaczHead:
-    """What a WACZ says of itself: the id of the archive, when it was made (UTC), and by what."""
+    """What a WACZ says about itself: the id of the archive, when the WACZ was made (aware), and by what."""
 
     archive_id: str
     made_at: datetime
@@ -53,12 +55,12 @@ class WaczHead:
 
     @property
     def base(self) -> str:
-        """The address of the site, which is not on the web."""
+        """Return the address of the site, which does not exist on the web."""
         return f"https://{self.archive_id}.highlight-archiver.invalid/"
 
     @property
     def stamp(self) -> str:
-        """The time as WARC, pages and datapackage give it."""
+        """Return the time as it is written in the WARC, the pages and the datapackage."""
         return f"{self.made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -113,7 +115,7 @@ class WaczCount:
 
 
 class WaczWriter(WaczCount):
-    """Writes a WACZ into an open file. ``put_site`` once, then any answers, then ``finish``.
+    """Writes a WACZ into an open file. Call ``put_site`` once, ``put_answers`` for each segment, ``finish``.
 
     ``progress`` gets the counts after each file, and may raise to stop. Methods raise StorageError, and
     errors of the file as OSError. Closed by ``close``.
@@ -129,7 +131,7 @@ class WaczWriter(WaczCount):
         self._pages: list[dict[str, str]] = []
         self._resources: list[dict[str, object]] = []
         self._group_start = 0
-        """Where in the list the highlights of the current account begin."""
+        """Where in ``_pages`` the page of the current account belongs: before those of its highlights."""
         self._part: _Part | None = None
 
     def put_site(self, entries: Iterable[ExportEntry]) -> None:
@@ -147,7 +149,7 @@ class WaczWriter(WaczCount):
             super().put_site(entries)
 
     def put_answers(self, segment: str, records: Iterable[tuple[bytes, Answer | None]]) -> None:
-        """Write a segment of stored answers, if it has a whole record, and index its responses."""
+        """Write a segment of stored answers, unless it has no whole record, and index its responses."""
         remaining = iter(records)
         first = next(remaining, None)  # raises, if the segment cannot be read, before anything is written
         if first is None:
@@ -243,7 +245,7 @@ class WaczWriter(WaczCount):
         self._part.write(packer.flush())
 
     def _add_page(self, entry: ExportEntry, url: str, content: bytes) -> None:
-        """List a page: the first page first, an account before its highlights. They arrive after them."""
+        """List a page: the first page on top, an account before its highlights. They arrive the other way."""
         title = _TITLE.search(content)
         name = entry.id.removeprefix(_PAGE)
         page = {
@@ -259,8 +261,9 @@ class WaczWriter(WaczCount):
 
     @contextmanager
     def _open(self, path: str, compression: int = zipfile.ZIP_STORED) -> Iterator[_Part]:
-        """Open a file of the ZIP for writing, and list it in the datapackage. WARCs are stored as they are,
-        so that a player can read a part of them.
+        """Open a file of the ZIP for writing, and list it in the datapackage.
+
+        WARCs are not compressed again, so that a player can read a part of them.
         """
         at = self._head.made_at.astimezone(UTC)
         info = zipfile.ZipInfo(path, (at.year, at.month, at.day, at.hour, at.minute, at.second))

@@ -10,7 +10,7 @@
 | ``exif:GPSLatitude``, ``exif:GPSLongitude``, ``Iptc4xmpCore:Location`` | the place |
 | ``dc:source`` | the tool that an adopted file comes from |
 
-Immich reads tags from the last two properties of tags, digiKam from the first two.
+Of the three properties for tags, digiKam reads the first two, and Immich the last two.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LONGEST = 500
 def describe_item(
     account: KeptAccount, highlight: KeptHighlight, item: KeptItem, source: str | None = None
 ) -> bytes:
-    """Return the sidecar of a file of an item. Every text is one line that XML can contain, and escaped.
+    """Return the sidecar of a file of an item. Texts are escaped, on one line, with only what XML allows.
 
     ``source``: the tool that downloaded the file, if it was adopted.
     """
@@ -75,7 +75,7 @@ def _properties(account: KeptAccount, highlight: KeptHighlight, item: KeptItem) 
     tags = tuple(dict.fromkeys(_tags(item)))
     if tags:
         yield _array("dc:subject", "Bag", tags)
-        # These two have levels: a sign that would begin one is replaced.
+        # In these two, / or | separates levels, so it is replaced.
         yield _array("digiKam:TagsList", "Seq", (tag.replace("/", "_") for tag in tags))
         yield _array("lr:hierarchicalSubject", "Bag", (tag.replace("|", "_") for tag in tags))
     yield from _place(item.locations)
@@ -91,7 +91,7 @@ def _tags(item: KeptItem) -> Iterator[str]:
 
 
 def _place(locations: Iterable[Location]) -> Iterator[str]:
-    """Yield the first place with coordinates, else the first with a name."""
+    """Yield the properties of the first place with coordinates, else of the first with a name."""
     places = sorted(locations, key=lambda place: not _has_coordinates(place))
     for place in places:
         name = _shorten(place.name or "")

@@ -12,15 +12,14 @@ from archiver.journal.journal_line import hash_line
 from archiver.model.journal_entries import JournalHead
 
 _REMEMBERED = 10_000
-"""Lines that may come again: a process that is killed has written less than this since it deleted any."""
+"""How many lines are remembered, to recognize those that were shipped again after a kill."""
 
 
 class JournalState(Enum):
     """How a database compares to the journal.
 
-    ``NONE``: neither has a journal. ``CURRENT``: the journal has nothing that the database has not.
-    ``BEHIND``: entries follow the database's last one: it is an older copy. ``DIFFERENT``: the two have
-    different histories.
+    ``NONE``: neither has a journal. ``CURRENT``: the database has every entry of the journal. ``BEHIND``: the
+    database is an older copy, and lacks the last entries. ``DIFFERENT``: the two have different histories.
     """
 
     NONE = auto()
@@ -31,10 +30,12 @@ class JournalState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result. ``head``: where the journal ends, as far as the database has it; ``torn``: what to cut.
+    """The result of comparing a database with the journal.
 
-    ``following``: the number of entries that the database lacks. If there are any, the gzip member that has
-    the last common line may have some of them, so ``head.length`` is where that member begins.
+    ``head``: the last line that both have. ``torn``: the files with an incomplete end, each with the length
+    to which it must be cut. ``following``: the number of entries that the database lacks. If there are any,
+    the gzip member of the last common line may contain some of them, so ``head.length`` is where that member
+    begins.
     """
 
     state: JournalState
@@ -46,10 +47,10 @@ class Comparison:
 def compare(
     files: JournalFiles, archive_id: str, head: JournalHead | None, pending: Sequence[bytes]
 ) -> Comparison:
-    """Compare the end of the journal as the database has it with the files.
+    """Compare the end of the journal that the database knows (``head``) with the files.
 
-    ``pending``: the lines, by their number, that a process may have written before it was killed. Nearly
-    always one stat and one listing suffice. Raises JournalDamaged, StorageError.
+    ``pending``: the lines after ``head``, in order, that a process may have written before it was killed.
+    Nearly always one stat and one listing suffice. Raises JournalDamaged, StorageError.
     """
     if head is None:
         return _compare_without_head(files, archive_id)
@@ -63,7 +64,7 @@ def compare(
 
 
 def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
-    """A journal that has only snapshots was begun by an upgrade that was killed: it begins again."""
+    """Return NONE if there are only snapshots: an upgrade that was killed wrote them. Else DIFFERENT."""
     for name in files.names():
         for read in files.read(name):
             if read.header.archive != archive_id or read.line.snapshot is None:
@@ -74,7 +75,7 @@ def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
 def _compare_following(
     files: JournalFiles, archive_id: str, head: JournalHead, names: Sequence[str], pending: Sequence[bytes]
 ) -> Comparison:
-    """Read what follows the head: entries of our own outbox are no difference, nor is a snapshot."""
+    """Compare the lines after the head. Entries of our own outbox and snapshots are not a difference."""
     expected = {head.seq + n: hash_line(line) for n, line in enumerate(pending, 1)}
     common, start, following = head, head.length, 0
     for read in _lines_after(files, head, names):
@@ -98,7 +99,7 @@ def _compare_following(
 
 
 def _lines_after(files: JournalFiles, head: JournalHead, names: Sequence[str]) -> Iterator[ReadLine]:
-    """Yield the lines after the head once: a line that was shipped again after a kill equals the first."""
+    """Yield each line after the head once: one that was shipped again after a kill has the same hash."""
     known = {head.seq: head.hash}
     for name in names:
         for read in files.read(name, head.length if name == head.file else 0):
@@ -112,9 +113,9 @@ def follow(
 ) -> Iterator[ReadLine]:
     """Yield the lines of these files once, in order, each checked against the one before.
 
-    ``head``: begin after this line, which is the last one before ``head.length`` or follows there; without
-    it, with the first line of the first file. Raises JournalDamaged where a line is missing, changed, or of
-    another archive; StorageError.
+    ``head``: begin after this line; None: begin with the first line of the first file. Reading begins at
+    ``head.length``, which is where the line ends or where its gzip member begins. Raises JournalDamaged where
+    a line is missing, changed, or from another archive; StorageError.
     """
     last = None if head is None else (head.seq, head.hash)
     seen: dict[int, str] = {} if head is None else {head.seq: head.hash}
@@ -143,9 +144,9 @@ def follow(
 
 
 def newest_snapshot(files: JournalFiles, until: str | None = None) -> str:
-    """Return the file of the newest complete snapshot; damage before it does not matter.
+    """Return the file of the newest complete snapshot; damaged files are skipped.
 
-    ``until``: not a later file than this. Raises JournalDamaged if there is none.
+    ``until``: ignore files after this one. Raises JournalDamaged if there is no such snapshot, StorageError.
     """
     for name in reversed(files.names()):
         if until is not None and name > until:

@@ -1,8 +1,8 @@
 """The files of the journal: ``journal/YYYY/MM/<first seq, 12 digits>-<8 hex digits>.jsonl.gz``.
 
-Only the process that began a file appends to it. What it appends at a time is one gzip member, so every file
-is complete gzip up to its last sync, and what a kill tore off is cut at the end of a member. One member for
-each line would take twice the bytes.
+Only the process that began a file appends to it. Each time, it appends one gzip member. So every file is
+complete gzip up to its last sync, and an incomplete member that a kill left at the end can be cut off. One
+member for each line would take twice the bytes.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class ReadLine:
 
 
 class JournalFiles:
-    """The files of the journal of the archive at ``root``. Creating them is left to ``new_file``."""
+    """The files of the journal of the archive at ``root``. Creating this object reads and writes nothing."""
 
     def __init__(self, root: Path, *, group_readable: bool = False) -> None:
         self._root = root
         self.torn: dict[str, int] = {}
-        """Files that were read and are not whole at their end, each with the length up to there."""
+        """Files that were read and have an incomplete end, each with the length in bytes before it."""
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def names(self, since: str = "") -> list[str]:
@@ -96,9 +96,10 @@ class JournalFiles:
                 return None
 
     def read(self, name: str, start: int = 0) -> Iterator[ReadLine]:
-        """Yield the lines of a file; ``start``: those of the members from that offset on.
+        """Yield the lines of a file, without its header. ``start``: the offset of the first member to read.
 
-        An incomplete last member is not an error: a kill left it. Raises JournalDamaged and StorageError.
+        An incomplete last member is not an error, since a kill may leave one: it is noted in ``torn``. Raises
+        JournalDamaged and StorageError.
         """
         header: FileHeader | None = None
         if start:
@@ -115,7 +116,7 @@ class JournalFiles:
             start = end
 
     def cut(self, name: str, length: int) -> None:
-        """Cut off what a kill tore, durably. Raises StorageError."""
+        """Cut a file to ``length`` bytes, durably: what follows is incomplete. Raises StorageError."""
         with storage_errors(f"journal/{name} cannot be cut"):
             fd = self._open(name, os.O_WRONLY)
             try:
@@ -212,9 +213,9 @@ class JournalFiles:
             os.close(fd)
 
     def _members(self, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:
-        """Yield the lines of each whole gzip member, to be read at once, and where it ends.
+        """Yield the lines of each whole gzip member, to be read before the next one, and where it ends.
 
-        What follows the last whole member is torn, whatever it is: a power loss may leave anything there.
+        Whatever follows the last whole member counts as torn: a power loss may leave anything there.
         """
         end = start
         for lines, end in self._whole_members(name, start):
@@ -254,7 +255,7 @@ class NewFile:
 
     @property
     def is_usable(self) -> bool:
-        """Whether lines can be appended: no write has failed for good."""
+        """Whether lines can be appended: the file is neither closed nor given up after a disk error."""
         return self._file.is_usable
 
     def append(self, lines: Sequence[bytes]) -> int:

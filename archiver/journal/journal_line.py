@@ -55,8 +55,9 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
 class JournalLine:
     """A line of the journal. ``hash`` is that of its bytes; ``prev`` that of the line before.
 
-    ``snapshot``: ``part`` or ``end`` for the lines of a snapshot. Its last line has in ``sequences`` the
-    greatest id that each table ever gave.
+    ``at``: the time as text, in UTC. ``run``: the id of the run that was going on, or None. ``snapshot``:
+    ``part``, or ``end`` in the last line, for the lines of a snapshot; else None. ``sequences``: in the last
+    line of a snapshot, the greatest id that each table has ever assigned.
     """
 
     seq: int
@@ -91,7 +92,7 @@ def encode_snapshot(
     rows: tuple[str, Sequence[tuple[RowKey, Mapping[str, RowValue]]]] | None,
     sequences: Mapping[str, int] | None = None,
 ) -> bytes:
-    """Return a line of a snapshot, without its line break: rows of one table, or ``sequences`` at last."""
+    """Return a line of a snapshot, without its line break: rows of one table, or finally ``sequences``."""
     changes = {} if rows is None else {rows[0]: [_Change(key=key, set=values) for key, values in rows[1]]}
     greatest = None if sequences is None else dict(sequences)
     return _encode(_Line(seq, prev, at, None, changes, "part" if greatest is None else "end", greatest))
@@ -143,7 +144,7 @@ def _rows(changes: Iterable[RowChange]) -> dict[str, list[_Change]]:
 
 
 def _elements(rows: Mapping[RowKey, Mapping[str, RowValue] | None]) -> list[_Change]:
-    """Keys are sorted: each database has its own order for the rows that one statement changes."""
+    """Return the changes of a table. Keys are sorted: each database changes rows in its own order."""
     groups: dict[Any, list[RowKey]] = {}
     for key in sorted(rows):
         values = rows[key]

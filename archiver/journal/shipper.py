@@ -37,7 +37,7 @@ class Shipper:
     ) -> None:
         """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it.
 
-        ``has_failed`` says whether the work itself has failed: its own error is then the one to report, and
+        ``has_failed`` returns whether the work itself has failed: then its error is the one to report, and
         the next process ships what is left.
         """
         self._files, self._header, self._advance, self._on_error = files, header, advance, on_error
@@ -66,7 +66,10 @@ class Shipper:
                 written = self._write(head, entries)
 
     def end_file(self) -> None:
-        """Ship everything, and begin a new file with the next line: a snapshot comes between."""
+        """Ship everything and close the file. The next entry begins a new one, after the snapshot's.
+
+        Raises the errors of ``ship``.
+        """
         self.ship()
         with self._shipping:
             if self._file is not None:
@@ -74,7 +77,7 @@ class Shipper:
                 self._file = None
 
     def close(self) -> None:
-        """Ship the rest, close the file. Raise the first error of the shipping, unless the work failed."""
+        """Ship the rest, and close the file. Raises the first error of shipping, unless the work failed."""
         self._closing.set()
         self._waiting.set()
         self._thread.join()

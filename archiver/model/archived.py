@@ -67,7 +67,7 @@ class Failure:
 class StoredBlob:
     """A row of ``blobs`` as ``verify`` reads it, with its owners as text (``item 123 video``).
 
-    An adopted file that waits names its item, its tool and the account as the folder gives it.
+    For a waiting file: the item for which it waits, its tool, and the account that its folder names.
     """
 
     sha256: Digest

@@ -35,9 +35,10 @@ class ForeignFile:
 
 @dataclass(frozen=True, slots=True)
 class WaitingFile:
-    """An adopted file whose item no answer has reported yet: a row of ``adopted`` with its blob.
+    """An adopted file that waits for its item: a row of ``adopted`` with its blob.
 
-    ``reason``: why it waits although its item is known. ``lost_at``: when its bytes were found to be missing.
+    ``reason``: why it still waits although its item is known; None if no answer has reported the item yet.
+    ``lost_at``: when its bytes were found to be missing.
     """
 
     item_pk: Pk
@@ -80,7 +81,7 @@ class RefusedFile:
 class AdoptionReport:
     """What became of the files of other tools: counts, and the refused ones.
 
-    ``bytes``: the size of the adopted and waiting ones.
+    ``bytes``: the total size of the adopted and waiting files.
     """
 
     adopted: int

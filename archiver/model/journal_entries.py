@@ -23,7 +23,10 @@ class RowChange:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A committed transaction, under its number in the journal. ``run_id``: the run that was going on."""
+    """A committed transaction, under its number in the journal.
+
+    ``at``: when it was committed. ``run_id``: the run that was going on; None if there was none.
+    """
 
     seq: int
     at: datetime
@@ -33,10 +36,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class JournalHead:
-    """Where the journal of a database ends: its last line, and the file and length up to there.
+    """Where the journal ends: the number and hash of its last line, the file, and the file's length up to it.
 
-    ``snapshot_bytes``: the compressed size of the last snapshot, 0 if an upgrade made a new one necessary;
-    ``entry_bytes``: that of the entries since.
+    ``snapshot_bytes``: the compressed size of the last snapshot; 0 if a new one is needed after an upgrade.
+    ``entry_bytes``: the compressed size of the entries since. All sizes are in bytes.
     """
 
     seq: int

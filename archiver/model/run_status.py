@@ -26,7 +26,7 @@ class Status:
     ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
     does not list now, each with the number of files that wait for it. ``waiting``: the number of adopted
-    files whose items no answer has reported yet.
+    files that wait for their items.
     """
 
     accounts: int

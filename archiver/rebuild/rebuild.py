@@ -18,16 +18,19 @@ from archiver.model.journal_entries import JournalHead
 Progress = Callable[[int, int], None]
 
 _WAYS_OUT = (
-    "restore the folder journal/ from a copy; or archiver db rebuild --skip-damage: it keeps the rows before"
+    "restore the folder journal/ from a copy, or keep the rows before the damage: "
+    "archiver db rebuild --skip-damage"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildReport:
-    """What was applied: ``entries`` of the journal after a snapshot, or after the database's own last one.
+    """What was applied.
 
-    ``rows``: the number of changes of rows, those of the snapshot included. ``set_aside``: where the SQLite
-    file is now that was there before. ``damage``: why the rest of the journal was left out.
+    ``entries``: how many entries of the journal, after the snapshot or after the last one of the older copy.
+    ``rows``: how many changes of rows, including the rows of the snapshot. ``head``: where the journal ends.
+    ``set_aside``: the new path of the SQLite file that was there before; None if there was none. ``damage``:
+    why the rest of the journal was left out; None if nothing was.
     """
 
     entries: int
@@ -50,9 +53,9 @@ def rebuild(
 ) -> RebuildReport:
     """Build the database, and put it in its place when it is complete.
 
-    ``copy_head``: where the database that is there ends, if it is an older copy: only what follows is
-    applied. Without it, the newest snapshot of the journal is the beginning. ``skip_damage``: end where the
-    journal is damaged after that. ``progress`` gets the bytes of the journal read so far, and in all;
+    ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
+    follows is applied. None: begin with the newest snapshot of the journal. ``skip_damage``: stop at damage
+    after that, instead of raising. ``progress`` gets the bytes of the journal read so far, and in all;
     ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign, DatabaseError,
     StorageError, DiskFull.
     """
@@ -80,7 +83,7 @@ def rebuild(
 
 
 def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Iterator[ReadLine]:
-    """Yield the lines; where one is damaged or missing, note why and end, or raise with the ways out."""
+    """Yield the lines up to a damaged or missing one. Then note why in ``damages``, or raise without it."""
     try:
         yield from lines
     except JournalDamaged as error:
@@ -90,7 +93,7 @@ def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Itera
 
 
 def _raise_sequences(sequences: dict[str, int], line: JournalLine) -> None:
-    """Note the greatest ids: an id never means two things, also that of a row that was removed."""
+    """Note the greatest ids, even of removed rows: no id may be assigned twice."""
     given: Mapping[str, int] = line.sequences
     for table, greatest in given.items():
         sequences[table] = max(greatest, sequences.get(table, 0))

@@ -1,4 +1,4 @@
-"""Comparing the journal with the rows: whether a rebuild would give exactly the database that is there."""
+"""Comparing the journal with the rows: whether a rebuild would give exactly the present database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """A row that the journal and the database have differently; ``missing``: which of them lacks it."""
+    """A row that differs between the journal and the database.
+
+    ``missing``: which of them lacks it, ``journal`` or ``database``; None if its values differ.
+    """
 
     table: str
     key: RowKey
@@ -34,11 +37,12 @@ class RowDifference:
 
 @dataclass(slots=True)
 class JournalReport:
-    """The result. ``lines``: read and checked. ``damage``: why the rest of the journal could not be used.
+    """What the check of the journal found.
 
-    ``hint``: what to do, if the database is an older copy or has another history: then ``damage`` says that.
-    ``is_compared``: whether all rows were compared. ``lost_rows`` are in the journal and not in the database;
-    ``differences`` are counted by table, and the first ones listed.
+    ``lines``: how many lines were read and checked. ``damage``: why the rest of the journal could not be
+    used, or that the database is an older copy or has another history; then ``hint`` says what to do.
+    ``is_compared``: whether all rows were compared. ``counts``: the number of differences by table, of which
+    ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database.
     """
 
     lines: int = 0
@@ -67,14 +71,14 @@ def verify_journal(
     """Read the journal from its newest snapshot on; check that each line follows the one before.
 
     ``compare_rows``: also rebuild the rows in a temporary database, and compare all of them. A run may write
-    meanwhile: everything is as of one moment. ``check`` is called again and again and may raise to stop.
-    Raises StorageError, DatabaseError.
+    meanwhile: the comparison is as of one moment. ``check`` is called often, and may raise to stop. Damage is
+    in the report. Raises StorageError, DatabaseError.
     """
     report = JournalReport()
     with catalog.snapshot() as snapshot:
         head = snapshot.read(outbox.read_head)
         if head is None:
-            return report  # it begins with the next command that writes
+            return report  # there is no journal yet: the next command that writes begins it
         if not compare_rows:
             _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
             return report
@@ -157,5 +161,5 @@ def _flat(parts: Iterator[list[DumpedRow]], check: Callable[[], None]) -> Iterat
 
 
 def _order(key: RowKey) -> tuple[bytes | int, ...]:
-    """Both databases sort texts byte by byte."""
+    """Return what a key sorts by: both databases sort texts byte by byte."""
     return tuple(value if isinstance(value, int) else str(value).encode() for value in key)

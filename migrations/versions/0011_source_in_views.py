@@ -1,6 +1,6 @@
 """Let the views of files say which tool a file comes from: the last column, ``source``.
 
-On SQLite, the id of a file that no longer waits in ``adopted`` is not given again.
+On SQLite, the table ``adopted`` is rebuilt so that the id of a removed row is never assigned again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 revision = "0011"
 down_revision = "0010"
 
-# As revision 0004 creates them, but for ``source``.
+# As revision 0004 creates them, with ``source`` added.
 PATH = "'blobs/' || substr(f.sha256, 1, 2) || '/' || f.sha256"
 FILE = f"f.id AS file_id, f.role, f.sha256, {PATH} AS path, b.mime, b.size, b.width, b.height, f.kept_at"
 MOVED = "(n.last_seen_at > f.last_seen_at OR (n.last_seen_at = f.last_seen_at AND n.id > f.id))"

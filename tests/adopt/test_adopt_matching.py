@@ -126,7 +126,12 @@ def test_fault_x21_what_gallery_dl_leaves_unclear_is_refused(
         (f"{ITEM}.jpg", b'{"media_id": NaN}', PHOTO, f"its metadata: {ITEM}.jpg.json is not JSON"),
         (f"{OTHER_ITEM}_{ITEM}.jpg", gallery_dl_metadata(), PHOTO, "one of several files"),
         (f"{HIGHLIGHT}_cover.jpg", gallery_dl_metadata(f"{HIGHLIGHT}_cover"), PHOTO, "a cover"),
-        (f"{ITEM}p.jpg", gallery_dl_metadata(f"{ITEM}p"), VIDEO, "a video where the tool keeps a picture"),
+        (
+            f"{ITEM}p.jpg",
+            gallery_dl_metadata(f"{ITEM}p"),
+            VIDEO,
+            "a video, but its name or metadata says that it is a picture",
+        ),
     )
     for number, (name, metadata, content, _) in enumerate(cases):
         put(tmp_path / f"in/{number}/natgeo", {name: content, f"{name}.json": metadata})
@@ -191,7 +196,11 @@ def test_fault_x21_what_instaloader_leaves_unclear_is_refused(
     cases = (
         ("jpg", instaloader_metadata(node_type="Post"), "a file of a post"),
         ("jpg", instaloader_metadata("x"), "its metadata names no item"),
-        ("mp4", instaloader_metadata(is_video=False), "a video where the tool keeps a picture"),
+        (
+            "mp4",
+            instaloader_metadata(is_video=False),
+            "a video, but its name or metadata says that it is a picture",
+        ),
         ("jpg", instaloader_metadata()[:-20], f"{metadata} ends too early"),
         ("jpg", b"this is not xz at all", f"{metadata} cannot be unpacked"),
         ("jpg", lzma.compress(bytes(20_000_000)), f"{metadata} unpacks to more than 16 MiB"),

@@ -54,7 +54,7 @@ def test_a_row_that_only_the_journal_has_is_written_again(harness: ArchiveHarnes
         assert list(check_lines(found))[-3:] == [
             "  files: 1 row different or missing",
             f"    {len(before['files'])}: missing in the database",
-            "--repair adds the rows that only the journal has, and begins it again with all rows",
+            "--repair adds the rows that only the journal has, and begins a new journal with all rows",
         ]
         archive.repair(read_data=True)
         assert not archive.verify(read_data=True).is_damaged

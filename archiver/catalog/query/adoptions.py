@@ -52,17 +52,18 @@ _ALL_WAITING = select(
 ).join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
 
 OTHER_KIND = "the item is a photo, the file a video"
-SAME_SECOND = "the account has two items of that second, and instaloader gives both the same name"
+SAME_SECOND = "the account has several items of that second, and instaloader gives them the same name"
 HAS_DOWNLOAD = "archiver has downloaded this file itself, with other bytes"
 UNKNOWN_ITEM = "the archive does not know the item, which may be from a post instead of a highlight"
 
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """What is stored for an item in a role: the bytes by their digests, with sizes; lost ones are left out.
+    """What is stored for an item in a role. Lost bytes are left out.
 
-    ``problem``: why nothing of this tool can be adopted there; '' if it can. ``is_known``: whether the item
-    has a row. ``downloads`` are the digests that this program has downloaded.
+    ``is_known``: whether the item has a row. ``problem``: why no file of this tool can be adopted there, or
+    ''. ``held`` are its files and ``waiting`` the adopted files that wait: sizes in bytes by digest.
+    ``downloads`` are the digests that this program has downloaded.
     """
 
     is_known: bool
@@ -109,10 +110,10 @@ def place(connection: Connection, file: ForeignFile) -> FilePlace:
 
 
 def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
-    """Return why a file cannot be of an item (its columns ``user_pk``, ``taken_at``, ``media_type``), or ''.
+    """Return why a file of this tool and role cannot belong to an item; '' if it can.
 
-    instaloader names files by second: a second item of that second shares the name, and its metadata replaces
-    that of the first.
+    ``item``: a row with ``user_pk``, ``taken_at`` and ``media_type``. instaloader names files by second: two
+    items of the same second share a name, and the metadata of the later one replaces that of the first.
     """
     if role == Role.VIDEO and item.media_type == MEDIA_TYPES["photo"]:
         return OTHER_KIND

@@ -80,8 +80,8 @@ def adopt(
 def settle_waiting(connection: Connection, run_id: int, item_pks: Sequence[Pk], now: datetime) -> int:
     """Record the waiting files of these items, which have rows now; return how many.
 
-    A file that cannot be of its item keeps waiting, with the reason. Without waiting files this is one query
-    of an empty table.
+    A file that cannot belong to its item keeps waiting, with the reason. If no file waits, this costs one
+    query of an empty table.
     """
     if not item_pks or not connection.scalar(_ANY_WAITING):
         return 0

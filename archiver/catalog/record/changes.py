@@ -67,8 +67,8 @@ def presence_change(subject: Subject, pk: Pk, what: str) -> Change:
 def is_outdated(seen_at: datetime, now: datetime, *known_since: datetime | None) -> bool:
     """Return whether an answer is older than what is known. Pure.
 
-    ``seen_at``: when the answer came; ``known_since``: the dates of what is known. An answer that has just
-    come (``seen_at`` is ``now``) never is, whatever the clock did before.
+    ``seen_at``: when the answer came; ``known_since``: the times of what is known. An answer that has just
+    come (``seen_at`` is ``now``) is never outdated, even if the clock was set back.
     """
     return seen_at != now and any(since is not None and seen_at < since for since in known_since)
 

@@ -113,9 +113,8 @@ def file(
 ) -> FileRecorded:
     """Record a File whose bytes are durable.
 
-    An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost. A download of
-    bytes that were adopted shows where they come from: the file is then one that this program downloaded.
-    ``seen_at``: its ``last_seen_at``, if that is not ``now``.
+    An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost. If adopted bytes
+    are now downloaded, the file counts as downloaded. ``seen_at``: its ``last_seen_at``, if not ``now``.
     """
     is_new_blob = write_blob(connection, file.blob, now)
     owner = file.owner

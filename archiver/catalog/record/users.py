@@ -45,8 +45,8 @@ def upsert_user(
 
     Return its row as it was before; None if it is new. ``is_shown``: whether the answer shows the account
     itself. If not (an empty tray), the account only gets a row. ``seen_at``: when the answer came, if that is
-    not ``now``. An answer that is older than the last look at the account adds only what is not known yet: it
-    does not show that a private account is public, or that a gone one has returned.
+    not ``now``. An answer that is older than what is recorded about the account only adds what is not known
+    yet: it cannot show that a private account has become public, or that a gone one has returned.
     """
     seen_at = seen_at or now
     before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
