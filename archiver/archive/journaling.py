@@ -37,6 +37,8 @@ class Journaling:
         self, files: JournalFiles, catalog: Catalog, *, stop: StopFlag, clock: Callable[[], datetime]
     ) -> None:
         """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``."""
+        self.has_reported_failure = False
+        """Whether the result of the work says that it was stopped, if only by an error while shipping."""
         self._files, self._catalog, self._clock = files, catalog, clock
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
@@ -44,7 +46,6 @@ class Journaling:
             self._header,
             lambda written: catalog.write(outbox.advance, written, clock()),
             on_error=stop.fail,
-            has_failed=lambda: stop.cause is not None or stop.bug is not None,
             clock=clock,
             time_text=time_text,
         )
@@ -109,9 +110,9 @@ class Journaling:
     def __enter__(self) -> Journaling:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Ship the rest. Raises the first error while shipping, unless the work itself has failed."""
-        self._shipper.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ship the rest. Raises the first error while shipping, unless the work itself reports one."""
+        self._shipper.close(has_failed=kind is not None or self.has_reported_failure)
 
 
 def require_current(

@@ -75,7 +75,8 @@ def run_targets(
             may_spend=lambda: check_reserve(config),
             clock=clock,
         )
-        if stop.cause is None:
+        session.journal.has_reported_failure = bool(summary.message)
+        if not summary.message:
             session.journal.write_due_snapshot()
         if on_changes is not None:
             on_changes(session.catalog.stream(change_history.changes, run_id=summary.run_id))

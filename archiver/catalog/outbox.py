@@ -167,10 +167,12 @@ def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]
 
 
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
-    """Return the sealed changes that are not in the journal's files, in their order."""
-    return tuple(
-        change for entry in _entries(connection, connection.execute(_PENDING)) for change in entry.changes
-    )
+    """Return the committed changes that are not in the journal's files, in their order.
+
+    Those of other programs are last: they get their position with the next transaction of ours.
+    """
+    dialect = connection.dialect.name
+    return tuple(_change(dialect, *tuple(row)[5:]) for row in connection.execute(_entry_rows()))
 
 
 def restore(connection: Connection, changes: Sequence[RowChange]) -> None:

@@ -126,7 +126,7 @@ def status_lines(status: Status, balance: Balance | None, per_night: int | None 
 
 def _waiting(count: int) -> str:
     files = pluralize(count, "adopted file")
-    return f"{files}, until a run finds their items ({advice.command_line('show --adopted')})"
+    return f"{files} not yet assigned to an item ({advice.command_line('show --adopted')})"
 
 
 def _refused_host(host: str, files: int) -> str:

@@ -11,8 +11,10 @@ from archiver.journal.journal_files import JournalFiles, ReadLine
 from archiver.journal.journal_line import hash_line
 from archiver.model.journal_entries import JournalHead
 
-_REMEMBERED = 10_000
-"""How many lines are remembered, to recognize those that were shipped again after a kill."""
+_REMEMBERED = 25_000
+"""How many lines are remembered, to recognize those that were shipped again after a kill: a process writes at
+most ``outbox.MAX_CHANGES`` before it deletes them.
+"""
 
 
 class JournalState(Enum):
@@ -139,7 +141,7 @@ def follow(
             last = (line.seq, line.hash)
             seen[line.seq] = line.hash
             if len(seen) > _REMEMBERED:
-                del seen[min(seen)]
+                del seen[next(iter(seen))]  # the first: the numbers ascend
             yield read
 
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -145,40 +145,37 @@ class JournalFiles:
     def new_file(self, name: str, header: FileHeader) -> NewFile:
         """Begin a file under a name from ``new_name``. Raises DiskFull or StorageError."""
         with storage_errors(f"{self._root / 'journal'} cannot be created"):
-            return NewFile(name, self._enter_month(name[:7]), self._modes[1], header)
+            month = self._enter("journal", *name.split("/")[:-1])
+            return NewFile(name, month, self._modes[1], header)
 
     def write_snapshot(self, name: str, header: FileHeader, lines: Iterable[bytes]) -> int:
         """Write a file with a snapshot, which gets its name only once it is whole; return its length.
 
         Raises DiskFull or StorageError.
         """
-        draft = self._root / "tmp" / name.rpartition("/")[2]
-        with storage_errors(f"journal/{name} cannot be written"):
-            draft.parent.mkdir(self._modes[0], exist_ok=True)
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, self._modes[1])
+        file = name.rpartition("/")[2]
+        with storage_errors(f"journal/{name} cannot be written"), ExitStack() as opened:
+            tmp = self._enter("tmp")
+            opened.callback(os.close, tmp)
+            fd = os.open(
+                file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, self._modes[1], dir_fd=tmp
+            )
             try:
+                opened.callback(os.close, fd)
                 os.fchmod(fd, self._modes[1])
                 write_all(fd, gzip.compress(encode_header(header), _LEVEL, mtime=0))
                 for line in lines:
                     write_all(fd, gzip.compress(line + b"\n", _LEVEL, mtime=0))
                 sync(fd)
-                length = os.fstat(fd).st_size
-                month = self._enter_month(name[:7])
+                month = self._enter("journal", *name.split("/")[:-1])
+                opened.callback(os.close, month)
+                os.replace(file, file, src_dir_fd=tmp, dst_dir_fd=month)
+                sync_directory(month)
             except BaseException:
                 with suppress(OSError):
-                    draft.unlink()
+                    os.unlink(file, dir_fd=tmp)
                 raise
-            finally:
-                os.close(fd)
-            try:
-                os.replace(draft, name.rpartition("/")[2], dst_dir_fd=month)
-                sync_directory(month)
-            except OSError:
-                draft.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(month)
-        return length
+            return os.fstat(fd).st_size
 
     def new_name(self, first_seq: int, after: str, now: datetime) -> str:
         """Return the name of a new file, whose first line has the number ``first_seq``.
@@ -188,9 +185,9 @@ class JournalFiles:
         month = max(f"{now:%Y/%m}", after[:7])
         return f"{month}/{first_seq:012d}-{secrets.token_hex(4)}.jsonl.gz"
 
-    def _enter_month(self, month: str) -> int:
+    def _enter(self, *levels: str) -> int:
         fd = open_root(self._root)
-        for level in ("journal", *month.split("/")):
+        for level in levels:
             above = fd
             try:
                 fd = enter_directory(level, self._modes[0], within=above)

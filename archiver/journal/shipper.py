@@ -31,17 +31,11 @@ class Shipper:
         advance: Advance,
         *,
         on_error: Callable[[BaseException], None],
-        has_failed: Callable[[], bool],
         clock: Callable[[], datetime],
         time_text: Callable[[datetime], str],
     ) -> None:
-        """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it.
-
-        ``has_failed`` returns whether the work itself has failed: then its error is the one to report, and
-        the next process ships what is left.
-        """
+        """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it."""
         self._files, self._header, self._advance, self._on_error = files, header, advance, on_error
-        self._has_failed = has_failed
         self._clock, self._time_text = clock, time_text
         self._file: NewFile | None = None
         self._error: BaseException | None = None
@@ -76,8 +70,11 @@ class Shipper:
                 self._file.close()
                 self._file = None
 
-    def close(self) -> None:
-        """Ship the rest, and close the file. Raises the first error of shipping, unless the work failed."""
+    def close(self, *, has_failed: bool = False) -> None:
+        """Ship the rest, and close the file. Raises the first error of shipping.
+
+        ``has_failed``: the work reports an error already; the next process ships what cannot be shipped now.
+        """
         self._closing.set()
         self._waiting.set()
         self._thread.join()
@@ -86,7 +83,7 @@ class Shipper:
                 raise self._error
             self.ship()
         except ArchiverError:
-            if not self._has_failed():
+            if not has_failed:
                 raise
         finally:
             if self._file is not None:
@@ -125,9 +122,3 @@ class Shipper:
             name = self._files.new_name(seq, head.file, self._clock())
             self._file = self._files.new_file(name, self._header)
         return self._file
-
-    def __enter__(self) -> Shipper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

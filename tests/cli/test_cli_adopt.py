@@ -125,7 +125,7 @@ def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive
     assert person.run("verify").out.endswith(owners)
     assert person.run("show", "--adopted", "-0", "--role", "video").out == ""
     status = person.run("status")
-    assert "waiting        1 adopted file, until a run finds their items (archiver show --adopted)\n" in (
+    assert "waiting        1 adopted file not yet assigned to an item (archiver show --adopted)\n" in (
         status.out
     )
     assert person.run("status", "--json").object["waiting"] == 1

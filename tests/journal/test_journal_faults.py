@@ -6,17 +6,20 @@ import gzip
 import json
 import shutil
 import sqlite3
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
-from archiver.errors import JournalDamaged, JournalDiffers
-from archiver.journal import journal_files
+from archiver.archive.session import open_for_writing
+from archiver.errors import DiskFull, JournalDamaged, JournalDiffers
+from archiver.journal import journal_files, shipper
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
@@ -283,3 +286,29 @@ def test_fault_h49_a_wal_without_its_database_stays_out_of_the_new_one(harness: 
     (harness.root / "archive.db-wal").write_bytes(wal)
     rebuild(harness)
     assert all_rows(harness) == before
+
+
+def test_fault_h51_a_journal_that_cannot_be_written_is_an_error_of_any_command(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that does not ask whether it should stop; the next command ships what is left."""
+
+    def full(*_: object) -> None:
+        raise DiskFull("the disk is full")
+
+    def change_a_row() -> None:
+        stop = StopFlag()
+        with open_for_writing(harness.config, "test", stop, wait=False) as session:
+            session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
+            until = time.monotonic() + 20
+            while stop.cause is None:
+                assert time.monotonic() < until
+                time.sleep(0.002)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shipper, "_GATHER_SECONDS", 0)
+        patch.setattr(JournalFiles, "new_file", full)
+        with pytest.raises(DiskFull):
+            change_a_row()
+    harness.night("account0000")
+    require_equal_after_rebuild(harness)

@@ -101,6 +101,14 @@ def test_fault_h50_an_older_copy_is_not_sound(harness: ArchiveHarness, tmp_path:
         assert not archive.verify().is_damaged
 
 
+def test_a_change_by_another_program_is_no_damage(harness: ArchiveHarness) -> None:
+    """It is committed, and waits for the next transaction of ours to get its place in the journal."""
+    execute(harness, "UPDATE users SET full_name = 'Corrected by hand'")
+    with Archive(harness.config) as archive:
+        report = archive.verify(read_data=True).journal
+    assert (report.damage, report.counts) == (None, {})
+
+
 def test_changes_that_no_trigger_sees_are_not_possible(harness: ArchiveHarness) -> None:
     """Without one of its triggers a database is not opened for writing."""
     execute(harness, "DROP TRIGGER journal_added_items")
