@@ -133,6 +133,7 @@ def test_files_are_found_and_opened(archive: Archive) -> None:
         archive.open(file)
 
 
+@SQLITE_EVERY_DAY
 def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     """Rows with their columns, at most so many."""
     rows = archive.query("SELECT pk FROM items ORDER BY pk", limit=2)
@@ -143,6 +144,7 @@ def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     assert archive.query("SELECT 1 AS one", limit=10**30, seconds=float("inf")).rows == ((1,),)
 
 
+@SQLITE_EVERY_DAY
 def test_what_is_said_is_found_by_words(archive: Archive) -> None:
     """As ``archiver search`` finds it, best first, with the texts that matched; of accounts, of kinds, since
     a time, so many.
@@ -295,6 +297,7 @@ def _heap_limit() -> object:
         return own.execute("PRAGMA hard_heap_limit").fetchone()
 
 
+@SQLITE_EVERY_DAY
 def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | Path]) -> None:
     """A run writes beside it and empties its WAL; forgotten, it gives its connection back; the end of the
     archive ends it, loudly.
@@ -344,6 +347,7 @@ with archiver.open_archive(sys.argv[1]) as archive:
 """
 
 
+@pytest.mark.whole
 def test_an_archive_on_a_read_only_disk_is_read(tmp_path: Path, sqlite_template: Path) -> None:
     """Elsewhere SQLite may leave its two empty companions beside the database, and nothing else is made or
     altered.

@@ -10,6 +10,7 @@ import pytest
 
 from archiver.catalog import Catalog
 from archiver.errors import QueryRefused
+from tests.support.databases import SQLITE_EVERYDAY
 
 _ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
 
@@ -31,6 +32,7 @@ def test_an_error_may_come_after_some_rows(catalog: Catalog) -> None:
             list(found.rows)
 
 
+@SQLITE_EVERYDAY
 def test_what_goes_wrong_outside_is_left_alone(catalog: Catalog) -> None:
     """A mistake of whoever reads the rows is none of the query's."""
 

@@ -20,7 +20,7 @@ from archiver.catalog import Catalog, engine, record
 from archiver.catalog.query import totals
 from archiver.errors import ArchiveLocked, ConfigError, DatabaseError
 from tests.support.catalog_samples import LATER, NATGEO, rows, tray
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.states import stored_account
 
 
@@ -35,6 +35,7 @@ def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> N
     assert held.listed_at.tzinfo is UTC
 
 
+@SQLITE_EVERYDAY
 def test_times_are_text_of_one_form_on_sqlite(catalog: Catalog, run_id: int, database: str | Path) -> None:
     """Text whose order is the order in time, with microseconds even where they are none; timestamptz on
     PostgreSQL.
@@ -47,6 +48,7 @@ def test_times_are_text_of_one_form_on_sqlite(catalog: Catalog, run_id: int, dat
         assert value == datetime(2026, 1, 2, tzinfo=UTC)
 
 
+@SQLITE_EVERYDAY
 def test_a_naive_time_is_refused(catalog: Catalog, run_id: int) -> None:
     """Nobody could say when that was: a bug of the caller's, not a fault of the database."""
     with pytest.raises(ValueError, match="time zone"):
@@ -66,6 +68,8 @@ def test_a_reader_sees_what_is_committed_and_writes_nothing(catalog: Catalog, da
     assert len(catalog.read(totals.status).last_runs) == 1
 
 
+@pytest.mark.whole
+@SQLITE_EVERYDAY
 def test_reads_of_many_threads_go_on_at_once(catalog: Catalog, run_id: int) -> None:
     """More threads than the pool keeps connections for read while the desk writes."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
@@ -210,6 +214,8 @@ os._exit(9)
 """
 
 
+@pytest.mark.whole
+@SQLITE_EVERYDAY
 def test_what_was_committed_outlives_the_process(database: str | Path) -> None:
     """A process that ends without a word leaves every fact that it was told of, and no lock."""
     child = subprocess.run(

@@ -12,7 +12,7 @@ from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, Limits
 from archiver.model.upstream import User
 from tests.support.catalog_samples import LATER, NATGEO, call, tray
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 TRAY, PAGE, NAMED = "/v1/user/highlights", "/v1/highlight/by/url", "/v1/user/highlights/by/username"
 
@@ -67,6 +67,7 @@ def test_since_a_moment(catalog: Catalog, run_id: int) -> None:
         assert sum(units for _, units, _ in told(catalog, by, NOW)) == 2
 
 
+@SQLITE_EVERYDAY
 def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> None:
     """A user by its pk, a highlight by its owner, a name by who bears it; what belongs to nobody known is a
     row of its own.
@@ -82,6 +83,7 @@ def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> N
     assert found == (Cost(None, 6, 2, 0, 0), Cost("natgeo", 5, 4, 0, 0, NATGEO.pk))
 
 
+@SQLITE_EVERYDAY
 def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     catalog: Catalog, run_id: int
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     ]
 
 
+@SQLITE_EVERYDAY
 def test_by_endpoint_the_dearest_first(catalog: Catalog, run_id: int) -> None:
     """The look at the balance is free and no call."""
     paid(catalog, run_id, "1", TRAY)
@@ -111,6 +114,7 @@ def test_by_endpoint_the_dearest_first(catalog: Catalog, run_id: int) -> None:
     assert told(catalog, CostsBy.ENDPOINT) == [(PAGE, 5, 1), (TRAY, 1, 1)]
 
 
+@SQLITE_EVERYDAY
 def test_by_run_in_their_order(catalog: Catalog, run_id: int) -> None:
     """Each with its own."""
     second = catalog.write(record.start_run, "backup", LATER)
@@ -119,6 +123,7 @@ def test_by_run_in_their_order(catalog: Catalog, run_id: int) -> None:
     assert told(catalog, CostsBy.RUN) == [(str(run_id), 1, 1), (str(second), 3, 1)]
 
 
+@SQLITE_EVERYDAY
 def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, run_id: int) -> None:
     """A call that a kill cut off, and one that was lost on its way; one that was never sent cost nothing."""
     paid(catalog, run_id, "18")

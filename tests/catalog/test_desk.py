@@ -16,7 +16,7 @@ from archiver.catalog import Catalog, engine, record
 from archiver.catalog.writer import Writer
 from archiver.errors import DatabaseError, DiskFull
 from tests.support.catalog_samples import rows
-from tests.support.databases import NOW, empty_database
+from tests.support.databases import NOW, SQLITE_EVERYDAY, empty_database
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def _held_up(desk: Writer, facts: list[Callable[[Connection], object]]) -> list[
     return ends
 
 
+@SQLITE_EVERYDAY
 def test_facts_that_wait_together_are_committed_together(desk: Writer) -> None:
     """Thirty facts that queue up behind a slow one need one commit, not thirty, and keep their order."""
     commits: list[object] = []
@@ -126,6 +127,7 @@ def test_what_follows_from_facts_is_committed_with_them(database: str | Path) ->
     writer.dispose()
 
 
+@SQLITE_EVERYDAY
 def test_a_commit_that_fails_fails_all_its_callers(desk: Writer) -> None:
     """Nobody is told of success who was not stored for certain; the desk goes on."""
 
@@ -194,6 +196,7 @@ def test_a_lost_connection_is_an_error_of_its_callers_only(postgres_archive: str
         assert catalog.write(_begin_run, "run") == 1
 
 
+@SQLITE_EVERYDAY
 def test_a_fact_that_was_given_cannot_be_taken_back(desk: Writer) -> None:
     """Who does not wait for it still gets it stored."""
     future = desk.submit(_begin_run, "run")
@@ -201,6 +204,7 @@ def test_a_fact_that_was_given_cannot_be_taken_back(desk: Writer) -> None:
     assert future.result(10) == 1
 
 
+@SQLITE_EVERYDAY
 def test_closing_commits_what_waits(desk: Writer) -> None:
     """A fact given before the end is stored; one given after is refused instead of waiting for ever."""
     ends = _held_up(desk, [lambda c: _begin_run(c, "last")])

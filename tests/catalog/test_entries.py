@@ -9,7 +9,7 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.record.item_entries import merge_entries
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 from tests.support.catalog_samples import FACTS, NATGEO, page, rows, video
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 _CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
     "mentions": (
@@ -50,6 +50,7 @@ _CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
 }
 
 
+@SQLITE_EVERYDAY
 def test_what_an_item_carries_stays(catalog: Catalog, run_id: int) -> None:
     """Each entry is a row with all that was said of it, and a later answer without it takes nothing away."""
     for carried, sql, expected in _CARRIED.values():
@@ -59,6 +60,7 @@ def test_what_an_item_carries_stays(catalog: Catalog, run_id: int) -> None:
     assert rows(catalog, "SELECT pk FROM users") == [(NATGEO.pk,)], "strangers are no accounts"
 
 
+@SQLITE_EVERYDAY
 def test_entries_of_a_later_answer_join_those_held(catalog: Catalog, run_id: int) -> None:
     """Unknown ones come after, known ones keep their place and learn what they lacked."""
     first = (Mention("a", "1"), Mention("b", "2"))
@@ -72,6 +74,7 @@ def test_entries_of_a_later_answer_join_those_held(catalog: Catalog, run_id: int
     ]
 
 
+@SQLITE_EVERYDAY
 def test_an_item_may_carry_the_same_thing_twice(catalog: Catalog, run_id: int) -> None:
     """Both are entries, and stay two when they are seen again."""
     twice = video("10", hashtags=(Hashtag("tag", "1"), Hashtag("tag", "1")))
@@ -80,6 +83,7 @@ def test_an_item_may_carry_the_same_thing_twice(catalog: Catalog, run_id: int) -
     assert rows(catalog, "SELECT position, name FROM hashtags ORDER BY position") == [(0, "tag"), (1, "tag")]
 
 
+@SQLITE_EVERYDAY
 def test_who_was_known_by_name_alone_is_the_one_whose_pk_is_told(catalog: Catalog, run_id: int) -> None:
     """One entry that learns its pk, not a second one beside it; another pk under the same name is another
     entry.

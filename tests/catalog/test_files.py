@@ -27,7 +27,7 @@ from tests.support.catalog_samples import (
     tray,
     video,
 )
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.states import stored_account
 
 
@@ -45,6 +45,7 @@ def _highlight(catalog: Catalog) -> HighlightState:
     return held
 
 
+@SQLITE_EVERYDAY
 def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     """With all that is known of it; it counts as new once."""
     recorded = catalog.write(record.file, fetched, file_of("10"), 7, NOW)
@@ -65,6 +66,7 @@ def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     assert rows(catalog, "SELECT size, mime, width, height FROM blobs") == [(1000, "video/mp4", 720, 1280)]
 
 
+@SQLITE_EVERYDAY
 def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> None:
     """It keeps where and when it came from first, and is not new."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
@@ -77,6 +79,7 @@ def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> No
     assert kept_at != last_seen_at
 
 
+@SQLITE_EVERYDAY
 def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     """Two items may have the same; other bytes in the same role are a second file of the item."""
     catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
@@ -87,6 +90,7 @@ def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {digest("same"), digest("other")}
 
 
+@SQLITE_EVERYDAY
 def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) -> None:
     """Width and height fill in; a reader that does not tell them takes none away."""
     file = file_of("10")
@@ -122,6 +126,7 @@ def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: 
     assert catalog.read(holdings.stored_roles, ["10"]) == {("10", Role.VIDEO)}
 
 
+@SQLITE_EVERYDAY
 def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     """Only those that use the lost bytes are looked at again; the day of the loss is the first."""
     catalog.write(record.page, fetched, 7, page("2", "20"), FACTS, NOW)
@@ -136,6 +141,7 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     assert (lost.sha256, lost.lost_at) == (file_of("20").blob.sha256, LATER)
 
 
+@SQLITE_EVERYDAY
 def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: int) -> None:
     """Cover and avatar: the name the tray tells is not the one held until its bytes are, nor after they are
     lost.
@@ -158,6 +164,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     assert names() == (None, None)
 
 
+@SQLITE_EVERYDAY
 def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> None:
     """Each once, in the order of their names; one without an owner too."""
     catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
@@ -169,12 +176,14 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
     assert list(catalog.stream(holdings.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
 
 
+@SQLITE_EVERYDAY
 def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> None:
     """Another account's are not among them."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
     assert catalog.read(holdings.digests_of_account, "2") == ()
 
 
+@SQLITE_EVERYDAY
 def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, fetched: int) -> None:
     """An item that names another account is its highlight's all the same; one of a highlight also counts when
     it is gone.
@@ -197,6 +206,7 @@ def _failure(reason: Reason = Reason.NETWORK, role: Role | None = Role.VIDEO, pk
     return Failure(subject, pk, role, reason, "the connection broke")
 
 
+@SQLITE_EVERYDAY
 def test_a_failure_counts_up_and_waits_longer(catalog: Catalog, fetched: int) -> None:
     """One open row for a thing, whatever the reasons; each role and subject has its own."""
     for attempts in range(1, 5):
@@ -237,6 +247,7 @@ def test_the_database_holds_one_open_row_for_a_thing(catalog: Catalog) -> None:
             catalog.write(add, role)
 
 
+@SQLITE_EVERYDAY
 def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetched: int) -> None:
     """That of its own role and no other."""
     for role in (Role.VIDEO, Role.THUMBNAIL):
@@ -246,6 +257,7 @@ def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetc
     assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.THUMBNAIL) is not None
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None:
     """The failures of its page and of its items' files, with what decides when they are due; covers and
     others' are not.
@@ -287,6 +299,7 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
     assert catalog.read(totals.refused_hosts, list(Role)) == ()
 
 
+@SQLITE_EVERYDAY
 @pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.UPSTREAM])
 def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
     catalog: Catalog, fetched: int, reason: Reason
@@ -317,6 +330,7 @@ def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: 
     assert still == [("1",), ("11",), ("12",), ("20",)]
 
 
+@SQLITE_EVERYDAY
 def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fetched: int) -> None:
     """What the owner took away can not be waited for."""
     catalog.write(record.failure, _failure(pk="11"), NOW)
@@ -324,6 +338,7 @@ def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fe
     assert _highlight(catalog).failures == ()
 
 
+@SQLITE_EVERYDAY
 def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
     """Accounts, highlights, items, files, blobs, lost ones, failures; the last good run; only bytes that are
     there.
@@ -346,6 +361,7 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
     ]
 
 
+@SQLITE_EVERYDAY
 def test_a_sound_database_has_no_damage(catalog: Catalog, fetched: int) -> None:
     """Every page is what it should be, every row refers to something."""
     assert catalog.read(totals.damage) == ()

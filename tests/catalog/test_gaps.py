@@ -57,12 +57,14 @@ def failed(
     catalog.write(record.failure, Failure(subject, pk, role, reason, "told so"), LATER, **more)
 
 
+@SQLITE_EVERYDAY
 def test_where_all_is_held_there_is_no_gap(catalog: Catalog, run_id: int) -> None:
     """A photo needs no video, and what was fetched and had to the end is nothing to tell."""
     kept(catalog, run_id, "18", "1", video("2", media_type=1))
     assert gaps(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_a_failure_of_an_item_is_told_with_all_that_is_known(catalog: Catalog, run_id: int) -> None:
     """Reason, attempts, times, and whose it is: the account, the highlight, the item's code."""
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
@@ -88,6 +90,7 @@ def test_a_failure_of_an_item_is_told_with_all_that_is_known(catalog: Catalog, r
     ]
 
 
+@SQLITE_EVERYDAY
 def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
     """Too large: looked at again at the sweep, and no reason to call the highlight unfinished."""
     kept(catalog, run_id, "18", "1", roles=(Role.THUMBNAIL,), done=False)
@@ -106,6 +109,7 @@ def test_what_was_never_offered(catalog: Catalog, run_id: int, role: Role) -> No
     assert gaps(catalog)[0].attempts is None
 
 
+@SQLITE_EVERYDAY
 def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Catalog, run_id: int) -> None:
     """The failure is resolved, the file never came: the reason stays the last one, and no next try is
     told.
@@ -117,6 +121,7 @@ def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Cata
     assert (gap.reason, gap.attempts, gap.next_try_at) == (Reason.FORBIDDEN, 1, None)
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
     """Listed and never fetched, or fetched and cut short without a failure: told as a whole, once, its items
     not one by one.
@@ -127,6 +132,7 @@ def test_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
     assert gaps(catalog)[0].counted == 2
 
 
+@SQLITE_EVERYDAY
 def test_beside_a_failure_the_rest_of_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
     """Where the highlight is not complete nobody can say that a thing was never offered."""
     kept(catalog, run_id, "18", "1", "2", done=False, roles=(Role.THUMBNAIL,))
@@ -134,6 +140,7 @@ def test_beside_a_failure_the_rest_of_a_highlight_is_not_yet_had(catalog: Catalo
     assert short(catalog) == [("expired", "1", "video"), ("not_yet", "2", "video")]
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_without_a_page_is_told_by_its_failure(catalog: Catalog, run_id: int) -> None:
     """404: not_found, with its title, and not as not yet fetched besides."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
@@ -147,6 +154,7 @@ def test_a_highlight_without_a_page_is_told_by_its_failure(catalog: Catalog, run
     )
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_nobody_knows_is_told_all_the_same(catalog: Catalog) -> None:
     """One that was asked for by its link and was not there has no account."""
     failed(catalog, Subject.HIGHLIGHT, "99", None, Reason.NOT_FOUND)
@@ -154,6 +162,7 @@ def test_a_highlight_nobody_knows_is_told_all_the_same(catalog: Catalog) -> None
     assert (gap.subject_pk, gap.highlight_pk, gap.user_pk, gap.username) == ("99", "99", None, None)
 
 
+@SQLITE_EVERYDAY
 def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     """A page brought one of two: told with both numbers, until it is gone."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", facts=TWO_COUNTED)), NOW)
@@ -166,6 +175,7 @@ def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     assert gaps(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     """None of two."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
@@ -176,6 +186,7 @@ def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     ]
 
 
+@SQLITE_EVERYDAY
 def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
     """Of an item, a cover, an avatar; not where another file of the same owner and role is sound."""
     kept(catalog, run_id, "18", "1", "2")
@@ -193,6 +204,7 @@ def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
     assert found[2].code == "C1"
 
 
+@SQLITE_EVERYDAY
 def test_an_item_in_two_highlights_is_told_once(catalog: Catalog, run_id: int) -> None:
     """By one that shows it still; ``gone`` only where none does."""
     for pk in ("17", "18"):
@@ -222,12 +234,14 @@ def test_an_account_that_cannot_be_seen(catalog: Catalog, run_id: int, reason: R
     assert (gap.attempts, gap.last_at, gap.next_try_at) == (2, LATER, retry.next_check(2, LATER))
 
 
+@SQLITE_EVERYDAY
 def test_an_empty_account_lacks_nothing(catalog: Catalog, run_id: int) -> None:
     """It shows no highlights: there is nothing to have."""
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.EMPTY, NOW)
     assert gaps(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_a_name_that_nobody_has(catalog: Catalog, run_id: int) -> None:
     """Told by the name; a private account that was asked for by its name is told once, by its verdict."""
     failed(catalog, Subject.TARGET, "nobody.here", None, Reason.GONE)
@@ -240,6 +254,7 @@ def test_a_name_that_nobody_has(catalog: Catalog, run_id: int) -> None:
     ]
 
 
+@SQLITE_EVERYDAY
 def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None:
     """A resolved failure with its file."""
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
@@ -249,6 +264,7 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
     assert gaps(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Catalog, run_id: int) -> None:
     """By name, then by the tray's order, then by the highlight's; so that nobody must hold them all to group
     them.

@@ -25,9 +25,10 @@ from tests.support.catalog_samples import (
     stored_answer,
     tray,
 )
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 
+@SQLITE_EVERYDAY
 def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run_id: int) -> None:
     """A call that is never settled (the process died) keeps its nominal price."""
     first = catalog.write(ledger.reserve, run_id, call(units=2), NOW, Limits())
@@ -69,6 +70,7 @@ def test_days_and_months_are_those_of_utc(catalog: Catalog, run_id: int) -> None
         )
 
 
+@SQLITE_EVERYDAY
 def test_the_limit_of_a_run_is_its_own(catalog: Catalog, run_id: int) -> None:
     """What another run spent counts for the day, not for this run."""
     catalog.write(ledger.reserve, run_id, call(units=5), NOW, Limits())
@@ -87,6 +89,7 @@ def _spend(reserve: object, times: int, done: list[int]) -> None:
             return
 
 
+@SQLITE_EVERYDAY
 def test_eight_threads_never_pass_a_limit(catalog: Catalog, run_id: int) -> None:
     """However their reserves mix, exactly as much is reserved as the limit allows."""
     done: list[int] = []
@@ -126,6 +129,7 @@ def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, dat
     assert catalog.read(ledger.units_spent, run_id) == 60
 
 
+@SQLITE_EVERYDAY
 def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:
     """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide
     it.
@@ -151,6 +155,7 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
     assert catalog.read(holdings.paid_highlight, "19", "/v1/highlight/by/url") is None
 
 
+@SQLITE_EVERYDAY
 def test_settling_again_changes_nothing(catalog: Catalog, run_id: int) -> None:
     """A settle whose commit was reported as failed may have been made: made again it is the same answer."""
     call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
@@ -176,6 +181,7 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
     assert again not in answers
 
 
+@SQLITE_EVERYDAY
 def test_a_run_that_was_killed_is_called_so_by_the_next(catalog: Catalog, run_id: int) -> None:
     """Its units are what its calls cost; a run that ended well keeps its own end."""
     catalog.write(ledger.reserve, run_id, call(units=3), NOW, Limits())

@@ -42,6 +42,7 @@ def _not_found(catalog: Catalog, subject: Subject, pk: str, role: Role | None, *
         catalog.write(record.failure, Failure(subject, pk, role, Reason.NOT_FOUND, "404"), LATEST)
 
 
+@SQLITE_EVERYDAY
 def test_what_is_whole_is_not_sought(catalog: Catalog, kept: int) -> None:
     """Nothing is lost, nothing is sought; what is lost is, by its highlight, cover and account."""
     assert _losses(catalog) == ()
@@ -74,6 +75,7 @@ def test_what_was_not_there_waits_for_its_day(
     assert catalog.read(losses.losses, LATEST - timedelta(days=400), covers=True, avatars=True) != ()
 
 
+@SQLITE_EVERYDAY
 def test_what_could_not_be_reached_is_sought_again(catalog: Catalog, kept: int) -> None:
     """A failure that says nothing of the file itself (a connection that broke) holds no repair up."""
     _lose(catalog, "10")
@@ -83,6 +85,7 @@ def test_what_could_not_be_reached_is_sought_again(catalog: Catalog, kept: int) 
     assert _losses(catalog) != ()
 
 
+@SQLITE_EVERYDAY
 @pytest.mark.parametrize(("pk", "role"), [("1", Role.COVER), (NATGEO.pk, Role.AVATAR)])
 def test_a_picture_that_was_replaced_is_shown_no_more(
     catalog: Catalog, kept: int, pk: str, role: Role

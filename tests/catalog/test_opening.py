@@ -20,7 +20,7 @@ from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.runner.workers import StopFlag
 from tests.support.catalog_samples import LATER
-from tests.support.databases import ARCHIVE_ID, PostgresServer
+from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
 
 
 @pytest.fixture
@@ -53,6 +53,11 @@ def rows_at(request: pytest.FixtureRequest, root: Path) -> Iterator[str | Path]:
         yield url
 
 
+_INSIDE_EVERYDAY = pytest.mark.parametrize(
+    "rows_at", ["inside", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
+)
+
+
 def _place(root: Path, rows_at: str | Path) -> Config:
     environ = {"ARCHIVER_ARCHIVE": str(root)}
     if isinstance(rows_at, str):
@@ -78,6 +83,7 @@ def test_a_creation_that_was_killed_before_its_marker_is_finished(root: Path, ro
         assert opened.catalog.read(totals.status).accounts == 0
 
 
+@_INSIDE_EVERYDAY
 def test_an_archive_that_lost_its_marker_is_not_made_anew(root: Path, rows_at: str | Path) -> None:
     """Where runs were made the marker has to be restored: a new one could bind the rows to the wrong
     files.
@@ -118,6 +124,7 @@ def _upgrade(where: Config) -> None:
     database.upgrade_schema(where)
 
 
+@OWN_SQLITE_EVERYDAY
 @pytest.mark.parametrize("how", [_write_nothing, _upgrade])
 def test_an_older_database_of_another_archive_is_not_upgraded(
     foreign: tuple[Config, str | Path], monkeypatch: pytest.MonkeyPatch, how: Callable[[Config], None]
@@ -132,6 +139,7 @@ def test_an_older_database_of_another_archive_is_not_upgraded(
     assert schema.read_status(locate(database)).archive_id == ARCHIVE_ID
 
 
+@_INSIDE_EVERYDAY
 def test_an_upgrade_names_both_revisions(root: Path, rows_at: str | Path) -> None:
     """And is none where the database stands at this version's already."""
     where = _place(root, rows_at)

@@ -121,7 +121,7 @@ def _sql(pieces: list[tuple[str, object]], between: list[str]) -> str:
 
 
 @given(_OF_SQLITE, st.lists(_BETWEEN, max_size=12))
-@settings(max_examples=300)
+@settings(max_examples=60)
 def test_sqlite_looks_for_the_parameters_that_are_found(
     pieces: list[tuple[str, object]], between: list[str]
 ) -> None:

@@ -8,7 +8,7 @@ from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import stored_answers
 from archiver.model.api_calls import AnswerLocation, Limits, Origin, UnrecordedAnswer
 from tests.support.catalog_samples import FACTS, call, digest, rows
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
 BEGAN = NOW.replace(microsecond=0)
@@ -22,6 +22,7 @@ def found(offset: int, subject: str = "1", segment: str = FETCHED, after: int = 
     return UnrecordedAnswer(kept, call(subject=subject), 200, 1, FACTS, asked, asked + timedelta(seconds=2))
 
 
+@SQLITE_EVERYDAY
 def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, run_id: int) -> None:
     """With the sum of its units and the end of its last call; the same answers again, some at a time, make
     nothing more.
@@ -60,6 +61,7 @@ def test_the_run_of_that_id_counts_only_if_it_began_then(catalog: Catalog, run_i
     assert rows(catalog, "SELECT units FROM runs ORDER BY id") == [(2,), (1,)]
 
 
+@SQLITE_EVERYDAY
 def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> None:
     """Reserved and never settled, or settled with an answer that was dropped; another attempt at the same
     thing is another call.

@@ -19,13 +19,16 @@ from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from tests.support.databases import (
     ARCHIVE_ID,
     NOW,
+    OWN_SQLITE_EVERYDAY,
     PostgresServer,
     execute_directly,
     make_newer_migrations,
     make_older_archive,
+    postgres_when_whole,
 )
 
 
+@postgres_when_whole
 def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> None:
     """``create`` makes a database that opens again for reading and writing."""
     with Catalog.create(nowhere, ARCHIVE_ID, NOW) as made:
@@ -204,6 +207,7 @@ def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_
     assert "archiver db upgrade" in raised.value.hint
 
 
+@OWN_SQLITE_EVERYDAY
 def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_version: Path) -> None:
     """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
     before = schema.read_status(engine.locate(own_database)).revision

@@ -24,7 +24,13 @@ from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
 from archiver.model.upstream import Hashtag, Item, Location, Mention, Sponsor, User, WebLink
 from tests.support import search_reference
 from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video
-from tests.support.databases import NOW, execute_directly, make_older_archive
+from tests.support.databases import (
+    NOW,
+    SQLITE_EVERYDAY,
+    execute_directly,
+    make_older_archive,
+    postgres_when_whole,
+)
 
 SALWA = User("75885841119", "salwaaa_ki", "𓆩سلوى 𓆪", False, False, None, "salwa.jpg")
 _RICH = video(
@@ -197,6 +203,7 @@ def test_postgresql_gets_the_words_as_they_are(postgres_archive: str) -> None:
         assert rows(catalog, sql) == [(r"'@1' 'a':1A 'b':3A,9 'https':10 'x''\\y':7C '🦋':5B",)]
 
 
+@SQLITE_EVERYDAY
 def test_a_row_that_is_replaced_is_noticed(told: Catalog, database: str | Path) -> None:
     """INSERT OR REPLACE, as tools of others write to SQLite, overrules what triggers do about conflicts."""
     if isinstance(database, str):
@@ -255,6 +262,7 @@ def test_names_come_first_then_tags_mentions_links_and_the_newest_before(told: C
     assert _found(told, "nasa esa") == ["video 23"]
 
 
+@SQLITE_EVERYDAY
 def test_it_can_be_asked_of_accounts_kinds_and_times(told: Catalog) -> None:
     """Whose highlight has an item, that one's it is."""
     assert _found(told, "nasa", kinds=[Kind.PHOTO]) == ["photo 12"]
@@ -271,6 +279,7 @@ def test_it_can_be_asked_of_accounts_kinds_and_times(told: Catalog) -> None:
     assert _found(told, "esa", since=NOW - timedelta(days=9)) == ["video 14"]
 
 
+@SQLITE_EVERYDAY
 def test_it_can_be_asked_of_single_highlights(told: Catalog) -> None:
     """Of the highlight itself and of what is in it, whoever else has that; with kinds as ever."""
     assert _found(told, "nasa", highlight_pks=["2"]) == ["video 13", "video 11"]
@@ -297,6 +306,7 @@ def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> Non
     assert titled.dated is Dated.FIRST_SEEN
 
 
+@SQLITE_EVERYDAY
 def test_a_hit_tells_what_it_is_and_what_matched(told: Catalog) -> None:
     """With the names of today; what something was called once is found, and told as that."""
     (account,) = _hits(told, "geographic")
@@ -340,6 +350,7 @@ def test_fault_x9_words_that_look_like_syntax_are_searched_as_words(catalog: Cat
     assert len(rows(catalog, "select * from users")) == 1
 
 
+@SQLITE_EVERYDAY
 def test_as_many_words_may_be_sought_as_a_title_has(catalog: Catalog, run_id: int) -> None:
     """A pasted title of two hundred words finds itself, also in quotes, and neither database finds that too
     much.
@@ -350,6 +361,7 @@ def test_as_many_words_may_be_sought_as_a_title_has(catalog: Catalog, run_id: in
         assert _found(catalog, typed) == ["highlight 1"]
 
 
+@SQLITE_EVERYDAY
 def test_what_is_too_long_for_an_index_is_searched_by_its_beginning(catalog: Catalog, run_id: int) -> None:
     """A hostile title of a megabyte keeps nothing from being stored."""
     title = "start " + " ".join(f"{'a' * 60}{n}" for n in range(17_000))
@@ -381,6 +393,7 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
         ]
 
 
+@SQLITE_EVERYDAY
 def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
     catalog: Catalog, run_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,6 +429,7 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
         assert _found(catalog, "taken") == ["highlight 1"]
 
 
+@postgres_when_whole
 def test_an_upgrade_writes_the_documents_of_what_is_there(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,6 +503,7 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
         assert rows(catalog, left) == [("as it was",)]
 
 
+@SQLITE_EVERYDAY
 def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id: int, whole: bool) -> None:
     """Names, titles and tags, whatever letters and signs are their ornaments; by all of it that somebody
     copies, too.

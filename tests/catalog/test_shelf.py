@@ -15,7 +15,7 @@ from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Plac
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Mention, WebLink
 from tests.support.catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray, video
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 _DAY = timedelta(days=1)
 
@@ -53,6 +53,7 @@ def _walked(catalog: Catalog, selection: Selection = EVERYTHING) -> list[str]:
     ]
 
 
+@SQLITE_EVERYDAY
 def test_a_walk_goes_as_a_reader_would(shelf: Catalog) -> None:
     """Account, shown highlights in the order of the tray, then gone ones; in each its items in order."""
     assert _walked(shelf) == [
@@ -97,6 +98,7 @@ _SELECTED = (
 )
 
 
+@SQLITE_EVERYDAY
 def test_a_walk_through_files_meets_what_a_walk_meets(shelf: Catalog, run_id: int) -> None:
     """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated
     by the item or else when kept.
@@ -114,6 +116,7 @@ def test_a_walk_through_files_meets_what_a_walk_meets(shelf: Catalog, run_id: in
         assert bool(told) == (selection.titles != ("nothing",)), selection
 
 
+@SQLITE_EVERYDAY
 def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> None:
     """Unless highlights or items are asked for."""
     shelf.write(record.tray, run_id, "9", tray(user=replace(NATGEO, pk="9", username="empty")), NOW)
@@ -121,6 +124,7 @@ def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> No
     assert "account 9" not in _walked(shelf, Selection(titles=("*",)))
 
 
+@SQLITE_EVERYDAY
 def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) -> None:
     """An avatar that was replaced stays, behind; where the newest one is lost, it is the one that is
     shown.
@@ -136,6 +140,7 @@ def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) 
     assert account.avatars[0].lost_at == LATER
 
 
+@SQLITE_EVERYDAY
 def test_items_come_once_with_what_they_carry(shelf: Catalog) -> None:
     """In the order of the answer, whichever highlights show them."""
     items = {item.pk: item for item in shelf.stream(content.items, Selection(user_pks=("787132",)))}
@@ -148,6 +153,7 @@ def test_items_come_once_with_what_they_carry(shelf: Catalog) -> None:
     assert [item.mentions for item in bare] == [()] * 4
 
 
+@SQLITE_EVERYDAY
 def test_every_file_is_told(shelf: Catalog) -> None:
     """In the order in which they were kept, those that were replaced too."""
     files = list(shelf.stream(content.files))
@@ -161,6 +167,7 @@ def test_every_file_is_told(shelf: Catalog) -> None:
     ]
 
 
+@SQLITE_EVERYDAY
 def test_a_walk_is_of_one_moment(shelf: Catalog, run_id: int) -> None:
     """What is recorded meanwhile is not seen."""
     walk = shelf.stream(content.walk, EVERYTHING)

@@ -35,6 +35,7 @@ def _pks(catalog: Catalog) -> list[str]:
     return [held.pk for held in stored_account(catalog, NATGEO.pk).highlights]
 
 
+@SQLITE_EVERYDAY
 def test_the_first_tray_is_no_change(catalog: Catalog, listed: int) -> None:
     """Its account and all of its highlights are stored, in its order."""
     held = stored_account(catalog, NATGEO.pk).highlights
@@ -46,6 +47,7 @@ def test_the_first_tray_is_no_change(catalog: Catalog, listed: int) -> None:
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_a_tray_that_says_the_same_changes_nothing(catalog: Catalog, listed: int) -> None:
     """Only the times at which things were seen move on."""
     shown = (
@@ -133,6 +135,7 @@ def test_absence_alone_is_no_evidence(catalog: Catalog, listed: int) -> None:
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_what_is_gone_is_dated_once_and_may_return(catalog: Catalog, listed: int) -> None:
     """One row when it goes and one when it is back."""
     for time in (LATER, LATEST):
@@ -168,6 +171,7 @@ def test_the_longest_v1_tray_of_any_account_is_known(catalog: Catalog, listed: i
     assert catalog.read(account_state.longest_tray) == 5
 
 
+@SQLITE_EVERYDAY
 def test_an_account_without_a_tray_has_a_longest_of_none(catalog: Catalog) -> None:
     """A new archive has seen no tray: 0."""
     assert catalog.read(account_state.longest_tray) == 0

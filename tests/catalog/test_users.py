@@ -18,6 +18,7 @@ from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.states import stored_account
 
 
+@SQLITE_EVERYDAY
 def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int) -> None:
     """It is stored whole, under its name."""
     catalog.write(record.user, run_id, NATGEO, NOW)
@@ -70,6 +71,7 @@ def test_a_later_look_that_differs_is_a_change(
     assert change_rows(catalog) == [("user", NATGEO.pk, field, old, new)]
 
 
+@SQLITE_EVERYDAY
 def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
     """All names of an account stay, each with the time it was seen; only the current one leads to it, in any
     case.
@@ -87,6 +89,7 @@ def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
     assert catalog.read(account_state.resolve, Target("", username="ReNamed"), from_config=False) == NATGEO.pk
 
 
+@SQLITE_EVERYDAY
 def test_a_freed_name_leads_to_whoever_was_seen_with_it_last(catalog: Catalog, run_id: int) -> None:
     """Two stored accounts may claim one name, until the first is seen again under its new one."""
     catalog.write(record.user, run_id, NATGEO, NOW)
@@ -159,6 +162,7 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
     ]
 
 
+@SQLITE_EVERYDAY
 def test_a_verdict_on_a_stranger_is_kept(catalog: Catalog, run_id: int) -> None:
     """An account that was private at its first look gets its row, so that it is not asked for every night."""
     catalog.write(record.verdict, run_id, "5", Reason.GONE, NOW)

@@ -38,6 +38,11 @@ SQLITE_EVERY_DAY = pytest.mark.parametrize(
 )
 """For a test whose statements others ask PostgreSQL every day."""
 
+OWN_SQLITE_EVERYDAY = pytest.mark.parametrize(
+    "own_database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
+)
+"""As ``SQLITE_EVERYDAY``, for a test that alters the schema of its archive."""
+
 _TOMORROW = """
 import sqlalchemy as sa
 from alembic import op

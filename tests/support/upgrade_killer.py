@@ -38,7 +38,14 @@ BOUNDS = {"pwrite64": 400, "fdatasync": 40, "fsync": 40, "ftruncate": 40, "unlin
 
 def stride(name: str, *, whole: bool) -> int:
     """Of the calls of this name one in so many: dozens of pages are copied alike."""
-    return {"pwrite64": 20 if whole else 60, "rename": 1, "unlink": 1}.get(name, 1 if whole else 5)
+    if whole:
+        return 20 if name == "pwrite64" else 1
+    return {"pwrite64": 100, "unlink": 2}.get(name, 12)
+
+
+def calls(*, whole: bool) -> tuple[str, ...]:
+    """The system calls at which upgrades are killed: each takes an upgrade more, to see where it ends."""
+    return tuple(BOUNDS) if whole else ("pwrite64", "fdatasync", "unlink")
 
 
 def _upgraded(there: Path) -> int:
@@ -67,7 +74,8 @@ def kill_everywhere(archive: Path, migrations: Path, work: Path, *, whole: bool)
     assert (
         _upgraded(shutil.copytree(archive, work / "whole")) == 0
     )  # here, so that the children find all imported
-    for name, bound in BOUNDS.items():
+    for name in calls(whole=whole):
+        bound = BOUNDS[name]
         for k in range(1, bound, stride(name, whole=whole)):
             if not _killed(shutil.copytree(archive, work / f"{name}-{k}"), name, k):
                 print(name, k, flush=True)
