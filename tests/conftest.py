@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     --crash-seed 7``.
     """
     group = parser.getgroup("crash")
-    group.addoption("--crash-rounds", type=int, default=4, metavar="N", help="Rounds of random kills.")
+    group.addoption("--crash-rounds", type=int, default=2, metavar="N", help="Rounds of random kills.")
     group.addoption(
         "--crash-seed",
         default="everyday",

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.crash.consistency_checks import database, violations
 from tests.support.crash.run_killer import Kill, RunKiller
 from tests.support.crash.workload import Workload
 from tests.support.standin import actions
 
 
+@pytest.mark.whole
 def test_fault_h1_a_new_item_whose_file_a_kill_prevented_is_had_by_the_next_run(tmp_path: Path) -> None:
     """The page of the second night is recorded, its new picture is not there yet: the third night downloads
     it, for the tray's unit.

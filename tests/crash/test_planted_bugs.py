@@ -63,13 +63,8 @@ def stands(night: TracedRun) -> int:
     return max(night.course.start, next(made))
 
 
-_EVERYDAY = {"call before ledger"}
-"""The bug that shows on the fewest disks; the others, each with its own night, with ``--whole``."""
-
-
-@pytest.mark.parametrize(
-    "bug", [bug if bug in _EVERYDAY else pytest.param(bug, marks=pytest.mark.whole) for bug in _BREAKS]
-)
+@pytest.mark.whole
+@pytest.mark.parametrize("bug", _BREAKS)
 def test_a_planted_bug_is_caught(
     bug: str,
     upstream: Workload,

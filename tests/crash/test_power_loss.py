@@ -19,7 +19,7 @@ from tests.support.crash.traced_run import ARCHIVE, TracedRun
 
 pytestmark = pytest.mark.usefixtures("strace")
 
-_EVERY = 20  # moments of which one is replayed on an ordinary day
+_EVERY = 60  # moments of which one is replayed on an ordinary day
 _WAL = f"{ARCHIVE}/archive.db-wal"
 
 

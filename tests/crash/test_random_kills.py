@@ -12,7 +12,7 @@ import pytest
 from tests.support.crash.kill_rounds import play
 
 _SERIES = 3  # where more rounds are asked for than one worker should play: they go on at once
-_EVERYDAY = 4
+_EVERYDAY = 2
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

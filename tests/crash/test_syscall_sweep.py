@@ -30,17 +30,29 @@ _OPENINGS = 20  # strace counts all that a thread opens; this is about what it o
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All runs that find an archive are one test, all that make one another, and a sample is one of both."""
+    """All runs that find an archive are one test, all that make one another, and a sample is one of both.
+
+    So it is with what a disk refuses.
+    """
     if "made" in metafunc.fixturenames:
         both = {"in an archive": True, "making an archive": False}
         parts = both if metafunc.config.getoption("--crash-all") else {"sample": None}
         metafunc.parametrize("made", parts.values(), ids=parts.keys())
+    if "refusal" in metafunc.fixturenames:
+        every = [FULL, BROKEN] if metafunc.config.getoption("--crash-all") else [None]
+        metafunc.parametrize("refusal", every, indirect=True)
 
 
 @pytest.fixture(scope="module")
 def sweep(night: TracedRun, tmp_path_factory: pytest.TempPathFactory) -> FaultSweep:
     """One account with one highlight, and room for its archives."""
     return FaultSweep(night, tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture
+def refusal(request: pytest.FixtureRequest, sample_seed: str) -> str:
+    """What the disk answers: one day that it is full, another day an error."""
+    return request.param or random.Random(f"{sample_seed} refusal").choice((FULL, BROKEN))
 
 
 @pytest.fixture
@@ -111,20 +123,16 @@ def test_fault_h2_a_kill_before_any_system_call_loses_nothing(visit: Visit) -> N
     assert visit(KILL, 1) == []
 
 
-def test_fault_h2_a_disk_full_from_any_call_on_ends_the_run_by_itself(visit: Visit) -> None:
-    """ENOSPC from the n-th call of each name on: code 8 or 9, nothing half-written, and the next run makes
-    the whole archive.
+def test_fault_h2_a_disk_full_or_an_io_error_at_any_call_ends_the_run_by_itself(
+    visit: Visit, refusal: str
+) -> None:
+    """ENOSPC from the n-th call of each name on, or EIO at it: code 8 or 9, nothing half-written, and the
+    next run makes the whole archive.
     """
-    assert visit(FULL, 1) == []
+    assert visit(refusal, 1) == []
 
 
-def test_fault_h2_an_io_error_at_any_call_ends_the_run_by_itself(visit: Visit) -> None:
-    """EIO at the n-th call of each name: code 8 or 9, nothing half-written, and the next run makes the whole
-    archive.
-    """
-    assert visit(BROKEN, 1) == []
-
-
+@pytest.mark.whole
 def test_fault_h2_a_new_database_whose_pages_the_disk_refuses_is_not_put_in_place(sweep: FaultSweep) -> None:
     """EIO at the first page that goes from the WAL of the new database into its file: code 9, and the next
     run makes it again.

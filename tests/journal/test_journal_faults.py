@@ -25,6 +25,7 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.released_journal import released
@@ -36,13 +37,19 @@ LINE = b'{"seq":5,"prev":"0","at":"2026-01-01T00:00:00.000000Z","run":null,"rows
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive of one account after its first night and a quiet one."""
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of one account after its first night and a quiet one."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as first:
+            made = ArchiveHarness(workshop / "archive", first)
+            for _ in range(2):
+                assert made.night("account0000").exit_code == 0
+        return made.root
+
+    archive_copies.copy("two nights", make, tmp_path / "archive")
     with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        for _ in range(2):
-            assert harness.night("account0000").exit_code == 0
-        yield harness
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def files(harness: ArchiveHarness) -> list[Path]:
@@ -259,19 +266,17 @@ def test_fault_h51_garbage_after_a_power_loss_is_cut(harness: ArchiveHarness) ->
     assert all_rows(harness) == before
 
 
-def test_fault_h51_a_first_snapshot_that_its_database_does_not_know_is_moved_away(tmp_path: Path) -> None:
+def test_fault_h51_a_first_snapshot_that_its_database_does_not_know_is_moved_away(
+    harness: ArchiveHarness,
+) -> None:
     """A kill came between the two: the archive begins its journal again, and stays usable."""
-    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night("account0000").exit_code == 0
-        first, *others = files(harness)
-        for other in others:
-            other.unlink()
-        first.rename(first.with_name("000000000001-ffffffff.jsonl.gz"))
-        execute(harness, "DELETE FROM journal_head")
-        assert harness.night("account0000").exit_code == 0
-        require_equal_after_rebuild(harness)
-        assert harness.night("account0000").exit_code == 0
+    first, *others = files(harness)
+    for other in others:
+        other.unlink()
+    first.rename(first.with_name("000000000001-ffffffff.jsonl.gz"))
+    execute(harness, "DELETE FROM journal_head")
+    assert harness.night("account0000").exit_code == 0
+    require_equal_after_rebuild(harness)
 
 
 def test_fault_h49_a_wal_without_its_database_stays_out_of_the_new_one(harness: ArchiveHarness) -> None:

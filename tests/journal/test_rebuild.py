@@ -23,6 +23,7 @@ from archiver.model.journal_entries import JournalHead
 from archiver.rebuild.rebuild import RebuildReport
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.crash.journal_checks import lines_of
 from tests.support.databases import PostgresServer
@@ -41,14 +42,21 @@ from tests.support.table_dumps import execute
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive of two accounts after a first night and a night with an edited title."""
-    with FaultyStandIn(EditableWorld.generate(2, 2, 2)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night("account0000", "account0001").exit_code == 0
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of two accounts after a first night and a night with an edited title."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(EditableWorld.generate(2, 2, 1)) as first:
+            made = ArchiveHarness(workshop / "archive", first)
+            assert made.night("account0000", "account0001").exit_code == 0
+            first.world.accounts[0].highlights[0].title = "Edited"
+            assert made.night("account0000", "account0001").exit_code == 0
+        return made.root
+
+    archive_copies.copy("two nights of two accounts", make, tmp_path / "archive")
+    with FaultyStandIn(EditableWorld.generate(2, 2, 1)) as upstream:
         upstream.world.accounts[0].highlights[0].title = "Edited"
-        assert harness.night("account0000", "account0001").exit_code == 0
-        yield harness
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def test_fault_h49_a_lost_database_comes_back_row_by_row(harness: ArchiveHarness) -> None:

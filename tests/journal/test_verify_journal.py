@@ -13,6 +13,7 @@ from archiver.archive.database import upgrade_schema
 from archiver.cli.verify_report import check_lines
 from archiver.errors import DatabaseError
 from archiver.runner import run_lock
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import NOW
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
@@ -22,12 +23,18 @@ from tests.support.table_dumps import execute
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive of one account after its first night."""
-    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night("account0000").exit_code == 0
-        yield harness
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of one account after its first night."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as first:
+            made = ArchiveHarness(workshop / "archive", first)
+            assert made.night("account0000").exit_code == 0
+        return made.root
+
+    archive_copies.copy("a night", make, tmp_path / "archive")
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def change_unseen(harness: ArchiveHarness, table: str, statement: str) -> None:
@@ -45,7 +52,7 @@ def change_unseen(harness: ArchiveHarness, table: str, statement: str) -> None:
 
 
 def test_a_row_that_only_the_journal_has_is_written_again(harness: ArchiveHarness) -> None:
-    """It is damage until a repair; afterwards journal and rows agree, and a rebuild gives them."""
+    """It is damage until a repair; afterwards journal and rows agree."""
     before = all_rows(harness)
     change_unseen(harness, "files", "DELETE FROM files WHERE id = (SELECT max(id) FROM files)")
     with Archive(harness.config) as archive:
@@ -59,10 +66,6 @@ def test_a_row_that_only_the_journal_has_is_written_again(harness: ArchiveHarnes
         archive.repair(read_data=True)
         assert not archive.verify(read_data=True).is_damaged
     assert all_rows(harness)["files"] == before["files"]
-    rows = all_rows(harness)
-    lose_database(harness)
-    rebuild(harness)
-    assert all_rows(harness) == rows
 
 
 def test_where_values_differ_the_database_is_right(harness: ArchiveHarness) -> None:

@@ -27,15 +27,15 @@ ACCOUNTS, HIGHLIGHTS, ITEMS = 2, 4, 3
 WHOLE = settings(
     max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
 )
-EVERYDAY = settings(WHOLE, max_examples=1, phases=set(Phase) - {Phase.shrink})  # to shrink takes minutes
+EVERYDAY = settings(WHOLE, phases=[Phase.explicit])
 ANSWERS: st.SearchStrategy[PrivateWithForce] = st.sampled_from(["empty", "403", "404"])
 PAGES = st.sampled_from([(60, 30), (60, 30), (3, 2)])
 """After how many highlights the tray in one answer is cut, and how many a page of the other has."""
 
 
 def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
-    """A few examples every day, hundreds with --whole."""
-    several = st.lists(nights, min_size=1, max_size=12 if whole else 4)
+    """The nights of the example every day, with --whole hundreds of others too."""
+    several = st.lists(nights, min_size=1, max_size=12)
     live = given(several, ANSWERS, PAGES)(example(TELLING, "empty", (60, 30))(_live))
     (WHOLE if whole else EVERYDAY)(live)()
 

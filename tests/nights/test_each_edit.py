@@ -54,9 +54,9 @@ def name(story: Story) -> str:
 
 @pytest.fixture
 def of_today(whole: bool, sample_seed: str) -> Callable[[Sequence[Story]], Sequence[Story]]:
-    """Of these stories a third, another one each day; all of them with ``--whole``."""
+    """Of these stories a sixth, others each day; all of them with ``--whole``."""
     chance = random.Random(sample_seed)
-    return lambda stories: stories if whole else chance.sample(stories, -(-len(stories) // 3))
+    return lambda stories: stories if whole else chance.sample(stories, -(-len(stories) // 6))
 
 
 def test_each_edit_is_its_changes_and_costs_its_price(
@@ -82,7 +82,8 @@ def test_an_edit_that_moves_no_number_is_found_by_the_sweep(
     assert set(lived.units().values()) == {(story_archive.HIGHLIGHTS, 0)}
 
 
-@pytest.mark.parametrize("answer", [pytest.param("403", marks=pytest.mark.whole), "404"])
+@pytest.mark.whole
+@pytest.mark.parametrize("answer", ["403", "404"])
 def test_a_private_account_is_told_whatever_its_tray_answers(live: Lived, answer: PrivateWithForce) -> None:
     """With ``force``, where nobody knows what a private account answers: private, never gone, and back; gone
     is still gone.
@@ -92,6 +93,7 @@ def test_a_private_account_is_told_whatever_its_tray_answers(live: Lived, answer
     assert all(spent == own for spent, own in lived.units().values())
 
 
+@pytest.mark.whole
 def test_a_private_account_is_told_by_the_privacy_check(live: Lived) -> None:
     """Without ``force`` the tray itself says it, at a unit more a tray."""
     lived = live((private_and_back, deleted_and_back), environ={"ARCHIVER_API_PRIVACY_CHECK": "true"})

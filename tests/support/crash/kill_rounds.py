@@ -19,6 +19,7 @@ from tests.support.crash.run_killer import Kill, RunKiller
 from tests.support.crash.workload import Workload
 
 _ENOUGH = 3  # violations after which a series ends
+_FEW = 2  # rounds that are played on a smaller archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ def play(home: Path, seed: str, rounds: int) -> Score:
 def _chain(ground: RunKiller, usual: UsualRun, score: Score, rounds: int) -> None:
     """The rounds on one archive, to its end or to the first that shows a violation."""
     played: list[Round] = []
-    with Workload.of(accounts=2, highlights=3, items=3) as upstream:
+    size = 3 if rounds > _FEW else 2
+    with Workload.of(accounts=2, highlights=size, items=size) as upstream:
         chain = KillChain(ground, upstream, str(score.rounds + 1), usual)
         score.archives += 1
         while score.rounds < rounds:
