@@ -21,7 +21,7 @@ _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NEEDS = {"The sqlite3 shell": "sqlite3"}
 _HEAVY = {"pandas": "pandas", "DuckDB": "duckdb"}
 """Packages of a hundred megabytes each, which no test extra brings."""
-_WHEN_WHOLE = {*_HEAVY, "Datasette", "sqlite-utils"}
+_WHEN_WHOLE = {*_HEAVY, "Datasette", "sqlite-utils", "A WARC reader", "Programs that take files"}
 
 
 def _sections() -> list[object]:

@@ -5,6 +5,7 @@ long.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -39,11 +40,11 @@ def modules() -> list[Path]:
     return sorted((ROOT / "archiver").rglob("*.py"))
 
 
-def definitions(path: Path) -> Iterator[ast.FunctionDef | ast.ClassDef]:
-    """Yield every function, method and class of a module."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node
+@functools.cache
+def definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
+    """Return every function, method and class of a module."""
+    tree = ast.parse(path.read_text("utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
 
 
 def is_participle(name: str) -> bool:
