@@ -124,7 +124,7 @@ def archive_copies(shared_tmp: Path) -> ArchiveCopies:
 
 @pytest.fixture(scope="session")
 def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """Somebody with an archive of a hundred files, to be copied by ``archive_damage.copy_of`` and damaged.
+    """Somebody with an archive of two accounts, to be copied by ``archive_damage.copy_of`` and damaged.
 
     Not one for all workers: a repair asks the upstream again that the archive is from.
     """

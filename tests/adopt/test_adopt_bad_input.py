@@ -136,7 +136,7 @@ def test_fault_x21_archives_and_exports_are_not_adopted(
 
 def test_fault_x21_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     """Reading metadata takes little memory, however much it would unpack to."""
-    put(tmp_path, {"bomb.json.xz": lzma.compress(bytes(50_000_000), preset=0)})
+    put(tmp_path, {"bomb.json.xz": lzma.compress(bytes(20_000_000), preset=0)})
     (directory,) = walk_foreign(tmp_path)
     assert isinstance(directory, ForeignDirectory)
     fd = os.open(tmp_path, os.O_RDONLY)

@@ -63,6 +63,7 @@ def test_a_night_downloads_only_what_was_not_adopted(harness: ArchiveHarness, tm
     assert harness.one("SELECT count(*) FROM files WHERE source IS NOT NULL OR source_url = ''") == 0
 
 
+@pytest.mark.whole
 def test_a_full_run_keeps_both(harness: ArchiveHarness, tmp_path: Path) -> None:
     """Other bytes are a second file, which is current; the next full run downloads nothing again."""
     adopt(harness, tmp_path / "theirs", own_bytes=False)
@@ -74,6 +75,7 @@ def test_a_full_run_keeps_both(harness: ArchiveHarness, tmp_path: Path) -> None:
     assert harness.night(NAME, full=True).files_new == 0
 
 
+@pytest.mark.whole
 def test_a_repair_gets_the_download_and_the_adopted_bytes_stay_lost(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_repair_gets_the_download_and_the_adopted_bytes_stay_lost(
     assert harness.gaps() == []
 
 
+@pytest.mark.whole
 def test_reread_ends_the_waiting_too(harness: ArchiveHarness, tmp_path: Path) -> None:
     """Items that come back from stored answers take their files."""
     harness.night(NAME)

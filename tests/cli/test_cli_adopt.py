@@ -102,6 +102,7 @@ def test_errors_are_those_of_every_command(person: InProcessUser, archive: Adopt
     assert not marker.exists(archive.root)
 
 
+@pytest.mark.whole
 def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive) -> None:
     """In a table, as JSON, as paths, as a line of the status, and by ``verify`` if it is damaged.
 

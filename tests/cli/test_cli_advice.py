@@ -56,7 +56,7 @@ def test_init_writes_the_directory_that_it_was_given(person: CommandLineUser) ->
     text = (person.home / "c.toml").read_text()
     assert tomllib.loads(text)["archive"]["directory"] == str(directory)
     assert '# directory = "archive"' not in text
-    assert person.run("run", "--config", "c.toml").code == 0
+    assert person.run("status", "--config", "c.toml").code == 0
     assert (directory / "archive.db").exists()
     assert not (person.home / "archive").exists()
 
@@ -82,7 +82,7 @@ def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: Co
     assert person.run("init", "--config", "c.toml", "--archive", "better").code == 0
 
 
-def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser) -> None:
+def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser, whole: bool) -> None:
     """As printed, they make a key file that others cannot read, and a crontab line without the key."""
     text = person.run("init", "--config", "c.toml", "--archive", "kept").err
     assert "HIKERAPI_TOKEN" not in text
@@ -92,11 +92,18 @@ def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser
     assert (token.read_text(), stat.S_IMODE(token.stat().st_mode)) == ("key\n", 0o600)
     assert f'token_file = "{token.name}"' in text
     cron = next(line for line in text.splitlines() if " 17 3 * * * " in line).split(" * * * ")[1]
-    done = subprocess.run(["sh", "-c", cron], env=person.environ, cwd="/", capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    program, *words = shlex.split(cron)
+    assert (Path(program).name, person.run(*words).code) == ("archiver", 0)
+    if whole:
+        done = subprocess.run(
+            ["sh", "-c", cron], env=person.environ, cwd="/", capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_the_program_is_named_as_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_h44_the_program_is_named_as_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is named by its absolute path, not another one in PATH; cron needs percent signs escaped."""
     for name in ("50% mine", "other"):
         (tmp_path / name).mkdir()
@@ -180,6 +187,7 @@ def test_what_is_missing_is_not_advised() -> None:
     assert backup_command.existing_targets(targets, summary) == [targets[0], targets[2]]
 
 
+@pytest.mark.whole
 def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> None:
     """One line names it and says what to do, in the first run and during its back-off, with -q too."""
     config = write_config(person.home / "c.toml", ["natgeo", "nobody.xyz"])
@@ -214,6 +222,7 @@ def test_a_rejected_key_names_the_file_that_it_came_from(person: CommandLineUser
     assert "(check HIKERAPI_TOKEN)" in person.run("run", "--config", str(config)).err
 
 
+@pytest.mark.whole
 def test_verify_says_where_the_damage_is_and_how_it_heals(person: CommandLineUser) -> None:
     """It names the path; --repair, as advised, moves the bytes to quarantine and fetches the file again."""
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
@@ -315,6 +324,7 @@ def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: CommandL
     assert sorted(path.name for path in config.parent.iterdir()) == names
 
 
+@pytest.mark.whole
 def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_path: Path) -> None:
     """As after ``scripts/demo``, which adds nothing to PATH."""
     person = CommandLineUser(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
@@ -325,6 +335,7 @@ def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_pa
     assert person.run("status", "--archive", "my own").code == 0
 
 
+@pytest.mark.whole
 def test_fault_h44_a_report_names_the_archive_by_its_whole_path(
     person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
@@ -393,6 +404,7 @@ def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
             yield from _texts(node)
 
 
+@pytest.mark.whole
 def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser, archive_copies: ArchiveCopies) -> None:
     """The legend is below the table on a terminal, and missing in a pipe."""
     archive_copies.backed_up(person, "natgeo", to=person.home / "kept")

@@ -87,6 +87,7 @@ def test_a_second_backup_downloads_nothing(
     assert upstream.requests.cdn_requests() == []
 
 
+@pytest.mark.whole
 def test_targets_of_all_kinds_at_once(person: CommandLineUser, capsys: Shown) -> None:
     """A name, an id and a highlight link in one call; what is named twice is kept once."""
     link = "https://www.instagram.com/stories/highlights/18018069326790931/?hl=en"
@@ -105,6 +106,7 @@ def test_targets_from_stdin(person: CommandLineUser) -> None:
     )
 
 
+@pytest.mark.whole
 def test_run_keeps_the_accounts_of_the_configuration(person: CommandLineUser, capsys: Shown) -> None:
     """init makes the archive, run keeps all, run ACCOUNT one; without a terminal and news, silently."""
     config = write_config(person.home / "c.toml", ["natgeo", "salwaaa_ki"])
@@ -203,6 +205,7 @@ def test_sql_from_a_file_and_from_stdin(kept: CommandLineUser, capsys: Shown) ->
     assert kept.run("query", "-", "--format", "ndjson", stdin="SELECT 1 AS one").out == '{"one": 1}\n'
 
 
+@pytest.mark.whole
 def test_verify_finds_what_is_lost(kept: CommandLineUser, capsys: Shown) -> None:
     """A whole archive is code 0; a blob that vanished is named with its owner, code 12."""
     assert call(kept, "verify", "--read-data", "--json") == 0

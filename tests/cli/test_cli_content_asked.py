@@ -47,6 +47,7 @@ def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPa
     return somebody
 
 
+@pytest.mark.whole
 def test_fault_x10_csv_holds_no_formula_and_json_is_exact(person: CommandLineUser, capsys: Shown) -> None:
     """Titles that begin with ``=`` or hide one behind a CR: a cell each, with an apostrophe in CSV; in JSON
     as they came.

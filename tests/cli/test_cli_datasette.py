@@ -98,9 +98,9 @@ def test_the_printed_command_serves_the_archive(person: InProcessUser, started: 
 @pytest.mark.parametrize(
     ("path", "pk", "role"),
     [
-        ("/archive/files", "10", Role.THUMBNAIL),
+        pytest.param("/archive/files", "10", Role.THUMBNAIL, marks=pytest.mark.whole),
         ("/archive/files", "10", Role.VIDEO),
-        ("/archive/blobs", "1", Role.COVER),
+        pytest.param("/archive/blobs", "1", Role.COVER, marks=pytest.mark.whole),
         pytest.param("/archive/items", "20", Role.THUMBNAIL, marks=pytest.mark.whole),
         pytest.param("/archive/highlights", "1", Role.COVER, marks=pytest.mark.whole),
         pytest.param("/archive/users", "787132", Role.AVATAR, marks=pytest.mark.whole),

@@ -72,7 +72,7 @@ def _is_sound(person: CommandLineUser) -> None:
 
 def _goes_on(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """The next run ends what was begun: code 0, every file once, no unit under-reported."""
-    done = person.run("backup", "natgeo", "--json")
+    done = person.in_process.run("backup", "natgeo", "--json")
     assert (done.code, done.object["failures"]) == (0, [])
     _is_sound(person)
     assert _asked(person, WHOLE) == [(3, 3)]

@@ -23,6 +23,10 @@ from tests.support.command_line import CommandLineUser, on_terminal
 from tests.support.export_archive import ExportHarness, tree
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
+FOLDERS_EVERY_DAY = pytest.mark.parametrize(
+    "form", ["folder", *(pytest.param(form, marks=pytest.mark.whole) for form in FORMS[1:])]
+)
+"""For what all forms have from the same code: every day for one of them."""
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_every_filter_narrows_an_export(person: CommandLineUser, harness: Export
         assert found["files"] == files, words
 
 
-@pytest.mark.parametrize("form", FORMS)
+@FOLDERS_EVERY_DAY
 def test_a_filter_that_selects_nothing_is_told(person: CommandLineUser, form: str) -> None:
     """By its name, on stderr, where nobody reads along too; code 0, since a night may bring nothing new, and
     ``empty`` for programs.
@@ -109,7 +113,7 @@ def test_what_is_gone_is_selected_by_no_export_without_it(
     assert "no item" not in person.run("export", "folder", "out", "--account", "natgeo").err
 
 
-@pytest.mark.parametrize("form", FORMS)
+@FOLDERS_EVERY_DAY
 def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path, form: str) -> None:
     """It is no filter's fault."""
     harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
@@ -169,7 +173,7 @@ def test_what_cannot_be_used_is_code_2(person: CommandLineUser, words: list[str]
     assert not (person.archive / "export").exists()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@FOLDERS_EVERY_DAY
 def test_an_export_in_another_is_refused(person: CommandLineUser, harness: ExportHarness, form: str) -> None:
     """In a directory of its files, or a new one below; the other stays as it was.
 
@@ -185,7 +189,10 @@ def test_an_export_in_another_is_refused(person: CommandLineUser, harness: Expor
     assert person.run("export", form, "out-2").code == 0
 
 
-@pytest.mark.parametrize("form", ["folder", "site", "bagit"])
+@pytest.mark.parametrize(
+    "form",
+    ["folder", *(pytest.param(form, marks=pytest.mark.whole) for form in ("site", "bagit"))],
+)
 def test_a_filter_that_selects_nothing_prunes_nothing(
     person: CommandLineUser, harness: ExportHarness, form: str
 ) -> None:
@@ -228,6 +235,7 @@ def test_a_filter_that_selects_nothing_ever_is_refused(
     assert not harness.out.exists()
 
 
+@pytest.mark.whole
 def test_an_export_that_finds_no_room_tells_how_far_it_came(harness: ExportHarness) -> None:
     """The object of a failure has the form, the directory and the counts of what stands there."""
     harness.keep("10", Role.THUMBNAIL, b"x" * 2_000_000, LATER)

@@ -30,7 +30,7 @@ def person(undamaged: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUs
         yield somebody
 
 
-@pytest.mark.parametrize("how", ["removed", "withheld"])
+@pytest.mark.parametrize("how", [pytest.param("removed", marks=pytest.mark.whole), "withheld"])
 def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(
     person: CommandLineUser, how: str
 ) -> None:
@@ -61,6 +61,7 @@ def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(
     assert upstream_of(person).units == 0
 
 
+@pytest.mark.whole
 def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: CommandLineUser) -> None:
     """Other bytes for the same item: the old row stays, lost; the new one is held."""
     sha256, item, highlight, role = rows(
@@ -150,7 +151,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) 
     assert InProcessUser(tmp_path).run("verify", *words).code == 2
 
 
-@pytest.mark.parametrize("repair", [[], ["--repair"]])
+@pytest.mark.parametrize("repair", [[], pytest.param(["--repair"], marks=pytest.mark.whole)])
 def test_a_check_says_off_a_terminal_too_what_it_did(person: CommandLineUser, repair: list[str]) -> None:
     """Two lines, none under -q, as cron likes it: code 0, no cost."""
     ended = person.run("verify", *repair)
@@ -160,6 +161,7 @@ def test_a_check_says_off_a_terminal_too_what_it_did(person: CommandLineUser, re
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
+@pytest.mark.whole
 def test_a_repair_says_what_it_did(person: CommandLineUser) -> None:
     """How many are back, what is still lost, what was paid; lost answers too."""
     flip_bit(files(person)[0])

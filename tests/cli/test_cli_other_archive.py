@@ -112,6 +112,7 @@ def test_another_archive_has_a_database_of_its_own(person: InProcessUser, empty_
     assert gaps(person, "--archive", "other") == []
 
 
+@pytest.mark.whole
 def test_an_archive_whose_database_is_not_known_is_told(
     person: InProcessUser, postgres: PostgresServer, empty_postgres: str
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_backup_refused_for_its_reserve_or_a_linked_database_leaves_nothing(pe
         (linked / "archive.db").unlink()
 
 
+@pytest.mark.whole
 def test_a_whole_archive_keeps_its_own_rows_beside_a_database_in_the_environment(
     person: InProcessUser, empty_postgres: str
 ) -> None:

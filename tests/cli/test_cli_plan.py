@@ -165,6 +165,7 @@ def test_a_plan_knows_where_the_budget_ends_the_run(person: CommandLineUser) -> 
     assert person.run("plan").err == ""
 
 
+@pytest.mark.whole
 def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """``run`` and ``plan`` take either for an account of the configuration, and a name that it had, once the
     archive knows them."""
@@ -180,6 +181,7 @@ def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, ups
     assert (unknown.code, "nasa is not in the configuration" in unknown.err) == (2, True)
 
 
+@pytest.mark.whole
 def test_a_plan_of_a_configured_account_is_that_of_a_run(person: CommandLineUser) -> None:
     """With the titles that the configuration asks for, and its back-off."""
     config = person.home / "c.toml"

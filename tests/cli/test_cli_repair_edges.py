@@ -47,6 +47,7 @@ def units_of(person: CommandLineUser, *words: str) -> int:
     return upstream_of(person).units
 
 
+@pytest.mark.whole
 def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: CommandLineUser) -> None:
     """An item of two highlights, one of them gone: the repair learns that, and asks the other one next."""
     world = upstream_of(person).world
@@ -71,7 +72,14 @@ def test_pictures_that_are_not_wanted_cost_nothing(person: CommandLineUser) -> N
     assert rows(person, LOST) == [(1,)]
 
 
-@pytest.mark.parametrize("then", ["empty", "private", "gone"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        pytest.param("empty", marks=pytest.mark.whole),
+        "private",
+        pytest.param("gone", marks=pytest.mark.whole),
+    ],
+)
 def test_an_account_that_shows_nothing_is_asked_once(person: CommandLineUser, then: str) -> None:
     """A lost avatar of an account that shows nothing: that is learnt once, later repairs cost nothing."""
     (user,) = rows(person, "select pk from users order by pk limit 1")[0]
@@ -91,6 +99,7 @@ def test_an_account_that_shows_nothing_is_asked_once(person: CommandLineUser, th
     assert units_of(person) == 0
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("picture", ["cover", "avatar"])
 def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLineUser, picture: str) -> None:
     """A tray without the cover, or without the avatar: recorded, and not paid for again."""
@@ -107,6 +116,7 @@ def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLine
     assert rows(person, failed) == [(*owner, picture, "not_found", None)]
 
 
+@pytest.mark.whole
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight is repaired by one unit, without other highlights, cover and avatar."""
     with FaultyStandIn(EditableWorld.generate(1, 3, 4)) as upstream:
@@ -122,6 +132,7 @@ def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
         assert rows(person, LOST) == [(0,)]
 
 
+@pytest.mark.whole
 def test_only_the_pictures_that_were_lost_are_had_again(person: CommandLineUser) -> None:
     """With one title configured, a repair of one item does not get the covers of the others."""
     config = person.home / "config.toml"
@@ -182,6 +193,7 @@ def fifo(segment: Path) -> None:
     os.mkfifo(segment)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("put", [linked, directory, fifo])
 def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
     person: CommandLineUser, put: Callable[[Path], None]
@@ -196,6 +208,7 @@ def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
     assert person.run("verify", "--read-data", "-q").code == 0
 
 
+@pytest.mark.whole
 def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: CommandLineUser) -> None:
     """A stop while the store is read: losses may be recorded or not, nothing is paid."""
     files(person)[0].unlink()
@@ -232,13 +245,16 @@ def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: CommandLineUser)
         assert not archive.verify(progress=progress).is_damaged
 
 
-def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: CommandLineUser) -> None:
+def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(
+    person: CommandLineUser, whole: bool
+) -> None:
     """Found by --read-data alone: code 12; a repair moves them to quarantine/, and every answer stays
     readable."""
     segment = next(iter(sorted((person.archive / "answers").rglob("*-fetched-*"))))
     data, strange = segment.read_bytes(), gzip.compress(os.urandom(200_000))
     segment.write_bytes(data + strange)
-    assert person.run("verify", "--quick").code == 0
+    if whole:
+        assert person.run("verify", "--quick").code == 0
     found = person.run("verify", "--read-data", "--json")
     name = segment.relative_to(person.archive / "answers").as_posix()
     surplus = {"segment": name, "offset": len(data), "length": len(strange)}
@@ -247,7 +263,8 @@ def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: C
         [surplus],
         [],
     )
-    assert "surplus" in person.run("verify", "--read-data").out
+    if whole:
+        assert "surplus" in person.run("verify", "--read-data").out
     assert person.run("verify", "--read-data", "--repair").code == 0
     assert segment.read_bytes() == data
     (aside,) = (person.archive / "quarantine").iterdir()
@@ -271,6 +288,6 @@ def test_fault_h41_foreign_files_among_the_answers_are_named(person: CommandLine
     names = ["2025", f"{month}/.DS_Store", link, f"{month}/x.warc.gz", f"{month[:4]}/99x"]
     assert (found.code, sorted(map(str, found.object["answers_foreign"]))) == (0, sorted(names))  # type: ignore[call-overload]
     line = "5 entries in answers/ not made by archiver, left alone: 2025, "
-    assert line in person.run("verify", "--read-data").err
-    assert person.run("verify", "--read-data", "--repair", "-q").code == 0
+    told = person.run("verify", "--read-data", "--repair")
+    assert (told.code, line in told.err) == (0, True)
     assert (answers / "2025").read_text() == "x"

@@ -82,7 +82,7 @@ def _wrong(home: Path, *, group_readable: bool) -> list[str]:
 
 @pytest.mark.parametrize(
     ("umask", "group_readable"),
-    [(0o000, False), (0o077, True)],
+    [(0o000, False), pytest.param(0o077, True, marks=pytest.mark.whole)],
     indirect=["umask"],
     ids=["open-private", "closed-group"],
 )
@@ -101,6 +101,7 @@ def test_fault_l7_everything_made_has_the_promised_mode(
     assert _wrong(person.home, group_readable=group_readable) == []
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("umask", [0o000], indirect=True, ids=oct)
 def test_fault_l7_a_demo_is_as_private(person: CommandLineUser, umask: int) -> None:
     """Only the owner can read the archive of the demo."""

@@ -96,6 +96,7 @@ def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: 
         assert told in out
 
 
+@SQLITE_EVERY_DAY
 def test_programs_get_every_field(person: InProcessUser) -> None:
     """An account's object lists highlights, a highlight's items, an item's highlights."""
     account = show(person, "natgeo", "--json").object

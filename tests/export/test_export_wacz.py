@@ -230,6 +230,17 @@ def test_fault_x20_nothing_is_replaced(person: CommandLineUser, harness: ExportH
     assert zipfile.is_zipfile(harness.home / "there.wacz")
 
 
+def test_fault_x20_a_draft_of_a_killed_export_is_used_by_the_next(
+    person: CommandLineUser, harness: ExportHarness
+) -> None:
+    """It ends as if nothing had been there. (With --whole an export is killed.)"""
+    (harness.home / ".a.wacz.part").write_bytes(b"longer" * 100_000)
+    assert person.run("export", "wacz", "a.wacz").code == 0
+    assert sorted(path.name for path in harness.home.iterdir()) == ["a.wacz", "archive"]
+    assert len(list(captures(contents(harness.home / "a.wacz")))) == 12
+
+
+@pytest.mark.whole
 def test_fault_x20_a_killed_export_leaves_no_file(person: CommandLineUser, harness: ExportHarness) -> None:
     """Under the final name there is nothing, and with --force still the old file; the next export uses the
     draft and ends as if nothing had happened.
@@ -246,7 +257,7 @@ def test_fault_x20_a_killed_export_leaves_no_file(person: CommandLineUser, harne
     assert len(list(captures(contents(harness.home / "a.wacz")))) == 12
 
 
-def test_an_interrupted_export_leaves_nothing(harness: ExportHarness) -> None:
+def test_fault_x20_an_interrupted_export_leaves_nothing(harness: ExportHarness) -> None:
     """Neither a file nor a draft, whatever stopped it; an existing file that was to be replaced stays."""
     harness.out.write_bytes(b"mine")
 
@@ -300,7 +311,7 @@ def test_a_draft_that_another_export_has_just_finished_is_not_used(
     assert (finished.read_bytes(), (tmp_path / "a.wacz").read_bytes()) == (b"first", b"second")
 
 
-@pytest.mark.parametrize("limit", [wacz._IN_MEMORY, 0])
+@pytest.mark.parametrize("limit", [wacz._IN_MEMORY, pytest.param(0, marks=pytest.mark.whole)])
 def test_a_damaged_blob_is_left_out_and_named(
     person: CommandLineUser, harness: ExportHarness, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:

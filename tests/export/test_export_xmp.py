@@ -157,6 +157,7 @@ def test_a_sidecar_follows_its_file(harness: ExportHarness) -> None:
     assert {path.replace("natgeo.travel", "natgeo") for path in sidecars(harness)} == _SIDECARS
 
 
+@pytest.mark.whole
 def test_files_that_change_places_take_their_sidecars_along(harness: ExportHarness) -> None:
     """Each sidecar describes the picture beside it, also if the one of another item had that name before."""
     photos = [replace(video(pk, media_type=1), hashtags=(Hashtag(f"tag{pk}"),)) for pk in ("10", "12")]
@@ -207,6 +208,7 @@ def test_a_sidecar_never_takes_the_place_of_one_that_is_not_the_export_s(harness
     assert export(harness, prune=True).removed == 0
 
 
+@pytest.mark.whole
 def test_a_dry_run_counts_sidecars(harness: ExportHarness) -> None:
     """As the export does, the first time and after a change."""
     for when in (None, LATER):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,14 +64,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(tmp_path_factory.mktemp("demo"), EditableWorld.seed(), "natgeo", "salwaaa_ki")
 
 
-def hostile(home: Path, titles: Sequence[str] = TITLES) -> Path:
+def hostile(home: Path) -> Path:
     """The site of an account whose owner would like to harm its readers."""
     world = EditableWorld.seed()
     account = world.account(NATGEO)
     account.full_name = TITLES[1]
     for highlight in list(account.highlights):
         world.remove_highlight(highlight.pk)
-    for title in titles:
+    for title in TITLES:
         item = world.add_highlight(NATGEO, title, 1).items[0]
         item.links = [{"webUri": link} for link in LINKS]
         item.hashtags = [{"hashtag": {"id": "1", "name": TITLES[2]}}]
@@ -270,6 +270,7 @@ def test_fault_h47_back_closes_the_viewer(browser: Browser, demo: Path, place: s
         assert visit.page.url == index
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.whole), "dark"])
 def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["light", "dark"]) -> None:
     """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page,
@@ -315,14 +316,12 @@ def test_fingers_swipe(browser: Browser, demo: Path) -> None:
         assert width == 390  # nothing sticks out
 
 
-def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(
-    browser: Browser, tmp_path: Path, whole: bool
-) -> None:
+@pytest.mark.whole
+def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser, tmp_path: Path) -> None:
     """FormerTitles and names stand there as they were written, no dialog opens, nothing of theirs is loaded,
-    and the one link that may be followed tells its host. Every day the three titles that are HTML.
+    and the one link that may be followed tells its host.
     """
-    written = TITLES if whole else TITLES[:3]
-    site = hostile(tmp_path, written)
+    site = hostile(tmp_path)
     titles = []
     with open_site(browser, site) as visit:
         visit.goto(site / "index.html")
@@ -339,7 +338,7 @@ def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(
             assert addresses(visit, links) == ["https://example.com/%22%3E%3Cimg/src=x%3E"]
             assert "example.com" in visit.page.inner_text("dialog .details")
             assert LINKS[0] in visit.page.inner_text("dialog .details")
-    assert titles == [title or "Untitled" for title in reversed(written)]
+    assert titles == [title or "Untitled" for title in reversed(TITLES)]
 
 
 @pytest.mark.whole

@@ -84,6 +84,7 @@ def test_a_killed_export_run_again_equals_one_never_killed(
     assert bytes_of(site) == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.whole
 def test_what_is_not_selected_stays_until_it_is_pruned(keeper: InProcessUser, tmp_path: Path) -> None:
     """Pages and media of another account; the first page shows what is selected."""
     site = tmp_path / "site"

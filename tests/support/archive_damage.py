@@ -19,14 +19,12 @@ ACCOUNTS = ("account0000", "account0001")
 
 
 def world() -> EditableWorld:
-    return EditableWorld.generate(2, 4, 6)
+    return EditableWorld.generate(2, 2, 6)
 
 
 @contextmanager
 def make_archive(home: Path) -> Iterator[CommandLineUser]:
-    """Yield a user with an archive of two accounts of four highlights with six items each: a hundred
-    files.
-    """
+    """Yield a user with an archive of two accounts of two highlights with six items each."""
     with FaultyStandIn(world()) as upstream:
         somebody = InProcessUser(home, upstream)
         assert somebody.run("backup", *ACCOUNTS, "-q").code == 0
