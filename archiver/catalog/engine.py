@@ -23,6 +23,8 @@ from archiver.errors import ConfigError, DatabaseError, install_command
 BUSY_SECONDS = 10
 NEW_SUFFIX = ".new"
 """The suffix of a database that is being created."""
+SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""A SQLite file, and those that SQLite puts beside it and would apply to any file of that name."""
 _POOLED_READERS = 4
 _READER_CACHE_KIB = 65_536
 """Large, since blobs are looked up by hash, all over the file. Memory is used only as pages are read."""
@@ -140,6 +142,11 @@ def create_file(path: Path, *, group_readable: bool = False) -> None:
         os.fchmod(descriptor, 0o640 if group_readable else 0o600)
     finally:
         os.close(descriptor)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the paths of a SQLite file and of those beside it, in the order of ``SUFFIXES``."""
+    return [path.with_name(path.name + suffix) for suffix in SUFFIXES]
 
 
 def checkpoint(engine: Engine) -> None:

@@ -139,11 +139,11 @@ def _transaction(database: Database) -> Iterator[Connection]:
 def _put_in_place(new: Path, path: Path) -> Path | None:
     """Give the new file its name; return the new path of the file that had it, None if there was none."""
     engines.sync(new)
-    # Also a WAL without its database: SQLite would replay it into the new file.
+    # Also a WAL or journal without its database: SQLite would apply it to the new file.
     aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")
-    for suffix in ("", "-wal", "-shm"):
+    for file, name in zip(engines.files_of(path), engines.files_of(aside), strict=True):
         with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+            file.rename(name)
     engines.sync(new)
     new.replace(path)
     engines.sync(path)
@@ -153,6 +153,6 @@ def _put_in_place(new: Path, path: Path) -> Path | None:
 def _remove(path: Path) -> None:
     """Remove what a killed rebuild left."""
     copies = path.parent.glob(f".{path.name}.*{sqlite_copy.PART_SUFFIX}*")
-    for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"), *copies):
+    for leftover in (*engines.files_of(path), *copies):
         with suppress(FileNotFoundError):
             leftover.unlink()

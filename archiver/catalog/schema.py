@@ -205,7 +205,7 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
     if path.exists():
         raise DatabaseError(f"a database already exists: {path}")
     new = path.with_name(path.name + engines.NEW_SUFFIX)
-    for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
+    for leftover in engines.files_of(new):
         with suppress(FileNotFoundError):
             leftover.unlink()  # left by a creation that was killed
     engines.create_file(new, group_readable=group_readable)
@@ -265,8 +265,7 @@ def _require_regular_files(path: Path) -> None:
 
     SQLite would follow the link and write to its target. The directories of the path may be links.
     """
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        file = path.with_name(path.name + suffix)
+    for suffix, file in zip(engines.SUFFIXES, engines.files_of(path), strict=True):
         try:
             mode = file.lstat().st_mode
         except FileNotFoundError:

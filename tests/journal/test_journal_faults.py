@@ -18,11 +18,13 @@ from sqlalchemy import text
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
+from archiver.catalog import Catalog
 from archiver.errors import DiskFull, JournalDamaged, JournalDiffers
 from archiver.journal import journal_files, shipper
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
+from archiver.model.identity import utcnow
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_copies import ArchiveCopies
@@ -317,3 +319,27 @@ def test_fault_h51_a_journal_that_cannot_be_written_is_an_error_of_any_command(
             change_a_row()
     harness.night("account0000")
     require_equal_after_rebuild(harness)
+
+
+def test_fault_h49_what_a_killed_creation_left_is_not_applied_to_the_next(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """A rollback journal that says that its file was empty would empty the new one: of a database that is
+    created, of one that is rebuilt from an older copy, and of the one that is put in place.
+    """
+    journal = bytes.fromhex("d9d505f920a163d7 00000000 12345678 00000000 00000200 00001000").ljust(512, b"\0")
+    (tmp_path / "new.db.new-journal").write_bytes(journal)
+    Catalog.create(tmp_path / "new.db", "one", utcnow()).close()
+    assert sorted(path.name for path in tmp_path.glob("new.db*")) == ["new.db"]
+    copy = (harness.root / "archive.db").read_bytes()
+    assert harness.night("account0000").exit_code == 0
+    rows = all_rows(harness)
+    lose_database(harness)
+    (harness.root / "archive.db").write_bytes(copy)
+    (harness.root / "archive.db.rebuild-journal").write_bytes(journal)
+    rebuild(harness)
+    assert all_rows(harness) == rows
+    lose_database(harness)
+    (harness.root / "archive.db-journal").write_bytes(journal)
+    rebuild(harness)
+    assert all_rows(harness) == rows
