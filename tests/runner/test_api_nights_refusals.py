@@ -163,27 +163,25 @@ def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(harness: Archi
     assert harness.night(ONE).highlights_fetched == 2
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "units"),
-    [
-        (422, {"detail": [{"loc": ["query", "user_id"], "msg": "not\x1b[2J valid", "type": "t"}]}, 0),
-        (400, {"detail": "user_id: not\x1b[2J valid " + "x" * 500, "exc_type": "ValidationError"}, 1),
-    ],
-)
-def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(
-    harness: ArchiveHarness, status: int, body: Json, units: int
-) -> None:
+def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(harness: ArchiveHarness) -> None:
     """One attempt; what the API says of it is kept short and without control characters; the other account is
     whole, code 3.
     """
-    harness.upstream.faults.add(answer_error(status, body), **tray(0), count=None)
-    summary = harness.night(ONE, TWO)
+    wrong: list[tuple[int, Json, int]] = [
+        (422, {"detail": [{"loc": ["query", "user_id"], "msg": "not\x1b[2J valid", "type": "t"}]}, 0),
+        (400, {"detail": "user_id: not\x1b[2J valid " + "x" * 500, "exc_type": "ValidationError"}, 1),
+    ]
+    for number, (status, body, _) in enumerate(wrong):
+        harness.upstream.faults.add(answer_error(status, body), **tray(number), count=None)
+    summary = harness.night(*everybody(len(wrong) + 1))
     assert summary.exit_code == 3
-    assert attempts(harness, ONE) == [(status, units)]
-    detail = str(harness.one("select detail from failures where subject_pk = ?", ONE))
-    assert "user_id" in detail
-    assert "not [2J valid" in detail
-    assert len(detail) <= 200
+    for number, (status, _, units) in enumerate(wrong):
+        pk = account_pk(number)
+        assert attempts(harness, pk) == [(status, units)]
+        detail = str(harness.one("select detail from failures where subject_pk = ?", pk))
+        assert "user_id" in detail
+        assert "not [2J valid" in detail
+        assert len(detail) <= 200
     assert harness.one("select count(*) from highlights where completed_at is not null") == 2
 
 
@@ -215,7 +213,9 @@ def test_fault_a34_nor_to_itself_nor_to_nowhere(harness: ArchiveHarness) -> None
     assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 4)
 
 
-@pytest.mark.parametrize("kind", ["key", "refused", "outage"])
+@pytest.mark.parametrize(
+    "kind", ["refused", *(pytest.param(kind, marks=pytest.mark.whole) for kind in ("key", "outage"))]
+)
 def test_fault_b4_ten_thousand_accounts_cost_no_more_than_a_few(harness: ArchiveHarness, kind: str) -> None:
     """A bad key, a refusing plan or an outage under a list of 10,000: the calls stop after as many as for ten
     accounts.

@@ -21,6 +21,7 @@ from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
+LIMIT = "ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"
 UNFINISHED = "select count(*) from highlights where completed_at is null"
 
 
@@ -63,20 +64,28 @@ def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Sum
     return runs
 
 
-@pytest.mark.parametrize("harness", [(5, 10, 0, 12)], indirect=True)
-def test_work_worth_60_units_is_done_by_the_sixth_run_of_12(harness: ArchiveHarness) -> None:
-    """Five accounts of ten highlights each, by name: 5 x 2 + 50 units.
+@pytest.mark.parametrize(
+    "harness", [(3, 4, 0, 6), pytest.param((5, 10, 0, 12), marks=pytest.mark.whole)], indirect=True
+)
+def test_work_is_done_in_one_run_more_than_it_divides_into(harness: ArchiveHarness) -> None:
+    """Three accounts of four highlights each, by name, 3 x 2 + 12 units, by the fourth run of 6.
 
     Every run but the last spends what it may, but for one.
     """
-    runs = to_the_end(harness, [f"account{n:04}" for n in range(5)], most=6)
-    assert all(run.units >= 11 for run in runs[:-1])
-    assert harness.one("select count(*) from highlights") == 50
+    accounts, limit = harness.upstream.world.accounts, int(harness.environ[LIMIT])
+    highlights = sum(len(account.highlights) for account in accounts)
+    work = 2 * len(accounts) + highlights
+    runs = to_the_end(harness, [f"account{n:04}" for n in range(len(accounts))], most=work // limit + 1)
+    assert all(run.units >= limit - 1 for run in runs[:-1])
+    assert harness.one("select count(*) from highlights") == highlights
 
 
 @pytest.mark.parametrize(
     "harness",
-    [(1, 5, 1, 1), (2, 5, 0, 3), pytest.param((2, 3, 0, 2), marks=pytest.mark.whole)],
+    [
+        (1, 3, 1, 1),
+        *(pytest.param(more, marks=pytest.mark.whole) for more in ((1, 5, 1, 1), (2, 5, 0, 3), (2, 3, 0, 2))),
+    ],
     indirect=True,
 )
 def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveHarness) -> None:
@@ -128,14 +137,16 @@ def test_a_page_that_fails_at_first_keeps_its_promise(harness: ArchiveHarness) -
     assert (harness.one(done, account_pk(0)), harness.one(done, account_pk(1))) == (6, 0)
 
 
-@pytest.mark.parametrize("harness", [(3, 4, 1, 100)], indirect=True)
+@pytest.mark.whole
+@pytest.mark.parametrize("harness", [(2, 1, 1, 100)], indirect=True)
 def test_a_limit_that_is_not_reached_changes_nothing(harness: ArchiveHarness) -> None:
     """The night costs what it costs without one, and ends well."""
-    summary = harness.night(*(account_pk(n) for n in range(3)))
-    assert (summary.exit_code, summary.units) == (0, 3 + 12)
-    assert harness.night(*(account_pk(n) for n in range(3))).units == 3
+    summary = harness.night(*(account_pk(n) for n in range(2)))
+    assert (summary.exit_code, summary.units) == (0, 2 + 2)
+    assert harness.night(*(account_pk(n) for n in range(2))).units == 2
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("harness", [(1, 4, 1, 3)], indirect=True)
 def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) -> None:
     """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the
@@ -178,6 +189,7 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHar
     assert harness.one("select count(*) from highlights where completed_at is not null") == 10
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("harness", [(1, 9, 0, 2)], indirect=True)
 def test_pages_that_failed_are_not_paid_for_again_before_their_turn(harness: ArchiveHarness) -> None:
     """Also if they leave one unit, and the last tray left highlights that are not fetched yet."""
@@ -195,6 +207,7 @@ def test_pages_that_failed_are_not_paid_for_again_before_their_turn(harness: Arc
     assert asked == [1, 0, 0, 0]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("harness", [(2, 1, 1, 2)], indirect=True)
 def test_an_empty_account_does_not_hold_up_the_others(harness: ArchiveHarness) -> None:
     """Its first look by name takes both units, and a third is needed to know that it is truly empty: the

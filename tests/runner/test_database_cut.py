@@ -32,9 +32,9 @@ LOST_FOR_GOOD = actions.respond(404)
 
 @pytest.fixture
 def upstream() -> Iterator[FaultyStandIn]:
-    """The two accounts of the vendor's page, with four items in each highlight."""
+    """The two accounts of the vendor's page, with three items in each highlight."""
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=4)
+        upstream.world.shorten(items=3)
         yield upstream
 
 
@@ -45,6 +45,7 @@ def harness(tmp_path: Path, upstream: FaultyStandIn, postgres_archive: str) -> A
     return ArchiveHarness(tmp_path / "archive", upstream, postgres_archive)
 
 
+@pytest.mark.whole
 def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
     harness: ArchiveHarness, upstream: FaultyStandIn
 ) -> None:

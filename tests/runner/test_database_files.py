@@ -29,6 +29,7 @@ INCOMPLETE = "select count(*) from highlights where completed_at is null"
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account; another one is upstream."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=5)
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         harness.night("salwaaa_ki")
         yield harness
@@ -92,7 +93,7 @@ def test_a_backup_beside_a_run_is_whole_and_of_one_moment(harness: ArchiveHarnes
         with Archive(harness.config) as archive:
             archive.backup_database(copy)
 
-    harness.upstream.faults.add(None, listener="cdn", nth=20, before=back_up)
+    harness.upstream.faults.add(None, listener="cdn", nth=10, before=back_up)
     before = harness.one(HELD)
     assert harness.night("natgeo").exit_code == 0
     with closing(sqlite3.connect(copy)) as reader:
@@ -112,7 +113,7 @@ def _cut_short(harness: ArchiveHarness, to: Path, account: str = "natgeo") -> Ar
     def now(_: object) -> None:
         shutil.copytree(harness.root, to)
 
-    harness.upstream.faults.add(None, listener="cdn", nth=40, before=now)
+    harness.upstream.faults.add(None, listener="cdn", nth=12, before=now)
     assert harness.night(account).exit_code == 0
     assert (to / "archive.db-wal").stat().st_size > 0
     return ArchiveHarness(to, harness.upstream)
@@ -133,7 +134,7 @@ def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
     (left.root / "archive.db-wal").unlink()
     (left.root / "archive.db-shm").unlink(missing_ok=True)
     blobs = _verified_blobs(left)
-    assert (blobs.damaged, blobs.orphans > 20) == ((), True)
+    assert (blobs.damaged, blobs.orphans > 5) == ((), True)
     assert left.night("natgeo", "salwaaa_ki").exit_code == 0
     assert left.rows(HELD) == harness.rows(HELD)
     blobs = _verified_blobs(left)
@@ -147,7 +148,7 @@ def test_fault_h24_a_wal_of_another_database_is_refused(harness: ArchiveHarness,
     Without it the database opens at its last checkpoint.
     """
     left = _cut_short(harness, tmp_path / "left")
-    with FaultyStandIn(EditableWorld.generate(2, 6, 6)) as elsewhere:
+    with FaultyStandIn(EditableWorld.generate(2, 4, 4)) as elsewhere:
         other = ArchiveHarness(tmp_path / "other", elsewhere)
         other.night("account0000")
         wal = _cut_short(other, tmp_path / "stranger", "account0001").root / "archive.db-wal"

@@ -10,6 +10,7 @@ import pytest
 
 from archiver.archive.archive import Archive
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import postgres_when_whole, sqlite_when_whole
 from tests.support.standin.faulty_standin import FaultyStandIn
 
 BOTW, GIFT, LIMITLESS = "18018069326790931", "17983616051768088", "17893209825281221"
@@ -21,7 +22,7 @@ TITLE = "select title from highlights where pk = ?"
 def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, its rows on SQLite or on PostgreSQL."""
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
+        upstream.world.shorten(items=1)
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
@@ -37,6 +38,7 @@ def _paid_for(harness: ArchiveHarness) -> bytes:
     return plain
 
 
+@sqlite_when_whole
 def test_fault_x2_a_nul_is_left_out_on_the_way_in(harness: ArchiveHarness) -> None:
     """In tray and page alike, so that a second night records no change and fetches nothing; what was paid for
     keeps the escape.
@@ -51,6 +53,7 @@ def test_fault_x2_a_nul_is_left_out_on_the_way_in(harness: ArchiveHarness) -> No
     assert (again.exit_code, again.units, harness.one("select count(*) from changes")) == (0, 1, 0)
 
 
+@postgres_when_whole
 def test_fault_x3_half_a_character_becomes_the_replacement_character(harness: ArchiveHarness) -> None:
     """One half of a surrogate pair is stored as U+FFFD, which every database, file and terminal takes; a
     whole pair stays what it is.
@@ -63,6 +66,7 @@ def test_fault_x3_half_a_character_becomes_the_replacement_character(harness: Ar
     assert (again.exit_code, again.units, harness.one("select count(*) from changes")) == (0, 1, 0)
 
 
+@sqlite_when_whole
 def test_fault_x9_words_that_look_like_sql_are_words(harness: ArchiveHarness) -> None:
     """As a title, as the name of an account, as a target of the command line: stored and compared as they
     are.

@@ -38,7 +38,7 @@ def unreadable(exchange: FaultyExchange) -> None:
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
+        upstream.world.shorten(items=2)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -76,7 +76,7 @@ def test_fault_a22_an_unreadable_item_holds_back_nothing_else(harness: ArchiveHa
     world = harness.upstream.world
     harness.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
     harness.night("natgeo")
-    for _ in range(3):
+    for _ in range(2):
         harness.sleep(days=1)
         item = world.add_item(GIFT)
         assert harness.night("natgeo").exit_code == 3
@@ -95,6 +95,7 @@ def test_a_highlight_target_that_is_not_whole_is_looked_at_again(harness: Archiv
     assert harness.one("select count(*) from files where item_pk = ?", item.pk) == 1
 
 
+@pytest.mark.whole
 def test_a_vanished_blob_of_a_highlight_target_is_fetched_again(harness: ArchiveHarness) -> None:
     """Without a tray, too, a run notices that the bytes are gone."""
     target = parse_target(f"highlight:{BOTW}")
@@ -145,6 +146,7 @@ def test_a_highlight_that_changed_hands_is_followed(harness: ArchiveHarness) -> 
     assert ("user_pk",) in harness.rows("select field from changes where subject_pk = ?", BOTW)
 
 
+@pytest.mark.whole
 def test_a_private_name_that_was_never_seen_is_left_alone(harness: ArchiveHarness) -> None:
     """With privacy checks it answers 403 from the first night: not asked every night for ever."""
     harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"

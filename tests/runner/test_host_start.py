@@ -67,7 +67,14 @@ def assert_recovers(harness: ArchiveHarness) -> None:
     assert_sound(harness)
 
 
-@pytest.mark.parametrize("closed", [".", "tmp", "blobs/7f", "answers", "lock", "archive.db"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "answers",
+        "archive.db",
+        *(pytest.param(place, marks=pytest.mark.whole) for place in (".", "tmp", "blobs/7f", "lock")),
+    ],
+)
 def test_fault_h14_what_this_user_cannot_write_is_found_before_anything_is_paid(
     harness: ArchiveHarness, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +131,13 @@ def test_fault_h15_an_unmounted_disk_is_no_archive(harness: ArchiveHarness) -> N
     assert_recovers(harness)
 
 
-@pytest.mark.parametrize("left", ["nothing", "an empty directory", "empty directories"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        "an empty directory",
+        *(pytest.param(left, marks=pytest.mark.whole) for left in ("nothing", "empty directories")),
+    ],
+)
 def test_fault_h15_missing_blobs_stop_the_run_instead_of_fetching_all_again(
     harness: ArchiveHarness, left: str
 ) -> None:
@@ -204,6 +217,7 @@ def test_fault_h17_blobs_and_database_may_lie_on_different_disks(place: Path, po
         assert harness.one("select count(*) from files") == len(blobs(harness))
 
 
+@pytest.mark.whole
 def test_fault_h38_a_disk_below_its_reserve_is_left_alone(harness: ArchiveHarness) -> None:
     """Less is free than ``archive.reserve``: code 8, 0 units.
 

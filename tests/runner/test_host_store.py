@@ -25,7 +25,7 @@ ACCOUNT = "account0000"
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveHarness]:
     """An archive of one account, which the environment names."""
-    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         for name, value in environ(harness, ACCOUNT).items():
@@ -92,6 +92,7 @@ def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
     assert verified(capsys)[0] == {}
 
 
+@pytest.mark.whole
 def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
     harness: ArchiveHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -20,7 +20,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
+        upstream.world.shorten(items=2)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -28,22 +28,23 @@ def test_every_highlight_is_looked_at_again_within_the_sweep(harness: ArchiveHar
     """A swap that moves none of the tray's numbers is found within ``sweep_days``, at one unit for each
     highlight in all.
     """
-    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
     harness.night("natgeo")
     world = harness.upstream.world
     old = world.highlight(BOTW).items[0]
     world.remove_item(BOTW, old.pk)
     new = world.add_item(BOTW, taken_at=old.taken_at)
     units = 0
-    for _ in range(6):
+    for _ in range(3):
         harness.sleep(days=1)
         units += harness.night("natgeo").units
-    assert units == 6 + 3
+    assert units == 3 + 3
     changes = harness.rows("select field, old, new from changes")
     assert sorted(map(str, changes)) == sorted(map(str, [("items", None, new.pk), ("items", old.pk, None)]))
     assert harness.one("select count(*) from files where item_pk = ?", old.pk) == 1
 
 
+@pytest.mark.whole
 def test_a_private_account_is_asked_again_after_one_three_and_seven_days(harness: ArchiveHarness) -> None:
     """One unit on each of those nights and none between; when it is public again it is kept on, with a change
     to show.
@@ -87,7 +88,7 @@ def test_the_back_off_of_a_lost_file_ends(harness: ArchiveHarness) -> None:
     """On its due night the links of the kept answer are past their time: one unit renews them, and the file
     is kept.
     """
-    item = harness.upstream.world.highlight(GIFT).items[2]
+    item = harness.upstream.world.highlight(GIFT).items[1]
     fault = harness.upstream.faults.add(actions.respond(404), listener="cdn", item=item.pk, count=None)
     harness.night("natgeo")
     harness.sleep(days=10)
@@ -98,6 +99,7 @@ def test_the_back_off_of_a_lost_file_ends(harness: ArchiveHarness) -> None:
     assert harness.night("natgeo").units == 1
 
 
+@pytest.mark.whole
 def test_fault_a29_an_emptied_tray_is_believed_the_second_time(harness: ArchiveHarness) -> None:
     """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing
     held is lost; what comes back is seen at the latest on the second night, since a look that is due takes
@@ -120,6 +122,7 @@ def test_fault_a29_an_emptied_tray_is_believed_the_second_time(harness: ArchiveH
     assert harness.one("select gone_at from highlights where pk = ?", BOTW) is None
 
 
+@pytest.mark.whole
 def test_an_emptied_account_that_turns_private_is_noticed(harness: ArchiveHarness) -> None:
     """Its tray is as empty as before: the look that is due after 1, 3, 7 days tells, however often it was
     listed between.
@@ -157,6 +160,7 @@ def test_an_emptied_account_is_listed_however_seldom_the_runs_are(harness: Archi
     assert harness.one("select gone_at from highlights where pk = ?", BOTW) is None
 
 
+@pytest.mark.whole
 def test_one_highlight_of_three_may_go_in_one_night(harness: ArchiveHarness) -> None:
     """Less than half, from a tray shorter than the longest ever seen: gone at once, as a change."""
     harness.night("natgeo")
@@ -180,6 +184,7 @@ def test_a_name_that_somebody_else_took(harness: ArchiveHarness) -> None:
     assert harness.one("select username from users where pk = ?", NATGEO) == "natgeo2"
 
 
+@pytest.mark.whole
 def test_a_renamed_account_that_shows_nothing_is_not_taken_for_the_other(harness: ArchiveHarness) -> None:
     """An empty tray names nobody: the name that the account bore last counts, though another account bears
     the old one.
@@ -199,6 +204,7 @@ def test_a_renamed_account_that_shows_nothing_is_not_taken_for_the_other(harness
     assert "natgeo is now called natgeo2" in str(harness.events)
 
 
+@pytest.mark.whole
 def test_a_name_that_was_taken_is_told_once(harness: ArchiveHarness) -> None:
     """Whoever names in the configuration what somebody bore before hears of it on the first night, and is not
     mailed every night.
@@ -213,6 +219,7 @@ def test_a_name_that_was_taken_is_told_once(harness: ArchiveHarness) -> None:
     assert "had that name before" not in str(harness.events)
 
 
+@pytest.mark.whole
 def test_an_account_listed_by_name_and_by_id_is_paid_for_once(harness: ArchiveHarness) -> None:
     """The second target is told to be the same account; each highlight is read once, and a quiet night costs
     one unit.
@@ -246,6 +253,7 @@ def test_a_failing_cover_causes_no_fetch(harness: ArchiveHarness) -> None:
     assert (second.exit_code, second.units, second.files_new) == (0, 1, 3)
 
 
+@pytest.mark.whole
 def test_full_fetches_everything_again_and_downloads_nothing(harness: ArchiveHarness) -> None:
     """``--full`` pays for every highlight, finds nothing new, and writes no change."""
     harness.night("natgeo")

@@ -25,10 +25,10 @@ BOTH = ("natgeo", "salwaaa_ki")
 @pytest.fixture
 def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, on either database, and the two accounts of the vendor's page, with
-    three items in each highlight.
+    two items in each highlight.
     """
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
+        upstream.world.shorten(items=2)
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
@@ -39,9 +39,11 @@ def full(harness: ArchiveHarness) -> ArchiveHarness:
     return harness
 
 
+@postgres_when_whole
 def test_the_first_night_keeps_both_accounts_whole(full: ArchiveHarness) -> None:
     """Every offered file is a blob under its hash with a row, and the units are those of the tariff: 2 + 3
-    and 2 + 1.
+    and 2 + 1. An item in two highlights is one File with two rows of membership, and two items with the same
+    bytes share one blob.
     """
     harness = full
     summary = harness.night(*BOTH)
@@ -62,10 +64,20 @@ def test_the_first_night_keeps_both_accounts_whole(full: ArchiveHarness) -> None
     assert harness.one("select count(*) from files where role = 'avatar'") == 2
     assert harness.one("select count(*) from highlights where completed_at is null") == 0
     assert harness.one("select count(*) from changes") == 0
+    shared = harness.rows("select item_pk from highlight_items group by item_pk having count(*) > 1")
+    assert len(shared) >= 1
+    assert len(harness.upstream.requests.cdn_requests(item=str(shared[0][0]), role="thumbnail")) == 1
+    twins = harness.rows(
+        "select sha256 from files where item_pk is not null group by sha256 having "
+        "count(distinct item_pk) > 1"
+    )
+    assert len(twins) >= 1
+    assert harness.one("select username from users where pk = ?", NATGEO) == "natgeo"
 
 
+@postgres_when_whole
 def test_a_quiet_night_costs_a_unit_an_account_and_downloads_nothing(harness: ArchiveHarness) -> None:
-    """Although every answer signs all URLs anew, and media_count says 98 where 3 items come."""
+    """Although every answer signs all URLs anew, and media_count says 98 where 2 items come."""
     harness.night(*BOTH)
     summary = harness.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.api_calls, summary.files_new) == (0, 2, 2, 0)
@@ -86,23 +98,7 @@ def test_only_the_changed_highlight_is_paid_for(harness: ArchiveHarness) -> None
     assert changes == [("highlight", BOTW, "items", None, item.pk)]
 
 
-@postgres_when_whole
-def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(full: ArchiveHarness) -> None:
-    """One File, two rows of membership; two items with the same bytes share one blob."""
-    harness = full
-    harness.night("natgeo")
-    shared = harness.rows("select item_pk from highlight_items group by item_pk having count(*) > 1")
-    assert len(shared) >= 1
-    pk = shared[0][0]
-    assert len(harness.upstream.requests.cdn_requests(item=str(pk), role="thumbnail")) == 1
-    twins = harness.rows(
-        "select sha256 from files where item_pk is not null group by sha256 having "
-        "count(distinct item_pk) > 1"
-    )
-    assert len(twins) >= 1
-    assert harness.one("select username from users where pk = ?", NATGEO) == "natgeo"
-
-
+@pytest.mark.whole
 @postgres_when_whole
 def test_fault_c3_a_video_gone_for_ever_costs_nothing_between_its_back_offs(harness: ArchiveHarness) -> None:
     """Its 404 is recorded; the next nights retry from the kept answer for 0 units, then leave it alone."""
@@ -168,6 +164,7 @@ def test_fault_h29_a_vanished_blob_is_fetched_again(harness: ArchiveHarness) -> 
     assert harness.one("select count(*) from blobs where lost_at is not null") == 0
 
 
+@postgres_when_whole
 def test_fault_x1_hostile_titles_are_stored_and_never_a_path(harness: ArchiveHarness) -> None:
     """Path tricks, NUL, a lone surrogate, a right-to-left override and 10 kB of emoji leave no trace outside
     the database.
@@ -181,6 +178,7 @@ def test_fault_x1_hostile_titles_are_stored_and_never_a_path(harness: ArchiveHar
     assert sorted(p.name for p in harness.root.parent.iterdir()) == ["archive"]
 
 
+@pytest.mark.whole
 @postgres_when_whole
 def test_fault_a16_one_page_of_html_stops_nothing_else(harness: ArchiveHarness) -> None:
     """A broken answer of one highlight is a failure row; the other account and highlights are whole."""
@@ -191,6 +189,7 @@ def test_fault_a16_one_page_of_html_stops_nothing_else(harness: ArchiveHarness) 
     assert harness.one("select count(*) from highlights where completed_at is not null") == 3
 
 
+@pytest.mark.whole
 @postgres_when_whole
 def test_fault_c1_an_expired_link_is_renewed_once_for_all_of_a_highlight(harness: ArchiveHarness) -> None:
     """All links of the first answer are past their time: one unit more, and everything is kept."""
@@ -203,7 +202,7 @@ def test_fault_c1_an_expired_link_is_renewed_once_for_all_of_a_highlight(harness
     harness.upstream.faults.add(path="/v1/highlight/by/url", nth=2, count=1, before=recover)
     summary = harness.night(parse_target(f"highlight:{ME}"))
     assert (summary.exit_code, summary.units) == (0, 2)
-    assert harness.one("select count(*) from files where item_pk is not null") == 6
+    assert harness.one("select count(*) from files where item_pk is not null") == 4
 
 
 @postgres_when_whole
@@ -218,6 +217,7 @@ def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(harness: ArchiveH
     assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
+@pytest.mark.whole
 @postgres_when_whole
 def test_an_account_without_highlights_costs_a_unit_a_night(harness: ArchiveHarness) -> None:
     """It is listed, for a highlight may come any day; the first look costs one more, to tell empty from
@@ -231,6 +231,7 @@ def test_an_account_without_highlights_costs_a_unit_a_night(harness: ArchiveHarn
     assert (summary.units, summary.highlights_fetched) == (2, 1)
 
 
+@pytest.mark.whole
 @postgres_when_whole
 def test_fault_a5_a_name_that_nobody_has(harness: ArchiveHarness) -> None:
     """Exit code 6; asked again it costs one unit, then nothing until its back-off is over."""

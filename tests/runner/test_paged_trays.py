@@ -17,7 +17,7 @@ from tests.support.standin.world_edits import EditableWorld
 ACCOUNT = account_pk(0)
 LAST = "17800000000000002"
 V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
-SWEEP = 3
+SWEEP = 2
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def test_what_the_first_page_hides_is_found_within_a_sweep(harness: ArchiveHarne
     assert harness.upstream.requests.api_calls(V1) == []
 
 
+@pytest.mark.whole
 def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(harness: ArchiveHarness) -> None:
     """One page in each sweep period, in place of that night's tray; a quiet night is a unit either way."""
     harness.upstream.world.v1_page = harness.upstream.world.v2_page = 60
@@ -68,6 +69,7 @@ def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(harness: Archi
     assert harness.one("select sum(units) from api_calls") == int(str(paid)) + 2 * SWEEP + swept
 
 
+@pytest.mark.whole
 def test_absence_from_all_pages_is_evidence(harness: ArchiveHarness) -> None:
     """A highlight beyond the first page that goes is gone the same night, whatever the longest first page
     was.
@@ -87,14 +89,16 @@ FAILING = {
 }
 
 
-def test_where_the_pages_fail_the_first_page_serves(harness: ArchiveHarness) -> None:
+def test_where_the_pages_fail_the_first_page_serves(harness: ArchiveHarness, whole: bool) -> None:
     """The night is a good one and nobody is gone for it.
 
-    What cost nothing is tried the next night, what was billed on its next turn. An account for each failure.
+    What cost nothing is tried the next night, what was billed on its next turn. An account for each failure;
+    ``--whole``: of every kind, else one that cost nothing and one that was billed.
     """
-    world = harness.upstream.world = EditableWorld.generate(len(FAILING), 3, 1)
+    failing = list(FAILING) if whole else ["5xx", "404"]
+    world = harness.upstream.world = EditableWorld.generate(len(failing), 3, 1)
     world.v1_page = world.v2_page = 2
-    accounts = {account_pk(number): kind for number, kind in enumerate(FAILING)}
+    accounts = {account_pk(number): kind for number, kind in enumerate(failing)}
     harness.night(*accounts)
     for account, kind in accounts.items():
         harness.upstream.faults.add(FAILING[kind], path=V2, user=account, count=None)
@@ -119,6 +123,7 @@ def test_where_the_pages_fail_the_first_page_serves(harness: ArchiveHarness) -> 
     assert harness.one("select count(*) from highlights") == 3 * len(accounts)
 
 
+@pytest.mark.whole
 def test_pages_without_an_end_are_left(harness: ArchiveHarness) -> None:
     """A next page that was read already ends the reading: the tray counts as cut."""
     harness.night(ACCOUNT)
@@ -128,6 +133,7 @@ def test_pages_without_an_end_are_left(harness: ArchiveHarness) -> None:
     assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
+@pytest.mark.whole
 def test_one_night_without_pages_changes_nothing(harness: ArchiveHarness) -> None:
     """An account that is listed page by page gets its first page on a night on which those fail: a third of
     what it has, which is no reason to look at the account, and no highlight is missed or back.
@@ -146,8 +152,10 @@ def test_one_night_without_pages_changes_nothing(harness: ArchiveHarness) -> Non
 
 @pytest.mark.parametrize(
     "fault",
-    [actions.respond(503, headers={"retry-after": "0"}), actions.respond(404, {"detail": "Not Found"})],
-    ids=["free", "billed"],
+    [
+        pytest.param(actions.respond(503, headers={"retry-after": "0"}), id="free", marks=pytest.mark.whole),
+        pytest.param(actions.respond(404, {"detail": "Not Found"}), id="billed"),
+    ],
 )
 def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
     harness: ArchiveHarness, fault: actions.Action
@@ -166,6 +174,7 @@ def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
     assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
+@pytest.mark.whole
 def test_until_their_next_turn_failed_pages_make_nobody_gone(harness: ArchiveHarness) -> None:
     """Pages that were paid for in vain are not asked again before their turn; the first pages until then are
     known to be cut, whatever their size is, and the account stays with its pages.

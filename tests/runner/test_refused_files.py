@@ -93,6 +93,7 @@ def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: ArchiveHar
     assert either.one("select count(*) from highlights where completed_at is not null") == 0
 
 
+@pytest.mark.whole
 @postgres_when_whole
 def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either: ArchiveHarness) -> None:
     """While the links of the kept answers are valid no highlight is paid for again; once they have expired
@@ -122,6 +123,7 @@ def test_fault_c31_links_that_have_expired_cost_one_unit_a_highlight(harness: Ar
     assert (harness.night(ACCOUNT).exit_code, harness.night(ACCOUNT).units) == (0, 1)
 
 
+@pytest.mark.whole
 def test_fault_c31_no_sweep_is_paid_for_while_a_host_is_refused(harness: ArchiveHarness) -> None:
     """Two months later, with the sweep on, a night still costs one unit."""
     harness.environ |= {HOSTS: WRONG, SWEEP: "30"}
@@ -155,6 +157,7 @@ def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(harness: A
     assert (summary.exit_code, summary.units, dict(summary.hosts_not_allowed)) == (3, 1, {"cdn.example": 1})
 
 
+@postgres_when_whole
 def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: ArchiveHarness) -> None:
     """The status names host and number and knows no success; every refused file is a gap; once allowed
     nothing is left of it.
@@ -250,7 +253,7 @@ def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(harness: 
     assert GapReason.NOT_YET not in {gap.reason for gap in gaps}
 
 
-@pytest.mark.parametrize("hide", ["set_private", "delete_account"])
+@pytest.mark.parametrize("hide", ["set_private", pytest.param("delete_account", marks=pytest.mark.whole)])
 def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_stored_answers(
     harness: ArchiveHarness, hide: str
 ) -> None:
@@ -274,6 +277,7 @@ def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_s
     assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
+@pytest.mark.whole
 def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(harness: ArchiveHarness) -> None:
     """The unit that is left goes to the new item, not to the tray: what was refused before is reported all
     the same.
@@ -290,6 +294,7 @@ def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(harness: Arch
     assert nights[-1].files_failed == number + 1
 
 
+@pytest.mark.whole
 def test_fault_c31_covers_count_on_a_night_that_ends_at_its_budget(harness: ArchiveHarness) -> None:
     """Covers and the avatar are refused while the limit ends the paying: recorded and named that very night,
     and never ok after.
@@ -300,9 +305,10 @@ def test_fault_c31_covers_count_on_a_night_that_ends_at_its_budget(harness: Arch
     assert (first.exit_code, harness.one(pictures)) == (5, 1 + len(highlights(harness)))
     assert first.files_failed == offered(harness) - files_of(highlights(harness)[0].items)
     harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
-    assert 0 not in {harness.night(ACCOUNT).exit_code for _ in range(4)}
+    assert 0 not in {harness.night(ACCOUNT).exit_code for _ in range(2)}
 
 
+@pytest.mark.whole
 def test_fault_c31_a_refused_cover_that_is_not_offered_any_more_is_not_waited_for(
     harness: ArchiveHarness,
 ) -> None:

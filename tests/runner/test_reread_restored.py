@@ -15,6 +15,7 @@ from archiver.errors import StoppedBySignal
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import postgres_when_whole
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import StopAt, asked, dump, execute
@@ -27,7 +28,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that does not exist yet, and two accounts in the stand-in."""
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
+        upstream.world.shorten(items=2)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -122,6 +123,7 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: Arch
     assert dump(harness) == before
 
 
+@pytest.mark.whole
 def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(harness: ArchiveHarness) -> None:
     """A run whose id the copy gives again: its page is used, though later answers have higher ids."""
     harness.night("natgeo")
@@ -152,30 +154,28 @@ def without_numbers(tree: Json) -> None:
     tree.update(latest_reel_media=None, media_count=None)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["numbers told", "none told"])
-def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(
-    harness: ArchiveHarness, told: bool
-) -> None:
+def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(harness: ArchiveHarness) -> None:
     """Without trays a page counts under its own numbers; never a stale one, or one that states none."""
     harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
     harness.night("natgeo")
     copy = set_aside(harness)
     world = harness.upstream.world
     harness.sleep(days=1)
-    for pk in (GIFT, BOTW):
+    for pk in (GIFT, BOTW, LIMITLESS):
         world.add_item(pk)
-        if not told:
-            harness.upstream.faults.add(edit_answer(without_numbers), path=PAGE, highlight=pk)
+    harness.upstream.faults.add(edit_answer(without_numbers), path=PAGE, highlight=LIMITLESS)
     harness.night("natgeo")
     put_back(harness, copy)
     harness.sleep(hours=1)
     world.add_item(GIFT)
-    assert harness.reread().recovery.answers == 2
+    assert harness.reread().recovery.answers == 3
     summary = harness.night("natgeo")
-    assert (summary.exit_code, summary.units) == (0, 2 if told else 3)
-    assert {pk: kept(harness)[pk] for pk in (GIFT, BOTW)} == {pk: shown(harness)[pk] for pk in (GIFT, BOTW)}
+    paid = {asked.subject.highlight for asked in harness.upstream.requests.api_calls(PAGE)}
+    assert (summary.exit_code, summary.units, paid) == (0, 3, {GIFT, LIMITLESS})
+    assert kept(harness) == shown_of_natgeo(harness)
 
 
+@pytest.mark.whole
 def test_a_stale_page_serves_nobody(harness: ArchiveHarness) -> None:
     """A highlight that changed after the lost days is paid for again, the other one is not."""
     harness.night("natgeo")
@@ -196,9 +196,10 @@ def shown_of_natgeo(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]
     return {pk: told for pk, told in shown(harness).items() if pk in (GIFT, BOTW, LIMITLESS)}
 
 
+@pytest.mark.whole
 def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: ArchiveHarness) -> None:
     """A page that the sweep paid for is used, and the next sweep is due when it would have been."""
-    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
     harness.night("natgeo")
     copy = set_aside(harness)
     world = harness.upstream.world
@@ -206,12 +207,12 @@ def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: Arc
     world.remove_item(BOTW, swapped.pk)
     new = world.add_item(BOTW, taken_at=swapped.taken_at)
     nights = []
-    for _ in range(5):
+    for _ in range(3):
         harness.sleep(days=1)
         nights.append(harness.night("natgeo").units)
-    assert sum(nights) == 5 + 3
+    assert sum(nights) == 3 + 3
     put_back(harness, copy)
-    assert harness.reread().recovery.answers == 5 + 3
+    assert harness.reread().recovery.answers == 3 + 3
     assert harness.night("natgeo").units == 1
     came = harness.one("select max(finished_at) from api_calls where subject = ?", BOTW)
     assert harness.one("select fetched_at from highlights where pk = ?", BOTW) == came
@@ -219,7 +220,7 @@ def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: Arc
         harness.one("select count(*) from highlight_items where item_pk = ? and gone_at is null", new.pk) == 1
     )
     again = []
-    for _ in range(5):
+    for _ in range(3):
         harness.sleep(days=1)
         again.append(harness.night("natgeo").units)
     assert again == nights
@@ -251,10 +252,11 @@ def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness)
 def either(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """The same on either database."""
     with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
+        upstream.world.shorten(items=2)
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
+@postgres_when_whole
 def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
     either: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

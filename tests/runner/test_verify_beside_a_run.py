@@ -20,6 +20,7 @@ UNREAD = "select count(*) from blobs where verified_at is null"
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=2)
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         harness.night("salwaaa_ki")
         yield harness

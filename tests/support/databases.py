@@ -94,6 +94,12 @@ postgres_when_whole = pytest.mark.parametrize(
 """For a test of what PostgreSQL alone cannot break: on SQLite every day, on both with ``--whole``."""
 
 
+sqlite_when_whole = pytest.mark.parametrize(
+    "nowhere", [pytest.param("sqlite", marks=pytest.mark.whole), "postgresql"], indirect=True
+)
+"""For a test of what PostgreSQL is the stricter with: on it every day, on both with ``--whole``."""
+
+
 class MigrationCache:
     """In the place of the function ``migrate_to``: alembic works out the statements for an empty database
     once, the next ones are told the same.
