@@ -101,12 +101,17 @@ def _compare_following(
 
 
 def _lines_after(files: JournalFiles, head: JournalHead, names: Sequence[str]) -> Iterator[ReadLine]:
-    """Yield each line after the head once: one that was shipped again after a kill has the same hash."""
+    """Yield each line after the head once: one that was written again has the same hash."""
     known = {head.seq: head.hash}
     for name in names:
         for read in files.read(name, head.length if name == head.file else 0):
-            if known.get(read.line.seq) != read.line.hash:
-                known[read.line.seq] = read.line.hash
+            line = read.line
+            if line.seq < head.seq and line.seq not in known:
+                # In a file that was given up after a failed sync: the next one has the same lines.
+                before = (old for old in files.read(head.file) if old.end <= head.length)
+                known |= {old.line.seq: old.line.hash for old in before}
+            if known.get(line.seq) != line.hash:
+                known[line.seq] = line.hash
                 yield read
 
 

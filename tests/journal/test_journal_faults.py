@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -15,11 +17,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from archiver import append_file
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
 from archiver.catalog import Catalog
-from archiver.errors import DiskFull, JournalDamaged, JournalDiffers
+from archiver.errors import DiskFull, JournalDamaged, JournalDiffers, StorageError
 from archiver.journal import journal_files, shipper
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
@@ -343,3 +346,26 @@ def test_fault_h49_what_a_killed_creation_left_is_not_applied_to_the_next(
     (harness.root / "archive.db-journal").write_bytes(journal)
     rebuild(harness)
     assert all_rows(harness) == rows
+
+
+def test_fault_h9_a_file_that_was_given_up_is_no_other_history(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed sync its lines are written again, into a file whose name may come before or after."""
+    failed: list[str] = []
+
+    def sync(fd: int) -> None:
+        path = str(Path(f"/proc/self/fd/{fd}").readlink())
+        if "/journal/" in path and not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    tokens = (f"{number:08x}" for number in range(1 << 31, 0, -1))
+    with monkeypatch.context() as patch:
+        patch.setattr(append_file, "sync", sync)
+        patch.setattr("archiver.journal.journal_files.secrets.token_hex", lambda size: next(tokens))
+        with pytest.raises(StorageError):
+            harness.night("account0000")
+    assert failed
+    assert harness.night("account0000").exit_code == 0
+    require_equal_after_rebuild(harness)

@@ -136,13 +136,13 @@ def test_fault_a13_an_outage_in_mid_run_keeps_what_came_before(harness: ArchiveH
     run.
     """
     harness.upstream.faults.add(answer_error(500, BROKEN), path=TRAY, nth=4, count=None)
-    summary = harness.night(*everybody(9))
+    summary = harness.night(*everybody(12))
     assert (summary.exit_code, summary.units) == (7, 3 * 2)
     assert "5 different accounts in a row" in summary.message
     assert harness.one("select count(*) from highlights where completed_at is not null") == 3
     harness.upstream.faults.clear()
-    again = harness.night(*everybody(9))
-    assert (again.exit_code, again.units) == (0, 3 + 6 * 2)
+    again = harness.night(*everybody(12))
+    assert (again.exit_code, again.units) == (0, 3 + 9 * 2)
 
 
 def test_fault_a13_failures_between_successes_do_not_open_it(harness: ArchiveHarness) -> None:
