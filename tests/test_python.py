@@ -31,7 +31,7 @@ from archiver import (
 )
 from archiver.catalog import Catalog, record
 from archiver.sandbox.standin import StandIn
-from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERY_DAY
+from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, make_nightly, shelve
 
 _ELSEWHERE = timezone(timedelta(hours=-9))
@@ -76,7 +76,7 @@ def test_everything_is_read_in_its_order(archive: Archive) -> None:
     assert [place.highlight_pk for place in archive.places(archive.item("10"))] == ["2", "1"]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_a_part_is_read_by_keywords(archive: Archive) -> None:
     """One or several accounts, highlights and title globs, spans of time, types, what is new; they narrow one
     another.
@@ -99,7 +99,7 @@ def test_a_part_is_read_by_keywords(archive: Archive) -> None:
     assert [place.item.pk for place in archive.contents(titles="Gi*")] == ["20", "10"]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_what_is_not_held_is_told(archive: Archive) -> None:
     """NotHeld, with near names; a naive time, an unknown keyword and what is no highlight are mistakes of the
     caller.
@@ -118,7 +118,7 @@ def test_what_is_not_held_is_told(archive: Archive) -> None:
     assert archive.item("C10-code") == archive.item("10")
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_files_are_found_and_opened(archive: Archive) -> None:
     """By their absolute path and as bytes; a file that is not there is StorageError."""
     file = archive.item("10").file(Role.VIDEO)
@@ -133,7 +133,7 @@ def test_files_are_found_and_opened(archive: Archive) -> None:
         archive.open(file)
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     """Rows with their columns, at most so many."""
     rows = archive.query("SELECT pk FROM items ORDER BY pk", limit=2)
@@ -144,7 +144,7 @@ def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     assert archive.query("SELECT 1 AS one", limit=10**30, seconds=float("inf")).rows == ((1,),)
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_what_is_said_is_found_by_words(archive: Archive) -> None:
     """As ``archiver search`` finds it, best first, with the texts that matched; of accounts, of kinds, since
     a time, so many.
@@ -273,7 +273,7 @@ def test_a_place_that_is_none_is_told() -> None:
             open_archive(".", database=wrong)  # type: ignore[arg-type]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_an_empty_list_is_met_by_nothing(archive: Archive) -> None:
     """What a program picked out may come to nothing, which must not mean everything; None is as if it were
     left out.
@@ -284,7 +284,7 @@ def test_an_empty_list_is_met_by_nothing(archive: Archive) -> None:
         assert list(archive.items(**{name: None})) == list(archive.items()), name
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_a_query_leaves_the_process_as_it_was(archive: Archive) -> None:
     """SQLite's bound on memory would hold for all that the process does with SQLite from then on."""
     before = _heap_limit()
@@ -297,7 +297,7 @@ def _heap_limit() -> object:
         return own.execute("PRAGMA hard_heap_limit").fetchone()
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | Path]) -> None:
     """A run writes beside it and empties its WAL; forgotten, it gives its connection back; the end of the
     archive ends it, loudly.
@@ -325,7 +325,7 @@ def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | P
     archive.close()
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_threads_read_at_the_same_time(archive: Archive) -> None:
     """Each with an iterator of its own."""
     counts: list[int] = []

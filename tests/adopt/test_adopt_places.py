@@ -26,7 +26,7 @@ from tests.support.adopting_archive import (
     put,
 )
 from tests.support.catalog_samples import LATER, page, video
-from tests.support.databases import NOW, SQLITE_EVERY_DAY
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.media_samples import REAL_JPEG, jpeg
 
 SMALL, LARGE = REAL_JPEG, jpeg(9000, seed=2)
@@ -79,7 +79,7 @@ def test_an_answer_with_the_item_ends_the_waiting(archive: AdoptingArchive, tmp_
     assert (archive.rows("SELECT count(*) FROM runs"), archive.waiting()) == (before, [])
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_a_file_of_a_known_item_is_recorded_at_once(archive: AdoptingArchive, tmp_path: Path) -> None:
     """An open failure of its place is resolved; the run of the adoption is recorded, and costs nothing."""
     archive.answer(page(HIGHLIGHT, ITEM))
@@ -96,7 +96,7 @@ def test_a_file_of_a_known_item_is_recorded_at_once(archive: AdoptingArchive, tm
     ]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_a_dry_run_says_the_same_and_stores_nothing(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Also of two files with the same bytes for one place."""
     archive.answer(page(HIGHLIGHT, ITEM))
@@ -115,7 +115,7 @@ def test_a_dry_run_says_the_same_and_stores_nothing(archive: AdoptingArchive, tm
     assert archive.counts(folder) == expected
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_the_largest_of_several_pictures_is_current(archive: AdoptingArchive, tmp_path: Path) -> None:
     """In whichever order they come: waiting together, or one after the other."""
     name = f"instagram/natgeo/{ITEM}.jpg"
@@ -133,7 +133,7 @@ def test_the_largest_of_several_pictures_is_current(archive: AdoptingArchive, tm
     assert archive.current(ITEM) == [("thumbnail", len(larger))]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_fault_x22_a_download_keeps_its_place(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Other bytes are refused without being stored; the same bytes are known."""
     archive.answer(page(HIGHLIGHT, ITEM))
@@ -146,7 +146,7 @@ def test_fault_x22_a_download_keeps_its_place(archive: AdoptingArchive, tmp_path
     assert archive.counts(put(folder, (insta_dl_name(),))) == (0, 0, 1, 0)
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_what_waits_for_a_place_with_a_download_keeps_waiting(
     archive: AdoptingArchive, tmp_path: Path
 ) -> None:
@@ -169,7 +169,7 @@ _INSERT_ITEM = (
 )
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_fault_x22_a_video_never_becomes_the_file_of_a_photo(
     archive: AdoptingArchive, tmp_path: Path
 ) -> None:
@@ -186,7 +186,7 @@ def test_fault_x22_a_video_never_becomes_the_file_of_a_photo(
     assert archive.files() == [(ITEM, "video", "insta-dl")]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_fault_x22_instaloader_gives_one_name_to_two_items_of_a_second(
     archive: AdoptingArchive, tmp_path: Path
 ) -> None:
@@ -200,7 +200,7 @@ def test_fault_x22_instaloader_gives_one_name_to_two_items_of_a_second(
     assert list(archive.refusals(tmp_path / "in").values()) == [SAME_SECOND]
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_a_download_of_adopted_bytes_shows_where_they_come_from(
     archive: AdoptingArchive, tmp_path: Path
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_download_of_adopted_bytes_shows_where_they_come_from(
     assert archive.current(ITEM)[1] == ("video", len(SMALL))
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_adopting_again_brings_lost_bytes_back(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Those of an item, and those of a file that waits: a lost file is not known."""
     archive.answer(page(HIGHLIGHT, ITEM))

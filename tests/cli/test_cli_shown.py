@@ -13,7 +13,7 @@ from archiver.model.identity import Role
 from archiver.model.upstream import Tray, User
 from archiver.text_format import make_safe
 from tests.support.command_line import CommandResult, InProcessUser
-from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERY_DAY
+from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
 
 
@@ -77,7 +77,7 @@ def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: InPr
     assert "formerly   Gift Guide, until 2026-04-01 23:30 UTC" in show(sqlite_person, "highlight:2").out
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: str | Path) -> None:
     """It shows its highlights, its source, and its files with type, size and hash; a lost one is marked."""
     with Catalog.open(rows, write=True) as catalog:
@@ -96,7 +96,7 @@ def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: 
         assert told in out
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_programs_get_every_field(person: InProcessUser) -> None:
     """An account's object lists highlights, a highlight's items, an item's highlights."""
     account = show(person, "natgeo", "--json").object

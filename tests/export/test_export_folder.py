@@ -21,7 +21,7 @@ from archiver.export.manifest import Manifest
 from archiver.model.identity import Role
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, tray, video
-from tests.support.databases import NOW, SQLITE_EVERY_DAY
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.export_archive import ExportHarness, directories, tree
 
 _AT = "2026-03-31 23-30-00"
@@ -43,7 +43,7 @@ def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     return ExportHarness.filled(tmp_path, archive_copies)
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_items_stand_under_names_for_people(tmp_path: Path, database: str | Path) -> None:
     """Each item in each highlight that shows it, both files of a video, covers and
     avatars; nothing else.

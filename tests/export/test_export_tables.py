@@ -19,7 +19,7 @@ from archiver.export.export_entry import ExportStats
 from archiver.export.table_files import TableForm, table_text
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, video
-from tests.support.databases import NOW, SQLITE_EVERY_DAY
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.export_archive import ExportHarness, tree
 
 _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
@@ -74,7 +74,7 @@ def test_jsonl_is_exact(harness: ExportHarness) -> None:
     assert _export(harness, TableForm.JSONL).new == 0
 
 
-@SQLITE_EVERY_DAY
+@SQLITE_EVERYDAY
 def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
     """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does
     not have.

@@ -33,11 +33,6 @@ SQLITE_EVERYDAY = pytest.mark.parametrize(
 )
 """For a test of an archive in ``database``: every day on SQLite alone, with ``--whole`` on PostgreSQL too."""
 
-SQLITE_EVERY_DAY = pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
-)
-"""For a test whose statements others ask PostgreSQL every day."""
-
 OWN_SQLITE_EVERYDAY = pytest.mark.parametrize(
     "own_database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
 )
