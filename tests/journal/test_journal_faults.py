@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -348,6 +349,7 @@ def test_fault_h49_what_a_killed_creation_left_is_not_applied_to_the_next(
     assert all_rows(harness) == rows
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_fault_h9_a_file_that_was_given_up_is_no_other_history(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
