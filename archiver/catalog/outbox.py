@@ -129,9 +129,9 @@ def advance(
     else:
         seal(connection, at)
     connection.execute(_NUMBER, {"last": head.seq})
-    rows = list(connection.execute(_NUMBERED_AFTER, {"last": head.seq, "limit": MAX_CHANGES}))
+    rows = connection.execute(_NUMBERED_AFTER, {"last": head.seq, "limit": MAX_CHANGES}).all()
     if len(rows) == MAX_CHANGES:
-        rows += connection.execute(_REST_OF, {"seq": rows[-1].seq, "id": rows[-1].id})
+        rows = [*rows, *connection.execute(_REST_OF, {"seq": rows[-1].seq, "id": rows[-1].id})]
     return head, tuple(_entries(connection, rows))
 
 
@@ -172,7 +172,7 @@ def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
     Those of other programs are last: they get their position with the next transaction of ours.
     """
     dialect = connection.dialect.name
-    return tuple(_change(dialect, *tuple(row)[5:]) for row in connection.execute(_entry_rows()))
+    return tuple([_change(dialect, row) for row in connection.execute(_entry_rows())])
 
 
 def restore(connection: Connection, changes: Sequence[RowChange]) -> None:
@@ -200,22 +200,25 @@ def confirm(connection: Connection, written: JournalHead) -> JournalHead:
 def _entries(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[Entry]:
     """Yield the transactions of these rows, which come from a statement of ``_entry_rows``."""
     dialect = connection.dialect.name
-    for (seq, _, at, run_id), changes in groupby(rows, key=itemgetter(0, 1, 2, 3)):
-        yield Entry(seq, at, run_id, tuple(_change(dialect, *tuple(row)[5:]) for row in changes))
+    for _, group in groupby(rows, key=itemgetter(1)):
+        changes = list(group)
+        first = changes[0]
+        yield Entry(first.seq, first.at, first.run_id, tuple([_change(dialect, row) for row in changes]))
 
 
-def _change(dialect: str, name: str, key: str, values: str | None) -> RowChange:
+def _change(dialect: str, row: Sequence[Any]) -> RowChange:
     """Return a change with its columns in the order of the table, and the same values on both databases."""
+    name, key, text_of_values = row[5:]
     row_key = tuple(_decode(key))  # of texts and numbers
-    if values is None:
+    if text_of_values is None:
         return RowChange(name, row_key, None)
-    raw = _decode(values)
+    raw = _decode(text_of_values)
     columns, converters = _reading(dialect, name)
-    row = raw if columns is None else {column: raw[column] for column in columns if column in raw}
+    values = raw if columns is None else {column: raw[column] for column in columns if column in raw}
     for column, convert in converters:
-        if row.get(column) is not None:
-            row[column] = convert(row[column])
-    return RowChange(name, row_key, row)
+        if values.get(column) is not None:
+            values[column] = convert(values[column])
+    return RowChange(name, row_key, values)
 
 
 _decode = msgspec.json.Decoder().decode
