@@ -17,7 +17,7 @@ from archiver.catalog import Catalog, locate, schema
 from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
-from archiver.errors import DatabaseError, UsageError
+from archiver.errors import DatabaseError, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
@@ -36,14 +36,19 @@ class RebuiltArchive:
 
     ``journal``: what was applied. ``recovery``: the stored answers that no entry of the journal names, and
     that are recorded now. ``was_copy``: an older copy was brought up to date; no new database was built.
-    ``torn``: files of the journal whose end could not be read. What was there is missing, unless a later file
-    has it.
+    ``torn``: the last file of the journal, if its end could not be read: what was there is missing. None
+    otherwise; earlier files may have torn ends, but then a later file has what was there.
     """
 
     journal: RebuildReport
     recovery: Recovery
     was_copy: bool
-    torn: tuple[str, ...]
+    torn: str | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the whole journal could be read: otherwise rows may be missing."""
+        return self.journal.damage is None and self.torn is None
 
 
 def rebuild_database(
@@ -76,7 +81,8 @@ def rebuild_database(
             progress=progress,
             check=stop.check,
         )
-        torn = tuple(files.torn)
+        last = files.names()[-1]
+        torn = last if last in files.torn else None
         compared = (
             require_current(files, read_state(place), follow_database=False, now=utcnow())
             if report.damage is None
@@ -105,8 +111,8 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles, root
     """Return the end of the journal that the present database knows, if it is an older copy.
 
     None means that a new database must be built. Raises UsageError if it is sound and current, or has an
-    older schema, MarkerMismatch if it belongs to another archive, DatabaseError if another program has locked
-    it.
+    older schema, SchemaNew, MarkerMismatch if it belongs to another archive, DatabaseError if another program
+    has locked it.
     """
     if place.path is not None and not os.path.lexists(place.path):
         return None
@@ -120,7 +126,7 @@ def _older_copy(place: Database, found: marker.Marker, files: JournalFiles, root
             )
         comparison = compare_journal(files, state)
     except DatabaseError as error:
-        if schema.is_busy(error):  # another program has it open: it is not lost
+        if schema.is_busy(error) or isinstance(error, SchemaNew):  # in use, or of a newer version: not lost
             raise
         return None
     if comparison.state is JournalState.CURRENT:

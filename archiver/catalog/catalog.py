@@ -104,8 +104,8 @@ class Catalog:
     def prepare(database: str | Path, *, clock: Callable[[], datetime] = utcnow) -> Opening:
         """Begin to open a database for writing: nothing is written before ``finish``.
 
-        The caller must hold the lock of the archive. Raises DatabaseForeign, DatabaseError, and ArchiveLocked
-        if another writer has the PostgreSQL database open.
+        The caller must hold the lock of the archive. Raises SchemaNew, DatabaseForeign, DatabaseError, and
+        ArchiveLocked if another writer has the PostgreSQL database open.
         """
         return Opening(engines.locate(database), clock)
 
@@ -249,7 +249,7 @@ class Opening:
         """Bring an older schema up to date, and return the open database.
 
         ``mend_triggers``: create missing triggers of the journal; the caller must then begin a new journal.
-        Without it, missing triggers raise JournalDiffers. Raises SchemaNew, DatabaseError, DiskFull.
+        Without it, missing triggers raise JournalDiffers. Raises DatabaseError, DiskFull.
         """
         if not mend_triggers:
             self.require_triggers()

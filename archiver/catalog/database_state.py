@@ -28,10 +28,10 @@ class DatabaseState:
 
 
 def read_state(database: Database) -> DatabaseState:
-    """Return the state of a database at any revision. Writes nothing.
+    """Return the state of a database at any revision that this version knows. Writes nothing.
 
-    Raises DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing, empty, damaged
-    or cannot be reached.
+    Raises SchemaNew, DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing,
+    empty, damaged or cannot be reached.
     """
     with schema.connect(database) as connection:
         return state_of(connection, database)
@@ -40,6 +40,7 @@ def read_state(database: Database) -> DatabaseState:
 def state_of(connection: Connection, database: Database) -> DatabaseState:
     """Return the same as ``read_state``, read over a connection to the database."""
     status = schema.status_of(connection, database)
+    schema.refuse_newer(status.revision, database)
     is_current = status.revision == schema.head()
     head = None
     if is_current or inspect(connection).has_table(tables.journal_head.name):

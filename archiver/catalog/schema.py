@@ -114,9 +114,18 @@ def is_busy(error: DatabaseError) -> bool:
 def require_current(revision: str, database: Database) -> None:
     """Raise SchemaOld or SchemaNew unless the revision of the database is ``head``."""
     if revision != head():
-        _refuse_newer(revision, database)
+        refuse_newer(revision, database)
         raise SchemaOld(
             f"the database {database} has an older schema (revision {revision})", "run archiver db upgrade"
+        )
+
+
+def refuse_newer(revision: str, database: Database) -> None:
+    """Raise SchemaNew if this version does not know the revision of the database."""
+    if revision not in revisions():
+        raise SchemaNew(
+            f"the database {database} has a newer schema (revision {revision})",
+            "install a newer archiver: this version must not use it",
         )
 
 
@@ -124,11 +133,8 @@ def upgrade(database: Database, revision: str) -> Path | None:
     """Upgrade an older database, whose revision is ``revision``, to ``head`` in one transaction.
 
     Return the path of the copy that was made of a SQLite file first; None if there was no copy. Raises
-    SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull. After an error the database is
-    unchanged.
+    DatabaseError for a damaged database, DiskFull. After an error the database is unchanged.
     """
-    if revision != head():
-        _refuse_newer(revision, database)
     if database.path is not None:
         with map_errors(str(database)):
             sqlite_copy.check_after_crash(database.path)
@@ -250,14 +256,6 @@ def _migrate(connection: Connection) -> None:
     if inspect(connection).has_table(tables.journal_outbox.name):  # not at the revisions of older versions
         journal_triggers.create(connection)
         connection.execute(tables.journal_head.update().values(snapshot_bytes=0))
-
-
-def _refuse_newer(revision: str, database: Database) -> None:
-    if revision not in revisions():
-        raise SchemaNew(
-            f"the database {database} has a newer schema (revision {revision})",
-            "install a newer archiver: this version must not use it",
-        )
 
 
 def _require_regular_files(path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from archiver.archive.rebuild_archive import RebuiltArchive
 
 _RESTART = "run it again"
+_INCOMPLETE = 3
 
 
 @click.group("db", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
@@ -117,7 +118,8 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     If a part of the journal is damaged or missing, restore the folder journal/ from a copy. If you have none,
     --skip-damage keeps the rows up to that point. Stored answers of later runs are recorded as well, and
     archiver reread adds what they contain. Files that only the lost part of the journal named are used again
-    by the next run, if Instagram still shows them. The old journal is moved to quarantine/.
+    by the next run, if Instagram still shows them. The old journal is moved to quarantine/. If rows may be
+    missing, the exit code is 3.
     """
     from archiver.archive.rebuild_archive import rebuild_database
     from archiver.runner.workers import StopFlag
@@ -130,7 +132,8 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
         rebuilt = rebuild_database(load.config(options), skip_damage=skip_damage, stop=stop, progress=steps)
     if options.wants_summary:
         output.print_messages(*_rebuild_lines(rebuilt))
-    return 0
+    output.print_messages(*_missing_lines(rebuilt))  # also under cron
+    return 0 if rebuilt.is_complete else _INCOMPLETE
 
 
 def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
@@ -142,15 +145,21 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
     if report.set_aside is not None:
         yield f"the database file that was there before is now {report.set_aside}"
-    if report.damage is not None:
-        yield f"the journal ends early: {report.damage}"
-        yield "what came later is missing; the old journal is in quarantine/, and a new one has begun"
-    for name in rebuilt.torn:
-        yield f"the end of journal/{name} could not be read: a kill or a power loss tore it, or it is damaged"
     if recovery.answers:
         answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
         yield f"stored answers that are not in the journal were recorded: {answers}, {units}"
         yield f"{advice.command_line('reread')} adds what they contain"
+
+
+def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
+    if rebuilt.journal.damage is not None:
+        yield f"the journal ends early: {rebuilt.journal.damage}"
+        yield "what came later is missing; the old journal is in quarantine/, and a new one has begun"
+    if rebuilt.torn is not None:
+        yield (
+            f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "
+            "a kill or a power loss tore it, or it is damaged"
+        )
 
 
 @command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)

@@ -4,6 +4,7 @@ password.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import socket
@@ -328,3 +329,24 @@ def test_fault_l11_the_password_of_the_database_is_in_no_file(
         assert PASSWORD not in said.out + said.err
     holding = [p for p in person.home.rglob("*") if p.is_file() and PASSWORD.encode() in p.read_bytes()]
     assert holding == []
+
+
+def test_a_rebuild_that_may_lack_rows_says_so_also_under_cron(person: CommandLineUser) -> None:
+    """Code 3 and a line in spite of ``-q``: a torn end, or what was skipped. A whole journal is quiet."""
+    journal, kept = person.archive / "journal", person.home / "kept journal"
+    shutil.copytree(journal, kept)
+    last = max(journal.glob("*/*/*"))
+    whole = last.read_bytes()
+    for content, options, code, message in (
+        (whole, (), 0, ""),
+        (whole[:-5], (), 3, "what was there is missing"),
+        (whole + gzip.compress(b"{"), ("--skip-damage",), 3, "the journal ends early"),
+    ):
+        shutil.rmtree(journal)
+        shutil.copytree(kept, journal)
+        last.write_bytes(content)
+        (person.archive / "archive.db").unlink()
+        rebuilt = person.in_process.run("db", "rebuild", "-q", *options)
+        assert rebuilt.code == code, rebuilt.err
+        assert message in rebuilt.err
+        assert bool(message) == bool(rebuilt.err)

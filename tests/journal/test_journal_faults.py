@@ -23,7 +23,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
 from archiver.catalog import Catalog
-from archiver.errors import DiskFull, JournalDamaged, JournalDiffers, StorageError
+from archiver.errors import DiskFull, JournalDamaged, JournalDiffers, SchemaNew, StorageError
 from archiver.journal import journal_files, shipper
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
@@ -257,6 +257,22 @@ def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarnes
     lose_database(harness)
     rebuild(harness)
     assert all_rows(harness) == before
+
+
+@pytest.mark.parametrize("command", ["repair", "db rebuild"])
+def test_fault_h26_a_database_of_a_newer_version_and_its_journal_stay_as_they_are(
+    harness: ArchiveHarness, command: str
+) -> None:
+    """Even if their histories differ: a repair by this version would set the journal aside, a rebuild the
+    database.
+    """
+    execute(harness, "DELETE FROM journal_head")
+    execute(harness, "UPDATE alembic_version SET version_num = '9999'")
+    before = {path: path.read_bytes() for path in (harness.root / "journal").rglob("*.gz")}
+    with pytest.raises(SchemaNew, match="newer"), Archive(harness.config) as archive:
+        rebuild(harness) if command == "db rebuild" else archive.repair()
+    assert {path: path.read_bytes() for path in (harness.root / "journal").rglob("*.gz")} == before != {}
+    assert not list(harness.root.glob("archive.db.*T*"))
 
 
 def test_fault_h51_garbage_after_a_power_loss_is_cut(harness: ArchiveHarness) -> None:
