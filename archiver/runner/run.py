@@ -11,6 +11,7 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.answers.answer_writer import AnswerWriter
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
+from archiver.catalog.query import adoptions
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError
 from archiver.exit_codes import is_graver, outcome
 from archiver.hiker.client import HikerClient
@@ -70,6 +71,7 @@ def run(
     and the exception is raised.
     """
     run_id = resources.catalog.write(record.start_run, command, clock())
+    waiting = resources.catalog.read(adoptions.count_waiting)
     tally = Tally(run_id, command, targets)
     options = replace(options, rules=resources.downloader.rules)
     observe(RunStarted(run_id, command, accounts))
@@ -142,7 +144,7 @@ def run(
     except ArchiverError as cause:
         causes.append(cause)
     answers.close()
-    return _finish(resources.catalog, run_id, tally, causes, balance, clock)
+    return _finish(resources.catalog, run_id, tally, causes, balance, waiting, clock)
 
 
 def _require_descriptors(downloads: int) -> None:
@@ -174,6 +176,7 @@ def _finish(
     tally: Tally,
     causes: Sequence[BaseException | None],
     balance: BalanceCheck,
+    waiting: int,
     clock: Callable[[], datetime],
 ) -> Summary:
     summary, code = tally.summary()
@@ -185,6 +188,9 @@ def _finish(
         catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
         units = catalog.read(ledger.units_spent, run_id)
         summary = replace(summary, units=units, balance_mismatch=balance.mismatch(units))
+        if found := waiting - catalog.read(adoptions.count_waiting):
+            note = f"adopted files that have found their items: {found:,}"
+            summary = replace(summary, notes=(*summary.notes, note))
     except ArchiverError as unrecorded:
         summary = _weigh(summary, unrecorded)  # an unusable database must not hide a signal or a bug
     if bug is not None:

@@ -54,11 +54,12 @@ def test_a_night_downloads_only_what_was_not_adopted(harness: ArchiveHarness, tm
     assert adopt(harness, tmp_path / "theirs", own_bytes=True) == 4
     summary = harness.night(NAME)
     assert (summary.exit_code, summary.files_new) == (0, videos(harness) + 2)
+    assert summary.notes == ("adopted files that have found their items: 4",)
     assert harness.one("SELECT count(*) FROM files WHERE source = 'insta-dl'") == 4
     assert harness.gaps() == []
     require_equal_after_rebuild(harness)
     quiet = harness.night(NAME)
-    assert (quiet.exit_code, quiet.units, quiet.files_new) == (0, 1, 0)
+    assert (quiet.exit_code, quiet.units, quiet.files_new, quiet.notes) == (0, 1, 0, ())
     assert harness.night(NAME, full=True).files_new == 0
     assert harness.one("SELECT count(*) FROM files WHERE source IS NOT NULL OR source_url = ''") == 0
 

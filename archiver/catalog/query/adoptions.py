@@ -135,6 +135,11 @@ def items_taken_at(connection: Connection, user_pk: Pk, taken_at: datetime) -> t
     return tuple(connection.scalars(_TAKEN_AT, {"user": user_pk, **second}))
 
 
+def count_waiting(connection: Connection) -> int:
+    """Return how many adopted files wait for their item."""
+    return connection.scalar(select(func.count()).select_from(_adopted)) or 0
+
+
 def waiting_files(connection: Connection) -> Iterator[WaitingFile]:
     """Yield the files that wait for their item, by folder name, highlight and item. Streamed."""
     query = _ALL_WAITING.order_by(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Table, exists, func, or_, select
 
 from archiver.catalog import tables
+from archiver.catalog.query import adoptions
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
 from archiver.model.run_status import Run, Status
@@ -69,7 +70,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         units_this_month=int(connection.scalar(select(_UNITS).where(_calls.c.started_at >= month)) or 0),
         last_runs=_last_runs(connection),
         last_success_at=connection.scalar(success),
-        waiting=_count(connection, tables.adopted),
+        waiting=adoptions.count_waiting(connection),
     )
 
 
