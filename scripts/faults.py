@@ -4,8 +4,8 @@
     scripts/faults.py [--check]
 
 The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing. It fails if the page
-is out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a test
-nor a reason.
+is out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a reason
+nor a test that runs every day (without ``--whole``).
 """
 
 from __future__ import annotations
@@ -44,10 +44,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test function, and the file that contains it, relative to the root of the project."""
+    """A test function, and the file that contains it, relative to the root of the project.
+
+    ``is_everyday``: whether it runs without ``--whole``, with at least some of its parameters.
+    """
 
     name: str
     file: str
+    is_everyday: bool
 
 
 def read_rows() -> list[Row]:
@@ -60,19 +64,20 @@ def find_tests() -> Mapping[str, Sequence[Test]]:
     """Return the tests of each row, by its id, without those that are expected to fail: they show nothing."""
     tests: dict[str, list[Test]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for function in _functions(path):
-            if (name := TEST_NAME.match(function.name)) and not _is_expected_to_fail(function):
-                test = Test(function.name, path.relative_to(ROOT).as_posix())
+        module = ast.parse(path.read_text())
+        place, marks_of_module = path.relative_to(ROOT).as_posix(), _module_marks(module)
+        for function in (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)):
+            marks = {*marks_of_module, *map(ast.unparse, function.decorator_list)}
+            if (name := TEST_NAME.match(function.name)) and not any("xfail" in mark for mark in marks):
+                test = Test(function.name, place, "pytest.mark.whole" not in marks)
                 tests.setdefault(name[1].upper(), []).append(test)
     return tests
 
 
-def _functions(path: Path) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
-
-
-def _is_expected_to_fail(test: ast.FunctionDef) -> bool:
-    return any("xfail" in ast.unparse(decorator) for decorator in test.decorator_list)
+def _module_marks(module: ast.Module) -> Iterator[str]:
+    for statement in module.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "pytestmark":
+            yield ast.unparse(statement.value)
 
 
 def format_page(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]]) -> str:
@@ -124,6 +129,8 @@ def find_problems(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]], page
     for row in rows:
         if row.severity < 3 and row.id not in tests and not row.reason:
             yield f"row {row.id} (severity {row.severity}) has neither a test nor a reason"
+        if row.severity < 3 and row.id in tests and not any(test.is_everyday for test in tests[row.id]):
+            yield f"row {row.id} (severity {row.severity}) has tests only with --whole"
     if not PAGE.exists() or PAGE.read_text() != page:
         yield "docs/faults.md is out of date: run python scripts/faults.py"
 
