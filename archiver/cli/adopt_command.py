@@ -100,7 +100,7 @@ def command(
         fields = {"adopted": report.adopted, "waiting": report.waiting, "known": report.known}
         head = {"exit_code": code, "outcome": outcome(code), **fields}
         output.print_json_list(head, "refused", report.refused)
-    elif not options.quiet:
+    elif code or not options.quiet:
         output.print_messages(*_report_lines(report, dry_run, show_all=options.verbose))
     return code
 
