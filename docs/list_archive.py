@@ -1,7 +1,8 @@
 """List every item of an archive with its files, from the journal alone: no database, no other program.
 
 Usage: python list_archive.py ARCHIVE. It prints a line for each file: username, highlight, item, role, path.
-It uses only Python's standard library. docs/archive-format.md describes the files that it reads.
+If a part of the journal cannot be read, it says so on stderr and lists what comes before (exit code 1). It
+uses only Python's standard library. docs/archive-format.md describes the files that it reads.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 
 def lines_of(path):
-    """Yield the lines of a file; one that a power cut left incomplete ends at its last whole part."""
+    """Yield the lines of a file up to its last whole part: a power cut may leave an incomplete one."""
     data = path.read_bytes()
     while data:
         unpack = zlib.decompressobj(wbits=31)
@@ -26,7 +27,10 @@ def lines_of(path):
 
 
 def read_journal(root):
-    """Return all rows, by table and key: the newest snapshot, and every change after it."""
+    """Return all rows, by table and key, and whether the journal is whole.
+
+    They are those of the newest snapshot, with every change after it.
+    """
     tables, last = {}, 0
     for path in newest_snapshot_first(sorted(root.glob("journal/*/*/*.jsonl.gz"))):
         lines = lines_of(path)
@@ -34,6 +38,9 @@ def read_journal(root):
         for line in map(json.loads, lines):
             if line["seq"] <= last:
                 continue  # written again after a crash
+            if last and line["seq"] != last + 1:
+                print(f"{path}: lines {last + 1} to {line['seq'] - 1} are missing", file=sys.stderr)
+                return tables, False
             last = line["seq"]
             for table, changes in line["rows"].items():
                 rows = tables.setdefault(table, {})
@@ -43,7 +50,7 @@ def read_journal(root):
                             rows.pop(tuple(key), None)
                         else:
                             rows.setdefault(tuple(key), {}).update(change["set"])
-    return tables
+    return tables, last > 0
 
 
 def newest_snapshot_first(paths):
@@ -56,7 +63,7 @@ def newest_snapshot_first(paths):
 
 
 def main(root):
-    tables = read_journal(root)
+    tables, is_whole = read_journal(root)
     rows = {name: tables.get(name, {}) for name in ("users", "highlights", "highlight_items", "files")}
     files = {}
     for file in rows["files"].values():
@@ -70,7 +77,13 @@ def main(root):
             digest = file["sha256"]
             path = root / "blobs" / digest[:2] / digest if digest else ""
             print(username, highlight["title"], place["item_pk"], file["role"], path, sep="\t")
+    return 0 if is_whole else f"{root}: the journal is missing or incomplete"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python list_archive.py ARCHIVE")
+    try:
+        sys.exit(main(Path(sys.argv[1])))
+    except BrokenPipeError:  # as in: list_archive.py ARCHIVE | head
+        sys.stderr.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.released_journal import released
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -27,6 +29,26 @@ def test_every_item_is_listed_with_its_files(tmp_path: Path) -> None:
     assert {Path(line[4]).name for line in lines} == expected
     assert all(Path(line[4]).is_file() for line in lines)
     assert {line[0] for line in lines} == {"account0000"}
+
+
+def test_a_journal_that_cannot_be_read_to_its_end_is_said(tmp_path: Path) -> None:
+    """Code 1 and a reason for a missing journal, and for missing lines, whose rows before are listed."""
+    _, names = released(tmp_path / "archive")
+
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", str(SCRIPT), str(tmp_path / "archive")]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    whole = run()
+    assert (whole.returncode, whole.stderr) == (0, "")
+    (tmp_path / "archive" / "journal" / names[-2]).unlink()
+    cut = run()
+    assert (cut.returncode, bool(cut.stdout)) == (1, True)
+    assert "are missing" in cut.stderr
+    shutil.rmtree(tmp_path / "archive" / "journal")
+    nothing = run()
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "the journal is missing or incomplete" in nothing.stderr
 
 
 def test_the_script_is_short_and_needs_nothing() -> None:
