@@ -26,6 +26,10 @@ from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import Entry, JournalHead
 from archiver.runner.workers import StopFlag
 
+_WAYS_OUT = (
+    "restore the folder journal/ from a copy; or go on with the rows before the damage: archiver db rebuild "
+    "--skip-damage; or with those of the database: archiver verify --repair; nothing is deleted"
+)
 _FEW_BYTES = 1 << 20
 """The size of compressed entries, in bytes, that a rebuild applies within seconds: fewer need no snapshot."""
 
@@ -39,6 +43,8 @@ class Journaling:
         """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``."""
         self.has_reported_failure = False
         """Whether the result of the work says that it was stopped, if only by an error while shipping."""
+        self.is_new = False
+        """Whether a new journal has begun, and files of an old one are in ``quarantine/``."""
         self._files, self._catalog, self._clock = files, catalog, clock
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
@@ -54,17 +60,20 @@ class Journaling:
         """Continue the journal where it ends, or begin it. From then on, every commit is shipped.
 
         ``found``: the result of ``require_current``. After an upgrade a snapshot comes first, because no
-        entry records what a migration changes. It also contains what an older version left in the outbox.
-        Raises DiskFull, StorageError, DatabaseError.
+        entry records what a migration changes. It also contains what an older version left in the outbox. A
+        snapshot that a killed process did not record is followed by another: what the outbox holds may be in
+        the first already. Raises DiskFull, StorageError, DatabaseError.
         """
-        if found.state is JournalState.NONE:
-            if self._files.names():  # a snapshot that a killed process wrote, but did not record
-                self._files.set_aside(self._clock())
-            self._write_snapshot(None)
-        elif found.head is not None:
-            head = self._catalog.write(outbox.confirm, found.head)
-            if head.snapshot_bytes == 0:
-                self._write_snapshot(head)
+        self.is_new = found.state is JournalState.NONE
+        with self._shipper.hold():
+            if found.state is JournalState.NONE:
+                if self._files.names():  # a snapshot that a killed process wrote, but did not record
+                    self._files.set_aside(self._clock())
+                self._write_snapshot(None)
+            elif found.head is not None:
+                head = self._catalog.write(outbox.confirm, found.head)
+                if head.snapshot_bytes == 0 or found.has_new_snapshot:
+                    self._write_snapshot(head)
         self._catalog.on_change = self._shipper.notify
         self._shipper.notify()  # for what a killed process left
 
@@ -73,8 +82,9 @@ class Journaling:
 
         The caller must write nothing else meanwhile. Raises DiskFull, StorageError, DatabaseError.
         """
-        self._shipper.end_file()
-        return self._write_snapshot(self._catalog.read(outbox.read_head))
+        with self._shipper.hold():
+            self._shipper.end_file()
+            return self._write_snapshot(self._catalog.read(outbox.read_head))
 
     def write_due_snapshot(self) -> None:
         """Write a snapshot if the entries since the last one are larger than it, and larger than 1 MiB.
@@ -89,13 +99,13 @@ class Journaling:
     def _write_snapshot(self, head: JournalHead | None) -> JournalHead:
         seq, prev = (0, NO_HASH) if head is None else (head.seq, head.hash)
         now = self._clock()
-        txns: list[int] = []
+        included: dict[int, int] = {}
         name = self._files.new_name(seq + 1, "" if head is None else head.file, now)
 
         def lines() -> Iterator[bytes]:
             nonlocal seq, prev
             with self._catalog.snapshot() as snapshot:
-                txns.extend(snapshot.read(outbox.read_txns))
+                included.update(snapshot.read(outbox.read_unshipped))
                 for rows in chain(snapshot.stream(row_dump.all_rows, ROWS_OF_A_LINE), [None]):
                     sequences = snapshot.read(row_dump.sequences) if rows is None else None
                     line = encode_snapshot(seq + 1, prev, time_text(now), rows, sequences)
@@ -104,7 +114,7 @@ class Journaling:
 
         length = self._files.write_snapshot(name, self._header, lines())
         end = JournalHead(seq, prev, name, length, length, 0)
-        self._catalog.write(outbox.begin, end, txns)
+        self._catalog.write(outbox.begin, end, included)
         return end
 
     def __enter__(self) -> Journaling:
@@ -126,14 +136,14 @@ def require_current(
     """
     try:
         found = compare_journal(files, database)
-    except JournalDamaged:
+    except JournalDamaged as error:
         if not follow_database:
-            raise
+            raise JournalDamaged(str(error), error.hint or _WAYS_OUT) from error
         found = Comparison(JournalState.DIFFERENT)
     difference = describe_difference(found)
-    if difference is not None and not (follow_database and found.state is JournalState.DIFFERENT):
+    if difference is not None and not (follow_database and found.state is not JournalState.BEHIND):
         raise difference
-    if found.state is JournalState.DIFFERENT or not database.has_triggers:
+    if difference is not None or not database.has_triggers:
         files.set_aside(now)
         return Comparison(JournalState.NONE)
     for name, length in found.torn:
@@ -152,6 +162,13 @@ def describe_difference(found: Comparison) -> JournalDiffers | None:
         return JournalDiffers(
             f"the database is an older copy: it lacks the last entries of the journal ({found.following:,})",
             "archiver db rebuild adds them; nothing is paid for again",
+        )
+    if found.state is JournalState.SHORT:
+        assert found.head is not None
+        return JournalDiffers(
+            f"the journal lacks entries of the database: journal/{found.head.file} is missing or cut off",
+            "restore that file; or archiver verify --repair begins the journal again with the rows of the "
+            "database; or to follow the journal, move the database away, then archiver db rebuild",
         )
     if found.state is JournalState.DIFFERENT:
         return JournalDiffers(

@@ -60,9 +60,10 @@ def rebuild_database(
     ``quarantine/``, and begin a new one. ``progress`` gets the bytes of the journal read so far, and in all.
 
     An older copy is brought up to date. A SQLite file with another history, or one that cannot be used, is
-    renamed. Raises UsageError if the database is sound and current, MarkerMismatch if it belongs to another
-    archive, DatabaseForeign if a PostgreSQL database is neither empty nor an older copy, SchemaNew,
-    JournalDamaged, ArchiveLocked, NoArchive, DatabaseError, StorageError, DiskFull, StoppedBySignal.
+    renamed. Raises UsageError if the database is sound and current, or has more than the journal,
+    MarkerMismatch if it belongs to another archive, DatabaseForeign if a PostgreSQL database is neither empty
+    nor an older copy, SchemaNew, JournalDamaged, ArchiveLocked, NoArchive, DatabaseError, StorageError,
+    DiskFull, StoppedBySignal.
     """
     root = config.archive.directory
     found = marker.read(root)
@@ -70,17 +71,21 @@ def rebuild_database(
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
         database = find_database(config)
         place = locate(database)
-        head = _older_copy(place, found, files, root)
-        report = rebuild(
-            files,
-            found.id,
-            place,
-            copy_head=head,
-            skip_damage=skip_damage,
-            group_readable=config.archive.group_readable,
-            progress=progress,
-            check=stop.check,
-        )
+        present = _compare_present(place, found, files, root)
+        is_complete = present is not None and present.state is JournalState.CURRENT
+        if is_complete:  # as an interrupted rebuild leaves it: only stored answers may be missing
+            report = RebuildReport()
+        else:
+            report = rebuild(
+                files,
+                found.id,
+                place,
+                copy_head=None if present is None else present.head,
+                skip_damage=skip_damage,
+                group_readable=config.archive.group_readable,
+                progress=progress,
+                check=stop.check,
+            )
         last = files.names()[-1]
         torn = last if last in files.torn else None
         compared = (
@@ -95,7 +100,12 @@ def rebuild_database(
             journal.begin(compared)
             answers = AnswerStore(root / "answers", group_readable=config.archive.group_readable)
             recovery = recover(catalog, answers, stop.check)
-        return RebuiltArchive(report, recovery, head is not None, torn)
+        if is_complete and not recovery.answers:
+            raise UsageError(
+                f"the database {place} is complete: there is nothing to rebuild",
+                "archiver verify compares it with the journal; if it is damaged, move it away first",
+            )
+        return RebuiltArchive(report, recovery, present is not None, torn)
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -107,31 +117,36 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
         return session.journal.write_snapshot()
 
 
-def _older_copy(place: Database, found: marker.Marker, files: JournalFiles, root: Path) -> JournalHead | None:
-    """Return the end of the journal that the present database knows, if it is an older copy.
+def _compare_present(
+    place: Database, found: marker.Marker, files: JournalFiles, root: Path
+) -> Comparison | None:
+    """Compare the present database with the journal, if it is current or an older copy of it.
 
-    None means that a new database must be built. Raises UsageError if it is sound and current, or has an
-    older schema, SchemaNew, MarkerMismatch if it belongs to another archive, DatabaseError if another program
-    has locked it.
+    None means that a new database must be built. A current one may be what an interrupted rebuild left:
+    stored answers may be missing in it. Raises UsageError if it is current, but has an older schema, or has
+    more than the journal, SchemaNew, MarkerMismatch if it belongs to another archive, DatabaseError if
+    another program has locked it.
     """
     if place.path is not None and not os.path.lexists(place.path):
         return None
     try:
         state = read_state(place)
         found.require(state.archive_id, root)
-        if state.revision in schema.revisions()[:-1]:
-            raise UsageError(
-                f"the database {place} has an older schema (revision {state.revision})",
-                "run archiver db upgrade first; if the file is damaged, move it away",
-            )
         comparison = compare_journal(files, state)
     except DatabaseError as error:
         if schema.is_busy(error) or isinstance(error, SchemaNew):  # in use, or of a newer version: not lost
             raise
         return None
-    if comparison.state is JournalState.CURRENT:
+    if comparison.state is JournalState.SHORT:
         raise UsageError(
-            f"the database {place} is complete: there is nothing to rebuild",
-            "archiver verify compares it with the journal; if it is damaged, move it away first",
+            f"the database {place} has more than the journal, which lacks its end",
+            "archiver verify --repair begins the journal again; to follow it, move the database away",
         )
-    return comparison.head if comparison.state is JournalState.BEHIND else None
+    if state.revision == schema.head():
+        return comparison if comparison.state in (JournalState.CURRENT, JournalState.BEHIND) else None
+    if comparison.state in (JournalState.CURRENT, JournalState.NONE):
+        raise UsageError(
+            f"the database {place} has an older schema (revision {state.revision})",
+            "run archiver db upgrade first; if the file is damaged, move it away",
+        )
+    return None  # an older copy, whose schema is older too: the journal has all that it has

@@ -56,7 +56,8 @@ class RepairReport:
     """What a repair did, and what fetching the lost files again would cost.
 
     ``lost``: how many blobs are recorded as lost now, including earlier ones. ``plans``: the targets to
-    fetch, each with its price. ``run_options`` restrict a run to what is lost.
+    fetch, each with its price. ``run_options`` restrict a run to what is lost. ``has_new_journal``: the old
+    journal did not fit the database, and is in ``quarantine/``.
     """
 
     verification: Verification
@@ -64,6 +65,7 @@ class RepairReport:
     lost: int
     plans: tuple[tuple[Target, AccountPlan], ...]
     run_options: RunOptions
+    has_new_journal: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -123,7 +125,8 @@ def repair_archive(
             plan = _plan(session, target, options)
             if plan.units:
                 plans.append((target, plan))
-        return RepairReport(found, quarantined, catalog.read(totals.status).lost, tuple(plans), options)
+        lost_count, is_new = catalog.read(totals.status).lost, session.journal.is_new
+        return RepairReport(found, quarantined, lost_count, tuple(plans), options, is_new)
 
 
 def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:

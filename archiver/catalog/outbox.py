@@ -8,7 +8,7 @@ of the journal, it deletes what was written. The outbox is read from its table, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -25,6 +25,8 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
+    exists,
+    func,
     select,
     text,
     update,
@@ -58,11 +60,13 @@ _NUMBER = text(
     " + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
     " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
 )
-# This seals the transactions of other programs, which do not do it themselves.
+# This seals the transactions of other programs, which do not do it themselves: all that are committed, since
+# ours may depend on them. One that depends on another waited for its row, so its last change was numbered
+# later. Transaction ids are no such order: they are drawn at the first change.
 _SEAL_OTHERS = (
     "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
-    " AND o.txn < pg_snapshot_xmin(pg_current_snapshot())::text::bigint GROUP BY o.txn ORDER BY o.txn"
+    " AND o.txn <> pg_current_xact_id()::text::bigint GROUP BY o.txn ORDER BY max(o.id)"
 )
 _CHANGES, _COMMITS = tables.journal_outbox, tables.journal_commits
 
@@ -93,6 +97,12 @@ _DELETE_WRITTEN = (
         _CHANGES.c.txn.in_(select(_COMMITS.c.txn).where(_COMMITS.c.seq <= bindparam("last")))
     ),
     delete(_COMMITS).where(_COMMITS.c.seq <= bindparam("last")),
+)
+_DELETE_INCLUDED = (
+    delete(_CHANGES).where(_CHANGES.c.txn == bindparam("of"), _CHANGES.c.id <= bindparam("last")),
+    delete(_COMMITS).where(
+        _COMMITS.c.txn == bindparam("of"), ~exists().where(_CHANGES.c.txn == bindparam("of"))
+    ),
 )
 _NUMBERED_AFTER = _entry_rows().where(_COMMITS.c.seq > bindparam("last")).limit(bindparam("limit"))
 _REST_OF = _entry_rows().where(_COMMITS.c.seq == bindparam("seq"), _CHANGES.c.id > bindparam("id"))
@@ -141,20 +151,31 @@ def read_head(connection: Connection) -> JournalHead | None:
     return None if row is None else JournalHead(**row._mapping)
 
 
-def begin(connection: Connection, head: JournalHead, txns: Collection[int] | None = None) -> None:
+def begin(connection: Connection, head: JournalHead, included: Mapping[int, int] | None = None) -> None:
     """Record that the journal ends with a snapshot of all rows.
 
-    ``txns``: the transactions in the outbox that the snapshot contains, None for all. They are deleted.
+    ``included``: the changes in the outbox that the snapshot contains, from ``read_unshipped``; None for all.
+    They are deleted.
     """
-    for table in (_CHANGES, _COMMITS):
-        connection.execute(delete(table) if txns is None else delete(table).where(table.c.txn.in_(txns)))
+    if included is None:
+        connection.execute(delete(_CHANGES))
+        connection.execute(delete(_COMMITS))
+    elif included:
+        rows = [{"of": txn, "last": last} for txn, last in included.items()]
+        for statement in _DELETE_INCLUDED:
+            connection.execute(statement, rows)
     connection.execute(delete(tables.journal_head))
     connection.execute(tables.journal_head.insert(), _columns(head))
 
 
-def read_txns(connection: Connection) -> list[int]:
-    """Return the transactions in the outbox, including those of other programs."""
-    return list(connection.scalars(select(_CHANGES.c.txn).distinct()))
+def read_unshipped(connection: Connection) -> dict[int, int]:
+    """Return the transactions in the outbox, including those of other programs, with their last change.
+
+    On SQLite other programs may add changes to the same transaction later; on PostgreSQL a transaction is
+    seen whole.
+    """
+    query = select(_CHANGES.c.txn, func.max(_CHANGES.c.id).label("last")).group_by(_CHANGES.c.txn)
+    return {row.txn: row.last for row in connection.execute(query)}
 
 
 def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]:

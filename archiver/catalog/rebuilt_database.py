@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from archiver.catalog import engine as engines
-from archiver.catalog import journal_triggers, outbox, row_dump, schema, sqlite_copy
+from archiver.catalog import journal_triggers, outbox, row_dump, schema, sqlite_copy, tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.row_changes import ChangeApplier
@@ -37,6 +37,10 @@ class RebuiltDatabase:
         self.set_aside: Path | None = None
         """The new path of the SQLite file that was there before; None if there was none."""
 
+    def clear(self) -> None:
+        """Remove all rows: a snapshot follows, which has all that stay. Raises DatabaseError, DiskFull."""
+        self._applier.clear()
+
     def apply(self, revision: str, changes: Sequence[RowChange]) -> None:
         """Apply the changes of a transaction that was recorded at this revision of the schema.
 
@@ -54,10 +58,14 @@ class RebuiltDatabase:
         """Bring the schema up to date, write what is computed from the rows, and create the triggers.
 
         ``head``: where the journal ends. ``sequences``: the greatest id that each table has ever assigned.
-        Raises DatabaseError, DiskFull.
+        Raises JournalDamaged if rows refer to rows that are missing, DatabaseError, DiskFull.
         """
         from archiver.catalog.search import search_index  # slow to import
 
+        if self._is_sqlite and self._connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            raise JournalDamaged("the journal has rows that refer to rows which it does not have")
+        if self._connection.scalar(select(func.count()).select_from(tables.archive)) != 1:
+            raise JournalDamaged("the journal does not say exactly once which archive it belongs to")
         if self._revision != schema.head():
             self._migrate(schema.head())
             head = replace(head, snapshot_bytes=0)  # a snapshot is due: what this changed is in no entry

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Boolean, Column, Connection, Float, Integer, inspect
+from sqlalchemy.exc import DBAPIError
 
+from archiver.catalog.column_types import UtcTime
+from archiver.catalog.error_mapping import is_refused
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.errors import JournalDamaged
 from archiver.model.journal_entries import RowChange, RowValue
 
 _NAMES = {table.name for table in JOURNALED}
+_INT64 = range(-(2**63), 2**63)
+
+
+def _fits(column: Column[Any]) -> Callable[[object], bool]:
+    """Return whether a value that is not NULL is one that this program writes into the column."""
+    if isinstance(column.type, Boolean):
+        return lambda value: type(value) is bool
+    if isinstance(column.type, Integer):
+        return lambda value: type(value) is int and value in _INT64
+    if isinstance(column.type, Float):
+        return lambda value: type(value) is float or (type(value) is int and value in _INT64)
+    return _is_time if isinstance(column.type, UtcTime) else lambda value: type(value) is str
+
+
+def _is_time(value: object) -> bool:
+    if type(value) is not str or not value.endswith("Z"):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+_FITS = {table.name: {column.name: _fits(column) for column in table.columns} for table in JOURNALED}
 
 
 class ChangeApplier:
@@ -41,8 +71,7 @@ class ChangeApplier:
         Removals come first, children before parents; then the other changes, parents before children.
         """
         for change in changes:
-            if change.table not in self._columns:
-                raise JournalDamaged(f"the journal names a table that does not exist: {change.table!r}")
+            self._check(change)
         removed = sorted(
             (change for change in changes if change.values is None), key=self._place, reverse=True
         )
@@ -53,6 +82,26 @@ class ChangeApplier:
             self._run(table, statement, [change.key for change in group], may_miss=True)
         for (table, names), group in groupby(written, key=lambda c: (c.table, tuple(c.values or ()))):
             self._write(table, names, list(group))
+
+    def clear(self) -> None:
+        """Remove all rows, children before parents."""
+        for table in reversed(self._columns):
+            self._connection.exec_driver_sql(f"DELETE FROM {table}")
+
+    def _check(self, change: RowChange) -> None:
+        """Raise JournalDamaged unless the table exists, and its columns can have these values."""
+        name, values = change.table, change.values
+        if name not in self._columns:
+            raise JournalDamaged(f"the journal names a table that does not exist: {name!r}")
+        keys, fits = self._keys[name], _FITS[name]
+        is_sound = len(change.key) == len(keys) and values != {}
+        for column, value in [*zip(keys, change.key, strict=False), *(values or {}).items()]:
+            if value is not None and column in fits and not fits[column](value):
+                raise JournalDamaged(f"the journal has a value that {name}.{column} cannot have")
+        if values is not None and keys[0] in values:
+            is_sound &= tuple(values.get(key) for key in keys) == change.key
+        if not is_sound:
+            raise JournalDamaged(f"the journal has a change of {name} whose key or values are incomplete")
 
     def _place(self, change: RowChange) -> int:
         return self._places[change.table]
@@ -85,7 +134,12 @@ class ChangeApplier:
     def _run(
         self, table: str, statement: str, rows: Sequence[tuple[RowValue, ...]], *, may_miss: bool = False
     ) -> None:
-        result = self._connection.exec_driver_sql(statement, list(rows))
+        try:
+            result = self._connection.exec_driver_sql(statement, list(rows))
+        except DBAPIError as error:
+            if not is_refused(error):
+                raise
+            raise JournalDamaged(f"the journal has a change of {table} that the database refuses") from error
         if not may_miss and result.rowcount not in (-1, len(rows)):
             raise JournalDamaged(
                 f"the journal changes a row of {table} that does not exist: an earlier entry is missing"

@@ -160,6 +160,7 @@ def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "
             "a kill or a power loss tore it, or it is damaged"
         )
+        yield "if you have a copy of that file, put it there, move the database away, and run this again"
 
 
 @command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)

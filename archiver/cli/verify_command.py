@@ -117,9 +117,10 @@ def command(
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
     Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy
-    exists. If the journal is damaged or has other rows, the rows that only the journal has are added to the
-    database, and a new journal begins with all rows. If no blob exists at all, it refuses: the disk is
-    probably not mounted.
+    exists. If the journal lacks rows of the database or is damaged, the rows that only the journal has are
+    added to the database, and a new journal begins with all rows. If journal and database have different
+    histories, the rows of the database stay as they are, and the old journal is moved to quarantine/. If no
+    blob exists at all, it refuses: the disk is probably not mounted.
 
     Then it prints what it costs to fetch the lost files again, and fetches what Instagram still shows: 1 unit
     for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an account that
@@ -264,6 +265,7 @@ def _repair_view(report: RepairReport, back: int = 0) -> dict[str, object]:
         "lost": report.lost,
         "back": back,
         "quarantined": report.quarantined,
+        "has_new_journal": report.has_new_journal,
         "accounts": len(report.plans),
         "highlights": verify_report.count_highlights(report),
         "units": report.units,

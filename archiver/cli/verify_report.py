@@ -95,6 +95,13 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
     if answers.surplus:
         size = _surplus_size(report.verification)
         yield f"{size} not written by archiver: moved to quarantine/, or copied where answers follow it"
+    if report.has_new_journal:
+        yield (
+            "the journal did not fit the database: a new one has begun with all rows, "
+            "and what was there before is in quarantine/"
+        )
+    elif report.verification.journal.is_damaged:
+        yield "the journal begins again with all rows"
     if report.quarantined:
         yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
 

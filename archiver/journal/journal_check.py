@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -21,12 +22,14 @@ class JournalState(Enum):
     """How a database compares to the journal.
 
     ``NONE``: neither has a journal. ``CURRENT``: the database has every entry of the journal. ``BEHIND``: the
-    database is an older copy, and lacks the last entries. ``DIFFERENT``: the two have different histories.
+    database is an older copy, and lacks the last entries. ``SHORT``: the journal ends before the
+    last line that the database knows. ``DIFFERENT``: the two have different histories.
     """
 
     NONE = auto()
     CURRENT = auto()
     BEHIND = auto()
+    SHORT = auto()
     DIFFERENT = auto()
 
 
@@ -34,16 +37,18 @@ class JournalState(Enum):
 class Comparison:
     """The result of comparing a database with the journal.
 
-    ``head``: the last line that both have. ``torn``: the files with an incomplete end, each with the length
-    to which it must be cut. ``following``: the number of entries that the database lacks. If there are any,
-    the gzip member of the last common line may contain some of them, so ``head.length`` is where that member
-    begins.
+    ``head``: the last line that both have, and that is surely on the disk: entries that a killed process has
+    written, but did not record, are written again. ``torn``: the files with an incomplete end, each with the
+    length to which it must be cut. ``following``: the number of entries that the database lacks. If there are
+    any, the gzip member of the last common line may contain some of them, so ``head.length`` is where that
+    member begins. ``has_new_snapshot``: ``head`` is the end of a snapshot that the database does not know.
     """
 
     state: JournalState
     head: JournalHead | None = None
     torn: tuple[tuple[str, int], ...] = ()
     following: int = 0
+    has_new_snapshot: bool = False
 
 
 def compare(
@@ -58,11 +63,17 @@ def compare(
         return _compare_without_head(files, archive_id)
     size = files.size(head.file)
     if size is None or size < head.length:
-        return Comparison(JournalState.DIFFERENT, head)
+        # Files are named after their first line: another one with this number or a later one is another end.
+        others = [name for name in files.names() if name != head.file and _number(name) >= _number(head.file)]
+        return Comparison(JournalState.DIFFERENT if others else JournalState.SHORT, head)
     names = files.names(head.file)
     if names == [head.file] and size == head.length:
         return Comparison(JournalState.CURRENT, head)
     return _compare_following(files, archive_id, head, names, pending)
+
+
+def _number(name: str) -> str:
+    return name.rpartition("/")[2].partition("-")[0]
 
 
 def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
@@ -79,25 +90,31 @@ def _compare_following(
 ) -> Comparison:
     """Compare the lines after the head. Entries of our own outbox and snapshots are not a difference."""
     expected = {head.seq + n: hash_line(line) for n, line in enumerate(pending, 1)}
-    common, start, following = head, head.length, 0
-    for read in _lines_after(files, head, names):
-        line = read.line
-        is_other = line.snapshot is None and expected.get(line.seq, line.hash) != line.hash
-        if (
-            read.header.archive != archive_id
-            or (line.seq, line.prev) != (head.seq + 1, head.hash)
-            or is_other
-        ):
-            return Comparison(JournalState.DIFFERENT, common)
-        head = replace(head, seq=line.seq, hash=line.hash, file=read.file, length=read.end)
-        if line.snapshot is None and line.seq not in expected:
-            following += 1
-        elif not following:
-            common, start = head, read.start
+    recorded, common, start = head, head, head.length
+    following, has_snapshot = 0, False
+    try:
+        for read in _lines_after(files, head, names):
+            line = read.line
+            is_entry, is_ours = line.snapshot is None, expected.get(line.seq) == line.hash
+            if (
+                read.header.archive != archive_id
+                or (line.seq, line.prev) != (head.seq + 1, head.hash)
+                or (is_entry and line.seq in expected and not is_ours)
+            ):
+                return Comparison(JournalState.DIFFERENT, common)
+            head = replace(head, seq=line.seq, hash=line.hash, file=read.file, length=read.end)
+            following += is_entry and not is_ours
+            has_snapshot |= not is_entry
+            if is_ours and not has_snapshot and not following:
+                common, start = head, read.start
+    except JournalDamaged:
+        if not following:  # else the database is an older copy, whatever the rest says
+            raise
     torn = tuple(files.torn.items())
     if following:
         return Comparison(JournalState.BEHIND, replace(common, length=start), torn, following)
-    return Comparison(JournalState.CURRENT, common, torn)
+    end = head if has_snapshot else recorded
+    return Comparison(JournalState.CURRENT, end, torn, has_new_snapshot=has_snapshot)
 
 
 def _lines_after(files: JournalFiles, head: JournalHead, names: Sequence[str]) -> Iterator[ReadLine]:
@@ -155,17 +172,30 @@ def newest_snapshot(files: JournalFiles, until: str | None = None) -> str:
 
     ``until``: ignore files after this one. Raises JournalDamaged if there is no such snapshot, StorageError.
     """
-    for name in reversed(files.names()):
-        if until is not None and name > until:
-            continue
-        try:
+    names = [name for name in files.names() if until is None or name <= until]
+    found = _newest_snapshot_of(files, names)
+    if found is None:
+        raise JournalDamaged(
+            "the journal has no complete snapshot",
+            "restore a copy of the database, or of the folder journal/",
+        )
+    return found
+
+
+def newest_snapshot_after(files: JournalFiles, name: str) -> str | None:
+    """Return the file of the newest complete snapshot after this file; None if none follows.
+
+    Raises StorageError.
+    """
+    return _newest_snapshot_of(files, [later for later in files.names(name) if later > name])
+
+
+def _newest_snapshot_of(files: JournalFiles, names: Sequence[str]) -> str | None:
+    for name in reversed(names):
+        with suppress(JournalDamaged):
             if _is_snapshot(files.read(name)):
                 return name
-        except JournalDamaged:
-            continue
-    raise JournalDamaged(
-        "the journal has no complete snapshot", "restore a copy of the database, or of the folder journal/"
-    )
+    return None
 
 
 def _is_snapshot(lines: Iterator[ReadLine]) -> bool:

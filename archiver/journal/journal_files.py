@@ -127,12 +127,12 @@ class JournalFiles:
 
     def set_aside(self, now: datetime) -> None:
         """Move the whole journal to ``quarantine/``. Raises StorageError."""
+        name = f"journal-{now:%Y%m%dT%H%M%S.%fZ}"
         with storage_errors("journal/ cannot be moved to quarantine/"):
             fd = open_root(self._root)
             try:
                 quarantine = enter_directory("quarantine", self._modes[0], within=fd)
                 try:
-                    name = f"journal-{now:%Y%m%dT%H%M%S.%fZ}"
                     with suppress(FileNotFoundError):
                         os.rename("journal", name, src_dir_fd=fd, dst_dir_fd=quarantine)
                     sync_directory(quarantine)

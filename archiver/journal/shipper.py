@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from archiver.errors import ArchiverError
@@ -39,7 +40,7 @@ class Shipper:
         self._clock, self._time_text = clock, time_text
         self._file: NewFile | None = None
         self._error: BaseException | None = None
-        self._shipping = threading.Lock()
+        self._shipping = threading.RLock()
         self._waiting = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
@@ -50,8 +51,14 @@ class Shipper:
         self._waiting.set()
 
     def ship(self) -> None:
-        """Write everything that is committed now. Raises DiskFull, StorageError or DatabaseError."""
+        """Write everything that is committed now.
+
+        Raises DiskFull, StorageError or DatabaseError; after an error of the thread, or in the block of
+        ``hold``, that error again.
+        """
         with self._shipping:
+            if self._error is not None:
+                raise self._error
             written: JournalHead | None = None
             while True:
                 head, entries = self._advance(written)
@@ -59,16 +66,28 @@ class Shipper:
                     return
                 written = self._write(head, entries)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Ship nothing during the block, except by ``ship`` in it, and nothing ever after an error in it.
+
+        The block writes lines into the journal that the database may not know after an error. The next
+        process compares the two before it ships.
+        """
+        with self._shipping:
+            try:
+                yield
+            except BaseException as error:
+                self._error = self._error or error
+                raise
+
     def end_file(self) -> None:
         """Ship everything and close the file. The next entry begins a new one, after the snapshot's.
 
         Raises the errors of ``ship``.
         """
-        self.ship()
         with self._shipping:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self.ship()
+            self._close_file()
 
     def close(self, *, has_failed: bool = False) -> None:
         """Ship the rest, and close the file. Raises the first error of shipping.
@@ -79,15 +98,13 @@ class Shipper:
         self._waiting.set()
         self._thread.join()
         try:
-            if self._error is not None:
-                raise self._error
-            self.ship()
+            if not (has_failed and self._error is not None):
+                self.ship()
         except ArchiverError:
             if not has_failed:
                 raise
         finally:
-            if self._file is not None:
-                self._file.close()
+            self._close_file()
 
     def _run(self) -> None:
         while True:
@@ -117,8 +134,13 @@ class Shipper:
     def _open_file(self, head: JournalHead, seq: int) -> NewFile:
         """Return this process's file; a new one if a sync of the last one failed."""
         if self._file is None or not self._file.is_usable:
-            if self._file is not None:
-                self._file.close()
+            self._close_file()
             name = self._files.new_name(seq, head.file, self._clock())
             self._file = self._files.new_file(name, self._header)
         return self._file
+
+    def _close_file(self) -> None:
+        file = self._file
+        self._file = None  # it must not be closed again if the next one cannot be made
+        if file is not None:
+            file.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from archiver.catalog.engine import Database
 from archiver.catalog.rebuilt_database import building
 from archiver.errors import JournalDamaged
-from archiver.journal.journal_check import follow, newest_snapshot
+from archiver.journal.journal_check import follow, newest_snapshot, newest_snapshot_after
 from archiver.journal.journal_files import JournalFiles, ReadLine
 from archiver.journal.journal_line import JournalLine
 from archiver.model.journal_entries import JournalHead
@@ -28,16 +28,15 @@ class RebuildReport:
     """What was applied.
 
     ``entries``: how many entries of the journal, after the snapshot or after the last one of the older copy.
-    ``rows``: how many changes of rows, including the rows of the snapshot. ``head``: where the journal ends.
-    ``set_aside``: the new path of the SQLite file that was there before; None if there was none. ``damage``:
-    why the rest of the journal was left out; None if nothing was.
+    ``rows``: how many changes of rows, including the rows of the snapshot. ``set_aside``: the new path of the
+    SQLite file that was there before; None if there was none. ``damage``: why the rest of the journal was
+    left out; None if nothing was.
     """
 
-    entries: int
-    rows: int
-    head: JournalHead
-    set_aside: Path | None
-    damage: str | None
+    entries: int = 0
+    rows: int = 0
+    set_aside: Path | None = None
+    damage: str | None = None
 
 
 def rebuild(
@@ -54,23 +53,30 @@ def rebuild(
     """Build the database, and put it in its place when it is complete.
 
     ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
-    follows is applied. None: begin with the newest snapshot of the journal. ``skip_damage``: stop at damage
+    follows is applied. If a snapshot follows, or if it is None, begin with the newest snapshot of the
+    journal, which may contain removals that no entry has. ``skip_damage``: stop at damage
     after that, instead of raising. ``progress`` gets the bytes of the journal read so far, and in all;
     ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign, DatabaseError,
     StorageError, DiskFull.
     """
-    head = copy_head
-    names = files.names(head.file) if head is not None else files.names(newest_snapshot(files))
+    following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
+    head = copy_head if following is None else None
+    names = files.names(newest_snapshot(files) if head is None else head.file)
     *before, total = accumulate((files.size(name) or 0 for name in names), initial=0)
     starts = dict(zip(names, before, strict=True))
     entries = rows = 0
     damages: list[str] = []
     sequences: dict[str, int] = {}
-    with building(database, copy=head is not None, group_readable=group_readable) as built:
+    with building(database, copy=copy_head is not None, group_readable=group_readable) as built:
+        if copy_head is not None and head is None:
+            built.clear()
         for read in _until_damage(follow(files, archive_id, names, head), damages if skip_damage else None):
             check()
             line = read.line
-            built.apply(read.header.schema, line.changes)
+            try:
+                built.apply(read.header.schema, line.changes)
+            except JournalDamaged as error:
+                raise JournalDamaged(f"journal/{read.file}, entry {line.seq}: {error}", _WAYS_OUT) from error
             rows += len(line.changes)
             entries += line.snapshot is None
             _raise_sequences(sequences, line)
@@ -79,7 +85,7 @@ def rebuild(
         if head is None:
             raise JournalDamaged("the journal has no complete snapshot to begin with")
         built.finish(head, sequences)
-    return RebuildReport(entries, rows, head, built.set_aside, damages[0] if damages else None)
+    return RebuildReport(entries, rows, built.set_aside, damages[0] if damages else None)
 
 
 def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Iterator[ReadLine]:

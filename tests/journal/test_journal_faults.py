@@ -14,21 +14,32 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from archiver import append_file
+from archiver.archive import rebuild_archive
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
 from archiver.catalog import Catalog
-from archiver.errors import DiskFull, JournalDamaged, JournalDiffers, SchemaNew, StorageError
+from archiver.errors import (
+    DiskFull,
+    JournalDamaged,
+    JournalDiffers,
+    SchemaNew,
+    StoppedBySignal,
+    StorageError,
+    UsageError,
+)
 from archiver.journal import journal_files, shipper
 from archiver.journal.journal_check import newest_snapshot
-from archiver.journal.journal_files import JournalFiles
+from archiver.journal.journal_files import JournalFiles, NewFile
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
 from archiver.model.identity import utcnow
+from archiver.reread.recover import Recovery
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_copies import ArchiveCopies
@@ -148,12 +159,29 @@ def test_fault_x23_a_hostile_line_is_refused(line: bytes) -> None:
         parse_line(line, "a.jsonl.gz")
 
 
+_ANOTHER = {"id": "x", "format": 1, "created_at": "2026-01-01T00:00:00.000000Z"}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ({"sqlite_master": [{"key": ["1"], "set": {"sql": "x"}}]}, "a table that does not exist"),
         ({"users": [{"key": ["1"], "set": {"pk": "1", "x y": 1}}]}, "a column that does not exist"),
         ({"users": [{"key": ["1"], "set": {"username": "x"}}]}, "a row of users that does not exist"),
+        ({"users": [{"key": ["1", "2"], "removed": True}]}, "users whose key or values are incomplete"),
+        ({"users": [{"key": ["1"], "set": {}}]}, "users whose key or values are incomplete"),
+        ({"users": [{"key": ["1"], "set": {"pk": "1"}}]}, "a change of users that the database refuses"),
+        ({"runs": [{"key": [True], "removed": True}]}, r"a value that runs\.id cannot have"),
+        ({"runs": [{"key": [1], "set": {"units": 2**63}}]}, r"a value that runs\.units cannot have"),
+        ({"runs": [{"key": [1], "set": {"units": "many"}}]}, r"a value that runs\.units cannot have"),
+        ({"runs": [{"key": [1], "set": {"started_at": 5}}]}, r"a value that runs\.started_at cannot have"),
+        (
+            {"runs": [{"key": [1], "set": {"started_at": "a Z"}}]},
+            r"a value that runs\.started_at cannot have",
+        ),
+        ({"items": [{"key": ["1"], "set": {"video_duration": True}}]}, "items.video_duration cannot have"),
+        ({"files": [{"key": [1], "set": {"sha256": "0" * 64}}]}, "rows that refer to rows which it does not"),
+        ({"archive": [{"key": ["x"], "set": _ANOTHER}]}, "exactly once which archive"),
     ],
 )
 def test_fault_x23_an_entry_that_does_not_fit_is_refused(
@@ -249,10 +277,12 @@ def test_fault_h50_a_journal_beside_a_database_that_never_had_one_is_refused(har
 def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarness) -> None:
     """The next run ends before it pays; a repair begins the journal again, and a rebuild equals the rows."""
     shutil.rmtree(harness.root / "journal")
-    with pytest.raises(JournalDiffers, match="different histories"):
+    with pytest.raises(JournalDiffers, match="is missing or cut off"):
         harness.night("account0000")
+    with pytest.raises(UsageError, match="has more than the journal"):
+        rebuild(harness)
     with Archive(harness.config) as archive:
-        archive.repair()
+        assert archive.repair().has_new_journal
     before = all_rows(harness)
     lose_database(harness)
     rebuild(harness)
@@ -387,3 +417,126 @@ def test_fault_h9_a_file_that_was_given_up_is_no_other_history(
     assert failed
     assert harness.night("account0000").exit_code == 0
     require_equal_after_rebuild(harness)
+
+
+def test_fault_h9_lines_that_were_never_synced_are_written_again(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process can read them, and yet a power loss may take them: they are not on the disk."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def change_a_row(patch: pytest.MonkeyPatch) -> None:
+        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+            session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
+            patch.setattr(append_file, "sync", fail)
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError):
+        change_a_row(patch)
+    never_synced = files(harness)[-1]
+    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+        pass
+    never_synced.unlink()
+    require_equal_after_rebuild(harness)
+    assert harness.one("SELECT min(full_name) FROM users") == "A"
+
+
+def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that was given up is closed once, whatever comes after."""
+    new_file, close, made = JournalFiles.new_file, NewFile.close, 0
+    closed: list[NewFile] = []
+
+    def note(file: NewFile) -> None:
+        closed.append(file)
+        close(file)
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def only_one(*args: Any) -> NewFile:
+        nonlocal made
+        made += 1
+        if made > 1:
+            raise DiskFull("the disk is full")
+        return new_file(*args)
+
+    def change_a_row() -> None:
+        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+            session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
+            session.journal.write_due_snapshot()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFiles, "new_file", only_one)
+        patch.setattr(NewFile, "close", note)
+        patch.setattr(append_file, "sync", fail)
+        with pytest.raises(DiskFull):
+            change_a_row()
+    assert len(closed) == 1
+    harness.night("account0000")
+    require_equal_after_rebuild(harness)
+
+
+def test_fault_h50_a_damaged_end_does_not_hide_that_the_database_is_an_older_copy(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """A repair that followed it would lose what the journal still has."""
+    shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
+    last = files(harness)[-1]
+    last.write_bytes(last.read_bytes() + gzip.compress(b"{"))
+    lose_database(harness)
+    shutil.copy(tmp_path / "older.db", harness.root / "archive.db")
+    with pytest.raises(JournalDiffers, match="is an older copy"), Archive(harness.config) as archive:
+        archive.repair()
+    with pytest.raises(JournalDamaged) as raised:
+        rebuild(harness)
+    assert "--skip-damage" in raised.value.hint
+
+
+def test_fault_h50_a_repair_that_fails_leaves_no_journal_without_a_snapshot(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written after the old journal was moved away, so the next command refuses too."""
+
+    def full(*_: object) -> int:
+        raise DiskFull("the disk is full")
+
+    shutil.rmtree(harness.root / "journal")
+    execute(harness, "UPDATE users SET full_name = 'A'")
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFiles, "write_snapshot", full)
+        with pytest.raises(DiskFull), Archive(harness.config) as archive:
+            archive.repair()
+    with pytest.raises(JournalDiffers):
+        harness.night("account0000")
+    with Archive(harness.config) as archive:
+        archive.repair()
+    require_equal_after_rebuild(harness)
+
+
+def test_fault_h53_a_rebuild_that_ended_before_the_answers_were_recorded_goes_on(
+    harness: ArchiveHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is in its place already; the next rebuild records them, and the one after has no work."""
+
+    def stop(*_: object) -> Recovery:
+        raise StoppedBySignal(2)
+
+    shutil.copytree(harness.root / "journal", tmp_path / "journal")
+    harness.night("account0000", full=True)
+    units = harness.one("SELECT sum(units) FROM api_calls")
+    shutil.rmtree(harness.root / "journal")
+    shutil.copytree(tmp_path / "journal", harness.root / "journal")
+    lose_database(harness)
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuild_archive, "recover", stop)
+        with pytest.raises(StoppedBySignal):
+            rebuild(harness)
+    assert rebuild(harness).recovery.units == 2
+    assert harness.one("SELECT sum(units) FROM api_calls") == units
+    with pytest.raises(UsageError, match="nothing to rebuild"):
+        rebuild(harness)

@@ -201,6 +201,26 @@ def test_fault_h50_an_older_copy_of_a_postgresql_database_is_brought_up_to_date(
             require_brought_up_to_date(replace(harness, database=copy), rows)
 
 
+@pytest.mark.parametrize("had_journal", [True, False])
+def test_fault_h50_an_older_copy_with_an_older_schema_makes_room_for_a_new_database(
+    harness: ArchiveHarness, tmp_path: Path, had_journal: bool
+) -> None:
+    """Every upgrade leaves one beside the database. A run names the rebuild, which follows the journal."""
+    shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+    rows = edit_later(harness)
+    with closing(sqlite3.connect(tmp_path / "older.db")) as older, older:
+        older.execute("UPDATE alembic_version SET version_num = ?", ("0010" if had_journal else "0009",))
+        for table in () if had_journal else ("journal_outbox", "journal_commits", "journal_head"):
+            older.execute(f"DROP TABLE {table}")
+    lose_database(harness)
+    shutil.copy(tmp_path / "older.db", harness.root / "archive.db")
+    with pytest.raises(JournalDiffers) as refused:
+        harness.night("account0000")
+    assert "db rebuild" in refused.value.hint
+    assert rebuild(harness).journal.set_aside is not None
+    assert all_rows(harness) == rows
+
+
 @pytest.mark.parametrize("way", ["db rebuild", pytest.param("verify --repair", marks=pytest.mark.whole)])
 def test_fault_h50_a_database_that_was_used_elsewhere_is_refused(
     harness: ArchiveHarness, tmp_path: Path, way: str

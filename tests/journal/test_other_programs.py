@@ -1,0 +1,175 @@
+"""What other programs write into the database, also at the worst moment, is in the journal in its order."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, text
+
+from archiver.archive.session import open_for_writing
+from archiver.catalog import outbox, record, row_dump
+from archiver.errors import DatabaseError
+from archiver.journal import shipper
+from archiver.runner.workers import StopFlag
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import PostgresServer
+from tests.support.rebuilt_archive import lose_database, rebuild, require_equal_after_rebuild
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
+
+_FIRST = "(SELECT min(pk) FROM highlights)"
+
+
+@pytest.fixture
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of one account with two highlights, after a night."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as first:
+            made = ArchiveHarness(workshop / "archive", first)
+            assert made.night("account0000").exit_code == 0
+        return made.root
+
+    archive_copies.copy("a night of two highlights", make, tmp_path / "archive")
+    with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as upstream:
+        yield ArchiveHarness(tmp_path / "archive", upstream)
+
+
+def write_snapshot(harness: ArchiveHarness) -> None:
+    """Write a snapshot while a commit of ours waits for the shipper, too."""
+    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        session.catalog.write(record.start_run, "test", datetime.now(UTC))
+        session.journal.write_snapshot()
+
+
+def during_the_snapshot(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Let something happen once its rows are fixed: the first of them has been read."""
+    everything = row_dump.all_rows
+
+    def slow(connection: Connection, at_once: int) -> Iterator[Any]:
+        rows = everything(connection, at_once)
+        yield next(rows)
+        happens()
+        yield from rows
+
+    monkeypatch.setattr(row_dump, "all_rows", slow)
+
+
+def test_fault_h51_what_others_write_during_a_snapshot_follows_it(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that the snapshot has is not written again, one that it lacks is not lost."""
+
+    def happens() -> None:
+        execute(harness, f"UPDATE highlights SET title = 'Later' WHERE pk = {_FIRST}")
+        time.sleep(0.3)
+
+    monkeypatch.setattr(shipper, "_GATHER_SECONDS", 0.1)
+    with monkeypatch.context() as patch:
+        during_the_snapshot(patch, happens)
+        execute(harness, "UPDATE users SET full_name = 'Before'")
+        write_snapshot(harness)
+    require_equal_after_rebuild(harness)
+    assert harness.one(f"SELECT title FROM highlights WHERE pk = {_FIRST}") == "Later"
+    assert harness.night("account0000").exit_code == 0
+
+
+def test_fault_h51_a_snapshot_that_could_not_be_recorded_is_followed_by_another(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines are in the journal: nothing else may get their numbers."""
+
+    def refuse(*_: object) -> None:
+        raise DatabaseError("locked by another program")
+
+    def happens() -> None:
+        execute(harness, f"UPDATE highlights SET title = 'Later' WHERE pk = {_FIRST}")
+
+    with monkeypatch.context() as patch:
+        during_the_snapshot(patch, happens)
+        patch.setattr(outbox, "begin", refuse)
+        with pytest.raises(DatabaseError, match="locked"):
+            write_snapshot(harness)
+    assert harness.night("account0000").exit_code == 0
+    require_equal_after_rebuild(harness)
+
+
+def test_fault_h50_a_removal_that_only_a_snapshot_tells_reaches_an_older_copy(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """The snapshot after an upgrade takes the place of what the outbox held."""
+    shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+    execute(harness, "DELETE FROM files", "UPDATE journal_head SET snapshot_bytes = 0")
+    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        session.catalog.write(record.start_run, "test", datetime.now(UTC))
+    lose_database(harness)
+    shutil.copy(tmp_path / "older.db", harness.root / "archive.db")
+    assert rebuild(harness).was_copy
+    assert harness.one("SELECT count(*) FROM files") == 0
+    require_equal_after_rebuild(harness)
+
+
+@pytest.fixture
+def on_postgresql(tmp_path: Path, postgres: PostgresServer) -> Iterator[ArchiveHarness]:
+    """An archive on PostgreSQL after a night."""
+    with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as upstream, postgres.database() as url:
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url)
+        assert harness.night("account0000").exit_code == 0
+        yield harness
+
+
+def test_fault_h51_transactions_of_others_have_the_order_of_their_changes(
+    on_postgresql: ArchiveHarness, postgres: PostgresServer
+) -> None:
+    """Whichever began first, and while a transaction elsewhere on the server is open."""
+    harness = on_postgresql
+    plain = str(harness.database).replace("+psycopg", "")
+    change = "UPDATE highlights SET title = %s WHERE pk = (SELECT min(pk) FROM highlights)"
+    with (
+        postgres.database() as elsewhere,
+        closing(psycopg.connect(elsewhere.replace("+psycopg", ""))) as long,
+        closing(psycopg.connect(plain)) as first,
+        closing(psycopg.connect(plain, autocommit=True)) as second,
+    ):
+        long.execute("CREATE TABLE held (x int)")
+        first.execute("UPDATE users SET full_name = 'X'")
+        second.execute(change, ("Y",))
+        first.execute(change, ("X",))
+        first.commit()
+        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+            session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'Ours'")))
+        require_equal_after_rebuild(harness)
+
+
+def test_fault_h51_others_changes_that_an_unrecorded_snapshot_has_are_not_written_after_it(
+    on_postgresql: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update and then a removal, just before it: after it the row of the update does not exist."""
+    harness, end_file = on_postgresql, shipper.Shipper.end_file
+
+    def end_and_change(self: shipper.Shipper) -> None:
+        end_file(self)
+        execute(harness, "UPDATE files SET source_url = 'x'")
+        execute(harness, "DELETE FROM files")
+
+    def refuse(*_: object) -> None:
+        raise DatabaseError("locked by another program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shipper.Shipper, "end_file", end_and_change)
+        patch.setattr(outbox, "begin", refuse)
+        with pytest.raises(DatabaseError, match="locked"):
+            write_snapshot(harness)
+    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+        pass
+    require_equal_after_rebuild(harness)
