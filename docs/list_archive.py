@@ -27,9 +27,9 @@ def lines_of(path):
 
 
 def read_journal(root):
-    """Return all rows, by table and key, and whether the journal is whole.
+    """Return all rows, by table and key, and what is wrong with the journal, or ''.
 
-    They are those of the newest snapshot, with every change after it.
+    The rows are those of the newest snapshot, with every change after it.
     """
     tables, last = {}, 0
     for path in newest_snapshot_first(sorted(root.glob("journal/*/*/*.jsonl.gz"))):
@@ -39,8 +39,7 @@ def read_journal(root):
             if line["seq"] <= last:
                 continue  # written again after a crash
             if last and line["seq"] != last + 1:
-                print(f"{path}: lines {last + 1} to {line['seq'] - 1} are missing", file=sys.stderr)
-                return tables, False
+                return tables, f"{path}: lines {last + 1} to {line['seq'] - 1} are missing"
             last = line["seq"]
             for table, changes in line["rows"].items():
                 rows = tables.setdefault(table, {})
@@ -50,7 +49,7 @@ def read_journal(root):
                             rows.pop(tuple(key), None)
                         else:
                             rows.setdefault(tuple(key), {}).update(change["set"])
-    return tables, last > 0
+    return tables, "" if last else f"{root}: there is no journal"
 
 
 def newest_snapshot_first(paths):
@@ -63,7 +62,7 @@ def newest_snapshot_first(paths):
 
 
 def main(root):
-    tables, is_whole = read_journal(root)
+    tables, problem = read_journal(root)
     rows = {name: tables.get(name, {}) for name in ("users", "highlights", "highlight_items", "files")}
     files = {}
     for file in rows["files"].values():
@@ -77,7 +76,7 @@ def main(root):
             digest = file["sha256"]
             path = root / "blobs" / digest[:2] / digest if digest else ""
             print(username, highlight["title"], place["item_pk"], file["role"], path, sep="\t")
-    return 0 if is_whole else f"{root}: the journal is missing or incomplete"
+    return problem or 0
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_a_journal_that_cannot_be_read_to_its_end_is_said(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "archive" / "journal")
     nothing = run()
     assert (nothing.returncode, nothing.stdout) == (1, "")
-    assert "the journal is missing or incomplete" in nothing.stderr
+    assert "there is no journal" in nothing.stderr
 
 
 def test_the_script_is_short_and_needs_nothing() -> None:

@@ -41,7 +41,10 @@ def journal_differences(root: Path, rows: Callable[[str], Rows]) -> Iterator[str
     """Yield what the journal at ``root`` lacks or has too much, compared with the rows."""
     if not rows("select 1 from journal_head"):
         return  # it begins with a snapshot, once the archive is opened for writing
-    tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = _READER.read_journal(root)
+    tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+    tables, problem = _READER.read_journal(root)
+    if problem:
+        yield problem
     for name, key, values in rows(_OUTBOX):
         _apply(tables.setdefault(str(name), {}), tuple(json.loads(str(key))), values)
     for table in JOURNALED:
