@@ -280,7 +280,7 @@ def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]
     write.
     """
     writer = opened.enter_context(_disposing(engines.create_writer(place)))
-    return writer, opened.enter_context(_disposing(engines.create_reader(place)))
+    return writer, opened.enter_context(_disposing(engines.create_reader(place, of_writer=True)))
 
 
 def _take_lock(place: Database, locked: ExitStack) -> WriterLock | None:

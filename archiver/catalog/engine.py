@@ -99,12 +99,22 @@ def create_writer(database: Database, *, foreign_keys: bool = True) -> Engine:
     return engine
 
 
-def create_reader(database: Database) -> Engine:
-    """Create an engine whose connections only read. Several threads may use it at once."""
+def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
+    """Create an engine whose connections only read. Several threads may use it at once.
+
+    ``of_writer``: this process writes too. Then a SQLite file is never opened alone (see
+    ``open_for_reading``), because the connection would not see what is written.
+    """
     if database.url is not None:
         options = _PG_OPTIONS + _PG_READ_ONLY
         return _create_postgresql(database.url, options, pool_size=_POOLED_READERS, max_overflow=-1)
-    engine = _create_sqlite(lambda: open_for_reading(database), pool_size=_POOLED_READERS, max_overflow=-1)
+    path = database.path
+    assert path is not None
+    engine = _create_sqlite(
+        lambda: _open_read_only(path) if of_writer else open_for_reading(database),
+        pool_size=_POOLED_READERS,
+        max_overflow=-1,
+    )
     event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN"))
     return engine
 

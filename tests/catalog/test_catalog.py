@@ -102,6 +102,23 @@ def test_nothing_but_the_file_is_left_after_closing(tmp_path: Path, sqlite_templ
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
+def test_fault_h9_a_writer_never_reads_the_file_alone(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error at the first opening ends it: a connection without the WAL never sees what is written."""
+    path, opened = Path(shutil.copy(sqlite_template, tmp_path)), engine._open_read_only
+
+    def fail_once(path: Path) -> sqlite3.Connection:
+        monkeypatch.setattr(engine, "_open_read_only", opened)
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr(engine, "_open_read_only", fail_once)
+    with pytest.raises(DatabaseError, match="cannot be opened"):
+        Catalog.open(path, write=True)
+
+
 def test_a_read_only_disk_is_read_without_files_beside_the_database(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
