@@ -47,8 +47,11 @@ class RebuiltArchive:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the whole journal could be read: otherwise rows may be missing."""
-        return self.journal.damage is None and self.torn is None
+        """Return whether the whole journal could be read, and no stored answer is newer.
+
+        Otherwise rows may be missing.
+        """
+        return self.journal.damage is None and self.torn is None and not self.recovery.answers
 
 
 def rebuild_database(

@@ -137,7 +137,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
 
 
 def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
-    report, recovery = rebuilt.journal, rebuilt.recovery
+    report = rebuilt.journal
     entries = pluralize(report.entries, "entry", "entries")
     if rebuilt.was_copy:
         yield f"the older database was brought up to date with {entries} of the journal"
@@ -145,13 +145,10 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
     if report.set_aside is not None:
         yield f"the database file that was there before is now {report.set_aside}"
-    if recovery.answers:
-        answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
-        yield f"stored answers that are not in the journal were recorded: {answers}, {units}"
-        yield f"{advice.command_line('reread')} adds what they contain"
 
 
 def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
+    recovery = rebuilt.recovery
     if rebuilt.journal.damage is not None:
         yield f"the journal ends early: {rebuilt.journal.damage}"
         yield "what came later is missing; the old journal is in quarantine/, and a new one has begun"
@@ -161,6 +158,10 @@ def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
             "a kill or a power loss tore it, or it is damaged"
         )
         yield "if you have a copy of that file, put it there, move the database away, and run this again"
+    if recovery.answers:
+        answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
+        yield f"stored answers that are not in the journal were recorded: {answers}, {units}"
+        yield f"{advice.command_line('reread')} adds what they contain"
 
 
 @command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)
