@@ -178,7 +178,7 @@ class DatabaseForeign(DatabaseError):
 
 
 class JournalDiffers(DatabaseError):
-    """The database is older than the journal of the archive, or has another history."""
+    """The database is older than the journal of the archive, has more than it, or has another history."""
 
     slug = "E_JOURNAL_DIFFERS"
 

@@ -1,8 +1,8 @@
 """List every item of an archive with its files, from the journal alone: no database, no other program.
 
 Usage: python list_archive.py ARCHIVE. It prints a line for each file: username, highlight, item, role, path.
-If a part of the journal cannot be read, it says so on stderr and lists what comes before (exit code 1). It
-uses only Python's standard library. docs/archive-format.md describes the files that it reads.
+If lines are missing between two lines of the journal, it says so on stderr, and lists what the lines before
+give (exit code 1). It uses only Python's standard library. docs/archive-format.md describes what it reads.
 """
 
 import json
@@ -49,7 +49,7 @@ def read_journal(root):
                             rows.pop(tuple(key), None)
                         else:
                             rows.setdefault(tuple(key), {}).update(change["set"])
-    return tables, "" if last else f"{root}: there is no journal"
+    return tables, "" if last else f"{root}: no journal that can be read"
 
 
 def newest_snapshot_first(paths):

@@ -4,8 +4,8 @@
     scripts/faults.py [--check]
 
 The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing. It fails if the page
-is out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a reason
-nor a test that runs every day (without ``--whole``).
+is out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a test
+nor a reason, or only tests that need ``--whole``.
 """
 
 from __future__ import annotations

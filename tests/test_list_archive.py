@@ -31,7 +31,7 @@ def test_every_item_is_listed_with_its_files(tmp_path: Path) -> None:
     assert {line[0] for line in lines} == {"account0000"}
 
 
-def test_a_journal_that_cannot_be_read_to_its_end_is_said(tmp_path: Path) -> None:
+def test_missing_lines_of_the_journal_are_reported(tmp_path: Path) -> None:
     """Code 1 and a reason for a missing journal, and for missing lines, whose rows before are listed."""
     _, names = released(tmp_path / "archive")
 
@@ -48,7 +48,7 @@ def test_a_journal_that_cannot_be_read_to_its_end_is_said(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "archive" / "journal")
     nothing = run()
     assert (nothing.returncode, nothing.stdout) == (1, "")
-    assert "there is no journal" in nothing.stderr
+    assert "no journal that can be read" in nothing.stderr
 
 
 def test_the_script_is_short_and_needs_nothing() -> None:

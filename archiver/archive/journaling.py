@@ -27,8 +27,8 @@ from archiver.model.journal_entries import Entry, JournalHead
 from archiver.runner.workers import StopFlag
 
 _WAYS_OUT = (
-    "restore the folder journal/ from a copy; or go on with the rows before the damage: archiver db rebuild "
-    "--skip-damage; or with those of the database: archiver verify --repair; nothing is deleted"
+    "restore the folder journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
+    "--skip-damage; or keep the rows of the database: archiver verify --repair; nothing is deleted"
 )
 _FEW_BYTES = 1 << 20
 """The size of compressed entries, in bytes, that a rebuild applies within seconds: fewer need no snapshot."""
@@ -44,7 +44,7 @@ class Journaling:
         self.has_reported_failure = False
         """Whether the result of the work says that it was stopped, if only by an error while shipping."""
         self.is_new = False
-        """Whether a new journal has begun, and files of an old one are in ``quarantine/``."""
+        """Whether a new journal has begun; files of an old one, if there were any, are in ``quarantine/``."""
         self._files, self._catalog, self._clock = files, catalog, clock
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
@@ -130,9 +130,9 @@ def require_current(
 ) -> Comparison:
     """Compare a database with the journal, cut off the incomplete ends of its files, and return the result.
 
-    If the database lacks triggers, or with ``follow_database`` if the journal is damaged or has another
-    history, its files are moved to ``quarantine/``, and the result is NONE: a new journal must begin. ``now``
-    becomes part of their name there. Raises JournalDiffers, JournalDamaged, StorageError.
+    If the database lacks triggers, or with ``follow_database`` if the journal is damaged, lacks its end or
+    has another history, its files are moved to ``quarantine/``, and the result is NONE: a new journal must
+    begin. ``now`` becomes part of their name there. Raises JournalDiffers, JournalDamaged, StorageError.
     """
     try:
         found = compare_journal(files, database)
@@ -167,8 +167,8 @@ def describe_difference(found: Comparison) -> JournalDiffers | None:
         assert found.head is not None
         return JournalDiffers(
             f"the journal lacks entries of the database: journal/{found.head.file} is missing or cut off",
-            "restore that file; or archiver verify --repair begins the journal again with the rows of the "
-            "database; or to follow the journal, move the database away, then archiver db rebuild",
+            "restore that file; or keep the rows of the database: archiver verify --repair; or keep those of "
+            "the journal: move the database away, then archiver db rebuild",
         )
     if found.state is JournalState.DIFFERENT:
         return JournalDiffers(

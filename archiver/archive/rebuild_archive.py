@@ -108,7 +108,7 @@ def rebuild_database(
                 f"the database {place} is complete: there is nothing to rebuild",
                 "archiver verify compares it with the journal; if it is damaged, move it away first",
             )
-        return RebuiltArchive(report, recovery, present is not None, torn)
+        return RebuiltArchive(report, recovery, present is not None and not is_complete, torn)
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -123,12 +123,11 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
 def _compare_present(
     place: Database, found: marker.Marker, files: JournalFiles, root: Path
 ) -> Comparison | None:
-    """Compare the present database with the journal, if it is current or an older copy of it.
+    """Return how the present database compares to the journal; None if a new database must be built.
 
-    None means that a new database must be built. A current one may be what an interrupted rebuild left:
-    stored answers may be missing in it. Raises UsageError if it is current, but has an older schema, or has
-    more than the journal, SchemaNew, MarkerMismatch if it belongs to another archive, DatabaseError if
-    another program has locked it.
+    The result is CURRENT or BEHIND. A current database may lack stored answers, if a rebuild was interrupted.
+    Raises UsageError if the database has more than the journal, or only needs an upgrade; SchemaNew;
+    MarkerMismatch if it belongs to another archive; DatabaseError if another program has locked it.
     """
     if place.path is not None and not os.path.lexists(place.path):
         return None
@@ -152,4 +151,4 @@ def _compare_present(
             f"the database {place} has an older schema (revision {state.revision})",
             "run archiver db upgrade first; if the file is damaged, move it away",
         )
-    return None  # an older copy, whose schema is older too: the journal has all that it has
+    return None  # an older copy or another history, with an older schema: it is renamed, not upgraded

@@ -96,9 +96,9 @@ def open_for_writing(
 
     ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
     or ``stop`` is set. Everything that the block commits is in the journal when the block ends.
-    ``follow_database``: if the journal is damaged or has another history, begin a new one with the rows of
-    the database. Raises JournalDiffers or JournalDamaged before anything is written, ArchiveLocked, DiskFull,
-    and the errors of ``open_for_reading`` except SchemaOld.
+    ``follow_database``: if the journal is damaged, lacks its end or has another history, begin a new one with
+    the rows of the database. Raises JournalDiffers or JournalDamaged before anything is written,
+    ArchiveLocked, DiskFull, and the errors of ``open_for_reading`` except SchemaOld.
     """
     with (
         open_rows(config, command, stop, wait=wait, clock=clock, follow_database=follow_database) as (

@@ -56,8 +56,8 @@ class RepairReport:
     """What a repair did, and what fetching the lost files again would cost.
 
     ``lost``: how many blobs are recorded as lost now, including earlier ones. ``plans``: the targets to
-    fetch, each with its price. ``run_options`` restrict a run to what is lost. ``has_new_journal``: the old
-    journal did not fit the database, and is in ``quarantine/``.
+    fetch, each with its price. ``run_options`` restrict a run to what is lost. ``has_new_journal``: a new
+    journal has begun; files of an old one, if there were any, are in ``quarantine/``.
     """
 
     verification: Verification

@@ -30,8 +30,8 @@ class DatabaseState:
 def read_state(database: Database) -> DatabaseState:
     """Return the state of a database at any revision that this version knows. Writes nothing.
 
-    Raises SchemaNew, DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing,
-    empty, damaged or cannot be reached.
+    Raises SchemaNew if a newer version made it, DatabaseForeign if it is not a database of archiver,
+    DatabaseError if it is missing, empty, damaged or cannot be reached.
     """
     with schema.connect(database) as connection:
         return state_of(connection, database)

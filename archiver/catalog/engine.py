@@ -102,7 +102,7 @@ def create_writer(database: Database, *, foreign_keys: bool = True) -> Engine:
 def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
     """Create an engine whose connections only read. Several threads may use it at once.
 
-    ``of_writer``: this process writes too. Then a SQLite file is never opened alone (see
+    ``of_writer``: this process writes too. Then a SQLite file is never opened without its WAL (see
     ``open_for_reading``), because the connection would not see what is written.
     """
     if database.url is not None:

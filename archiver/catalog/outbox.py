@@ -62,7 +62,8 @@ _NUMBER = text(
 )
 # This seals the transactions of other programs, which do not do it themselves: all that are committed, since
 # ours may depend on them. One that depends on another waited for its row, so its last change was numbered
-# later. Transaction ids are no such order: they are drawn at the first change.
+# later. The order of transaction ids would be wrong: PostgreSQL assigns them at
+# the first change.
 _SEAL_OTHERS = (
     "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
@@ -169,10 +170,10 @@ def begin(connection: Connection, head: JournalHead, included: Mapping[int, int]
 
 
 def read_unshipped(connection: Connection) -> dict[int, int]:
-    """Return the transactions in the outbox, including those of other programs, with their last change.
+    """Return the transactions in the outbox, those of other programs included, and their last changes' ids.
 
-    On SQLite other programs may add changes to the same transaction later; on PostgreSQL a transaction is
-    seen whole.
+    On SQLite later changes of other programs can get the same transaction number; on PostgreSQL a transaction
+    is seen whole.
     """
     query = select(_CHANGES.c.txn, func.max(_CHANGES.c.id).label("last")).group_by(_CHANGES.c.txn)
     return {row.txn: row.last for row in connection.execute(query)}

@@ -38,7 +38,7 @@ class RebuiltDatabase:
         """The new path of the SQLite file that was there before; None if there was none."""
 
     def clear(self) -> None:
-        """Remove all rows: a snapshot follows, which has all that stay. Raises DatabaseError, DiskFull."""
+        """Remove all rows, before a snapshot is applied. Raises DatabaseError, DiskFull."""
         self._applier.clear()
 
     def apply(self, revision: str, changes: Sequence[RowChange]) -> None:
@@ -58,14 +58,15 @@ class RebuiltDatabase:
         """Bring the schema up to date, write what is computed from the rows, and create the triggers.
 
         ``head``: where the journal ends. ``sequences``: the greatest id that each table has ever assigned.
-        Raises JournalDamaged if rows refer to rows that are missing, DatabaseError, DiskFull.
+        Raises JournalDamaged if rows refer to missing rows, or unless there is one row of ``archive``;
+        DatabaseError, DiskFull.
         """
         from archiver.catalog.search import search_index  # slow to import
 
         if self._is_sqlite and self._connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-            raise JournalDamaged("the journal has rows that refer to rows which it does not have")
+            raise JournalDamaged("the journal has rows that refer to missing rows")
         if self._connection.scalar(select(func.count()).select_from(tables.archive)) != 1:
-            raise JournalDamaged("the journal does not say exactly once which archive it belongs to")
+            raise JournalDamaged("the journal must name its archive exactly once, and does not")
         if self._revision != schema.head():
             self._migrate(schema.head())
             head = replace(head, snapshot_bytes=0)  # a snapshot is due: what this changed is in no entry

@@ -21,7 +21,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def _fits(column: Column[Any]) -> Callable[[object], bool]:
-    """Return whether a value that is not NULL is one that this program writes into the column."""
+    """Return a test of whether this program could have written a value, not NULL, into the column."""
     if isinstance(column.type, Boolean):
         return lambda value: type(value) is bool
     if isinstance(column.type, Integer):
@@ -89,7 +89,7 @@ class ChangeApplier:
             self._connection.exec_driver_sql(f"DELETE FROM {table}")
 
     def _check(self, change: RowChange) -> None:
-        """Raise JournalDamaged unless the table exists, and its columns can have these values."""
+        """Raise JournalDamaged unless table and key are right and the columns can have the values."""
         name, values = change.table, change.values
         if name not in self._columns:
             raise JournalDamaged(f"the journal names a table that does not exist: {name!r}")
@@ -101,7 +101,9 @@ class ChangeApplier:
         if values is not None and keys[0] in values:
             is_sound &= tuple(values.get(key) for key in keys) == change.key
         if not is_sound:
-            raise JournalDamaged(f"the journal has a change of {name} whose key or values are incomplete")
+            raise JournalDamaged(
+                f"the journal has a change of {name} whose key and values do not fit together"
+            )
 
     def _place(self, change: RowChange) -> int:
         return self._places[change.table]

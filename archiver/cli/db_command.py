@@ -139,7 +139,9 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
 def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
     report = rebuilt.journal
     entries = pluralize(report.entries, "entry", "entries")
-    if rebuilt.was_copy:
+    if not report.rows:
+        yield "the database had every entry of the journal already"
+    elif rebuilt.was_copy:
         yield f"the older database was brought up to date with {entries} of the journal"
     else:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
@@ -157,7 +159,10 @@ def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "
             "a kill or a power loss tore it, or it is damaged"
         )
-        yield "if you have a copy of that file, put it there, move the database away, and run this again"
+        yield (
+            "if you have a copy of the folder journal/: move journal/ and the database away, "
+            "restore the copy, and run this again"
+        )
     if recovery.answers:
         answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
         yield f"stored answers that are not in the journal were recorded: {answers}, {units}"

@@ -117,10 +117,11 @@ def command(
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
     Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy
-    exists. If the journal lacks rows of the database or is damaged, the rows that only the journal has are
-    added to the database, and a new journal begins with all rows. If journal and database have different
-    histories, the rows of the database stay as they are, and the old journal is moved to quarantine/. If no
-    blob exists at all, it refuses: the disk is probably not mounted.
+    exists. If the end of the journal is missing or damaged, or journal and database have different histories,
+    the rows of the database stay as they are: the old journal is moved to quarantine/, and a new one begins.
+    If the journal has other damage or other rows, the rows that only the journal has are added to the
+    database, and a snapshot of all rows is written into the journal. If no blob exists at all, it refuses:
+    the disk is probably not mounted.
 
     Then it prints what it costs to fetch the lost files again, and fetches what Instagram still shows: 1 unit
     for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an account that

@@ -96,12 +96,9 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
         size = _surplus_size(report.verification)
         yield f"{size} not written by archiver: moved to quarantine/, or copied where answers follow it"
     if report.has_new_journal:
-        yield (
-            "the journal did not fit the database: a new one has begun with all rows, "
-            "and what was there before is in quarantine/"
-        )
+        yield "a new journal has begun with all rows; files of an older one, if any, are in quarantine/"
     elif report.verification.journal.is_damaged:
-        yield "the journal begins again with all rows"
+        yield "a snapshot of all rows was written into the journal"
     if report.quarantined:
         yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
 

@@ -37,11 +37,13 @@ class JournalState(Enum):
 class Comparison:
     """The result of comparing a database with the journal.
 
-    ``head``: the last line that both have, and that is surely on the disk: entries that a killed process has
-    written, but did not record, are written again. ``torn``: the files with an incomplete end, each with the
-    length to which it must be cut. ``following``: the number of entries that the database lacks. If there are
-    any, the gzip member of the last common line may contain some of them, so ``head.length`` is where that
-    member begins. ``has_new_snapshot``: ``head`` is the end of a snapshot that the database does not know.
+    ``head``: where the journal must continue. If CURRENT, that is the last line that the database has
+    recorded: lines that a killed process wrote after it may not be on the disk, and are written again. With
+    ``has_new_snapshot`` it is the end of a snapshot that the database has not recorded. If SHORT, it is the
+    line that the journal lacks. ``torn``: the files with an incomplete end, each with the length to which it
+    must be cut. ``following``: the number of entries that the database lacks. If there are any, ``head`` is
+    the last line that both have; its gzip member may contain some of them, so ``head.length`` is where that
+    member begins.
     """
 
     state: JournalState

@@ -42,7 +42,7 @@ from archiver.journal.journal_line import (
 
 _NAME = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
 _CHUNK = 1 << 18
-_LEVEL = 4  # 6 takes half as long again, for two hundredths of the bytes
+_LEVEL = 4  # level 6 takes 50 % longer, and saves only 2 % of the bytes
 _LARGEST_MEMBER = 4 * LONGEST
 _MAGIC = b"\x1f\x8b\x08"
 

@@ -53,8 +53,8 @@ class Shipper:
     def ship(self) -> None:
         """Write everything that is committed now.
 
-        Raises DiskFull, StorageError or DatabaseError; after an error of the thread, or in the block of
-        ``hold``, that error again.
+        Raises DiskFull, StorageError or DatabaseError. If the thread or a block of ``hold`` has failed,
+        raises that error again.
         """
         with self._shipping:
             if self._error is not None:
@@ -68,10 +68,10 @@ class Shipper:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Ship nothing during the block, except by ``ship`` in it, and nothing ever after an error in it.
+        """Keep the thread from shipping during the block. After an error in the block, never ship again.
 
-        The block writes lines into the journal that the database may not know after an error. The next
-        process compares the two before it ships.
+        The block itself may call ``ship``. After an error, the journal may have lines that the database does
+        not know; the next process compares the two before it ships.
         """
         with self._shipping:
             try:

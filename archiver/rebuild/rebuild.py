@@ -17,10 +17,8 @@ from archiver.model.journal_entries import JournalHead
 
 Progress = Callable[[int, int], None]
 
-_WAYS_OUT = (
-    "restore the folder journal/ from a copy, or keep the rows before the damage: "
-    "archiver db rebuild --skip-damage"
-)
+_RESTORE = "restore the folder journal/ from a copy"
+_WAYS_OUT = f"{_RESTORE}, or keep the rows before the damage: archiver db rebuild --skip-damage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +51,11 @@ def rebuild(
     """Build the database, and put it in its place when it is complete.
 
     ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
-    follows is applied. If a snapshot follows, or if it is None, begin with the newest snapshot of the
-    journal, which may contain removals that no entry has. ``skip_damage``: stop at damage
-    after that, instead of raising. ``progress`` gets the bytes of the journal read so far, and in all;
-    ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign, DatabaseError,
-    StorageError, DiskFull.
+    follows is applied. If a snapshot follows, or without ``copy_head``, all rows come from the newest
+    snapshot: it may lack rows that no entry removes. ``skip_damage``: end before the first line that cannot
+    be read, instead of raising; a change that does not fit the rows raises all the same. ``progress`` gets
+    the bytes of the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged,
+    SchemaNew, DatabaseForeign, DatabaseError, StorageError, DiskFull.
     """
     following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
     head = copy_head if following is None else None
@@ -76,7 +74,7 @@ def rebuild(
             try:
                 built.apply(read.header.schema, line.changes)
             except JournalDamaged as error:
-                raise JournalDamaged(f"journal/{read.file}, entry {line.seq}: {error}", _WAYS_OUT) from error
+                raise JournalDamaged(f"journal/{read.file}, entry {line.seq}: {error}", _RESTORE) from error
             rows += len(line.changes)
             entries += line.snapshot is None
             _raise_sequences(sequences, line)

@@ -105,7 +105,7 @@ def test_nothing_but_the_file_is_left_after_closing(tmp_path: Path, sqlite_templ
 def test_fault_h9_a_writer_never_reads_the_file_alone(
     tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error at the first opening ends it: a connection without the WAL never sees what is written."""
+    """If the reader cannot open the database, opening fails: the file is never read without its WAL."""
     path, opened = Path(shutil.copy(sqlite_template, tmp_path)), engine._open_read_only
 
     def fail_once(path: Path) -> sqlite3.Connection:

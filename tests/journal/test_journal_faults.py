@@ -168,8 +168,8 @@ _ANOTHER = {"id": "x", "format": 1, "created_at": "2026-01-01T00:00:00.000000Z"}
         ({"sqlite_master": [{"key": ["1"], "set": {"sql": "x"}}]}, "a table that does not exist"),
         ({"users": [{"key": ["1"], "set": {"pk": "1", "x y": 1}}]}, "a column that does not exist"),
         ({"users": [{"key": ["1"], "set": {"username": "x"}}]}, "a row of users that does not exist"),
-        ({"users": [{"key": ["1", "2"], "removed": True}]}, "users whose key or values are incomplete"),
-        ({"users": [{"key": ["1"], "set": {}}]}, "users whose key or values are incomplete"),
+        ({"users": [{"key": ["1", "2"], "removed": True}]}, "users whose key and values do not fit"),
+        ({"users": [{"key": ["1"], "set": {}}]}, "users whose key and values do not fit"),
         ({"users": [{"key": ["1"], "set": {"pk": "1"}}]}, "a change of users that the database refuses"),
         ({"runs": [{"key": [True], "removed": True}]}, r"a value that runs\.id cannot have"),
         ({"runs": [{"key": [1], "set": {"units": 2**63}}]}, r"a value that runs\.units cannot have"),
@@ -180,8 +180,8 @@ _ANOTHER = {"id": "x", "format": 1, "created_at": "2026-01-01T00:00:00.000000Z"}
             r"a value that runs\.started_at cannot have",
         ),
         ({"items": [{"key": ["1"], "set": {"video_duration": True}}]}, "items.video_duration cannot have"),
-        ({"files": [{"key": [1], "set": {"sha256": "0" * 64}}]}, "rows that refer to rows which it does not"),
-        ({"archive": [{"key": ["x"], "set": _ANOTHER}]}, "exactly once which archive"),
+        ({"files": [{"key": [1], "set": {"sha256": "0" * 64}}]}, "rows that refer to missing rows"),
+        ({"archive": [{"key": ["x"], "set": _ANOTHER}]}, "name its archive exactly once"),
     ],
 )
 def test_fault_x23_an_entry_that_does_not_fit_is_refused(
@@ -293,8 +293,8 @@ def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarnes
 def test_fault_h26_a_database_of_a_newer_version_and_its_journal_stay_as_they_are(
     harness: ArchiveHarness, command: str
 ) -> None:
-    """Even if their histories differ: a repair by this version would set the journal aside, a rebuild the
-    database.
+    """Even if their histories differ: a repair by this version would set the journal aside, and a rebuild
+    would rename the database.
     """
     execute(harness, "DELETE FROM journal_head")
     execute(harness, "UPDATE alembic_version SET version_num = '9999'")

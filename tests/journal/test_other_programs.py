@@ -68,7 +68,7 @@ def during_the_snapshot(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], N
 def test_fault_h51_what_others_write_during_a_snapshot_follows_it(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change that the snapshot has is not written again, one that it lacks is not lost."""
+    """A change that the snapshot has is not written again, and one that it lacks is not lost."""
 
     def happens() -> None:
         execute(harness, f"UPDATE highlights SET title = 'Later' WHERE pk = {_FIRST}")
@@ -104,7 +104,7 @@ def test_fault_h51_a_snapshot_that_could_not_be_recorded_is_followed_by_another(
     require_equal_after_rebuild(harness)
 
 
-def test_fault_h50_a_removal_that_only_a_snapshot_tells_reaches_an_older_copy(
+def test_fault_h50_a_row_that_only_a_snapshot_lacks_is_removed_from_an_older_copy(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
     """The snapshot after an upgrade takes the place of what the outbox held."""
