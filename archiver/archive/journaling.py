@@ -11,7 +11,7 @@ from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.database_state import DatabaseState
 from archiver.errors import JournalDamaged, JournalDiffers
-from archiver.journal.journal_check import Comparison, JournalState, compare
+from archiver.journal.journal_check import Comparison, JournalState, compare, first_number
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import (
     FORMAT,
@@ -67,10 +67,10 @@ class Journaling:
         self.is_new = found.state is JournalState.NONE
         with self._shipper.hold():
             if found.state is JournalState.NONE:
-                if self._files.names():  # a snapshot that a killed process wrote, but did not record
-                    self._files.set_aside(self._clock())
-                self._write_snapshot(None)
+                self._begin_new(0 if found.head is None else found.head.seq)
             elif found.head is not None:
+                for name in found.unrecorded:
+                    self._files.sync(name)
                 head = self._catalog.write(outbox.confirm, found.head)
                 if head.snapshot_bytes == 0 or found.has_new_snapshot:
                     self._write_snapshot(head)
@@ -84,7 +84,9 @@ class Journaling:
         """
         with self._shipper.hold():
             self._shipper.end_file()
-            return self._write_snapshot(self._catalog.read(outbox.read_head))
+            head = self._catalog.read(outbox.read_head)
+            assert head is not None  # from ``begin`` on
+            return self._write_snapshot(head)
 
     def write_due_snapshot(self) -> None:
         """Write a snapshot if the entries since the last one are larger than it, and larger than 1 MiB.
@@ -96,11 +98,22 @@ class Journaling:
         if head is not None and head.entry_bytes > max(head.snapshot_bytes, _FEW_BYTES):
             self.write_snapshot()
 
-    def _write_snapshot(self, head: JournalHead | None) -> JournalHead:
-        seq, prev = (0, NO_HASH) if head is None else (head.seq, head.hash)
+    def _begin_new(self, seq: int) -> None:
+        """Begin with a snapshot. Its lines get higher numbers than an older journal had: see ``compare``.
+
+        ``seq``: the last number that the database knows.
+        """
+        names = self._files.names()
+        if names:  # damaged, or a snapshot that a killed process wrote, but did not record
+            seq = max(seq, first_number(names[-1]))
+            self._files.set_aside(self._clock())
+        self._write_snapshot(JournalHead(seq, NO_HASH, "", 0, 0, 0))
+
+    def _write_snapshot(self, head: JournalHead) -> JournalHead:
+        seq, prev = head.seq, head.hash
         now = self._clock()
         included: dict[int, int] = {}
-        name = self._files.new_name(seq + 1, "" if head is None else head.file, now)
+        name = self._files.new_name(seq + 1, head.file, now)
 
         def lines() -> Iterator[bytes]:
             nonlocal seq, prev
@@ -145,7 +158,7 @@ def require_current(
         raise difference
     if difference is not None or not database.has_triggers:
         files.set_aside(now)
-        return Comparison(JournalState.NONE)
+        return Comparison(JournalState.NONE, database.head)
     for name, length in found.torn:
         files.cut(name, length)
     return found

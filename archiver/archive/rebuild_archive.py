@@ -17,7 +17,7 @@ from archiver.catalog import Catalog, locate, schema
 from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
-from archiver.errors import DatabaseError, SchemaNew, UsageError
+from archiver.errors import DatabaseError, JournalDiffers, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
@@ -126,8 +126,9 @@ def _compare_present(
     """Return how the present database compares to the journal; None if a new database must be built.
 
     The result is CURRENT or BEHIND. A current database may lack stored answers, if a rebuild was interrupted.
-    Raises UsageError if the database has more than the journal, or only needs an upgrade; SchemaNew;
-    MarkerMismatch if it belongs to another archive; DatabaseError if another program has locked it.
+    Raises UsageError if the database has more than the journal, or only needs an upgrade; JournalDiffers if
+    it is current, but lacks triggers; SchemaNew; MarkerMismatch if it belongs to another archive;
+    DatabaseError if another program has locked it.
     """
     if place.path is not None and not os.path.lexists(place.path):
         return None
@@ -135,9 +136,11 @@ def _compare_present(
         state = read_state(place)
         found.require(state.archive_id, root)
         comparison = compare_journal(files, state)
+        if comparison.state is JournalState.CURRENT:
+            state.require_triggers()
     except DatabaseError as error:
-        if schema.is_busy(error) or isinstance(error, SchemaNew):  # in use, or of a newer version: not lost
-            raise
+        if schema.is_busy(error) or isinstance(error, SchemaNew | JournalDiffers):
+            raise  # it is in use, of a newer version, or needs other help: not lost
         return None
     if comparison.state is JournalState.SHORT:
         raise UsageError(

@@ -141,7 +141,7 @@ def open_rows(
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
         found.require(opening.state.archive_id, root)
         if not (mend_triggers or follow_database):
-            opening.require_triggers()
+            opening.state.require_triggers()
         compared = require_current(files, opening.state, follow_database=follow_database, now=clock())
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock))

@@ -21,7 +21,7 @@ from archiver.catalog.error_mapping import is_connection_lost, map_errors
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
-from archiver.errors import DatabaseError, JournalDiffers, UsageError
+from archiver.errors import DatabaseError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
 
@@ -237,14 +237,6 @@ class Opening:
                 self.state = state_of(connection, database)
             self._opened = opened.pop_all()
 
-    def require_triggers(self) -> None:
-        """Raise JournalDiffers if triggers are missing: the journal would miss changes."""
-        if not self.state.has_triggers:
-            raise JournalDiffers(
-                "the database lacks triggers of the journal, or they were changed: it would miss changes",
-                "archiver db upgrade creates them again, and starts a new journal with all rows",
-            )
-
     def finish(self, *, mend_triggers: bool = False) -> Catalog:
         """Bring an older schema up to date, and return the open database.
 
@@ -252,7 +244,7 @@ class Opening:
         Without it, missing triggers raise JournalDiffers. Raises DatabaseError, DiskFull.
         """
         if not mend_triggers:
-            self.require_triggers()
+            self.state.require_triggers()
         elif not self.state.has_triggers:
             schema.recreate_triggers(self._database)
         schema.upgrade(self._database, self.state.revision)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, inspect
 
 from archiver.catalog import journal_triggers, outbox, schema, tables
 from archiver.catalog.engine import Database
+from archiver.errors import JournalDiffers
 from archiver.model.journal_entries import Entry, JournalHead
 
 
@@ -25,6 +26,14 @@ class DatabaseState:
     has_triggers: bool
     head: JournalHead | None
     pending: tuple[Entry, ...]
+
+    def require_triggers(self) -> None:
+        """Raise JournalDiffers if triggers are missing: the journal would miss changes."""
+        if not self.has_triggers:
+            raise JournalDiffers(
+                "the database lacks triggers of the journal, or they were changed: it would miss changes",
+                "archiver db upgrade creates them again, and starts a new journal with all rows",
+            )
 
 
 def read_state(database: Database) -> DatabaseState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,14 +41,16 @@ class RebuiltDatabase:
         """Remove all rows, before a snapshot is applied. Raises DatabaseError, DiskFull."""
         self._applier.clear()
 
-    def apply(self, revision: str, changes: Sequence[RowChange]) -> None:
+    def apply(self, revision: str, changes: Sequence[RowChange], *, undo: bool = False) -> None:
         """Apply the changes of a transaction that was recorded at this revision of the schema.
 
-        Raises SchemaNew, JournalDamaged, DatabaseError, DiskFull.
+        ``undo``: if one of them does not fit, undo all. Raises SchemaNew, JournalDamaged, DatabaseError,
+        DiskFull.
         """
         if revision != self._revision:
             self._migrate(revision)
-        self._applier.apply(changes)
+        with self._connection.begin_nested() if undo else nullcontext():
+            self._applier.apply(changes)
         self._uncommitted += len(changes)
         if self._is_sqlite and self._uncommitted >= _COMMIT_AFTER:
             self._connection.commit()

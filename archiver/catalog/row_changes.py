@@ -21,18 +21,20 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def _fits(column: Column[Any]) -> Callable[[object], bool]:
-    """Return a test of whether this program could have written a value, not NULL, into the column."""
+    """Return a test of whether a value, not NULL, can be in the column. Other programs write there too."""
     if isinstance(column.type, Boolean):
         return lambda value: type(value) is bool
-    if isinstance(column.type, Integer):
-        return lambda value: type(value) is int and value in _INT64
-    if isinstance(column.type, Float):
-        return lambda value: type(value) is float or (type(value) is int and value in _INT64)
+    if isinstance(column.type, Integer | Float):
+        return _is_number
     return _is_time if isinstance(column.type, UtcTime) else lambda value: type(value) is str
 
 
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and value in _INT64)
+
+
 def _is_time(value: object) -> bool:
-    if type(value) is not str or not value.endswith("Z"):
+    if type(value) is not str:
         return False
     try:
         datetime.fromisoformat(value)

@@ -37,19 +37,19 @@ class JournalState(Enum):
 class Comparison:
     """The result of comparing a database with the journal.
 
-    ``head``: where the journal must continue. If CURRENT, that is the last line that the database has
-    recorded: lines that a killed process wrote after it may not be on the disk, and are written again. With
-    ``has_new_snapshot`` it is the end of a snapshot that the database has not recorded. If SHORT, it is the
-    line that the journal lacks. ``torn``: the files with an incomplete end, each with the length to which it
-    must be cut. ``following``: the number of entries that the database lacks. If there are any, ``head`` is
-    the last line that both have; its gzip member may contain some of them, so ``head.length`` is where that
-    member begins.
+    ``head``: the last line that both have. If the journal has lines that a killed process wrote, but did not
+    record, it is the last of those, and ``unrecorded`` are their files: they may not be on the disk yet. With
+    ``has_new_snapshot`` some of them are a snapshot. If SHORT, ``head`` is the line that the journal lacks.
+    ``torn``: the files with an incomplete end, each with the length to which it must be cut. ``following``:
+    the number of entries that the database lacks. If there are any, the gzip member of the last common line
+    may contain some of them, so ``head.length`` is where that member begins.
     """
 
     state: JournalState
     head: JournalHead | None = None
     torn: tuple[tuple[str, int], ...] = ()
     following: int = 0
+    unrecorded: tuple[str, ...] = ()
     has_new_snapshot: bool = False
 
 
@@ -66,7 +66,11 @@ def compare(
     size = files.size(head.file)
     if size is None or size < head.length:
         # Files are named after their first line: another one with this number or a later one is another end.
-        others = [name for name in files.names() if name != head.file and _number(name) >= _number(head.file)]
+        others = [
+            name
+            for name in files.names()
+            if name != head.file and first_number(name) >= first_number(head.file)
+        ]
         return Comparison(JournalState.DIFFERENT if others else JournalState.SHORT, head)
     names = files.names(head.file)
     if names == [head.file] and size == head.length:
@@ -74,8 +78,9 @@ def compare(
     return _compare_following(files, archive_id, head, names, pending)
 
 
-def _number(name: str) -> str:
-    return name.rpartition("/")[2].partition("-")[0]
+def first_number(name: str) -> int:
+    """Return the number of the first line of a file, which is in its name."""
+    return int(name.rpartition("/")[2].partition("-")[0])
 
 
 def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
@@ -92,8 +97,9 @@ def _compare_following(
 ) -> Comparison:
     """Compare the lines after the head. Entries of our own outbox and snapshots are not a difference."""
     expected = {head.seq + n: hash_line(line) for n, line in enumerate(pending, 1)}
-    recorded, common, start = head, head, head.length
+    common, start = head, head.length
     following, has_snapshot = 0, False
+    unrecorded: dict[str, None] = {}
     try:
         for read in _lines_after(files, head, names):
             line = read.line
@@ -105,6 +111,7 @@ def _compare_following(
             ):
                 return Comparison(JournalState.DIFFERENT, common)
             head = replace(head, seq=line.seq, hash=line.hash, file=read.file, length=read.end)
+            unrecorded[read.file] = None
             following += is_entry and not is_ours
             has_snapshot |= not is_entry
             if is_ours and not has_snapshot and not following:
@@ -115,8 +122,7 @@ def _compare_following(
     torn = tuple(files.torn.items())
     if following:
         return Comparison(JournalState.BEHIND, replace(common, length=start), torn, following)
-    end = head if has_snapshot else recorded
-    return Comparison(JournalState.CURRENT, end, torn, has_new_snapshot=has_snapshot)
+    return Comparison(JournalState.CURRENT, head, torn, 0, tuple(unrecorded), has_snapshot)
 
 
 def _lines_after(files: JournalFiles, head: JournalHead, names: Sequence[str]) -> Iterator[ReadLine]:

@@ -125,6 +125,16 @@ class JournalFiles:
             finally:
                 os.close(fd)
 
+    def sync(self, name: str) -> None:
+        """Make a file that another process wrote durable, and its name. Raises StorageError."""
+        with storage_errors(f"journal/{name} cannot be synced"), ExitStack() as opened:
+            fd = self._open(name)
+            opened.callback(os.close, fd)
+            sync(fd)
+            month = self._enter("journal", *name.split("/")[:-1])
+            opened.callback(os.close, month)
+            sync_directory(month)
+
     def set_aside(self, now: datetime) -> None:
         """Move the whole journal to ``quarantine/``. Raises StorageError."""
         name = f"journal-{now:%Y%m%dT%H%M%S.%fZ}"

@@ -17,8 +17,10 @@ from archiver.model.journal_entries import JournalHead
 
 Progress = Callable[[int, int], None]
 
-_RESTORE = "restore the folder journal/ from a copy"
-_WAYS_OUT = f"{_RESTORE}, or keep the rows before the damage: archiver db rebuild --skip-damage"
+_WAYS_OUT = (
+    "restore the folder journal/ from a copy, or keep the rows before the damage: "
+    "archiver db rebuild --skip-damage"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ def rebuild(
     ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
     follows is applied. If a snapshot follows, or without ``copy_head``, all rows come from the newest
     snapshot: it may lack rows that no entry removes. ``skip_damage``: end before the first line that cannot
-    be read, instead of raising; a change that does not fit the rows raises all the same. ``progress`` gets
-    the bytes of the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged,
-    SchemaNew, DatabaseForeign, DatabaseError, StorageError, DiskFull.
+    be read or does not fit the rows, instead of raising. ``progress`` gets the bytes of the journal read so
+    far, and in all; ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign,
+    DatabaseError, StorageError, DiskFull.
     """
     following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
     head = copy_head if following is None else None
@@ -72,9 +74,13 @@ def rebuild(
             check()
             line = read.line
             try:
-                built.apply(read.header.schema, line.changes)
+                built.apply(read.header.schema, line.changes, undo=skip_damage)
             except JournalDamaged as error:
-                raise JournalDamaged(f"journal/{read.file}, entry {line.seq}: {error}", _RESTORE) from error
+                text = f"journal/{read.file}, entry {line.seq}: {error}"
+                if not skip_damage:
+                    raise JournalDamaged(text, _WAYS_OUT) from error
+                damages.append(text)
+                break
             rows += len(line.changes)
             entries += line.snapshot is None
             _raise_sequences(sequences, line)

@@ -24,7 +24,7 @@ from archiver.archive import rebuild_archive
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, outbox
 from archiver.errors import (
     DiskFull,
     JournalDamaged,
@@ -37,7 +37,7 @@ from archiver.errors import (
 from archiver.journal import journal_files, shipper
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles, NewFile
-from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, parse_line
+from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
 from archiver.model.identity import utcnow
 from archiver.reread.recover import Recovery
 from archiver.runner.workers import StopFlag
@@ -190,8 +190,6 @@ def test_fault_x23_an_entry_that_does_not_fit_is_refused(
     """Names come from the schema, and nothing is taken in partially."""
 
     def append(lines: list[bytes]) -> list[bytes]:
-        from archiver.journal.journal_line import hash_line
-
         last = json.loads(lines[-1])
         new = {**last, "seq": last["seq"] + 1, "prev": hash_line(lines[-1]), "rows": rows}
         return [*lines, json.dumps(new).encode()]
@@ -419,10 +417,11 @@ def test_fault_h9_a_file_that_was_given_up_is_no_other_history(
     require_equal_after_rebuild(harness)
 
 
-def test_fault_h9_lines_that_were_never_synced_are_written_again(
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_recorded(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next process can read them, and yet a power loss may take them: they are not on the disk."""
+    """They can be read, and yet a power loss may take them: they may not be on the disk."""
 
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -432,14 +431,96 @@ def test_fault_h9_lines_that_were_never_synced_are_written_again(
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
             patch.setattr(append_file, "sync", fail)
 
+    def note(fd: int) -> None:
+        if not harness.rows("SELECT 1 FROM journal_outbox"):
+            return
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+
+    synced: list[Path] = []
     with monkeypatch.context() as patch, pytest.raises(StorageError):
         change_a_row(patch)
     never_synced = files(harness)[-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_files, "sync", note)
+        patch.setattr(journal_files, "sync_directory", note)
+        with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+            pass
+    assert synced == [never_synced, never_synced.parent]
+    require_equal_after_rebuild(harness)
+
+
+def test_fault_h51_an_upgrade_after_a_kill_goes_on_after_its_lines(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot that the upgrade needs does not get the numbers of lines that were written already."""
+
+    def kill(*_: object) -> None:
+        raise StoppedBySignal(9)
+
+    def change_a_row(patch: pytest.MonkeyPatch) -> None:
+        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+            patch.setattr(outbox, "confirm", kill)
+            session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
+
+    tokens = (f"{number:08x}" for number in range(1 << 31, 0, -1))  # a later file would come first
+    monkeypatch.setattr("archiver.journal.journal_files.secrets.token_hex", lambda size: next(tokens))
+    with monkeypatch.context() as patch, pytest.raises(StoppedBySignal):
+        change_a_row(patch)
+    execute(harness, "UPDATE journal_head SET snapshot_bytes = 0")
     with open_for_writing(harness.config, "test", StopFlag(), wait=False):
         pass
-    never_synced.unlink()
+    assert harness.night("account0000").exit_code == 0
     require_equal_after_rebuild(harness)
-    assert harness.one("SELECT min(full_name) FROM users") == "A"
+
+
+def test_fault_h50_an_older_copy_from_before_a_new_journal_is_not_followed(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """The new journal goes on with the numbers, so the copy counts as one with another history."""
+    shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+    shutil.rmtree(harness.root / "journal")
+    with Archive(harness.config) as archive:
+        archive.repair()
+    rows = all_rows(harness)
+    lose_database(harness)
+    shutil.copy(tmp_path / "older.db", harness.root / "archive.db")
+    with pytest.raises(JournalDiffers, match="different histories"):
+        harness.night("account0000")
+    rebuild(harness)
+    assert all_rows(harness) == rows
+
+
+def test_fault_h50_a_current_database_without_triggers_keeps_its_journal(harness: ArchiveHarness) -> None:
+    """A rebuild refuses it and moves nothing: an upgrade creates the triggers."""
+    execute(harness, "DROP TRIGGER journal_added_items")
+    before = files(harness)
+    with pytest.raises(JournalDiffers, match="lacks triggers"):
+        rebuild(harness)
+    assert files(harness) == before
+
+
+def test_fault_h52_an_entry_that_does_not_fit_can_be_skipped(harness: ArchiveHarness) -> None:
+    """Nothing of it is taken in, and what another program may write is no damage."""
+    execute(harness, "UPDATE users SET gone_at = '2026-01-01 00:00:00', tray_length = 1.5")
+    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+        pass
+    rows = all_rows(harness)
+
+    def append(lines: list[bytes]) -> list[bytes]:
+        last = json.loads(lines[-1])
+        user = {"key": ["1"], "set": {"username": "x"}}
+        changes = {"users": [{"keys": harness.rows("SELECT pk FROM users"), "set": {"full_name": "X"}}, user]}
+        new = {**last, "seq": last["seq"] + 1, "prev": hash_line(lines[-1]), "rows": changes}
+        return [*lines, json.dumps(new).encode()]
+
+    rewrite(files(harness)[-1], append)
+    lose_database(harness)
+    damage = rebuild_database(
+        harness.config, skip_damage=True, stop=StopFlag(), progress=lambda done, total: None
+    ).journal.damage
+    assert damage is not None
+    assert "a row of users that does not exist" in damage
+    assert all_rows(harness) == rows
 
 
 def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
