@@ -131,7 +131,15 @@ def test_without_a_key_the_disk_is_mended_all_the_same(person: CommandLineUser) 
     assert ended.code == 4
     assert len(problems(ended)) == 1
     assert json.dumps(ended.object["repair"]) == json.dumps(
-        {"lost": 1, "back": 0, "quarantined": 1, "accounts": 1, "highlights": 1, "units": 2}
+        {
+            "lost": 1,
+            "back": 0,
+            "quarantined": 1,
+            "has_new_journal": False,
+            "accounts": 1,
+            "highlights": 1,
+            "units": 2,
+        }
     )
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(1,)]
 
