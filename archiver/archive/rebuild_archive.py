@@ -90,7 +90,7 @@ def rebuild_database(
                 check=stop.check,
             )
         last = files.names()[-1]
-        torn = last if last in files.torn else None
+        torn = last if last in files.torn and not is_complete else None  # a complete database lacks nothing
         compared = (
             require_current(files, read_state(place), follow_database=False, now=utcnow())
             if report.damage is None

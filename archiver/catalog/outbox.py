@@ -62,8 +62,7 @@ _NUMBER = text(
 )
 # This seals the transactions of other programs, which do not do it themselves: all that are committed, since
 # ours may depend on them. One that depends on another waited for its row, so its last change was numbered
-# later. The order of transaction ids would be wrong: PostgreSQL assigns them at
-# the first change.
+# later. The order of transaction ids would be wrong: PostgreSQL assigns them at the first change.
 _SEAL_OTHERS = (
     "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
