@@ -100,6 +100,13 @@ def test_fault_h37_a_crash_before_the_watermark_costs_no_page_and_no_file_again(
     downloads nothing.
     """
     disk = _before_watermark(night, tmp_path)
+    for number in range(3):  # both may be committed together: then another night is recorded
+        if disk is None:
+            place = tmp_path / f"night {number}"
+            place.mkdir()
+            night = traced_run.record(night.upstream, place)
+            disk = _before_watermark(night, place)
+    assert disk is not None
     home = tmp_path / "home"
     home.mkdir()
     disk.put(home)
@@ -111,8 +118,8 @@ def test_fault_h37_a_crash_before_the_watermark_costs_no_page_and_no_file_again(
     assert state(home / ARCHIVE) == night.golden
 
 
-def _before_watermark(night: TracedRun, tmp_path: Path) -> Disk:
-    """The disk after the commit of the last file's row, whose highlight waits for its watermark."""
+def _before_watermark(night: TracedRun, tmp_path: Path) -> Disk | None:
+    """The disk after the commit of the last file's row, whose highlight waits for its watermark, if any."""
     replay = Replay(night.course)
     for moment, operation in enumerate(night.course.operations, 1):
         if not (isinstance(operation, Sync) and operation.path == _WAL):
@@ -129,4 +136,4 @@ def _before_watermark(night: TracedRun, tmp_path: Path) -> Disk:
                 "select 1 from highlights where completed_at is null"
             ):
                 return disk
-    raise AssertionError("the watermark came together with the last file's row")
+    return None
