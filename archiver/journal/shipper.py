@@ -107,7 +107,7 @@ class Shipper:
             self._close_file()
 
     def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():  # asked again: the line below may clear what ``close`` has just set
             self._waiting.wait()
             if self._closing.wait(_GATHER_SECONDS):
                 return
