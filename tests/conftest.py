@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers a core: the disk's syncs, and all that is waited for, leave one idle."""
-    return 2 * (os.cpu_count() or 1)
+    """Three workers for two cores: waits leave one worker idle, and every worker imports all tests."""
+    return (3 * (os.cpu_count() or 1) + 1) // 2
 
 
 def pytest_configure() -> None:
