@@ -147,29 +147,21 @@ def _triggers_of(table: Table) -> Iterator[tuple[str, str]]:
 
     An update of the key is recorded as a removal and a new row, one that changes nothing not at all.
     """
-    same_key = " AND ".join(f'OLD."{c.name}" IS NEW."{c.name}"' for c in table.primary_key)
+    has_new_key = " OR ".join(f'OLD."{c.name}" IS NOT NEW."{c.name}"' for c in table.primary_key)
     changed = "||".join(
-        f'CASE WHEN OLD."{c.name}" IS NOT NEW."{c.name}" THEN \',{_member(c)} ELSE \'\' END'
+        f'CASE WHEN {has_new_key} OR OLD."{c.name}" IS NOT NEW."{c.name}" THEN \',{_member(c)} ELSE \'\' END'
         for c in table.columns
-        if not c.primary_key
     )
-    added = _insert(table, "NEW", f"'{{'||substr({'||'.join(_whole(c) for c in table.columns)},2)||'}}'")
     removed = _insert(table, "OLD", "NULL")
-    altered = (
-        f"{_insert(table, 'NEW', _object('changed'))} FROM (SELECT {changed} AS changed)"
-        f" WHERE changed <> '' AND {same_key}"
-    )
     bodies = {
-        "added": [added],
+        "added": [_insert(table, "NEW", _object("||".join(f"',{_member(c)}" for c in table.columns)))],
         "removed": [removed],
         "altered": [
-            altered,
-            f"{removed} WHERE NOT ({same_key})",
-            f"{added} WHERE NOT ({same_key})",
+            f"{removed} WHERE {has_new_key}",
+            f"{_insert(table, 'NEW', _object('changed'))} FROM (SELECT {changed} AS changed)"
+            " WHERE changed <> ''",
         ],
     }
-    if not changed:
-        bodies["altered"] = bodies["altered"][1:]
     for event, statements in bodies.items():
         name = f"{_PREFIX}{event}_{table.name}"
         yield (
@@ -190,10 +182,6 @@ def _insert(table: Table, row: str, values: str) -> str:
 
 def _object(members: str) -> str:
     return f"'{{'||substr({members}, 2)||'}}'"
-
-
-def _whole(column: Column[Any]) -> str:
-    return f"',{_member(column)}"
 
 
 def _member(column: Column[Any]) -> str:
