@@ -5,11 +5,14 @@ The codes are a contract: README has their meanings, ``archiver.errors`` the err
 
 from __future__ import annotations
 
+PARTIAL = 3
+"""The code of a command that did its work, but not all of it: the rest is listed."""
+
 _OUTCOMES = {
     0: "ok",
     1: "bug",
     2: "usage",
-    3: "partial",
+    PARTIAL: "partial",
     4: "key",
     5: "units",
     6: "not_found",
@@ -21,7 +24,7 @@ _OUTCOMES = {
     12: "damaged",
 }
 
-_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, 3, 6, 0)
+_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, PARTIAL, 6, 0)
 
 
 def outcome(exit_code: int) -> str:

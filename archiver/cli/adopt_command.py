@@ -13,7 +13,7 @@ from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import PathType
 from archiver.cli.run_session import RESUME
-from archiver.exit_codes import outcome
+from archiver.exit_codes import PARTIAL, outcome
 from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, pluralize
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _AUTO = "auto"
 _TOOLS = (_AUTO, "insta-dl", "gallery-dl", "instaloader")
-_PARTIAL = 3
 _NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "refused": []}
 
 
@@ -95,7 +94,7 @@ def command(
             progress=lambda files: steps(files, None),
             stop=stop,
         )
-    code = _PARTIAL if report.refused else 0
+    code = PARTIAL if report.refused else 0
     if options.blank is not None:
         fields = {"adopted": report.adopted, "waiting": report.waiting, "known": report.known}
         head = {"exit_code": code, "outcome": outcome(code), **fields}

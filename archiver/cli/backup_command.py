@@ -17,6 +17,7 @@ from archiver.cli.options import (
     is_on_terminal,
     json_option,
 )
+from archiver.exit_codes import PARTIAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ def command(
     if options.is_watched:
         output.print_messages(f"archive: {config.archive.directory}")
     path, _ = locate(options.config, os.environ)
-    first = summary.run_id == 1 and code in (0, 3) and not path.exists()
+    first = summary.run_id == 1 and code in (0, PARTIAL) and not path.exists()
     if first and is_on_terminal() and not options.quiet and options.blank is None:
         output.print_messages(
             *advice.nightly_steps(existing_targets(asked, summary), config.archive.directory, path)

@@ -13,13 +13,13 @@ from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.lazy import CommandGroup
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options
 from archiver.errors import UsageError
+from archiver.exit_codes import PARTIAL
 from archiver.text_format import make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.rebuild_archive import RebuiltArchive
 
 _RESTART = "run it again"
-_INCOMPLETE = 3
 
 
 @click.group("db", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
@@ -133,7 +133,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     if options.wants_summary:
         output.print_messages(*_rebuild_lines(rebuilt))
     output.print_messages(*_missing_lines(rebuilt))  # also under cron
-    return 0 if rebuilt.is_complete else _INCOMPLETE
+    return 0 if rebuilt.is_complete else PARTIAL
 
 
 def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:

@@ -24,7 +24,7 @@ from archiver.cli.options import (
 )
 from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
-from archiver.exit_codes import outcome
+from archiver.exit_codes import PARTIAL, outcome
 from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, pluralize
 
@@ -227,7 +227,7 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
     if request.prune and not request.yes and not dry_run and can_ask:
         _confirm(to, run(dry_run=True).removed)
     stats = run(dry_run=dry_run)
-    code = 3 if stats.failed and not dry_run else 0
+    code = PARTIAL if stats.failed and not dry_run else 0
     if options.blank is not None:
         view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run}
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})

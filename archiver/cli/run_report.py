@@ -10,6 +10,7 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.event_text import describe_failure
 from archiver.cli.options import GlobalOptions
 from archiver.errors import GAPS, Reason
+from archiver.exit_codes import PARTIAL
 from archiver.model.archived import Failure
 from archiver.runner.tally import Summary, files_not_downloaded
 from archiver.text_format import format_size, pluralize
@@ -38,7 +39,7 @@ _GAP_WORDS = {
 """What the program does not download by its own rules."""
 
 _CODE_MESSAGES = {
-    3: "not everything could be archived",
+    PARTIAL: "not everything could be archived",
     6: "none of the targets exists or is public",
     7: "no account could be reached",
 }
@@ -94,7 +95,7 @@ def report_lines(
 def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]:
     """Yield a line if the run ended badly, and one for each host that is not allowed."""
     hosts = summary.hosts_not_allowed
-    has_other_cause = summary.exit_code != 3 or any(_listed_failures(summary))
+    has_other_cause = summary.exit_code != PARTIAL or any(_listed_failures(summary))
     if summary.exit_code and (has_other_cause or not hosts):
         message = summary.message or _CODE_MESSAGES.get(summary.exit_code, summary.outcome)
         hint = f" ({summary.hint})" if summary.hint else ""

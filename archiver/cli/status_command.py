@@ -13,13 +13,13 @@ from archiver.cli import advice, load, output, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import DurationType
 from archiver.errors import ArchiverError
+from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.model.run_status import Run, Status
     from archiver.model.upstream import Balance
 
-_TOO_OLD = 3
 _MOST_HOSTS = 3
 
 
@@ -58,7 +58,7 @@ def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None
             except ArchiverError as error:
                 failure = error  # raised after the local numbers are printed
     late = max_age is not None and is_late(status.last_success_at, max_age, datetime.now(UTC))
-    code = _TOO_OLD if late else 0
+    code = PARTIAL if late else 0
     if options.blank is not None and failure is not None:
         options.blank = {**json_view(status), "balance": None}
     elif options.blank is not None:

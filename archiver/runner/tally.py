@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from archiver.exit_codes import PARTIAL
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.target import Target
@@ -167,7 +168,7 @@ class Tally:
         if failed and failed + unresolved == targets:
             return 7
         if failed or self._troubles:
-            return 3
+            return PARTIAL
         if unresolved:
-            return 6 if unresolved == targets else 3
+            return 6 if unresolved == targets else PARTIAL
         return 6 if ends[AccountEnd.ABSENT] and ends[AccountEnd.ABSENT] == targets else 0
