@@ -107,6 +107,8 @@ class KillChain:
 
         It ends with code 3 if stored answers are not in the journal: a kill may come in between.
         """
+        if not self._root.exists():
+            return  # killed before it made anything
         copy = self._root.with_name(self._root.name + "-copy")
         shutil.copytree(self._root, copy)
         lose_file(copy)
