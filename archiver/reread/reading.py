@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from archiver.hiker import endpoints, wire
+from archiver.hiker.wire import Document
 from archiver.model.api_calls import Answer, Meaning
 from archiver.model.upstream import HighlightPage, Tray, User
 
 Content = Tray | HighlightPage | User
 
-_READERS: Mapping[str, Callable[[Answer], Content]] = {
-    endpoints.TRAY: lambda answer: wire.parse_tray(answer, answer.call.subject),
-    endpoints.PAGED_TRAY: lambda answer: wire.parse_tray_page(answer, answer.call.subject).tray,
-    endpoints.TRAY_BY_NAME: lambda answer: wire.parse_tray(answer, username=answer.call.subject),
-    endpoints.HIGHLIGHT: lambda answer: wire.parse_highlight_page(answer, answer.call.subject),
-    endpoints.USER: lambda answer: wire.parse_user(answer, answer.call.subject),
-    endpoints.USER_BY_NAME: lambda answer: wire.parse_user(answer, username=answer.call.subject),
+_READERS: Mapping[str, Callable[[Document, str], Content]] = {
+    endpoints.TRAY: lambda document, pk: wire.parse_tray(document, pk),
+    endpoints.PAGED_TRAY: lambda document, pk: wire.parse_tray_page(document, pk).tray,
+    endpoints.TRAY_BY_NAME: lambda document, name: wire.parse_tray(document, username=name),
+    endpoints.HIGHLIGHT: lambda document, pk: wire.parse_highlight_page(document, pk),
+    endpoints.USER: lambda document, pk: wire.parse_user(document, pk),
+    endpoints.USER_BY_NAME: lambda document, name: wire.parse_user(document, username=name),
 }
 
 
@@ -31,6 +32,7 @@ def read_content(answer: Answer) -> Content | None:
     Raises AnswerMalformed if it is not what its endpoint promises.
     """
     read = _READERS.get(answer.call.path)
-    if read is None or wire.parse_verdict(answer).meaning is not Meaning.OK:
+    if read is None:
         return None
-    return read(answer)
+    document = wire.read_document(answer)
+    return read(document, answer.call.subject) if wire.parse_verdict(document).meaning is Meaning.OK else None

@@ -79,7 +79,7 @@ def _unrecorded_answers(
                 location,
                 answer.call,
                 answer.status,
-                wire.parse_verdict(answer).units,
+                wire.parse_verdict(wire.read_document(answer)).units,
                 _own_facts(answer) if answer.call.path == endpoints.HIGHLIGHT else TrayFacts(),
                 answer.started_at,
                 answer.finished_at,

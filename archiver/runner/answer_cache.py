@@ -81,7 +81,9 @@ class AnswerCache:
             return None
         try:
             with self._parse_lock:
-                read = wire.parse_highlight_page(self._answers.read(known.location), job.pk)
+                document = wire.read_document(self._answers.read(known.location))
+                read = wire.parse_highlight_page(document, job.pk)
+                del document
         except (AnswerMalformed, StorageError):
             return None  # a page that cannot be read is fetched again
         if stored is not None and stored.listed_at is not None and stored.listed_at > known.finished_at:

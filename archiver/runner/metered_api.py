@@ -30,6 +30,7 @@ from archiver.errors import (
 from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.hiker.response_body import LargeBodySlot
+from archiver.hiker.wire import Document
 from archiver.model.api_calls import Answer, Call, Limits, Meaning, Verdict
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
@@ -165,7 +166,7 @@ class MeteredApi:
         another account, and what ``verdict_of`` raises.
         """
         expected_name = username if call.path == endpoints.USER_BY_NAME else None
-        reply = self._pay(call, lambda answer: wire.parse_user(answer, pk, username=expected_name))
+        reply = self._pay(call, lambda document: wire.parse_user(document, pk, username=expected_name))
         verdict = verdict_of(reply)
         if verdict is not None:
             return verdict, None
@@ -178,9 +179,11 @@ class MeteredApi:
         Raises AnswerMalformed if it is not the tray of that pk or username, and what ``verdict_of`` raises.
         """
         if pk is not None:
-            reply = self._pay(call, lambda answer: wire.parse_tray(answer, pk), is_tray=True)
+            reply = self._pay(call, lambda document: wire.parse_tray(document, pk), is_tray=True)
         else:
-            reply = self._pay(call, lambda answer: wire.parse_tray(answer, username=username), is_tray=True)
+            reply = self._pay(
+                call, lambda document: wire.parse_tray(document, username=username), is_tray=True
+            )
         return verdict_of(reply) or reply.content()
 
     def list_pages(self, first_page: Call, pk: Pk) -> tuple[Tray | None, bool]:
@@ -189,7 +192,7 @@ class MeteredApi:
         call, calls, is_billed = first_page, {first_page}, False
         try:
             while len(pages) < _PAGES_MAX:
-                reply = self._pay(call, lambda answer: wire.parse_tray_page(answer, pk), is_tray=True)
+                reply = self._pay(call, lambda document: wire.parse_tray_page(document, pk), is_tray=True)
                 is_billed = is_billed or reply.verdict.units > 0
                 if reply.verdict.meaning is not Meaning.OK:
                     return None, is_billed
@@ -218,7 +221,7 @@ class MeteredApi:
         """
         return self._pay(
             endpoints.fetch_highlight(pk),
-            lambda answer: wire.parse_highlight_page(answer, pk),
+            lambda document: wire.parse_highlight_page(document, pk),
             facts=facts,
             account=account,
             promise=promise,
@@ -227,7 +230,7 @@ class MeteredApi:
     def _pay(
         self,
         call: Call,
-        read: Callable[[Answer], T],
+        read: Callable[[Document], T],
         *,
         is_tray: bool = False,
         facts: TrayFacts | None = None,
@@ -267,7 +270,7 @@ class MeteredApi:
     def _attempt(
         self,
         call: Call,
-        read: Callable[[Answer], T],
+        read: Callable[[Document], T],
         *,
         is_tray: bool,
         facts: TrayFacts | None,
@@ -291,7 +294,7 @@ class MeteredApi:
     def _send(
         self,
         call: Call,
-        read: Callable[[Answer], T],
+        read: Callable[[Document], T],
         *,
         is_tray: bool = False,
         facts: TrayFacts | None = None,
@@ -322,7 +325,7 @@ class MeteredApi:
         self,
         call_id: int,
         answer: Answer,
-        read: Callable[[Answer], T],
+        read: Callable[[Document], T],
         *,
         is_tray: bool,
         facts: TrayFacts | None,
@@ -331,19 +334,21 @@ class MeteredApi:
         billed = endpoints.settled_units(answer.call, answer.status) > 0
         location = self._answers.keep(answer, is_tray=is_tray) if billed else None
         with self._parse_lock:
-            verdict = wire.parse_verdict(answer)
+            document = wire.read_document(answer)
+            verdict = wire.parse_verdict(document)
         answer_id = self.budget.settle(
             call_id, answer.status, verdict.units, location, facts, promise=promise
         )
         self._count(answer.call, verdict.units)
-        parsed = self._read(answer, read) if verdict.meaning is Meaning.OK else None
+        # The call is settled first: what goes wrong in reading an answer must not make it be paid for again.
+        parsed = self._read(document, read) if verdict.meaning is Meaning.OK else None
         return Reply(answer.status, verdict, answer_id, parsed)
 
-    def _read(self, answer: Answer, read: Callable[[Answer], T]) -> T | AnswerMalformed:
-        """Parse an answer while no other thread does, so that only one parsed answer is in memory."""
+    def _read(self, document: Document, read: Callable[[Document], T]) -> T | AnswerMalformed:
+        """Read an answer while no other thread does: that takes memory."""
         with self._parse_lock:
             try:
-                return read(answer)
+                return read(document)
             except AnswerMalformed as error:
                 # A copy: the traceback of the original keeps the answer in memory.
                 return AnswerMalformed(str(error))
@@ -427,12 +432,13 @@ def fetch_balance(client: HikerClient) -> Balance:
     AnswerMalformed.
     """
     answer = client.send(endpoints.balance())
-    verdict = wire.parse_verdict(answer)
+    document = wire.read_document(answer)
+    verdict = wire.parse_verdict(document)
     if verdict.meaning is Meaning.KEY_REJECTED:
         raise KeyRejected(f"the API rejected the key: {verdict.detail}", "check HIKERAPI_TOKEN")
     if verdict.meaning is not Meaning.OK:
         raise UpstreamDown(f"the API did not return the balance: {verdict.detail or verdict.meaning.value}")
-    return wire.parse_balance(answer)
+    return wire.parse_balance(document)
 
 
 class RateLimiter:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
+from archiver.hiker.wire import Document
 from archiver.model.api_calls import Call, Meaning
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray
@@ -48,12 +50,17 @@ def hiker(upstream: FaultyStandIn) -> Iterator[HikerClient]:
         yield made
 
 
+def send(hiker: HikerClient, call: Call) -> Document:
+    """Return the answer to a call, parsed."""
+    return wire.read_document(hiker.send(call))
+
+
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.path}:{call.units}")
 def test_fault_b5_every_call_costs_what_the_tariff_says(
     call: Call, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """Nominal price, settled price and the sum that upstream bills are one number."""
-    verdict = wire.parse_verdict(hiker.send(call))
+    verdict = wire.parse_verdict(send(hiker, call))
     assert verdict.meaning is Meaning.OK
     assert verdict.units == call.units == upstream.units
 
@@ -69,10 +76,10 @@ def test_the_pages_of_a_tray_are_the_tray(
     pages: list[Tray] = []
     page_id: str | None = None
     while not pages or page_id is not None:
-        page = wire.parse_tray_page(hiker.send(endpoints.list_highlights_page(NATGEO, page_id)), NATGEO)
+        page = wire.parse_tray_page(send(hiker, endpoints.list_highlights_page(NATGEO, page_id)), NATGEO)
         pages.append(page.tray)
         page_id = page.next_page_id
-    whole = wire.parse_tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
+    whole = wire.parse_tray(send(hiker, endpoints.list_highlights(NATGEO)), NATGEO)
     assert [page.length for page in pages] == [2, 1]
     assert _unsigned(wire.join_pages(pages)) == _unsigned(whole)
 
@@ -86,10 +93,10 @@ def _unsigned(tray: Tray) -> Tray:
 
 def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
     """What one of everything looks like on the wire arrives in the model, and nothing is rejected."""
-    tray = wire.parse_tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
+    tray = wire.parse_tray(send(hiker, endpoints.list_highlights(NATGEO)), NATGEO)
     assert (tray.length, tray.rejected) == (3, ())
     pages = [
-        wire.parse_highlight_page(hiker.send(endpoints.fetch_highlight(h.pk)), h.pk) for h in tray.highlights
+        wire.parse_highlight_page(send(hiker, endpoints.fetch_highlight(h.pk)), h.pk) for h in tray.highlights
     ]
     assert [len(p.items) for p in pages] == [h.facts.media_count for h in tray.highlights]
     assert all(p.rejected == () for p in pages)
@@ -102,10 +109,10 @@ def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
 
 def test_account_and_balance(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """By pk and by name the same account; the balance is what is left."""
-    by_pk = wire.parse_user(hiker.send(endpoints.fetch_user(NATGEO)), NATGEO)
-    by_name = wire.parse_user(hiker.send(endpoints.fetch_user_by_username("natgeo")))
+    by_pk = wire.parse_user(send(hiker, endpoints.fetch_user(NATGEO)), NATGEO)
+    by_name = wire.parse_user(send(hiker, endpoints.fetch_user_by_username("natgeo")))
     assert (by_pk.pk, by_pk.username) == (by_name.pk, by_name.username) == (NATGEO, "natgeo")
-    balance = wire.parse_balance(hiker.send(endpoints.balance()))
+    balance = wire.parse_balance(send(hiker, endpoints.balance()))
     assert balance.units == upstream.balance
     assert balance.rate is not None
 
@@ -124,7 +131,7 @@ def test_a_refusal_is_understood_and_settled(
     call: Call, meaning: Meaning, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """What is billed of it and what is free agrees with upstream's own account."""
-    verdict = wire.parse_verdict(hiker.send(call))
+    verdict = wire.parse_verdict(send(hiker, call))
     assert verdict.meaning is meaning
     assert verdict.units == upstream.units
 
@@ -132,7 +139,7 @@ def test_a_refusal_is_understood_and_settled(
 def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """401 costs no unit."""
     upstream.key = "another-key-than-ours"
-    verdict = wire.parse_verdict(hiker.send(CALLS[0]))
+    verdict = wire.parse_verdict(send(hiker, CALLS[0]))
     assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.KEY_REJECTED, 0, 0)
 
 
@@ -144,7 +151,7 @@ def test_fault_a2_an_empty_account_is_out_of_units_whatever_the_status(
     upstream.settings.funds_status = 402 if status == 402 else 200
     upstream.balance = 0
     answer = hiker.send(CALLS[0])
-    verdict = wire.parse_verdict(answer)
+    verdict = wire.parse_verdict(wire.read_document(answer))
     assert answer.status == status
     assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.OUT_OF_UNITS, 0, 0)
 
@@ -156,7 +163,7 @@ def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
         closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
     ):
         hiker.send(endpoints.balance())
-        verdict = wire.parse_verdict(hiker.send(CALLS[0]))
+        verdict = wire.parse_verdict(send(hiker, CALLS[0]))
     assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 
@@ -164,6 +171,6 @@ def test_many_threads_share_one_client(upstream: FaultyStandIn, hiker: HikerClie
     """Every worker gets the answer to its own call, and every call is billed once."""
     calls = [endpoints.fetch_user(NATGEO), endpoints.fetch_user("75885841119")] * 40
     with ThreadPoolExecutor(8) as workers:
-        answers = list(workers.map(hiker.send, calls))
+        answers = list(workers.map(partial(send, hiker), calls))
     assert [wire.parse_user(answer).pk for answer in answers] == [call.subject for call in calls]
     assert upstream.units == len(calls)

@@ -27,14 +27,14 @@ from archiver.model.upstream import (
     User,
     WebLink,
 )
-from tests.support.api_answers import LIST, answer, example, highlight, item
+from tests.support.api_answers import LIST, document, example, highlight, item
 
 BY_NAME = endpoints.list_highlights_by_username("natgeo")
 
 
 def one_item(**fields: object) -> Item:
     """The only item of a page, with these fields."""
-    page = wire.parse_highlight_page(answer(highlight(items=[item(**fields)])))
+    page = wire.parse_highlight_page(document(highlight(items=[item(**fields)])))
     assert page.rejected == ()
     return page.items[0]
 
@@ -45,7 +45,7 @@ def one_item(**fields: object) -> Item:
 )
 def test_the_example_trays(name: str, call: Call, asked: str | None, host: str) -> None:
     """Both lists of the vendor's page, field by field."""
-    tray = wire.parse_tray(answer(example(name), call=call), asked)
+    tray = wire.parse_tray(document(example(name), call=call), asked)
     avatar = Link(Role.AVATAR, f"https://scontent-{host}-1.cdninstagram.com/...")
     owner = User("787132", "natgeo", "National Geographic", False, True, avatar, "...")
     assert tray.user == owner
@@ -66,7 +66,7 @@ def test_the_example_trays(name: str, call: Call, asked: str | None, host: str) 
 
 def test_the_example_page() -> None:
     """The highlight of the vendor's page, field by field, with its items in order."""
-    page = wire.parse_highlight_page(answer(example("highlight_by_url")), "18085475671830440")
+    page = wire.parse_highlight_page(document(example("highlight_by_url")), "18085475671830440")
     found = page.highlight
     assert (found.pk, found.title, found.is_pinned) == ("18085475671830440", "me 🦋", False)
     assert found.created_at == datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)
@@ -178,7 +178,7 @@ def test_cover_and_avatar_prefer_the_larger_picture() -> None:
             "full_image_version": {"url": "https://c/full.jpg?x=1"},
         },
     )
-    found = wire.parse_highlight_page(answer(raw)).highlight
+    found = wire.parse_highlight_page(document(raw)).highlight
     assert (found.cover, found.cover_name) == (Link(Role.COVER, "https://c/full.jpg?x=1"), "full.jpg")
     assert found.user.avatar_name == "hd.jpg"
 
@@ -196,7 +196,7 @@ def test_a_poorer_user_says_less_instead_of_something_else() -> None:
         highlight(pk="2", user={"pk": "7", "username": "ann", "full_name": "", "is_private": False}),
         highlight(pk="3", user=None),
     ]
-    tray = wire.parse_tray(answer(raw, call=LIST))
+    tray = wire.parse_tray(document(raw, call=LIST))
     assert tray.user == User("7", "ann", "", False)
     assert [h.user.full_name for h in tray.highlights] == [None, "", ""]
 
@@ -206,9 +206,9 @@ def test_an_entry_without_owner_belongs_to_whom_was_asked_for() -> None:
     only it.
     """
     raw = [highlight(pk="3", user=None)]
-    assert wire.parse_tray(answer(raw, call=LIST), "7").highlights[0].user == User("7")
-    assert wire.parse_tray(answer(raw, call=LIST), "7").user is None
-    assert [r.pk for r in wire.parse_tray(answer(raw, call=BY_NAME)).rejected] == ["3"]
+    assert wire.parse_tray(document(raw, call=LIST), "7").highlights[0].user == User("7")
+    assert wire.parse_tray(document(raw, call=LIST), "7").user is None
+    assert [r.pk for r in wire.parse_tray(document(raw, call=BY_NAME)).rejected] == ["3"]
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ def test_a_tray_of_somebody_else_is_malformed(users: list[str | None], asked: st
     """One entry of another user spoils the list (A30)."""
     raw = [highlight(pk=str(n), user={"pk": u}) for n, u in enumerate(users)]
     with pytest.raises(AnswerMalformed, match="of user 2 among those of 1"):
-        wire.parse_tray(answer(raw, call=LIST), asked)
+        wire.parse_tray(document(raw, call=LIST), asked)
 
 
 def test_a_page_of_another_highlight_is_malformed() -> None:
     """The pk must be the one asked for (A30); a prefix ``highlight:`` is none of its digits."""
-    assert wire.parse_highlight_page(answer(highlight(pk="highlight:17")), "17").highlight.pk == "17"
+    assert wire.parse_highlight_page(document(highlight(pk="highlight:17")), "17").highlight.pk == "17"
     with pytest.raises(AnswerMalformed, match="highlight 17 instead of 18"):
-        wire.parse_highlight_page(answer(highlight()), "18")
+        wire.parse_highlight_page(document(highlight()), "18")
 
 
 def test_what_is_asked_for_by_name_is_of_that_name() -> None:
@@ -233,22 +233,22 @@ def test_what_is_asked_for_by_name_is_of_that_name() -> None:
     anybody.
     """
     raw = {"pk": "3", "user": {"pk": "7", "username": "Ann"}}
-    assert wire.parse_tray(answer([raw], call=BY_NAME), username="ann").length == 1
-    nameless = wire.parse_tray(answer([{"pk": "3", "user": {"pk": "7"}}], call=BY_NAME), username="ann")
+    assert wire.parse_tray(document([raw], call=BY_NAME), username="ann").length == 1
+    nameless = wire.parse_tray(document([{"pk": "3", "user": {"pk": "7"}}], call=BY_NAME), username="ann")
     assert nameless.user == User("7")
-    assert wire.parse_tray(answer([], call=BY_NAME), username="ann").length == 0
+    assert wire.parse_tray(document([], call=BY_NAME), username="ann").length == 0
     for name, wrong in (("bob", [raw]), ("ann", [{"pk": "3"}]), ("ann", [None])):
         with pytest.raises(AnswerMalformed):
-            wire.parse_tray(answer(wrong, call=BY_NAME), username=name)
-    assert wire.parse_user(answer({"pk": "7", "username": "ANN"}), username="ann").pk == "7"
+            wire.parse_tray(document(wrong, call=BY_NAME), username=name)
+    assert wire.parse_user(document({"pk": "7", "username": "ANN"}), username="ann").pk == "7"
     for other in ({"pk": "7", "username": "bob"}, {"pk": "7"}):
         with pytest.raises(AnswerMalformed):
-            wire.parse_user(answer(other), username="ann")
+            wire.parse_user(document(other), username="ann")
 
 
 def test_an_empty_tray_is_a_tray() -> None:
     """No highlights, no owner, nothing rejected."""
-    tray = wire.parse_tray(answer([], call=LIST), "1")
+    tray = wire.parse_tray(document([], call=LIST), "1")
     assert (tray.user, tray.highlights, tray.length) == (None, (), 0)
 
 
@@ -256,14 +256,15 @@ def test_user_and_balance() -> None:
     """An account and the balance, as documented."""
     account = {"pk": 787132, "username": "natgeo", "is_private": True, "follower_count": 1}
     asked = endpoints.fetch_user("787132")
-    assert wire.parse_user(answer(account, call=asked), "787132") == User("787132", "natgeo", None, True)
+    assert wire.parse_user(document(account, call=asked), "787132") == User("787132", "natgeo", None, True)
     with pytest.raises(AnswerMalformed, match="account 787132 instead of 1"):
-        wire.parse_user(answer(account, call=asked), "1")
+        wire.parse_user(document(account, call=asked), "1")
     stated = {"requests": 1992006, "rate": 15, "currency": "USD", "amount": 916.32}
-    assert wire.parse_balance(answer(stated, call=endpoints.balance())) == Balance(1992006, 15)
-    assert wire.parse_balance(answer({"requests": 0, "rate": "many"}, call=endpoints.balance())) == Balance(0)
+    assert wire.parse_balance(document(stated, call=endpoints.balance())) == Balance(1992006, 15)
+    unusable = {"requests": 0, "rate": "many"}
+    assert wire.parse_balance(document(unusable, call=endpoints.balance())) == Balance(0)
     with pytest.raises(AnswerMalformed, match="/sys/balance returned no balance"):
-        wire.parse_balance(answer({"rate": 15}, call=endpoints.balance()))
+        wire.parse_balance(document({"rate": 15}, call=endpoints.balance()))
 
 
 def test_the_shapes_are_complete_when_they_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:

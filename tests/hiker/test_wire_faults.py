@@ -7,27 +7,27 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.errors import AnswerMalformed
 from archiver.hiker import wire
-from archiver.hiker.wire import json_document
-from archiver.model.api_calls import Answer
+from archiver.hiker.wire import Document, json_document, shapes
 from archiver.model.identity import is_pk
 from archiver.model.upstream import HighlightPage, TrayFacts, TrayPage
-from tests.support.api_answers import FETCH, LIST, answer, example, highlight, item
+from tests.support.api_answers import FETCH, LIST, document, example, highlight, item
 
 
 def page(*items: object, **fields: object) -> HighlightPage:
     """A page with these items and fields."""
-    return wire.parse_highlight_page(answer(highlight(items=list(items), **fields)))
+    return wire.parse_highlight_page(document(highlight(items=list(items), **fields)))
 
 
 @pytest.mark.parametrize("pk", [3.1e18, 1.0, True, None, "", "abc", "-1", -1, "1" * 41, "１２", ["1"], "1 "])
@@ -36,7 +36,7 @@ def test_fault_a22_an_element_without_a_usable_pk_is_rejected_alone(pk: object) 
     found = page(item(pk="1"), item(pk=pk), "no object", item(pk="2"))
     assert [i.pk for i in found.items] == ["1", "2"]
     assert [r.detail for r in found.rejected] == ["it has no numeric pk", "it is not an object"]
-    tray = wire.parse_tray(answer([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
+    tray = wire.parse_tray(document([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
     assert ([h.pk for h in tray.highlights], tray.length) == (["1"], 3)
 
 
@@ -49,7 +49,7 @@ def test_fault_a21_pks_beyond_64_bits_keep_their_digits(pk: object) -> None:
 def test_fault_a26_the_first_of_equal_pks_wins() -> None:
     """A list that repeats a pk gives one element (A26)."""
     assert [(i.pk, i.code) for i in page(item(code="a"), item(code="b")).items] == [("99", "a")]
-    tray = wire.parse_tray(answer([highlight(title="a"), highlight(title="b")], call=LIST))
+    tray = wire.parse_tray(document([highlight(title="a"), highlight(title="b")], call=LIST))
     assert [h.title for h in tray.highlights] == ["a"]
 
 
@@ -60,10 +60,10 @@ def test_a_next_page_that_cannot_be_asked_for_is_no_last_page(following: object)
     """
     body = {"response": {"tray": [highlight()]}, "next_page_id": following}
     with pytest.raises(AnswerMalformed, match="next page"):
-        wire.parse_tray_page(answer(body, call=LIST), "1")
+        wire.parse_tray_page(document(body, call=LIST), "1")
     for end in ({"next_page_id": None}, {"next_page_id": ""}, {}):
         assert (
-            wire.parse_tray_page(answer({"response": body["response"], **end}, call=LIST), "1").next_page_id
+            wire.parse_tray_page(document({"response": body["response"], **end}, call=LIST), "1").next_page_id
             is None
         )
 
@@ -76,7 +76,7 @@ def test_a_raw_cover_is_the_best_of_its_candidates() -> None:
         }
     }
     body = {"response": {"tray": [highlight(cover_media=cover)]}}
-    assert wire.parse_tray_page(answer(body, call=LIST), "1").tray.highlights[0].cover_name == "b.jpg"
+    assert wire.parse_tray_page(document(body, call=LIST), "1").tray.highlights[0].cover_name == "b.jpg"
 
 
 WRONG: list[object] = [{}, [], 7, 1.5, True, "x", ""]
@@ -95,7 +95,7 @@ def test_fault_a23_a_wrong_type_makes_an_optional_field_none(wrong: object) -> N
 def test_fault_a23_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object) -> None:
     """The same for a highlight of a tray whose owner is known."""
     names = json.loads(example("tray"))[0].keys() - {"pk"}
-    tray = wire.parse_tray(answer([highlight(**dict.fromkeys(names, wrong))], call=LIST), "1")
+    tray = wire.parse_tray(document([highlight(**dict.fromkeys(names, wrong))], call=LIST), "1")
     assert len(tray.highlights) == 1
 
 
@@ -103,7 +103,7 @@ def test_fault_a23_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object)
 def test_fault_a23_a_page_without_a_list_of_items_is_malformed(items: object) -> None:
     """It says nothing about what is in it, which is not the same as an empty highlight (A23)."""
     with pytest.raises(AnswerMalformed, match="without a list of items"):
-        wire.parse_highlight_page(answer(highlight(items=items)))
+        wire.parse_highlight_page(document(highlight(items=items)))
     assert page().items == ()
 
 
@@ -139,10 +139,10 @@ def test_fault_a27_times_that_are_none(stated: object, read: datetime | None) ->
 def test_fault_a27_numbers_out_of_range_are_none() -> None:
     """A negative or gigantic count, a negative or infinite duration (A27)."""
     raw = json.dumps(highlight(media_count=-1, latest_reel_media=2**63, items=[item(video_duration=-0.5)]))
-    found = wire.parse_highlight_page(answer(raw.encode()))
+    found = wire.parse_highlight_page(document(raw.encode()))
     assert found.highlight.facts == TrayFacts()
     assert found.items[0].video_duration is None
-    found = wire.parse_highlight_page(answer(raw.replace("-0.5", "1e999").encode()))
+    found = wire.parse_highlight_page(document(raw.replace("-0.5", "1e999").encode()))
     assert found.items[0].video_duration is None
 
 
@@ -155,7 +155,7 @@ def test_strings_are_clean_and_bounded() -> None:
     assert page(title="\udfff").highlight.title == "\ufffd"
     assert page(title="\ud83e\udd8b").highlight.title == "🦋"
     raw = json.dumps(highlight(title="TITLE")).encode().replace(b"TITLE", b"a\xff\xed\xa0\xbdb")
-    assert wire.parse_highlight_page(answer(raw)).highlight.title == "a\ufffd\ufffd\ufffd\ufffdb"
+    assert wire.parse_highlight_page(document(raw)).highlight.title == "a\ufffd\ufffd\ufffd\ufffdb"
     long = page(title="a" + "🦋" * 20_000).highlight.title
     assert long == "a" + "🦋" * 16_383
     assert page(item(thumbnail_url="https://c/" + "a" * 20_000)).items[0].links == ()
@@ -194,11 +194,11 @@ def test_fault_a39_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -
     """Its id begins with ``shop:``: known, counted, and neither a highlight nor malformed; other words are
     malformed."""
     shop = highlight(**{"pk": "9", field: "shop:17854360229135492"})
-    tray = wire.parse_tray(answer([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
+    tray = wire.parse_tray(document([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
     assert tray.unsupported == ("shop:17854360229135492",)
     assert ([h.pk for h in tray.highlights], len(tray.rejected), tray.length) == (["17"], 1, 3)
     with pytest.raises(AnswerMalformed, match="not a highlight of stories"):
-        wire.parse_highlight_page(answer(shop))
+        wire.parse_highlight_page(document(shop))
 
 
 def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
@@ -214,7 +214,7 @@ def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
     old = item(pk="4", thumbnail_url="https://c/a.jpg", image_versions2=raw["image_versions2"])
     reel = highlight(pk="highlight:17", items=[old, raw])
     body = {"response": {"reels": {"highlight:17": reel}, "status": "ok"}}
-    found = wire.parse_highlight_page(answer(body), "17")
+    found = wire.parse_highlight_page(document(body), "17")
     assert [(i.pk, [link.url for link in i.links]) for i in found.items] == [
         ("4", ["https://c/a.jpg"]),
         ("5", ["https://c/best.jpg", "https://c/best.mp4"]),
@@ -222,7 +222,7 @@ def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
     assert found.items[1].taken_at == datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)
     for several in ({}, {"1": reel, "2": reel}, None):
         with pytest.raises(AnswerMalformed):
-            wire.parse_highlight_page(answer({"response": {"reels": several}}))
+            wire.parse_highlight_page(document({"response": {"reels": several}}))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
     )
     for reading in readings:
         with pytest.raises(AnswerMalformed) as caught:
-            reading(answer(body))
+            reading(document(body))
         assert caught.value.__suppress_context__
 
 
@@ -290,11 +290,11 @@ def test_fault_a19_deep_nesting_is_refused_wherever_python_gives_up() -> None:
             json_document.parse_json(b"[" * depth + b"]" * depth)
 
 
-def _page_of_1(given_answer: Answer) -> TrayPage:
-    return wire.parse_tray_page(given_answer, "1")
+def _page_of_1(given: Document) -> TrayPage:
+    return wire.parse_tray_page(given, "1")
 
 
-def readable(given_answer: Answer) -> None:
+def readable(given: Document) -> None:
     """Read an answer in every way; only AnswerMalformed may come, and what is read keeps its promises."""
     for reading in (
         wire.parse_tray,
@@ -305,7 +305,7 @@ def readable(given_answer: Answer) -> None:
     ):
         found: object = None
         with suppress(AnswerMalformed):
-            found = reading(given_answer)
+            found = reading(given)
         if isinstance(found, HighlightPage):
             pks = [i.pk for i in found.items]
             assert all(map(is_pk, [found.highlight.pk, found.highlight.user.pk, *pks]))
@@ -344,7 +344,7 @@ trees = st.recursive(
 @given(trees)
 def test_fault_a23_any_json_is_a_model_or_malformed(tree: object) -> None:
     """Nothing but AnswerMalformed ever leaves ``wire``, whatever JSON comes."""
-    readable(answer(tree))
+    readable(document(tree))
 
 
 @given(
@@ -371,7 +371,7 @@ def test_fault_a23_any_change_of_a_good_answer_is_survived(
     for value in values:
         node, key = chance.choice(list(_places(tree)))
         node[key] = copy.deepcopy(value)
-    readable(answer(tree, call=FETCH if name == "highlight_by_url" else LIST))
+    readable(document(tree, call=FETCH if name == "highlight_by_url" else LIST))
 
 
 def _places(node: object) -> Iterator[tuple[dict[object, object], object]]:
@@ -381,3 +381,56 @@ def _places(node: object) -> Iterator[tuple[dict[object, object], object]]:
         for key, child in list(node.items() if isinstance(node, dict) else enumerate(node)):
             yield container, key
             yield from _places(child)
+
+
+_JSON_PIECES = st.sampled_from(
+    [
+        b'"',
+        b"\\u0000",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\xff",
+        b"NaN",
+        b"1e999",
+        b"-0",
+        b"9" * 25,
+        b"{",
+        b"]",
+        b",",
+        b"\n",
+    ]
+)
+
+
+@given(trees, st.booleans(), st.lists(st.tuples(st.integers(0, 400), _JSON_PIECES), max_size=3))
+def test_both_parsers_of_json_read_the_same(
+    tree: object, is_ascii: bool, insertions: list[tuple[int, bytes]]
+) -> None:
+    """What the fast parser reads, the careful one reads too, to the last digit and key."""
+    body = json.dumps(tree, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")
+    for place, piece in insertions:
+        body = body[:place] + piece + body[place:]
+    found, expected = (
+        _read(parse, body) for parse in (json_document.parse_json, json_document._parse_carefully)
+    )
+    assert found == expected or not body.strip()
+
+
+def _read(parse: Callable[[bytes], object], body: bytes) -> str:
+    try:
+        return repr(parse(body))
+    except ValueError as error:
+        return f"ValueError: {error}"
+
+
+@given(st.data())
+def test_both_ways_to_read_an_object_agree(data: st.DataObject) -> None:
+    """A shape that is read as a whole is what it is field by field, whatever the values are."""
+    kind = data.draw(
+        st.sampled_from([k for k in msgspec.Struct.__subclasses__() if k.__module__ == shapes.__name__])
+    )
+    numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
+    values = scalars | trees | numbers | st.sampled_from(["", "a" * 20_000, 2**63 - 1, 2**63, -1])
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    raw = data.draw(st.dictionaries(st.sampled_from([*names, "other"]), values))
+    assert shapes.read_object(kind, raw) == shapes._read_field_by_field(kind, raw)

@@ -11,8 +11,7 @@ import pytest
 
 from archiver.errors import StoppedBySignal
 from archiver.hiker import wire
-from archiver.hiker.wire import parse_highlight_page
-from archiver.model.api_calls import Answer
+from archiver.hiker.wire import Document, parse_highlight_page
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
 from tests.support.api_faults import PAGE, edit_answer
@@ -199,9 +198,9 @@ def test_a_row_that_is_younger_than_its_answer_is_dated_back(old: ArchiveHarness
     assert harness.one("select count(*) from usernames where last_seen_at < '2002'") == 0
 
 
-def poorer(answer: Answer, asked: Pk | None = None) -> HighlightPage:
+def poorer(document: Document, asked: Pk | None = None) -> HighlightPage:
     """Return what a version with fewer fields reads: no names of mentions by pk, hashtags, media types."""
-    page = parse_highlight_page(answer, asked)
+    page = parse_highlight_page(document, asked)
     return replace(page, items=tuple(map(_poorer, page.items)))
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver.hiker import endpoints
+from archiver.hiker.wire import Document, read_document
 from archiver.model.api_calls import Answer, Call
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -14,16 +15,15 @@ FETCH = endpoints.fetch_highlight("18085475671830440")
 LIST = endpoints.list_highlights("787132")
 
 
-def answer(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Answer:
-    """Return an Answer with this body: bytes unchanged, anything else as JSON.
+def document(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Document:
+    """Return an answer with this body, parsed: bytes unchanged, anything else as JSON.
 
     In header names ``_`` means ``-``.
-
-    Header names write ``_`` for ``-``.
     """
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return Answer(call, "https://api.hikerapi.com" + call.path, status, named, raw, NOON, NOON)
+    answer = Answer(call, "https://api.hikerapi.com" + call.path, status, named, raw, NOON, NOON)
+    return read_document(answer)
 
 
 def example(name: str) -> bytes:

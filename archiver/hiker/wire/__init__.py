@@ -1,7 +1,8 @@
 """Parsers of API answers, which return objects of the model. Pure.
 
-Only this package knows the names of the API's fields. ``parse_verdict`` returns what an answer means. The
-other functions read an answer that is OK, and raise AnswerMalformed if it is not what its endpoint promises.
+Only this package knows the names of the API's fields. ``read_document`` parses the JSON of an answer, once
+for all other functions. ``parse_verdict`` returns what the answer means. The others read an answer that is
+OK, and raise AnswerMalformed if it is not what its endpoint promises.
 Sources: the vendor's example answers and HIKERAPI.md.
 
 - A pk is required, and so is the owner of a highlight if the call does not name it. An entry without them is
@@ -22,11 +23,13 @@ from archiver.hiker.wire.answer_parser import (
     parse_tray_page,
     parse_user,
 )
+from archiver.hiker.wire.json_document import Document, read_document
 from archiver.hiker.wire.shapes import ENTRIES_MAX
 from archiver.hiker.wire.verdicts import parse_verdict
 
 __all__ = [
     "ENTRIES_MAX",
+    "Document",
     "join_pages",
     "parse_balance",
     "parse_highlight_page",
@@ -34,4 +37,5 @@ __all__ = [
     "parse_tray_page",
     "parse_user",
     "parse_verdict",
+    "read_document",
 ]

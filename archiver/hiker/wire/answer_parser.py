@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from archiver import signed_url
 from archiver.errors import AnswerMalformed
-from archiver.hiker.wire import json_document
+from archiver.hiker.wire.json_document import Document
 from archiver.hiker.wire.shapes import (
     ENTRIES_MAX,
     Entries,
@@ -32,7 +32,6 @@ from archiver.hiker.wire.shapes import (
 )
 from archiver.hiker.wire.story_items import NO_PK, NOT_AN_OBJECT, to_item
 from archiver.hiker.wire.verdicts import means_no_highlights
-from archiver.model.api_calls import Answer
 from archiver.model.identity import Pk, Role
 from archiver.model.upstream import (
     Balance,
@@ -52,7 +51,7 @@ _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not r
 _RATE_MAX = 10_000
 
 
-def parse_tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = None) -> Tray:
+def parse_tray(document: Document, user_pk: Pk | None = None, *, username: str | None = None) -> Tray:
     """Return a user's list of highlights. The call named the user by ``user_pk`` or by ``username``.
 
     An account that was requested by pk may have any name, as accounts are renamed. One requested by name must
@@ -62,28 +61,28 @@ def parse_tray(answer: Answer, user_pk: Pk | None = None, *, username: str | Non
     Raises AnswerMalformed if it is not a list, if an entry belongs to another user than requested or than the
     entry before it, or if a tray that was requested by name does not state its owner.
     """
-    raw = _document(answer)
+    raw = _tree(document)
     if means_no_highlights(raw):
         return Tray(None, ())
     if not isinstance(raw, list):
-        _malformed_answer(answer, "no list of highlights")
-    tray = _tray(answer, raw, user_pk, username)
+        _malformed_answer(document, "no list of highlights")
+    tray = _tray(document, raw, user_pk, username)
     if username is not None and raw and tray.user is None:
-        _malformed_answer(answer, "a list of highlights that does not state their owner")
+        _malformed_answer(document, "a list of highlights that does not state their owner")
     return tray
 
 
-def parse_tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
+def parse_tray_page(document: Document, user_pk: Pk) -> TrayPage:
     """Return one page of a user's paged tray (``/v2``). Raises AnswerMalformed as ``parse_tray`` does."""
-    raw = _document(answer)
+    raw = _tree(document)
     shape = read_object(WireTrayPage, raw)
     listed = read_object(WireTrayList, shape.response) if shape is not None else None
     if shape is None or listed is None or listed.tray is None:
-        _malformed_answer(answer, "no page of highlights")
+        _malformed_answer(document, "no page of highlights")
     if shape.next_page_id is None and isinstance(raw, dict) and raw.get("next_page_id") is not None:
         # This page must not be taken for the last one: that would hide the rest.
-        _malformed_answer(answer, "a next page with an unusable id")
-    return TrayPage(_tray(answer, listed.tray, user_pk), str(shape.next_page_id or "") or None)
+        _malformed_answer(document, "a next page with an unusable id")
+    return TrayPage(_tray(document, listed.tray, user_pk), str(shape.next_page_id or "") or None)
 
 
 def join_pages(pages: Sequence[Tray]) -> Tray:
@@ -106,7 +105,7 @@ def join_pages(pages: Sequence[Tray]) -> Tray:
     )
 
 
-def parse_highlight_page(answer: Answer, expected_pk: Pk | None = None) -> HighlightPage:
+def parse_highlight_page(document: Document, expected_pk: Pk | None = None) -> HighlightPage:
     """Return one highlight with its items.
 
     ``expected_pk``: the pk that was requested, None if it is not known.
@@ -114,19 +113,19 @@ def parse_highlight_page(answer: Answer, expected_pk: Pk | None = None) -> Highl
     Raises AnswerMalformed if the answer is not a highlight with an owner and a list of items, or if it is a
     different highlight.
     """
-    raw = _unwrap_reel(_document(answer))
+    raw = _unwrap_reel(_tree(document))
     shape = read_object(WireHighlight, raw)
     if shape is None:
-        _malformed_answer(answer, "no highlight")
+        _malformed_answer(document, "no highlight")
     highlight = _to_highlight(raw, None)
     if isinstance(highlight, str):
-        _malformed_answer(answer, f"{highlight}, which is not a highlight of stories")
+        _malformed_answer(document, f"{highlight}, which is not a highlight of stories")
     if isinstance(highlight, RejectedEntry):
-        _malformed_answer(answer, f"no highlight: {highlight.detail}")
+        _malformed_answer(document, f"no highlight: {highlight.detail}")
     if expected_pk is not None and highlight.pk != expected_pk:
-        _malformed_answer(answer, f"highlight {highlight.pk} instead of {expected_pk}")
+        _malformed_answer(document, f"highlight {highlight.pk} instead of {expected_pk}")
     if shape.items is None:
-        _malformed_answer(answer, f"highlight {highlight.pk} without a list of items")
+        _malformed_answer(document, f"highlight {highlight.pk} without a list of items")
     items: dict[Pk, Item] = {}
     rejected: list[RejectedEntry] = []
     for entry in shape.items[:ENTRIES_MAX]:
@@ -139,32 +138,32 @@ def parse_highlight_page(answer: Answer, expected_pk: Pk | None = None) -> Highl
     return HighlightPage(highlight, tuple(items.values()), (*rejected, *_excess(shape.items)), repeated)
 
 
-def parse_user(answer: Answer, expected_pk: Pk | None = None, *, username: str | None = None) -> User:
+def parse_user(document: Document, expected_pk: Pk | None = None, *, username: str | None = None) -> User:
     """Return one account, which the call named by ``expected_pk`` or by ``username``.
 
     Raises AnswerMalformed if it has no pk, or not the pk or the name that was requested.
     """
-    account = _to_user(_document(answer))
+    account = _to_user(_tree(document))
     if account is None:
-        _malformed_answer(answer, "no account")
+        _malformed_answer(document, "no account")
     if expected_pk is not None and account.pk != expected_pk:
-        _malformed_answer(answer, f"account {account.pk} instead of {expected_pk}")
+        _malformed_answer(document, f"account {account.pk} instead of {expected_pk}")
     if username is not None:
-        _require_name(answer, account, username)
+        _require_name(document, account, username)
     return account
 
 
-def parse_balance(answer: Answer) -> Balance:
+def parse_balance(document: Document) -> Balance:
     """Return the units left and the calls per second. Raises AnswerMalformed if the units are missing."""
-    shape = read_object(WireBalance, _document(answer))
+    shape = read_object(WireBalance, _tree(document))
     if shape is None or shape.requests is None:
-        _malformed_answer(answer, "no balance")
+        _malformed_answer(document, "no balance")
     rate = int(shape.rate) if shape.rate is not None and 1 <= shape.rate <= _RATE_MAX else None
     return Balance(shape.requests, rate)
 
 
-def _tray(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | None = None) -> Tray:
-    owner = _owner(answer, entries, user_pk, username)
+def _tray(document: Document, entries: Entries, user_pk: Pk | None, username: str | None = None) -> Tray:
+    owner = _owner(document, entries, user_pk, username)
     fallback = owner or (User(user_pk) if user_pk is not None else None)
     highlights: dict[Pk, Highlight] = {}
     rejected: list[RejectedEntry] = []
@@ -180,7 +179,7 @@ def _tray(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | 
     return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(entries)), tuple(unsupported))
 
 
-def _require_name(answer: Answer, account: User, username: str) -> None:
+def _require_name(document: Document, account: User, username: str) -> None:
     """Raise AnswerMalformed unless the account has this name, ignoring case.
 
     Usernames are ASCII. A name with another letter is a different one, even if its lower case is ASCII, as
@@ -188,24 +187,23 @@ def _require_name(answer: Answer, account: User, username: str) -> None:
     """
     name = account.username
     if name is None:
-        _malformed_answer(answer, f"account {account.pk} without a name instead of {username}")
+        _malformed_answer(document, f"account {account.pk} without a name instead of {username}")
     if not name.isascii() or name.lower() != username.lower():
-        _malformed_answer(answer, f"account {account.pk} ({name}) instead of {username}")
+        _malformed_answer(document, f"account {account.pk} ({name}) instead of {username}")
 
 
-def _document(answer: Answer) -> object:
-    try:
-        return json_document.parse_json(answer.body)
-    except ValueError as error:
-        _malformed_answer(answer, f"unusable JSON ({error})")
+def _tree(document: Document) -> object:
+    if document.fault:
+        _malformed_answer(document, f"unusable JSON ({document.fault})")
+    return document.tree
 
 
-def _malformed_answer(answer: Answer, what: str) -> NoReturn:
-    # Not chained: a JSON error holds the whole body with its signed URLs.
-    raise AnswerMalformed(excerpt(f"{answer.call.path} returned {what}")) from None
+def _malformed_answer(document: Document, what: str) -> NoReturn:
+    # Never chained: the error of a parser may hold the whole body with its signed URLs.
+    raise AnswerMalformed(excerpt(f"{document.answer.call.path} returned {what}")) from None
 
 
-def _owner(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | None) -> User | None:
+def _owner(document: Document, entries: Entries, user_pk: Pk | None, username: str | None) -> User | None:
     """Return the owner that all entries agree on, from the entry with the most facts about it.
 
     Raises AnswerMalformed if two entries disagree, or if the owner is not the one that was requested.
@@ -218,9 +216,9 @@ def _owner(answer: Answer, entries: Entries, user_pk: Pk | None, username: str |
             continue
         expected = user_pk or (owner.pk if owner is not None else view.pk)
         if view.pk != expected:
-            _malformed_answer(answer, f"highlights of user {view.pk} among those of {expected}")
+            _malformed_answer(document, f"highlights of user {view.pk} among those of {expected}")
         if username is not None and view.username is not None:
-            _require_name(answer, view, username)
+            _require_name(document, view, username)
         owner = _richer_user(owner, view)
     return owner
 

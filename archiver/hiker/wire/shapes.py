@@ -177,6 +177,13 @@ def read_object(kind: type[S], raw: object) -> S | None:
     """
     if not isinstance(raw, dict):
         return None
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError:
+        return _read_field_by_field(kind, raw)
+
+
+def _read_field_by_field(kind: type[S], raw: Raw) -> S:
     fields: dict[str, object] = {}
     for field in _fields(kind):
         value = raw.get(field.encode_name)
@@ -264,4 +271,4 @@ def make_link(role: Role, url: str | None) -> Link | None:
 # shapes are used once here, by the thread that imports this module.
 for _kind in Struct.__subclasses__():
     if _kind.__module__ == __name__:
-        read_object(_kind, {})
+        _read_field_by_field(_kind, {})

@@ -9,7 +9,7 @@ import re
 
 from archiver import retry
 from archiver.hiker import endpoints
-from archiver.hiker.wire import json_document
+from archiver.hiker.wire.json_document import Document, clean_text
 from archiver.model.api_calls import Answer, Meaning, Verdict
 from archiver.signed_url import excerpt
 
@@ -46,13 +46,13 @@ _NEVER_BILLED = frozenset({Meaning.KEY_REJECTED, Meaning.OUT_OF_UNITS})
 _CLOUDFLARE = re.compile(rb"error code: 1\d{3}\b")
 
 
-def parse_verdict(answer: Answer) -> Verdict:
+def parse_verdict(document: Document) -> Verdict:
     """Return the meaning of an answer, what it cost, and a message for people. Never raises.
 
     An error 401 or 402 in a body with status 200 costs nothing: there was no account to charge. A page from
     an intermediate proxy counts as charged if its status says so, to be on the safe side.
     """
-    tree, fault = _parse(answer.body)
+    answer, tree, fault = document.answer, document.tree, document.fault
     meaning = _meaning(answer, tree, fault)
     if meaning is Meaning.OK:
         return Verdict(meaning, _units(answer, meaning))
@@ -67,14 +67,6 @@ def parse_verdict(answer: Answer) -> Verdict:
 def means_no_highlights(tree: object) -> bool:
     """Return whether an error says that there are no highlights, which is a valid answer about a tray."""
     return isinstance(tree, dict) and tree.get("exc_type") == "HighlightNotFound"
-
-
-def _parse(body: bytes) -> tuple[object, str]:
-    """Return the document, or None and what is wrong with it."""
-    try:
-        return json_document.parse_json(body), ""
-    except ValueError as error:
-        return None, str(error)
 
 
 def _meaning(answer: Answer, tree: object, fault: str) -> Meaning:
@@ -168,4 +160,4 @@ def _sentence(detail: object) -> str:
 
 
 def _head(answer: Answer) -> str:
-    return json_document.clean_text(answer.body[:1_000].decode("utf-8", "replace"))
+    return clean_text(answer.body[:1_000].decode("utf-8", "replace"))
