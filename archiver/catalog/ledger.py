@@ -19,11 +19,11 @@ from sqlalchemy import (
     select,
     text,
     true,
-    update,
 )
+from sqlalchemy.sql.dml import ReturningInsert
 
 from archiver.catalog import tables
-from archiver.catalog.upsert import insert
+from archiver.catalog.statements import insert, update_row
 from archiver.errors import BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
@@ -36,6 +36,7 @@ _UNITS: dict[str, Select[tuple[int]]] = {
     "per_month": _SUM.where(_calls.c.started_at >= bindparam("month", type_=_calls.c.started_at.type)),
 }
 """The units that count for each limit."""
+_ANSWER_COLUMNS = ("sha256", "segment", "offset", "length", "latest_reel_media", "media_count")
 _WHEN_AGAIN = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
 _LOCK = text("LOCK TABLE api_calls IN SHARE ROW EXCLUSIVE MODE")
 
@@ -74,9 +75,7 @@ def settle(
 
     Return the id of a stored answer. ``facts`` are the tray's facts when the call was made.
     """
-    connection.execute(
-        update(_calls).where(_calls.c.id == api_call_id).values(status=status, units=units, finished_at=now)
-    )
+    update_row(connection, _calls, api_call_id, {"status": status, "units": units, "finished_at": now})
     return (
         None if location is None else record_answer(connection, api_call_id, location, facts or TrayFacts())
     )
@@ -94,9 +93,15 @@ def record_answer(
         "latest_reel_media": facts.latest_reel_media,
         "media_count": facts.media_count,
     }
-    row = insert(connection, _answers).values(api_call_id=api_call_id, **values)
-    upsert = row.on_conflict_do_update(index_elements=["api_call_id"], set_=values)
-    return int(connection.execute(upsert.returning(_answers.c.id)).scalar_one())
+    row = {"api_call_id": api_call_id, **values}
+    return int(connection.execute(_keep_answer(connection.dialect.name), row).scalar_one())
+
+
+@cache
+def _keep_answer(dialect: str) -> ReturningInsert[int]:
+    upsert = insert(dialect, _answers)
+    values = {name: upsert.excluded[name] for name in _ANSWER_COLUMNS}
+    return upsert.on_conflict_do_update(index_elements=["api_call_id"], set_=values).returning(_answers.c.id)
 
 
 def units_left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:

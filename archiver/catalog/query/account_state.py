@@ -399,6 +399,16 @@ def _highlight_state(row: RowMapping, failures: Iterable[RowMapping]) -> Highlig
 
 # --- what is open
 
+_OPEN = select(_failures).where(
+    _failures.c.subject == bindparam("of_subject"),
+    _failures.c.subject_pk == bindparam("of_pk"),
+    _failures.c.resolved_at.is_(None),
+)
+_OPEN_WHOLE, _OPEN_IN_ROLE = (
+    _OPEN.where(_failures.c.role.is_(None)),
+    _OPEN.where(_failures.c.role == bindparam("in_role")),
+)
+
 _REFUSED_FOR_HOST = (
     _failures.c.reason == Reason.HOST_NOT_ALLOWED,
     _failures.c.role.is_not(None),
@@ -456,8 +466,7 @@ def open_failure(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None
 ) -> OpenFailure | None:
     """Return the open failure of a subject, or of its file in this role; None if there is none."""
-    query = select(_failures).where(*is_open(subject, subject_pk, role))
-    row = connection.execute(query).mappings().first()
+    row = find_open(connection, subject, subject_pk, role)
     if row is None:
         return None
     return OpenFailure(
@@ -470,14 +479,14 @@ def open_failure(
     )
 
 
-def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the open failure of a subject, or of its file in this role."""
-    return (
-        _failures.c.subject == subject,
-        _failures.c.subject_pk == subject_pk,
-        _failures.c.role.is_(None) if role is None else _failures.c.role == role,
-        _failures.c.resolved_at.is_(None),
-    )
+def find_open(
+    connection: Connection, subject: Subject, subject_pk: str, role: Role | None
+) -> RowMapping | None:
+    """Return the row of the open failure of a subject, or of its file in this role; None if there is none."""
+    which = {"of_subject": subject, "of_pk": subject_pk}
+    if role is None:
+        return connection.execute(_OPEN_WHOLE, which).mappings().first()
+    return connection.execute(_OPEN_IN_ROLE, {**which, "in_role": role}).mappings().first()
 
 
 # --- all accounts

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, update
 from archiver.catalog import tables
 from archiver.catalog.query import adoptions
 from archiver.catalog.record import stored_files
-from archiver.catalog.upsert import insert_if_new
+from archiver.catalog.statements import insert_if_new
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile
 from archiver.model.identity import Digest, Pk, Role, Subject

@@ -14,6 +14,7 @@ from archiver.catalog import tables
 from archiver.catalog.column_types import time_text
 from archiver.model.identity import Pk, Subject
 
+_INSERT = tables.changes.insert()
 StoredRow = Mapping[Any, Any]
 """A row as it was before, by column."""
 
@@ -33,7 +34,7 @@ def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[
     """Write a row for each change."""
     rows = [{"run_id": run_id, "at": now, **asdict(change)} for change in changes]
     if rows:
-        connection.execute(tables.changes.insert(), rows)
+        connection.execute(_INSERT, rows)
 
 
 def find_new_values(before: StoredRow, answer: Mapping[str, object]) -> dict[str, object]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 
 from archiver import retry
 from archiver.catalog import tables
-from archiver.catalog.query.account_state import is_open
+from archiver.catalog.query.account_state import find_open
+from archiver.catalog.statements import update_row
 from archiver.errors import NOT_RETRIED
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 
 _failures = tables.failures
+_INSERT = _failures.insert()
 _RESOLVE = (
     update(_failures)
     .where(
@@ -33,9 +35,8 @@ def failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: 
     It gets a date for the next try, unless waiting does not help (``NOT_RETRIED``) or the caller makes it a
     gap (``is_gap``).
     """
-    which = is_open(failure.subject, failure.subject_pk, failure.role)
-    before = connection.execute(select(_failures.c.id, _failures.c.attempts).where(*which)).first()
-    attempts = 1 if before is None else before.attempts + 1
+    before = find_open(connection, failure.subject, failure.subject_pk, failure.role)
+    attempts = 1 if before is None else int(before["attempts"]) + 1
     values = {
         "reason": failure.reason,
         "detail": failure.detail,
@@ -47,9 +48,9 @@ def failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: 
     }
     if before is None:
         key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}
-        connection.execute(_failures.insert().values(**key, **values, first_at=now))
+        connection.execute(_INSERT, {**key, **values, "first_at": now})
     else:
-        connection.execute(update(_failures).where(_failures.c.id == before.id).values(**values))
+        update_row(connection, _failures, before["id"], values)
     return attempts
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, update
 from archiver.catalog import tables
 from archiver.catalog.record import adopted_files, changes, item_entries, users
 from archiver.catalog.record.changes import Change, find_moved
+from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
 
@@ -17,6 +18,12 @@ _highlights, _items, _members, _files = tables.highlights, tables.items, tables.
 
 _HISTORY_FIELDS = ("title", "is_pinned", "cover_name")
 _ITEM_FIELDS = ("user_pk", "code", "taken_at", "media_type", "product_type", "video_duration")
+_INSERT_HIGHLIGHT, _INSERT_ITEM, _INSERT_MEMBER = (
+    _highlights.insert(),
+    _items.insert(),
+    _members.insert(),
+)
+_STORED_HIGHLIGHT = select(_highlights).where(_highlights.c.pk == bindparam("highlight"))
 _STORED_ITEMS = select(_items).where(_items.c.pk.in_(bindparam("pks", expanding=True)))
 _UPDATE_ITEM = (
     update(_items)
@@ -105,10 +112,10 @@ def _write_highlight(
         "latest_reel_media": highlight.facts.latest_reel_media,
         "media_count": highlight.facts.media_count,
     }
-    row = connection.execute(select(_highlights).where(_highlights.c.pk == highlight.pk)).mappings().first()
+    row = connection.execute(_STORED_HIGHLIGHT, {"highlight": highlight.pk}).mappings().first()
     if row is None:
         key = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": fetched_at}
-        connection.execute(_highlights.insert().values(**key, **answer, **own_facts, **fetched))
+        connection.execute(_INSERT_HIGHLIGHT, {**key, **answer, **own_facts, **fetched})
         return None, []
     answer |= {name: value for name, value in own_facts.items() if row[name] is None}
     values = changes.find_new_values(row, answer)
@@ -118,7 +125,7 @@ def _write_highlight(
     if row["gone_at"] is not None and not changes.is_outdated(fetched_at, now, row["gone_at"]):
         values["gone_at"] = None
         found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
-    connection.execute(update(_highlights).where(_highlights.c.pk == row["pk"]).values(**values, **fetched))
+    update_row(connection, _highlights, row["pk"], {**values, **fetched})
     return row, found
 
 
@@ -146,7 +153,7 @@ def _write_items(
             altered.append({"key": item.pk, **{field: row[field] for field in _ITEM_FIELDS}, **values})
             found += changes.find_edits(Subject.ITEM, item.pk, row, values, _ITEM_FIELDS)
     if new:
-        connection.execute(_items.insert(), new)
+        connection.execute(_INSERT_ITEM, new)
     if altered:
         connection.execute(_UPDATE_ITEM, altered)
     return len(new), found
@@ -179,7 +186,7 @@ def _write_members(
     if known:
         connection.execute(_UPDATE_MEMBER, known)
     if new:
-        connection.execute(_members.insert(), new)
+        connection.execute(_INSERT_MEMBER, new)
     present = [item_pk for item_pk, row in stored.items() if row["gone_at"] is None]
     leaving = [item_pk for item_pk in present if item_pk in gone]
     if leaving:

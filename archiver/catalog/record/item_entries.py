@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, select
+from sqlalchemy import Connection, Insert, Row, Table, bindparam, select
 
 from archiver.catalog import tables
-from archiver.catalog.upsert import insert
+from archiver.catalog.statements import insert
 from archiver.model.identity import Pk
 from archiver.model.upstream import Item
 
@@ -22,7 +23,7 @@ EntryValues = tuple[object, ...]
 Entry = Any  # a value of the model, or the row that it became: both have the columns as attributes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _EntryKind:
     """A table of entries, how to get them from an item, and what identifies one: ``id``, or else ``name``."""
 
@@ -39,7 +40,7 @@ class _EntryKind:
         is_id_missing = not self.id(one) or not self.id(other)
         return is_id_missing and self.name(one) is not None and self.name(one) == self.name(other)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         return tuple(
             column.name for column in self.table.columns if column.name not in ("item_pk", "position")
@@ -57,6 +58,13 @@ _KINDS = (
 )
 TABLES = tuple(kind.table.name for kind in _KINDS)
 """All tables of entries."""
+
+_STORED = {
+    table.name: select(table)
+    .where(table.c.item_pk.in_(bindparam("pks", expanding=True)))
+    .order_by(table.c.item_pk, table.c.position)
+    for table in (kind.table for kind in _KINDS)
+}
 
 
 def write(connection: Connection, items: Sequence[Item]) -> None:
@@ -135,21 +143,22 @@ def _merge(
             rows.append({"item_pk": item_pk, "position": position, **dict(zip(columns, values, strict=True))})
             added += position not in positions
     if rows:
-        upsert = insert(connection, kind.table)
-        values_by_column = {column: upsert.excluded[column] for column in columns}
-        connection.execute(
-            upsert.on_conflict_do_update(index_elements=["item_pk", "position"], set_=values_by_column), rows
-        )
+        connection.execute(_upsert(connection.dialect.name, kind.table, columns), rows)
     return added, len(rows) - added
 
 
 def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dict[Pk, list[Row[Any]]]:
     stored: dict[Pk, list[Row[Any]]] = defaultdict(list)
-    of_items = table.c.item_pk.in_(bindparam("pks", expanding=True))
-    query = select(table).where(of_items).order_by(table.c.item_pk, table.c.position)
-    for row in connection.execute(query, {"pks": list(pks)}):
+    for row in connection.execute(_STORED[table.name], {"pks": list(pks)}):
         stored[row.item_pk].append(row)
     return stored
+
+
+@cache
+def _upsert(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+    upsert = insert(dialect, table)
+    values = {column: upsert.excluded[column] for column in columns}
+    return upsert.on_conflict_do_update(index_elements=["item_pk", "position"], set_=values)
 
 
 def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:

@@ -11,7 +11,7 @@ from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
 from archiver.catalog.record.failures import resolution
-from archiver.catalog.upsert import insert_if_new
+from archiver.catalog.statements import insert_if_new, update_row
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.signed_url import basename
@@ -23,8 +23,6 @@ _OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Su
 _DIGEST: BindParameter[str] = bindparam("digest")
 _BLOB = _blobs.c.sha256 == _DIGEST
 
-# Statements are built once: building one costs more than running it, and the first run of an archive records
-# mostly files.
 _INSERT_BLOB = insert_if_new(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
 _INSERT_FILE = insert_if_new(_files, *(column.name for column in _files.c if column.name != "id"))
 _WAS_LOST = select(_blobs.c.lost_at).where(_BLOB)
@@ -157,8 +155,7 @@ def completion(
     a whole page no longer offers are resolved, except those of an item that moved to another highlight.
     """
     completed_at = now if is_whole and not missing else None
-    highlight = update(_highlights).where(_highlights.c.pk == highlight_pk)
-    connection.execute(highlight.values(tried_at=now, completed_at=completed_at))
+    update_row(connection, _highlights, highlight_pk, {"tried_at": now, "completed_at": completed_at})
     if not is_whole:
         return
     rows = connection.execute(_OPEN_FAILURES, {"highlight": highlight_pk})
@@ -213,6 +210,6 @@ def write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
 def _note_picture_name(connection: Connection, owner: Owner, name: str | None) -> None:
     """Store the file name of an owner's current picture, so that the same picture is not downloaded again."""
     if owner.subject is Subject.USER:
-        connection.execute(update(_users).where(_users.c.pk == owner.pk).values(avatar_held=name))
+        update_row(connection, _users, owner.pk, {"avatar_held": name})
     elif owner.subject is Subject.HIGHLIGHT:
-        connection.execute(update(_highlights).where(_highlights.c.pk == owner.pk).values(cover_held=name))
+        update_row(connection, _highlights, owner.pk, {"cover_held": name})

@@ -10,12 +10,14 @@ from sqlalchemy import Connection, bindparam, select, update
 from archiver.catalog import tables
 from archiver.catalog.record import changes, users
 from archiver.catalog.record.changes import Change, StoredRow, find_moved
+from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, Tray, User
 
 _highlights = tables.highlights
 _REPORTED = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of any of these is a change
 _FIELDS = (*_REPORTED, "position", "created_at", "latest_reel_media", "media_count")
+_INSERT = _highlights.insert()
 _BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
 _LIST_AGAIN = (
     update(_highlights)
@@ -123,9 +125,7 @@ def _record_owner(
     )
     longest = before["tray_longest"] if before is not None else None
     if not is_whole and (longest is None or longest < tray.length):
-        connection.execute(
-            update(tables.users).where(tables.users.c.pk == user_pk).values(tray_longest=tray.length)
-        )
+        update_row(connection, tables.users, user_pk, {"tray_longest": tray.length})
     return before["listed_at"] if before is not None else None
 
 
@@ -172,4 +172,4 @@ def _store(
         connection.execute(_LIST_AGAIN, {"pks": listed_again, "now": now})
     if new:
         seen = {"first_seen_at": now, "last_seen_at": now, "listed_at": now}
-        connection.execute(_highlights.insert(), [{**row, **seen} for row in new])
+        connection.execute(_INSERT, [{**row, **seen} for row in new])

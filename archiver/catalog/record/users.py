@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from types import MappingProxyType
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, Insert, RowMapping, bindparam, select
 
 from archiver import retry
 from archiver.catalog import tables
 from archiver.catalog.record import changes
-from archiver.catalog.upsert import insert
+from archiver.catalog.statements import insert, insert_if_new, update_row
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import User
@@ -20,6 +21,8 @@ _users, _usernames = tables.users, tables.usernames
 _FIELDS = ("username", "full_name", "is_private", "is_verified", "avatar_name")
 _DATES = ("last_seen_at", "gone_at", "verdict_at")
 """When an answer last said something about the account itself."""
+_INSERT = _users.insert()
+_BIND = insert_if_new(tables.targets, "text", "user_pk", "bound_at")
 _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
@@ -55,7 +58,7 @@ def upsert_user(
         is_shown, answer = False, {field: value for field, value in answer.items() if before[field] is None}
     if before is None:
         row = {"pk": user.pk, "first_seen_at": seen_at, "last_seen_at": seen_at, **answer, **columns}
-        connection.execute(_users.insert().values(row))
+        connection.execute(_INSERT, row)
     else:
         values = changes.find_new_values(before, answer)
         found = changes.find_edits(Subject.USER, user.pk, before, values, _FIELDS)
@@ -64,8 +67,7 @@ def upsert_user(
         if is_shown and before["gone_at"] is not None:
             values["gone_at"] = None
             found.append(changes.presence_change(Subject.USER, user.pk, "returned"))
-        if values or columns:
-            _update(connection, user.pk, **values, **columns)
+        update_row(connection, _users, user.pk, {**values, **columns})
         changes.write(connection, run_id, now, found)
     if user.username:
         _write_username(connection, user.pk, user.username, seen_at, now)
@@ -76,20 +78,24 @@ def _write_username(
     connection: Connection, user_pk: Pk, username: str, seen_at: datetime, now: datetime
 ) -> None:
     seen = {"first_seen_at": seen_at, "last_seen_at": seen_at}
-    upsert = insert(connection, _usernames).values(user_pk=user_pk, username=username, **seen)
-    connection.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["user_pk", "username"],
-            set_={"last_seen_at": seen_at},
-            where=None if seen_at == now else _usernames.c.last_seen_at < seen_at,
-        )
+    row = {"user_pk": user_pk, "username": username, **seen}
+    connection.execute(_see_username(connection.dialect.name, seen_at == now), row)
+
+
+@cache
+def _see_username(dialect: str, is_newest: bool) -> Insert:
+    upsert = insert(dialect, _usernames)
+    return upsert.on_conflict_do_update(
+        index_elements=["user_pk", "username"],
+        set_={"last_seen_at": upsert.excluded.last_seen_at},
+        where=None if is_newest else _usernames.c.last_seen_at < upsert.excluded.last_seen_at,
     )
 
 
 def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -> None:
     """Bind an entry of the configuration to the account that it first meant; a later call changes nothing."""
-    row = insert(connection, tables.targets).values(text=text, user_pk=user_pk, bound_at=now)
-    connection.execute(row.on_conflict_do_nothing(index_elements=["text"]))
+    row = {"text": text, "user_pk": user_pk, "bound_at": now}
+    connection.execute(_BIND(connection.dialect.name), row)
 
 
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
@@ -102,7 +108,8 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
     before = connection.execute(_BY_PK, {"user_pk": user_pk}).mappings().first()
     if reason is None:
         if before is not None and before["verdict"] is not None:
-            _update(connection, user_pk, verdict=None, verdict_checks=0, verdict_at=None, verdict_due_at=None)
+            shown = {"verdict": None, "verdict_checks": 0, "verdict_at": None, "verdict_due_at": None}
+            update_row(connection, _users, user_pk, shown)
         return
     is_private = reason is Reason.PRIVATE
     if before is None or is_private:
@@ -110,20 +117,15 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
         upsert_user(connection, run_id, account, now, is_shown=is_private)
     is_repeated = before is not None and before["verdict"] == reason
     checks = before["verdict_checks"] + 1 if before is not None and is_repeated else 1
-    _update(
-        connection,
-        user_pk,
-        verdict=reason,
-        verdict_checks=checks,
-        verdict_at=now,
-        verdict_due_at=retry.next_check(checks, now),
-    )
+    check = {
+        "verdict": reason,
+        "verdict_checks": checks,
+        "verdict_at": now,
+        "verdict_due_at": retry.next_check(checks, now),
+    }
+    update_row(connection, _users, user_pk, check)
     if reason is Reason.GONE and (before is None or before["gone_at"] is None):
-        _update(connection, user_pk, gone_at=now)
+        update_row(connection, _users, user_pk, {"gone_at": now})
         if before is not None:
             gone = changes.presence_change(Subject.USER, user_pk, "gone")
             changes.write(connection, run_id, now, [gone])
-
-
-def _update(connection: Connection, user_pk: Pk, **values: object) -> None:
-    connection.execute(update(_users).where(_users.c.pk == user_pk).values(**values))
