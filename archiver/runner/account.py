@@ -20,7 +20,7 @@ from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Meaning
 from archiver.model.events import AccountDone, AccountListed, Notice
-from archiver.model.identity import Digest, Pk
+from archiver.model.identity import Digest, Pk, Subject
 from archiver.model.target import Target
 from archiver.runner.absence import Doubt, Listing, doubt_about, highlights_gone, missing_in_one_answer
 from archiver.runner.account_report import AccountReporter
@@ -69,9 +69,23 @@ def begin_visit(catalog: Catalog, target: Target, options: RunOptions) -> Visit:
     return Visit(before=state, state=state)
 
 
-def read_visit(visit: Visit, catalog: Catalog) -> Visit:
-    """Return the visit with its stored state read again."""
-    state = catalog.read(account_state, visit.state.target, visit.state.pk, paged_tray=endpoints.PAGED_TRAY)
+def read_visit(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False) -> Visit:
+    """Return the visit with its stored state read again.
+
+    ``is_listed_again``: since then only a tray was recorded, and it says of each highlight what was stored.
+    """
+    before = visit.state
+    state = catalog.read(
+        account_state,
+        before.target,
+        before.pk,
+        paged_tray=endpoints.PAGED_TRAY,
+        known=before.highlights if is_listed_again else None,
+    )
+    if is_listed_again and visit.listing is not None:
+        listed = {highlight.pk for highlight in visit.listing.tray.highlights}
+        again = (replace(h, listed_at=state.listed_at) if h.pk in listed else h for h in state.highlights)
+        state = replace(state, highlights=tuple(again))
     return replace(visit, state=state, free_pks=frozenset())
 
 
@@ -268,11 +282,7 @@ class AccountSync:
         owner = listing.tray.user
         pk = state.pk or (owner.pk if owner is not None else None)
         assert pk is not None
-        if doubt is Doubt.EMPTY:
-            self._record_verdict(pk, Reason.EMPTY)
-        elif listing.tray.length > 0:
-            self._record_verdict(pk, None)
-        return self._record_tray(replace(visit, state=replace(state, pk=pk)), listing)
+        return self._record_tray(replace(visit, state=replace(state, pk=pk), doubt=doubt), listing)
 
     def _end_unlisted(self, visit: Visit, verdict: Reason) -> Visit:
         """End the visit to an account whose tray is not shown, unless a look must confirm that first.
@@ -313,22 +323,37 @@ class AccountSync:
         if not listing.is_whole:
             register.longest_tray = max(register.longest_tray, tray.length)
         unseen = missing_in_one_answer(listing, visit.state)
-        self._catalog.write(
-            record.tray,
-            self._context.run_id,
-            pk,
-            tray,
-            self._context.clock(),
-            gone=gone,
-            shrunk_to=shrunk_to,
-            endpoint=endpoints.PAGED_TRAY if unseen or before.needs_pages else endpoints.TRAY,
-            is_whole=listing.is_whole,
-            are_pages_paid=listing.are_pages_paid,
-            unseen=unseen,
+        run_id, now = self._context.run_id, self._context.clock()
+        facts: list[record.Fact] = [
+            lambda rows: record.resolution(rows, Subject.TARGET, self._target.key, None, now)
+        ]
+        if visit.doubt is Doubt.EMPTY or tray.length > 0:
+            verdict = Reason.EMPTY if visit.doubt is Doubt.EMPTY else None
+            facts.append(lambda rows: record.verdict(rows, run_id, pk, verdict, now))
+        name = self._target.username
+        if name is not None and self._options.from_config:
+            facts.append(lambda rows: record.bind_target(rows, name, pk, now))
+        has_changed = self._catalog.write(
+            record.together,
+            lambda rows: record.tray(
+                rows,
+                run_id,
+                pk,
+                tray,
+                now,
+                gone=gone,
+                shrunk_to=shrunk_to,
+                endpoint=endpoints.PAGED_TRAY if unseen or before.needs_pages else endpoints.TRAY,
+                is_whole=listing.is_whole,
+                are_pages_paid=listing.are_pages_paid,
+                unseen=unseen,
+            ),
+            *facts,
         )
         self._report.report_tray(pk, tray, before)
-        self._record_lost(f"account {pk}", self._catalog.read(digests_of_account, pk))
-        visit = read_visit(replace(visit, listing=listing, doubt=None, is_listed=True), self._catalog)
+        has_lost = self._record_lost(f"account {pk}", self._catalog.read(digests_of_account, pk))
+        visit = replace(visit, listing=listing, doubt=None, is_listed=True)
+        visit = read_visit(visit, self._catalog, is_listed_again=not (has_changed or has_lost))
         visit = self._with_answers(visit)
         self._report_listed(visit, listing)
         if not self._options.list_only:
@@ -351,13 +376,17 @@ class AccountSync:
             return find_answers(visit, self._services.answers, self._options, now)
         return visit
 
-    def _record_lost(self, whose: str, digests: Collection[Digest]) -> None:
-        """Record blobs that are missing from the store, so that their highlights are fetched again."""
+    def _record_lost(self, whose: str, digests: Collection[Digest]) -> bool:
+        """Record blobs that are missing from the store, so that their highlights are fetched again.
+
+        Return whether there are any.
+        """
         lost = tuple(digest for digest in digests if not self._services.store.has(digest))
         if lost:
             text = f"{len(lost)} files of {whose} are gone from the store: fetching them again"
             self._context.observe(Notice(text))
             self._catalog.write(record.lost_blobs, lost, self._context.clock())
+        return bool(lost)
 
     # --- fetching
 

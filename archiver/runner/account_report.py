@@ -86,13 +86,9 @@ class AccountReporter:
             self._context.report_failure(failure, is_trouble=is_trouble)
 
     def report_tray(self, pk: Pk, tray: Tray, before: AccountState) -> None:
-        """Record that the target was resolved; report new names, and entries of the tray that get no row."""
-        now = self._context.clock()
-        self._catalog.write(record.resolution, Subject.TARGET, self._target.key, None, now)
+        """Report new names, and entries of the tray that get no row."""
         name = self._target.username
         if name is not None:
-            if self._options.from_config:
-                self._catalog.write(record.bind_target, name, pk, now)
             self._report_name(name, pk, before, tray.user)
         self._report_left_out(pk, tray)
 
@@ -160,8 +156,10 @@ class AccountReporter:
         if called != name:
             self._context.observe(Notice(f"{name} is now called {called}"))
             return
+        if not self._options.ignore_backoff and before.username == name:
+            return
         others = [other for other in self._catalog.read(former_pks, name) if other != pk]
-        if others and (self._options.ignore_backoff or before.username != name):
+        if others:
             text = f"{name} is now account {pk}; account {others[-1]} had that name before"
             self._context.observe(Notice(text, is_loud=True))
 

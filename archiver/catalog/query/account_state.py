@@ -295,12 +295,13 @@ def account_state(
     *,
     from_config: bool = False,
     paged_tray: str = "",
+    known: tuple[HighlightState, ...] | None = None,
 ) -> AccountState:
     """Read what is stored of a target, in at most five statements.
 
     Pass ``pk`` once the visit knows it: if a first tray did not contain the name, the name does not lead to
     the account. ``from_config``: as in ``resolve``. ``paged_tray`` is the path of the paged tray; only the
-    package ``hiker`` knows paths.
+    package ``hiker`` knows paths. ``known``: the highlights of the account, if they need not be read.
     """
     if target.highlight_pk is not None:
         return _state_of_highlight(connection, target, target.highlight_pk)
@@ -327,7 +328,9 @@ def account_state(
         verdict=Reason(user["verdict"]) if user["verdict"] is not None else None,
         verdict_at=user["verdict_at"],
         verdict_due_at=user["verdict_due_at"],
-        highlights=_highlight_states(connection, _ALL_OF_USER, _FAILURES_OF_USER, pk),
+        highlights=(
+            _highlight_states(connection, _ALL_OF_USER, _FAILURES_OF_USER, pk) if known is None else known
+        ),
     )
 
 

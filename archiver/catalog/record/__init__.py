@@ -19,10 +19,12 @@ from archiver.catalog.record.stored_files import (
     lost_blobs,
     verified_blobs,
 )
+from archiver.catalog.record.together import Fact, together
 from archiver.catalog.record.trays import tray
 from archiver.catalog.record.users import bind_target, user, verdict
 
 __all__ = [
+    "Fact",
     "FileRecorded",
     "adopt",
     "balance_after",
@@ -42,6 +44,7 @@ __all__ = [
     "resolution",
     "settle_all_waiting",
     "start_run",
+    "together",
     "tray",
     "user",
     "verdict",

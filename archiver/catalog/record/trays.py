@@ -49,8 +49,8 @@ def tray(
     is_whole: bool = False,
     are_pages_paid: bool = False,
     unseen: Collection[Pk] = (),
-) -> None:
-    """Record a tray.
+) -> bool:
+    """Record a tray; return whether it says of any highlight something else than what was stored.
 
     ``gone``: highlights that are gone because the tray lacks them; others that it lacks stay as they were.
     ``shrunk_to`` is stored as given: the fingerprint of a tray that lost more than half and is not believed
@@ -93,6 +93,7 @@ def tray(
     _store(connection, new, altered, list(before), now)
     found += hide(connection, gone, now)
     changes.write(connection, run_id, now, found)
+    return bool(new or altered or gone)
 
 
 def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:
