@@ -117,7 +117,7 @@ def parse_highlight_page(document: Document, expected_pk: Pk | None = None) -> H
     shape = read_object(WireHighlight, raw)
     if shape is None:
         _malformed_answer(document, "no highlight")
-    highlight = _to_highlight(raw, None)
+    highlight = _to_highlight(shape, _to_user(shape.user))
     if isinstance(highlight, str):
         _malformed_answer(document, f"{highlight}, which is not a highlight of stories")
     if isinstance(highlight, RejectedEntry):
@@ -163,13 +163,15 @@ def parse_balance(document: Document) -> Balance:
 
 
 def _tray(document: Document, entries: Entries, user_pk: Pk | None, username: str | None = None) -> Tray:
-    owner = _owner(document, entries, user_pk, username)
+    shapes = [read_object(WireHighlight, entry) for entry in entries[:ENTRIES_MAX]]
+    users = [_to_user(shape.user) if shape is not None else None for shape in shapes]
+    owner = _owner(document, users, user_pk, username)
     fallback = owner or (User(user_pk) if user_pk is not None else None)
     highlights: dict[Pk, Highlight] = {}
     rejected: list[RejectedEntry] = []
     unsupported: list[str] = []
-    for entry in entries[:ENTRIES_MAX]:
-        highlight = _to_highlight(entry, fallback)
+    for shape, user in zip(shapes, users, strict=True):
+        highlight = _to_highlight(shape, user or fallback)
         if isinstance(highlight, str):
             unsupported.append(highlight)
         elif isinstance(highlight, RejectedEntry):
@@ -203,15 +205,16 @@ def _malformed_answer(document: Document, what: str) -> NoReturn:
     raise AnswerMalformed(excerpt(f"{document.answer.call.path} returned {what}")) from None
 
 
-def _owner(document: Document, entries: Entries, user_pk: Pk | None, username: str | None) -> User | None:
+def _owner(
+    document: Document, users: Sequence[User | None], user_pk: Pk | None, username: str | None
+) -> User | None:
     """Return the owner that all entries agree on, from the entry with the most facts about it.
 
-    Raises AnswerMalformed if two entries disagree, or if the owner is not the one that was requested.
+    ``users``: that of each entry; None if it states none. Raises AnswerMalformed if two entries disagree, or
+    if the owner is not the one that was requested.
     """
     owner: User | None = None
-    for raw in entries[:ENTRIES_MAX]:
-        shape = read_object(WireHighlight, raw)
-        view = _to_user(shape.user) if shape is not None else None
+    for view in users:
         if view is None:
             continue
         expected = user_pk or (owner.pk if owner is not None else view.pk)
@@ -269,12 +272,11 @@ def _count_facts(user: User) -> int:
     return sum(fact is not None for fact in facts)
 
 
-def _to_highlight(raw: object, fallback: User | None) -> Highlight | RejectedEntry | str:
-    """Return a highlight without its items, the reason why ``raw`` is not one, or the id of a shop highlight.
+def _to_highlight(shape: WireHighlight | None, owner: User | None) -> Highlight | RejectedEntry | str:
+    """Return a highlight without its items, the reason why this is not one, or the id of a shop highlight.
 
-    ``fallback``: the owner if ``raw`` does not name one.
+    ``shape``: None if it is not an object.
     """
-    shape = read_object(WireHighlight, raw)
     if shape is None:
         return RejectedEntry("", NOT_AN_OBJECT)
     shop_id = read_shop_id(shape.pk) or read_shop_id(shape.id)
@@ -283,7 +285,6 @@ def _to_highlight(raw: object, fallback: User | None) -> Highlight | RejectedEnt
     highlight_pk = read_pk(shape.pk)
     if highlight_pk is None:
         return RejectedEntry("", NO_PK)
-    owner = _to_user(shape.user) or fallback
     if owner is None:
         return RejectedEntry(highlight_pk, "it does not state its owner")
     cover = _to_cover(shape.cover_media)
