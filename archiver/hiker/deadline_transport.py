@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+from collections.abc import Iterator
 
 import httpx
 
 from archiver.hiker.attempt import DeadlinePassed, current_attempt
 from archiver.http import sockets
-from archiver.http.connection import ConnectionPool, HttpConnection
+from archiver.http.connection import ConnectionPool, HttpConnection, HttpResponse
 from archiver.http.sockets import Address, ConnectionBroken
 
 _KEEP = 100  # idle connections: more than the number of threads of a run that call the API
@@ -43,7 +44,10 @@ class DeadlineTransport(httpx.BaseTransport):
         except BaseException:
             connection.close()
             raise
-        return self._pool.respond(self._host, connection, head, attempt)
+        response = self._pool.respond(self._host, connection, head, attempt)
+        return httpx.Response(
+            response.status_code, headers=response.raw_headers, stream=_BodyStream(response)
+        )
 
     def close(self) -> None:
         """Close every connection."""
@@ -57,6 +61,17 @@ class DeadlineTransport(httpx.BaseTransport):
         if self._context is not None:
             sock = sockets.start_tls(sock, self._context, self._host, current_attempt())
         return HttpConnection(sock)
+
+
+class _BodyStream(httpx.SyncByteStream):
+    def __init__(self, response: HttpResponse) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.iter_raw()
+
+    def close(self) -> None:
+        self._response.close()
 
 
 def _connect(host: str, port: int) -> socket.socket:

@@ -5,8 +5,9 @@ serves another request only if nothing followed the last answer. This also needs
 httpx's transport, whose pool polls every idle connection for each request: 1.4 s instead of 2.1 s for 1,000
 files (682 MB, loopback, 16 threads on 2 cores, hashed and written to memory).
 
-h11 reads every head and every body of unknown length. A body with a Content-Length goes from the socket to
-the caller without h11, which would copy it three times.
+h11 reads any head but that of a plain answer with a Content-Length, and every body of unknown length. The
+plain head is read by ``plain_head``, which accepts less than h11 (a test compares the two). A body with a
+Content-Length goes from the socket to the caller without h11, which would copy it three times.
 """
 
 from __future__ import annotations
@@ -14,19 +15,17 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 import h11
-import httpx
 
-from archiver.http.sockets import ProtocolViolated, TimeLimit, is_quiet, receive, send_all
-
-Headers = list[tuple[bytes, bytes]]
+from archiver.http.plain_head import Headers, ResponseHead, encode_request, read_plain_head
+from archiver.http.sockets import ProtocolViolated, TimeLimit, is_quiet, receive, receive_much, send_all
 
 _MAX_HEAD = 64 * 1024
 _HEAD_READ = 16 * 1024
 _BODY_READ = 128 * 1024  # measured: with 64 kB, threads wake each other more often; larger reads gain nothing
-_BODILESS = frozenset({204, 304})
 
 
 class HttpConnection:
@@ -38,7 +37,8 @@ class HttpConnection:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.has_answered = False
-        self._machine = h11.Connection(h11.CLIENT)
+        self._machine: h11.Connection | None = None
+        self._start = b""  # what came with the head
         self._is_finished = False
         self._idle_since = time.monotonic()
 
@@ -49,40 +49,39 @@ class HttpConnection:
         headers: Headers,
         limit: TimeLimit,
         note_sent: Callable[[], None] = lambda: None,
-    ) -> h11.Response:
+    ) -> ResponseHead:
         """Send a request without a body and return the head of its answer. Raises HttpFailure."""
         self._is_finished = self.has_answered = False
-        self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
-        try:
-            request = h11.Request(method=method, target=target, headers=headers)
-        except h11.LocalProtocolError:
-            raise ProtocolViolated("the request violates HTTP") from None  # the error quotes a header
-        message = (self._machine.send(request) or b"") + (self._machine.send(h11.EndOfMessage()) or b"")
+        self._machine = None
+        message = encode_request(method, target, headers)
         limit.begin_part()
         send_all(self.sock, message, limit, note_sent)
-        while not isinstance(event := self._next_event(_HEAD_READ, limit), h11.Response):
-            if not isinstance(event, h11.InformationalResponse):
-                raise ProtocolViolated("no answer to the request")
-        return event
+        received = receive(self.sock, _HEAD_READ, limit)
+        self.has_answered = bool(received)
+        plain = read_plain_head(received) if method == "GET" else None
+        if plain is not None:
+            head, self._start = plain
+            return head
+        return self._read_any_head(method, target, headers, received, limit)
 
-    def body(self, head: h11.Response, limit: TimeLimit) -> Iterator[bytes]:
+    def body(self, head: ResponseHead, limit: TimeLimit) -> Iterator[bytes]:
         """Yield the body without its transfer coding. Raises HttpFailure, also if it ends too early."""
-        length = _stated_length(head)
+        length = head.stated_length()
         if length is None:
             yield from self._coded_body(limit)
-            is_exact = self._machine.their_state is h11.DONE and self.is_exact()
+            is_exact = self._h11.their_state is h11.DONE and self.is_exact()
         else:
-            start = self._machine.trailing_data[0]
+            start = self._start
             if start and length:
                 yield start[:length]
             yield from self._plain_body(length - min(len(start), length), limit)
             is_exact = len(start) <= length
-        self._is_finished = is_exact and _keeps_alive(head)
+        self._is_finished = is_exact and head.keeps_alive()
         self._idle_since = time.monotonic()
 
     def is_exact(self) -> bool:
-        """Return whether nothing followed the head or the coded body that was read."""
-        return self._machine.trailing_data == (b"", False) and is_quiet(self.sock)
+        """Return whether nothing followed the head or the coded body that h11 read."""
+        return self._h11.trailing_data == (b"", False) and is_quiet(self.sock)
 
     def is_reusable(self, max_idle_seconds: float) -> bool:
         """Return whether another request may be sent.
@@ -99,11 +98,38 @@ class HttpConnection:
     def _plain_body(self, left: int, limit: TimeLimit) -> Iterator[bytes]:
         while left:
             limit.begin_part()
-            chunk = receive(self.sock, min(left, _BODY_READ), limit)
+            chunk = receive_much(self.sock, min(left, _BODY_READ), limit)
             if not chunk:
                 raise ProtocolViolated(f"the connection ended {left} bytes too early")
             left -= len(chunk)
             yield chunk
+
+    @property
+    def _h11(self) -> h11.Connection:
+        """What reads an answer that is not a plain one."""
+        assert self._machine is not None
+        return self._machine
+
+    def _read_any_head(
+        self, method: str, target: bytes, headers: Headers, received: bytes, limit: TimeLimit
+    ) -> ResponseHead:
+        """Return the head that begins with the bytes ``received``, the answer to this request."""
+        if not received:
+            raise ProtocolViolated("the server closed the connection without an answer")
+        machine = self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        try:
+            machine.send(h11.Request(method=method, target=target, headers=headers))  # it was sent already
+            machine.send(h11.EndOfMessage())
+        except h11.LocalProtocolError:
+            raise ProtocolViolated("the request violates HTTP") from None  # the error quotes a header
+        machine.receive_data(received)
+        while not isinstance(event := self._next_event(_HEAD_READ, limit), h11.Response):
+            if not isinstance(event, h11.InformationalResponse):
+                raise ProtocolViolated("no answer to the request")
+        self._start = machine.trailing_data[0]
+        return ResponseHead(
+            event.status_code, event.reason, list(event.headers), event.http_version == b"1.1"
+        )
 
     def _coded_body(self, limit: TimeLimit) -> Iterator[bytes]:
         limit.begin_part()
@@ -116,12 +142,12 @@ class HttpConnection:
     def _next_event(self, size: int, limit: TimeLimit) -> object:
         """Return the next h11 event. ``limit`` keeps running, so an answer that trickles in gains no time."""
         try:
-            while (event := self._machine.next_event()) is h11.NEED_DATA:
+            while (event := self._h11.next_event()) is h11.NEED_DATA:
                 received = receive(self.sock, size, limit)
-                if not received and self._machine.their_state is h11.SEND_RESPONSE:
+                if not received and self._h11.their_state is h11.SEND_RESPONSE:
                     raise ProtocolViolated("the server closed the connection without an answer")
                 self.has_answered = self.has_answered or bool(received)
-                self._machine.receive_data(received)
+                self._h11.receive_data(received)
         except h11.RemoteProtocolError as error:
             raise ProtocolViolated(str(error)) from error
         return event
@@ -149,11 +175,10 @@ class ConnectionPool:
         return None
 
     def respond(
-        self, origin: str, connection: HttpConnection, head: h11.Response, limit: TimeLimit
-    ) -> httpx.Response:
+        self, origin: str, connection: HttpConnection, head: ResponseHead, limit: TimeLimit
+    ) -> HttpResponse:
         """Return an answer whose body is still to be read. When it is closed, its connection becomes idle."""
-        stream = _BodyStream(connection.body(head, limit), lambda: self._release(origin, connection))
-        return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=stream)
+        return HttpResponse(head, connection.body(head, limit), lambda: self._release(origin, connection))
 
     def close(self) -> None:
         """Close every idle connection, and keep none from now on."""
@@ -184,32 +209,37 @@ class ConnectionPool:
             old.close()
 
 
-class _BodyStream(httpx.SyncByteStream):
-    """A body that releases its connection when it is closed, whether or not it was read to the end."""
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
-    def __init__(self, chunks: Iterator[bytes], release: Callable[[], None]) -> None:
+
+class HttpResponse:
+    """An answer. Closing it releases its connection, whether or not its body was read to the end."""
+
+    def __init__(self, head: ResponseHead, chunks: Iterator[bytes], release: Callable[[], None]) -> None:
+        self.status_code = head.status_code
+        self.raw_headers = head.headers
         self._chunks = chunks
         self._release: Callable[[], None] | None = release
 
-    def __iter__(self) -> Iterator[bytes]:
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, with names in lower case. Several of one name are joined with commas."""
+        joined: dict[str, str] = {}
+        for raw_name, raw_value in self.raw_headers:
+            name, value = raw_name.decode("ascii"), _decode(raw_value)
+            joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        return joined
+
+    def iter_raw(self) -> Iterator[bytes]:
+        """Return the body, piece by piece. Reading it raises HttpFailure."""
         return self._chunks
 
     def close(self) -> None:
+        """Release the connection. A second call does nothing."""
         release, self._release = self._release, None
         if release is not None:
             release()
-
-
-def _stated_length(head: h11.Response) -> int | None:
-    """Return the stated length of the body (RFC 9112, 6.3). h11 has already refused contradictory headers."""
-    if head.status_code in _BODILESS:
-        return 0
-    names = dict(head.headers)
-    if b"transfer-encoding" in names or b"content-length" not in names:
-        return None
-    return int(names[b"content-length"])
-
-
-def _keeps_alive(head: h11.Response) -> bool:
-    options = (value.lower() for name, value in head.headers if name == b"connection")
-    return head.http_version == b"1.1" and not any(b"close" in option for option in options)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import h11
-import httpx
-
-from archiver.http.connection import ConnectionPool, HttpConnection
+from archiver.http.connection import ConnectionPool, HttpConnection, HttpResponse
+from archiver.http.plain_head import ResponseHead
 from archiver.http.sockets import ConnectionBroken, ProtocolViolated
 from archiver.media.dialer import Dialer
 from archiver.media.egress import CheckedUrl
@@ -26,7 +24,7 @@ class DirectTransport:
 
     def get(
         self, url: CheckedUrl, headers: list[tuple[str, str]], *, patience: float, tick: Callable[[], None]
-    ) -> httpx.Response:
+    ) -> HttpResponse:
         """Return the answer to a GET, whose body is still to be read. Close it.
 
         ``patience``: seconds to wait for the head, and then for each further byte. ``tick`` is called about
@@ -39,7 +37,7 @@ class DirectTransport:
             for name, value in (("host", url.host_header), *headers)
         ]
 
-        def ask(connection: HttpConnection) -> h11.Response:
+        def ask(connection: HttpConnection) -> ResponseHead:
             try:
                 return connection.send_request("GET", url.target.encode("ascii"), raw_headers, limit)
             except BaseException:

@@ -13,6 +13,7 @@ import httpx
 
 from archiver import retry
 from archiver.errors import DownloadFailed, Reason
+from archiver.http.connection import HttpResponse
 from archiver.http.sockets import HttpFailure, ProtocolViolated
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile
 from archiver.media.checksum import parse_checksums
@@ -20,6 +21,9 @@ from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import CheckedUrl, Egress
 from archiver.media.speed_limits import DownloadStalled, HostPauses, SpeedWatchdog, TokenBucket
 from archiver.model.upstream import Link
+
+Response = HttpResponse | httpx.Response
+"""An answer of the direct connection, or of a proxy."""
 
 MAX_PAUSE = 60.0
 """Seconds. If a host asks for a longer pause, its files are left to the next run."""
@@ -130,7 +134,7 @@ class Transfer:
             )
         self.pause(left)
 
-    def _send(self, url: CheckedUrl, resume: ResumePoint | None) -> httpx.Response:
+    def _send(self, url: CheckedUrl, resume: ResumePoint | None) -> Response:
         headers = [*self._context.headers, *(resume.headers() if resume else [])]
         with _as_download_failed(if_broken=Reason.NETWORK, if_stalled=Reason.NETWORK):
             if self._context.proxied is None or url.is_loopback:
@@ -157,7 +161,7 @@ class Transfer:
             raise DownloadFailed(Reason.REDIRECT, f"a redirect from {url.host} to this machine")
         return target
 
-    def _receive(self, response: httpx.Response, resume: ResumePoint | None, host: str) -> DownloadedFile:
+    def _receive(self, response: Response, resume: ResumePoint | None, host: str) -> DownloadedFile:
         status, headers = response.status_code, response.headers
         if status == 200:
             _check_coding(headers)
@@ -173,7 +177,7 @@ class Transfer:
         self._etag = None  # if these bytes are refused now, more of them would be refused too
         return self._writer.finish()
 
-    def _continue(self, resume: ResumePoint | None, status: int, headers: httpx.Headers) -> None:
+    def _continue(self, resume: ResumePoint | None, status: int, headers: Mapping[str, str]) -> None:
         """Accept a 206 that is exactly the rest; after any other answer, start from byte 0 next time."""
         total = total_if_continued(resume, headers) if resume and status == 206 else None
         if total is None:
@@ -197,7 +201,7 @@ class Transfer:
         self._check()
         self._watchdog.check()
 
-    def _refusal(self, response: httpx.Response, host: str) -> DownloadFailed:
+    def _refusal(self, response: Response, host: str) -> DownloadFailed:
         detail = b""
         with _as_download_failed(if_broken=Reason.NETWORK, if_stalled=Reason.NETWORK):
             for chunk in response.iter_raw():
