@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from archiver.catalog.column_types import Id, PkText, UtcTime
@@ -133,6 +134,7 @@ users = Table(
     Column("paged_at", UtcTime),
     Column("pages_failed_at", UtcTime),
     Index(None, "username"),
+    Index("ix_users_lower_username", text("lower(username)")),
 )
 
 usernames = Table(
@@ -143,6 +145,7 @@ usernames = Table(
     Column("first_seen_at", UtcTime, nullable=False),
     Column("last_seen_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("user_pk", "username"),
+    Index("ix_usernames_lower_username", text("lower(username)")),
     Index(None, "username"),
 )
 
