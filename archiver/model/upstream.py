@@ -95,6 +95,11 @@ class Tray:
         """The number of entries that the answer listed, readable or not."""
         return len(self.highlights) + len(self.unsupported) + sum(one.count for one in self.rejected)
 
+    @property
+    def has_left_out(self) -> bool:
+        """Whether the answer listed entries that are not among ``highlights``."""
+        return bool(self.rejected or self.unsupported)
+
 
 @dataclass(frozen=True, slots=True)
 class TrayPage:

@@ -72,7 +72,7 @@ def begin_visit(catalog: Catalog, target: Target, options: RunOptions) -> Visit:
 def read_visit(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False) -> Visit:
     """Return the visit with its stored state read again.
 
-    ``is_listed_again``: since then only a tray was recorded, and it says of each highlight what was stored.
+    ``is_listed_again``: this visit has recorded a tray that changed no highlight, so they are not read again.
     """
     before = visit.state
     state = catalog.read(
@@ -330,6 +330,8 @@ class AccountSync:
         if visit.doubt is Doubt.EMPTY or tray.length > 0:
             verdict = Reason.EMPTY if visit.doubt is Doubt.EMPTY else None
             facts.append(lambda rows: record.verdict(rows, run_id, pk, verdict, now))
+        if not tray.has_left_out:
+            facts.append(lambda rows: record.resolution(rows, Subject.USER, pk, None, now))
         name = self._target.username
         if name is not None and self._options.from_config:
             facts.append(lambda rows: record.bind_target(rows, name, pk, now))
@@ -352,8 +354,10 @@ class AccountSync:
         )
         self._report.report_tray(pk, tray, before)
         has_lost = self._record_lost(f"account {pk}", self._catalog.read(digests_of_account, pk))
+        # The highlights of an account that is stored under another name have not been read yet.
+        is_as_before = before.is_archived and not (has_changed or has_lost)
         visit = replace(visit, listing=listing, doubt=None, is_listed=True)
-        visit = read_visit(visit, self._catalog, is_listed_again=not (has_changed or has_lost))
+        visit = read_visit(visit, self._catalog, is_listed_again=is_as_before)
         visit = self._with_answers(visit)
         self._report_listed(visit, listing)
         if not self._options.list_only:

@@ -169,6 +169,8 @@ class AccountReporter:
         Entries that cannot be read are one failure of the account, in each run. Entries of an unsupported
         kind are one gap, reported once.
         """
+        if not tray.has_left_out:
+            return
         before = self._catalog.read(open_failure, Subject.USER, pk, None)
         now = self._context.clock()
         if tray.rejected:
@@ -176,14 +178,12 @@ class AccountReporter:
             failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, detail)
             self._catalog.write(record.failure, failure, now)
             self._context.report_failure(failure, is_trouble=True)
-        elif tray.unsupported:
+        else:
             detail = _describe_unsupported(tray.unsupported)
             failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, detail)
             self._catalog.write(record.failure, failure, now)
             if before is None or before.detail != failure.detail:
                 self._context.report_failure(failure, is_trouble=False)
-        elif before is not None:
-            self._catalog.write(record.resolution, Subject.USER, pk, None, now)
 
 
 def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:

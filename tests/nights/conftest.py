@@ -11,7 +11,7 @@ from archiver.runner.decide import Visit
 
 @pytest.fixture(autouse=True)
 def what_is_not_read_again_is_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A visit that does not read the highlights again knows of each what a second reading would bring."""
+    """A visit that does not read the highlights again knows them as they are stored."""
     read = account.read_visit
 
     def both(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False) -> Visit:

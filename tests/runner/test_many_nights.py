@@ -260,3 +260,45 @@ def test_full_fetches_everything_again_and_downloads_nothing(harness: ArchiveHar
     summary = harness.night("natgeo", full=True)
     assert (summary.units, summary.highlights_fetched, summary.files_new) == (4, 3, 0)
     assert harness.one("select count(*) from changes") == 0
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_an_account_that_is_found_under_a_new_name_is_finished(
+    harness: ArchiveHarness, is_complete: bool
+) -> None:
+    """What a limit left over is fetched by the run that first hears the new name, and nothing held is fetched
+    again.
+    """
+    if not is_complete:
+        harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "3"
+    harness.night("natgeo")
+    harness.environ.pop("ARCHIVER_BUDGET_MAX_UNITS_PER_RUN", None)
+    missing = harness.one("select count(*) from highlights where completed_at is null")
+    assert (missing == 0) == is_complete
+    harness.upstream.world.rename("natgeo", "natgeo_official")
+    summary = harness.night("natgeo_official")
+    assert (summary.exit_code, summary.highlights_fetched) == (0, missing)
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    if is_complete:
+        assert harness.upstream.requests.cdn_requests() == []
+
+
+def test_a_page_that_a_bug_cannot_read_is_not_paid_for_again(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is settled before its answer is read, so the next night finds the answer."""
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "50"
+
+    met: list[str] = []
+
+    def fail(_: object, pk: str) -> None:
+        met.append(pk)
+        raise RuntimeError("a bug of the reader")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("archiver.hiker.wire.parse_highlight_page", fail)
+        with pytest.raises(RuntimeError, match="a bug"):
+            harness.night("natgeo")
+    assert harness.night("natgeo").exit_code == 0
+    for pk in met:
+        assert harness.rows("select status, units from api_calls where subject = ?", pk) == [(200, 1)]

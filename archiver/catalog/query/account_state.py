@@ -115,8 +115,8 @@ class AccountState:
 
     @property
     def is_listed_since_verdict(self) -> bool:
-        """Return whether its tray was listed after the check that gave the verdict."""
-        return self.verdict_at is None or self.listed_at is None or self.listed_at > self.verdict_at
+        """Return whether its tray was listed after the check that gave the verdict, or by it."""
+        return self.verdict_at is None or self.listed_at is None or self.listed_at >= self.verdict_at
 
     @property
     def on_tray(self) -> tuple[HighlightState, ...]:
@@ -433,15 +433,12 @@ _REFUSED_COVERS = (
 _REFUSED_AVATAR = select(null().label("title"), _failures).where(
     _failures.c.subject == Subject.USER, *_REFUSED_FOR_HOST
 )
-_REFUSED_OF_USER = [
-    query.order_by(_failures.c.id)
-    for query in (
-        _REFUSED_ITEMS.where(_OF_USER),
-        _REFUSED_COVERS.where(_OF_USER),
-        _REFUSED_AVATAR.where(_failures.c.subject_pk == bindparam("pk")),
-    )
-]
-_REFUSED_OF_ONE = [_REFUSED_ITEMS.where(_ONE).order_by(_failures.c.id)]
+_REFUSED_OF_USER = union_all(
+    _REFUSED_ITEMS.where(_OF_USER),
+    _REFUSED_COVERS.where(_OF_USER),
+    _REFUSED_AVATAR.where(_failures.c.subject_pk == bindparam("pk")),
+).order_by("id")
+_REFUSED_OF_ONE = _REFUSED_ITEMS.where(_ONE).order_by(_failures.c.id)
 
 
 def files_refused_for_host(
@@ -452,7 +449,7 @@ def files_refused_for_host(
     Each comes with the title of a highlight that shows it, None for an avatar. A file that several highlights
     show is returned once for each.
     """
-    queries = _REFUSED_OF_ONE if user_pk is None else _REFUSED_OF_USER
+    query = _REFUSED_OF_ONE if user_pk is None else _REFUSED_OF_USER
     return tuple(
         (
             row.title,
@@ -460,7 +457,6 @@ def files_refused_for_host(
                 Subject(row.subject), row.subject_pk, Role(row.role), Reason(row.reason), row.detail, row.host
             ),
         )
-        for query in queries
         for row in connection.execute(query, {"pk": highlight_pk if user_pk is None else user_pk})
     )
 

@@ -50,7 +50,7 @@ def tray(
     are_pages_paid: bool = False,
     unseen: Collection[Pk] = (),
 ) -> bool:
-    """Record a tray; return whether it says of any highlight something else than what was stored.
+    """Record a tray; return whether it changed any highlight.
 
     ``gone``: highlights that are gone because the tray lacks them; others that it lacks stay as they were.
     ``shrunk_to`` is stored as given: the fingerprint of a tray that lost more than half and is not believed
