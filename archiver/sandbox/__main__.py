@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     serving.add_argument("--rate", type=int, help="calls per second before 429 (default: no limit)")
     serving.add_argument(
+        "--cdn-origin",
+        metavar="URL",
+        help="another server of the files, which all links name (default: the sandbox serves them)",
+    )
+    serving.add_argument(
         "--cdn-delay",
         type=float,
         default=0.0,
@@ -85,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends = {signal.SIGINT, signal.SIGTERM}
     # Before any thread starts: all threads inherit the mask, so only sigwait receives these signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    with StandIn(world, balance=options.balance, port=options.port, settings=settings) as upstream:
+    given = {"balance": options.balance, "port": options.port, "cdn_origin": options.cdn_origin}
+    with StandIn(world, settings=settings, **given) as upstream:
         sys.stdout.write(
             f"export HIKERAPI_TOKEN={upstream.key}\n"
             f"export ARCHIVER_API_BASE_URL={upstream.base_url}\n"

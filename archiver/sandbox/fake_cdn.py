@@ -36,10 +36,10 @@ _SITES = ("sjc3-1", "sjc6-1", "lax3-1", "lax3-2", "lax7-1", "dfw5-1", "dfw5-2", 
 
 
 class Signer:
-    """Signs URLs for these CDN addresses (``host:port``), and checks signatures. Thread-safe."""
+    """Signs URLs of these CDN origins (``http://host:port``), and checks signatures. Thread-safe."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = tuple(addresses)
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._origins = tuple(origins)
         self._secret = secrets.token_bytes(32)
         self._answers = itertools.count()
 
@@ -50,7 +50,7 @@ class Signer:
     def url(self, media: SandboxFile, expires: int, *, answer: int, gid: str, cache_key: str | None) -> str:
         """Return a URL of the file that is valid until ``expires`` (Unix seconds)."""
         number = zlib.crc32(media.path.encode())
-        address = self._addresses[(number + answer) % len(self._addresses)]
+        origin = self._origins[(number + answer) % len(self._origins)]
         site = _SITES[(number + answer) % len(_SITES)]
         ohc = f"{secrets.randbits(66):017x}"
         key = f"&ig_cache_key={cache_key}.3-ccb7-5" if cache_key else ""
@@ -60,7 +60,7 @@ class Signer:
             f"&_nc_oc=Q6cZ2g{gid}&_nc_ohc={ohc}"
             f"&_nc_gid={gid}&edm=ANmP7GQBAAAA&ccb=7-5{key}&oe={expires & 0xFFFFFFFFFF:X}&_nc_sid=982cc7"
         )
-        return f"http://{address}{media.path}?{query}&oh={self._seal(media.path, query)}"
+        return f"{origin}{media.path}?{query}&oh={self._seal(media.path, query)}"
 
     def judge(self, path: str, query: str, now: float) -> Verdict:
         """Return whether a path and its raw query are correctly signed and valid at ``now`` (Unix time)."""
@@ -116,8 +116,8 @@ class FakeCdn:
     since.
     """
 
-    def __init__(self, addresses: Sequence[str], settings: StandInSettings) -> None:
-        self._signer = Signer(addresses)
+    def __init__(self, origins: Sequence[str], settings: StandInSettings) -> None:
+        self._signer = Signer(origins)
         self._settings = settings
         self._offered: dict[str, _OfferedFile] = {}
 

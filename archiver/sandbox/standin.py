@@ -110,13 +110,16 @@ class StandIn:
         key: str | None = None,
         balance: int = 1_000_000,
         port: int = 0,
+        cdn_origin: str | None = None,
         settings: StandInSettings | None = None,
     ) -> None:
+        """``cdn_origin``: another server of the files (``https://host:port``), which all links name."""
         self.settings = settings or StandInSettings()
         self.requests = RequestLog()
         self.base_url = ""
         self.cdn_hosts: tuple[str, str] = ("", "")
         self._port = port
+        self._cdn_origin = cdn_origin
         self._server = LoopbackServer()
         self._cdn: FakeCdn | None = None
         self._api = HikerApi(
@@ -161,7 +164,8 @@ class StandIn:
         api_socket, api_address = self._server.listen(self._port)
         one, one_address = self._server.listen()
         two, two_address = self._server.listen()
-        self._cdn = cdn = FakeCdn((one_address, two_address), self.settings)
+        origins = (f"http://{one_address}", f"http://{two_address}")
+        self._cdn = cdn = FakeCdn((self._cdn_origin,) if self._cdn_origin else origins, self.settings)
         self.base_url = f"http://{api_address}"
         self.cdn_hosts = (one_address, two_address)
         self._server.start(

@@ -113,6 +113,14 @@ def test_both_hosts_serve_every_url(upstream: FaultyStandIn) -> None:
     assert {get(parts._replace(netloc=host).geturl()).status for host in upstream.cdn_hosts} == {200}
 
 
+def test_links_may_name_another_server() -> None:
+    """A benchmark lets nginx serve the files: every link names it, and only it."""
+    with FaultyStandIn(cdn_origin="https://127.0.0.1:8443") as upstream:
+        links = files(page(upstream))
+    assert links
+    assert {urlsplit(link)[:2] for link in links} == {("https", "127.0.0.1:8443")}
+
+
 @pytest.mark.parametrize(
     ("asked", "start", "end"),
     [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-10", -10, None), ("bytes=5-999999", 5, None)],

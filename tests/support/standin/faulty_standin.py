@@ -90,10 +90,11 @@ class FaultyStandIn(StandIn):
         key: str | None = None,
         balance: int = 1_000_000,
         port: int = 0,
+        cdn_origin: str | None = None,
         settings: StandInSettings | None = None,
     ) -> None:
         world = EditableWorld.seed() if world is None else world
-        super().__init__(world, key=key, balance=balance, port=port, settings=settings)
+        super().__init__(world, key=key, balance=balance, port=port, cdn_origin=cdn_origin, settings=settings)
         self.faults = Faults()
 
     @property
