@@ -40,6 +40,7 @@ class LogFile(RotatingFileHandler):
 
     def __init__(self, directory: Path, *, group_readable: bool = False) -> None:
         self._mode = 0o640 if group_readable else 0o600
+        self._lines = 0
         if directory.is_symlink():
             raise NotADirectoryError(f"{directory} is a link")  # it could lead out of the archive
         with suppress(FileExistsError):
@@ -58,6 +59,14 @@ class LogFile(RotatingFileHandler):
         except FileExistsError:
             fd = os.open(self.baseFilename, flags)
         return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802  # logging's name
+        """Return whether the file is too large.
+
+        Checked at every hundredth line, because the check costs as much as writing one.
+        """
+        self._lines += 1
+        return self._lines % 100 == 1 and bool(super().shouldRollover(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """Do nothing: a log that cannot be written must not write to stderr."""

@@ -261,3 +261,23 @@ def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
 def test_every_event_has_a_description(event: Event) -> None:
     """No event is shown as its repr."""
     assert type(event).__name__ not in event_text.describe_event(event)
+
+
+def test_a_log_of_10_mb_is_set_aside(tmp_path: Path) -> None:
+    """By the first line of a process, and within a hundred lines after it has grown that large."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    (folder / "archiver.log").write_bytes(bytes(10_000_000))
+    file = log_file.attach_log(tmp_path)
+    assert file is not None
+    for number in range(201):
+        log_file.LOGGER.warning("%s", f"line {number} " + "x" * 100_000 * (number == 1))
+        if number == 1:
+            (folder / "archiver.log").write_bytes(bytes(10_000_000))
+    log_file.detach_log(file)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "archiver.log",
+        "archiver.log.1",
+        "archiver.log.2",
+    ]
+    assert (folder / "archiver.log").stat().st_size < 10_000_000
