@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from archiver.model.run_status import Run, Status
     from archiver.model.upstream import Balance
 
+_TOO_OLD = PARTIAL
 _MOST_HOSTS = 3
 
 
@@ -58,7 +59,7 @@ def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None
             except ArchiverError as error:
                 failure = error  # raised after the local numbers are printed
     late = max_age is not None and is_late(status.last_success_at, max_age, datetime.now(UTC))
-    code = PARTIAL if late else 0
+    code = _TOO_OLD if late else 0
     if options.blank is not None and failure is not None:
         options.blank = {**json_view(status), "balance": None}
     elif options.blank is not None:

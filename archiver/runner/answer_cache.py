@@ -81,9 +81,8 @@ class AnswerCache:
             return None
         try:
             with self._parse_lock:
-                document = wire.read_document(self._answers.read(known.location))
-                read = wire.parse_highlight_page(document, job.pk)
-                del document
+                answer = self._answers.read(known.location)
+                read = wire.parse_highlight_page(wire.read_document(answer), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # a page that cannot be read is fetched again
         if stored is not None and stored.listed_at is not None and stored.listed_at > known.finished_at:

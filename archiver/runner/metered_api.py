@@ -345,7 +345,7 @@ class MeteredApi:
         return Reply(answer.status, verdict, answer_id, parsed)
 
     def _read(self, document: Document, read: Callable[[Document], T]) -> T | AnswerMalformed:
-        """Read an answer while no other thread does: that takes memory."""
+        """Return the content of an answer, or why it cannot be read. One thread at a time, to save memory."""
         with self._parse_lock:
             try:
                 return read(document)

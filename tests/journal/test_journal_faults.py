@@ -500,7 +500,7 @@ def test_fault_h50_a_current_database_without_triggers_keeps_its_journal(harness
 
 
 def test_fault_h52_an_entry_that_does_not_fit_can_be_skipped(harness: ArchiveHarness) -> None:
-    """Nothing of it is taken in, and what another program may write is no damage."""
+    """A rebuild skips the whole entry. A value in a form that another program may write is not refused."""
     execute(harness, "UPDATE users SET gone_at = '2026-01-01 00:00:00', tray_length = 1.5")
     with open_for_writing(harness.config, "test", StopFlag(), wait=False):
         pass
