@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
@@ -27,6 +27,7 @@ from archiver.model.query_rows import Rows, RowStream, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class Catalog:
@@ -128,9 +129,16 @@ class Catalog:
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """Queue a fact without waiting. The Future is done once its rows are durable."""
+        return self._open_writer().submit(fact, *args, **kwargs)
+
+    def submit_each(self, fact: Callable[[Connection, Sequence[A]], Sequence[T]], item: A) -> Future[T]:
+        """Queue an item of a fact that records many. See ``Writer.submit_each``."""
+        return self._open_writer().submit_each(fact, item)
+
+    def _open_writer(self) -> Writer:
         if self._writer is None:
             raise DatabaseError(f"the database {self._database} is open for reading only")
-        return self._writer.submit(fact, *args, **kwargs)
+        return self._writer
 
     def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``query(connection, ...)``, run on what is committed now.

@@ -6,13 +6,13 @@ imported when it is first used: PostgreSQL's takes a tenth of the startup time o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BindParameter,
-    ColumnClause,
+    ColumnElement,
     Connection,
     Table,
     Update,
@@ -38,17 +38,20 @@ def _update(table: Table, columns: tuple[str, ...]) -> Update:
     return update(table).where(key == bindparam("of_row")).values({name: bindparam(name) for name in columns})
 
 
-def insert_if_new(table: Table, *columns: str) -> Callable[[str], ReturningInsert[Any]]:
+def insert_if_new(
+    table: Table, *columns: str, returning: Sequence[str] = ()
+) -> Callable[[str], ReturningInsert[Any]]:
     """Return a function that takes the name of a dialect and returns an INSERT of these columns, built once.
 
-    The statement returns a row if it inserted one; it leaves an existing row as it is.
+    It leaves existing rows as they are. It returns the columns ``returning`` of each row that it inserted, or
+    1 if none are named.
     """
 
     @cache
     def build(dialect: str) -> ReturningInsert[Any]:
         values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
-        inserted: ColumnClause[int] = literal_column("1")
-        return insert(dialect, table).values(values).on_conflict_do_nothing().returning(inserted)
+        inserted: list[ColumnElement[Any]] = [table.c[name] for name in returning] or [literal_column("1")]
+        return insert(dialect, table).values(values).on_conflict_do_nothing().returning(*inserted)
 
     return build
 

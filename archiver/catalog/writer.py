@@ -15,10 +15,11 @@ twice.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import groupby
 from queue import Empty, SimpleQueue
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +30,7 @@ from archiver.errors import DatabaseError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 
 _MAX_BATCH = 64
 
@@ -74,12 +76,22 @@ class Writer:
 
         Callbacks of the Future run in the writer's thread and delay it.
         """
-        pending = _PendingFact(lambda connection: fact(connection, *args, **kwargs))
+        return cast("Future[T]", self._put(_PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)])))
+
+    def submit_each(self, fact: Callable[[Connection, Sequence[A]], Sequence[T]], item: A) -> Future[T]:
+        """Queue an item of a fact that records many, as ``submit`` does. The Future has the item's value.
+
+        Items of the same fact (the same object) that wait one after another are recorded by one call, which
+        costs a fraction of one call for each.
+        """
+        return cast("Future[T]", self._put(_PendingFact(fact, item, is_alone=False)))
+
+    def _put(self, pending: _PendingFact) -> Future[Any]:
         with self._closing:
             if self._closed:
                 raise DatabaseError(f"the database {self._database} is closed")
             self._queue.put(pending)
-        return cast("Future[T]", pending.future)
+        return pending.future
 
     def close(self) -> None:
         """Commit everything that was submitted, then end the thread. May be called more than once."""
@@ -131,8 +143,8 @@ class Writer:
             transaction, txid = connection.begin(), None
             try:
                 txid = self._enter(connection)
-                for pending in batch:
-                    pending.apply(connection)
+                for _, group in groupby(batch, key=_PendingFact.kind):
+                    _apply_together(list(group), connection)
                 self._finish(connection)
             except BaseException as error:
                 transaction.rollback()
@@ -179,24 +191,33 @@ class Writer:
 
 
 class _PendingFact:
-    """One fact in the queue, and its result."""
+    """One fact in the queue, or one item of a fact that records many; and its result."""
 
-    def __init__(self, fact: Callable[[Connection], object]) -> None:
+    def __init__(
+        self,
+        fact: Callable[[Connection, Sequence[Any]], Sequence[object]],
+        item: object = None,
+        *,
+        is_alone: bool = True,
+    ) -> None:
+        """``fact`` takes items and returns a value for each. ``is_alone``: it is not called with others."""
         self.future: Future[object] = Future()
         self.future.set_running_or_notify_cancel()  # a submitted fact cannot be cancelled
-        self._fact = fact
-        self._value: object = None
+        self.fact = fact
+        self.item = item
+        self.value: object = None
+        self._is_alone = is_alone
         self._error: BaseException | None = None
 
-    def apply(self, connection: Connection) -> None:
-        """Write the rows of the fact. Raises what the fact raises."""
-        self._value = self._fact(connection)
+    def kind(self) -> object:
+        """Return what facts that are recorded by one call have in common."""
+        return self if self._is_alone else self.fact
 
     def apply_in_savepoint(self, connection: Connection) -> None:
         """Write all rows of the fact or none. Raises only if the whole transaction is lost."""
         savepoint = connection.begin_nested()
         try:
-            self._value = self._fact(connection)
+            _apply_together([self], connection)
         except BaseException as error:
             self._error = error
             try:
@@ -209,7 +230,7 @@ class _PendingFact:
     def end(self, database: str) -> None:
         """Give the caller the value, or the error of this fact alone."""
         if self._error is None:
-            self.future.set_result(self._value)
+            self.future.set_result(self.value)
         else:
             self.fail(self._error, database)
 
@@ -220,3 +241,10 @@ class _PendingFact:
         if mapped is not cause:
             mapped.__cause__ = cause
         self.future.set_exception(mapped)
+
+
+def _apply_together(group: Sequence[_PendingFact], connection: Connection) -> None:
+    """Write the rows of facts of one kind. Raises what the fact raises."""
+    values = group[0].fact(connection, [pending.item for pending in group])
+    for pending, value in zip(group, values, strict=True):
+        pending.value = value

@@ -11,7 +11,7 @@ from functools import partial
 from archiver import signed_url
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.catalog.record import FileRecorded
+from archiver.catalog.record import FileRecorded, StoredFile
 from archiver.errors import GAPS, DownloadFailed, Reason
 from archiver.media.downloader import Downloader
 from archiver.model.archived import Blob, Failure, File, Owner
@@ -103,6 +103,7 @@ class FileDownloader:
         self._catalog = catalog
         self._context = context
         self._may_write = may_write
+        self._record = partial(record.files, run_id=context.run_id)
         self._running: set[Future[FailedDownload | None]] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cdn")
 
@@ -164,9 +165,8 @@ class FileDownloader:
                 digest, size = writer.commit()
             blob = Blob(digest, size, received.mime, received.width, received.height)
             file = File(download.owner, download.link.role, blob, signed_url.without_query(download.link.url))
-            row = self._catalog.submit(
-                record.file, self._context.run_id, file, download.answer_id, self._context.clock()
-            )
+            stored = StoredFile(file, download.answer_id, self._context.clock())
+            row = self._catalog.submit_each(self._record, stored)
         except DownloadFailed as error:
             future.set_result(FailedDownload(download, error))
         except BaseException as error:

@@ -82,7 +82,7 @@ def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(har
         pytest.param(  # of a download
             "archiver.media.checked_writer.detect_format", ACCOUNTS[:1], marks=pytest.mark.whole
         ),
-        ("archiver.catalog.record.file", ACCOUNTS[:1]),  # in the one that writes
+        ("archiver.catalog.record.stored_files._file_row", ACCOUNTS[:1]),  # in the one that writes
     ],
 )
 def test_fault_h36_a_bug_in_any_thread_ends_the_run_as_a_bug(

@@ -13,8 +13,10 @@ from archiver.catalog.record.highlight_page import page
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
 from archiver.catalog.record.stored_files import (
     FileRecorded,
+    StoredFile,
     completion,
     file,
+    files,
     found_blobs,
     lost_blobs,
     verified_blobs,
@@ -26,6 +28,7 @@ from archiver.catalog.record.users import bind_target, user, verdict
 __all__ = [
     "Fact",
     "FileRecorded",
+    "StoredFile",
     "adopt",
     "balance_after",
     "balance_before",
@@ -34,6 +37,7 @@ __all__ = [
     "drop_trays",
     "failure",
     "file",
+    "files",
     "finish_run",
     "found_answers",
     "found_blobs",

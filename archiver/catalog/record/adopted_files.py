@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, update
 from archiver.catalog import tables
 from archiver.catalog.query import adoptions
 from archiver.catalog.record import stored_files
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.catalog.statements import insert_if_new
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile
@@ -62,7 +63,7 @@ def adopt(
     if result.fate is Fate.ADOPTED:
         _record(connection, run_id, file.item_pk, file.role, blob, file.source, now)
     elif result.fate is Fate.WAITING:
-        stored_files.write_blob(connection, blob, now)
+        stored_files.write_blobs(connection, [(blob, now)])
         row = {
             "item_pk": file.item_pk,
             "highlight_pk": file.highlight_pk,
@@ -131,7 +132,7 @@ def _record(
         is_largest = _rank(blob) >= max(map(_rank, held))
         seen_at = current.last_seen_at if is_largest else current.last_seen_at - _JUST_BEFORE
     file = File(Owner(Subject.ITEM, item_pk), role, blob, "", source)
-    stored_files.file(connection, run_id, file, None, now, seen_at=seen_at)
+    stored_files.files(connection, [StoredFile(file, None, now, seen_at)], run_id=run_id)
     _stop_waiting(connection, item_pk, role, blob.sha256)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, update
@@ -11,7 +12,7 @@ from archiver.catalog import tables
 from archiver.catalog.query.account_state import find_open
 from archiver.catalog.statements import update_row
 from archiver.errors import NOT_RETRIED
-from archiver.model.archived import Failure
+from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Role, Subject
 
 _failures = tables.failures
@@ -63,3 +64,12 @@ def resolution(
         connection.execute(_RESOLVE_WHOLE, parameters)
     else:
         connection.execute(_RESOLVE_ROLE, {**parameters, "in_role": role})
+
+
+def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:
+    """Record that files were stored at a time: the open failure of each is resolved, if there is one."""
+    rows = [
+        {"of_subject": owner.subject, "of_pk": owner.pk, "in_role": role, "now": at}
+        for owner, role, at in files
+    ]
+    connection.execute(_RESOLVE_ROLE, rows)

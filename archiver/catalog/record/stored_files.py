@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, or_, select, update
 from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
-from archiver.catalog.record.failures import resolution
+from archiver.catalog.record.failures import resolve_files
 from archiver.catalog.statements import insert_if_new, update_row
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
@@ -23,8 +24,13 @@ _OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Su
 _DIGEST: BindParameter[str] = bindparam("digest")
 _BLOB = _blobs.c.sha256 == _DIGEST
 
-_INSERT_BLOB = insert_if_new(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
-_INSERT_FILE = insert_if_new(_files, *(column.name for column in _files.c if column.name != "id"))
+_INSERT_BLOBS = insert_if_new(
+    _blobs, "sha256", "size", "mime", "width", "height", "stored_at", returning=["sha256"]
+)
+_FILE_KEY = ("user_pk", "highlight_pk", "item_pk", "role", "sha256")
+_INSERT_FILES = insert_if_new(
+    _files, *(column.name for column in _files.c if column.name != "id"), returning=_FILE_KEY
+)
 _WAS_LOST = select(_blobs.c.lost_at).where(_BLOB)
 _STORE_AGAIN = (
     update(_blobs)
@@ -100,44 +106,70 @@ class FileRecorded:
     is_new_blob: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A File whose bytes are durable since ``at``. ``seen_at``: its ``last_seen_at``, if not ``at``."""
+
+    file: File
+    answer_id: int | None
+    at: datetime
+    seen_at: datetime | None = None
+
+
 def file(
-    connection: Connection,
-    run_id: int,
-    file: File,
-    answer_id: int | None,
-    now: datetime,
-    *,
-    seen_at: datetime | None = None,
+    connection: Connection, run_id: int, file: File, answer_id: int | None, now: datetime
 ) -> FileRecorded:
-    """Record a File whose bytes are durable.
+    """Record one file; see ``files``."""
+    return files(connection, [StoredFile(file, answer_id, now)], run_id=run_id)[0]
+
+
+def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) -> list[FileRecorded]:
+    """Record files in their order, and return what each of them changed.
 
     An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost. If adopted bytes
-    are now downloaded, the file counts as downloaded. ``seen_at``: its ``last_seen_at``, if not ``now``.
+    are now downloaded, the file counts as downloaded.
     """
-    is_new_blob = write_blob(connection, file.blob, now)
-    owner = file.owner
-    row = {
+    are_new_blobs = write_blobs(connection, [(each.file.blob, each.at) for each in stored])
+    rows = [_file_row(run_id, each) for each in stored]
+    new_keys = {tuple(row) for row in connection.execute(_INSERT_FILES(connection.dialect.name), rows)}
+    recorded = []
+    for each, row, is_new_blob in zip(stored, rows, are_new_blobs, strict=True):
+        key = tuple(row[column] for column in _FILE_KEY)
+        is_new_file = key in new_keys
+        new_keys.discard(key)  # the same file again is not new
+        if not is_new_file:
+            _see_again(connection, run_id, each)
+        if each.file.owner.subject is not Subject.ITEM:
+            _note_picture_name(connection, each.file.owner, basename(each.file.source_url))
+        recorded.append(FileRecorded(is_new_file, is_new_blob))
+    resolve_files(connection, [(each.file.owner, each.file.role, each.at) for each in stored])
+    return recorded
+
+
+def _file_row(run_id: int, stored: StoredFile) -> dict[str, Any]:
+    file = stored.file
+    return {
         **dict.fromkeys(_OWNER_COLUMNS.values()),
-        _OWNER_COLUMNS[owner.subject]: owner.pk,
+        _OWNER_COLUMNS[file.owner.subject]: file.owner.pk,
         "role": file.role,
         "sha256": file.blob.sha256,
         "run_id": run_id,
-        "answer_id": answer_id,
+        "answer_id": stored.answer_id,
         "source_url": file.source_url,
         "source": file.source,
-        "kept_at": now,
-        "last_seen_at": seen_at or now,
+        "kept_at": stored.at,
+        "last_seen_at": stored.seen_at or stored.at,
     }
-    is_new_file = connection.execute(_INSERT_FILE(connection.dialect.name), row).first() is not None
-    if not is_new_file:
-        key = {"owner": owner.pk, "in_role": file.role, "digest": file.blob.sha256}
-        connection.execute(_SEE_AGAIN[owner.subject], {**key, "now": seen_at or now})
-        if file.source is None:
-            origin = {"run": run_id, "answer": answer_id, "url": file.source_url}
-            connection.execute(_CONFIRM[owner.subject], {**key, **origin})
-    _note_picture_name(connection, owner, basename(file.source_url))
-    resolution(connection, owner.subject, owner.pk, file.role, now)
-    return FileRecorded(is_new_file, is_new_blob)
+
+
+def _see_again(connection: Connection, run_id: int, stored: StoredFile) -> None:
+    """Record that a file which is held was stored again; a download replaces adoption as its source."""
+    file = stored.file
+    key = {"owner": file.owner.pk, "in_role": file.role, "digest": file.blob.sha256}
+    connection.execute(_SEE_AGAIN[file.owner.subject], {**key, "now": stored.seen_at or stored.at})
+    if file.source is None:
+        origin = {"run": run_id, "answer": stored.answer_id, "url": file.source_url}
+        connection.execute(_CONFIRM[file.owner.subject], {**key, **origin})
 
 
 def completion(
@@ -189,18 +221,33 @@ def verified_blobs(connection: Connection, digests: Iterable[Digest], now: datet
         connection.execute(_VERIFY, rows)
 
 
-def write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
-    """Write the row of a blob whose bytes are durable; return whether it is new or was lost."""
-    row = {
-        "sha256": blob.sha256,
-        "size": blob.size,
-        "mime": blob.mime,
-        "width": blob.width,
-        "height": blob.height,
-        "stored_at": now,
-    }
-    if connection.execute(_INSERT_BLOB(connection.dialect.name), row).first() is not None:
-        return True
+def write_blobs(connection: Connection, blobs: Sequence[tuple[Blob, datetime]]) -> list[bool]:
+    """Write the rows of blobs whose bytes are durable since a time; return for each: it is new, or was lost.
+
+    A blob that comes twice is new once.
+    """
+    rows = [
+        {
+            "sha256": blob.sha256,
+            "size": blob.size,
+            "mime": blob.mime,
+            "width": blob.width,
+            "height": blob.height,
+            "stored_at": at,
+        }
+        for blob, at in blobs
+    ]
+    new = set(connection.scalars(_INSERT_BLOBS(connection.dialect.name), rows))
+    are_new = []
+    for blob, _ in blobs:
+        is_new = blob.sha256 in new
+        new.discard(blob.sha256)
+        are_new.append(is_new or _store_again(connection, blob))
+    return are_new
+
+
+def _store_again(connection: Connection, blob: Blob) -> bool:
+    """Note that a blob which has a row was stored again; return whether it was lost."""
     was_lost = connection.scalar(_WAS_LOST, {"digest": blob.sha256}) is not None
     size = {"new_width": blob.width, "new_height": blob.height}
     connection.execute(_STORE_AGAIN, {"digest": blob.sha256, **size})
@@ -211,5 +258,5 @@ def _note_picture_name(connection: Connection, owner: Owner, name: str | None) -
     """Store the file name of an owner's current picture, so that the same picture is not downloaded again."""
     if owner.subject is Subject.USER:
         update_row(connection, _users, owner.pk, {"avatar_held": name})
-    elif owner.subject is Subject.HIGHLIGHT:
+    else:
         update_row(connection, _highlights, owner.pk, {"cover_held": name})
