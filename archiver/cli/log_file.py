@@ -7,7 +7,9 @@ import os
 import re
 import threading
 import traceback
+from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -72,12 +74,55 @@ class LogFile(RotatingFileHandler):
         """Do nothing: a log that cannot be written must not write to stderr."""
 
 
+class GatheredLog(logging.Handler):
+    """Gathers records, and writes them to ``file`` from a thread of its own: each second, and at the end.
+
+    So a thread that logs an event does not wait for the disk. A kill loses the last second at most.
+    """
+
+    def __init__(self, file: LogFile) -> None:
+        super().__init__()
+        self._file = file
+        self._records: deque[logging.LogRecord] = deque()
+        self._writing = threading.Lock()
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._write_each_second, name="log", daemon=True)
+        self._thread.start()
+
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return Path(self._file.baseFilename)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Gather a record. Its text is made when it is written."""
+        self._records.append(record)
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        with self._writing, suppress(IndexError):
+            while True:
+                self._file.handle(self._records.popleft())
+
+    def close(self) -> None:
+        """Write what was gathered, and close the file."""
+        self._is_closing.set()
+        self._thread.join()
+        self._file.close()
+        super().close()
+
+    def _write_each_second(self) -> None:
+        while not self._is_closing.wait(1.0):
+            self.flush()
+        self.flush()
+
+
 class LogObserver:
     """Logs each event of a run. It opens the file at the first one, when the archive is known to exist."""
 
     def __init__(self, root: Path, *, group_readable: bool = False) -> None:
         self._root, self._group_readable = root, group_readable
-        self._file: LogFile | None = None
+        self._file: GatheredLog | None = None
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -87,7 +132,7 @@ class LogObserver:
                 if self._file is None:
                     self._file = attach_log(self._root, group_readable=self._group_readable)
         level = logging.WARNING if isinstance(event, FailureRecorded | Pause) else logging.INFO
-        LOGGER.log(level, "%s", describe_event(event))
+        LOGGER.log(level, "%s", _EventText(event))
 
     def close(self, last_line: str = "") -> None:
         """Log a last line and close the file, if it was opened."""
@@ -98,10 +143,10 @@ class LogObserver:
             self._file = None
 
 
-def attach_log(root: Path, *, group_readable: bool = False) -> LogFile | None:
+def attach_log(root: Path, *, group_readable: bool = False) -> GatheredLog | None:
     """Make the logger ``archiver`` write to the archive's log; return None if that is impossible."""
     try:
-        file = LogFile(root / "log", group_readable=group_readable)
+        file = GatheredLog(LogFile(root / "log", group_readable=group_readable))
     except OSError:
         return None
     LOGGER.setLevel(logging.INFO)
@@ -112,7 +157,7 @@ def attach_log(root: Path, *, group_readable: bool = False) -> LogFile | None:
     return file
 
 
-def detach_log(file: LogFile) -> None:
+def detach_log(file: GatheredLog) -> None:
     """Remove the file from the logger, and close it."""
     LOGGER.removeHandler(file)
     file.close()
@@ -130,9 +175,18 @@ def log_bug(root: Path, error: BaseException, secret: Secret | None = None) -> P
         return None
     for line in redact("".join(traceback.format_exception(error)), secret).splitlines():
         LOGGER.error("%s", line)
-    path = Path(file.baseFilename)
     detach_log(file)
-    return path if path.is_file() else None
+    return file.path if file.path.is_file() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _EventText:
+    """The line of an event, made when it is needed."""
+
+    event: Event
+
+    def __str__(self) -> str:
+        return describe_event(self.event)
 
 
 class _LineFormatter(logging.Formatter):

@@ -6,7 +6,9 @@ import io
 import logging
 import stat
 import sys
+import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -263,6 +265,18 @@ def test_every_event_has_a_description(event: Event) -> None:
     assert type(event).__name__ not in event_text.describe_event(event)
 
 
+def test_a_line_is_written_within_seconds_by_another_thread(tmp_path: Path) -> None:
+    """Who logs does not wait for the disk, and a log that is followed shows each line soon."""
+    file = log_file.attach_log(tmp_path)
+    assert file is not None
+    writers: SimpleQueue[str] = SimpleQueue()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_file.LogFile, "emit", lambda *_: writers.put(threading.current_thread().name))
+        log_file.LOGGER.warning("a line")
+        assert writers.get(timeout=10) == "log"
+    log_file.detach_log(file)
+
+
 def test_a_log_of_10_mb_is_set_aside(tmp_path: Path) -> None:
     """By the first line of a process, and within a hundred lines after it has grown that large."""
     folder = tmp_path / "log"
@@ -273,6 +287,7 @@ def test_a_log_of_10_mb_is_set_aside(tmp_path: Path) -> None:
     for number in range(201):
         log_file.LOGGER.warning("%s", f"line {number} " + "x" * 100_000 * (number == 1))
         if number == 1:
+            file.flush()
             (folder / "archiver.log").write_bytes(bytes(10_000_000))
     log_file.detach_log(file)
     assert sorted(path.name for path in folder.iterdir()) == [
