@@ -10,11 +10,13 @@ import os
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 _GATHER = 0.5  # seconds for which bytes are gathered before they are passed on
+_TIMEVAL = struct.Struct("@ll")  # seconds and microseconds
 
 Address = tuple[Any, ...]
 """A socket address as ``socket.getaddrinfo`` returns it."""
@@ -114,24 +116,37 @@ def receive(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
 
 
 def receive_much(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
-    """Return bytes as ``receive`` does. Over TLS, also what follows within half a second, up to ``size``.
+    """Return ``size`` bytes, or those that arrive within half a second; b'' at the end of the connection.
 
-    TLS returns at most 16 kB at a time. Hashing and writing such small pieces costs more than joining them.
+    Waits longer for the first byte. Threads that receive small pieces mostly wake each other. Raises
+    ConnectionBroken.
     """
+    if isinstance(sock, ssl.SSLSocket):
+        return _receive_much_tls(sock, size, limit)
+    sock.settimeout(None)  # MSG_WAITALL has no effect on a socket that does not block
+    while True:
+        microseconds = max(1, int(1e6 * min(_GATHER, limit.next_timeout())))
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, microseconds))
+            return sock.recv(size, socket.MSG_WAITALL)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise ConnectionBroken(str(error)) from error
+
+
+def _receive_much_tls(sock: ssl.SSLSocket, size: int, limit: TimeLimit) -> bytes:
+    """Join what arrives: TLS returns at most 16 kB at a time."""
     chunk = receive(sock, size, limit)
-    if not isinstance(sock, ssl.SSLSocket) or not chunk:
-        return chunk
     chunks, missing, until = [chunk], size - len(chunk), time.monotonic() + _GATHER
-    while missing and (seconds := until - time.monotonic()) > 0:
+    while chunk and missing and (seconds := until - time.monotonic()) > 0:
         limit.begin_part()
         sock.settimeout(min(seconds, limit.next_timeout()))
         try:
             chunk = sock.recv(missing)
         except OSError:
             break  # the time is over, or the next call meets the error again: these bytes are good
-        if not chunk:
-            break  # the next call sees the end, too
-        chunks.append(chunk)
+        chunks.append(chunk)  # b'' at the end of the connection, which the next call sees, too
         missing -= len(chunk)
     return b"".join(chunks)
 
