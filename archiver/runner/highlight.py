@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query.account_state import highlight_state
-from archiver.catalog.query.holdings import members
+from archiver.catalog.query.holdings import PageBefore, page_before
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
 from archiver.model.api_calls import Meaning
@@ -69,10 +69,9 @@ class HighlightSync:
         if isinstance(answer, Meaning):
             return answer
         self._context.tally.add(highlights_fetched=answer.is_paid)
-        stored = self._catalog.read(highlight_state, job.pk)
-        shrunk_to = stored.shrunk_to if stored is not None else None
+        before = self._catalog.read(page_before, job.pk)
         if answer.is_news:
-            self._record(answer, job, shrunk_to)
+            self._record(answer, job, before)
         missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
         self._context.observe(
             HighlightRead(
@@ -85,7 +84,7 @@ class HighlightSync:
         )
         failed = self._downloads.download_all(missing, claims)
         if may_pay:
-            failed, answer = self._renew(job, answer, failed, claims, account=account, shrunk_to=shrunk_to)
+            failed, answer = self._renew(job, answer, failed, claims, account=account, before=before)
         for one in failed:
             self._downloads.record_failed(one, claims)
         # Last, the watermark: each file of the page is stored, or its failure is recorded.
@@ -119,19 +118,26 @@ class HighlightSync:
             self._record_failure(pk, Reason.MALFORMED, str(error), is_trouble=True)
             return Meaning.MALFORMED
 
-    def _record(self, answer: PageAnswer, job: Job, shrunk_before: str | None) -> None:
+    def _record(self, answer: PageAnswer, job: Job, before: PageBefore) -> None:
         page, now = answer.page, self._context.clock()
-        gone, shrunk_to = self._items_gone(page, shrunk_before)
+        gone, shrunk_to = _items_gone(page, before)
+        resolved: list[record.Fact] = []
+        if not page.rejected:
+            resolved.append(lambda rows: record.resolution(rows, Subject.HIGHLIGHT, job.pk, None, now))
         new = self._catalog.write(
-            record.page,
-            self._context.run_id,
-            answer.answer_id,
-            page,
-            job.facts,
-            now,
-            gone=gone,
-            shrunk_to=shrunk_to,
-            fetched_at=answer.answered_at,
+            record.together,
+            lambda rows: record.page(
+                rows,
+                self._context.run_id,
+                answer.answer_id,
+                page,
+                job.facts,
+                now,
+                gone=gone,
+                shrunk_to=shrunk_to,
+                fetched_at=answer.answered_at,
+            ),
+            *resolved,
         )
         self._context.tally.add(items_new=new)
         self._note_cut(page.items)
@@ -139,8 +145,6 @@ class HighlightSync:
             self._record_failure(
                 job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), is_trouble=True
             )
-        else:
-            self._catalog.write(record.resolution, Subject.HIGHLIGHT, job.pk, None, now)
 
     def _note_cut(self, items: Sequence[Item]) -> None:
         """Record items with more entries than get rows. Report each once; do not fetch it again for that."""
@@ -153,21 +157,6 @@ class HighlightSync:
             if self._catalog.write(record.failure, failure, self._context.clock()) == 1:
                 self._context.report_failure(failure, is_trouble=False)
 
-    def _items_gone(
-        self, page: HighlightPage, shrunk_before: str | None
-    ) -> tuple[tuple[Pk, ...], str | None]:
-        """Return the items that are gone, and the fingerprint of a loss to remember.
-
-        Items absent from a page are gone only if it has at least ``media_count`` items. ``shrunk_before``:
-        the fingerprint of a loss that an earlier run did not accept yet. A page that proves nothing clears
-        it; otherwise the highlight would be paid for every night.
-        """
-        count = page.highlight.facts.media_count
-        if count is None or page.length < count or page.rejected:
-            return (), None
-        present = self._catalog.read(members, page.highlight.pk)
-        return believed_gone(present, [item.pk for item in page.items], shrunk_before)
-
     # --- the files
 
     def _renew(
@@ -178,7 +167,7 @@ class HighlightSync:
         claims: Claims,
         *,
         account: str,
-        shrunk_to: str | None,
+        before: PageBefore,
     ) -> tuple[list[FailedDownload], PageAnswer]:
         """Renew expired links once, with one call for all of them, and download again.
 
@@ -199,7 +188,8 @@ class HighlightSync:
             return failed, answer  # the failures are recorded as expired; the next run renews the links
         if isinstance(renewed, Meaning):
             return failed, answer
-        self._record(renewed, job, shrunk_to)
+        now_held = self._catalog.read(page_before, job.pk)
+        self._record(renewed, job, replace(now_held, shrunk_to=before.shrunk_to))
         others = {
             (one.download.owner, one.download.link.role): one
             for one in failed
@@ -214,3 +204,15 @@ class HighlightSync:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
         self._catalog.write(record.failure, failure, self._context.clock())
         self._context.report_failure(failure, is_trouble=is_trouble)
+
+
+def _items_gone(page: HighlightPage, before: PageBefore) -> tuple[tuple[Pk, ...], str | None]:
+    """Return the items that are gone, and the fingerprint of a loss to remember.
+
+    Items absent from a page are gone only if it has at least ``media_count`` items. A page that proves
+    nothing clears the fingerprint of an earlier one; otherwise the highlight would be paid for every night.
+    """
+    count = page.highlight.facts.media_count
+    if count is None or page.length < count or page.rejected:
+        return (), None
+    return believed_gone(before.items, [item.pk for item in page.items], before.shrunk_to)

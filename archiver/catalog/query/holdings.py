@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -29,6 +30,7 @@ _MEMBERS = (
     .where(_members.c.highlight_pk == bindparam("pk"), _members.c.gone_at.is_(None))
     .order_by(_members.c.position)
 )
+_SHRUNK_TO = select(_highlights.c.shrunk_to).where(_highlights.c.pk == bindparam("pk"))
 
 
 def _digests(*selects: Select[Any]) -> Select[Any]:
@@ -101,6 +103,20 @@ def digests_of_highlight(connection: Connection, highlight_pk: Pk) -> tuple[Dige
 def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
     """Return the items that are in a highlight now, in its order."""
     return tuple(connection.scalars(_MEMBERS, {"pk": highlight_pk}))
+
+
+@dataclass(frozen=True, slots=True)
+class PageBefore:
+    """The items of a highlight by the pages recorded so far, and the fingerprint of a loss to confirm."""
+
+    items: tuple[Pk, ...]
+    shrunk_to: str | None
+
+
+def page_before(connection: Connection, highlight_pk: Pk) -> PageBefore:
+    """Return what decides whether items that the next page lacks are gone."""
+    shrunk_to = connection.scalar(_SHRUNK_TO, {"pk": highlight_pk})
+    return PageBefore(members(connection, highlight_pk), shrunk_to)
 
 
 def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> StoredPage | None:
