@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -127,6 +128,8 @@ class Egress:
         exact = {_ascii(pattern) for pattern in allowed_hosts if not pattern.startswith("*.")}
         self._exact = frozenset(exact)
         self._suffixes = tuple(f".{_ascii(p[2:])}" for p in allowed_hosts if p.startswith("*."))
+        # The files of an account come from few hosts. A refusal raises, and is not cached.
+        self._check_origin = lru_cache(maxsize=1024)(self._decide_origin)
 
     def check(self, url: str) -> CheckedUrl:
         """Return the parts of a URL that may be downloaded.
@@ -135,14 +138,25 @@ class Egress:
         HOST_NOT_ALLOWED for one that only the list of hosts forbids.
         """
         parts, port = _split(url)
+        host, is_local = self._check_origin(parts.scheme, parts.hostname or "", port)
+        path = parts.path or "/"
+        target = f"{path}?{parts.query}" if parts.query else path
+        if not target.isascii():
+            target = quote(target, _PRINTABLE, errors="replace")
+        if port is None:
+            port = _DEFAULT_PORTS[parts.scheme]
+        return CheckedUrl(parts.scheme, host, port, target, is_local)
+
+    def _decide_origin(self, scheme: str, hostname: str, port: int | None) -> tuple[str, bool]:
+        """Return the host in the form of ``CheckedUrl``, and whether it is a loopback one."""
         try:
-            host = _ascii(parts.hostname or "")
+            host = _ascii(hostname)
         except ValueError:
             raise _refusal("the host of the URL is not a host name") from None
         is_local = _is_local(host)
-        if not is_local and (parts.scheme != "https" or port not in (None, 443)):
+        if not is_local and (scheme != "https" or port not in (None, 443)):
             raise _refusal(f"only https on port 443 is allowed to {host}")
-        if parts.scheme not in _DEFAULT_PORTS:
+        if scheme not in _DEFAULT_PORTS:
             raise _refusal(f"only http and https are allowed to {host}")
         if not is_local and (is_reserved(host) or _NUMBER.fullmatch(host)):
             raise _refusal(f"{host} is not an address on the public internet")
@@ -150,11 +164,7 @@ class Egress:
             raise DownloadFailed(
                 Reason.HOST_NOT_ALLOWED, f"host {host} is not in download.allowed_hosts", host=host
             )
-        path = parts.path or "/"
-        target = quote(f"{path}?{parts.query}" if parts.query else path, _PRINTABLE, errors="replace")
-        if port is None:
-            port = _DEFAULT_PORTS[parts.scheme]
-        return CheckedUrl(parts.scheme, host, port, target, is_local)
+        return host, is_local
 
     def allows(self, host: str) -> bool:
         """Return whether downloads may go to this host, which is in the form of ``CheckedUrl.host``."""
