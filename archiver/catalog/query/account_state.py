@@ -262,6 +262,23 @@ _ALL_OF_USER = select(_highlights).where(_OF_USER).order_by(_highlights.c.positi
 _SINGLE = select(_highlights).where(_ONE)
 
 
+def _is_of_highlights(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a failure is one of these highlights.
+
+    Without it, SQLite begins with all open failures of the archive, for each account.
+    """
+    pks = select(_highlights.c.pk).where(which).correlate(None)
+    return (_failures.c.subject == Subject.HIGHLIGHT) & _failures.c.subject_pk.in_(pks)
+
+
+def _is_of_items(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a failure is one of these highlights' items; see ``_is_of_highlights``."""
+    pks = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+    return (_failures.c.subject == Subject.ITEM) & _failures.c.subject_pk.in_(
+        pks.where(which).correlate(None)
+    )
+
+
 def _open_failures(which: ColumnElement[bool]) -> Select[Any]:
     """Select the open failures of highlights' pages and of their items' files.
 
@@ -273,13 +290,13 @@ def _open_failures(which: ColumnElement[bool]) -> Select[Any]:
     of_page = (
         select(_highlights.c.pk, *facts)
         .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-        .where(which, is_unresolved, _failures.c.subject == Subject.HIGHLIGHT, _failures.c.role.is_(None))
+        .where(which, is_unresolved, _is_of_highlights(which), _failures.c.role.is_(None))
     )
     of_files = (
         select(_highlights.c.pk, *facts)
         .join(_members, _members.c.highlight_pk == _highlights.c.pk)
         .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-        .where(which, is_unresolved, _failures.c.subject == Subject.ITEM, _failures.c.role.is_not(None))
+        .where(which, is_unresolved, _is_of_items(which), _failures.c.role.is_not(None))
         .where(_members.c.gone_at.is_(None))
     )
     return select(union_all(of_page, of_files).subquery())
@@ -417,28 +434,29 @@ _REFUSED_FOR_HOST = (
     _failures.c.role.is_not(None),
     _failures.c.resolved_at.is_(None),
 )
-_REFUSED_ITEMS = (
-    select(_highlights.c.title, _failures)
-    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-    .where(_failures.c.subject == Subject.ITEM, *_REFUSED_FOR_HOST)
-    .where(_members.c.gone_at.is_(None), _highlights.c.gone_at.is_(None))
-)
+
+
+def _refused_items(which: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(_highlights.c.title, _failures)
+        .join(_members, _members.c.highlight_pk == _highlights.c.pk)
+        .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
+        .where(which, *_REFUSED_FOR_HOST, _is_of_items(which))
+        .where(_members.c.gone_at.is_(None), _highlights.c.gone_at.is_(None))
+    )
+
+
 _REFUSED_COVERS = (
     select(_highlights.c.title, _failures)
     .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-    .where(_failures.c.subject == Subject.HIGHLIGHT, *_REFUSED_FOR_HOST)
+    .where(_OF_USER, *_REFUSED_FOR_HOST, _is_of_highlights(_OF_USER))
     .where(_highlights.c.gone_at.is_(None))
 )
 _REFUSED_AVATAR = select(null().label("title"), _failures).where(
-    _failures.c.subject == Subject.USER, *_REFUSED_FOR_HOST
+    _failures.c.subject == Subject.USER, _failures.c.subject_pk == bindparam("pk"), *_REFUSED_FOR_HOST
 )
-_REFUSED_OF_USER = union_all(
-    _REFUSED_ITEMS.where(_OF_USER),
-    _REFUSED_COVERS.where(_OF_USER),
-    _REFUSED_AVATAR.where(_failures.c.subject_pk == bindparam("pk")),
-).order_by("id")
-_REFUSED_OF_ONE = _REFUSED_ITEMS.where(_ONE).order_by(_failures.c.id)
+_REFUSED_OF_USER = union_all(_refused_items(_OF_USER), _REFUSED_COVERS, _REFUSED_AVATAR).order_by("id")
+_REFUSED_OF_ONE = _refused_items(_ONE).order_by(_failures.c.id)
 
 
 def files_refused_for_host(
