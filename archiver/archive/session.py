@@ -168,11 +168,9 @@ def require_blobs(session: Session) -> None:
     from archiver.catalog.query import holdings
 
     missing = 0
-    with closing(session.catalog.stream(holdings.blobs)) as blobs:
-        for blob in blobs:
-            if blob.lost_at is not None:
-                continue
-            if session.store.has(blob.sha256):
+    with closing(session.catalog.stream(holdings.digests)) as digests:
+        for digest in digests:
+            if session.store.has(digest):
                 return
             missing += 1
     if missing:

@@ -61,6 +61,7 @@ _PAID = (
     .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # a recovered answer has a later id
     .limit(1)
 )
+_NOT_LOST = select(_blobs.c.sha256).where(_blobs.c.lost_at.is_(None)).order_by(_blobs.c.sha256)
 _ALL_BLOBS = (
     select(_blobs, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
     .add_columns(
@@ -129,6 +130,13 @@ def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> Store
         return None
     location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
     return StoredPage(row.id, location, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
+
+
+def digests(connection: Connection) -> Iterator[Digest]:
+    """Yield every blob that is not known to be lost, in ascending order; for ``Catalog.stream``."""
+    with connection.execution_options(yield_per=_AT_ONCE).execute(_NOT_LOST) as rows:
+        for (sha256,) in rows:
+            yield Digest(sha256)
 
 
 def blobs(connection: Connection) -> Iterator[StoredBlob]:
