@@ -22,6 +22,7 @@ NOT_JOURNALED = frozenset(
         tables.search_documents,
         tables.account_totals,
         tables.monthly_totals,
+        tables.budget_totals,
         tables.journal_outbox,
         tables.journal_commits,
         tables.journal_head,

@@ -1,44 +1,40 @@
 """The cost of each API call: one row for each attempt, reserved before the call and settled after it.
 
 A row that is never settled (the process was killed) keeps its nominal price: a lost answer counts as billed.
+Triggers add the units of each month, day and run up in ``budget_totals`` (``counters``).
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from functools import cache
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Insert,
-    Select,
-    and_,
-    bindparam,
-    func,
-    select,
-    text,
-    true,
-)
+from sqlalchemy import Connection, Text, bindparam, cast, func, literal, select
 from sqlalchemy.sql.dml import ReturningInsert
 
 from archiver.catalog import tables
+from archiver.catalog.column_types import time_text
 from archiver.catalog.statements import insert, update_row
 from archiver.errors import BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
 
-_calls, _answers = tables.api_calls, tables.answers
-_SUM = select(func.coalesce(func.sum(_calls.c.units), 0))
-_UNITS: dict[str, Select[tuple[int]]] = {
-    "per_run": _SUM.where(_calls.c.run_id == bindparam("run_id")),
-    "per_day": _SUM.where(_calls.c.started_at >= bindparam("day", type_=_calls.c.started_at.type)),
-    "per_month": _SUM.where(_calls.c.started_at >= bindparam("month", type_=_calls.c.started_at.type)),
-}
-"""The units that count for each limit."""
+_calls, _answers, _totals = tables.api_calls, tables.answers, tables.budget_totals
+_RESERVE = _calls.insert().returning(_calls.c.id)
+_SPENT = select(_totals.c.units).where(_totals.c.period == bindparam("period"))
+_SPENT_IN_EACH = select(_totals.c.period, _totals.c.units).where(
+    _totals.c.period.in_([bindparam("per_run"), bindparam("per_day"), bindparam("per_month")])
+)
+units_of_run = func.coalesce(
+    select(_totals.c.units)
+    .where(_totals.c.period == literal("run ") + cast(tables.runs.c.id, Text))
+    .scalar_subquery(),
+    0,
+)
+"""The units of a run, as a value of its row."""
 _ANSWER_COLUMNS = ("sha256", "segment", "offset", "length", "latest_reel_media", "media_count")
 _WHEN_AGAIN = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
-_LOCK = text("LOCK TABLE api_calls IN SHARE ROW EXCLUSIVE MODE")
 
 
 def reserve(
@@ -46,19 +42,15 @@ def reserve(
 ) -> int:
     """Reserve the nominal units of a call about to be made; return the id of its row.
 
-    One statement checks the limits and writes the row. ``promised``: units that this run has promised to
-    other calls. Days and months are those of UTC. Raises BudgetReached, which names the limit, if the call
-    would exceed one.
+    ``promised``: units that this run has promised to other calls. Days and months are those of UTC. Raises
+    BudgetReached, which names the limit, if the call exceeds one: then the caller must roll back.
     """
-    bounds = _bounds(limits)
-    if bounds and connection.dialect.name == "postgresql":
-        connection.execute(_LOCK)  # a sum misses what another worker has reserved but not yet committed
-    periods = _periods(run_id, now)
-    row = {"path": call.path, "subject": call.subject, "units": call.units, "now": now}
-    unpromised = {name: bound - promised for name, bound in bounds.items()}
-    reserved = connection.scalar(_reserve_within(tuple(bounds)), {**periods, **row, **unpromised})
-    if reserved is None:
-        raise _budget_reached(connection, call, periods, bounds, promised)
+    row = {"run_id": run_id, "path": call.path, "subject": call.subject}
+    reserved = connection.execute(_RESERVE, {**row, "units": call.units, "started_at": now}).scalar_one()
+    # The row comes first: its trigger locks the totals, so nobody else can change them before the commit.
+    for room in _rooms(connection, run_id, now, limits):
+        if room.left < promised:
+            raise _budget_reached(room, call, promised)
     return int(reserved)
 
 
@@ -115,57 +107,44 @@ def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: L
 
     ``run_id``: 0 for a run that has not begun.
     """
-    periods = _periods(run_id, now)
-    rooms = [
-        BudgetLeft(name, bound, max(0, bound - int(connection.scalar(_UNITS[name], periods) or 0)))
-        for name, bound in _bounds(limits).items()
-    ]
-    return min(rooms, key=lambda room: room.left, default=None)
+    rooms = _rooms(connection, run_id, now, limits)
+    tightest = min(rooms, key=lambda room: room.left, default=None)
+    return tightest and replace(tightest, left=max(0, tightest.left))
 
 
 def units_spent(connection: Connection, run_id: int) -> int:
     """Return the units of a run so far: those settled, and the nominal price of calls that are not."""
-    return int(connection.scalar(_UNITS["per_run"], {"run_id": run_id}) or 0)
+    return _units_of(connection, f"run {run_id}")
 
 
-@cache
-def _reserve_within(limits: tuple[str, ...]) -> Insert:
-    """Return the statement that reserves units, which checks the limits and writes the row in one step."""
-    price = bindparam("units", type_=_calls.c.units.type)
-    is_within: list[ColumnElement[bool]] = [
-        _UNITS[name].scalar_subquery() + price <= bindparam(name, type_=_calls.c.units.type)
-        for name in limits
-    ]
-    values = {
-        "run_id": bindparam("run_id", type_=_calls.c.run_id.type),
-        "path": bindparam("path", type_=_calls.c.path.type),
-        "subject": bindparam("subject", type_=_calls.c.subject.type),
-        "units": price,
-        "started_at": bindparam("now", type_=_calls.c.started_at.type),
-    }
-    row = select(*values.values()).where(and_(true(), *is_within))
-    return _calls.insert().from_select(list(values), row).returning(_calls.c.id)
+def units_spent_in_month(connection: Connection, now: datetime) -> int:
+    """Return the units of this month of UTC so far, as ``units_spent`` does."""
+    return _units_of(connection, _month(now))
 
 
-def _bounds(limits: Limits) -> dict[str, int]:
-    return {name: bound for name in _UNITS if (bound := getattr(limits, name)) is not None}
+def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -> list[BudgetLeft]:
+    """Return what each limit leaves: less than 0 if it is exceeded."""
+    periods = {"per_run": f"run {run_id}", "per_day": time_text(now)[:10], "per_month": _month(now)}
+    bounds = {name: bound for name in periods if (bound := getattr(limits, name)) is not None}
+    if not bounds:
+        return []
+    spent = {row.period: row.units for row in connection.execute(_SPENT_IN_EACH, periods)}
+    return [BudgetLeft(name, bound, bound - spent.get(periods[name], 0)) for name, bound in bounds.items()]
 
 
-def _periods(run_id: int, now: datetime) -> dict[str, object]:
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return {"run_id": run_id, "day": day, "month": day.replace(day=1)}
+def _month(now: datetime) -> str:
+    return time_text(now)[:7]
 
 
-def _budget_reached(
-    connection: Connection, call: Call, periods: dict[str, object], bounds: dict[str, int], promised: int
-) -> BudgetReached:
-    for name, bound in bounds.items():
-        taken = int(connection.scalar(_UNITS[name], periods) or 0) + promised
-        if taken + call.units > bound:
-            flag = "--max-units or " if name == "per_run" else ""
-            return BudgetReached(
-                f"{flag}budget.max_units_{name} = {bound}: {taken} spent or reserved,"
-                f" and {call.path} costs {call.units}",
-                f"run again{_WHEN_AGAIN[name]} to continue where this run stopped, or raise the limit",
-            )
-    return BudgetReached(f"a limit of the budget is reached: {call.path} was not called")
+def _units_of(connection: Connection, period: str) -> int:
+    return connection.scalar(_SPENT, {"period": period}) or 0
+
+
+def _budget_reached(room: BudgetLeft, call: Call, promised: int) -> BudgetReached:
+    taken = room.units - room.left - call.units + promised
+    flag = "--max-units or " if room.limit == "per_run" else ""
+    return BudgetReached(
+        f"{flag}budget.max_units_{room.limit} = {room.units}: {taken} spent or reserved,"
+        f" and {call.path} costs {call.units}",
+        f"run again{_WHEN_AGAIN[room.limit]} to continue where this run stopped, or raise the limit",
+    )

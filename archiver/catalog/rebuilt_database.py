@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
+from archiver.catalog import counters, journal_triggers, outbox, row_dump, schema, sqlite_copy, tables
 from archiver.catalog import engine as engines
-from archiver.catalog import journal_triggers, outbox, row_dump, schema, sqlite_copy, tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.row_changes import ChangeApplier
@@ -75,6 +75,7 @@ class RebuiltDatabase:
         search_index.update_documents(self._connection)
         row_dump.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)
+        counters.create(self._connection)
         journal_triggers.create(self._connection)
         self._connection.commit()
 
@@ -129,6 +130,7 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
 def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
     if not copy:
         return RebuiltDatabase(connection, None)
+    counters.drop(connection)
     journal_triggers.drop(connection)
     revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return RebuiltDatabase(connection, str(revision))

@@ -85,7 +85,6 @@ api_calls = Table(
     Column("units", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
-    # Covering indexes for the sums that a reservation checks: the table itself is not read.
     Index(None, "run_id", "units"),
     Index(None, "started_at", "units"),
     Index(None, "subject", "path"),
@@ -399,7 +398,7 @@ def is_declared(name: str | None, kind: str, parents: Mapping[Any, Any]) -> bool
     return (kind, name) not in _POSTGRESQL_ONLY or parents.get("table_name") != search_documents.name
 
 
-# Totals that the triggers of revision 0004 maintain. Nothing else writes them.
+# Totals that triggers maintain, those of ``counters`` and of the revisions. Nothing else writes them.
 
 
 def _number(name: str) -> Column[Any]:
@@ -417,7 +416,15 @@ monthly_totals = Table(
     "monthly_totals",
     metadata,
     Column("month", PkText, primary_key=True),
+    Column("writer", BigInteger, primary_key=True, autoincrement=False),
     *map(_number, ("items", "files", "blobs", "bytes")),
+)
+
+budget_totals = Table(
+    "budget_totals",
+    metadata,
+    Column("period", PkText, primary_key=True),
+    Column("units", BigInteger, nullable=False),
 )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
 
-from archiver.catalog import Catalog, engine, ledger, record
+from archiver.catalog import Catalog, engine, ledger, record, tables
 from archiver.catalog.query import holdings
 from archiver.errors import BudgetReached
 from archiver.model.api_calls import Limits
@@ -25,7 +31,7 @@ from tests.support.catalog_samples import (
     stored_answer,
     tray,
 )
-from tests.support.databases import NOW, SQLITE_EVERYDAY
+from tests.support.databases import NOW, SQLITE_EVERYDAY, PostgresServer
 
 
 @SQLITE_EVERYDAY
@@ -106,27 +112,42 @@ def test_eight_threads_never_pass_a_limit(catalog: Catalog, run_id: int) -> None
     assert catalog.read(ledger.units_spent, run_id) == 60
 
 
-def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, database: str | Path) -> None:
-    """The same without the desk between them: the check and the row are one step for the database too."""
+@pytest.mark.parametrize(
+    ("limits", "have_own_runs", "have_own_days"),
+    [
+        (Limits(per_run=61), False, True),
+        (Limits(per_day=61), True, False),
+        (Limits(per_month=61), True, True),
+    ],
+)
+def test_eight_connections_never_pass_a_limit(
+    catalog: Catalog, database: str | Path, limits: Limits, have_own_runs: bool, have_own_days: bool
+) -> None:
+    """The same without the desk between them: nobody misses what another has not committed yet, though each
+    counts for a run of its own, or for another day of the month.
+    """
+    runs = [catalog.write(record.start_run, "run", NOW) for _ in range(8)]
     done: list[int] = []
 
-    def work() -> None:
+    def work(number: int) -> None:
         writer = engine.create_writer(engine.locate(database))
+        run_id = runs[number if have_own_runs else 0]
+        now = NOW - timedelta(days=number if have_own_days else 0)
 
         def reserve() -> int:
             with writer.begin() as connection:
-                return ledger.reserve(connection, run_id, call(units=2), NOW, Limits(per_run=61))
+                return ledger.reserve(connection, run_id, call(units=2), now, limits)
 
         _spend(reserve, 20, done)
         writer.dispose()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(done) == 30
-    assert catalog.read(ledger.units_spent, run_id) == 60
+    assert sum(catalog.read(ledger.units_spent, run_id) for run_id in runs) == 60
 
 
 @SQLITE_EVERYDAY
@@ -179,6 +200,72 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
     call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
     again = catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer("new", "new"))
     assert again not in answers
+
+
+@pytest.fixture(scope="module")
+def writers(
+    tmp_path_factory: pytest.TempPathFactory,
+    sqlite_template: Path,
+    postgres: PostgresServer,
+    postgres_template: str,
+) -> Iterator[tuple[Engine, Engine]]:
+    """Writers to an archive on SQLite, and to one on PostgreSQL."""
+    path = Path(shutil.copy(sqlite_template, tmp_path_factory.mktemp("totals") / "archive.db"))
+    with postgres.database(postgres_template) as url:
+        both = engine.create_writer(engine.locate(path)), engine.create_writer(engine.locate(url))
+        yield both
+        for writer in both:
+            writer.dispose()
+
+
+_STEP = st.tuples(
+    st.sampled_from(["reserve", "reserve", "settle", "remove", "move"]),
+    st.integers(0, 4),  # which call or run
+    st.integers(0, 2),  # units
+    st.integers(0, 1500).map(lambda hours: NOW - timedelta(hours=hours)),
+)
+
+
+@given(st.lists(_STEP, max_size=12))
+@settings(deadline=None)
+def test_the_totals_are_the_sums_of_the_calls(
+    writers: tuple[Engine, Engine], steps: list[tuple[str, int, int, datetime]]
+) -> None:
+    """Whatever is reserved, settled or left, and whatever is removed or altered by hand."""
+    for writer in writers:
+        with writer.connect() as connection, connection.begin() as transaction:
+            runs = [record.start_run(connection, "run", NOW) for _ in range(2)]
+            made: list[int] = []
+            for kind, number, units, at in steps:
+                if kind == "reserve":
+                    spending = call(units=units)
+                    made.append(ledger.reserve(connection, runs[number % 2], spending, at, Limits()))
+                elif made:
+                    _alter(connection, kind, made[number % len(made)], runs[number % 2], units, at)
+                assert _totals(connection) == _sums(connection)
+            transaction.rollback()
+
+
+def _alter(connection: Connection, kind: str, made: int, run_id: int, units: int, at: datetime) -> None:
+    calls = tables.api_calls
+    if kind == "settle":
+        ledger.settle(connection, made, None, units, at)
+    elif kind == "remove":
+        connection.execute(calls.delete().where(calls.c.id == made))
+    else:
+        connection.execute(calls.update().where(calls.c.id == made).values(run_id=run_id, started_at=at))
+
+
+def _totals(connection: Connection) -> dict[str, int]:
+    return {row.period: row.units for row in connection.execute(tables.budget_totals.select())}
+
+
+def _sums(connection: Connection) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for row in connection.execute(tables.api_calls.select()):
+        for period in (f"{row.started_at:%Y-%m}", f"{row.started_at:%Y-%m-%d}", f"run {row.run_id}"):
+            found[period] += row.units
+    return {period: units for period, units in found.items() if units}
 
 
 @SQLITE_EVERYDAY

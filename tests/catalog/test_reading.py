@@ -146,7 +146,7 @@ def _counted(catalog: Catalog, month: str) -> None:
     """The totals are what a count of the rows brings."""
     accounts = "SELECT user_pk, items, files, bytes FROM account_totals ORDER BY user_pk"
     assert rows(catalog, accounts) == rows(catalog, _ACCOUNTS)
-    months = "SELECT month, items, files, blobs, bytes FROM monthly_totals ORDER BY month"
+    months = "SELECT month, items, files, blobs, bytes FROM growth ORDER BY month"
     counted = f"""
         SELECT month, sum(items), sum(files), sum(blobs), sum(bytes) FROM (
           SELECT {month.format("first_seen_at")} AS month, 1 AS items, 0 AS files, 0 AS blobs, 0 AS bytes
@@ -187,6 +187,26 @@ def test_another_search_path_writes_too(postgres_archive: str) -> None:
         connection.rollback()
 
 
+def test_two_writers_count_without_waiting_for_each_other(postgres_archive: str) -> None:
+    """Each in rows of its own: what one has not committed yet does not hold the other up, and what one has
+    counted the other may take away.
+    """
+    empty_database(postgres_archive)
+    add = "INSERT INTO items (pk, user_pk, first_seen_at) VALUES (%s, '1', '2026-03-31T00:00:00Z')"
+    url = postgres_archive.replace("+psycopg", "", 1)
+    with psycopg.connect(url) as one, psycopg.connect(url) as other:
+        other.execute("SET lock_timeout = '1s'")
+        one.execute(add, ["1"])
+        other.execute(add, ["2"])
+        one.commit()
+        other.execute("DELETE FROM items WHERE pk = '1'")
+        other.commit()
+        assert other.execute("SELECT month, items FROM growth").fetchall() == [("2026-03", 1)]
+        other.execute("DELETE FROM items")
+        assert other.execute("SELECT month, items FROM growth").fetchall() == []
+        other.rollback()
+
+
 def test_the_current_file_is_the_one_that_was_offered_last(lived_in: tuple[Catalog, Catalog]) -> None:
     """Though it was kept before another; of two at the same moment the later one; of bytes that are lost
     none.
@@ -210,6 +230,8 @@ def test_the_page_shows_the_named_queries() -> None:
 _OLD = f"""
 INSERT INTO archive VALUES ('an id', 1, '{_NIGHT}');
 INSERT INTO runs (id, command, started_at, units) VALUES (1, 'run', '{_NIGHT}', 0);
+INSERT INTO api_calls (run_id, path, subject, units, started_at) VALUES (1, '/a', '7', 1, '{_NIGHT}');
+INSERT INTO api_calls (run_id, path, subject, units, started_at) VALUES (1, '/a', '7', 2, '{_NIGHT}');
 INSERT INTO users (pk, first_seen_at, last_seen_at) VALUES ('7', '{_NIGHT}', '{_NIGHT}');
 INSERT INTO highlights (pk, user_pk, first_seen_at, last_seen_at) VALUES ('1', '7', '{_NIGHT}', '{_NIGHT}');
 INSERT INTO highlights (pk, user_pk, first_seen_at, last_seen_at) VALUES ('2', '7', '{_NIGHT}', '{_NIGHT}');
@@ -242,5 +264,7 @@ def test_an_older_database_is_counted_when_it_is_brought_up_to_date(nowhere: str
     with Catalog.open(nowhere, write=True) as catalog:
         assert rows(catalog, "SELECT * FROM account_totals") == [("7", 1, 1, 1000)]
         months = rows(catalog, "SELECT * FROM monthly_totals ORDER BY month")
-        assert months == [("2026-03", 1, 0, 0, 0), ("2026-04", 0, 1, 1, 1000)]
+        assert months == [("2026-03", 0, 1, 0, 0, 0), ("2026-04", 0, 0, 1, 1, 1000)]
+        periods = rows(catalog, "SELECT * FROM budget_totals ORDER BY period")
+        assert periods == [("2026-03", 3), ("2026-03-31", 3), ("run 1", 3)]
         assert rows(catalog, "SELECT domain FROM links ORDER BY position") == [("b.example",), (None,)]

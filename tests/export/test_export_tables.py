@@ -22,7 +22,7 @@ from tests.support.catalog_samples import LATER, NATGEO, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.export_archive import ExportHarness, tree
 
-_DERIVED = {"account_totals", "monthly_totals", "search_documents"}
+_DERIVED = {"account_totals", "budget_totals", "monthly_totals", "search_documents"}
 _JOURNAL = {"journal_outbox", "journal_commits", "journal_head"}
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
+from archiver.catalog.ledger import units_of_run
 from archiver.model.api_calls import Cost, CostsBy, RunCost
 
 _calls, _runs, _users, _highlights = tables.api_calls, tables.runs, tables.users, tables.highlights
@@ -65,13 +66,8 @@ def costs(
 
 def run_costs(connection: Connection, since: datetime | None = None) -> tuple[RunCost, ...]:
     """Return every run since then that paid or checked the balance, with the units of all its calls."""
-    spent = (
-        select(func.coalesce(func.sum(_calls.c.units), 0))
-        .where(_calls.c.run_id == _runs.c.id)
-        .scalar_subquery()
-    )
-    paid = or_(_runs.c.balance_before.is_not(None), spent > 0)
-    query = select(_runs, spent.label("paid")).where(paid).order_by(_runs.c.id)
+    paid = or_(_runs.c.balance_before.is_not(None), units_of_run > 0)
+    query = select(_runs, units_of_run.label("paid")).where(paid).order_by(_runs.c.id)
     if since is not None:
         query = query.where(_runs.c.started_at >= since)
     return tuple(

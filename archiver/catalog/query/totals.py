@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Connection, Table, exists, func, or_, select
 
-from archiver.catalog import tables
+from archiver.catalog import ledger, tables
 from archiver.catalog.query import adoptions
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
 from archiver.model.run_status import Run, Status
 
-_runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
+_runs, _blobs, _failures = tables.runs, tables.blobs, tables.failures
 _months = tables.monthly_totals
 
 _LAST_RUNS = 5
 _COMPLETE = ("run", "backup", "demo")
-_UNITS = func.coalesce(func.sum(_calls.c.units), 0)
 # The row of a run that has ended contains the sum of its calls.
 _ENDED = select(func.coalesce(func.sum(_runs.c.units), 0)).where(_runs.c.outcome.is_not(None))
-_OPEN = select(_UNITS).where(_calls.c.run_id.in_(select(_runs.c.id).where(_runs.c.outcome.is_(None))))
+_OPEN = select(func.coalesce(func.sum(ledger.units_of_run), 0)).where(_runs.c.outcome.is_(None))
 _members, _highlights = tables.highlight_items, tables.highlights
 _SHOWN = exists().where(
     _members.c.item_pk == _failures.c.subject_pk,
@@ -48,7 +47,6 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
     ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit
     code 0.
     """
-    month = (now or utcnow()).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     items, files, blobs, size = connection.execute(_COUNTED).one()
     lost = select(func.count()).select_from(_blobs).where(_blobs.c.lost_at.is_not(None))
     success = select(func.max(_runs.c.finished_at)).where(
@@ -67,7 +65,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         )
         or 0,
         units=int(connection.scalar(_ENDED) or 0) + int(connection.scalar(_OPEN) or 0),
-        units_this_month=int(connection.scalar(select(_UNITS).where(_calls.c.started_at >= month)) or 0),
+        units_this_month=ledger.units_spent_in_month(connection, now or utcnow()),
         last_runs=_last_runs(connection),
         last_success_at=connection.scalar(success),
         waiting=adoptions.count_waiting(connection),

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from archiver.catalog import ledger, tables
-from archiver.catalog.record.runs import units_of_calls
 from archiver.model.api_calls import Origin, UnrecordedAnswer
 
 RECOVERED = "recovered"
@@ -144,7 +143,7 @@ def _create_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) 
 
 def _finish_run(connection: Connection, run_id: int) -> None:
     """Set the run's units to the sum of its calls. A recovered run ended with its last call."""
-    connection.execute(update(_runs).where(_runs.c.id == run_id).values(units=units_of_calls))
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(units=ledger.units_of_run))
     last = select(func.max(_calls.c.finished_at)).where(_calls.c.run_id == run_id).scalar_subquery()
     recovered_run = update(_runs).where(_runs.c.id == run_id, _runs.c.command == RECOVERED)
     connection.execute(recovered_run.values(finished_at=last))

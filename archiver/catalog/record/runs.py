@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, update
 
 from archiver.catalog import tables
+from archiver.catalog.ledger import units_of_run
 
 KILLED = "killed"
 
-_runs, _calls = tables.runs, tables.api_calls
-units_of_calls = (
-    select(func.coalesce(func.sum(_calls.c.units), 0)).where(_calls.c.run_id == _runs.c.id).scalar_subquery()
-)
-"""The units of a run, as a value of its row."""
-
+_runs = tables.runs
 _END_KILLED = (
     update(_runs)
     .where(_runs.c.finished_at.is_(None), _runs.c.outcome.is_(None))
-    .values(outcome=KILLED, units=units_of_calls)
+    .values(outcome=KILLED, units=units_of_run)
 )
 
 
@@ -42,7 +38,7 @@ def balance_after(connection: Connection, run_id: int, units: int) -> None:
 
 def finish_run(connection: Connection, run_id: int, now: datetime, outcome: str, exit_code: int) -> None:
     """Record how the run ended; its units are the sum of its calls."""
-    _update(connection, run_id, finished_at=now, outcome=outcome, exit_code=exit_code, units=units_of_calls)
+    _update(connection, run_id, finished_at=now, outcome=outcome, exit_code=exit_code, units=units_of_run)
 
 
 def _update(connection: Connection, run_id: int, **values: object) -> None:
