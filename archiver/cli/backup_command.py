@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 @click.command("backup", epilog=EPILOG)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
-    "--full", cls=RiskyOption, is_flag=True, help="Fetch and pay for every highlight again, changed or not."
+    "--full",
+    cls=RiskyOption,
+    is_flag=True,
+    help="Fetch and pay for every highlight again, changed or not; look for every held file.",
 )
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")

@@ -12,7 +12,10 @@ from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_opti
 @click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
 @click.option(
-    "--full", cls=RiskyOption, is_flag=True, help="Fetch and pay for every highlight again, changed or not."
+    "--full",
+    cls=RiskyOption,
+    is_flag=True,
+    help="Fetch and pay for every highlight again, changed or not; look for every held file.",
 )
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
@@ -29,6 +32,9 @@ def command(
     for its sweep: the periodic check of unchanged highlights. Without a terminal it prints nothing unless
     something failed. It never makes an archive, since an unmounted disk must not look like a new archive
     (exit code 10).
+
+    It fetches files again that are missing in the archive. Each night it looks for one sixteenth of them, and
+    for those of missed nights; so all are looked for within 16 days. With --full it looks for all.
 
     It ends with a report of at most ten lines: what is new, changed, gone or failed, and what it cost. The
     section [report] of the configuration sends the report, and pings a monitor.

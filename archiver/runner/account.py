@@ -45,6 +45,7 @@ from archiver.runner.downloads import Claims, Download, FailedDownload, FileDown
 from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.pictures import pictures_not_offered, pictures_to_download
+from archiver.runner.shares import digits_due
 from archiver.runner.tally import AccountEnd
 
 
@@ -211,7 +212,7 @@ class AccountSync:
         is_tight = self._turn.is_tight and not is_hidden(visit, self._options, self._context.clock())
         if is_tight and is_short(self._api.budget.units_left(), state, self._options):
             # The highlights of the last tray may be fetched without a new tray, so find lost files now.
-            self._record_lost(f"account {state.pk}", self._catalog.read(digests_of_account, state.pk or ""))
+            self._record_lost_of_account(state.pk or "", state.listed_at)
             visit = read_visit(visit, self._catalog)
         return self._with_answers(visit)
 
@@ -311,7 +312,7 @@ class AccountSync:
         self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
 
     def _record_tray(self, visit: Visit, listing: Listing) -> Visit:
-        """Record the tray and lost files. Read the state again, since both change what is due."""
+        """Record lost files and the tray. Read the state again, since both change what is due."""
         pk, before = visit.state.pk, visit.before
         assert pk is not None
         if self._is_registered(pk):
@@ -324,6 +325,8 @@ class AccountSync:
             register.longest_tray = max(register.longest_tray, tray.length)
         unseen = missing_in_one_answer(listing, visit.state)
         run_id, now = self._context.run_id, self._context.clock()
+        # Before the tray is recorded: its date says that the turns up to today are done.
+        has_lost = self._record_lost_of_account(pk, stored.listed_at)
         facts: list[record.Fact] = [
             lambda rows: record.resolution(rows, Subject.TARGET, self._target.key, None, now)
         ]
@@ -353,7 +356,6 @@ class AccountSync:
             *facts,
         )
         self._report.report_tray(pk, tray, before)
-        has_lost = self._record_lost(f"account {pk}", self._catalog.read(digests_of_account, pk))
         # The highlights of an account that is stored under another name have not been read yet.
         is_as_before = before.is_archived and not (has_changed or has_lost)
         visit = replace(visit, listing=listing, doubt=None, is_listed=True)
@@ -380,17 +382,33 @@ class AccountSync:
             return find_answers(visit, self._services.answers, self._options, now)
         return visit
 
-    def _record_lost(self, whose: str, digests: Collection[Digest]) -> bool:
+    def _record_lost_of_account(self, pk: Pk, listed_at: datetime | None) -> bool:
+        """Record blobs of the account that are missing; return whether there are any.
+
+        Those whose turn it is are looked for, and all if one of them is missing. ``plan --list`` looks for
+        all, because the price that it states then is exact.
+        """
+        digits = digits_due(listed_at, self._context.clock())
+        if self._options.full or self._options.list_only:
+            digits = None
+        missing = self._find_missing(self._catalog.read(digests_of_account, pk, digits))
+        if missing and digits is not None:
+            missing = self._find_missing(self._catalog.read(digests_of_account, pk))
+        return self._record_lost(f"account {pk}", missing)
+
+    def _find_missing(self, digests: Collection[Digest]) -> tuple[Digest, ...]:
+        return tuple(digest for digest in digests if not self._services.store.has(digest))
+
+    def _record_lost(self, whose: str, missing: Collection[Digest]) -> bool:
         """Record blobs that are missing from the store, so that their highlights are fetched again.
 
         Return whether there are any.
         """
-        lost = tuple(digest for digest in digests if not self._services.store.has(digest))
-        if lost:
-            text = f"{len(lost)} files of {whose} are gone from the store: fetching them again"
+        if missing:
+            text = f"{len(missing)} files of {whose} are gone from the store: fetching them again"
             self._context.observe(Notice(text))
-            self._catalog.write(record.lost_blobs, lost, self._context.clock())
-        return bool(lost)
+            self._catalog.write(record.lost_blobs, missing, self._context.clock())
+        return bool(missing)
 
     # --- fetching
 
@@ -406,9 +424,9 @@ class AccountSync:
         """Promise units to the highlights, let the next target begin, and fetch the highlights."""
         highlight_pk, budget = self._target.highlight_pk, self._api.budget
         if highlight_pk is not None:
-            self._record_lost(
-                f"highlight {highlight_pk}", self._catalog.read(digests_of_highlight, highlight_pk)
-            )
+            # All of them: they are few, and no date says which turns are over.
+            missing = self._find_missing(self._catalog.read(digests_of_highlight, highlight_pk))
+            self._record_lost(f"highlight {highlight_pk}", missing)
         if highlight_pk is not None or step.why is StepWhy.FEW_UNITS:
             self._context.tally.add(highlights_listed=len(step.jobs))
         promises: Mapping[Pk, Promise] = {}

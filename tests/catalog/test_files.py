@@ -90,6 +90,19 @@ def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {digest("same"), digest("other")}
 
 
+def test_a_share_of_an_account_has_the_blobs_that_begin_with_its_digits(
+    catalog: Catalog, fetched: int
+) -> None:
+    """The shares of the sixteen digits hold each blob of the account once; several digits are one share."""
+    for number in range(40):
+        catalog.write(record.file, fetched, file_of("10", content=str(number)), 7, NOW)
+    whole = set(catalog.read(holdings.digests_of_account, NATGEO.pk))
+    assert len(whole) == 40
+    for digits in (*"0123456789abcdef", "f01"):
+        share = catalog.read(holdings.digests_of_account, NATGEO.pk, digits)
+        assert sorted(share) == sorted(d for d in whole if d[0] in digits)
+
+
 @SQLITE_EVERYDAY
 def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) -> None:
     """Width and height fill in; a reader that does not tell them takes none away."""

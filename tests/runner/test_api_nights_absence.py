@@ -196,6 +196,7 @@ def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(harness: Arch
     of_item = "select sha256 from files where item_pk = ? order by id"
     ((old,),) = harness.rows(of_item, item.pk)
     (harness.root / "blobs" / str(old)[:2] / str(old)).unlink()
+    harness.sleep_until_turn(str(old))
     harness.upstream.world.change_bytes(HIGHLIGHT, item.pk, "thumbnail")
     assert harness.night(ONE).exit_code == 0
     first, second = harness.rows(of_item, item.pk)

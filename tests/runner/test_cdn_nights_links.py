@@ -147,6 +147,7 @@ def test_fault_c26_other_bytes_for_a_held_file_are_a_new_file_beside_the_old(ser
     path = served.harness.root / "blobs" / str(old[0])[:2] / str(old[0])
     before = served.blobs()
     path.unlink()
+    served.harness.sleep_until_turn(path.name)
     served.upstream.world.change_bytes(served.highlights[0], served.item("picture").pk, "thumbnail")
     assert served.night() == 0
     new = hashlib.sha256(served.body("picture")).hexdigest()

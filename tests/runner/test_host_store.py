@@ -76,8 +76,8 @@ def test_fault_h30_leftovers_are_swept_orphans_adopted_and_strangers_left_alone(
 def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
     harness: ArchiveHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A link to another file: ``verify`` says 12 and does not read it, a run fetches the blob again, the file
-    keeps its bytes.
+    """A link to another file: ``verify`` says 12 and does not read it, the run at its turn fetches the blob
+    again, the file keeps its bytes.
     """
     target = tmp_path / "precious"
     target.write_bytes(b"theirs")
@@ -85,6 +85,7 @@ def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
     place.unlink()
     place.symlink_to(target)
     assert verified(capsys)[0] == {place.name: "not_regular"}
+    harness.sleep_until_turn(place.name)
     assert run(harness, ACCOUNT)[0] == 0
     assert target.read_bytes() == b"theirs"
     assert place.is_file()
@@ -110,8 +111,8 @@ def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
 def test_fault_h32_a_pipe_in_place_of_a_blob_is_not_waited_for(
     harness: ArchiveHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A FIFO is damage, told at once; a run fetches the blob again, and a hard link with the right bytes is
-    as good as any file.
+    """A FIFO is damage, told at once; the run at its turn fetches the blob again, and a hard link with the
+    right bytes is as good as any file.
     """
     pipe, linked, *_ = blob_paths(harness)
     pipe.unlink()
@@ -121,6 +122,7 @@ def test_fault_h32_a_pipe_in_place_of_a_blob_is_not_waited_for(
     linked.unlink()
     linked.hardlink_to(other)
     assert verified(capsys)[0] == {pipe.name: "not_regular"}
+    harness.sleep_until_turn(pipe.name)
     assert run(harness, ACCOUNT)[0] == 0
     assert verified(capsys)[0] == {}
     other.write_bytes(bytes(len(other.read_bytes())))

@@ -21,6 +21,7 @@ from archiver.model.target import Target, parse_target
 from archiver.reread.reread import RereadReport
 from archiver.runner.context import RunOptions
 from archiver.runner.forecast import AccountPlan
+from archiver.runner.shares import digits_due
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from tests.support import leak_detector
@@ -55,6 +56,13 @@ class ArchiveHarness:
     def sleep(self, **how_long: float) -> None:
         """Advance the clock of the archive and of upstream."""
         self.later += timedelta(**how_long)
+
+    def sleep_until_turn(self, digest: str) -> None:
+        """Advance the clock to the next noon of a day on which every run looks for this blob."""
+        noon = self.now.replace(hour=12, minute=0)
+        while noon < self.now or digest[0] not in (digits_due(noon, noon) or ""):
+            noon += timedelta(days=1)
+        self.later += noon - self.now
 
     @property
     def config(self) -> Config:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, select, union_all
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all
 
 from archiver.catalog import tables
 from archiver.model.api_calls import AnswerLocation, StoredPage
@@ -50,6 +50,10 @@ _DIGESTS_OF_USER = _digests(
         _highlights.c.user_pk == bindparam("pk")
     ),
 )
+# A condition on an expression: no database starts from all blobs of the archive that begin with these digits.
+_SHARE_OF_USER = _DIGESTS_OF_USER.where(
+    func.substr(_DIGESTS_OF_USER.selected_columns.sha256, 1, 1).in_(bindparam("digits", expanding=True))
+)
 _DIGESTS_OF_HIGHLIGHT = _digests(
     select(_files.c.sha256).where(_files.c.highlight_pk == bindparam("pk")),
     _OF_MEMBERS.where(_members.c.highlight_pk == bindparam("pk")),
@@ -91,9 +95,17 @@ def stored_roles(
     return frozenset(found)
 
 
-def digests_of_account(connection: Connection, user_pk: Pk) -> tuple[Digest, ...]:
-    """Return all blobs of an account (avatar, covers, items of its highlights) not known to be lost."""
-    return tuple(map(Digest, connection.scalars(_DIGESTS_OF_USER, {"pk": user_pk})))
+def digests_of_account(
+    connection: Connection, user_pk: Pk, first_digits: str | None = None
+) -> tuple[Digest, ...]:
+    """Return the blobs of an account (avatar, covers, items of its highlights) not known to be lost.
+
+    ``first_digits``: only the digests that begin with one of these hexadecimal digits; None: all.
+    """
+    if first_digits is None:
+        return tuple(map(Digest, connection.scalars(_DIGESTS_OF_USER, {"pk": user_pk})))
+    share = {"pk": user_pk, "digits": list(first_digits)}
+    return tuple(map(Digest, connection.scalars(_SHARE_OF_USER, share)))
 
 
 def digests_of_highlight(connection: Connection, highlight_pk: Pk) -> tuple[Digest, ...]:
