@@ -113,7 +113,7 @@ def test_values_of_a_query_in_json() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_fields_of_dataclasses_are_the_keys_of_the_json_contract(value: object, keys: str) -> None:
+def test_fields_of_values_are_the_keys_of_the_json_contract(value: object, keys: str) -> None:
     """Renaming such a field would rename a public key of ``--json``."""
     as_json = json_value(value)
     assert isinstance(as_json, dict)

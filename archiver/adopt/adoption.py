@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.adopt import gallery_dl, insta_dl, instaloader
 from archiver.adopt.candidate import Candidate, Recognizer
@@ -36,6 +37,7 @@ from archiver.model.foreign_files import (
     RefusedFile,
 )
 from archiver.model.identity import Digest, Pk, Role
+from archiver.model.values import replace
 
 COMMAND = "adopt"
 PARTIAL = 3
@@ -59,8 +61,7 @@ class _Refusal(Exception):
     """A file is refused. The message is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptionOptions:
+class AdoptionOptions(Struct, frozen=True):
     """What to adopt, and whether to store it.
 
     ``tool``: the tool whose files are adopted, None for any. ``account``: the username of the account whose

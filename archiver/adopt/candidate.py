@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from archiver.adopt.foreign_directory import ForeignDirectory
 from archiver.model.foreign_files import ForeignTool
@@ -15,8 +16,7 @@ POST = "a file of a post, not of a highlight"
 COVER = "a cover: the next run downloads it"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A file that may belong to an item.
 
     If ``item_pk`` is None, the item is the one that the account ``username`` has from the second

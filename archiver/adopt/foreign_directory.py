@@ -9,10 +9,10 @@ import lzma
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from archiver.blobs import marker
 from archiver.durable import open_directory, open_regular, open_root
@@ -30,8 +30,7 @@ class MetadataUnreadable(Exception):
     """The metadata beside a file cannot be read. The message says why, for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignDirectory:
+class ForeignDirectory(Struct, frozen=True):
     """An open directory: its absolute path, its descriptor, and the names of its regular files."""
 
     path: Path

@@ -6,9 +6,10 @@ import os
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from archiver.answers.warc_record import LARGEST
 
@@ -36,8 +37,7 @@ Compressed bytes contain it about twice in 32 MiB.
 _AT_ONCE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One gzip member of a segment: its place, and its bytes unpacked."""
 
     offset: int
@@ -45,8 +45,7 @@ class Member:
     plain: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableBytes:
+class UnreadableBytes(Struct, frozen=True):
     """Bytes of a segment that are not a whole record."""
 
     offset: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from archiver.errors import UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
+from archiver.model.values import replace
 from archiver.secret import Secret
 
 # Methods import what only they need: `status` takes a tenth less time for it.

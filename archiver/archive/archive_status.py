@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from archiver.archive.session import Session, read_download_rules
 from archiver.catalog.query import totals
 from archiver.model.identity import Role
 from archiver.model.run_status import Status
+from archiver.model.values import replace
 
 
 def read_status(session: Session) -> Status:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
 
 from archiver.archive.session import Session, open_for_writing, read_download_rules, require_blobs
@@ -22,6 +21,7 @@ from archiver.model.events import Observer
 from archiver.model.identity import Pk
 from archiver.model.target import Target
 from archiver.model.upstream import Balance
+from archiver.model.values import replace
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.database import find_database
@@ -30,8 +31,7 @@ from archiver.runner.workers import StopFlag
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class RebuiltArchive:
+class RebuiltArchive(Struct, frozen=True):
     """What a rebuild did.
 
     ``journal``: what was applied. ``recovery``: the stored answers that no entry of the journal names, and

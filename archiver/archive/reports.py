@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.archive import selection
 from archiver.archive.database import is_archive_of
@@ -21,8 +22,7 @@ from archiver.model.target import Target
 _NEVER = "no run has reached it"
 
 
-@dataclass(frozen=True, slots=True)
-class CostReport:
+class CostReport(Struct, frozen=True):
     """Sums of the ledger: ``rows`` has one for each key, ``runs`` has the API's balance of each run."""
 
     by: CostsBy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias, TypedDict
 
@@ -15,6 +14,7 @@ from archiver.errors import NotHeld, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
 from archiver.model.identity import Pk, is_pk
 from archiver.model.target import ItemTarget, Target, is_code, parse_target, parse_target_or_item
+from archiver.model.values import replace
 
 AccountName: TypeAlias = KeptAccount | Target | str
 """An account: by username, id or link."""

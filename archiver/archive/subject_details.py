@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.archive import selection
 from archiver.archive.session import Session, read_download_rules
@@ -31,8 +32,7 @@ from archiver.runner.context import RunOptions
 from archiver.runner.due_highlights import next_fetch_at, why_fetch
 
 
-@dataclass(frozen=True, slots=True)
-class HighlightSummary:
+class HighlightSummary(Struct, frozen=True):
     """A highlight, its size, and when it is fetched again if its tray shows nothing new.
 
     ``due``: in the next run. Otherwise at ``due_at``; None means never.
@@ -45,8 +45,7 @@ class HighlightSummary:
     due_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class AccountDetails:
+class AccountDetails(Struct, frozen=True):
     """An account. ``state`` determines the next visit; ``highlights`` lists gone ones last."""
 
     account: KeptAccount
@@ -57,8 +56,7 @@ class AccountDetails:
     highlights: tuple[HighlightSummary, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HighlightDetails:
+class HighlightDetails(Struct, frozen=True):
     """A highlight of ``account``."""
 
     account: KeptAccount
@@ -66,8 +64,7 @@ class HighlightDetails:
     name_changes: tuple[NameChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ItemDetails:
+class ItemDetails(Struct, frozen=True):
     """An item, its places in highlights, and the answers that it and its files came from, by id."""
 
     item: KeptItem

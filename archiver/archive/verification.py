@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import compare_journal, describe_difference
@@ -18,6 +19,7 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, utcnow
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.runner import run_lock
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
@@ -36,8 +38,7 @@ _RECORDED_BETWEEN = 200_000
 """Blobs between two writes: opening the database for writing while we read from it reads all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """The result of checking the blobs, the stored answers and the journal."""
 
     blobs: VerifyReport
@@ -51,8 +52,7 @@ class Verification:
         return bool(self.blobs.damaged or answers.damaged or answers.surplus or self.journal.is_damaged)
 
 
-@dataclass(frozen=True, slots=True)
-class RepairReport:
+class RepairReport(Struct, frozen=True):
     """What a repair did, and what fetching the lost files again would cost.
 
     ``lost``: how many blobs are recorded as lost now, including earlier ones. ``plans``: the targets to

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import MarkerMismatch, NoArchive, StorageError
+from archiver.model.values import replace
 
 FORMAT = 2
 """Format 2 has a journal: a program that does not write to it must not change the archive."""
@@ -25,8 +27,7 @@ _DRAFT = ".archive.json.part"
 _LARGEST = 65_536  # bytes; the marker has about a hundred
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(Struct, frozen=True):
     """The contents of ``archive.json``. The archive's database has the same ``id``.
 
     ``format``: the version of the file layout. ``is_demo``: whether the archive is a demonstration.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from sqlalchemy import Connection, inspect
 
 from archiver.catalog import journal_triggers, outbox, schema, tables
@@ -12,8 +11,7 @@ from archiver.errors import JournalDiffers
 from archiver.model.journal_entries import Entry, JournalHead
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseState:
+class DatabaseState(Struct, frozen=True):
     """Whose database it is, at which revision, and where its journal ends.
 
     ``has_triggers``: whether all triggers of the journal are there; True for an older schema, since the

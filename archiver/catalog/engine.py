@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from archiver.errors import ConfigError, DatabaseError, install_command
+from archiver.model.values import repr_without
 
 BUSY_SECONDS = 10
 NEW_SUFFIX = ".new"
@@ -51,12 +52,14 @@ _PG_READ_ONLY = " -c default_transaction_read_only=on"
 _SECRETS = ("password", "sslpassword", "passfile", "sslkey")
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
+class Database(Struct, frozen=True):
     """The location of a database: a file, or a PostgreSQL URL. ``str()`` does not show the password."""
 
     path: Path | None = None
-    url: URL | None = field(default=None, repr=False)
+    url: URL | None = None
+
+    def __repr__(self) -> str:
+        return repr_without(self, "url")
 
     def __str__(self) -> str:
         if self.url is None:

@@ -6,7 +6,6 @@ Triggers add the units of each month, day and run up in ``budget_totals`` (``cou
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 
@@ -19,6 +18,7 @@ from archiver.catalog.statements import insert, update_row
 from archiver.errors import BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
+from archiver.model.values import replace
 
 _calls, _answers, _totals = tables.api_calls, tables.answers, tables.budget_totals
 _RESERVE = _calls.insert().returning(_calls.c.id)

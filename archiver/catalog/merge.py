@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select, update
 
 from archiver.catalog import tables
@@ -31,8 +31,7 @@ _SAME_ANSWER = timedelta(minutes=1)
 """Times that differ by less come from the same answer: an answer is recorded some time after it arrived."""
 
 
-@dataclass(frozen=True, slots=True)
-class _MergeRule:
+class _MergeRule(Struct, frozen=True):
     """A table, its key, the columns that are filled if empty, and those that only a new row gets."""
 
     table: Table

@@ -9,7 +9,6 @@ of the journal, it deletes what was written. The outbox is read from its table, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -37,6 +36,7 @@ from archiver.catalog.column_types import UtcTime, time_text
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
+from archiver.model.values import replace
 
 MAX_CHANGES = 20_000
 """Changes that ``advance`` returns at a time; the transaction of the last one is returned whole."""

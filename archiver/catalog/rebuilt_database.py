@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
@@ -17,6 +16,7 @@ from archiver.catalog.row_changes import ChangeApplier
 from archiver.errors import JournalDamaged, SchemaNew
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead, RowChange
+from archiver.model.values import replace
 
 SUFFIX = ".rebuild"
 """The suffix of a SQLite file that is being rebuilt, beside its final name."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from archiver.cli.text_table import truncate
 from archiver.errors import ArchiverError
@@ -42,8 +43,7 @@ _ITEM_WORDS = {  # whether an item was added by its first change, and by its las
 _NOUNS = ((Subject.HIGHLIGHT, "highlight"), (Subject.USER, "account"), (Subject.ITEM, "item"))
 
 
-@dataclass(slots=True)
-class _SubjectChanges:
+class _SubjectChanges(Struct):
     """The changes of one account, highlight or item.
 
     ``fields``: first old and last new value. ``items``: whether an item's first change and its last added it.
@@ -57,8 +57,7 @@ class _SubjectChanges:
     items: dict[str, tuple[bool, bool]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _AccountChanges:
+class _AccountChanges(Struct, frozen=True):
     name: str
     subjects: dict[tuple[Subject, str], _SubjectChanges] = field(default_factory=dict)
 
@@ -114,8 +113,7 @@ class ChangeSummary:
         return "; ".join(filter(None, (_describe_counts(noun, subject, counts) for subject, noun in _NOUNS)))
 
 
-@dataclass(slots=True)
-class RunChanges:
+class RunChanges(Struct):
     """The changes of one run: all of them summarized, the first thousand also one by one.
 
     ``error``: why they could not be read, or ''.

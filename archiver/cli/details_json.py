@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
-from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from archiver.archive.archive import Archive
 from archiver.archive.subject_details import (
@@ -158,6 +159,6 @@ def _answer(answers: Mapping[int, Provenance], answer_id: object) -> Fields | No
     }
 
 
-def _fields(value: Any, without: tuple[str, ...] = ()) -> Fields:
-    """Return the fields of a dataclass, except those named in ``without``."""
-    return {f.name: getattr(value, f.name) for f in fields(value) if f.name not in without}
+def _fields(value: Struct, without: tuple[str, ...] = ()) -> Fields:
+    """Return the fields of a value, except those named in ``without``."""
+    return {name: field for name, field in asdict(value).items() if name not in without}

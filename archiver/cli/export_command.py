@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+from msgspec import Struct
 
 from archiver.cli import advice, output, progress, signals
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
@@ -94,8 +94,7 @@ def command(ctx: click.Context) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExportRequest:
+class ExportRequest(Struct, frozen=True):
     """The values of the options that all forms share.
 
     ``directory``: where to export to. If the form is a single file, this is the path of that file.
@@ -168,9 +167,7 @@ def request_options(
 
     @wraps(command)
     def with_request(options: GlobalOptions, /, **values: Any) -> int:
-        shared = {
-            field.name: values.pop(field.name) for field in fields(ExportRequest) if field.name in values
-        }
+        shared = {name: values.pop(name) for name in ExportRequest.__struct_fields__ if name in values}
         return command(options, request=ExportRequest(**shared), **values)
 
     decorated = filter_options(json_option(NOTHING)(global_options(click.pass_obj(with_request))))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
+from msgspec import Struct
 
 from archiver.cli import load
 from archiver.cli.parameter_types import TimeType
@@ -57,8 +57,7 @@ _OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FilterOptions:
+class FilterOptions(Struct, frozen=True):
     """The values of the options, as they were given."""
 
     accounts: tuple[str, ...] = ()
@@ -131,9 +130,7 @@ def filter_options(command: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(command)
     def command_with_filters(*args: object, **options: Any) -> int:
-        values = {
-            field.name: options.pop(field.name) for field in fields(FilterOptions) if field.name in options
-        }
+        values = {name: options.pop(name) for name in FilterOptions.__struct_fields__ if name in options}
         return command(*args, filters=FilterOptions(**values), **options)
 
     for option in reversed(_OPTIONS):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct, field
 
 from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
@@ -77,8 +77,7 @@ def _print_gaps(gaps: Iterable[Gap], *, limit: int | None) -> bool:
     return has_gaps
 
 
-@dataclass(slots=True)
-class AccountGaps:
+class AccountGaps(Struct):
     """The gaps of one account, to be printed: all are counted, some are listed."""
 
     name: str

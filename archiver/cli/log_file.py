@@ -9,11 +9,12 @@ import threading
 import traceback
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.cli.event_text import describe_event
 from archiver.model.events import Event, FailureRecorded, Pause, RunStarted
@@ -179,8 +180,7 @@ def log_bug(root: Path, error: BaseException, secret: Secret | None = None) -> P
     return file.path if file.path.is_file() else None
 
 
-@dataclass(frozen=True, slots=True)
-class _EventText:
+class _EventText(Struct, frozen=True):
     """The line of an event, made when it is needed."""
 
     event: Event

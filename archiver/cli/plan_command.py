@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from archiver.cli import advice, load, output, run_report, run_session, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
+from archiver.model.values import replace
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archiver.cli import progress, run_report, signals
@@ -12,6 +11,7 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.log_file import LogObserver
 from archiver.cli.options import GlobalOptions
 from archiver.model.events import Event
+from archiver.model.values import replace
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import asdict
 
 from archiver.cli import advice, load, output, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
@@ -90,9 +90,9 @@ def is_late(last_success_at: datetime | None, max_age: timedelta, now: datetime)
 
 def json_view(status: Status) -> dict[str, object]:
     """Return the numbers as ``--json`` prints them."""
-    numbers = {f.name: getattr(status, f.name) for f in fields(status)}
+    numbers = asdict(status)
     numbers["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in status.hosts_not_allowed]
-    numbers["last_runs"] = [{f.name: getattr(run, f.name) for f in fields(run)} for run in status.last_runs]
+    numbers["last_runs"] = [asdict(run) for run in status.last_runs]
     return numbers
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 from archiver.cli import load, output, progress, run_report, run_session, signals, text_table, verify_report
 from archiver.cli.change_summary import RunChanges
@@ -44,8 +44,7 @@ _NOTHING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _RepairOptions:
+class _RepairOptions(Struct, frozen=True):
     """The options that need --repair."""
 
     max_units: int | None

@@ -6,14 +6,14 @@ The default of a field is the default of its key. Fields that may contain a pass
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from archiver.config import value_formats
 from archiver.model.target import Target
+from archiver.model.values import repr_without
 from archiver.secret import Secret
 
 KeepAnswers = Literal["all", "fetched"]
@@ -44,8 +44,7 @@ HostPattern = Annotated[str, _text(value_formats.parse_host_pattern)]
 Units = Annotated[int, _whole_number(0, 10**9)]
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveSection:
+class ArchiveSection(Struct, frozen=True):
     """Where the archive is. ``directory`` is absolute once loaded.
 
     Without ``database``, the database is ``archive.db`` in the directory. ``query_database`` is the same
@@ -54,15 +53,17 @@ class ArchiveSection:
     """
 
     directory: Path = Path("archive")
-    database: DatabaseUrl | None = field(default=None, repr=False)
-    query_database: DatabaseUrl | None = field(default=None, repr=False)
+    database: DatabaseUrl | None = None
+    query_database: DatabaseUrl | None = None
     reserve: Annotated[int, _byte_count(value_formats.parse_size)] = 10**9
     keep_answers: KeepAnswers = "all"
     group_readable: bool = False
 
+    def __repr__(self) -> str:
+        return repr_without(self, "database", "query_database")
 
-@dataclass(frozen=True, slots=True)
-class ApiSection:
+
+class ApiSection(Struct, frozen=True):
     """The paid API. Without ``requests_per_second`` the rate is what /sys/balance states.
 
     ``timeout``: seconds for a whole call.
@@ -75,8 +76,7 @@ class ApiSection:
     privacy_check: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadSection:
+class DownloadSection(Struct, frozen=True):
     """The CDN. Sizes are in bytes, speeds in bytes per second.
 
     If ``limit_rate`` is None, there is no limit; if ``min_speed`` is 0, no download is too slow.
@@ -86,7 +86,7 @@ class DownloadSection:
     max_file_size: Annotated[int, _byte_count(value_formats.parse_size, least=1)] = 512 * 10**6
     limit_rate: Annotated[int, _byte_count(value_formats.parse_speed, least=1000)] | None = None
     min_speed: Annotated[int, _byte_count(value_formats.parse_speed)] = 10**3
-    proxy: Annotated[str, _text(value_formats.parse_proxy)] | None = field(default=None, repr=False)
+    proxy: Annotated[str, _text(value_formats.parse_proxy)] | None = None
     allowed_hosts: Annotated[
         tuple[HostPattern, ...],
         Meta(min_length=1, description="a list of strings, at least one"),
@@ -94,17 +94,18 @@ class DownloadSection:
     covers: bool = True
     avatars: bool = True
 
+    def __repr__(self) -> str:
+        return repr_without(self, "proxy")
 
-@dataclass(frozen=True, slots=True)
-class SyncSection:
+
+class SyncSection(Struct, frozen=True):
     """``sweep_days``: an unchanged highlight is fetched again after this many days; 0: never."""
 
     sweep_days: Annotated[int, _whole_number(0, 3650)] = 30
     accounts_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetSection:
+class BudgetSection(Struct, frozen=True):
     """Units that may be spent; None means no limit. Days and months are UTC."""
 
     max_units_per_run: Units | None = None
@@ -112,21 +113,22 @@ class BudgetSection:
     max_units_per_month: Units | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSection:
+class ReportSection(Struct, frozen=True):
     """Where and when (``on``) the report of a run is sent, and the monitor to ping at its start and end.
 
     ``allow_link_local``: whether either may have a link-local address, where clouds serve credentials.
     """
 
-    url: Annotated[str, _text(value_formats.parse_report_url)] | None = field(default=None, repr=False)
+    url: Annotated[str, _text(value_formats.parse_report_url)] | None = None
     on: ReportWhen = "always"
-    ping_url: Annotated[str, _text(value_formats.parse_web_url)] | None = field(default=None, repr=False)
+    ping_url: Annotated[str, _text(value_formats.parse_web_url)] | None = None
     allow_link_local: bool = False
 
+    def __repr__(self) -> str:
+        return repr_without(self, "url", "ping_url")
 
-@dataclass(frozen=True, slots=True)
-class Config:
+
+class Config(Struct, frozen=True):
     """The whole configuration. ``path`` is its file, None if there is none.
 
     ``warnings`` must be shown to the user. ``accounts_archive`` is the archive that ``accounts`` belong to,
@@ -157,5 +159,5 @@ SECTIONS = {
     "report": ReportSection,
 }
 
-KEYS = frozenset(f"{name}.{key.name}" for name, section in SECTIONS.items() for key in fields(section))
+KEYS = frozenset(f"{name}.{key}" for name, section in SECTIONS.items() for key in section.__struct_fields__)
 """Every key, as ``section.key``."""

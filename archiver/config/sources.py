@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Struct
 
 from archiver.config.sections import KEYS, SECTIONS
 from archiver.errors import ConfigError
@@ -30,8 +30,7 @@ _LONGEST_QUOTE = 80
 _EXPECTED = {bool: "true or false", str: "a string in quotes", Path: "a path"}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """A value as the user wrote it, and the name of the setting as the user spelled it.
 
     ``base`` is the directory for a relative path. ``is_text``: whether the value comes from the environment,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _HEADING = re.compile(r"\*\*`(\w+)`\*\*:?\s*")
 _ROW = re.compile(r"\| ((?:`\w+`(?:, )?)+) \| (.+) \|")
@@ -17,8 +18,7 @@ _INLINE = re.compile(r"`(\w+)` \(([^()]+)\)")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
-@dataclass(frozen=True, slots=True)
-class TableDescription:
+class TableDescription(Struct, frozen=True):
     """The description of a table, and those of its columns by name."""
 
     text: str

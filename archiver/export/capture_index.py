@@ -11,11 +11,12 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from msgspec import Struct
 
 from archiver.errors import DiskFull, StorageError
 
@@ -25,8 +26,7 @@ _LEFT = "!\"$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(Struct, frozen=True):
     """A record of a WARC: ``length`` bytes at ``offset`` in the file ``filename``.
 
     ``digest`` is that of its payload, ``status`` the HTTP status if it has one.

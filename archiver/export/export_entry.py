@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple, Self
+
+from msgspec import Struct, field
 
 from archiver.model.identity import Digest
 
@@ -23,16 +24,14 @@ class LinkMethod(StrEnum):
     COPY = "copy"
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFile:
+class StagedFile(Struct, frozen=True):
     """A file in the staging directory of the export: its name there, and the SHA-256 of its bytes."""
 
     name: str
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class GeneratedText:
+class GeneratedText(Struct, frozen=True):
     """Bytes that this program generated, and their SHA-256."""
 
     bytes: bytes
@@ -100,16 +99,14 @@ def to_nanoseconds(at: datetime) -> int:
     return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ExportFailure:
+class ExportFailure(Struct, frozen=True):
     """A file that could not be exported: its path, and why."""
 
     path: str
     why: str
 
 
-@dataclass(slots=True)
-class ExportStats:
+class ExportStats(Struct):
     """What an export did.
 
     ``files`` counts the files in place. Of these, some are ``new`` or ``replaced`` (``bytes`` in total), and

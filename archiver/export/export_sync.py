@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export import file_names
@@ -32,8 +33,7 @@ _FIRST_BATCH_SIZE = 4
 _LINKS_PER_REPORT = 100
 
 
-@dataclass(slots=True)
-class SyncStep:
+class SyncStep(Struct):
     """A file that still has to be created, moved or repaired.
 
     ``path`` is where the file is now (None: nowhere), and ``sha256`` that of its content there ("" if

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.export import file_names
 from archiver.export.export_entry import CompanionText, ExportEntry, to_nanoseconds
@@ -28,8 +29,7 @@ _DATE_FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FolderLayout:
+class FolderLayout(Struct, frozen=True):
     """How a folder is laid out.
 
     ``item_template`` says where items go. Avatars and covers go into its deepest directory that belongs to

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.errors import UsageError
 from archiver.export import file_names
@@ -33,8 +34,7 @@ _MAX_FIELD_LENGTHS = (
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 
 
-@dataclass(frozen=True, slots=True)
-class TemplatePiece:
+class TemplatePiece(Struct, frozen=True):
     """A field by its name, or literal text."""
 
     text: str
@@ -47,8 +47,7 @@ PathComponent = tuple[TemplatePiece, ...]
 """A directory name or the file name in a path."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathTemplate:
+class PathTemplate(Struct, frozen=True):
     """The template of a path below the export, made by ``parse_template``."""
 
     components: tuple[PathComponent, ...]

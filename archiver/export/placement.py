@@ -12,8 +12,9 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from archiver.blobs.blob_links import BlobLinks
 from archiver.durable import clone, is_data_loss, storage_error, storage_errors, sync, write_all
@@ -56,8 +57,7 @@ class NameInDirectory(NamedTuple):
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementResult:
+class PlacementResult(Struct, frozen=True):
     """A file that was placed: the method, and its modification time in nanoseconds."""
 
     method: str

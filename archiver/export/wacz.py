@@ -16,10 +16,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from typing import IO, BinaryIO
+
+from msgspec import Struct, field
 
 from archiver.blobs.blob_links import BlobLinks
 from archiver.durable import storage_errors
@@ -45,8 +46,7 @@ _STORED, _PACKED = 0, 6
 """Levels of compression: pictures and videos are compressed already."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaczHead:
+class WaczHead(Struct, frozen=True):
     """What a WACZ says about itself: the id of the archive, when the WACZ was made (aware), and by what."""
 
     archive_id: str
@@ -64,8 +64,7 @@ class WaczHead:
         return f"{self.made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(Struct):
     """A file of the ZIP while it is written: its size and hash so far."""
 
     sink: IO[bytes]

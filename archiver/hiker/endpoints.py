@@ -7,10 +7,10 @@ No other module names a path of the API. Sources: HIKERAPI.md, "The endpoints" a
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from archiver.model.api_calls import Call
 from archiver.model.identity import Pk
+from archiver.model.values import replace
 
 TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
 """The tray in one answer, which may be cut off after a first page of unknown size, or page by page."""

@@ -7,7 +7,8 @@ ASCII. h11 reads any other head. For a small file, h11's objects cost more than 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.http.sockets import ProtocolViolated
 
@@ -23,8 +24,7 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 _BODILESS = frozenset({204, 304})
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(Struct, frozen=True):
     """The head of an answer. The names of ``headers`` are in lower case."""
 
     status_code: int

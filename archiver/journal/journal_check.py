@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from archiver.errors import JournalDamaged
 from archiver.journal.journal_files import JournalFiles, ReadLine
 from archiver.journal.journal_line import hash_line
 from archiver.model.journal_entries import JournalHead
+from archiver.model.values import replace
 
 _REMEMBERED = 25_000
 """How many lines are remembered, to recognize those that were shipped again after a kill: a process writes at
@@ -33,8 +35,7 @@ class JournalState(Enum):
     DIFFERENT = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """The result of comparing a database with the journal.
 
     ``head``: the last line that both have. If the journal has lines that a killed process wrote, but did not

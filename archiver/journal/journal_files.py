@@ -14,10 +14,11 @@ import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from archiver.append_file import AppendFile
 from archiver.durable import (
@@ -47,8 +48,7 @@ _LARGEST_MEMBER = 4 * LONGEST
 _MAGIC = b"\x1f\x8b\x08"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadLine:
+class ReadLine(Struct, frozen=True):
     """A line, the header of its file, and where the gzip member that contains it begins and ends there."""
 
     line: JournalLine

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from archiver.errors import JournalDamaged
 from archiver.model.journal_entries import Entry, RowChange, RowKey, RowValue
@@ -25,7 +25,7 @@ NO_HASH = ""
 """``prev`` of the first line of a journal."""
 
 
-class FileHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class FileHeader(Struct, frozen=True, forbid_unknown_fields=False):
     """The first line of a file: the archive, and the program and schema that wrote the lines after it."""
 
     archive: str
@@ -34,14 +34,14 @@ class FileHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     schema: str
 
 
-class _Change(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Change(Struct, frozen=True, omit_defaults=True):
     key: Sequence[RowValue] | None = None
     keys: Sequence[Sequence[RowValue]] | None = None
     set: Mapping[str, RowValue] | None = None
     removed: bool = False
 
 
-class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Line(Struct, frozen=True, omit_defaults=True):
     seq: int
     prev: str
     at: str
@@ -51,8 +51,7 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     sequences: dict[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JournalLine:
+class JournalLine(Struct, frozen=True):
     """A line of the journal. ``hash`` is that of its bytes; ``prev`` that of the line before.
 
     ``at``: the time as text, in UTC. ``run``: the id of the run that was going on, or None. ``snapshot``:

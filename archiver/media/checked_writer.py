@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from archiver.errors import DownloadFailed, Reason
 from archiver.media.checksum import Checksum, StatedChecksums
@@ -28,8 +29,7 @@ class Sink(Protocol):
         """Discard all bytes, because the file starts again."""
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadedFile:
+class DownloadedFile(Struct, frozen=True):
     """A complete file. ``size`` in bytes; width and height in pixels, None if no header states them."""
 
     mime: str

@@ -14,15 +14,15 @@ import hashlib
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:?([A-Za-z0-9+/]{43}=):?\s*(?:$|[,;])", re.IGNORECASE)
 _ADLER = re.compile(r"(?:^|,)\s*adler32=\"?:?([0-9A-Fa-f]{1,10}):?\"?\s*(?:$|[,;])", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9A-Fa-f]{1,10}")
 
 
-@dataclass(frozen=True, slots=True)
-class StatedChecksums:
+class StatedChecksums(Struct, frozen=True):
     """Checksums of a whole body. ``adler32`` and ``needle`` hold every number that their text can mean."""
 
     sha256: bytes | None = None

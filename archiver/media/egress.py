@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
+from msgspec import Struct
 
 from archiver.errors import ConfigError, DownloadFailed, Reason
 from archiver.ip_addresses import is_loopback
@@ -89,8 +89,7 @@ def is_reserved(text: str) -> bool:
     return not is_public(text)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedUrl:
+class CheckedUrl(Struct, frozen=True):
     """The parts of a checked URL: ``host`` in lower-case ASCII, ``target`` (path and query) as written."""
 
     scheme: str
@@ -171,8 +170,7 @@ class Egress:
         return host in self._exact or (not _is_local(host) and host.endswith(self._suffixes))
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadRules:
+class DownloadRules(Struct, frozen=True):
     """What the settings allow: the hosts that downloads may go to, and the largest file in bytes."""
 
     egress: Egress

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urljoin
 
 import httpx
+from msgspec import Struct
 
 from archiver import retry
 from archiver.errors import DownloadFailed, Reason
@@ -41,8 +41,7 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
 
-@dataclass(frozen=True, slots=True)
-class TransferContext:
+class TransferContext(Struct, frozen=True):
     """What all transfers share. ``proxied`` replaces ``direct`` for all hosts except loopback ones."""
 
     egress: Egress
@@ -55,8 +54,7 @@ class TransferContext:
     now: Callable[[], datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class ResumePoint:
+class ResumePoint(Struct, frozen=True):
     """Where an interrupted file continues: after ``start`` bytes of ``total`` (None: not stated)."""
 
     start: int

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from archiver.model.identity import Digest, Pk
 from archiver.model.upstream import TrayFacts
+from archiver.model.values import repr_without
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A request to the API. ``units`` is its nominal price, charged for the statuses 200, 400, 403 and 404.
 
     ``subject``, as in ``api_calls.subject``: a user pk, a username or a highlight pk.
@@ -23,8 +24,7 @@ class Call:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A response of the API before anything parses it.
 
     ``headers`` has no cookies. ``body`` is decoded: it has no content encoding.
@@ -34,9 +34,12 @@ class Answer:
     url: str  # without the key, which is only in a header
     status: int
     headers: tuple[tuple[str, str], ...]
-    body: bytes = field(repr=False)
+    body: bytes
     started_at: datetime
     finished_at: datetime
+
+    def __repr__(self) -> str:
+        return repr_without(self, "body")
 
     def header(self, name: str) -> str | None:
         """Return the first header with this name, ignoring case; None if there is none."""
@@ -62,8 +65,7 @@ class Meaning(StrEnum):
     REDIRECTED = "redirected"  # 3xx: never followed, as the request holds the key
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The meaning of an Answer. ``units`` is what it cost; ``detail`` is a short printable message."""
 
     meaning: Meaning
@@ -72,8 +74,7 @@ class Verdict:
     retry_after: float | None = None  # seconds, finite, as the answer states
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerLocation:
+class AnswerLocation(Struct, frozen=True):
     """Where an Answer is stored: a segment (path below ``answers/``), offset and length of its gzip member.
 
     ``sha256`` is that of the body.
@@ -85,8 +86,7 @@ class AnswerLocation:
     sha256: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPage:
+class StoredPage(Struct, frozen=True):
     """The last good Answer that shows a highlight.
 
     ``facts``: the numbers of the tray when the Answer was fetched.
@@ -98,8 +98,7 @@ class StoredPage:
     finished_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class DatedAnswer:
+class DatedAnswer(Struct, frozen=True):
     """A row of ``answers``: where the Answer is, and when its call ended."""
 
     answer_id: int
@@ -107,16 +106,14 @@ class DatedAnswer:
     finished_at: datetime
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Origin:
+class Origin(Struct, frozen=True, order=True):
     """The run named in a segment's file name: its start, in whole seconds, and the id that it had then."""
 
     started_at: datetime
     run_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class UnrecordedAnswer:
+class UnrecordedAnswer(Struct, frozen=True):
     """A stored Answer that has no row, with the values for that row.
 
     ``facts``: the numbers of the last tray before the Answer.
@@ -131,8 +128,7 @@ class UnrecordedAnswer:
     finished_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The budget: units that may be spent per run, UTC day and UTC calendar month; None means no limit."""
 
     per_run: int | None = None
@@ -140,8 +136,7 @@ class Limits:
     per_month: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetLeft:
+class BudgetLeft(Struct, frozen=True):
     """What is left of one limit of the budget. ``limit`` is its name (``per_day``), ``units`` its size."""
 
     limit: str
@@ -158,8 +153,7 @@ class CostsBy(StrEnum):
     RUN = "run"
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """What attempts at paid calls cost.
 
     Of the ``calls``, ``unknown_calls`` got no answer; they count as ``unknown_units``. ``key`` is the day,
@@ -175,8 +169,7 @@ class Cost:
     user_pk: Pk | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunCost:
+class RunCost(Struct, frozen=True):
     """The units of a run in the ledger, and the balance of the API before and after it.
 
     A balance is None if the API did not state it.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from archiver.errors import Reason
 from archiver.model.api_calls import AnswerLocation
@@ -14,16 +15,14 @@ from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The owner of a File: a user (avatar), a highlight (cover) or an item (thumbnail, video)."""
 
     subject: Subject
     pk: Pk
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """Bytes stored under their SHA-256. ``size`` in bytes; ``width`` and ``height`` in pixels, if known."""
 
     sha256: Digest
@@ -33,8 +32,7 @@ class Blob:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """A stored file: (owner, role) → Blob.
 
     ``source_url`` has no query string; '' for a file that another tool downloaded, which ``source`` names.
@@ -47,8 +45,7 @@ class File:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Something that could not be fetched or downloaded.
 
     ``host`` and ``size`` are as in ``DownloadFailed``.
@@ -63,8 +60,7 @@ class Failure:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
+class StoredBlob(Struct, frozen=True):
     """A row of ``blobs`` as ``verify`` reads it, with its owners as text (``item 123 video``).
 
     For a waiting file: the item for which it waits, its tool, and the account that its folder names.
@@ -77,8 +73,7 @@ class StoredBlob:
     owners: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(Struct, frozen=True):
     """A row of ``answers`` as ``verify`` reads it. ``is_lost``: whether it is recorded as lost."""
 
     id: int
@@ -86,8 +81,7 @@ class StoredAnswer:
     is_lost: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Surplus:
+class Surplus(Struct, frozen=True):
     """Bytes of a segment (path below ``answers/``) that are not a record of this program."""
 
     segment: str
@@ -100,8 +94,7 @@ class Surplus:
         return self.offset + self.length
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What can be fetched again for an account after a loss.
 
     ``highlights`` are those that show lost items, ``covers`` those whose cover is lost. ``was_listed``:
@@ -115,8 +108,7 @@ class Loss:
     was_listed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KeptFile:
+class KeptFile(Struct, frozen=True):
     """A file that an account, highlight or item has or had.
 
     ``lost_at``: when its bytes were found to be missing. ``run_id``: the run that stored it. ``answer_id``:
@@ -136,8 +128,7 @@ class KeptFile:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeptAccount:
+class KeptAccount(Struct, frozen=True):
     """An account. ``usernames`` are all its usernames so far, latest first.
 
     ``gone_at``: when it was found not to exist any more.
@@ -160,8 +151,7 @@ class KeptAccount:
         return newest(self.avatars, Role.AVATAR)
 
 
-@dataclass(frozen=True, slots=True)
-class KeptHighlight:
+class KeptHighlight(Struct, frozen=True):
     """A highlight. ``position`` is its place in the last tray that listed it, from 0.
 
     ``media_count``: the number of items that the API states. ``gone_at``: when it was found to be no longer
@@ -188,8 +178,7 @@ class KeptHighlight:
         return newest(self.covers, Role.COVER)
 
 
-@dataclass(frozen=True, slots=True)
-class KeptItem:
+class KeptItem(Struct, frozen=True):
     """A story item with everything attached to it.
 
     ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds. ``user_pk`` is the account that the item
@@ -245,8 +234,7 @@ class PlacedFile(NamedTuple):
     mime: str
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """An item at a position of a highlight, from 0.
 
     ``gone_at``: when it was found to be no longer shown there.
@@ -272,8 +260,7 @@ class Placed:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class ContentSize:
+class ContentSize(Struct, frozen=True):
     """The size of an account or a highlight.
 
     ``items`` includes the ``gone`` ones, which are no longer shown. ``blobs`` counts distinct blobs; neither
@@ -287,8 +274,7 @@ class ContentSize:
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DatedUsername:
+class DatedUsername(Struct, frozen=True):
     """A username of an account, and when it was first and last seen."""
 
     username: str
@@ -296,8 +282,7 @@ class DatedUsername:
     last_seen_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class NameChange:
+class NameChange(Struct, frozen=True):
     """A change of a name. ``field`` is ``username``, ``full_name`` or ``title``."""
 
     at: datetime
@@ -306,8 +291,7 @@ class NameChange:
     new: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(Struct, frozen=True):
     """The answer that something came from, and the run that paid for it.
 
     ``is_lost``: whether it can no longer be read.
@@ -320,8 +304,7 @@ class Provenance:
     is_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """A part of an archive. A field that is empty or None does not narrow the selection.
 
     ``titles`` are globs (fnmatchcase) for the current titles of highlights. The fields after it select items:
@@ -370,8 +353,7 @@ class GapReason(StrEnum):
     NOT_YET = "not_yet"  # no run has finished it yet, because of a budget, a signal or a kill
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """One thing that is missing from the archive.
 
     ``highlight_pk`` and ``title`` are those of one highlight that shows or showed it. ``attempts``: the
@@ -399,8 +381,7 @@ class Gap:
     counted: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NamedChange:
+class NamedChange(Struct, frozen=True):
     """A row of ``changes`` with the current names of the account and the highlight.
 
     ``user_pk`` is the account of the highlight or item, None if unknown. ``title`` is the highlight's, None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Pk, Role
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     """A run began. ``accounts`` is the number of targets, None if it is not known yet."""
 
     run_id: int
@@ -18,15 +18,13 @@ class RunStarted:
     accounts: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnitsSpent:
+class UnitsSpent(Struct, frozen=True):
     """An attempt at a paid call was settled. ``units`` is 0 if it was free."""
 
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountListed:
+class AccountListed(Struct, frozen=True):
     """A tray was recorded. Of its highlights, ``jobs`` are due in this run."""
 
     user_pk: Pk
@@ -35,15 +33,13 @@ class AccountListed:
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountDone:
+class AccountDone(Struct, frozen=True):
     """The run has finished a target."""
 
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class HighlightRead:
+class HighlightRead(Struct, frozen=True):
     """The items of a highlight were recorded; ``missing`` files are to be downloaded.
 
     ``is_paid`` is False if a stored answer was used.
@@ -56,8 +52,7 @@ class HighlightRead:
     is_paid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FileStored:
+class FileStored(Struct, frozen=True):
     """A File is durable and its row committed. ``size`` in bytes.
 
     ``is_new`` is False if the blob was stored already.
@@ -69,15 +64,13 @@ class FileStored:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FailureRecorded:
+class FailureRecorded(Struct, frozen=True):
     """Something could not be fetched or downloaded; the row that says so is committed."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something worth knowing that is not a failure.
 
     For example, an account was renamed or is private, or a name has a new owner. ``is_loud``: whether it is
@@ -88,8 +81,7 @@ class Notice:
     is_loud: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """The run waits before the next attempt."""
 
     seconds: float

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from archiver.model.archived import Blob
 from archiver.model.identity import Pk, Role
@@ -18,8 +19,7 @@ class ForeignTool(StrEnum):
     INSTALOADER = "instaloader"
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignFile:
+class ForeignFile(Struct, frozen=True):
     """A file of an item, as another tool names it.
 
     ``highlight_pk``: the highlight in which the tool found the item, if it says so. ``username``: the
@@ -33,8 +33,7 @@ class ForeignFile:
     username: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingFile:
+class WaitingFile(Struct, frozen=True):
     """An adopted file that waits for its item: a row of ``adopted`` with its blob.
 
     ``reason``: why it still waits although its item is known; None if no answer has reported the item yet.
@@ -61,24 +60,21 @@ class Fate(StrEnum):
     REFUSED = "refused"  # left alone
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptionResult:
+class AdoptionResult(Struct, frozen=True):
     """What became of a file, and why, if it is refused."""
 
     fate: Fate
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedFile:
+class RefusedFile(Struct, frozen=True):
     """A file or directory that was left alone: its path, absolute, and the reason."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptionReport:
+class AdoptionReport(Struct, frozen=True):
     """What became of the files of other tools: counts, and the refused ones.
 
     ``bytes``: the total size of the adopted and waiting files.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 RowValue = str | int | float | bool | None
 """The value of a column. Times are texts as in SQLite: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``."""
@@ -12,8 +13,7 @@ RowKey = tuple[RowValue, ...]
 """The values of a row's primary key, in the order of its columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(Struct, frozen=True):
     """A change of a row: all columns of a new row, the changed ones of an existing row, None if removed."""
 
     table: str
@@ -21,8 +21,7 @@ class RowChange:
     values: Mapping[str, RowValue] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A committed transaction, under its number in the journal.
 
     ``at``: when it was committed. ``run_id``: the run that was going on; None if there was none.
@@ -34,8 +33,7 @@ class Entry:
     changes: tuple[RowChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class JournalHead:
+class JournalHead(Struct, frozen=True):
     """Where the journal ends: the number and hash of its last line, the file, and the file's length up to it.
 
     ``snapshot_bytes``: the compressed size of the last snapshot; 0 if a new one is needed after an upgrade.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 NO_LIMIT = 10**9
 """A row limit that means all rows: larger than what fits into memory, and accepted by every database."""
@@ -12,8 +13,7 @@ Value = str | int | float | None
 """The value of a parameter of a query."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """The result of a query: column names, and rows of plain values.
 
     Those are str, int, float, bool, None, bytes, datetime, dict and list. ``truncated``: whether there are
@@ -25,8 +25,7 @@ class Rows:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RowStream:
+class RowStream(Struct, frozen=True):
     """Like ``Rows``, but the rows are streamed and can be read only once."""
 
     columns: tuple[str, ...]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Run:
+
+class Run(Struct, frozen=True):
     """A row of ``runs``. ``finished_at`` is None if the run was killed or is still running."""
 
     id: int
@@ -19,8 +19,7 @@ class Run:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """The archive in numbers.
 
     ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the

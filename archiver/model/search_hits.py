@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from archiver.model.identity import Pk, Subject
 
@@ -46,16 +47,14 @@ class Dated(StrEnum):
     FIRST_SEEN = "first_seen_at"
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """A searchable text, as stored in its row, and where it comes from."""
 
     field: Field
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """An account, a highlight or an item that matches a search, with its current names.
 
     ``at`` is when it was made, as the API states it, or else when it was first seen; ``dated`` says which.

@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from msgspec import Struct
 
 from archiver.errors import TargetError
 from archiver.model.identity import Pk, is_pk
@@ -35,8 +36,7 @@ _ITEM_HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """An account or highlight that the user named. Exactly one of username, user_pk and highlight_pk is set.
 
     ``text`` is what the user wrote, for messages. ``highlights`` are title globs, () for all.
@@ -54,8 +54,7 @@ class Target:
         return self.username or self.user_pk or self.highlight_pk or self.text
 
 
-@dataclass(frozen=True, slots=True)
-class ItemTarget:
+class ItemTarget(Struct, frozen=True):
     """A stored item that the user named. Exactly one of pk and code is set. Runs do not accept it."""
 
     text: str

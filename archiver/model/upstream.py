@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from archiver.model.identity import Pk, Role
+from archiver.model.values import repr_without
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A signed URL that works for a limited time. It never identifies a file.
 
     ``expires_at`` is read from the signature, if there is one.
     """
 
     role: Role
-    url: str = field(repr=False)
+    url: str
     expires_at: datetime | None = None
 
+    def __repr__(self) -> str:
+        return repr_without(self, "url")
 
-@dataclass(frozen=True, slots=True)
-class User:
+
+class User(Struct, frozen=True):
     """An owner of highlights. None never overwrites what is known."""
 
     pk: Pk
@@ -35,8 +38,7 @@ class User:
     avatar_name: str | None = None  # basename of the avatar's path: the same picture keeps it
 
 
-@dataclass(frozen=True, slots=True)
-class TrayFacts:
+class TrayFacts(Struct, frozen=True):
     """The numbers in a tray that decide whether a highlight is fetched."""
 
     latest_reel_media: int | None = None  # Unix seconds
@@ -51,8 +53,7 @@ class TrayFacts:
         return any(a is not None and b is not None and a != b for a, b in pairs)
 
 
-@dataclass(frozen=True, slots=True)
-class Highlight:
+class Highlight(Struct, frozen=True):
     """A highlight without its items, from a tray or its own page."""
 
     pk: Pk
@@ -65,8 +66,7 @@ class Highlight:
     cover_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedEntry:
+class RejectedEntry(Struct, frozen=True):
     """An entry of an answer that could not be read although others could. ``pk`` is '' if it is unknown.
 
     ``count`` is 1, or the number of entries if this stands for the whole rest of a list that was not read.
@@ -77,8 +77,7 @@ class RejectedEntry:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Tray:
+class Tray(Struct, frozen=True):
     """A user's list of highlights, in the tray's order, without items.
 
     ``user`` is the owner, from the entry that states most about it. ``unsupported``: ids of entries that are
@@ -101,8 +100,7 @@ class Tray:
         return bool(self.rejected or self.unsupported)
 
 
-@dataclass(frozen=True, slots=True)
-class TrayPage:
+class TrayPage(Struct, frozen=True):
     """One page of a tray.
 
     ``next_page_id`` is for the call for the next page; None means that this is the last.
@@ -112,8 +110,7 @@ class TrayPage:
     next_page_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(Struct, frozen=True):
     username: str | None
     user_pk: Pk | None = None
     full_name: str | None = None
@@ -124,8 +121,7 @@ class Mention:
     rotation: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WebLink:
+class WebLink(Struct, frozen=True):
     """A web link on an item.
 
     ``source``: ``link`` (links[].webUri) or ``sticker`` (stickers[].story_link).
@@ -146,44 +142,38 @@ class WebLink:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Hashtag:
+class Hashtag(Struct, frozen=True):
     name: str | None
     hashtag_pk: Pk | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     name: str | None
     location_pk: Pk | None = None
     lat: float | None = None
     lng: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sticker:
+class Sticker(Struct, frozen=True):
     """A sticker or poll. ``extra`` is its JSON text from the API, with sorted keys."""
 
     kind: str
     extra: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reshare:
+class Reshare(Struct, frozen=True):
     media_pk: Pk | None
     media_code: str | None = None
     user_pk: Pk | None = None
     product_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sponsor:
+class Sponsor(Struct, frozen=True):
     username: str | None
     user_pk: Pk | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """A story item.
 
     ``cut_lists``: the lists that were too long to be read completely, by the names that the API gives them,
@@ -208,8 +198,7 @@ class Item:
     cut_lists: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HighlightPage:
+class HighlightPage(Struct, frozen=True):
     """A highlight with its items, oldest first. Each pk appears once: its first entry counts.
 
     ``repeat_count``: how many entries of the list repeated an item.
@@ -226,8 +215,7 @@ class HighlightPage:
         return len(self.items) + self.repeat_count + sum(one.count for one in self.rejected)
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """The answer of ``/sys/balance``: units left, and the calls per second that are allowed."""
 
     units: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.errors import UsageError
 from archiver.queries.parameters import parameter_names
@@ -20,8 +21,7 @@ _MAX_CHARACTERS = 1_000_000
 _PACKAGE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class NamedQuery:
+class NamedQuery(Struct, frozen=True):
     """A query and its file. ``about`` is the first line of the file, without the dashes of the comment."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.catalog.engine import Database
 from archiver.catalog.rebuilt_database import building
@@ -23,8 +24,7 @@ _WAYS_OUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RebuildReport:
+class RebuildReport(Struct, frozen=True):
     """What was applied.
 
     ``entries``: how many entries of the journal, after the snapshot or after the last one of the older copy.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.report import apprise_service, webhook
 from archiver.report.notification_url import NotDelivered, NotificationUrl
@@ -20,8 +21,7 @@ _POLL_INTERVAL = 0.05
 _TEXT = "text/plain; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     """How a run ended. ``document`` is the JSON object that ``--json`` shows.
 
     ``title`` and ``text`` are for people and safe for a terminal. ``is_success``: the exit code was 0.
@@ -33,8 +33,7 @@ class Notification:
     is_success: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivery:
+class _Delivery(Struct, frozen=True):
     """One thing to send: what to say if that fails, where it goes, and the function that sends it."""
 
     failure: str

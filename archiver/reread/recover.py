@@ -7,8 +7,9 @@ answer and writing its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.catalog import Catalog, record
@@ -19,6 +20,7 @@ from archiver.hiker import endpoints, wire
 from archiver.model.api_calls import Answer, AnswerLocation, Origin, UnrecordedAnswer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts
+from archiver.model.values import replace
 from archiver.reread.reading import read_content
 
 _BATCH = 200
@@ -26,8 +28,7 @@ _UNKNOWN = -1
 """A number that no tray states, for a page that was not fetched because of a tray."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Struct, frozen=True):
     """How many answers were recorded, and the units of their calls that the ledger did not know."""
 
     answers: int = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
@@ -19,8 +20,7 @@ from archiver.reread.reading import Content, asked_username, read_content
 _MAX_PENDING = 64
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableAnswer:
+class UnreadableAnswer(Struct, frozen=True):
     """A damaged or missing answer: the id of its row, its segment (path below ``answers/``), and why."""
 
     answer_id: int
@@ -28,8 +28,7 @@ class UnreadableAnswer:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayReport:
+class ReplayReport(Struct, frozen=True):
     """The result of a replay.
 
     ``unclear_count``: how many of the answers are not what their endpoint promises.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, journal_triggers, record
@@ -25,8 +26,7 @@ from archiver.reread.replay import ReplayReport, replay
 COMMAND = "reread"
 
 
-@dataclass(frozen=True, slots=True)
-class RereadReport:
+class RereadReport(Struct, frozen=True):
     """The result. ``row_counts``: for each table, how many rows were added and how many were filled.
 
     ``lost_count``: how many answers are recorded as lost and were therefore not read.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from archiver.catalog.query.account_state import AccountState
 from archiver.errors import Reason
@@ -22,8 +23,7 @@ class Doubt(StrEnum):
     NAMELESS = "tray_nameless"  # requested by name, and the answer does not state that name
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """A tray, and how it was read.
 
     ``is_whole``: it was read page by page to the end. ``is_cut``: it came in one answer, which is known to

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
@@ -22,6 +23,7 @@ from archiver.model.api_calls import Meaning
 from archiver.model.events import AccountDone, AccountListed, Notice
 from archiver.model.identity import Digest, Pk, Subject
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing, doubt_about, highlights_gone, missing_in_one_answer
 from archiver.runner.account_report import AccountReporter
 from archiver.runner.answer_cache import AnswerCache
@@ -96,8 +98,7 @@ def find_answers(visit: Visit, answers: AnswerCache, options: RunOptions, now: d
     return replace(visit, free_pks=answers.find_usable(jobs(visit, options, now)))
 
 
-@dataclass(slots=True)
-class AccountRegister:
+class AccountRegister(Struct):
     """What the visits of one run share: the accounts visited, and the longest tray in one answer."""
 
     longest_tray: int
@@ -115,8 +116,7 @@ class AccountRegister:
             return self._visited.setdefault(pk, target)
 
 
-@dataclass(frozen=True, slots=True)
-class RunServices:
+class RunServices(Struct, frozen=True):
     """What a run works with, the same for all its visits."""
 
     context: RunContext

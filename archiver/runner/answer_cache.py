@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
@@ -16,6 +17,7 @@ from archiver.hiker import endpoints, wire
 from archiver.model.archived import Owner
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, User
+from archiver.model.values import replace
 from archiver.runner.decide import Job
 from archiver.runner.downloads import Download
 from archiver.runner.due_highlights import Why, is_swept
@@ -24,8 +26,7 @@ _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class PageAnswer:
+class PageAnswer(Struct, frozen=True):
     """A highlight's page, with the answer that it was read from.
 
     ``is_paid`` is False if it comes from a stored answer, received at ``answered_at``. ``is_news`` is False

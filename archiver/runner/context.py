@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
@@ -18,8 +19,7 @@ if TYPE_CHECKING:  # a command that only reads does not load what downloads
     from archiver.media.egress import DownloadRules
 
 
-@dataclass(frozen=True, slots=True)
-class RepairScope:
+class RepairScope(Struct, frozen=True):
     """What a repair fetches again.
 
     ``highlights``: those to fetch. ``covers``: highlights whose cover is lost. ``avatars``: accounts whose
@@ -31,8 +31,7 @@ class RepairScope:
     avatars: frozenset[Pk]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True):
     """The options of a run, the same for all its accounts.
 
     ``sweep_days``: the period of the sweep, 0 for none. ``from_config``: targets are entries of the
@@ -55,8 +54,7 @@ class RunOptions:
     rules: DownloadRules | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunLimits:
+class RunLimits(Struct, frozen=True):
     """How fast and how far a run may go.
 
     ``calls_per_second``: None for what the API account allows. ``downloads``: threads. ``units``: what may be
@@ -68,8 +66,7 @@ class RunLimits:
     units: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(Struct, frozen=True):
     """The id of a run, its stop flag, its counts, the observer of its events, and its clock (aware, UTC)."""
 
     run_id: int

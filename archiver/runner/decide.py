@@ -6,9 +6,10 @@ Pure: no clock, no database, no network. ``archiver run`` and ``archiver plan`` 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from archiver import retry
 from archiver.catalog.query.account_state import AccountState, HighlightState
@@ -17,6 +18,7 @@ from archiver.hiker import endpoints
 from archiver.model.api_calls import Call
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
+from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RunOptions
 from archiver.runner.due_highlights import Why, is_swept, is_title_wanted, why_fetch
@@ -43,8 +45,7 @@ class StepWhy(StrEnum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """A target while it is visited: what is stored, and what this visit has learned so far.
 
     Progress is kept in flags, not derived from stored times: if the clock is set back during a visit, a step
@@ -69,8 +70,7 @@ class Visit:
     is_done: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One highlight to fetch.
 
     ``facts`` are the tray's numbers, stored with the answer; ``units`` is 0 if a stored answer serves.
@@ -83,8 +83,7 @@ class Job:
     units: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtAccount:
+class LookAtAccount(Struct, frozen=True):
     """Fetch the account itself, to find out whether it is public, private or gone."""
 
     call: Call
@@ -96,8 +95,7 @@ class LookAtAccount:
         return self.call.units
 
 
-@dataclass(frozen=True, slots=True)
-class ListTray:
+class ListTray(Struct, frozen=True):
     """List the highlights of an account. If paged, ``call`` is page one, ``units`` the price of all pages."""
 
     call: Call
@@ -106,8 +104,7 @@ class ListTray:
     is_paged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FetchHighlights:
+class FetchHighlights(Struct, frozen=True):
     """Fetch these highlights, all of an account at once. ``may_pay``: calls may be made for them."""
 
     jobs: tuple[Job, ...]
@@ -120,8 +117,7 @@ class FetchHighlights:
         return sum(job.units for job in self.jobs)
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Leave the target alone until a date (UTC); None: until the next run."""
 
     until: datetime | None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from archiver import signed_url
 from archiver.blobs.store import BlobStore
@@ -21,8 +22,7 @@ from archiver.model.upstream import Link
 from archiver.runner.context import RunContext
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(Struct, frozen=True):
     """A file that is offered and not stored. ``answer_id`` is the answer that offers it."""
 
     owner: Owner
@@ -30,8 +30,7 @@ class Download:
     answer_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FailedDownload:
+class FailedDownload(Struct, frozen=True):
     """A file that could not be downloaded, and why. Not recorded yet: its link may be renewed first."""
 
     download: Download

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.catalog import Catalog
 from archiver.errors import Reason
 from archiver.model.identity import Pk
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.runner.account import begin_visit, find_answers, take_steps
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunOptions
 from archiver.runner.decide import FetchHighlights, Job, ListTray, LookAtAccount, Step, Visit
 
 
-@dataclass(frozen=True, slots=True)
-class AccountPlan:
+class AccountPlan(Struct, frozen=True):
     """One target's share of the next run.
 
     ``is_exact`` is False if the price may be higher, which only listing the tray (one unit) can tell.

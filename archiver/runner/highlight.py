@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query.holdings import PageBefore, page_before
@@ -14,6 +13,7 @@ from archiver.model.archived import Failure
 from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, Item
+from archiver.model.values import replace
 from archiver.runner.absence import believed_gone
 from archiver.runner.account_report import describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from archiver import retry
 from archiver.answers.answer_writer import AnswerWriter
@@ -49,8 +50,7 @@ _REFUSED_IN_A_ROW = 3
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[T]):
+class Reply(Struct, Generic[T], frozen=True):
     """The parsed content of a stored and settled answer.
 
     The bytes are dropped to save memory.

@@ -6,13 +6,13 @@ It matters if a limit or a kill ends a run early.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import IntEnum
 
 from archiver.catalog import Catalog
 from archiver.catalog.query.account_state import Progress, account_state, highlight_state, progress
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.runner.context import RunOptions
 from archiver.runner.decide import Visit, jobs_due
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.answer_writer import AnswerWriter
@@ -19,6 +20,7 @@ from archiver.media.downloader import Downloader
 from archiver.model.events import Observer, RunStarted
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.runner.account import AccountRegister, AccountSync, RunServices
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.budget import Turn
@@ -38,8 +40,7 @@ _OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
 """Errors that concern only one account."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct, frozen=True):
     """What the caller of a run opens and closes for it."""
 
     client: HikerClient

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
 
 from archiver.exit_codes import PARTIAL
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.text_format import pluralize
 
 _LISTED_FAILURES = 1_000
@@ -33,8 +35,7 @@ class AccountEnd(StrEnum):
     FAILED = "failed"  # no usable answer came
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """The result of a run.
 
     ``accounts``: how many of the ``targets`` were visited to the end. ``highlight_targets``: how many targets

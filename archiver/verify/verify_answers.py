@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore, parse_origin
 from archiver.durable import is_data_loss
@@ -13,8 +14,7 @@ from archiver.model.archived import StoredAnswer, Surplus
 from archiver.model.identity import Digest
 
 
-@dataclass(frozen=True, slots=True)
-class LostAnswer:
+class LostAnswer(Struct, frozen=True):
     """An answer that cannot be read: the id of its row, its segment (path below ``answers/``), and why."""
 
     id: int
@@ -22,8 +22,7 @@ class LostAnswer:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerReport:
+class AnswerReport(Struct, frozen=True):
     """The result of a check.
 
     ``damaged``: cannot be read, and not yet recorded as lost. ``lost``: recorded as lost, and still

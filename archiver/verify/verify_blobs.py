@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+
+from msgspec import Struct
 
 from archiver.blobs.store import BlobStore
 from archiver.durable import is_data_loss
@@ -31,8 +32,7 @@ class Problem(StrEnum):
     UNREADABLE = "unreadable"  # the disk itself cannot read it
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """A blob that is not what its row says, and the names of its owners."""
 
     sha256: Digest
@@ -40,8 +40,7 @@ class Damage:
     owners: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(Struct, frozen=True):
     """The result of a check.
 
     ``damaged``: not yet recorded as lost. ``orphans``: the number of blobs without a row, which is harmless.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from archiver.catalog import Catalog, outbox, row_dump
 from archiver.catalog.engine import Database
@@ -23,8 +24,7 @@ _LISTED = 20
 """Rows that a report lists; it counts all."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowDifference:
+class RowDifference(Struct, frozen=True):
     """A row that differs between the journal and the database.
 
     ``missing``: which of them lacks it, ``journal`` or ``database``; None if its values differ.
@@ -35,8 +35,7 @@ class RowDifference:
     missing: str | None
 
 
-@dataclass(slots=True)
-class JournalReport:
+class JournalReport(Struct):
     """What the check of the journal found.
 
     ``lines``: how many lines were read and checked. ``damage``: why the rest of the journal could not be

@@ -6,7 +6,6 @@ import lzma
 import os
 import shutil
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadabl
 from archiver.archive.archive import Archive
 from archiver.catalog.query.adoptions import UNKNOWN_ITEM
 from archiver.errors import DiskFull, UsageError
+from archiver.model.values import replace
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import (
     FOLDER,

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from warcio.cli import main as warcio
 from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Origin
+from archiver.model.values import replace
 from tests.support.answer_samples import STARTED, answer
 
 

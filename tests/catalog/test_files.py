@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from archiver.catalog.query.account_state import FailureState, HighlightState
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Blob, Failure, StoredBlob
 from archiver.model.identity import Role, Subject
+from archiver.model.values import replace
 from tests.support.catalog_samples import (
     FACTS,
     LATER,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,6 +16,7 @@ from archiver.catalog.record import FileRecorded, StoredFile
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Role
+from archiver.model.values import replace
 from tests.support.catalog_samples import FACTS, LATER, NATGEO, digest, file_of, page, tray
 from tests.support.databases import NOW
 

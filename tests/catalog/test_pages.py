@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from archiver.errors import Reason
 from archiver.model.identity import Role
 from archiver.model.target import Target
 from archiver.model.upstream import Hashtag, Item, TrayFacts, User
+from archiver.model.values import replace
 from tests.support.catalog_samples import (
     FACTS,
     LATER,

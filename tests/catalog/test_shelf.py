@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from archiver.catalog.query import content, details
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Mention, WebLink
+from archiver.model.values import replace
 from tests.support.catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
 from archiver.model.upstream import RejectedEntry, Tray, TrayFacts, User
+from archiver.model.values import replace
 from tests.support.catalog_samples import (
     FACTS,
     LATER,

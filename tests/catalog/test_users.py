@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,6 +12,7 @@ from archiver.catalog.query import account_state
 from archiver.errors import Reason
 from archiver.model.target import Target
 from archiver.model.upstream import User
+from archiver.model.values import replace
 from tests.support.catalog_samples import LATER, LATEST, NATGEO, change_rows, rows, tray
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.states import stored_account

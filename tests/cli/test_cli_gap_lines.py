@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from archiver.cli.gaps_command import AccountGaps, next_try
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Role, Subject
+from archiver.model.values import replace
 from archiver.text_format import make_safe
 from tests.support.hostile_world import ESCAPES, FORGED
 

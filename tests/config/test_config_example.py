@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def test_the_example_shows_the_defaults(file: Path, key: str, text: str) -> None
     section, _, name = key.partition(".")
     write_config_file(file.parent / "accounts.txt", "nasa")
     found = load(file, f"{key} = {text}")
-    default = {each.name: each.default for each in fields(SECTIONS[section])}[name]
+    default = getattr(SECTIONS[section](), name)
     if default is None:
         assert value_of(found, key) is not None
         block = next(block for block in config.example().split("\n\n") if f"# {name} = " in block)

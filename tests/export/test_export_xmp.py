@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Unpack
@@ -20,6 +19,7 @@ from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.export.xmp_sidecar import describe_item
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Location, Mention
+from archiver.model.values import replace
 from tests.support.catalog_samples import LATER, video
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, tree

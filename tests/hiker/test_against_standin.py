@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -16,6 +15,7 @@ from archiver.hiker.wire import Document
 from archiver.model.api_calls import Call, Meaning
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray
+from archiver.model.values import replace
 from archiver.sandbox.standin_settings import StandInSettings
 from archiver.secret import Secret
 from tests.support.standin.faulty_standin import FaultyStandIn

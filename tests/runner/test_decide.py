@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +9,7 @@ from archiver.catalog.query.account_state import AccountState
 from archiver.errors import Reason
 from archiver.model.target import Target
 from archiver.model.upstream import Highlight, Tray, TrayFacts, User
+from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.decide import (
@@ -205,14 +204,18 @@ ALONE = st.builds(
     **HIDDEN,
 )
 REPAIRS = st.none() | st.just(RepairScope(frozenset({"1"}), frozenset(), frozenset()))
-OPTIONS = st.builds(
-    RunOptions,
-    sweep_days=st.sampled_from([0, 30]),
-    full=FLAGS,
-    ignore_backoff=FLAGS,
-    list_only=FLAGS,
-    repair=REPAIRS,
-)
+
+
+def run_options(
+    sweep_days: int, full: bool, ignore_backoff: bool, list_only: bool, repair: RepairScope | None
+) -> RunOptions:
+    """Return the options that affect the decision."""
+    return RunOptions(
+        sweep_days=sweep_days, full=full, ignore_backoff=ignore_backoff, list_only=list_only, repair=repair
+    )
+
+
+OPTIONS = st.builds(run_options, st.sampled_from([0, 30]), FLAGS, FLAGS, FLAGS, REPAIRS)
 
 
 def outcomes(step: Step, visit: Visit) -> list[Visit]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.model.events import HighlightRead
 from archiver.model.target import Target, parse_target
+from archiver.model.values import replace
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan
 from tests.support.api_faults import PAGE, account_pk

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from archiver.hiker import wire
 from archiver.hiker.wire import Document, parse_highlight_page
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
+from archiver.model.values import replace
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Unpack
@@ -21,6 +21,7 @@ from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Item
+from archiver.model.values import replace
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import FACTS, NATGEO, highlight, page, tray, video
 from tests.support.databases import ARCHIVE_ID, NOW

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from archiver.errors import Reason
 from archiver.model.identity import Pk, Role
 from archiver.model.target import Target
 from archiver.model.upstream import TrayFacts
+from archiver.model.values import replace
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -29,8 +29,7 @@ from archiver.model.target import Target
 from archiver.model.upstream import TrayFacts
 
 
-@dataclass(frozen=True, slots=True)
-class FailureState:
+class FailureState(Struct, frozen=True):
     """An open failure of a highlight's page (``role`` None) or of a file of its items.
 
     ``host`` and ``size`` are those of a file that the settings refused.
@@ -43,8 +42,7 @@ class FailureState:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HighlightState:
+class HighlightState(Struct, frozen=True):
     """A stored highlight.
 
     ``facts`` are the tray's numbers now, ``fetched_facts`` those at the last fetch. ``listed_at``: when it
@@ -74,8 +72,7 @@ class HighlightState:
         return next(missing, None)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountState:
+class AccountState(Struct, frozen=True):
     """What is stored of the account, or of the single highlight, that a target names.
 
     ``pk`` is None for a name that never resolved, and for a highlight. ``first_seen_at`` is None for an
@@ -133,8 +130,7 @@ class AccountState:
         return next((highlight for highlight in self.highlights if highlight.pk == pk), None)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFailure:
+class OpenFailure(Struct, frozen=True):
     """A failure that is not resolved.
 
     ``attempts``: how many times in a row. ``next_try_at``: None for a gap, which waits for the sweep.
@@ -148,8 +144,7 @@ class OpenFailure:
     next_try_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far each stored account has been archived.
 
     ``bound``: the pks of entries of the configuration. ``current``: the pks of usernames in lower case.

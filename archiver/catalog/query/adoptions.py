@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import BindParameter, Connection, bindparam, func, select, union
 
 from archiver.catalog import tables
@@ -57,8 +57,7 @@ HAS_DOWNLOAD = "archiver has downloaded this file itself, with other bytes"
 UNKNOWN_ITEM = "the archive does not know the item, which may be from a post instead of a highlight"
 
 
-@dataclass(frozen=True, slots=True)
-class FilePlace:
+class FilePlace(Struct, frozen=True):
     """What is stored for an item in a role. Lost bytes are left out.
 
     ``is_known``: whether the item has a row. ``problem``: why no file of this tool can be adopted there, or

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any, TypedDict, TypeVar, cast
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, exists, func, or_, select
 
 from archiver.catalog import tables
@@ -28,6 +28,7 @@ from archiver.model.archived import (
 )
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+from archiver.model.values import replace
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
 _items, _members = tables.items, tables.highlight_items
@@ -303,7 +304,7 @@ class ItemEntries(TypedDict, total=False):
     sponsors: tuple[Sponsor, ...]
 
 
-_KINDS: tuple[tuple[str, Table, type[Any]], ...] = (
+_KINDS: tuple[tuple[str, Table, type[Struct]], ...] = (
     ("mentions", tables.mentions, Mention),
     ("web_links", tables.links, WebLink),
     ("hashtags", tables.hashtags, Hashtag),
@@ -318,7 +319,7 @@ def entries_of(connection: Connection, item_pks: Sequence[Pk]) -> dict[Pk, ItemE
     """Return the entries of these items, in the order of the answers; items without entries are left out."""
     found: dict[Pk, dict[str, Any]] = defaultdict(dict)
     for name, table, kind in _KINDS:
-        columns = [table.c[column.name] for column in fields(kind)]
+        columns = [table.c[name] for name in kind.__struct_fields__]
         query = (
             select(table.c.item_pk, *columns)
             .where(table.c.item_pk.in_(bindparam("pks", expanding=True)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, Row, Table, select
 
 from archiver.catalog import tables
@@ -16,8 +16,7 @@ from archiver.model.identity import Pk, Subject
 _BATCH = 1000
 
 
-@dataclass(slots=True)
-class ArchivePart:
+class ArchivePart(Struct):
     """The accounts, highlights and items whose rows are dumped.
 
     Dumping files adds the digests of their blobs.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all
 
 from archiver.catalog import tables
@@ -118,8 +118,7 @@ def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
     return tuple(connection.scalars(_MEMBERS, {"pk": highlight_pk}))
 
 
-@dataclass(frozen=True, slots=True)
-class PageBefore:
+class PageBefore(Struct, frozen=True):
     """The items of a highlight by the pages recorded so far, and the fingerprint of a loss to confirm."""
 
     items: tuple[Pk, ...]

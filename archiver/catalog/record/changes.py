@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from archiver.catalog import tables
@@ -19,8 +20,7 @@ StoredRow = Mapping[Any, Any]
 """A row as it was before, by column."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change of one field of a subject. ``field`` may also be ``presence``, ``items`` or ``item_order``."""
 
     subject: Subject

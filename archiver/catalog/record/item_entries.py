@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, Insert, Row, Table, bindparam, select
 
 from archiver.catalog import tables
@@ -23,8 +23,7 @@ EntryValues = tuple[object, ...]
 Entry = Any  # a value of the model, or the row that it became: both have the columns as attributes
 
 
-@dataclass(frozen=True)
-class _EntryKind:
+class _EntryKind(Struct, frozen=True, dict=True):
     """A table of entries, how to get them from an item, and what identifies one: ``id``, or else ``name``."""
 
     table: Table

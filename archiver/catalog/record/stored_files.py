@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, or_, select, update
 from sqlalchemy.sql.functions import coalesce
 
@@ -94,8 +94,7 @@ _OPEN_FAILURES = select(_failures.c.id, _failures.c.subject_pk, _failures.c.role
 _RESOLVE = update(_failures).where(_failures.c.id == bindparam("row")).values(resolved_at=bindparam("now"))
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecorded:
+class FileRecorded(Struct, frozen=True):
     """What recording a file changed.
 
     ``is_new_file``: the owner did not have these bytes in this role. ``is_new_blob``: no owner had them, or
@@ -106,8 +105,7 @@ class FileRecorded:
     is_new_blob: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Struct, frozen=True):
     """A File whose bytes are durable since ``at``. ``seen_at``: its ``last_seen_at``, if not ``at``."""
 
     file: File

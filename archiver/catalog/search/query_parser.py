@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.catalog.search import tokenizer
 from archiver.errors import UsageError
@@ -24,8 +25,7 @@ FIELDS = ("names", "tags", "mentions", "links")
 _WEIGHTS = dict(zip(FIELDS, "ABCD", strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
+class Phrase(Struct, frozen=True):
     """Words that follow each other. ``is_prefix``: the last one may be the beginning of a longer word."""
 
     words: tuple[str, ...]
@@ -41,16 +41,14 @@ class Phrase:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class MatchExpressions:
+class MatchExpressions(Struct, frozen=True):
     """A search in the language of each database: for FTS5's MATCH, and as the text of a tsquery."""
 
     sqlite: str
     postgresql: str
 
 
-@dataclass(frozen=True, slots=True)
-class SearchQuery:
+class SearchQuery(Struct, frozen=True):
     """Phrases that a document must have, all of them, and phrases that it must not have."""
 
     all_of: tuple[Phrase, ...]

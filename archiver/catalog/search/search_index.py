@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
@@ -104,8 +104,7 @@ _ENTRIES_OF_ITEMS = {
 }
 
 
-@dataclass(slots=True)
-class DocumentSource:
+class DocumentSource(Struct):
     """What a document is derived from: its texts, its date (made, or else first seen), and its filter
     words.
     """

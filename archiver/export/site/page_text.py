@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from ipaddress import IPv4Address
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 import idna
+from msgspec import Struct
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -36,8 +36,7 @@ _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
 _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 
-@dataclass(frozen=True, slots=True)
-class WebAddress:
+class WebAddress(Struct, frozen=True):
     """A link that is safe to follow. ``href`` is http or https; ``host``, in ASCII, is where it leads."""
 
     href: str

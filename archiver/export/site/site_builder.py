@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from archiver.export.export_entry import ExportEntry
 from archiver.export.site import item_tiles, site_pages
@@ -96,8 +97,7 @@ def _sort_key(card: AccountCard) -> tuple[str, Pk]:
     return site_pages.account_name(card.account).lstrip("@").casefold(), card.account.pk
 
 
-@dataclass(slots=True)
-class _TimeSpan:
+class _TimeSpan(Struct):
     first: datetime | None = None
     last: datetime | None = None
 
@@ -107,8 +107,7 @@ class _TimeSpan:
             self.last = max(self.last or at, at)
 
 
-@dataclass(slots=True)
-class _AccountPages:
+class _AccountPages(Struct):
     """The pages of one account, made while the walk goes through its highlights."""
 
     account: KeptAccount

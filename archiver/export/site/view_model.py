@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.model.archived import KeptAccount, KeptHighlight
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Struct, frozen=True):
     """A picture that a browser can show; ``width`` and ``height`` in pixels, if they are known."""
 
     path: str
@@ -17,16 +17,14 @@ class Picture:
     height: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadLink:
+class DownloadLink(Struct, frozen=True):
     """A file that can only be downloaded. ``about``: its type and size."""
 
     path: str
     about: str
 
 
-@dataclass(frozen=True, slots=True)
-class ItemDetail:
+class ItemDetail(Struct, frozen=True):
     """A mention, link, hashtag or the like; ``note`` says more. ``href`` is set if it may be followed."""
 
     text: str
@@ -34,16 +32,14 @@ class ItemDetail:
     href: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DetailList:
+class DetailList(Struct, frozen=True):
     """All details of an item that are of one kind, under their heading."""
 
     heading: str
     details: tuple[ItemDetail, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ItemTile:
+class ItemTile(Struct, frozen=True):
     """An item in a grid and in the viewer.
 
     ``kind`` is ``photo``, ``video``, or ``item`` if unknown. ``highlight`` shows the item; a grid of several
@@ -77,8 +73,7 @@ class ItemTile:
         return self.video is not None or self.picture is not None
 
 
-@dataclass(frozen=True, slots=True)
-class HighlightCover:
+class HighlightCover(Struct, frozen=True):
     """A highlight on the page of its account. Its items were taken between ``first`` and ``last``."""
 
     highlight: KeptHighlight
@@ -89,8 +84,7 @@ class HighlightCover:
     former_titles: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AccountCard:
+class AccountCard(Struct, frozen=True):
     """An account on the first page. Its pages are in ``directory``; ``items`` counts each item once."""
 
     account: KeptAccount

@@ -10,12 +10,13 @@ import json
 import math
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NoReturn, cast
 
 import msgspec
+from msgspec import Struct
 
 from archiver.model.api_calls import Answer
+from archiver.model.values import repr_without
 
 _MAX_DEPTH = 60  # a genuine answer has about eight levels
 
@@ -44,13 +45,15 @@ _NUL_ESCAPE = b"\\u0000"
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """An answer and its JSON. ``tree`` is None, and ``fault`` says why, if the body is not usable JSON."""
 
     answer: Answer
-    tree: object = field(repr=False)
+    tree: object
     fault: str = ""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "tree")
 
 
 def read_document(answer: Answer) -> Document:

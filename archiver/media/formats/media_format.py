@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+
+from msgspec import Struct
 
 HEAD_SIZE = 64
 """Bytes at the start of a file that detection looks at."""
@@ -66,8 +67,7 @@ If it returns WHOLE, any further byte is a tail.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MediaFormat:
+class MediaFormat(Struct, frozen=True):
     """An accepted format: its IANA name, what it shows, and the steps that follow the structure of a file."""
 
     mime: str
