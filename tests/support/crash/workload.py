@@ -18,6 +18,7 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 PROGRAM = "import sys; from archiver.__main__ import main; sys.exit(main())"
+_PROMPT_LOG = "from tests.support.crash import prompt_log; prompt_log.write_at_once(); "
 _PLANT = "from tests.support.crash import planted_bugs; planted_bugs.plant({!r}); "
 _SLOW = 0.2  # of all files: these take their time, so that others overtake them
 _LARGE = 0.1
@@ -91,10 +92,10 @@ class Workload:
 
         ``planted``: the bug that the child plants into itself first; ``prefix`` runs the rest.
 
-        What it reports as kept stands in ``log/archiver.log``; ``--json`` gives a summary on stdout.
+        What it reports as kept stands at once in ``log/archiver.log``; ``--json`` gives a summary on stdout.
         """
         plant = _PLANT.format(planted) if planted is not None else ""
-        return [*prefix, sys.executable, "-P", "-c", plant + PROGRAM, *self.words]
+        return [*prefix, sys.executable, "-P", "-c", _PROMPT_LOG + plant + PROGRAM, *self.words]
 
 
 def _vary(standin: FaultyStandIn) -> None:
