@@ -1,11 +1,16 @@
 """Compare the first night of an archive with curl and wget2, which download the same files from nginx.
 
-    python benchmarks/first_night.py [--files 2555] [--rounds 5] [--tls] [--in DIRECTORY] [--slow]
+    python benchmarks/first_night.py [--files 2555] [--rounds 5] [--gallery-dl] [--picture FILE]
+                                     [--tls] [--in DIRECTORY] | [--all] | [--slow]
 
-Each round runs every tool once, in another order, 16 files at a time. ``archiver run`` also asks the API (the
-stand-in), checks, hashes and syncs each file, and records it. A second night, which finds nothing new, shows
-how much of that is start and end. With ``--slow`` the stand-in serves the files, as slowly as a real CDN
-(40 ms to the first byte, 25 MB/s per connection, 500 ms for each call).
+Each round runs every tool once, in another order, 16 files at a time; gallery-dl has no such option and
+downloads one after another. ``archiver run`` also asks the API (the stand-in), checks, hashes and syncs each
+file, and records it. Then its start-up is measured: a second ``run``, which finds nothing new, ``status`` and
+``--version``.
+
+The files are downloaded to ``--in`` (default: the directory for temporary files). ``--all`` measures plain
+HTTP and TLS, each there and in memory (/dev/shm). With ``--slow`` the stand-in serves the files, as slowly as
+a real CDN (40 ms to the first byte, 25 MB/s per connection, 500 ms for each call).
 """
 
 from __future__ import annotations
@@ -15,32 +20,75 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
+import sys
 import tempfile
-import time
 import urllib.parse
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pictures
 from nginx import nginx
-from standin import Upstream, archiver, init, upstream
+from processes import ARCHIVER, Measurement, describe_machine, measure
+from standin import Upstream, archiver, upstream
 
 PARALLEL = 16
+TOOLS = ("gallery-dl", "wget2", "curl", "archiver")
 HIGHLIGHTS = 20
+MEMORY = Path("/dev/shm")
+SLOW = ("--cdn-delay", "0.04", "--cdn-rate", "25e6", "--latency", "0.5")
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Seconds of wall time and of processor time."""
+class Setting:
+    """How the files are served, and the directory on the disk that they are written to."""
 
-    wall: float
-    cpu: float
+    served: str
+    place: Path
+
+    @property
+    def name(self) -> str:
+        """What is measured, for example ``TLS to /tmp (ext4)``."""
+        return f"{self.served} to {self.place} ({find_filesystem(self.place)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """The files to download: their URLs and total bytes, the API that lists them, nginx's certificate."""
+
+    urls: Sequence[str]
+    size: int
+    world: Upstream
+    certificate: Path | None
+
+
+Costs = dict[str, list[Measurement]]
+"""The measurements of all rounds, by the name of a tool, or by what archiver did."""
 
 
 def main() -> None:
-    """Print wall and processor time of each tool for each round, and the medians against curl's."""
+    """Print a table for each setting: the medians of each tool against curl's, then those of start-up."""
+    options = parse_options()
+    settings = list(choose_settings(options))
+    print(f"{describe_machine()}; medians of {options.rounds} rounds", flush=True)
+    found: dict[str, Costs] = {}
+    size = ""
+    with tempfile.TemporaryDirectory(dir=settings[0].place) as home, serving(options, Path(home)) as serve:
+        for setting in settings:
+            with serve(setting.served) as download:
+                tools = find_tools(download, gallery_dl=options.gallery_dl)
+                found[setting.name] = compare(tools, download, setting.place, options.rounds)
+                size = f"{len(download.urls):,} files, {download.size / 1e9:.2f} GB"
+                print_costs(f"{setting.name}: {size}", found[setting.name])
+    if options.picture:
+        draw(options.picture, found, size)
+
+
+def parse_options() -> argparse.Namespace:
+    """Parse the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,73 +96,79 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--video-size", default="1000000-2000000", help="in bytes")
     parser.add_argument("--tls", action="store_true", help="nginx serves the files over TLS")
-    parser.add_argument("--in", dest="where", type=Path, help="a directory on the disk to measure")
+    parser.add_argument(
+        "--in", dest="where", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure"
+    )
+    parser.add_argument("--all", action="store_true", help=f"plain and TLS, each to --in and to {MEMORY}")
     parser.add_argument("--slow", action="store_true", help="as slow as a real CDN")
+    parser.add_argument("--gallery-dl", action="store_true", help="compare with gallery-dl too")
+    pictures.add_option(parser)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.where)))
-        world, certificate = _serve(options, home, stack)
-        compare(world, options.rounds, home, certificate)
+    if options.slow and (options.all or options.tls):
+        parser.error("--slow: the stand-in serves the files, over plain HTTP")
+    return options
 
 
-def _serve(options: argparse.Namespace, home: Path, stack: ExitStack) -> tuple[Upstream, Path | None]:
-    """Start what serves the files; return the stand-in, and nginx's certificate if there is one."""
+def choose_settings(options: argparse.Namespace) -> Iterator[Setting]:
+    """Yield what the options ask for."""
+    if options.slow:
+        yield Setting("a slow CDN", options.where)
+        return
+    places = [options.where, MEMORY] if options.all and MEMORY.is_dir() else [options.where]
+    for place in places:
+        if options.all or not options.tls:
+            yield Setting("plain HTTP", place)
+        if options.all or options.tls:
+            yield Setting("TLS", place)
+
+
+def find_filesystem(place: Path) -> str:
+    """Return the kind of filesystem of a directory, if the system says it as Linux does."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return "filesystem unknown"
+    kinds = {fields[1]: fields[2] for fields in map(str.split, mounts.read_text().splitlines())}
+    return next(
+        kinds[str(path)] for path in (place.resolve(), *place.resolve().parents) if str(path) in kinds
+    )
+
+
+@contextmanager
+def serving(
+    options: argparse.Namespace, home: Path
+) -> Iterator[Callable[[str], AbstractContextManager[Download]]]:
+    """Write the files for nginx into ``home``; yield a function that serves them during a block."""
     # Every other item is a video with a thumbnail: two items have three files.
     items = options.files // HIGHLIGHTS * 2 // 3
     words = ["--accounts", "1", "--highlights", str(HIGHLIGHTS), "--items", str(items)]
     words += ["--thumbnail-size", "80000-300000", "--video-size", options.video_size]
-    if options.slow:
-        words += ["--cdn-delay", "0.04", "--cdn-rate", "25e6", "--latency", "0.5"]
-        return stack.enter_context(upstream(*words)), None
-    root, own = home / "served", home / "nginx"
-    own.mkdir()
+    root = home / "served"
     with upstream(*words) as world:
-        for url in list_urls(world):
-            place = root / urllib.parse.urlsplit(url).path.lstrip("/")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                place.write_bytes(answer.read())
-    origin = stack.enter_context(nginx(root, own, tls=options.tls))
-    world = stack.enter_context(upstream(*words, "--cdn-origin", origin))
-    return world, own / "cert.pem" if options.tls else None
+        size = sum(copy(url, root) for url in list_urls(world))
+
+    @contextmanager
+    def serve(how: str) -> Iterator[Download]:
+        if options.slow:
+            with upstream(*words, *SLOW) as world:
+                yield Download(list_urls(world), size, world, None)
+            return
+        own = home / how.split()[0]
+        own.mkdir(exist_ok=True)
+        with (
+            nginx(root, own, tls=how == "TLS") as origin,
+            upstream(*words, "--cdn-origin", origin) as world,
+        ):
+            yield Download(list_urls(world), size, world, own / "cert.pem" if how == "TLS" else None)
+
+    yield serve
 
 
-def compare(world: Upstream, rounds: int, home: Path, certificate: Path | None) -> None:
-    """Run all tools ``rounds`` times, and print what they took."""
-    urls = list_urls(world)
-    tools = {
-        "curl": lambda place: measure_curl(urls, place, certificate),
-        "wget2": lambda place: measure_wget2(urls, place, certificate),
-        "archiver": lambda place: measure_archiver(world, place, certificate, again),
-    }
-    again: list[Cost] = []
-    if shutil.which("wget2") is None:
-        print("wget2 is not installed: it is left out")
-        del tools["wget2"]
-    costs: dict[str, list[Cost]] = {name: [] for name in tools}
-    for number in range(rounds):
-        names = list(tools)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            place = Path(tempfile.mkdtemp(dir=home))
-            costs[name].append(tools[name](place))
-            shutil.rmtree(place)
-        print(
-            "; ".join(f"{n} {c[-1].wall:.2f} s, {c[-1].cpu:.2f} s cpu" for n, c in costs.items()), flush=True
-        )
-    costs["again"] = again
-    load = os.getloadavg()[0]
-    print(f"medians of {rounds} rounds, {len(urls)} files, load {load:.1f}:")
-    base = _median(costs["curl"])
-    for name, found in costs.items():
-        cost = _median(found)
-        print(
-            f"  {name:8} {cost.wall:6.2f} s = {cost.wall / base.wall:4.2f} x curl; "
-            f"processor {cost.cpu:6.2f} s = {cost.cpu / base.cpu:4.2f} x curl"
-        )
-
-
-def _median(costs: list[Cost]) -> Cost:
-    return Cost(statistics.median(c.wall for c in costs), statistics.median(c.cpu for c in costs))
+def copy(url: str, root: Path) -> int:
+    """Download a file to the same path below ``root``, and return its size."""
+    place = root / urllib.parse.urlsplit(url).path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return place.write_bytes(answer.read())
 
 
 def list_urls(world: Upstream) -> list[str]:
@@ -141,53 +195,123 @@ def get_json(world: Upstream, path: str, **params: str):  # type: ignore[no-unty
         return json.load(answer)
 
 
-def measure_curl(urls: list[str], place: Path, certificate: Path | None) -> Cost:
-    """Return what curl takes to download the URLs to ``place``."""
-    config = place / "urls"
-    config.write_text("".join(f'url = "{url}"\noutput = "{place}/{n}"\n' for n, url in enumerate(urls)))
-    trust = ["--cacert", str(certificate)] if certificate else []
-    command = ["curl", "--silent", "--fail", "--parallel", "--parallel-max", str(PARALLEL), *trust]
-    return _measure([*command, "--config", str(config)])
+Tool = Callable[[Path], dict[str, Measurement]]
+"""Downloads everything into an empty directory; returns its measurement by its name, and others if any."""
 
 
-def measure_wget2(urls: list[str], place: Path, certificate: Path | None) -> Cost:
-    """Return what wget2 takes to download the URLs to ``place``."""
-    (place / "urls").write_text("\n".join(urls))
-    trust = ["--ca-certificate", str(certificate)] if certificate else []
-    command = ["wget2", "--quiet", f"--max-threads={PARALLEL}", "--cut-file-get-vars", *trust]
-    return _measure([*command, "--directory-prefix", str(place), "--input-file", str(place / "urls")])
+def find_tools(download: Download, *, gallery_dl: bool) -> list[Tool]:
+    """Return the tools that are installed. Of others, print how to install them."""
+    tools: list[Tool] = [partial(run_curl, download)]
+    if shutil.which("wget2"):
+        tools.append(partial(run_wget2, download))
+    else:
+        print("wget2 is left out: it is not installed (Debian: apt-get install wget2)")
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    program = shutil.which("gallery-dl", path=beside)
+    if gallery_dl and program:
+        tools.append(partial(run_gallery_dl, download, program))
+    elif gallery_dl:
+        print("gallery-dl is left out: it is not installed (pip install gallery-dl)")
+    return [*tools, partial(run_archiver, download)]
 
 
-def _measure(command: list[str]) -> Cost:
-    started = time.monotonic()
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command[0]} ended with {process.returncode}")
-    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime)
+def compare(tools: list[Tool], download: Download, where: Path, rounds: int) -> Costs:
+    """Run all tools ``rounds`` times. Ends the program if one has not downloaded every byte."""
+    costs: Costs = {}
+    for number in range(rounds):
+        turn = number % len(tools)
+        for tool in tools[turn:] + tools[:turn]:
+            with tempfile.TemporaryDirectory(dir=where) as folder:
+                os.sync()  # what earlier tools have left to be written
+                for name, cost in tool(Path(folder)).items():
+                    costs.setdefault(name, []).append(cost)
+                size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+            if size < download.size:
+                raise SystemExit(f"{tool} has downloaded {size:,} of {download.size:,} bytes")
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return costs
 
 
-def measure_archiver(world: Upstream, place: Path, certificate: Path | None, again: list[Cost]) -> Cost:
-    """Return what a first night takes in a new archive in ``place``; add what the next one takes."""
-    environ = world.environ | {
-        "ARCHIVER_ARCHIVE": str(place / "archive"),
-        "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
-        "ARCHIVER_DOWNLOAD_CONCURRENCY": str(PARALLEL),
-        "ARCHIVER_CONFIG": str(place / "config.toml"),
-        "ARCHIVER_SYNC_ACCOUNTS_FILE": str(place / "accounts.txt"),
-    }
-    if certificate is not None:
-        environ["SSL_CERT_FILE"] = str(certificate)
-    (place / "config.toml").touch()
-    (place / "accounts.txt").write_text("account0000\n")
-    init(environ, cwd=place)
+def run_curl(download: Download, place: Path) -> dict[str, Measurement]:
+    """Download with curl."""
+    lines = (f'url = "{url}"\noutput = "{place}/{n}"\n' for n, url in enumerate(download.urls))
+    (place / "config").write_text("".join(lines))
+    trust = ["--cacert", str(download.certificate)] if download.certificate else []
+    words = ["--silent", "--fail", "--parallel", "--parallel-max", str(PARALLEL), *trust]
+    return {"curl": measure(["curl", *words, "--config", str(place / "config")])}
+
+
+def run_wget2(download: Download, place: Path) -> dict[str, Measurement]:
+    """Download with wget2."""
+    (place / "urls").write_text("\n".join(download.urls))
+    trust = ["--ca-certificate", str(download.certificate)] if download.certificate else []
+    words = ["--quiet", f"--max-threads={PARALLEL}", "--cut-file-get-vars", *trust]
+    words += ["--directory-prefix", str(place), "--input-file", str(place / "urls")]
+    return {"wget2": measure(["wget2", *words])}
+
+
+def run_gallery_dl(download: Download, program: str, place: Path) -> dict[str, Measurement]:
+    """Download with gallery-dl, which takes links to files."""
+    (place / "urls").write_text("\n".join(download.urls))
+    trust = ["-o", f"verify={download.certificate}"] if download.certificate else []
+    words = ["--config-ignore", "--quiet", *trust, "-D", str(place), "--input-file", str(place / "urls")]
+    return {"gallery-dl": measure([program, *words])}
+
+
+def run_archiver(download: Download, place: Path) -> dict[str, Measurement]:
+    """Return what a first night takes in a new archive, and what commands take that have nothing to do."""
+    environ = download.world.init_nights(place, 1) | {"ARCHIVER_DOWNLOAD_CONCURRENCY": str(PARALLEL)}
+    if download.certificate:
+        environ["SSL_CERT_FILE"] = str(download.certificate)
     night = archiver(environ, "run", cwd=place)
     if night.summary["exit_code"] or not night.summary["files_new"]:
         raise SystemExit(f"archiver run: {night.summary}")
-    second = archiver(environ, "run", cwd=place)
-    again.append(Cost(second.wall, second.cpu))
-    return Cost(night.wall, night.cpu)
+    return {
+        "archiver": night,
+        "run": archiver(environ, "run", cwd=place),
+        "status": measure([ARCHIVER, "status"], cwd=place, environ=environ),
+        "--version": measure([ARCHIVER, "--version"], cwd=place, environ=environ),
+    }
+
+
+def print_costs(heading: str, costs: Costs) -> None:
+    """Print the medians as two tables: downloads, and what has nothing to do."""
+    print(f"\n### {heading}, load {os.getloadavg()[0]:.1f}\n")
+    print("| | wall, s | × curl | processor, s | × curl |\n|---|---:|---:|---:|---:|")
+    base = costs["curl"]
+    for tool in (tool for tool in TOOLS if tool in costs):
+        found = costs[tool]
+        print(f"| {tool} | {wall(found):.2f} | {wall(found) / wall(base):.2f} ", end="")
+        print(f"| {cpu(found):.2f} | {cpu(found) / cpu(base):.2f} |")
+    print("\n| start-up | wall, s | processor, s |\n|---|---:|---:|")
+    for command in (name for name in costs if name not in TOOLS):
+        print(f"| `archiver {command}` | {wall(costs[command]):.2f} | {cpu(costs[command]):.2f} |")
+    print(f"\nPeak memory of the first night: {max(cost.peak for cost in costs['archiver']):.0f} MiB")
+    sys.stdout.flush()
+
+
+def wall(costs: Sequence[Measurement]) -> float:
+    """Return the median of the wall times, in seconds."""
+    return statistics.median(cost.wall for cost in costs)
+
+
+def cpu(costs: Sequence[Measurement]) -> float:
+    """Return the median of the processor times, in seconds."""
+    return statistics.median(cost.cpu for cost in costs)
+
+
+def draw(path: Path, found: dict[str, Costs], size: str) -> None:
+    """Draw the wall and processor times of the tools."""
+    measured = next(iter(found.values()))
+    tools = [tool for tool in TOOLS if tool in measured]
+    bars = [
+        pictures.Bars(
+            title, list(found), {tool: [median(costs[tool]) for costs in found.values()] for tool in tools}
+        )
+        for title, median in (("seconds of wall time", wall), ("seconds of processor time", cpu))
+    ]
+    pictures.draw(path, f"A first night: {size}, {PARALLEL} at once", bars)
 
 
 if __name__ == "__main__":

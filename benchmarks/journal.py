@@ -10,16 +10,13 @@ without the database. Processor seconds are those of the whole process.
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 
+from processes import ARCHIVER, measure
 from standin import archiver, upstream
 
 from archiver.catalog.journal_triggers import JOURNALED
@@ -61,28 +58,27 @@ def print_nights(home: Path, accounts: int) -> None:
 
 def print_rebuild(archive: Path, items: int) -> None:
     """Print what a snapshot of a generated archive takes, and a rebuild from it."""
-    # In a process of its own: a child's peak memory begins with that of its parent.
     accounts = str(max(1, items // 1000))
     program = str(Path(__file__).with_name("million.py"))
-    made = [sys.executable, program, str(archive), "--items", str(items), "--accounts", accounts]
-    subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
+    measure([sys.executable, program, str(archive), "--items", str(items), "--accounts", accounts])
     with closing(sqlite3.connect(archive / "archive.db")) as database:
         rows = sum(
             database.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0] for table in JOURNALED
         )
-    wall, cpu, peak = run_program("db", "snapshot", "--archive", str(archive))
+    snapshot = measure([ARCHIVER, "-q", "db", "snapshot", "--archive", str(archive)])
     size = count_bytes(archive / "journal")
     print(
-        f"snapshot of {items:,} items: {rows:,} rows, {size:,} bytes, {wall:.1f} s "
-        f"({cpu:.1f} s CPU, {1e6 * cpu / rows:.1f} us a row), peak {peak:.0f} MiB",
+        f"snapshot of {items:,} items: {rows:,} rows, {size:,} bytes, {snapshot.wall:.1f} s "
+        f"({snapshot.cpu:.1f} s CPU, {1e6 * snapshot.cpu / rows:.1f} us a row), "
+        f"peak {snapshot.peak:.0f} MiB",
         flush=True,
     )
     for file in archive.glob("archive.db*"):
         file.unlink()
-    wall, cpu, peak = run_program("db", "rebuild", "--archive", str(archive))
+    rebuild = measure([ARCHIVER, "-q", "db", "rebuild", "--archive", str(archive)])
     print(
-        f"rebuild of {items:,} items: {wall:.1f} s ({cpu:.1f} s CPU, {rows / wall:,.0f} rows a second), "
-        f"peak {peak:.0f} MiB",
+        f"rebuild of {items:,} items: {rebuild.wall:.1f} s ({rebuild.cpu:.1f} s CPU, "
+        f"{rows / rebuild.wall:,.0f} rows a second), peak {rebuild.peak:.0f} MiB",
         flush=True,
     )
 
@@ -90,23 +86,6 @@ def print_rebuild(archive: Path, items: int) -> None:
 def count_bytes(folder: Path) -> int:
     """Return the size of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def run_program(*words: str) -> tuple[float, float, float]:
-    """Return wall time and processor time in seconds, and the peak memory in MiB."""
-    program = Path(sys.executable).with_name("archiver")
-    started = time.monotonic()
-    process = subprocess.Popen([program, *words, "-q"])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"archiver {' '.join(words)} ended with {process.returncode}")
-    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, peak_memory(usage)
-
-
-def peak_memory(usage: resource.struct_rusage) -> float:
-    """Return the peak memory in MiB."""
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import hashlib
 import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -60,6 +61,20 @@ class Rows:
                 rows.clear()
 
 
+@contextmanager
+def inserting(database: Path) -> Iterator[Rows]:
+    """Yield rows that are inserted into a database of an archive at the end of the block."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        for setting in ("synchronous = OFF", "cache_size = -1000000", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {setting}")
+        connection.execute("BEGIN IMMEDIATE")
+        rows = Rows(connection)
+        yield rows
+        rows.flush()
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _insert_order(statement: str) -> int:
     table = statement.split()[2]
     return _FIRST_TABLES.index(table) if table in _FIRST_TABLES else len(_FIRST_TABLES)
@@ -93,7 +108,6 @@ class World:
             self._add_account(number, max(1, round(self._items * weight / sum(weights))))
         self._add_runs()
         self._add_failures()
-        self._rows.flush()
 
     def _add_runs(self) -> None:
         units = Counter(night for night, _, _ in self._calls)
@@ -379,14 +393,8 @@ class World:
 def make(directory: Path, items: int, accounts: int = 1000, seed: int = 1) -> dict[str, int]:
     """Make an archive in ``directory``, which must not have one, and return the number of rows per table."""
     create_archive(load(None, {}, {"archive.directory": str(directory)}))
-    with closing(sqlite3.connect(directory / "archive.db", isolation_level=None)) as connection:
-        for setting in ("synchronous = OFF", "cache_size = -1000000", "temp_store = MEMORY"):
-            connection.execute(f"PRAGMA {setting}")
-        connection.execute("BEGIN IMMEDIATE")
-        rows = Rows(connection)
+    with inserting(directory / "archive.db") as rows:
         World(rows, items, accounts, seed).draw()
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with Catalog.open(directory / "archive.db", write=True) as catalog:
         # Any transaction of the program writes the words of stale search documents.
         catalog.write(lambda connection: None)

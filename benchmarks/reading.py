@@ -10,9 +10,6 @@ medians of warm runs. A query is run through ``archiver.catalog`` until all of i
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from generated import LAST, format_time
+from processes import ARCHIVER, measure
 
 from archiver.catalog import Catalog
 from archiver.queries import named_queries
@@ -62,12 +60,7 @@ def _tasks(directory: Path) -> Iterator[tuple[str, Callable[[], int]]]:
 
 
 def _run_command(directory: Path, *words: str) -> int:
-    # Set in some containers; without bytecode files, every start would compile everything.
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    program = Path(sys.executable).with_name("archiver")
-    environ["ARCHIVER_ARCHIVE"] = str(directory)
-    process = subprocess.run([program, *words], env=environ, stdout=subprocess.PIPE, check=True)
-    return process.stdout.count(b"\n")
+    return measure([ARCHIVER, *words], environ={"ARCHIVER_ARCHIVE": str(directory)}).out.count(b"\n")
 
 
 def _measure(task: Callable[[], int], times: int) -> Iterator[float]:

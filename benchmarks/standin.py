@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from processes import ARCHIVER, Measurement, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +48,6 @@ class Upstream:
         return environ
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A finished command: its JSON result, wall and CPU time in seconds, peak memory in MiB."""
-
-    summary: dict[str, Any]
-    wall: float
-    cpu: float
-    peak: float
-
-
 @contextmanager
 def upstream(*options: str) -> Iterator[Upstream]:
     """Start ``python -m archiver.sandbox`` with these options, and stop it at the end of the block."""
@@ -76,8 +65,7 @@ def upstream(*options: str) -> Iterator[Upstream]:
 
 def init(environ: dict[str, str], *, cwd: Path) -> None:
     """Make the archive that the environment names, with ``archiver init``."""
-    program = Path(sys.executable).with_name("archiver")
-    subprocess.run([program, "init"], cwd=cwd, env=_own_environ() | environ, check=True, capture_output=True)
+    measure([ARCHIVER, "-q", "init"], cwd=cwd, environ=environ)
 
 
 def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measurement:
@@ -85,27 +73,4 @@ def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measurement
 
     Exit codes 0 and 3 are accepted.
     """
-    program = Path(sys.executable).with_name("archiver")
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [program, *arguments, "--json"], cwd=cwd, env=_own_environ() | environ, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - started
-    if process.returncode not in (0, 3):
-        raise SystemExit(f"archiver {arguments[0]} ended with {process.returncode}: {out.decode()}")
-    return Measurement(json.loads(out), wall, usage.ru_utime + usage.ru_stime, _peak_memory(usage))
-
-
-def _own_environ() -> dict[str, str]:
-    """Return the environment of this process without the variables of archiver."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("ARCHIVER_", "HIKERAPI_"))}
-
-
-def _peak_memory(usage: resource.struct_rusage) -> float:
-    """Return the peak memory in MiB."""
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return usage.ru_maxrss * unit / 2**20
+    return measure([ARCHIVER, *arguments, "--json"], cwd=cwd, environ=environ, accept=(0, 3))
