@@ -13,9 +13,10 @@ server: the one that comes with the development tools, or an empty database, who
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,10 @@ def main() -> None:
     pictures.add_option(parser)
     options = parser.parse_args()
     print(f"{describe_machine()}; medians of {options.rounds} rounds", flush=True)
-    found = {"SQLite": measure_all(options.rounds, options.where, None)}
+    found = {"SQLite": report("SQLite", measure_all(options.rounds, options.where, None))}
     if options.postgresql is not None:
         with postgresql(options.postgresql) as url:
-            found["PostgreSQL"] = measure_all(options.rounds, options.where, url)
+            found["PostgreSQL"] = report("PostgreSQL", measure_all(options.rounds, options.where, url))
     print(f"\n| ms of processor time | {' | '.join(found)} |\n|---|{'---:|' * len(found)}")
     for unit in found["SQLite"]:
         print(f"| {unit} | {' | '.join(f'{costs[unit]:.2f}' for costs in found.values())} |")
@@ -78,20 +79,25 @@ def main() -> None:
         pictures.draw(options.picture, "What one more costs", [bars])
 
 
-def measure_all(rounds: int, where: Path | None, database: str | None) -> dict[str, float]:
-    """Return the milliseconds of each unit."""
+def report(database: str, costs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return the costs, and report each on stderr as soon as it is known."""
+    found = {}
+    for unit, cost in costs:
+        print(f"{database}: {unit}: {cost:.2f} ms", file=sys.stderr)
+        found[unit] = cost
+    return found
+
+
+def measure_all(rounds: int, where: Path | None, database: str | None) -> Iterator[tuple[str, float]]:
+    """Yield each unit and its milliseconds."""
     file = measure_file(rounds, where, database)
+    yield "file", file
     page = measure_page(rounds, where, database)
-    costs = {
-        "file": file,
-        "page of 15 items, 22 files": page,
-        "page of 15 items, 15 files (computed)": page - 7 * file,
-        "page of 15 items without its files (computed)": page - 22 * file,
-    }
-    later = {
-        unit: measure_later_nights(nights, rounds, where, database) for unit, nights in LATER_NIGHTS.items()
-    }
-    return costs | later
+    yield "page of 15 items, 22 files", page
+    yield "page of 15 items, 15 files (computed)", page - 7 * file
+    yield "page of 15 items without its files (computed)", page - 22 * file
+    for unit, nights in LATER_NIGHTS.items():
+        yield unit, measure_later_nights(nights, rounds, where, database)
 
 
 def measure_file(rounds: int, where: Path | None, database: str | None) -> float:

@@ -70,7 +70,7 @@ Costs = dict[str, list[Measurement]]
 
 
 def main() -> None:
-    """Print a table for each setting: the medians of each tool against curl's, then those of start-up."""
+    """Print the medians of all tools in each setting, then those of archiver's start-up."""
     options = parse_options()
     settings = list(choose_settings(options))
     print(f"{describe_machine()}; medians of {options.rounds} rounds", flush=True)
@@ -80,9 +80,13 @@ def main() -> None:
         for setting in settings:
             with serve(setting.served) as download:
                 tools = find_tools(download, gallery_dl=options.gallery_dl)
-                found[setting.name] = compare(tools, download, setting.place, options.rounds)
+                costs = compare(tools, download, setting.place, options.rounds)
+            if not found:
                 size = f"{len(download.urls):,} files, {download.size / 1e9:.2f} GB"
-                print_costs(f"{setting.name}: {size}", found[setting.name])
+                print_head(size, costs)
+            print_costs(setting.name, costs)
+            found[setting.name] = costs
+    print_start(list(found.values()))
     if options.picture:
         draw(options.picture, found, size)
 
@@ -275,20 +279,29 @@ def run_archiver(download: Download, place: Path) -> dict[str, Measurement]:
     }
 
 
-def print_costs(heading: str, costs: Costs) -> None:
-    """Print the medians as two tables: downloads, and what has nothing to do."""
-    print(f"\n### {heading}, load {os.getloadavg()[0]:.1f}\n")
-    print("| | wall, s | × curl | processor, s | × curl |\n|---|---:|---:|---:|---:|")
-    base = costs["curl"]
-    for tool in (tool for tool in TOOLS if tool in costs):
-        found = costs[tool]
-        print(f"| {tool} | {wall(found):.2f} | {wall(found) / wall(base):.2f} ", end="")
-        print(f"| {cpu(found):.2f} | {cpu(found) / cpu(base):.2f} |")
-    print("\n| start-up | wall, s | processor, s |\n|---|---:|---:|")
-    for command in (name for name in costs if name not in TOOLS):
-        print(f"| `archiver {command}` | {wall(costs[command]):.2f} | {cpu(costs[command]):.2f} |")
-    print(f"\nPeak memory of the first night: {max(cost.peak for cost in costs['archiver']):.0f} MiB")
-    sys.stdout.flush()
+def print_head(size: str, costs: Costs) -> None:
+    """Print the head of the table of downloads."""
+    tools = [tool for tool in TOOLS if tool in costs]
+    print(f"\n| {size} | | {' | '.join(tools)} | archiver / curl |\n|---|---|{'---:|' * (len(tools) + 1)}")
+
+
+def print_costs(setting: str, costs: Costs) -> None:
+    """Print the medians of all tools."""
+    heading = f"{setting}, load {os.getloadavg()[0]:.1f}"
+    for name, median in ((f"{heading} | wall, s", wall), ("| processor, s", cpu)):
+        values = " | ".join(f"{median(costs[tool]):.2f}" for tool in TOOLS if tool in costs)
+        ratio = median(costs["archiver"]) / median(costs["curl"])
+        print(f"| {name} | {values} | **{ratio:.2f}** |", flush=True)
+
+
+def print_start(settings: Sequence[Costs]) -> None:
+    """Print the medians of commands that have nothing to do, and the peak memory, of all settings."""
+    print("\n| nothing to do | wall, s | processor, s |\n|---|---:|---:|")
+    for command in (name for name in settings[0] if name not in TOOLS):
+        costs = [cost for setting in settings for cost in setting[command]]
+        print(f"| `archiver {command}` | {wall(costs):.2f} | {cpu(costs):.2f} |")
+    peak = max(cost.peak for setting in settings for cost in setting["archiver"])
+    print(f"\nPeak memory of archiver in a first night: {peak:.0f} MiB")
 
 
 def wall(costs: Sequence[Measurement]) -> float:

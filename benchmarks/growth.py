@@ -6,7 +6,8 @@
 - A quiet account (20 highlights, nothing new) as a slope, in ms of processor time: a night with all accounts
   listed less one with a tenth of them. Once for archives that hold so many items, with 500 accounts listed
   (generated rows: the others belong to accounts that are not listed). Once for so many accounts listed.
-- The peak memory of these nights.
+- For the same nights: the processor time that is left at no account (start and end), the wall time and the
+  peak memory with all.
 - ``ledger.reserve`` after so many calls in the month, with a limit for the run, the day and the month: the
   processor time of its statements.
 
@@ -37,9 +38,13 @@ LISTED = 500
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Milliseconds of processor time for one more quiet account; seconds and MiB of a night with all."""
+    """Milliseconds of processor time for one more quiet account; seconds of it for a night without any.
+
+    ``wall``, ``peak``: seconds and MiB of a night with all.
+    """
 
     cost: float
+    rest: float
     wall: float
     peak: float
 
@@ -48,21 +53,19 @@ def main() -> None:
     """Print a table for each kind of growth."""
     options = parse_options()
     print(f"{describe_machine()}; medians of at least {options.rounds} rounds", flush=True)
-    items = {}
-    print("\n| items held | ms for a quiet account | × |\n|---:|---:|---:|")
+    items, costs, peaks = {}, {}, {}
+    print_head("items held")
     for held in options.items:
-        items[held] = measure_quiet(LISTED, options.rounds, options.where, held).cost
-        print(f"| {held:,} | {items[held]:.2f} | {items[held] / first(items):.2f} |", flush=True)
-    costs, peaks = {}, {}
-    print("\n| accounts listed | ms for a quiet account | × | night, s | peak, MiB |")
-    print("|---:|---:|---:|---:|---:|")
+        quiet = measure_quiet(LISTED, options.rounds, options.where, held)
+        items[held] = quiet.cost
+        print_quiet(held, quiet, items)
+    print_head("accounts listed")
     for accounts in options.accounts:
         # Short nights differ by little: more of them are as good as longer ones.
         rounds = options.rounds * (4 if accounts < 1000 else 1)
         quiet = measure_quiet(accounts, rounds, options.where)
         costs[accounts], peaks[accounts] = quiet.cost, quiet.peak
-        print(f"| {accounts:,} | {quiet.cost:.2f} | {quiet.cost / first(costs):.2f} ", end="")
-        print(f"| {quiet.wall:.1f} | {quiet.peak:.0f} |", flush=True)
+        print_quiet(accounts, quiet, costs)
     reservations = {}
     print("\n| calls in the month | ms for `ledger.reserve` |\n|---:|---:|")
     for calls in options.calls:
@@ -100,9 +103,17 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def first(costs: dict[int, float]) -> float:
-    """Return the cost at the smallest size."""
-    return next(iter(costs.values()))
+def print_head(sizes: str) -> None:
+    """Print the head of a table."""
+    print(f"\n| {sizes} | ms for a quiet account | × | start and end, s | night, s | peak, MiB |")
+    print("|---:|---:|---:|---:|---:|---:|", flush=True)
+
+
+def print_quiet(size: int, quiet: Quiet, costs: dict[int, float]) -> None:
+    """Print a row. ``costs``: those so far, the smallest size first."""
+    ratio = quiet.cost / next(iter(costs.values()))
+    print(f"| {size:,} | {quiet.cost:.2f} | {ratio:.2f} ", end="")
+    print(f"| {quiet.rest:.2f} | {quiet.wall:.1f} | {quiet.peak:.0f} |", flush=True)
 
 
 def measure_quiet(accounts: int, rounds: int, where: Path | None, held: int | None = None) -> Quiet:
@@ -117,9 +128,11 @@ def measure_quiet(accounts: int, rounds: int, where: Path | None, held: int | No
         for _ in range(rounds):
             few.append(nights.run(accounts // 10))
             all_listed.append(nights.run(accounts))
-    difference = median(night.cpu for night in all_listed) - median(night.cpu for night in few)
+    least = median(night.cpu for night in few)
+    cost = (median(night.cpu for night in all_listed) - least) / (accounts - accounts // 10)
     return Quiet(
-        difference / (accounts - accounts // 10) * 1000,
+        cost * 1000,
+        least - cost * (accounts // 10),
         median(night.wall for night in all_listed),
         max(night.peak for night in all_listed),
     )

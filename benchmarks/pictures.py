@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANEL = 3.6  # inches
-_COLOURS = ("#9aa0a6", "#5f6b7a", "#c9a227", "#1f6feb")  # of other tools; the last series is archiver
+_PANEL = 3.2  # inches
+_LABELS = 2.4  # inches, left of the first panel
+_COLOURS = ("#9aa0a6", "#5f6b7a", "#c9a227", "#1f6feb")  # the last series is archiver, or the last database
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -72,7 +73,7 @@ def draw(path: Path, title: str, panels: Sequence[Bars | Curve]) -> None:
         figure, axes = pyplot.subplots(
             1,
             len(panels),
-            figsize=(_PANEL * len(panels), _height(panels)),
+            figsize=(_width(panels), _height(panels)),
             squeeze=False,
             layout="constrained",
         )
@@ -84,6 +85,10 @@ def draw(path: Path, title: str, panels: Sequence[Bars | Curve]) -> None:
                 _draw_curve(axis, panel)
         _save(figure, path)
         pyplot.close(figure)
+
+
+def _width(panels: Sequence[Bars | Curve]) -> float:
+    return _PANEL * len(panels) + (_LABELS if isinstance(panels[0], Bars) else 0)
 
 
 def _height(panels: Sequence[Bars | Curve]) -> float:
