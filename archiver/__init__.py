@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
     from archiver.runner.context import RunOptions
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "AdoptionReport",
@@ -75,10 +75,8 @@ if not TYPE_CHECKING:  # a type checker must see which names do not exist
         """Import a name of ``__all__`` at its first use: ``archiver --help`` uses none."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module, metadata  # together a third of the time of ``archiver --help``
+        from importlib import import_module
 
-        if name == "__version__":
-            return metadata.version("highlight-archiver")
         if name == "errors":
             return import_module("archiver.errors")
         modules = (import_module(f"archiver.{module}") for module in _MODULES)

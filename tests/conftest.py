@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, get_type_hints
 import pytest
 from hypothesis import HealthCheck, settings
 
-import archiver
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.config import sources
 from tests.support import archive_damage, leak_detector
@@ -162,7 +161,7 @@ def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session", autouse=True)
 def dictated() -> Iterator[None]:
     """New archives of this process take the statements of their schema from the first one, and the SQL of all
-    others from any; the types of settings, and the version, are looked up once.
+    others from any; the types of settings are looked up once.
 
     A command looks these up once or twice, which is a tenth of a night; a test has many nights.
     """
@@ -171,7 +170,6 @@ def dictated() -> Iterator[None]:
         patch.setattr(schema, "_create_tables", SqliteTemplate(schema._create_tables))
         patch.setattr(engine, "create_engine", StatementCache().engine)
         patch.setattr(sources, "get_type_hints", functools.cache(get_type_hints))
-        patch.setattr(archiver, "__version__", archiver.__version__, raising=False)
         yield
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar, Unpack
 
+import archiver
 from archiver.archive import arguments
 from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
@@ -121,7 +121,7 @@ class Export:
             wacz: WaczCount = WaczCount(blobs, self._progress)
             if not self._dry_run:
                 file = stack.enter_context(open_new_file(self._directory, force=force))
-                agent = f"archiver {metadata.version('highlight-archiver')}"
+                agent = f"archiver {archiver.__version__}"
                 head = WaczHead(self._session.catalog.archive_id, utcnow(), agent)
                 wacz = stack.enter_context(closing(WaczWriter(file, head, blobs, self._progress)))
             wacz.put_site(self._site_entries(moment, self._walk(moment)))
@@ -159,7 +159,7 @@ class Export:
                     tree.put(entry)
                 _put_tables(moment, tree, TableForm.JSONL, (), part, (bagit.PAYLOAD, "tables"))
                 tree.finish(prune=self._prune)
-                agent = f"archiver {metadata.version('highlight-archiver')}"
+                agent = f"archiver {archiver.__version__}"
                 archive_id = self._session.catalog.archive_id
                 bagit.seal(tree, list(bagit.info_fields(tree, archive_id, agent, utcnow().date(), info)))
                 return tree.finish()

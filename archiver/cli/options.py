@@ -121,9 +121,9 @@ def _keep_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 def _version(ctx: click.Context) -> str:
-    from importlib import metadata
+    import archiver
 
-    return f"archiver, version {metadata.version('highlight-archiver')}"
+    return f"archiver, version {archiver.__version__}"
 
 
 def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None = None) -> Callable[[C], C]:
