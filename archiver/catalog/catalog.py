@@ -14,8 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import engine as engines
-from archiver.catalog import outbox, schema, sqlite_copy
-from archiver.catalog.database_state import state_of
+from archiver.catalog import schema, sqlite_copy
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import is_connection_lost, map_errors
 from archiver.catalog.snapshot import Snapshot
@@ -112,7 +111,8 @@ class Catalog:
 
     def _finish(self, connection: Connection) -> None:
         """Write what follows from the facts of a transaction, and give it its place in the journal."""
-        from archiver.catalog.search import search_index  # slow to import, and only writers need it
+        from archiver.catalog import outbox  # slow to import, and only writers need them
+        from archiver.catalog.search import search_index
 
         search_index.update_documents(connection)
         if outbox.seal(connection, self._clock()):
@@ -237,6 +237,8 @@ class Opening:
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        from archiver.catalog.database_state import state_of  # slow to import, and only writers need it
+
         self._database, self._clock = database, clock
         with ExitStack() as opened:
             self._lock = _take_lock(database, opened)

@@ -114,30 +114,17 @@ def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: L
 
 def units_spent(connection: Connection, run_id: int) -> int:
     """Return the units of a run so far: those settled, and the nominal price of calls that are not."""
-    return _units_of(connection, f"run {run_id}")
-
-
-def units_spent_in_month(connection: Connection, now: datetime) -> int:
-    """Return the units of this month of UTC so far, as ``units_spent`` does."""
-    return _units_of(connection, _month(now))
+    return connection.scalar(_SPENT, {"period": f"run {run_id}"}) or 0
 
 
 def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -> list[BudgetLeft]:
     """Return what each limit leaves: less than 0 if it is exceeded."""
-    periods = {"per_run": f"run {run_id}", "per_day": time_text(now)[:10], "per_month": _month(now)}
+    periods = {"per_run": f"run {run_id}", "per_day": time_text(now)[:10], "per_month": time_text(now)[:7]}
     bounds = {name: bound for name in periods if (bound := getattr(limits, name)) is not None}
     if not bounds:
         return []
     spent = {row.period: row.units for row in connection.execute(_SPENT_IN_EACH, periods)}
     return [BudgetLeft(name, bound, bound - spent.get(periods[name], 0)) for name, bound in bounds.items()]
-
-
-def _month(now: datetime) -> str:
-    return time_text(now)[:7]
-
-
-def _units_of(connection: Connection, period: str) -> int:
-    return connection.scalar(_SPENT, {"period": period}) or 0
 
 
 def _budget_reached(room: BudgetLeft, call: Call, promised: int) -> BudgetReached:

@@ -1,8 +1,8 @@
 """The schema: check whether a database is ours and current, create one, upgrade an older one.
 
 Nothing is written to a database before it is known to be ours and not newer than the program. Only the
-revisions in ``migrations/`` create tables; each upgrade is one transaction. alembic is imported only to
-upgrade: it takes a third of a second.
+revisions in ``migrations/`` create tables; each upgrade is one transaction. alembic, which takes a third of a
+second, and the declared tables are imported only by what writes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 import archiver
-from archiver.catalog import counters, journal_triggers, sqlite_copy, tables
 from archiver.catalog import engine as engines
+from archiver.catalog import sqlite_copy
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
@@ -165,6 +165,8 @@ def recreate_triggers(database: Database) -> None:
     Changes may be missing in the journal, so a new one must begin. The caller holds the lock. Raises
     DatabaseError.
     """
+    from archiver.catalog import journal_triggers, tables
+
     with map_errors(str(database)):
         engine = engines.create_writer(database)
         try:
@@ -233,6 +235,8 @@ def _create_tables(engine: Engine, database: Database, archive_id: str, now: dat
 
 
 def _record_archive(connection: Connection, archive_id: str, now: datetime) -> None:
+    from archiver.catalog import tables
+
     row = {"id": archive_id, "format": FORMAT, "created_at": now}
     connection.execute(tables.archive.insert(), row)
 
@@ -250,6 +254,8 @@ def migrate_to(connection: Connection, revision: str) -> None:
 
 
 def _migrate(connection: Connection) -> None:
+    from archiver.catalog import counters, journal_triggers, tables
+
     journal_triggers.drop(connection)  # what a migration changes is not journaled: a snapshot follows
     migrate_to(connection, head())
     inspector = inspect(connection)  # a test may end at the revision of an older version

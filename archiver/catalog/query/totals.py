@@ -5,39 +5,50 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, exists, func, or_, select
+from sqlalchemy import Connection, bindparam, text
 
-from archiver.catalog import ledger, tables
-from archiver.catalog.query import adoptions
+from archiver.catalog.column_types import UtcTime, time_text
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
 from archiver.model.run_status import Run, Status
 
-_runs, _blobs, _failures = tables.runs, tables.blobs, tables.failures
-_months = tables.monthly_totals
-
-_LAST_RUNS = 5
-_COMPLETE = ("run", "backup", "demo")
-# The row of a run that has ended contains the sum of its calls.
-_ENDED = select(func.coalesce(func.sum(_runs.c.units), 0)).where(_runs.c.outcome.is_not(None))
-_OPEN = select(func.coalesce(func.sum(ledger.units_of_run), 0)).where(_runs.c.outcome.is_(None))
-_members, _highlights = tables.highlight_items, tables.highlights
-_SHOWN = exists().where(
-    _members.c.item_pk == _failures.c.subject_pk,
-    _members.c.gone_at.is_(None),
-    _highlights.c.pk == _members.c.highlight_pk,
-    _highlights.c.gone_at.is_(None),
-)
-_FILES = func.count().label("files")
-_REFUSED_HOSTS = (
-    select(_failures.c.host, _FILES)
-    .where(_failures.c.reason == Reason.HOST_NOT_ALLOWED, _failures.c.resolved_at.is_(None))
-    .where(or_(_failures.c.subject != Subject.ITEM, _SHOWN))
-    .group_by(_failures.c.host)
-    .order_by(_FILES.desc(), _failures.c.host)
-)
-_COUNTED = select(
-    *(func.coalesce(func.sum(_months.c[name]), 0) for name in ("items", "files", "blobs", "bytes"))
+# In SQL: to declare the tables takes a twentieth of the time of ``archiver status``, and to compile the
+# statements as much again. The row of a run that has ended contains the sum of its calls.
+_NUMBERS = text("""
+SELECT
+  (SELECT count(*) FROM users) AS accounts,
+  (SELECT count(*) FROM highlights) AS highlights,
+  (SELECT sum(items) FROM monthly_totals) AS items,
+  (SELECT sum(files) FROM monthly_totals) AS files,
+  (SELECT sum(blobs) FROM monthly_totals) AS blobs,
+  (SELECT sum(bytes) FROM monthly_totals) AS bytes,
+  (SELECT count(*) FROM blobs WHERE lost_at IS NOT NULL) AS lost,
+  (SELECT count(*) FROM failures WHERE resolved_at IS NULL) AS open_failures,
+  (SELECT sum(units) FROM runs WHERE outcome IS NOT NULL) AS units_of_ended_runs,
+  (SELECT sum(t.units) FROM budget_totals t JOIN runs r ON t.period = 'run ' || CAST(r.id AS TEXT)
+    WHERE r.outcome IS NULL) AS units_of_open_runs,
+  (SELECT units FROM budget_totals WHERE period = :month) AS units_this_month,
+  (SELECT count(*) FROM adopted) AS waiting
+""")
+_LAST_SUCCESS = text("""
+SELECT max(finished_at) AS finished_at FROM runs
+WHERE exit_code = 0 AND command IN ('run', 'backup', 'demo')
+""").columns(finished_at=UtcTime)
+_LAST_RUNS = text("""
+SELECT id, command, started_at, finished_at, outcome, exit_code, units FROM runs ORDER BY id DESC LIMIT 5
+""").columns(started_at=UtcTime, finished_at=UtcTime)
+_REFUSED_HOSTS = text("""
+SELECT host, count(*) AS files FROM failures
+WHERE reason = :reason AND resolved_at IS NULL AND role IN :roles AND host IS NOT NULL
+  AND (subject <> :item OR EXISTS (
+    SELECT 1 FROM highlight_items m JOIN highlights h ON h.pk = m.highlight_pk
+    WHERE m.item_pk = failures.subject_pk AND m.gone_at IS NULL AND h.gone_at IS NULL
+  ))
+GROUP BY host ORDER BY files DESC, host
+""").bindparams(
+    bindparam("reason", Reason.HOST_NOT_ALLOWED),
+    bindparam("item", Subject.ITEM),
+    bindparam("roles", expanding=True),
 )
 
 
@@ -47,35 +58,28 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
     ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit
     code 0.
     """
-    items, files, blobs, size = connection.execute(_COUNTED).one()
-    lost = select(func.count()).select_from(_blobs).where(_blobs.c.lost_at.is_not(None))
-    success = select(func.max(_runs.c.finished_at)).where(
-        _runs.c.exit_code == 0, _runs.c.command.in_(_COMPLETE)
-    )
+    row = connection.execute(_NUMBERS, {"month": time_text(now or utcnow())[:7]}).one()
     return Status(
-        accounts=_count(connection, tables.users),
-        highlights=_count(connection, tables.highlights),
-        items=int(items),
-        files=int(files),
-        blobs=int(blobs),
-        bytes=int(size),
-        lost=connection.scalar(lost) or 0,
-        open_failures=connection.scalar(
-            select(func.count()).select_from(_failures).where(_failures.c.resolved_at.is_(None))
-        )
-        or 0,
-        units=int(connection.scalar(_ENDED) or 0) + int(connection.scalar(_OPEN) or 0),
-        units_this_month=ledger.units_spent_in_month(connection, now or utcnow()),
-        last_runs=_last_runs(connection),
-        last_success_at=connection.scalar(success),
-        waiting=adoptions.count_waiting(connection),
+        accounts=row.accounts,
+        highlights=row.highlights,
+        items=int(row.items or 0),
+        files=int(row.files or 0),
+        blobs=int(row.blobs or 0),
+        bytes=int(row.bytes or 0),
+        lost=row.lost,
+        open_failures=row.open_failures,
+        units=int(row.units_of_ended_runs or 0) + int(row.units_of_open_runs or 0),
+        units_this_month=row.units_this_month or 0,
+        last_runs=tuple(Run(*run) for run in connection.execute(_LAST_RUNS)),
+        last_success_at=connection.scalar(_LAST_SUCCESS),
+        waiting=row.waiting,
     )
 
 
 def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tuple[str, int], ...]:
     """Return the hosts of refused files of these roles that are still offered, with counts, highest first."""
-    rows = connection.execute(_REFUSED_HOSTS.where(_failures.c.role.in_(list(roles))))
-    return tuple((row.host, row.files) for row in rows if row.host is not None)
+    rows = connection.execute(_REFUSED_HOSTS, {"roles": list(roles)})
+    return tuple((row.host, row.files) for row in rows)
 
 
 def damage(connection: Connection) -> tuple[str, ...]:
@@ -91,15 +95,3 @@ def damage(connection: Connection) -> tuple[str, ...]:
         for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
     return tuple([line for line in pages if line != "ok"] + keys)
-
-
-def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0
-
-
-def _last_runs(connection: Connection) -> tuple[Run, ...]:
-    rows = connection.execute(select(_runs).order_by(_runs.c.id.desc()).limit(_LAST_RUNS))
-    return tuple(
-        Run(row.id, row.command, row.started_at, row.finished_at, row.outcome, row.exit_code, row.units)
-        for row in rows
-    )
