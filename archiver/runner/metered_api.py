@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from archiver import retry
 from archiver.answers.answer_writer import AnswerWriter
-from archiver.catalog import Catalog, record
+from archiver.catalog import Catalog, ledger, record
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -38,13 +38,14 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, User
 from archiver.runner.budget import Budget, Promise
 from archiver.runner.context import RunContext
-from archiver.runner.workers import StopFlag
+from archiver.runner.workers import Pool, StopFlag
 
 _TRIES = 3
 _PATIENT_TRIES = 6
 _FAILED_IN_A_ROW = 5
 _PAGES_MAX = 100  # a longer tray would be an endless loop: accounts have a few hundred highlights at most
 _REFUSED_IN_A_ROW = 3
+_LEAD = 0.1  # seconds that the first paid calls leave to the call for the balance, which must be read first
 
 
 T = TypeVar("T")
@@ -123,28 +124,32 @@ class MeteredApi:
         """Return the error that ended all paid calls of this run; None while calls may be made."""
         return self._closing_error
 
-    def set_rate(self, per_second: float | None) -> int | None:
-        """Set the rate to ``per_second``; None: to what the API states (a free call), or to 1.
-
-        Returns the units left before anything is paid; None if the API does not say.
-        """
-        if per_second is not None:
-            self._rate = RateLimiter(per_second, self._context.stop)
-            return self.ask_units_left()
-        balance = self.ask_balance()
-        per_second = float(balance.rate) if balance is not None and balance.rate else 1.0
+    def set_rate(self, per_second: float) -> None:
+        """Set the number of calls per second."""
         self._rate = RateLimiter(per_second, self._context.stop)
-        return balance.units if balance is not None else None
 
     def ask_units_left(self) -> int | None:
         """Return the units left, by one free attempt; None if that fails. Never ends a run."""
+        return self.reserve_units_left()()
+
+    def reserve_units_left(self) -> Callable[[], int | None]:
+        """Reserve the call of ``ask_units_left``, and return the function that makes it."""
         if isinstance(self._closing_error, KeyRejected | UpstreamDown) or self._rate.is_paused:
-            return None
+            return lambda: None
+        call = endpoints.balance()
         try:
             self._rate.wait_turn()  # raises if the run was stopped
-            return self._send(endpoints.balance(), wire.parse_balance).content().units
+            call_id = self.budget.reserve(call)
         except ArchiverError:
-            return None
+            return lambda: None
+
+        def ask() -> int | None:
+            try:
+                return self._exchange(call, call_id, wire.parse_balance).content().units
+            except ArchiverError:
+                return None
+
+        return ask
 
     def ask_balance(self) -> Balance | None:
         """Return units left and calls per second, by a free call; None if the API does not say.
@@ -296,11 +301,24 @@ class MeteredApi:
         call: Call,
         read: Callable[[Document], T],
         *,
+        is_tray: bool,
+        facts: TrayFacts | None,
+        promise: Promise | None,
+    ) -> Reply[T]:
+        call_id = self.budget.reserve(call, promise)
+        return self._exchange(call, call_id, read, is_tray=is_tray, facts=facts, promise=promise)
+
+    def _exchange(
+        self,
+        call: Call,
+        call_id: int,
+        read: Callable[[Document], T],
+        *,
         is_tray: bool = False,
         facts: TrayFacts | None = None,
         promise: Promise | None = None,
     ) -> Reply[T]:
-        call_id = self.budget.reserve(call, promise)
+        """Make a reserved call, store its answer and settle it. Raises CallFailed if no answer came."""
         with self._client.large_body_slot() as slot:  # held until the answer is read
             answer = self._answer(call, call_id, slot, promise)
             return self._keep(call_id, answer, read, is_tray=is_tray, facts=facts, promise=promise)
@@ -489,27 +507,51 @@ class BalanceCheck:
         self._catalog = catalog
         self._run_id = run_id
         self._before: int | None = None
+        self._begun = 0  # the units of the calls that had begun when the first answer came
         self._fall: int | None = None
 
-    def begin(self, per_second: float | None) -> None:
+    def begin(self, per_second: float | None, jobs: Pool) -> None:
         """Set the rate of calls and record the units left.
 
-        Raises the errors of ``MeteredApi.ask_balance``.
+        If ``per_second`` is None, the rate is what the API states with the balance, or 1: then this waits for
+        its answer. Otherwise a job waits for it, while the first paid calls are made. Raises the errors of
+        ``MeteredApi.ask_balance``.
         """
-        self._before = self._api.set_rate(per_second)
-        if self._before is not None:
-            self._catalog.write(record.balance_before, self._run_id, self._before)
+        if per_second is None:
+            balance = self._api.ask_balance()
+            self._api.set_rate(float(balance.rate) if balance is not None and balance.rate else 1.0)
+            self._record_before(balance.units if balance is not None else None)
+            return
+        self._api.set_rate(per_second)
+        ask = self._api.reserve_units_left()
+        with suppress(TimeoutError):
+            jobs.submit(lambda: self._record_before(ask())).result(_LEAD)
+
+    def _record_before(self, units: int | None) -> None:
+        if units is not None:
+            self._before = units
+            self._begun = self._catalog.read(ledger.units_spent, self._run_id)
+            self._catalog.write(record.balance_before, self._run_id, units)
 
     def end(self, api_calls: int) -> None:
-        """Record the units left, if any of ``api_calls`` were paid for. Never fails a run."""
+        """Record the units left, if any of ``api_calls`` were paid for. Never fails a run.
+
+        The jobs of the run must have ended.
+        """
         if not api_calls or self._before is None:
             return
         after = self._api.ask_units_left()
         if after is None:
             return
-        self._fall = self._before - after
         with suppress(ArchiverError):  # an unusable database is reported when the run is recorded as ended
+            if self._begun:
+                # Paid calls may have been charged before the first balance was read.
+                unseen = self._catalog.read(ledger.units_spent, self._run_id) - (self._before - after)
+                if 0 < unseen <= self._begun:
+                    self._before += unseen
+                    self._catalog.write(record.balance_before, self._run_id, self._before)
             self._catalog.write(record.balance_after, self._run_id, after)
+        self._fall = self._before - after
 
     def mismatch(self, units: int) -> int | None:
         """Return how much more than ``units`` the balance fell by (negative: less); None if unknown."""

@@ -128,7 +128,7 @@ def run(
             may_spend()
             _require_descriptors(limits.downloads)
             answers.prepare()
-            balance.begin(limits.calls_per_second)
+            balance.begin(limits.calls_per_second, jobs)
             for_each(in_turn(), visit, threads=_ACCOUNTS_AT_ONCE, stop=stop)
     except BaseException as cause:
         error = cause

@@ -4,6 +4,7 @@ how the run ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_the_balance_is_asked_before_the_first_paid_call_and_after_the_last(
     paths = [path for (path,) in harness.rows("select path from api_calls order by id")]
     assert paths == ["/sys/balance", TRAY, *[PAGE] * 2, "/sys/balance"]
     assert harness.rows(ASKED) == [(200, 0), (200, 0)]
+    assert harness.rows(NOTED) == [(1_000, 997)]
+
+
+def test_paid_calls_do_not_wait_for_a_slow_balance(harness: ArchiveHarness) -> None:
+    """The API answers only when all has been paid for: the units it had already charged by then are counted,
+    and nothing seems to be missing.
+    """
+
+    def wait_until_all_is_paid(_: object) -> None:
+        until = time.monotonic() + 30
+        while harness.upstream.balance > 997 and time.monotonic() < until:
+            time.sleep(0.01)
+
+    harness.upstream.faults.add(path="/sys/balance", before=wait_until_all_is_paid)
+    summary = harness.night(ONE)
+    assert (summary.exit_code, summary.units, summary.balance_mismatch) == (0, 3, 0)
+    assert harness.one("select path from api_calls order by id limit 1") == "/sys/balance"
     assert harness.rows(NOTED) == [(1_000, 997)]
 
 
