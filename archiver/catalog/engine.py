@@ -29,6 +29,8 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 _POOLED_READERS = 4
 _READER_CACHE_KIB = 65_536
 """Large, since blobs are looked up by hash, all over the file. Memory is used only as pages are read."""
+_RUN_CACHE_KIB = 2_048
+"""For the readers of a process that writes: a run reads each account's pages once, so more is only memory."""
 _WAL_INDEX_MISSING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
@@ -114,7 +116,7 @@ def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
     path = database.path
     assert path is not None
     engine = _create_sqlite(
-        lambda: _open_read_only(path) if of_writer else open_for_reading(database),
+        lambda: _open_read_only(path, cache=_RUN_CACHE_KIB) if of_writer else open_for_reading(database),
         pool_size=_POOLED_READERS,
         max_overflow=-1,
     )
@@ -184,11 +186,13 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _open_read_only(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+def _open_read_only(
+    path: Path, *, immutable: bool = False, cache: int = _READER_CACHE_KIB
+) -> sqlite3.Connection:
     connection = _connect(f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else ""))
     try:
         connection.execute("PRAGMA query_only = ON").close()
-        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}").close()
+        connection.execute(f"PRAGMA cache_size = -{cache}").close()
         # The first read: SQLite opens the file only now.
         connection.execute("PRAGMA schema_version").close()
     except sqlite3.Error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,6 +86,8 @@ def _entry(configuration: Config, word: str) -> Target:
     if found is not None:
         return found
     names = [known.username or known.text for known in configuration.accounts]
+    import difflib  # only after a mistake
+
     similar = difflib.get_close_matches(target.username or target.text, names, n=2)
     meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
     raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} archives it once")

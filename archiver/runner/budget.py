@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from statistics import median
 
 from archiver.catalog import Catalog, ledger
 from archiver.model.api_calls import AnswerLocation, Call, Limits
@@ -170,7 +169,11 @@ def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int 
     for started_at, units in runs:
         if now - RECENT <= started_at <= now:
             days[started_at.astimezone(UTC).date()] += units
-    return math.ceil(median(days.values())) if days else None
+    if not days:
+        return None
+    from statistics import median  # slow, and a run does not forecast
+
+    return math.ceil(median(days.values()))
 
 
 def nights_left(units: int, per_night: int | None) -> int | None:

@@ -108,7 +108,7 @@ def test_fault_h9_a_writer_never_reads_the_file_alone(
     """If the reader cannot open the database, opening fails: the file is never read without its WAL."""
     path, opened = Path(shutil.copy(sqlite_template, tmp_path)), engine._open_read_only
 
-    def fail_once(path: Path) -> sqlite3.Connection:
+    def fail_once(path: Path, *, cache: int) -> sqlite3.Connection:
         monkeypatch.setattr(engine, "_open_read_only", opened)
         error = sqlite3.OperationalError("unable to open database file")
         error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
