@@ -112,9 +112,9 @@ class Catalog:
     def _finish(self, connection: Connection) -> None:
         """Write what follows from the facts of a transaction, and give it its place in the journal."""
         from archiver.catalog import outbox  # slow to import, and only writers need them
-        from archiver.catalog.search import search_index
+        from archiver.catalog.search import stale_documents
 
-        search_index.update_documents(connection)
+        stale_documents.update_documents(connection)
         if outbox.seal(connection, self._clock()):
             self.on_change()
 

@@ -63,7 +63,7 @@ class RebuiltDatabase:
         Raises JournalDamaged if rows refer to missing rows, or unless there is one row of ``archive``;
         DatabaseError, DiskFull.
         """
-        from archiver.catalog.search import search_index  # slow to import
+        from archiver.catalog.search import stale_documents
 
         if self._is_sqlite and self._connection.exec_driver_sql("PRAGMA foreign_key_check").first():
             raise JournalDamaged("the journal has rows that refer to missing rows")
@@ -72,7 +72,7 @@ class RebuiltDatabase:
         if self._revision != schema.head():
             self._migrate(schema.head())
             head = replace(head, snapshot_bytes=0)  # a snapshot is due: what this changed is in no entry
-        search_index.update_documents(self._connection)
+        stale_documents.update_documents(self._connection)
         row_dump.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)
         counters.create(self._connection)

@@ -151,9 +151,9 @@ def upgrade(database: Database, revision: str) -> Path | None:
         try:
             with engine.begin() as connection:
                 _migrate(connection)
-                from archiver.catalog.search import search_index  # slow to import, and only writers need it
+                from archiver.catalog.search import stale_documents
 
-                search_index.update_documents(connection)
+                stale_documents.update_documents(connection)
         finally:
             engine.dispose()
     return copy

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, record
 from archiver.catalog.query import content
-from archiver.catalog.search import results, search_index, tokenizer
+from archiver.catalog.search import results, stale_documents, tokenizer
 from archiver.catalog.search.query_parser import SearchQuery
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
@@ -300,7 +300,7 @@ def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> Non
         "update items set taken_at = null where pk = '13'",
         "update highlights set created_at = null where pk = '1'",
     )
-    told.write(search_index.update_documents)
+    told.write(stale_documents.update_documents)
     assert [hit.dated for hit in _hits(told, "nasa", highlight_pks=["2"])] == [Dated.FIRST_SEEN, Dated.TAKEN]
     (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
     assert titled.dated is Dated.FIRST_SEEN

@@ -1,7 +1,7 @@
 """The rows of ``search_documents``: the words of accounts, highlights and items, derived from their rows.
 
 Triggers of the database empty a document when a row that it is derived from changes, whichever program
-changes it. ``update_documents`` writes the words again; for our own changes it does so in the same
+changes it. ``write_documents`` writes the words again, for our own changes in the same
 transaction. So a search finds only what the rows contain.
 """
 
@@ -23,7 +23,6 @@ from archiver.catalog.search.query_parser import FIELDS
 from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Subject
 from archiver.model.search_hits import Field, Kind, Said
 
-_BATCH = 500
 MEDIA_KINDS = {number: Kind(word) for number, word in MEDIA_TYPE_NAMES.items()}
 _NAMES = (Field.USERNAME, Field.FULL_NAME, Field.TITLE)
 _FORMER_NAMES = (Field.FORMER_USERNAME, Field.FORMER_FULL_NAME, Field.FORMER_TITLE)
@@ -46,15 +45,6 @@ _highlights, _items, _members = tables.highlights, tables.items, tables.highligh
 _changes = tables.changes
 _PKS: Any = bindparam("pks", expanding=True)
 
-# Locked, since several programs may write to PostgreSQL: the one that has just changed a row of a document
-# updates that document first.
-_STALE: Select[Any] = (
-    select(_documents.c.id, _documents.c.subject, _documents.c.subject_pk)
-    .where(_documents.c.at.is_(None))
-    .order_by(_documents.c.id)
-    .limit(_BATCH)
-    .with_for_update()
-)
 _UPDATE = (
     update(_documents)
     .where(_documents.c.id == bindparam("key"))
@@ -144,21 +134,13 @@ def owner_filter(user_pk: Pk) -> str:
     return f"@{user_pk}"
 
 
-def update_documents(connection: Connection) -> None:
-    """Write the words of every stale document, in the connection's transaction.
-
-    Delete those without words.
-    """
-    while stale := connection.execute(_STALE).all():
-        _update_batch(connection, stale)
-
-
 def read_sources(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
     """Return the current texts of these accounts, highlights or items, by pk."""
     return _READERS[subject](connection, pks) if subject in _READERS else {}
 
 
-def _update_batch(connection: Connection, stale: Sequence[Row[Any]]) -> None:
+def write_documents(connection: Connection, stale: Sequence[Row[Any]]) -> None:
+    """Write the words of these documents, in the connection's transaction. Delete those without words."""
     documents, empty = [], []
     for subject in {row.subject for row in stale}:
         keys = {row.subject_pk: row.id for row in stale if row.subject == subject}
