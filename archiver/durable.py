@@ -6,7 +6,6 @@ a link planted in the archive has no effect. Child processes do not inherit desc
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -88,6 +87,8 @@ def sync_file_system(fd: int) -> None:
     This is syncfs(2) on Linux, which reports errors since 5.8; elsewhere sync(2), which does not. Raises
     OSError.
     """
+    import ctypes  # slow, and few commands need it
+
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
         os.sync()

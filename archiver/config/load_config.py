@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from archiver.blobs import marker
 from archiver.config import account_list, config_files
 from archiver.config.sections import (
@@ -42,6 +40,8 @@ def default_path() -> Path:
 
     It is never in the current directory: anyone who can write there could have the key sent to them.
     """
+    import platformdirs  # slow, and not needed if a configuration is named
+
     return platformdirs.user_config_path("archiver") / "config.toml"
 
 
