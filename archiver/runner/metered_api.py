@@ -45,7 +45,7 @@ _PATIENT_TRIES = 6
 _FAILED_IN_A_ROW = 5
 _PAGES_MAX = 100  # a longer tray would be an endless loop: accounts have a few hundred highlights at most
 _REFUSED_IN_A_ROW = 3
-_LEAD = 0.1  # seconds that the first paid calls leave to the call for the balance, which must be read first
+_LEAD = 0.1  # seconds that the first paid calls wait for the balance, which is usually read first then
 
 
 T = TypeVar("T")
