@@ -48,7 +48,8 @@ def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostRep
     rows = session.catalog.read(
         costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME
     )
-    return CostReport(by, since, rows, session.catalog.read(costs.run_costs, since))
+    runs = session.catalog.read(costs.run_costs, since, free_path=endpoints.BALANCE)
+    return CostReport(by, since, rows, runs)
 
 
 def read_units_per_night(session: Session) -> int | None:

@@ -22,7 +22,6 @@ from archiver.model.values import replace
 
 _calls, _answers, _totals = tables.api_calls, tables.answers, tables.budget_totals
 _RESERVE = _calls.insert().returning(_calls.c.id)
-_SPENT = select(_totals.c.units).where(_totals.c.period == bindparam("period"))
 _SPENT_IN_EACH = select(_totals.c.period, _totals.c.units).where(
     _totals.c.period.in_([bindparam("per_run"), bindparam("per_day"), bindparam("per_month")])
 )
@@ -110,11 +109,6 @@ def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: L
     rooms = _rooms(connection, run_id, now, limits)
     tightest = min(rooms, key=lambda room: room.left, default=None)
     return tightest and replace(tightest, left=max(0, tightest.left))
-
-
-def units_spent(connection: Connection, run_id: int) -> int:
-    """Return the units of a run so far: those settled, and the nominal price of calls that are not."""
-    return connection.scalar(_SPENT, {"period": f"run {run_id}"}) or 0
 
 
 def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -> list[BudgetLeft]:

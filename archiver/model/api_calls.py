@@ -172,7 +172,8 @@ class Cost(Struct, frozen=True):
 class RunCost(Struct, frozen=True):
     """The units of a run in the ledger, and the balance of the API before and after it.
 
-    A balance is None if the API did not state it.
+    A balance is None if the API did not state it. ``early_units``: the units of the calls that had begun when
+    it stated the first one, which may include them already. They are 0 if that makes no difference.
     """
 
     run_id: int
@@ -181,6 +182,7 @@ class RunCost(Struct, frozen=True):
     units: int
     balance_before: int | None
     balance_after: int | None
+    early_units: int = 0
 
     @property
     def balance_drop(self) -> int | None:
@@ -191,5 +193,8 @@ class RunCost(Struct, frozen=True):
 
     @property
     def mismatch(self) -> int | None:
-        """By how many units the balance fell more than the ledger counted; None if unknown."""
-        return None if self.balance_drop is None else self.balance_drop - self.units
+        """How much more the balance fell than the ledger counted (negative: less); None if unknown."""
+        if self.balance_drop is None:
+            return None
+        difference = self.balance_drop - self.units
+        return 0 if -self.early_units <= difference <= 0 else difference

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from archiver import retry
 from archiver.answers.answer_writer import AnswerWriter
-from archiver.catalog import Catalog, ledger, record
+from archiver.catalog import Catalog, record
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -497,18 +497,17 @@ class RateLimiter:
 
 
 class BalanceCheck:
-    """Compares the API's balance before and after the paid calls of a run with the ledger.
+    """Records the API's balance before and after the paid calls of a run.
 
-    Both calls for the balance are free, and both answers are recorded; a missing one is null.
+    Both calls for the balance are free; a missing answer is null. ``RunCost.mismatch`` compares the balance
+    with the ledger.
     """
 
     def __init__(self, api: MeteredApi, catalog: Catalog, run_id: int) -> None:
         self._api = api
         self._catalog = catalog
         self._run_id = run_id
-        self._before: int | None = None
-        self._begun = 0  # the units of the calls that had begun when the first answer came
-        self._fall: int | None = None
+        self._is_known = False
 
     def begin(self, per_second: float | None, jobs: Pool) -> None:
         """Set the rate of calls and record the units left.
@@ -529,30 +528,19 @@ class BalanceCheck:
 
     def _record_before(self, units: int | None) -> None:
         if units is not None:
-            self._before = units
-            self._begun = self._catalog.read(ledger.units_spent, self._run_id)
             self._catalog.write(record.balance_before, self._run_id, units)
+            self._is_known = True
 
     def end(self, api_calls: int) -> None:
         """Record the units left, if any of ``api_calls`` were paid for. Never fails a run.
 
         The jobs of the run must have ended.
         """
-        if not api_calls or self._before is None:
+        if not api_calls or not self._is_known:
             return
-        after = self._api.ask_units_left()
-        if after is None:
-            return
-        with suppress(ArchiverError):  # an unusable database is reported when the run is recorded as ended
-            if self._begun:
-                # Paid calls may have been charged before the first balance was read.
-                unseen = self._catalog.read(ledger.units_spent, self._run_id) - (self._before - after)
-                if 0 < unseen <= self._begun:
-                    self._before += unseen
-                    self._catalog.write(record.balance_before, self._run_id, self._before)
-            self._catalog.write(record.balance_after, self._run_id, after)
-        self._fall = self._before - after
-
-    def mismatch(self, units: int) -> int | None:
-        """Return how much more than ``units`` the balance fell by (negative: less); None if unknown."""
-        return None if self._fall is None else self._fall - units
+        units = self._api.ask_units_left()
+        if units is not None:
+            with suppress(
+                ArchiverError
+            ):  # an unusable database is reported when the run is recorded as ended
+                self._catalog.write(record.balance_after, self._run_id, units)

@@ -11,10 +11,11 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.answer_writer import AnswerWriter
 from archiver.blobs.store import BlobStore
-from archiver.catalog import Catalog, ledger, record
-from archiver.catalog.query import adoptions
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import adoptions, costs
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError
 from archiver.exit_codes import is_graver, outcome
+from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.events import Observer, RunStarted
@@ -145,7 +146,7 @@ def run(
     except ArchiverError as cause:
         causes.append(cause)
     answers.close()
-    return _finish(resources.catalog, run_id, tally, causes, balance, waiting, clock)
+    return _finish(resources.catalog, run_id, tally, causes, waiting, clock)
 
 
 def _require_descriptors(downloads: int) -> None:
@@ -176,7 +177,6 @@ def _finish(
     run_id: int,
     tally: Tally,
     causes: Sequence[BaseException | None],
-    balance: BalanceCheck,
     waiting: int,
     clock: Callable[[], datetime],
 ) -> Summary:
@@ -187,8 +187,8 @@ def _finish(
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
     try:
         catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
-        units = catalog.read(ledger.units_spent, run_id)
-        summary = replace(summary, units=units, balance_mismatch=balance.mismatch(units))
+        cost = catalog.read(costs.run_cost, run_id, free_path=endpoints.BALANCE)
+        summary = replace(summary, units=cost.units, balance_mismatch=cost.mismatch)
         if found := waiting - catalog.read(adoptions.count_waiting):
             note = f"adopted files that have found their items: {found:,}"
             summary = replace(summary, notes=(*summary.notes, note))

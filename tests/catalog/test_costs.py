@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
+
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import costs
 from archiver.hiker import endpoints
-from archiver.model.api_calls import Cost, CostsBy, Limits
+from archiver.model.api_calls import Cost, CostsBy, Limits, RunCost
 from archiver.model.upstream import User
 from tests.support.catalog_samples import LATER, NATGEO, call, tray
 from tests.support.databases import NOW, SQLITE_EVERYDAY
@@ -39,6 +41,11 @@ def read_costs(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> 
     return catalog.read(costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME)
 
 
+def read_run_costs(catalog: Catalog, since: datetime | None = None) -> tuple[RunCost, ...]:
+    """The runs, with the path of the API's balance."""
+    return catalog.read(costs.run_costs, since, free_path=endpoints.BALANCE)
+
+
 def told(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
     """(key, units, calls) of each row."""
     return [(cost.key, cost.units, cost.calls) for cost in read_costs(catalog, by, since)]
@@ -47,7 +54,7 @@ def told(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> list[t
 def test_where_nothing_was_paid_there_is_nothing(catalog: Catalog) -> None:
     """No rows, in none of the four ways."""
     assert [read_costs(catalog, by) for by in CostsBy] == [()] * 4
-    assert catalog.read(costs.run_costs) == ()
+    assert read_run_costs(catalog) == ()
 
 
 def test_days_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
@@ -143,13 +150,28 @@ def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> Non
     second = catalog.write(record.start_run, "run", LATER)
     catalog.write(record.balance_before, second, 93)
     catalog.write(record.start_run, "reread", LATER)
-    found = catalog.read(costs.run_costs)
+    found = read_run_costs(catalog)
     assert [(run.run_id, run.units, run.balance_before, run.balance_after) for run in found] == [
         (run_id, 5, 100, 93),
         (second, 0, 93, None),
     ]
     assert [(run.balance_drop, run.mismatch) for run in found] == [(7, 2), (None, None)]
-    assert [run.run_id for run in catalog.read(costs.run_costs, LATER)] == [second]
+    assert [run.run_id for run in read_run_costs(catalog, LATER)] == [second]
+
+
+@pytest.mark.parametrize(("after", "mismatch"), [(96, -3), (95, 0), (93, 0), (92, 1)])
+def test_calls_in_flight_when_the_balance_came_may_be_in_it(
+    catalog: Catalog, run_id: int, after: int, mismatch: int
+) -> None:
+    """Seven units, two of them begun before the first balance was stated: its fall may be five to seven."""
+    balance = catalog.write(ledger.reserve, run_id, endpoints.balance(), NOW, Limits())
+    paid(catalog, run_id, "18", units=2, at=NOW + timedelta(seconds=1))
+    catalog.write(ledger.settle, balance, 200, 0, NOW + timedelta(seconds=2))
+    catalog.write(record.balance_before, run_id, 100)
+    paid(catalog, run_id, "18", units=5, at=NOW + timedelta(seconds=3))
+    paid(catalog, run_id, "", endpoints.BALANCE, units=0, at=NOW + timedelta(seconds=4))
+    catalog.write(record.balance_after, run_id, after)
+    assert [run.mismatch for run in read_run_costs(catalog)] == [mismatch]
 
 
 def test_the_spending_of_ended_runs(catalog: Catalog, run_id: int) -> None:

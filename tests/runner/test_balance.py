@@ -47,8 +47,8 @@ def test_the_balance_is_asked_before_the_first_paid_call_and_after_the_last(
 
 
 def test_paid_calls_do_not_wait_for_a_slow_balance(harness: ArchiveHarness) -> None:
-    """The API answers only when all has been paid for: the units it had already charged by then are counted,
-    and nothing seems to be missing.
+    """The API answers only when all has been paid for: what it states is recorded, and nothing seems to be
+    missing.
     """
 
     def wait_until_all_is_paid(_: object) -> None:
@@ -60,7 +60,7 @@ def test_paid_calls_do_not_wait_for_a_slow_balance(harness: ArchiveHarness) -> N
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.balance_mismatch) == (0, 3, 0)
     assert harness.one("select path from api_calls order by id limit 1") == "/sys/balance"
-    assert harness.rows(NOTED) == [(1_000, 997)]
+    assert harness.rows(NOTED) == [(997, 997)]
 
 
 @pytest.mark.parametrize("taken", [7, pytest.param(-50, marks=pytest.mark.whole)])

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.ledger import units_of_run
 from archiver.model.api_calls import Cost, CostsBy, RunCost
+from archiver.model.values import replace
 
 _calls, _runs, _users, _highlights = tables.api_calls, tables.runs, tables.users, tables.highlights
 _UNKNOWN = and_(_calls.c.status.is_(None), _calls.c.units > 0)
@@ -36,6 +37,7 @@ _SUMS = (
     func.count(case((_UNKNOWN, 1))).label("unknown_calls"),
     cast(func.coalesce(func.sum(case((_UNKNOWN, _calls.c.units))), 0), BigInteger).label("unknown_units"),
 )
+_RUN_COSTS = select(_runs, units_of_run.label("paid"))
 _SUM_NAMES = ("units", "calls", "unknown_calls", "unknown_units")
 
 
@@ -64,16 +66,24 @@ def costs(
     return tuple(_cost(row) for row in connection.execute(in_order))
 
 
-def run_costs(connection: Connection, since: datetime | None = None) -> tuple[RunCost, ...]:
-    """Return every run since then that paid or checked the balance, with the units of all its calls."""
+def run_costs(
+    connection: Connection, since: datetime | None = None, *, free_path: str
+) -> tuple[RunCost, ...]:
+    """Return every run since then that paid or checked the balance, with the units of all its calls.
+
+    ``free_path``: as in ``costs``.
+    """
     paid = or_(_runs.c.balance_before.is_not(None), units_of_run > 0)
-    query = select(_runs, units_of_run.label("paid")).where(paid).order_by(_runs.c.id)
+    query = _RUN_COSTS.where(paid).order_by(_runs.c.id)
     if since is not None:
         query = query.where(_runs.c.started_at >= since)
-    return tuple(
-        RunCost(row.id, row.command, row.started_at, int(row.paid), row.balance_before, row.balance_after)
-        for row in connection.execute(query)
-    )
+    return tuple(_run_cost(connection, row, free_path) for row in connection.execute(query).all())
+
+
+def run_cost(connection: Connection, run_id: int, *, free_path: str) -> RunCost:
+    """Return one run; see ``run_costs``."""
+    row = connection.execute(_RUN_COSTS.where(_runs.c.id == run_id)).one()
+    return _run_cost(connection, row, free_path)
 
 
 def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, int], ...]:
@@ -131,6 +141,18 @@ def _day(connection: Connection) -> ColumnElement[Any]:
     if connection.dialect.name == "postgresql":
         return func.to_char(func.timezone("UTC", _calls.c.started_at), "YYYY-MM-DD")
     return func.substr(_calls.c.started_at, 1, 10)
+
+
+def _run_cost(connection: Connection, row: Row[Any], free_path: str) -> RunCost:
+    cost = RunCost(row.id, row.command, row.started_at, int(row.paid), row.balance_before, row.balance_after)
+    if cost.mismatch is None or cost.mismatch >= 0:
+        return cost
+    of_run = _calls.c.run_id == cost.run_id
+    first_stated = select(func.min(_calls.c.finished_at)).where(of_run, _calls.c.path == free_path)
+    early = select(func.coalesce(func.sum(_calls.c.units), 0)).where(
+        of_run, _calls.c.started_at <= first_stated.scalar_subquery()
+    )
+    return replace(cost, early_units=int(connection.execute(early).scalar_one()))
 
 
 def _cost(row: Row[Any]) -> Cost:
