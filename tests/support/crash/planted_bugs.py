@@ -117,7 +117,7 @@ def _answer_kept_late() -> None:
 
 
 def _call_before_ledger() -> None:
-    """The API is asked first, and the call is reserved in the ledger when it has answered."""
+    """The API is asked first, and a call that is paid for is reserved in the ledger when it has answered."""
     answered = threading.local()
 
     def attempt(
@@ -135,7 +135,9 @@ def _call_before_ledger() -> None:
     def recall(
         client: HikerClient, call: Call, *, is_stopped: Callable[[], bool], slot: LargeBodySlot | None = None
     ) -> Answer:
-        answer: Answer = answered.answer
+        answer: Answer | None = answered.__dict__.pop("answer", None)
+        if answer is None:  # the balance, which is free
+            return send(client, call, is_stopped=is_stopped, slot=slot)
         return answer
 
     send = _replace(HikerClient, "send", recall)
