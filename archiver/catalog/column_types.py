@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
+@lru_cache(maxsize=64)  # a fact writes the same few times into many rows
 def time_text(time: datetime) -> str:
     """Return an aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``. Such texts sort in the order of time.
 
