@@ -257,6 +257,8 @@ class Opening:
             self.state.require_triggers()
         elif not self.state.has_triggers:
             schema.recreate_triggers(self._database)
+        if not self.state.has_counters:
+            schema.recreate_counters(self._database)
         schema.upgrade(self._database, self.state.revision)
         return Catalog(
             self._database,

@@ -11,18 +11,30 @@ own row, and takes away from it. In ``budget_totals`` they do wait: a limit hold
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import Connection, text
 
+OF_RUN = "run "
+"""What the period of a run begins with; its id follows. Months and days begin with their year (UTC)."""
+
 _PREFIX = "counter_"
-_PRESENT_LITE = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE :names"
+_TRIGGERS_LITE = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE :names"
 _PRESENT_PG = (
     "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE :names"
 )
+_TRIGGERS_PG = (
+    "SELECT tgname::text, tgenabled::text, prosrc FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid"
+    " WHERE pronamespace = current_schema()::regnamespace AND tgname LIKE :names AND NOT tgisinternal"
+)
 
-# ``day(x)`` and ``month(x)`` are those of UTC; ``writer()`` is the process that serves the connection.
+# ``run(x)``, ``day(x)`` and ``month(x)`` are periods, in UTC; ``writer()`` is the process that serves the
+# connection.
+_OF_RUN_SQL = f"'{OF_RUN}' || {{}}"
 _SPELLINGS = {
-    "sqlite": {"day": "substr({}, 1, 10)", "month": "substr({}, 1, 7)", "writer": "0"},
+    "sqlite": {"run": _OF_RUN_SQL, "day": "substr({}, 1, 10)", "month": "substr({}, 1, 7)", "writer": "0"},
     "postgresql": {
+        "run": _OF_RUN_SQL,
         "day": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
         "month": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')",
         "writer": "pg_backend_pid()",
@@ -37,7 +49,7 @@ _COUNT = (
     UNION ALL
     SELECT day(started_at), sum(units) FROM api_calls GROUP BY 1 HAVING sum(units) <> 0
     UNION ALL
-    SELECT 'run ' || run_id, sum(units) FROM api_calls GROUP BY run_id HAVING sum(units) <> 0
+    SELECT run(run_id), sum(units) FROM api_calls GROUP BY run_id HAVING sum(units) <> 0
     """,
     """
     INSERT INTO monthly_totals (month, writer, items, files, blobs, bytes)
@@ -69,7 +81,7 @@ def _forget_periods(row: str) -> str:
 
 
 def _periods(row: str) -> tuple[str, str, str]:
-    return f"month({row}.started_at)", f"day({row}.started_at)", f"'run ' || {row}.run_id"
+    return f"month({row}.started_at)", f"day({row}.started_at)", f"run({row}.run_id)"
 
 
 _COUNT_CALL = _add_units("NEW")
@@ -139,18 +151,43 @@ def create(connection: Connection) -> None:
     dialect = connection.dialect.name
     for statement in _COUNT:
         connection.exec_driver_sql(_spell(statement, dialect))
-    for subject, (event, condition, *statements) in _TRIGGERS.items():
-        name, body = _PREFIX + subject, _spell("; ".join(statements), dialect)
-        when = f"AFTER {event} FOR EACH ROW WHEN ({_spell(condition, dialect)})"
+    for name, when, body in _definitions(dialect):
         if dialect != "postgresql":
-            connection.exec_driver_sql(f"CREATE TRIGGER {name} {when} BEGIN {body}; END")
+            connection.exec_driver_sql(_lite_trigger(name, when, body))
             continue
         # The search_path is fixed here, because pg_restore and other programs set their own.
         connection.exec_driver_sql(
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
-            f" AS $$ BEGIN {body}; RETURN NULL; END $$"
+            f" AS $${_pg_source(body)}$$"
         )
         connection.exec_driver_sql(f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION {name}()")
+
+
+def are_complete(connection: Connection) -> bool:
+    """Return whether the triggers are the expected ones: otherwise no limit of the budget would hold."""
+    dialect, names = connection.dialect.name, {"names": f"{_PREFIX}%"}
+    if dialect == "postgresql":
+        rows = connection.execute(text(_TRIGGERS_PG), names)
+        return {tuple(row) for row in rows} == {
+            (name, "O", _pg_source(body)) for name, _, body in _definitions(dialect)
+        }
+    rows = connection.execute(text(_TRIGGERS_LITE), names)
+    return {str(row.sql) for row in rows} == {_lite_trigger(*each) for each in _definitions(dialect)}
+
+
+def _definitions(dialect: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, event with condition, and body of each trigger."""
+    for subject, (event, condition, *statements) in _TRIGGERS.items():
+        when = f"AFTER {event} FOR EACH ROW WHEN ({_spell(condition, dialect)})"
+        yield _PREFIX + subject, when, _spell("; ".join(statements), dialect)
+
+
+def _lite_trigger(name: str, when: str, body: str) -> str:
+    return f"CREATE TRIGGER {name} {when} BEGIN {body}; END"
+
+
+def _pg_source(body: str) -> str:
+    return f" BEGIN {body}; RETURN NULL; END "
 
 
 def drop(connection: Connection) -> None:
@@ -159,7 +196,7 @@ def drop(connection: Connection) -> None:
         for name in connection.scalars(text(_PRESENT_PG), {"names": f"{_PREFIX}%"}).all():
             connection.exec_driver_sql(f"DROP FUNCTION {name}() CASCADE")
         return
-    for name in connection.scalars(text(_PRESENT_LITE), {"names": f"{_PREFIX}%"}).all():
+    for name in connection.scalars(text(_TRIGGERS_LITE), {"names": f"{_PREFIX}%"}).all():
         connection.exec_driver_sql(f"DROP TRIGGER {name}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from sqlalchemy import Connection, inspect
 
-from archiver.catalog import journal_triggers, outbox, schema, tables
+from archiver.catalog import counters, journal_triggers, outbox, schema, tables
 from archiver.catalog.engine import Database
 from archiver.errors import JournalDiffers
 from archiver.model.journal_entries import Entry, JournalHead
@@ -14,14 +14,16 @@ from archiver.model.journal_entries import Entry, JournalHead
 class DatabaseState(Struct, frozen=True):
     """Whose database it is, at which revision, and where its journal ends.
 
-    ``has_triggers``: whether all triggers of the journal are there; True for an older schema, since the
-    upgrade creates them. ``head``: None if it has no journal yet. ``pending``: the entries in the outbox,
-    which a killed process may have written to the journal after ``head``.
+    ``has_triggers``, ``has_counters``: whether all triggers of the journal, and of the counters, are there;
+    True for an older schema, since the upgrade creates them. ``head``: None if it has no journal yet.
+    ``pending``: the entries in the outbox, which a killed process may have written to the journal after
+    ``head``.
     """
 
     revision: str
     archive_id: str
     has_triggers: bool
+    has_counters: bool
     head: JournalHead | None
     pending: tuple[Entry, ...]
 
@@ -56,6 +58,7 @@ def state_of(connection: Connection, database: Database) -> DatabaseState:
         revision=status.revision,
         archive_id=status.archive_id,
         has_triggers=not is_current or journal_triggers.are_complete(connection),
+        has_counters=not is_current or counters.are_complete(connection),
         head=head,
         pending=() if head is None else outbox.read_pending(connection, head),
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, Text, bindparam, cast, func, literal, select
+from sqlalchemy import Connection, Text, and_, bindparam, cast, func, literal, or_, select
 from sqlalchemy.sql.dml import ReturningInsert
 
-from archiver.catalog import tables
+from archiver.catalog import counters, tables
 from archiver.catalog.column_types import time_text
 from archiver.catalog.statements import insert, update_row
 from archiver.errors import BudgetReached
@@ -22,12 +22,15 @@ from archiver.model.values import replace
 
 _calls, _answers, _totals = tables.api_calls, tables.answers, tables.budget_totals
 _RESERVE = _calls.insert().returning(_calls.c.id)
-_SPENT_IN_EACH = select(_totals.c.period, _totals.c.units).where(
-    _totals.c.period.in_([bindparam("per_run"), bindparam("per_day"), bindparam("per_month")])
+_SPENT = select(_totals.c.period, _totals.c.units).where(
+    or_(
+        _totals.c.period.in_([bindparam("per_run"), bindparam("per_month")]),
+        and_(_totals.c.period >= bindparam("per_day"), _totals.c.period < counters.OF_RUN),
+    )
 )
 units_of_run = func.coalesce(
     select(_totals.c.units)
-    .where(_totals.c.period == literal("run ") + cast(tables.runs.c.id, Text))
+    .where(_totals.c.period == literal(counters.OF_RUN) + cast(tables.runs.c.id, Text))
     .scalar_subquery(),
     0,
 )
@@ -113,12 +116,26 @@ def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: L
 
 def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -> list[BudgetLeft]:
     """Return what each limit leaves: less than 0 if it is exceeded."""
-    periods = {"per_run": f"run {run_id}", "per_day": time_text(now)[:10], "per_month": time_text(now)[:7]}
-    bounds = {name: bound for name in periods if (bound := getattr(limits, name)) is not None}
+    starts = {
+        "per_run": f"{counters.OF_RUN}{run_id}",
+        "per_day": time_text(now)[:10],
+        "per_month": time_text(now)[:7],
+    }
+    bounds = {name: bound for name in starts if (bound := getattr(limits, name)) is not None}
     if not bounds:
         return []
-    spent = {row.period: row.units for row in connection.execute(_SPENT_IN_EACH, periods)}
-    return [BudgetLeft(name, bound, bound - spent.get(periods[name], 0)) for name, bound in bounds.items()]
+    # Later days and months count too: a clock that was wrong may have dated calls in the future.
+    rows = connection.execute(_SPENT, starts).all()
+    return [
+        BudgetLeft(name, bound, bound - sum(row.units for row in rows if _is_since(row.period, starts[name])))
+        for name, bound in bounds.items()
+    ]
+
+
+def _is_since(period: str, start: str) -> bool:
+    """Return whether a period is ``start``, or a later one of the same kind."""
+    is_of_run = start.startswith(counters.OF_RUN)
+    return period == start or (not is_of_run and len(period) == len(start) and period > start)
 
 
 def _budget_reached(room: BudgetLeft, call: Call, promised: int) -> BudgetReached:

@@ -177,6 +177,22 @@ def recreate_triggers(database: Database) -> None:
             engine.dispose()
 
 
+def recreate_counters(database: Database) -> None:
+    """Count everything again, and create the triggers of the counters again.
+
+    The caller holds the lock. Raises DatabaseError.
+    """
+    from archiver.catalog import counters
+
+    with map_errors(str(database)):
+        engine = engines.create_writer(database)
+        try:
+            with engine.begin() as connection:
+                counters.create(connection)
+        finally:
+            engine.dispose()
+
+
 def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
     """Create a new database at ``head`` atomically, with its row in ``archive``.
 

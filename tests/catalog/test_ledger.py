@@ -83,6 +83,17 @@ def test_days_and_months_are_those_of_utc(catalog: Catalog, run_id: int) -> None
 
 
 @SQLITE_EVERYDAY
+def test_calls_that_a_wrong_clock_dated_in_the_future_count(catalog: Catalog, run_id: int) -> None:
+    """The clock was ahead by days, then by a month, and is right again: the limits hold for all calls."""
+    for days in (2, 40):
+        catalog.write(ledger.reserve, run_id, call(units=2), NOW + timedelta(days=days), Limits())
+    for limit in ("per_day", "per_month"):
+        with pytest.raises(BudgetReached, match="4 spent"):
+            catalog.write(ledger.reserve, run_id, call(), NOW, Limits(**{limit: 4}))
+    catalog.write(ledger.reserve, run_id, call(), NOW, Limits(per_day=5, per_month=5))
+
+
+@SQLITE_EVERYDAY
 def test_the_limit_of_a_run_is_its_own(catalog: Catalog, run_id: int) -> None:
     """What another run spent counts for the day, not for this run."""
     catalog.write(ledger.reserve, run_id, call(units=5), NOW, Limits())

@@ -120,6 +120,15 @@ def test_changes_that_no_trigger_sees_are_not_possible(harness: ArchiveHarness) 
     assert harness.upstream.requests.api_calls() == []
 
 
+def test_missing_triggers_of_the_counters_are_created_when_a_run_begins(harness: ArchiveHarness) -> None:
+    """Otherwise no limit of the budget would hold: calls that were not counted are counted now."""
+    execute(harness, "DROP TRIGGER counter_call", "DELETE FROM budget_totals")
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
+    assert harness.night("account0000").units == 1
+    spent = harness.one("SELECT sum(units) FROM api_calls")
+    assert harness.one("SELECT sum(units) FROM budget_totals WHERE period LIKE 'run %'") == spent
+
+
 def test_fault_h50_missing_triggers_are_created_again(harness: ArchiveHarness) -> None:
     """By ``db upgrade``, which begins the journal again; a rebuild then gives all rows."""
     execute(harness, "DROP TRIGGER journal_added_items", "UPDATE users SET full_name = 'Unseen'")

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, text
 
 from archiver.catalog.column_types import UtcTime, time_text
+from archiver.catalog.counters import OF_RUN
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
 from archiver.model.run_status import Run, Status
@@ -25,7 +26,7 @@ SELECT
   (SELECT count(*) FROM blobs WHERE lost_at IS NOT NULL) AS lost,
   (SELECT count(*) FROM failures WHERE resolved_at IS NULL) AS open_failures,
   (SELECT sum(units) FROM runs WHERE outcome IS NOT NULL) AS units_of_ended_runs,
-  (SELECT sum(t.units) FROM budget_totals t JOIN runs r ON t.period = 'run ' || CAST(r.id AS TEXT)
+  (SELECT sum(t.units) FROM budget_totals t JOIN runs r ON t.period = :of_run || CAST(r.id AS TEXT)
     WHERE r.outcome IS NULL) AS units_of_open_runs,
   (SELECT units FROM budget_totals WHERE period = :month) AS units_this_month,
   (SELECT count(*) FROM adopted) AS waiting
@@ -58,7 +59,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
     ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit
     code 0.
     """
-    row = connection.execute(_NUMBERS, {"month": time_text(now or utcnow())[:7]}).one()
+    row = connection.execute(_NUMBERS, {"of_run": OF_RUN, "month": time_text(now or utcnow())[:7]}).one()
     return Status(
         accounts=row.accounts,
         highlights=row.highlights,
