@@ -152,6 +152,7 @@ class AccountSync:
         self._picture_downloads: list[Future[FailedDownload | None]] = []
         self._meanings: list[Meaning] = []
         self._is_duplicate = False
+        self._has_lost: bool | None = None
         self._end: AccountEnd | None = None
         self._closing_error: ArchiverError | None = None
 
@@ -266,6 +267,10 @@ class AccountSync:
         if step.why in (StepWhy.PAGES_FAILED, StepWhy.PAGES_TOO_DEAR):
             text = f"{self._target.text}: the paged tray cannot be read: using the first page"
             self._context.observe(Notice(text))
+        # Before the tray is paid for, since a disk that fails ends the run; and before the tray is recorded,
+        # since its date says that the turns up to today are done.
+        if state.pk is not None and self._has_lost is None:
+            self._record_lost_of_account(state.pk, state.listed_at)
         if step.is_paged:
             assert state.pk is not None
             pages, is_billed = self._api.list_pages(step.call, state.pk)
@@ -312,7 +317,7 @@ class AccountSync:
         self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
 
     def _record_tray(self, visit: Visit, listing: Listing) -> Visit:
-        """Record lost files and the tray. Read the state again, since both change what is due."""
+        """Record the tray. Read the state again: the tray, and lost files, change what is due."""
         pk, before = visit.state.pk, visit.before
         assert pk is not None
         if self._is_registered(pk):
@@ -325,8 +330,8 @@ class AccountSync:
             register.longest_tray = max(register.longest_tray, tray.length)
         unseen = missing_in_one_answer(listing, visit.state)
         run_id, now = self._context.run_id, self._context.clock()
-        # Before the tray is recorded: its date says that the turns up to today are done.
-        has_lost = self._record_lost_of_account(pk, stored.listed_at)
+        if not before.is_archived:
+            self._record_lost_of_account(pk, stored.listed_at)
         facts: list[record.Fact] = [
             lambda rows: record.resolution(rows, Subject.TARGET, self._target.key, None, now)
         ]
@@ -357,7 +362,7 @@ class AccountSync:
         )
         self._report.report_tray(pk, tray, before)
         # The highlights of an account that is stored under another name have not been read yet.
-        is_as_before = before.is_archived and not (has_changed or has_lost)
+        is_as_before = before.is_archived and not (has_changed or self._has_lost)
         visit = replace(visit, listing=listing, doubt=None, is_listed=True)
         visit = read_visit(visit, self._catalog, is_listed_again=is_as_before)
         visit = self._with_answers(visit)
@@ -382,8 +387,8 @@ class AccountSync:
             return find_answers(visit, self._services.answers, self._options, now)
         return visit
 
-    def _record_lost_of_account(self, pk: Pk, listed_at: datetime | None) -> bool:
-        """Record blobs of the account that are missing; return whether there are any.
+    def _record_lost_of_account(self, pk: Pk, listed_at: datetime | None) -> None:
+        """Record blobs of the account that are missing. Note whether there are any.
 
         Those whose turn it is are looked for, and all if one of them is missing. ``plan --list`` looks for
         all, because the price that it states then is exact.
@@ -394,7 +399,7 @@ class AccountSync:
         missing = self._find_missing(self._catalog.read(digests_of_account, pk, digits))
         if missing and digits is not None:
             missing = self._find_missing(self._catalog.read(digests_of_account, pk))
-        return self._record_lost(f"account {pk}", missing)
+        self._has_lost = self._record_lost(f"account {pk}", missing)
 
     def _find_missing(self, digests: Collection[Digest]) -> tuple[Digest, ...]:
         return tuple(digest for digest in digests if not self._services.store.has(digest))

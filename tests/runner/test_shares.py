@@ -130,7 +130,9 @@ def test_a_full_run_looks_for_all_and_so_does_a_list_of_exact_prices(
 def test_a_turn_counts_only_if_it_was_finished(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run ends while it looks for the files of its turn: the next day's run looks for them too."""
+    """A run ends while it looks for the files of its turn, before it pays for the tray: the next day's run
+    looks for them too.
+    """
     _, lost = two_blobs(harness)  # a run begins by looking for the first
     harness.sleep_until_turn(lost.name)
     harness.sleep(days=DAYS - 1)
@@ -146,7 +148,9 @@ def test_a_turn_counts_only_if_it_was_finished(
 
     with monkeypatch.context() as patched:
         patched.setattr(DiskStore, "has", fail)
+        spent = harness.one("select sum(units) from api_calls")
         assert run(harness, ACCOUNT)[0] == 8
+        assert harness.one("select sum(units) from api_calls") == spent
     harness.sleep(days=1)
     assert run(harness, ACCOUNT)[0] == 0
     assert lost.exists()
