@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -121,8 +122,9 @@ def receive_much(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
     Waits longer for the first byte. Threads that receive small pieces mostly wake each other. Raises
     ConnectionBroken.
     """
-    if isinstance(sock, ssl.SSLSocket):
-        return _receive_much_tls(sock, size, limit)
+    if isinstance(sock, ssl.SSLSocket) or not sys.platform.startswith("linux"):
+        # macOS applies the timeout to each wait inside one call: a slow server would extend it forever.
+        return _receive_parts(sock, size, limit)
     sock.settimeout(None)  # MSG_WAITALL has no effect on a socket that does not block
     while True:
         microseconds = max(1, int(1e6 * min(_GATHER, limit.next_timeout())))
@@ -135,7 +137,7 @@ def receive_much(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
             raise ConnectionBroken(str(error)) from error
 
 
-def _receive_much_tls(sock: ssl.SSLSocket, size: int, limit: TimeLimit) -> bytes:
+def _receive_parts(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
     """Join what arrives: TLS returns at most 16 kB at a time."""
     chunk = receive(sock, size, limit)
     chunks, missing, until = [chunk], size - len(chunk), time.monotonic() + _GATHER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from archiver.http.connection import ConnectionPool, HttpConnection, HttpResponse
+from archiver.http.connection import BODY_READ, ConnectionPool, HttpConnection, HttpResponse
 from archiver.http.plain_head import ResponseHead
 from archiver.http.sockets import ConnectionBroken, ProtocolViolated
 from archiver.media.dialer import Dialer
@@ -16,10 +16,14 @@ KEEP_FOR = 15.0
 
 
 class DirectTransport:
-    """Makes GET requests, for many threads at once. ``keep``: how many idle connections stay open."""
+    """Makes GET requests, for many threads at once.
 
-    def __init__(self, dialer: Dialer, *, keep: int) -> None:
+    ``keep``: how many idle connections stay open. ``body_read``: bytes of a body that are read at once.
+    """
+
+    def __init__(self, dialer: Dialer, *, keep: int, body_read: int = BODY_READ) -> None:
         self._dialer = dialer
+        self._body_read = body_read
         self._pool = ConnectionPool(keep=keep, keep_for=KEEP_FOR)
 
     def get(
@@ -52,7 +56,7 @@ class DirectTransport:
                 # The server may just have closed it: repeat the request on a new one (RFC 9112, 9.3.1).
                 if kept.has_answered:
                     raise
-        new = HttpConnection(self._dialer.dial(url, tick))
+        new = HttpConnection(self._dialer.dial(url, tick), self._body_read)
         return self._pool.respond(url.origin, new, ask(new), limit)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ import httpx
 import archiver
 from archiver import retry, signed_url
 from archiver.errors import ConfigError, DownloadFailed, Reason, install_command
+from archiver.http.connection import BODY_READ
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile, Sink
 from archiver.media.dialer import Dialer
 from archiver.media.direct_transport import DirectTransport
@@ -68,7 +69,11 @@ class Downloader:
         self.rules = DownloadRules.of(allowed_hosts, max_file_size)
         self._context = TransferContext(
             egress=self.rules.egress,
-            direct=DirectTransport(dialer or Dialer(timeout=min(timeout, 10.0)), keep=concurrency),
+            direct=DirectTransport(
+                dialer or Dialer(timeout=min(timeout, 10.0)),
+                keep=concurrency,
+                body_read=_body_read(limit_rate, concurrency),
+            ),
             proxied=_proxy_transport(proxy, concurrency) if proxy else None,
             headers=(
                 ("user-agent", f"archiver/{archiver.__version__}"),
@@ -143,6 +148,14 @@ def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
         host=error.host,
         size=error.size,
     )
+
+
+def _body_read(limit_rate: int | None, connections: int) -> int:
+    """Return how many bytes to read at once, so that no connection waits for longer than a second or two.
+
+    All connections share ``limit_rate``, and a server closes one that takes nothing for a minute.
+    """
+    return BODY_READ if limit_rate is None else max(1, min(BODY_READ, limit_rate // connections))
 
 
 def _proxy_transport(proxy: str, concurrency: int) -> httpx.BaseTransport:

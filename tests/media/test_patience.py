@@ -250,6 +250,21 @@ def test_a_limited_download_waits_and_is_not_called_slow() -> None:
     assert time.monotonic() - began >= 0.4
 
 
+def test_a_limited_download_takes_small_pieces() -> None:
+    """No connection pauses for long between two reads, since a server closes one that takes nothing."""
+    body, sizes = jpeg(40_000), []
+
+    class Sizes(MemoryWriter):
+        def write(self, chunk: bytes) -> None:
+            sizes.append(len(chunk))
+            super().write(chunk)
+
+    with scripted_cdn(ok(body)) as server, downloader(limit_rate=80_000, concurrency=16) as limited:
+        limited.download(picture(server.url()), Sizes())
+    assert sum(sizes) == len(body)
+    assert max(sizes[1:]) <= 80_000 / 16
+
+
 def test_many_threads_share_one_downloader() -> None:
     """Forty files by eight threads: each gets its own bytes, over at most eight connections."""
     bodies = [jpeg(40_000, seed=n) for n in range(8)]
