@@ -16,10 +16,11 @@ from archiver.hiker.attempt import Attempt
 ACCEPTED_CODING = "gzip"
 """What the requests' ``accept-encoding`` offers. An answer in any other coding is refused."""
 
-LARGE_SIZE = 1024 * 1024
+LARGE_SIZE = 256 * 1024
 """Bytes of a decoded body.
 
-Genuine answers are smaller: the largest known one, of 100 items, has about 200 kB.
+Genuine answers are smaller: the largest known one, of 100 items, has about 200 kB. Parsed, a hostile body
+takes 24 times its size.
 """
 
 _M_MMAP_THRESHOLD = -3  # from malloc.h
@@ -64,7 +65,7 @@ class LargeBodySlot:
 
 @cache
 def _return_large_blocks() -> None:
-    """Make glibc return blocks of more than 1 MiB to the system when they are freed.
+    """Make glibc return blocks of more than 256 KiB to the system when they are freed.
 
     By default, once a large block was freed, glibc keeps such blocks for each thread: 12 threads that hold
     one body after the other then keep 12.
