@@ -19,13 +19,17 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import pictures
-import psycopg
 from processes import describe_machine
 from standin import archiver, upstream
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 COVERS = "ARCHIVER_DOWNLOAD_COVERS"
 WITHOUT = {COVERS: "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
@@ -64,6 +68,8 @@ def main() -> None:
     parser.add_argument("--in", dest="where", type=Path, help="a directory on the disk to measure")
     pictures.add_option(parser)
     options = parser.parse_args()
+    if options.postgresql is not None and find_spec("psycopg") is None:
+        parser.error("--postgresql: psycopg is missing: pip install psycopg[binary]")
     print(f"{describe_machine()}; medians of {options.rounds} rounds", flush=True)
     found = {"SQLite": report("SQLite", measure_all(options.rounds, options.where, None))}
     if options.postgresql is not None:
@@ -200,8 +206,10 @@ def postgresql(url: str) -> Iterator[str]:
             server.cleanup()
 
 
-def connect(url: str) -> psycopg.Connection:
+def connect(url: str) -> Connection:
     """Connect to a database whose URL is written as the configuration has it."""
+    import psycopg  # only --postgresql needs it
+
     return psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://", 1))
 
 

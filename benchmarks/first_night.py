@@ -108,6 +108,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--gallery-dl", action="store_true", help="compare with gallery-dl too")
     pictures.add_option(parser)
     options = parser.parse_args()
+    if shutil.which("curl") is None:
+        parser.error("curl is needed (Debian: apt-get install curl)")
     if options.slow and (options.all or options.tls):
         parser.error("--slow: the stand-in serves the files, over plain HTTP")
     return options
