@@ -23,7 +23,10 @@ _SIGNATURE = re.compile(r"\b(oe|oh|_nc_\w{1,20}|x-access-key)=[^&\s\"'<>]*", re.
 
 
 def parse_expiry(url: str) -> datetime | None:
-    """Return when the signature expires (UTC), or None if the URL does not state it. Never raises."""
+    """Return when the signature expires (UTC), or None if the URL does not state it. Never raises.
+
+    The first ``oe`` counts, as it is written: the CDN does not encode it.
+    """
     if "[" in url.partition("?")[0] or url.count("&") > _MAX_FIELDS:
         return None  # the CDN has no such links, and the host may be malformed
     found = _EXPIRY.search(url.partition("#")[0].partition("?")[2])

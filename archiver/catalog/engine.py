@@ -27,7 +27,7 @@ NEW_SUFFIX = ".new"
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """A SQLite file, and those that SQLite puts beside it and would apply to any file of that name."""
 _POOLED_READERS = 8
-"""As many as read at once in a run: to open a connection takes longer than all reads of a page."""
+"""About as many as read at once in a run: to open a connection takes longer than all reads of a page."""
 _READER_CACHE_KIB = 65_536
 """Large, since blobs are looked up by hash, all over the file. Memory is used only as pages are read."""
 _RUN_CACHE_KIB = 2_048

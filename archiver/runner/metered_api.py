@@ -513,8 +513,8 @@ class BalanceCheck:
         """Set the rate of calls and record the units left.
 
         If ``per_second`` is None, the rate is what the API states with the balance, or 1: then this waits for
-        its answer. Otherwise a job waits for it, while the first paid calls are made. Raises the errors of
-        ``MeteredApi.ask_balance``.
+        its answer, and raises the errors of ``MeteredApi.ask_balance``. Otherwise a job waits for it, while
+        the first paid calls are made, which then raise such errors themselves.
         """
         if per_second is None:
             balance = self._api.ask_balance()

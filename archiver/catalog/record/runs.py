@@ -27,7 +27,7 @@ def start_run(connection: Connection, command: str, now: datetime) -> int:
 
 
 def balance_before(connection: Connection, run_id: int, units: int) -> None:
-    """Record the units that the API reports before the run pays for anything."""
+    """Record the units that the API reports before the first paid call, or alongside the first ones."""
     _update(connection, run_id, balance_before=units)
 
 
