@@ -181,9 +181,13 @@ class DiskStore:
             return None
 
     def path(self, digest: Digest) -> Path:
+        """Return the blob's path, whether it exists or not."""
         return self._root / "blobs" / digest[:2] / digest
 
-    def quarantine(self, digest: Digest) -> Path:
+    def location(self, digest: Digest) -> str:
+        return str(self.path(digest))
+
+    def quarantine(self, digest: Digest) -> str:
         name = f"{digest}-{secrets.token_hex(4)}"
         problem = f"{self.path(digest)} cannot be moved to quarantine/"
         with storage_errors(problem), self._open_directory_of(digest) as directory:
@@ -194,7 +198,7 @@ class DiskStore:
                 sync_directory(directory)
             finally:
                 os.close(quarantine)
-        return self._root / "quarantine" / name
+        return str(self._root / "quarantine" / name)
 
     def close(self) -> None:
         for fd in (self._tmp_fd, self._blobs_fd, self._root_fd):

@@ -7,7 +7,6 @@ one. All methods may be called from several threads at once; a writer belongs to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
@@ -90,11 +89,14 @@ class BlobStore(Protocol):
         are never touched.
         """
 
-    def path(self, digest: Digest) -> Path:
-        """Return the blob's path, whether it exists or not. It ends in ``blobs/ab/<sha256>``."""
+    def location(self, digest: Digest) -> str:
+        """Return where the blob is, for people: a path or an ``s3://`` name, whether it exists or not.
 
-    def quarantine(self, digest: Digest) -> Path:
-        """Move what is stored under this name to ``quarantine/`` and return its new path.
+        It ends in ``blobs/ab/<sha256>``.
+        """
+
+    def quarantine(self, digest: Digest) -> str:
+        """Move what is stored under this name to ``quarantine/`` and return its new location.
 
         Raises StorageError.
         """
