@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs import disk
+from archiver.blobs import spool
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
@@ -180,7 +180,7 @@ def test_a_reflink_is_hashed_as_it_was_stored(tmp_path: Path, monkeypatch: pytes
         os.write(target, os.read(source_fd, 100))
         source.write_bytes(b"changed")
 
-    monkeypatch.setattr(disk, "clone", clone)
+    monkeypatch.setattr(spool, "clone", clone)
     with DiskStore.create(tmp_path / "archive") as store:
         store.prepare()
         with source.open("rb") as file, store.writer() as writer:
