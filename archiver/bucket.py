@@ -272,7 +272,7 @@ class Bucket:
 
         try:
             return function()
-        except (BaseError, OSError) as exc:
+        except (BaseError, FileNotFoundError) as exc:
             error = _storage_error(f"{self.location(name)} cannot be {action}", str(exc))
         raise error
 
@@ -291,12 +291,13 @@ class Bucket:
 
 
 class _ObjectReader(io.RawIOBase):
-    """Reads an object piece by piece, and can be positioned."""
+    """Reads an object piece by piece, and can be positioned: a new stream is asked for at the next read."""
 
     def __init__(self, bucket: Bucket, name: str, size: int, stream: BytesStream) -> None:
         self._bucket, self._name, self._size = bucket, name, size
         self._stream: BytesStream | None = stream
         self._piece = memoryview(b"")
+        self._piece_start = 0
         self._position = 0
 
     def readable(self) -> bool:
@@ -312,24 +313,25 @@ class _ObjectReader(io.RawIOBase):
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise ValueError("the position is negative")
-        if base + offset != self._position:
-            self._position = base + offset
-            self._stream, self._piece = None, memoryview(b"")
+        self._position = base + offset
         return self._position
 
     def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer).cast("B")
+        if self._position >= self._size or not target:
+            return 0
+        if self._position != self._piece_start:
+            self._stream, self._piece = None, memoryview(b"")
         if not self._piece:
             self._piece = memoryview(self._next_piece())
-        target = memoryview(buffer).cast("B")
         count = min(len(target), len(self._piece))
         target[:count] = self._piece[:count]
         self._piece = self._piece[count:]
         self._position += count
+        self._piece_start = self._position
         return count
 
     def _next_piece(self) -> bytes:
-        if self._position >= self._size:
-            return b""
         if self._stream is None:
             self._stream = self._bucket.stream_from(self._name, self._position)
         stream = self._stream

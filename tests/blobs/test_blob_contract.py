@@ -1,4 +1,4 @@
-"""The contract of blob stores, for the disk store and its twin in memory."""
+"""The contract of blob stores: on a disk, in a bucket of a real S3 server, and in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 
@@ -14,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver.blobs import spool
+from archiver.blobs.bucket_store import BucketStore
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from tests.support.s3_server import s3_server
 
 
 def sha256(data: bytes) -> Digest:
@@ -31,12 +34,19 @@ def put(store: BlobStore, data: bytes) -> Digest:
         return writer.commit()[0]
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
-    made: BlobStore = DiskStore.create(tmp_path / "archive") if request.param == "disk" else MemoryStore()
-    made.prepare()
-    yield made
-    made.close()
+    with ExitStack() as stack:
+        made: BlobStore = MemoryStore()
+        if request.param == "disk":
+            made = DiskStore.create(tmp_path / "archive")
+        elif request.param == "bucket":
+            (tmp_path / "archive").mkdir()
+            server = stack.enter_context(s3_server(tmp_path / "s3"))
+            made = BucketStore(server.bucket(), tmp_path / "archive")
+        made.prepare()
+        yield made
+        made.close()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
