@@ -21,12 +21,12 @@ from archiver.bucket import PART, SINGLE_PUT, Bucket
 from archiver.errors import DiskFull, StorageError
 from tests.support.s3_server import (
     BUCKET,
-    KEY_ID,
     QUICK,
     SECRET,
     Act,
     S3Server,
     break_off,
+    client_environment,
     first,
     lose_answer,
     read_half_and_reset,
@@ -453,21 +453,11 @@ def test_a_body_that_stalls_is_given_up(over: threading.Event) -> None:
             connection.over.wait(30)
 
     with scripted_server(stall) as server:
-        bucket = Bucket.open(f"s3://{BUCKET}", keys_for(server.url), limits=QUICK)
+        bucket = Bucket.open(f"s3://{BUCKET}", client_environment(server.url), limits=QUICK)
         began = time.monotonic()
         with pytest.raises(StorageError), bucket.open_object("x") as file:
             file.read()
         assert time.monotonic() - began < 10
-
-
-def keys_for(url: str) -> dict[str, str]:
-    return {
-        "HOME": "/nonexistent",
-        "AWS_ACCESS_KEY_ID": KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ALLOW_HTTP": "true",
-    }
 
 
 def test_a_store_that_cannot_be_reached_is_reported(server: S3Server) -> None:
@@ -479,7 +469,7 @@ def test_a_store_that_cannot_be_reached_is_reported(server: S3Server) -> None:
             (f"http://127.0.0.1:{hole}", "did not answer in time"),
             (f"https://127.0.0.1:{port}", "does not use TLS"),
         ):
-            bucket = Bucket.open(f"s3://{BUCKET}", keys_for(url), limits=QUICK)
+            bucket = Bucket.open(f"s3://{BUCKET}", client_environment(url), limits=QUICK)
             with pytest.raises(StorageError, match=match):
                 bucket.put("x", b"1")
 
@@ -497,7 +487,7 @@ def test_an_unavailable_store_is_reported_within_a_minute(server: S3Server, over
             assert time.monotonic() - began < 60
     with black_hole() as hole:
         for content in (b"1", bytes(2 << 20)):
-            unreachable = Bucket.open(f"s3://{BUCKET}", keys_for(f"http://127.0.0.1:{hole}"))
+            unreachable = Bucket.open(f"s3://{BUCKET}", client_environment(f"http://127.0.0.1:{hole}"))
             began = time.monotonic()
             with pytest.raises(StorageError):
                 unreachable.put("x", content)

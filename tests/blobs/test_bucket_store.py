@@ -16,7 +16,7 @@ from threading import Barrier
 import pytest
 
 from archiver.blobs.bucket_store import BucketStore, Upload
-from archiver.bucket import SINGLE_PUT
+from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from tests.support.disk_limits import mode, sha256
@@ -25,8 +25,10 @@ from tests.support.s3_server import (
     Act,
     Handler,
     S3Server,
+    client_environment,
     first,
     lose_answer,
+    rclone_server,
     refuse,
     reset,
     s3_server,
@@ -284,7 +286,10 @@ def test_prepare_finds_a_store_that_returns_other_bytes(server: S3Server, root: 
         return False
 
     server.act = spoil
-    with BucketStore(server.bucket(), root) as store, pytest.raises(StorageError, match="does not have the bytes"):
+    with (
+        BucketStore(server.bucket(), root) as store,
+        pytest.raises(StorageError, match="does not have the bytes"),
+    ):
         store.prepare()
 
 
@@ -513,3 +518,35 @@ def test_an_unavailable_store_is_reported_within_a_minute_at_the_start(server: S
         store.prepare()
     over.set()
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("upload", list(Upload))
+def test_a_store_that_ignores_preconditions_is_served_right(
+    tmp_path: Path, root: Path, upload: Upload
+) -> None:
+    """On a store that replaces what a conditional put must leave, blobs are still whole and complete."""
+    with rclone_server(tmp_path / "rclone") as url:
+        bucket = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
+        assert bucket.put_if_absent("x", b"first")
+        assert bucket.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
+        with BucketStore(bucket, root, lambda _: upload) as store:
+            store.prepare()
+            large = bytes(range(256)) * (17 << 12)
+            for data in (b"picture", large, b""):
+                barrier = Barrier(4)
+
+                def put_together(_: int, data: bytes = data, barrier: Barrier = barrier) -> Digest:
+                    barrier.wait()
+                    return put(store, data)
+
+                with ThreadPoolExecutor(4) as pool:
+                    assert set(pool.map(put_together, range(4))) == {sha256(data)}
+                with store.open(sha256(data)) as file:
+                    assert sha256(file.read()) == sha256(data)
+            bucket.put(f"blobs/{sha256(large)[:2]}/{sha256(large)}", b"other bytes")
+            put(store, large)
+            assert store.size(sha256(large)) == len(large)
+            location = store.quarantine(sha256(b"picture"))
+            assert bucket.read(location.removeprefix(bucket.location("") + "/"), 10) == b"picture"
+            assert list(store.digests()) == sorted([sha256(large), sha256(b"")])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -89,13 +91,7 @@ class S3Server:
 
     def environment(self, **changed: str) -> dict[str, str]:
         """Return the variables that a client of this server needs."""
-        return {
-            "HOME": str(self.objects / "no-home"),
-            "AWS_ACCESS_KEY_ID": KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ALLOW_HTTP": "true",
-        } | changed
+        return client_environment(self.url) | changed
 
     def bucket(self, prefix: str = "pre/fix", limits: TimeLimits | None = QUICK, **changed: str) -> Bucket:
         return Bucket.open(f"s3://{BUCKET}/{prefix}", self.environment(**changed), limits=limits)
@@ -118,6 +114,36 @@ def s3_server(root: Path) -> Iterator[S3Server]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def rclone_server(root: Path) -> Iterator[str]:
+    """Yield the URL of a server that ignores If-None-Match: ``rclone serve s3``, with one empty bucket."""
+    (root / BUCKET).mkdir(parents=True)
+    command = ["rclone", "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", f"{KEY_ID},{SECRET}"]
+    command += ["--config", str(root / "no-config"), "--vfs-cache-mode", "off", str(root)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        try:
+            for line in child.stderr:
+                if found := re.search(r"Starting s3 server on \[(http://[0-9.:]+)/\]", line):
+                    yield found[1]
+                    break
+            else:
+                raise RuntimeError("rclone did not start")
+        finally:
+            child.terminate()
+
+
+def client_environment(url: str) -> dict[str, str]:
+    """Return the variables that a client of the server at ``url`` needs."""
+    return {
+        "HOME": "/nonexistent",
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+    }
 
 
 def refuse(status: int, code: str, message: str = "refused") -> Act:
