@@ -39,6 +39,10 @@ _READ = 3600  # seconds for a whole object; a slow reader may take that long
 _PAGE = 1000  # names; S3 lists no more at once
 
 
+_used_by: set[int] = set()
+"""The processes that have sent requests: this one, or the one that it was forked from."""
+
+
 class StoredObject(Struct, frozen=True):
     """An object: its name below the prefix, its size in bytes, and its ETag without quotes ('' if none)."""
 
@@ -63,7 +67,7 @@ class TimeLimits(Struct, frozen=True):
     longest_pause: float = 4
 
 
-class _Unanswered(StorageError):
+class _NoAnswer(StorageError):
     """No answer came: the store may have done what was asked, or not."""
 
 
@@ -71,8 +75,10 @@ class Bucket:
     """The objects below ``s3://bucket/prefix``, by names relative to it. Can be used from several threads.
 
     Every method that sends a request raises StorageError if the store fails or refuses it, and DiskFull
-    if the store is full. Requests are repeated with growing pauses; see ``TimeLimits``. A process that was
-    forked must open a bucket of its own.
+    if the store is full. Requests are repeated with growing pauses; see ``TimeLimits``.
+
+    Once a process has sent a request, processes forked from it cannot send any: the threads that obstore
+    needs are missing there. RuntimeError says so.
     """
 
     def __init__(self, settings: BucketSettings, limits: TimeLimits | None = None) -> None:
@@ -162,7 +168,7 @@ class Bucket:
         client = self._client_for(len(content))
         try:
             is_new = self.call(name, "written", put)
-        except _Unanswered:  # perhaps it was stored, so the client has not repeated the request
+        except _NoAnswer:  # perhaps it was stored, so the client has not repeated the request
             is_new = self.call(name, "written", put)
         return is_new or self.holds(name, content)
 
@@ -270,6 +276,9 @@ class Bucket:
         """
         from obstore.exceptions import BaseError
 
+        _used_by.add(os.getpid())
+        if len(_used_by) > 1:
+            raise RuntimeError("this process was forked from one that had sent requests to the store")
         try:
             return function()
         except (BaseError, FileNotFoundError) as exc:
@@ -363,7 +372,7 @@ def _client(
     except ImportError:
         raise ConfigError(
             "the package obstore, which S3 stores need, is not installed",
-            f"run: {install_command('highlight-archiver[s3]')}",
+            f"install it: {install_command('obstore')}",
         ) from None
     config = {
         "region": settings.region,
@@ -488,8 +497,13 @@ def _storage_error(problem: str, text: str) -> StorageError:
         return StorageError(f"{problem}: {_CODES['PermanentRedirect'][0]}", _REGION_HINT)
     if code or status:
         return StorageError(f"{problem}: the store answered {' '.join((status, code)).strip()}", _LATER_HINT)
+    if "HttpError" not in text and "reqwest" not in text:
+        return StorageError(
+            f"{problem}: the answer of the store cannot be understood",
+            "check the endpoint: is it a store that understands S3?",
+        )
     reason = next((reason for mark, reason in _CONNECTION if mark in text), "the connection broke")
-    return _Unanswered(f"{problem}: the store cannot be reached: {reason}", "check the network and the store")
+    return _NoAnswer(f"{problem}: the store cannot be reached: {reason}", "check the network and the store")
 
 
 def _first(pattern: str, text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import pytest
 from botocore.config import Config
 
 from archiver.bucket import PART, SINGLE_PUT, Bucket
-from archiver.errors import DiskFull, StorageError
+from archiver.errors import ConfigError, DiskFull, StorageError
 from tests.support.s3_server import (
     BUCKET,
     QUICK,
@@ -374,6 +376,33 @@ def test_a_conflict_of_a_plain_put_is_an_error(server: S3Server, bucket: Bucket)
         bucket.put("x", b"1")
 
 
+def test_an_answer_that_is_not_of_s3_is_an_error(server: S3Server, bucket: Bucket) -> None:
+    """A page where an answer of S3 was expected does not count as a stored object."""
+
+    def show_page(handler: Any) -> bool:
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        handler.send_response(200)
+        handler.send_header("Content-Length", "6")
+        handler.end_headers()
+        handler.wfile.write(b"<html>")
+        return True
+
+    server.act = show_page
+    for content in (b"1", bytes(LARGE)):
+        with pytest.raises(StorageError, match="cannot be understood"):
+            bucket.put("x", content)
+
+
+def test_without_obstore_the_error_says_how_to_install_it(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the command that installs it into this environment."""
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(ConfigError, match="not installed") as caught:
+        server.bucket()
+    assert "install obstore" in caught.value.hint
+
+
 @pytest.mark.parametrize("act", [refuse(507, ""), refuse(403, "QuotaExceeded")])
 def test_a_full_store_is_a_full_disk(server: S3Server, bucket: Bucket, act: Act) -> None:
     """A store without space is DiskFull."""
@@ -492,6 +521,38 @@ def test_an_unavailable_store_is_reported_within_a_minute(server: S3Server, over
             with pytest.raises(StorageError):
                 unreachable.put("x", content)
             assert time.monotonic() - began < 60
+
+
+FORK = """
+import os, sys
+from archiver.bucket import Bucket
+bucket = Bucket.open(sys.argv[1])
+def put():
+    try:
+        bucket.put("x", b"1")
+    except RuntimeError as exc:
+        print(exc, flush=True)
+for _ in range(2):
+    if not os.fork():
+        put()
+        os._exit(0)
+    os.wait()
+    put()
+"""
+
+
+def test_a_process_that_cannot_send_requests_says_so(server: S3Server) -> None:
+    """A fork before the first request can send some; one after it gets an error, and does not wait."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, f"s3://{BUCKET}"],
+        env=os.environ | server.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout == "this process was forked from one that had sent requests to the store\n"
+    assert server.calls() == ["PUT x"] * 3
 
 
 # --- secrets

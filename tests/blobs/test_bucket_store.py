@@ -240,7 +240,7 @@ def test_bytes_that_come_back_changed_are_delivered_as_they_are(server: S3Server
     digest = put(store, b"picture")
     (server.objects / name(b"picture")).write_bytes(b"pictur3")
     with store.open(digest) as file:
-        assert sha256(file.read()) != digest
+        assert file.read() == b"pictur3"
 
 
 # --- start
@@ -409,9 +409,9 @@ def test_nothing_is_ever_deleted(server: S3Server, root: Path) -> None:
 
 def test_descriptors_are_closed(server: S3Server, root: Path) -> None:
     """However a writer ends, its descriptors are closed, and those of the store with the store."""
+    server.bucket().put("x", b"the client opens its own descriptors at its first request")
+    before = descriptors()
     with open_store(server, root) as store:
-        put(store, b"warm")
-        before = descriptors()
         for number in range(5):
             put(store, b"%d" % number)
             with store.writer():
@@ -420,8 +420,8 @@ def test_descriptors_are_closed(server: S3Server, root: Path) -> None:
             with pytest.raises(StorageError):
                 put(store, b"refused")
             server.act = None
-        assert before == descriptors()
-    assert descriptors() < before
+        assert descriptors() == before + 2
+    assert descriptors() == before
 
 
 def descriptors() -> int:
