@@ -1,4 +1,4 @@
-"""The interface of blob stores. ``disk`` is for archives, ``memory`` for tests; one test suite checks both.
+"""The interface of blob stores: ``disk``, ``bucket_store``, and ``memory`` for tests. One suite checks all.
 
 A blob is stored under the SHA-256 of its bytes, completely or not at all. A store never deletes or changes
 one. All methods may be called from several threads at once; a writer belongs to one thread.
@@ -71,15 +71,18 @@ class BlobStore(Protocol):
         """Return a writer of one blob. Raises DiskFull or StorageError."""
 
     def has(self, digest: Digest) -> bool:
-        """Return whether the blob is there as a regular file. Its bytes are not read."""
+        """Return whether the blob is there. Its bytes are not read."""
 
     def size(self, digest: Digest) -> int | None:
-        """Return the blob's size in bytes; None if there is no regular file under its name."""
+        """Return the blob's size in bytes; None if there is none.
+
+        On a disk, only a regular file is a blob. In a bucket, what a quarantine left under the name is none.
+        """
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open the blob for reading; the caller closes it.
 
-        Raises StorageError if there is no regular file under its name.
+        Raises StorageError if there is none. Reading raises OSError or StorageError.
         """
 
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
