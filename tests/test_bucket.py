@@ -470,6 +470,7 @@ def test_a_store_that_does_not_answer_is_given_up(
     assert time.monotonic() - began < longest
 
 
+@pytest.mark.usefixtures("server")
 def test_a_body_that_stalls_is_given_up(over: threading.Event) -> None:
     """A store that stops in the middle of a body is reported after the time limits."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import localbucket
+import pytest
 
 from archiver.bucket import Bucket, TimeLimits
 
@@ -111,9 +112,19 @@ def s3_server(root: Path) -> Iterator[S3Server]:
     """Yield a server with one empty bucket, whose objects are files below ``root``."""
     server = S3Server(root)
     try:
-        yield server
+        with _no_proxy():
+            yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def _no_proxy() -> Iterator[None]:
+    """Let clients connect to loopback directly, whatever proxy the environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1")
+        yield
 
 
 @contextmanager
@@ -127,7 +138,8 @@ def rclone_server(root: Path) -> Iterator[str]:
         try:
             for line in child.stderr:
                 if found := re.search(r"Starting s3 server on \[(http://[0-9.:]+)/\]", line):
-                    yield found[1]
+                    with _no_proxy():
+                        yield found[1]
                     break
             else:
                 raise RuntimeError("rclone did not start")
