@@ -122,8 +122,9 @@ class Bucket:
         """Store an object, in place of one that may exist. When it returns, the bytes are in the store.
 
         ``content``: bytes, or a file that is read from its beginning. More than 16 MB are uploaded in parts,
-        and up to 24 MB of them are in memory. If that fails, the store may keep parts that nobody sees until
-        it is told to remove them, as a lifecycle rule does.
+        and up to 24 MB of them are in memory. If that fails, the store is asked to drop the parts, which are
+        not an object yet. If it refuses, or the program is killed, it keeps them, unseen, until a lifecycle
+        rule of the bucket removes them.
         """
         import obstore
 
@@ -487,6 +488,11 @@ def _storage_error(problem: str, text: str) -> StorageError:
     status = _first(r"status code: (\d{3})", text)
     if code in _FULL or status == "507":
         return DiskFull(f"{problem}: the store is full", "free space in the store, or raise its quota")
+    if status == "403" and "performing DELETE" in text:  # hides why the upload failed
+        return StorageError(
+            f"{problem}: the upload failed, and the store does not allow to drop its parts",
+            "give the access keys the right AbortMultipartUpload to see the cause, and run again",
+        )
     if known := _CODES.get(code) or _STATUSES.get(status):
         return StorageError(f"{problem}: {known[0]}", known[1])
     if "invalid path" in text:

@@ -417,11 +417,20 @@ def test_an_upload_that_cannot_be_finished_leaves_no_object(server: S3Server, bu
     def refuse_part(handler: Any) -> bool:
         return "partNumber=2" in handler.path and refuse(403, "AccessDenied")(handler)
 
+    def refuse_to_drop_parts(handler: Any) -> bool:
+        if handler.command == "DELETE":
+            return refuse(403, "AccessDenied")(handler)
+        return "partNumber=2" in handler.path and refuse(503, "SlowDown")(handler)
+
     def refuse_end(handler: Any) -> bool:  # S3 may begin its answer before it knows the end
         is_end = handler.command == "POST" and "uploadId" in handler.path
         return is_end and refuse(200, "InternalError")(handler)
 
-    for act, match in ((refuse_part, "does not allow"), (refuse_end, "InternalError")):
+    for act, match in (
+        (refuse_part, "does not allow"),
+        (refuse_to_drop_parts, "not allow to drop its parts"),
+        (refuse_end, "InternalError"),
+    ):
         server.act = act
         with pytest.raises(StorageError, match=match):
             bucket.put("large", bytes(LARGE))
