@@ -18,7 +18,9 @@ import pytest
 from archiver.blobs.bucket_store import BucketStore, Upload
 from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.errors import StorageError
+from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
+from archiver.verify.verify_blobs import Problem, verify_blobs
 from tests.support.disk_limits import mode, sha256
 from tests.support.s3_server import (
     BUCKET,
@@ -241,6 +243,27 @@ def test_bytes_that_come_back_changed_are_delivered_as_they_are(server: S3Server
     (server.objects / name(b"picture")).write_bytes(b"pictur3")
     with store.open(digest) as file:
         assert file.read() == b"pictur3"
+
+
+def test_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: BucketStore) -> None:
+    """Changed bytes, another size, an absent object and one in quarantine are reported, sound ones not."""
+    contents = {"sound": b"one", "hash": b"two", "size": b"three", "absent": b"four", "aside": b"five"}
+    digests = {kind: put(store, data) for kind, data in contents.items()}
+    (server.objects / name(b"two")).write_bytes(b"twO")
+    (server.objects / name(b"three")).write_bytes(b"thre")
+    (server.objects / name(b"four")).unlink()
+    store.quarantine(digests["aside"])
+    rows = [StoredBlob(digests[kind], len(data), None, None, ("item 1",)) for kind, data in contents.items()]
+    rows.sort(key=lambda row: row.sha256)
+    sound: list[Digest] = []
+    report = verify_blobs(store, iter(rows), read_data=True, on_sound=sound.append)
+    assert {damage.sha256: damage.problem for damage in report.damaged} == {
+        digests["hash"]: Problem.HASH,
+        digests["size"]: Problem.SIZE,
+        digests["absent"]: Problem.MISSING,
+        digests["aside"]: Problem.MISSING,
+    }
+    assert sound == [digests["sound"]]
 
 
 # --- start
