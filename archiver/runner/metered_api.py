@@ -540,7 +540,6 @@ class BalanceCheck:
             return
         units = self._api.ask_units_left()
         if units is not None:
-            with suppress(
-                ArchiverError
-            ):  # an unusable database is reported when the run is recorded as ended
+            # An unusable database is reported when the run is recorded as ended.
+            with suppress(ArchiverError):
                 self._catalog.write(record.balance_after, self._run_id, units)
