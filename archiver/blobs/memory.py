@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -15,11 +16,11 @@ from archiver.model.identity import Digest
 
 
 class MemoryStore:
-    """A ``BlobStore`` in memory. ``quarantined`` holds the blobs moved to quarantine, by their new name."""
+    """A ``BlobStore`` in memory. ``quarantined`` holds the blobs moved to quarantine, by their new path."""
 
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
-        self.quarantined: dict[str, bytes] = {}
+        self.quarantined: dict[Path, bytes] = {}
 
     def prepare(self) -> None:
         """Do nothing: memory needs no preparation."""
@@ -43,17 +44,17 @@ class MemoryStore:
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         yield from sorted(self._blobs)
 
-    def location(self, digest: Digest) -> str:
-        return f"blobs/{digest[:2]}/{digest}"
+    def path(self, digest: Digest) -> Path:
+        return Path("blobs", digest[:2], digest)
 
-    def quarantine(self, digest: Digest) -> str:
+    def quarantine(self, digest: Digest) -> Path:
         try:
             blob = self._blobs.pop(digest)
         except KeyError:
             raise StorageError(f"the blob {digest} cannot be moved aside: it does not exist") from None
-        place = f"quarantine/{digest}-{len(self.quarantined)}"
-        self.quarantined[place] = blob
-        return place
+        path = Path("quarantine", f"{digest}-{len(self.quarantined)}")
+        self.quarantined[path] = blob
+        return path
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
