@@ -33,7 +33,8 @@ from archiver.runner.priority import by_priority
 from archiver.runner.tally import Summary, Tally
 from archiver.runner.workers import Pool, StopFlag, for_each
 
-_ACCOUNTS_AT_ONCE = 4
+_ACCOUNTS_AT_FIRST = 4
+_ACCOUNTS_AT_MOST = 8
 _JOBS_AT_ONCE = 8
 
 
@@ -130,7 +131,7 @@ def run(
             _require_descriptors(limits.downloads)
             answers.prepare()
             balance.begin(limits.calls_per_second, jobs)
-            for_each(in_turn(), visit, threads=_ACCOUNTS_AT_ONCE, stop=stop)
+            for_each(in_turn(), visit, threads=_ACCOUNTS_AT_FIRST, most=_ACCOUNTS_AT_MOST, stop=stop)
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)

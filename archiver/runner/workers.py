@@ -14,7 +14,7 @@ from archiver.errors import ArchiverError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CHECK_SECONDS = 0.2
+_CHECK_SECONDS = 0.1
 """Seconds between two checks of the main thread; Python runs pending signal handlers there."""
 
 
@@ -101,8 +101,14 @@ class Pool(ThreadPoolExecutor):
         return super().submit(job)
 
 
-def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: StopFlag) -> None:
+def for_each(
+    things: Iterable[T], work: Callable[[T], None], *, threads: int, most: int, stop: StopFlag
+) -> None:
     """Call ``work`` for each of ``things``, on several threads.
+
+    It begins with ``threads``. Whenever no call has ended for a tenth of a second, one more is started, up
+    to ``most``, so that slow answers do not lower the number of calls per second. (With ``most`` from the
+    start, as many calls would be under way when the first answer says that there must be no more.)
 
     Returns when all are done or, once ``stop`` is set, when the running calls have ended. Things are taken
     one by one, so memory does not grow with their number. The first exception, of ``work`` or of the
@@ -111,8 +117,10 @@ def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, st
     feed = iter(things)
     lock = threading.Lock()
     raised: list[BaseException] = []
+    ended = 0
 
     def turn() -> None:
+        nonlocal ended
         while stop.cause is None and not raised:
             try:
                 with lock:
@@ -120,15 +128,24 @@ def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, st
                 if not more:
                     return
                 work(more[0])
+                with lock:
+                    ended += 1
             except BaseException as error:
                 raised.append(error)
                 return
 
-    crew = [threading.Thread(target=turn, name=f"account-{n}", daemon=True) for n in range(threads)]
-    for member in crew:
-        member.start()
-    for member in crew:
-        while member.is_alive():
-            member.join(_CHECK_SECONDS)
+    crew: list[threading.Thread] = []
+
+    def start() -> None:
+        crew.append(threading.Thread(target=turn, name=f"account-{len(crew)}", daemon=True))
+        crew[-1].start()
+
+    for _ in range(threads):
+        start()
+    while working := [member for member in crew if member.is_alive()]:
+        before = ended
+        working[0].join(_CHECK_SECONDS)
+        if ended == before and len(crew) < most and working[0].is_alive():
+            start()
     if raised:
         raise raised[0]

@@ -21,7 +21,7 @@ from archiver.runner.workers import StopFlag, for_each
 def test_each_thing_is_worked_on_once() -> None:
     """Every thing reaches ``work`` exactly once, whatever the number of threads."""
     done: list[int] = []
-    for_each(range(200), done.append, threads=4, stop=StopFlag())
+    for_each(range(200), done.append, threads=4, most=4, stop=StopFlag())
     assert sorted(done) == list(range(200))
 
 
@@ -43,7 +43,7 @@ def test_things_are_taken_one_by_one() -> None:
             ahead = max(ahead, taken - worked)
             worked += 1
 
-    for_each(feed(), work, threads=3, stop=StopFlag())
+    for_each(feed(), work, threads=3, most=3, stop=StopFlag())
     assert worked == 500
     assert ahead <= 6
 
@@ -58,8 +58,27 @@ def test_fault_h36_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
         done.append(n)
 
     with pytest.raises(ZeroDivisionError):
-        for_each(range(10_000), work, threads=2, stop=StopFlag())
+        for_each(range(10_000), work, threads=2, most=2, stop=StopFlag())
     assert len(done) < 10_000
+
+
+@pytest.mark.parametrize(("seconds", "calls", "expected"), [(1.0, 7, {6}), (0.01, 100, {2, 3, 4})])
+def test_slow_work_gets_more_threads(seconds: float, calls: int, expected: set[int]) -> None:
+    """While no call ends, threads are added, up to ``most``; quick calls keep the threads of the start."""
+    busy = busiest = 0
+    lock_ = threading.Lock()
+
+    def work(_: int) -> None:
+        nonlocal busy, busiest
+        with lock_:
+            busy += 1
+            busiest = max(busiest, busy)
+        time.sleep(seconds)
+        with lock_:
+            busy -= 1
+
+    for_each(range(calls), work, threads=2, most=6, stop=StopFlag())
+    assert busiest in expected
 
 
 def test_a_stop_ends_a_wait_at_once() -> None:
