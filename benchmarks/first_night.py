@@ -2,15 +2,17 @@
 
     python benchmarks/first_night.py [--files 2555] [--rounds 5] [--gallery-dl] [--picture FILE]
                                      [--tls] [--in DIRECTORY] | [--all] | [--slow]
+                                     [--against COMMAND]
 
 Each round runs every tool once, in another order, 16 files at a time; gallery-dl has no such option and
 downloads one after another. ``archiver run`` also asks the API (the stand-in), checks, hashes and syncs each
-file, and records it. Then its start-up is measured: a second ``run``, which finds nothing new, ``status`` and
-``--version``.
+file, and records it. ``bare_download.py`` does the least that any archive in Python needs. Then start-up is
+measured: a second ``run``, which finds nothing new, ``status`` and ``--version``.
 
 The files are downloaded to ``--in`` (default: the directory for temporary files). ``--all`` measures plain
 HTTP and TLS, each there and in memory (/dev/shm). With ``--slow`` the stand-in serves the files, as slowly as
-a real CDN (40 ms to the first byte, 25 MB/s per connection, 500 ms for each call).
+a real CDN (40 ms to the first byte, 25 MB/s per connection, 500 ms for each call), and quiet nights of five
+and of a hundred accounts are measured too. ``--against`` also measures another archiver.
 """
 
 from __future__ import annotations
@@ -33,10 +35,13 @@ from pathlib import Path
 import pictures
 from nginx import nginx
 from processes import ARCHIVER, Measurement, describe_machine, measure
-from standin import Upstream, archiver, upstream
+from standin import Upstream, add_against_option, archiver, upstream
 
 PARALLEL = 16
-TOOLS = ("gallery-dl", "wget2", "curl", "archiver")
+OTHER = "the other archiver"
+TOOLS = ("gallery-dl", "wget2", "curl", "bare Python", OTHER, "archiver")
+BASES = ("curl", "bare Python", OTHER)
+"""Those that archiver is compared with."""
 HIGHLIGHTS = 20
 MEMORY = Path("/dev/shm")
 SLOW = ("--cdn-delay", "0.04", "--cdn-rate", "25e6", "--latency", "0.5")
@@ -79,7 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=settings[0].place) as home, serving(options, Path(home)) as serve:
         for setting in settings:
             with serve(setting.served) as download:
-                tools = find_tools(download, gallery_dl=options.gallery_dl)
+                tools = find_tools(download, options.against, gallery_dl=options.gallery_dl)
                 costs = compare(tools, download, setting.place, options.rounds)
             if not found:
                 size = f"{len(download.urls):,} files, {download.size / 1e9:.2f} GB"
@@ -87,6 +92,8 @@ def main() -> None:
             print_costs(setting.name, costs)
             found[setting.name] = costs
     print_start(list(found.values()))
+    if options.slow:
+        print_quiet_nights(options)
     if options.picture:
         draw(options.picture, found, size)
 
@@ -106,6 +113,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help=f"plain and TLS, each to --in and to {MEMORY}")
     parser.add_argument("--slow", action="store_true", help="as slow as a real CDN")
     parser.add_argument("--gallery-dl", action="store_true", help="compare with gallery-dl too")
+    add_against_option(parser)
     pictures.add_option(parser)
     options = parser.parse_args()
     if shutil.which("curl") is None:
@@ -205,9 +213,12 @@ Tool = Callable[[Path], dict[str, Measurement]]
 """Downloads everything into an empty directory; returns its measurement by its name, and others if any."""
 
 
-def find_tools(download: Download, *, gallery_dl: bool) -> list[Tool]:
-    """Return the tools that are installed. Of others, print how to install them."""
-    tools: list[Tool] = [partial(run_curl, download)]
+def find_tools(download: Download, other: str | None, *, gallery_dl: bool) -> list[Tool]:
+    """Return the tools that are installed. Of those that are not, print how to install them.
+
+    ``other``: the command of another archiver.
+    """
+    tools: list[Tool] = [partial(run_curl, download), partial(run_bare_python, download)]
     if shutil.which("wget2"):
         tools.append(partial(run_wget2, download))
     else:
@@ -218,7 +229,9 @@ def find_tools(download: Download, *, gallery_dl: bool) -> list[Tool]:
         tools.append(partial(run_gallery_dl, download, program))
     elif gallery_dl:
         print("gallery-dl is left out: it is not installed (pip install gallery-dl)")
-    return [*tools, partial(run_archiver, download)]
+    if other is not None:
+        tools.append(partial(run_archiver, download, OTHER, other))
+    return [*tools, partial(run_archiver, download, "archiver", ARCHIVER)]
 
 
 def compare(tools: list[Tool], download: Download, where: Path, rounds: int) -> Costs:
@@ -257,6 +270,14 @@ def run_wget2(download: Download, place: Path) -> dict[str, Measurement]:
     return {"wget2": measure(["wget2", *words])}
 
 
+def run_bare_python(download: Download, place: Path) -> dict[str, Measurement]:
+    """Download with the least that an archive in Python needs."""
+    (place / "urls").write_text("\n".join(download.urls))
+    trust = [str(download.certificate)] if download.certificate else []
+    program = str(Path(__file__).with_name("bare_download.py"))
+    return {"bare Python": measure([sys.executable, program, str(place / "urls"), str(place), *trust])}
+
+
 def run_gallery_dl(download: Download, program: str, place: Path) -> dict[str, Measurement]:
     """Download with gallery-dl, which takes links to files."""
     (place / "urls").write_text("\n".join(download.urls))
@@ -265,26 +286,28 @@ def run_gallery_dl(download: Download, program: str, place: Path) -> dict[str, M
     return {"gallery-dl": measure([program, *words])}
 
 
-def run_archiver(download: Download, place: Path) -> dict[str, Measurement]:
+def run_archiver(download: Download, name: str, command: str, place: Path) -> dict[str, Measurement]:
     """Return what a first night takes in a new archive, and what commands take that have nothing to do."""
-    environ = download.world.init_nights(place, 1) | {"ARCHIVER_DOWNLOAD_CONCURRENCY": str(PARALLEL)}
+    environ = download.world.init_nights(place, 1, command)
+    environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = str(PARALLEL)
     if download.certificate:
         environ["SSL_CERT_FILE"] = str(download.certificate)
-    night = archiver(environ, "run", cwd=place)
+    night = archiver(environ, "run", cwd=place, command=command)
     if night.summary["exit_code"] or not night.summary["files_new"]:
-        raise SystemExit(f"archiver run: {night.summary}")
+        raise SystemExit(f"{command} run: {night.summary}")
     return {
-        "archiver": night,
-        "run": archiver(environ, "run", cwd=place),
-        "status": measure([ARCHIVER, "status"], cwd=place, environ=environ),
-        "--version": measure([ARCHIVER, "--version"], cwd=place, environ=environ),
+        name: night,
+        f"{name} run": archiver(environ, "run", cwd=place, command=command),
+        f"{name} status": measure([command, "status"], cwd=place, environ=environ),
+        f"{name} --version": measure([command, "--version"], cwd=place, environ=environ),
     }
 
 
 def print_head(size: str, costs: Costs) -> None:
     """Print the head of the table of downloads."""
     tools = [tool for tool in TOOLS if tool in costs]
-    print(f"\n| {size} | | {' | '.join(tools)} | archiver / curl |\n|---|---|{'---:|' * (len(tools) + 1)}")
+    heads = [*tools, *(f"archiver / {tool}" for tool in BASES if tool in costs)]
+    print(f"\n| {size} | | {' | '.join(heads)} |\n|---|---|{'---:|' * len(heads)}")
 
 
 def print_costs(setting: str, costs: Costs) -> None:
@@ -292,8 +315,10 @@ def print_costs(setting: str, costs: Costs) -> None:
     heading = f"{setting}, load {os.getloadavg()[0]:.1f}"
     for name, median in ((f"{heading} | wall, s", wall), ("| processor, s", cpu)):
         values = " | ".join(f"{median(costs[tool]):.2f}" for tool in TOOLS if tool in costs)
-        ratio = median(costs["archiver"]) / median(costs["curl"])
-        print(f"| {name} | {values} | **{ratio:.2f}** |", flush=True)
+        ratios = [
+            f"**{median(costs['archiver']) / median(costs[tool]):.2f}**" for tool in BASES if tool in costs
+        ]
+        print(f"| {name} | {values} | {' | '.join(ratios)} |", flush=True)
 
 
 def print_start(settings: Sequence[Costs]) -> None:
@@ -301,9 +326,41 @@ def print_start(settings: Sequence[Costs]) -> None:
     print("\n| nothing to do | wall, s | processor, s |\n|---|---:|---:|")
     for command in (name for name in settings[0] if name not in TOOLS):
         costs = [cost for setting in settings for cost in setting[command]]
-        print(f"| `archiver {command}` | {wall(costs):.2f} | {cpu(costs):.2f} |")
-    peak = max(cost.peak for setting in settings for cost in setting["archiver"])
-    print(f"\nPeak memory of archiver in a first night: {peak:.0f} MiB")
+        print(f"| `{command}` | {wall(costs):.2f} | {cpu(costs):.2f} |")
+    for name in (OTHER, "archiver"):
+        if name in settings[0]:
+            peak = max(cost.peak for setting in settings for cost in setting[name])
+            print(f"\nPeak memory of {name} in a first night: {peak:.0f} MiB")
+
+
+def print_quiet_nights(options: argparse.Namespace) -> None:
+    """Print the wall times of quiet nights with a slow API."""
+    print("\n| quiet night, 500 ms for each call | by default, s | with a stated rate, s |\n|---|---:|---:|")
+    commands = {"archiver": ARCHIVER} | ({OTHER: options.against} if options.against else {})
+    for accounts in (5, 100):
+        for name, command in commands.items():
+            walls = measure_quiet_nights(accounts, options.rounds, options.where, command)
+            print(
+                f"| {accounts} accounts, {name} | {' | '.join(f'{wall:.2f}' for wall in walls)} |", flush=True
+            )
+
+
+def measure_quiet_nights(accounts: int, rounds: int, where: Path, command: str) -> tuple[float, float]:
+    """Return the seconds of a quiet night without a rate in the configuration, and with 15 calls a second."""
+    words = ("--accounts", str(accounts), "--highlights", str(HIGHLIGHTS), "--items", "1", "--latency", "0.5")
+    default, stated = [], []
+    with (
+        upstream(*words, "--balance", "100000000") as world,
+        tempfile.TemporaryDirectory(dir=where) as folder,
+    ):
+        environ = world.init_nights(Path(folder), accounts, command)
+        night = partial(archiver, cwd=Path(folder), command=command)
+        night(environ, "run")
+        del environ["ARCHIVER_API_REQUESTS_PER_SECOND"]
+        for _ in range(rounds):
+            default.append(night(environ, "run").wall)
+            stated.append(night(environ | {"ARCHIVER_API_REQUESTS_PER_SECOND": "15"}, "run").wall)
+    return statistics.median(default), statistics.median(stated)
 
 
 def wall(costs: Sequence[Measurement]) -> float:

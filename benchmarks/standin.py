@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +35,7 @@ class Upstream:
                 pass
         return counts
 
-    def init_nights(self, home: Path, accounts: int) -> dict[str, str]:
+    def init_nights(self, home: Path, accounts: int, command: str = ARCHIVER) -> dict[str, str]:
         """Make an archive in ``home`` for nights of so many accounts, without sweep; return its variables."""
         (home / "config.toml").touch()
         (home / "accounts.txt").write_text("".join(f"account{n:04}\n" for n in range(accounts)))
@@ -44,7 +46,7 @@ class Upstream:
             "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
             "ARCHIVER_CONFIG": str(home / "config.toml"),
         }
-        init(environ, cwd=home)
+        init(environ, cwd=home, command=command)
         return environ
 
 
@@ -63,14 +65,32 @@ def upstream(*options: str) -> Iterator[Upstream]:
             server.stdout.read()  # its last line is not needed, but it must be able to write it
 
 
-def init(environ: dict[str, str], *, cwd: Path) -> None:
+def add_against_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--against``, which takes the command of another version, installed in another environment."""
+    parser.add_argument(
+        "--against",
+        type=find_command,
+        metavar="COMMAND",
+        help="also measure this archiver, in turns, for example ../before/.venv/bin/archiver",
+    )
+
+
+def find_command(name: str) -> str:
+    """Return the absolute path of a command. Raises ValueError if there is none."""
+    command = shutil.which(name)
+    if command is None:
+        raise ValueError(name)
+    return str(Path(command).absolute())
+
+
+def init(environ: dict[str, str], *, cwd: Path, command: str = ARCHIVER) -> None:
     """Make the archive that the environment names, with ``archiver init``."""
-    measure([ARCHIVER, "-q", "init"], cwd=cwd, environ=environ)
+    measure([command, "-q", "init"], cwd=cwd, environ=environ)
 
 
-def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measurement:
+def archiver(environ: dict[str, str], *arguments: str, cwd: Path, command: str = ARCHIVER) -> Measurement:
     """Run the installed command with ``--json`` and measure the whole process.
 
     Exit codes 0 and 3 are accepted.
     """
-    return measure([ARCHIVER, *arguments, "--json"], cwd=cwd, environ=environ, accept=(0, 3))
+    return measure([command, *arguments, "--json"], cwd=cwd, environ=environ, accept=(0, 3))

@@ -1,0 +1,123 @@
+"""Download files with nothing but what any archive in Python needs: what archiver could cost at the least.
+
+    python benchmarks/bare_download.py URLS DIRECTORY [CERTIFICATE]
+
+Sixteen threads with plain sockets, which they keep; SHA-256 of each file, its sync and that of its directory,
+and a row for each file in SQLite, as many in a transaction as wait. It trusts everything that it receives:
+no limit, no check, no second attempt, no journal, no log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import socket
+import sqlite3
+import ssl
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+THREADS = 16
+CHUNK = 128 * 1024
+
+
+def main(urls: Path, directory: Path, certificate: str | None = None) -> None:
+    """Download all files of a list into a directory."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for url in urls.read_text().splitlines():
+        waiting.put(url)
+    rows: queue.SimpleQueue[tuple[str, str, int] | None] = queue.SimpleQueue()
+    for n in range(256):
+        (directory / f"{n:02x}").mkdir()
+    trust = ssl.create_default_context(cafile=certificate) if certificate else None
+    threads = [
+        threading.Thread(target=download, args=(waiting, rows, directory, trust)) for _ in range(THREADS)
+    ]
+    writer = threading.Thread(target=record, args=(rows, directory / "rows.db"))
+    for thread in (writer, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows.put(None)
+    writer.join()
+
+
+def download(
+    waiting: queue.SimpleQueue[str],
+    rows: queue.SimpleQueue[tuple[str, str, int] | None],
+    directory: Path,
+    trust: ssl.SSLContext | None,
+) -> None:
+    """Download files, all over one connection, until none waits."""
+    connection: socket.socket | None = None
+    buffer = memoryview(bytearray(CHUNK))
+    while True:
+        try:
+            url = waiting.get_nowait()
+        except queue.Empty:
+            return
+        parts = urlsplit(url)
+        if connection is None:
+            host, port = parts.hostname or "", parts.port or 443
+            connection = socket.create_connection((host, port))
+            if trust is not None:
+                connection = trust.wrap_socket(connection, server_hostname=host)
+        connection.sendall(
+            f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+        )
+        digest, size = store(connection, buffer, directory)
+        rows.put((url, digest, size))
+
+
+def store(connection: socket.socket, buffer: memoryview, directory: Path) -> tuple[str, int]:
+    """Receive an answer and store its body durably; return its SHA-256 and its size."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(CHUNK)
+    head, _, start = received.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    temporary = directory / f"{threading.get_ident()}.part"
+    digest = hashlib.sha256(start)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o444)
+    os.write(file, start)
+    left = length - len(start)
+    while left:
+        filled = 0
+        while filled < min(left, CHUNK):
+            filled += connection.recv_into(buffer[filled:], min(left, CHUNK) - filled)
+        digest.update(buffer[:filled])
+        os.write(file, buffer[:filled])
+        left -= filled
+    os.fsync(file)
+    os.close(file)
+    name = digest.hexdigest()
+    folder = directory / name[:2]
+    temporary.replace(folder / name)
+    opened = os.open(folder, os.O_RDONLY)
+    os.fsync(opened)
+    os.close(opened)
+    return name, length
+
+
+def record(rows: queue.SimpleQueue[tuple[str, str, int] | None], path: Path) -> None:
+    """Write the rows that wait, until there is None."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE files (url TEXT, sha256 TEXT, size INTEGER)")
+    is_open = True
+    while is_open:
+        batch = [rows.get()]
+        while not rows.empty():
+            batch.append(rows.get())
+        is_open = None not in batch
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO files VALUES (?, ?, ?)", [row for row in batch if row is not None])
+        database.execute("COMMIT")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
