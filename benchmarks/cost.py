@@ -99,8 +99,8 @@ def main() -> None:
         numbers = [*costs, costs[0] / costs[-1]] if options.against is not None else costs
         print(f"| {unit} | {' | '.join(f'{number:.2f}' for number in numbers)} |")
     if options.picture:
-        by_column = zip(*found.values(), strict=True)
-        series = {column.name: list(costs) for column, costs in zip(columns, by_column, strict=True)}
+        by_column = zip(columns, zip(*found.values(), strict=True), strict=True)
+        series = {column.name: list(costs) for column, costs in by_column if column.command == ARCHIVER}
         units = [unit.replace("`", "").replace(", ", ",\n") for unit in found]
         bars = pictures.Bars("ms of processor time", units, series)
         pictures.draw(options.picture, "What one more costs", [bars])
