@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct, field
 
@@ -152,7 +152,9 @@ class AccountSync:
         self._picture_downloads: list[Future[FailedDownload | None]] = []
         self._meanings: list[Meaning] = []
         self._is_duplicate = False
-        self._has_lost: bool | None = None
+        self._has_lost = False
+        self._looked: tuple[Pk, date] | None = None
+        """The account whose files were looked for, and the day of that."""
         self._end: AccountEnd | None = None
         self._closing_error: ArchiverError | None = None
 
@@ -269,7 +271,7 @@ class AccountSync:
             self._context.observe(Notice(text))
         # Before the tray is paid for, since a disk that fails ends the run; and before the tray is recorded,
         # since its date says that the turns up to today are done.
-        if state.pk is not None and self._has_lost is None:
+        if state.pk is not None and self._looked is None:
             self._record_lost_of_account(state.pk, state.listed_at)
         if step.is_paged:
             assert state.pk is not None
@@ -330,7 +332,7 @@ class AccountSync:
             register.longest_tray = max(register.longest_tray, tray.length)
         unseen = missing_in_one_answer(listing, visit.state)
         run_id, now = self._context.run_id, self._context.clock()
-        if not before.is_archived:
+        if self._looked != (pk, now.date()):  # it was unknown before, or midnight has passed
             self._record_lost_of_account(pk, stored.listed_at)
         facts: list[record.Fact] = [
             lambda rows: record.resolution(rows, Subject.TARGET, self._target.key, None, now)
@@ -393,13 +395,15 @@ class AccountSync:
         Those whose turn it is are looked for, and all if one of them is missing. ``plan --list`` looks for
         all, because the price that it states then is exact.
         """
-        digits = digits_due(listed_at, self._context.clock())
+        now = self._context.clock()
+        digits = digits_due(listed_at, now)
         if self._options.full or self._options.list_only:
             digits = None
         missing = self._find_missing(self._catalog.read(digests_of_account, pk, digits))
         if missing and digits is not None:
             missing = self._find_missing(self._catalog.read(digests_of_account, pk))
-        self._has_lost = self._record_lost(f"account {pk}", missing)
+        self._has_lost = self._record_lost(f"account {pk}", missing) or self._has_lost
+        self._looked = (pk, now.date())
 
     def _find_missing(self, digests: Collection[Digest]) -> tuple[Digest, ...]:
         return tuple(digest for digest in digests if not self._services.store.has(digest))

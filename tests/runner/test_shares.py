@@ -14,9 +14,10 @@ from archiver.blobs.disk import DiskStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from archiver.runner.shares import DAYS, digits_due
+from tests.support.api_faults import TRAY
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import blobs, run
-from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.states import DAY, NOW
 
@@ -153,6 +154,23 @@ def test_a_turn_counts_only_if_it_was_finished(
         assert harness.one("select sum(units) from api_calls") == spent
     harness.sleep(days=1)
     assert run(harness, ACCOUNT)[0] == 0
+    assert lost.exists()
+
+
+def test_a_turn_that_begins_while_the_tray_is_listed_is_not_missed(harness: ArchiveHarness) -> None:
+    """Midnight passes between the search for files and the answer: the tray is recorded with the new day."""
+    _, lost = two_blobs(harness)
+    harness.sleep_until_turn(lost.name)
+    harness.sleep(days=DAYS - 1)  # its turn is tomorrow
+    harness.night(ACCOUNT)
+    lost.unlink()
+
+    def pass_midnight(exchange: FaultyExchange) -> None:
+        harness.sleep(days=1)
+        exchange.deliver()
+
+    harness.upstream.faults.add(pass_midnight, path=TRAY)
+    assert harness.night(ACCOUNT).exit_code == 0
     assert lost.exists()
 
 
