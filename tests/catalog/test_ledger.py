@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
 from archiver.catalog import Catalog, engine, ledger, record, tables
-from archiver.catalog.query import costs, holdings
+from archiver.catalog.query import costs, holdings, totals
 from archiver.errors import BudgetReached
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Limits
@@ -91,6 +91,14 @@ def test_calls_that_a_wrong_clock_dated_in_the_future_count(catalog: Catalog, ru
         with pytest.raises(BudgetReached, match="4 spent"):
             catalog.write(ledger.reserve, run_id, call(), NOW, Limits(**{limit: 4}))
     catalog.write(ledger.reserve, run_id, call(), NOW, Limits(per_day=5, per_month=5))
+
+
+@SQLITE_EVERYDAY
+def test_the_status_shows_what_a_run_has_spent_before_it_ends(catalog: Catalog, run_id: int) -> None:
+    """Also of a run that was killed, until the next run records that."""
+    catalog.write(ledger.reserve, run_id, call(units=3), NOW, Limits())
+    status = catalog.read(totals.status, NOW)
+    assert (status.last_runs[0].units, status.units) == (3, 3)
 
 
 @SQLITE_EVERYDAY

@@ -36,7 +36,11 @@ SELECT max(finished_at) AS finished_at FROM runs
 WHERE exit_code = 0 AND command IN ('run', 'backup', 'demo')
 """).columns(finished_at=UtcTime)
 _LAST_RUNS = text("""
-SELECT id, command, started_at, finished_at, outcome, exit_code, units FROM runs ORDER BY id DESC LIMIT 5
+SELECT id, command, started_at, finished_at, outcome, exit_code,
+  CASE WHEN outcome IS NOT NULL THEN units
+    ELSE coalesce((SELECT t.units FROM budget_totals t WHERE t.period = :of_run || CAST(runs.id AS TEXT)), 0)
+  END AS units
+FROM runs ORDER BY id DESC LIMIT 5
 """).columns(started_at=UtcTime, finished_at=UtcTime)
 _REFUSED_HOSTS = text("""
 SELECT host, count(*) AS files FROM failures
@@ -71,7 +75,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         open_failures=row.open_failures,
         units=int(row.units_of_ended_runs or 0) + int(row.units_of_open_runs or 0),
         units_this_month=row.units_this_month or 0,
-        last_runs=tuple(Run(*run) for run in connection.execute(_LAST_RUNS)),
+        last_runs=tuple(Run(*run) for run in connection.execute(_LAST_RUNS, {"of_run": OF_RUN})),
         last_success_at=connection.scalar(_LAST_SUCCESS),
         waiting=row.waiting,
     )
