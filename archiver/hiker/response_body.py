@@ -67,8 +67,8 @@ class LargeBodySlot:
 def _return_large_blocks() -> None:
     """Make glibc return blocks of more than 256 KiB to the system when they are freed.
 
-    By default, once a large block was freed, glibc keeps such blocks for each thread: 12 threads that hold
-    one body after the other then keep 12.
+    By default, once a large block was freed, glibc keeps such blocks for each thread: 16 threads that hold
+    one body after the other then keep 16.
     """
     with suppress(AttributeError, OSError):  # another C library, which has no such setting and needs none
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_SIZE)

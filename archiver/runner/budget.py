@@ -18,8 +18,10 @@ from archiver.model.api_calls import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 
-_ROOM = 1_000
-"""With more units left than this, accounts do not take turns: four at a time cost less than this."""
+ACCOUNTS_AT_MOST = 8
+"""How many accounts a run visits at a time."""
+_ROOM = ACCOUNTS_AT_MOST * 250
+"""With more units left than this, accounts do not take turns: so many at a time cost less than this."""
 
 
 class Turn:

@@ -24,7 +24,7 @@ from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.account import AccountRegister, AccountSync, RunServices
 from archiver.runner.answer_cache import AnswerCache
-from archiver.runner.budget import Turn
+from archiver.runner.budget import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.downloads import FileDownloader
 from archiver.runner.highlight import HighlightSync
@@ -34,8 +34,7 @@ from archiver.runner.tally import Summary, Tally
 from archiver.runner.workers import Pool, StopFlag, for_each
 
 _ACCOUNTS_AT_FIRST = 4
-_ACCOUNTS_AT_MOST = 8
-_JOBS_AT_ONCE = 8
+JOBS_AT_ONCE = 8
 
 
 _OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
@@ -92,7 +91,7 @@ def run(
     )
     cache = AnswerCache(resources.catalog, resources.answers, clock, sweep_days=options.sweep_days)
     jobs = Pool(
-        _JOBS_AT_ONCE,
+        JOBS_AT_ONCE,
         "job",
         stop,
         is_harmless=lambda e: e is api.closing_error or isinstance(e, _OF_ONE_ACCOUNT),
@@ -131,7 +130,7 @@ def run(
             _require_descriptors(limits.downloads)
             answers.prepare()
             balance.begin(limits.calls_per_second, jobs)
-            for_each(in_turn(), visit, threads=_ACCOUNTS_AT_FIRST, most=_ACCOUNTS_AT_MOST, stop=stop)
+            for_each(in_turn(), visit, threads=_ACCOUNTS_AT_FIRST, most=ACCOUNTS_AT_MOST, stop=stop)
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)

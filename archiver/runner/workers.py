@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from archiver.errors import ArchiverError
 
@@ -106,46 +106,64 @@ def for_each(
 ) -> None:
     """Call ``work`` for each of ``things``, on several threads.
 
-    It begins with ``threads``. Whenever no call has ended for a tenth of a second, one more is started, up
-    to ``most``, so that slow answers do not lower the number of calls per second. (With ``most`` from the
-    start, as many calls would be under way when the first answer says that there must be no more.)
+    It begins with ``threads``. Once a call has ended, one more is started whenever no call ends for a tenth
+    of a second, up to ``most``, so that slow answers do not lower the number of calls per second. (With
+    ``most`` from the start, as many calls would be under way when the first answer says that there must be no
+    more.)
 
     Returns when all are done or, once ``stop`` is set, when the running calls have ended. Things are taken
     one by one, so memory does not grow with their number. The first exception, of ``work`` or of the
     iterator, stops the threads and is raised.
     """
-    feed = iter(things)
-    lock = threading.Lock()
-    raised: list[BaseException] = []
-    ended = 0
-
-    def turn() -> None:
-        nonlocal ended
-        while stop.cause is None and not raised:
-            try:
-                with lock:
-                    more = list(islice(feed, 1))
-                if not more:
-                    return
-                work(more[0])
-                with lock:
-                    ended += 1
-            except BaseException as error:
-                raised.append(error)
-                return
-
-    crew: list[threading.Thread] = []
-
-    def start() -> None:
-        crew.append(threading.Thread(target=turn, name=f"account-{len(crew)}", daemon=True))
-        crew[-1].start()
-
-    for _ in range(threads):
-        start()
-    while working := [member for member in crew if member.is_alive()]:
-        before = ended
+    crew = _Crew(iter(things), work, stop)
+    try:
+        for _ in range(threads):
+            crew.start()
+    except RuntimeError as error:  # the system has no more threads: let those that run end first
+        crew.raised.append(error)
+    while working := [thread for thread in crew.threads if thread.is_alive()]:
+        before = crew.ended
         working[0].join(_CHECK_SECONDS)
-        if ended == before and len(crew) < most and working[0].is_alive():
-            start()
-    if raised:
-        raise raised[0]
+        is_slow = 0 < crew.ended == before and working[0].is_alive()
+        if is_slow and len(crew.threads) < most and crew.has_work:
+            with suppress(RuntimeError):  # without this thread it goes on as before
+                crew.start()
+    if crew.raised:
+        raise crew.raised[0]
+
+
+class _Crew(Generic[T]):
+    """The threads of ``for_each``. ``ended``: the calls that have ended. ``raised``: what they raised."""
+
+    def __init__(self, feed: Iterator[T], work: Callable[[T], None], stop: StopFlag) -> None:
+        self._feed, self._work, self._stop = feed, work, stop
+        self._lock = threading.Lock()
+        self._is_exhausted = False
+        self.threads: list[threading.Thread] = []
+        self.ended = 0
+        self.raised: list[BaseException] = []
+
+    @property
+    def has_work(self) -> bool:
+        """Whether another thing may be taken."""
+        return not (self._is_exhausted or self.raised or self._stop.cause)
+
+    def start(self) -> None:
+        """Start another thread. Raises RuntimeError if the system has no more."""
+        thread = threading.Thread(target=self._take_things, name=f"account-{len(self.threads)}", daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def _take_things(self) -> None:
+        while self.has_work:
+            try:
+                with self._lock:
+                    more = list(islice(self._feed, 1))
+                if not more:
+                    self._is_exhausted = True
+                    return
+                self._work(more[0])
+                with self._lock:
+                    self.ended += 1
+            except BaseException as error:
+                self.raised.append(error)

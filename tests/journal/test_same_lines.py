@@ -68,7 +68,7 @@ def test_the_same_nights_give_the_same_lines(
     Every day two nights of one account, with --whole a month of three.
     """
     monkeypatch.setattr(ArchiveHarness, "now", property(lambda harness: NOON + harness.later))
-    for number in ("_ACCOUNTS_AT_FIRST", "_ACCOUNTS_AT_MOST", "_JOBS_AT_ONCE"):
+    for number in ("_ACCOUNTS_AT_FIRST", "ACCOUNTS_AT_MOST", "JOBS_AT_ONCE"):
         monkeypatch.setattr(run, number, 1)
     monkeypatch.setattr(writer, "_MAX_BATCH", 1)
     nights, size = (a_month, (3, 5, 4)) if whole else (two_nights, (1, 1, 2))

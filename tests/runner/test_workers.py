@@ -62,9 +62,13 @@ def test_fault_h36_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
     assert len(done) < 10_000
 
 
-@pytest.mark.parametrize(("seconds", "calls", "expected"), [(1.0, 7, {6}), (0.01, 100, {2, 3, 4})])
+@pytest.mark.parametrize(
+    ("seconds", "calls", "expected"),
+    [(0.5, 16, {6}), (1.0, 2, {2}), (0.01, 100, {2, 3, 4, 5})],
+    ids=["slow", "before the first has ended", "quick"],
+)
 def test_slow_work_gets_more_threads(seconds: float, calls: int, expected: set[int]) -> None:
-    """While no call ends, threads are added, up to ``most``; quick calls keep the threads of the start."""
+    """Once a call has ended, threads are added while none ends, up to ``most``; quick work needs none."""
     busy = busiest = 0
     lock_ = threading.Lock()
 
@@ -79,6 +83,54 @@ def test_slow_work_gets_more_threads(seconds: float, calls: int, expected: set[i
 
     for_each(range(calls), work, threads=2, most=6, stop=StopFlag())
     assert busiest in expected
+
+
+def test_until_a_call_has_ended_no_thread_is_added() -> None:
+    """What the first answer says may forbid all further calls."""
+    begun: list[int] = []
+    go_on = threading.Event()
+
+    def work(n: int) -> None:
+        begun.append(n)
+        go_on.wait(10)
+
+    def answer() -> None:
+        begun.append(-1)
+        go_on.set()
+
+    threading.Timer(0.5, answer).start()
+    for_each(range(20), work, threads=2, most=6, stop=StopFlag())
+    assert begun.index(-1) == 2
+
+
+@pytest.mark.parametrize("allowed", [1, 3])
+def test_without_another_thread_the_work_goes_on_or_ends_in_order(
+    allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a further thread cannot be started, all things are done without it. If one of the first cannot, that
+    is the error, and no call is under way any more when it is raised.
+    """
+    start, started, done = threading.Thread.start, 0, list[int]()
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started > allowed:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def work(n: int) -> None:
+        time.sleep(0.3)
+        done.append(n)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    if allowed == 1:
+        with pytest.raises(RuntimeError):
+            for_each(range(12), work, threads=2, most=6, stop=StopFlag())
+        assert done == [0]
+    else:
+        for_each(range(12), work, threads=2, most=6, stop=StopFlag())
+        assert sorted(done) == list(range(12))
 
 
 def test_a_stop_ends_a_wait_at_once() -> None:

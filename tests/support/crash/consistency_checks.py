@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.runner.budget import ACCOUNTS_AT_MOST
+from archiver.runner.run import JOBS_AT_ONCE
 from tests.support.crash.journal_checks import journal_differences
 
 Rows = list[tuple[object, ...]]
@@ -92,7 +94,7 @@ class Bill:
     units: int
     killed: int = 0  # runs that were killed: what each had in flight may be counted and was never billed
     lost: int = 0  # units that the ledger may lack, because a database was lost before they were journaled
-    at_once: int = 12  # calls that one run can have in flight: 4 accounts and 8 highlights
+    at_once: int = ACCOUNTS_AT_MOST + JOBS_AT_ONCE  # calls that one run can have in flight
 
 
 def violations(
