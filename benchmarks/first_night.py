@@ -27,7 +27,7 @@ import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -338,29 +338,33 @@ def print_quiet_nights(options: argparse.Namespace) -> None:
     print("\n| quiet night, 500 ms for each call | by default, s | with a stated rate, s |\n|---|---:|---:|")
     commands = {"archiver": ARCHIVER} | ({OTHER: options.against} if options.against else {})
     for accounts in (5, 100):
-        for name, command in commands.items():
-            walls = measure_quiet_nights(accounts, options.rounds, options.where, command)
-            print(
-                f"| {accounts} accounts, {name} | {' | '.join(f'{wall:.2f}' for wall in walls)} |", flush=True
-            )
+        nights = measure_quiet_nights(accounts, options.rounds, options.where, list(commands.values()))
+        for name, (default, stated) in zip(commands, nights, strict=True):
+            print(f"| {accounts} accounts, {name} | {wall(default):.2f} | {wall(stated):.2f} |", flush=True)
 
 
-def measure_quiet_nights(accounts: int, rounds: int, where: Path, command: str) -> tuple[float, float]:
-    """Return the seconds of a quiet night without a rate in the configuration, and with 15 calls a second."""
+def measure_quiet_nights(
+    accounts: int, rounds: int, where: Path, commands: Sequence[str]
+) -> list[tuple[list[Measurement], list[Measurement]]]:
+    """Measure quiet nights of each command, with no rate in the configuration, and with 15 calls a second."""
     words = ("--accounts", str(accounts), "--highlights", str(HIGHLIGHTS), "--items", "1", "--latency", "0.5")
-    default, stated = [], []
-    with (
-        upstream(*words, "--balance", "100000000") as world,
-        tempfile.TemporaryDirectory(dir=where) as folder,
-    ):
-        environ = world.init_nights(Path(folder), accounts, command)
-        night = partial(archiver, cwd=Path(folder), command=command)
-        night(environ, "run")
-        del environ["ARCHIVER_API_REQUESTS_PER_SECOND"]
+    nights = []
+    with ExitStack() as stack:
+        for command in commands:
+            world = stack.enter_context(upstream(*words, "--balance", "100000000"))
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=where)))
+            environ = world.init_nights(home, accounts, command)
+            night = partial(archiver, cwd=home, command=command)
+            night(environ, "run")
+            del environ["ARCHIVER_API_REQUESTS_PER_SECOND"]
+            stated = environ | {"ARCHIVER_API_REQUESTS_PER_SECOND": "15"}
+            nights.append((partial(night, environ, "run"), partial(night, stated, "run")))
+        found: list[tuple[list[Measurement], list[Measurement]]] = [([], []) for _ in commands]
         for _ in range(rounds):
-            default.append(night(environ, "run").wall)
-            stated.append(night(environ | {"ARCHIVER_API_REQUESTS_PER_SECOND": "15"}, "run").wall)
-    return statistics.median(default), statistics.median(stated)
+            for functions, measurements in zip(nights, found, strict=True):
+                for function, costs in zip(functions, measurements, strict=True):
+                    costs.append(function())
+    return found
 
 
 def wall(costs: Sequence[Measurement]) -> float:

@@ -76,10 +76,10 @@ def add_against_option(parser: argparse.ArgumentParser) -> None:
 
 
 def find_command(name: str) -> str:
-    """Return the absolute path of a command. Raises ValueError if there is none."""
+    """Return the absolute path of a command. Raises ArgumentTypeError if there is none."""
     command = shutil.which(name)
     if command is None:
-        raise ValueError(name)
+        raise argparse.ArgumentTypeError(f"there is no such command: {name}")
     return str(Path(command).absolute())
 
 
