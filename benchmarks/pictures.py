@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _PANEL = 3.2  # inches
 _LABELS = 2.4  # inches, left of the first panel
-_COLOURS = ("#9aa0a6", "#5f6b7a", "#c9a227", "#1f6feb")  # the last series is archiver, or the last database
+_COLOURS = ("#d5d8dc", "#9aa0a6", "#5f6b7a", "#c9a227", "#3f8f5f", "#1f6feb")
+"""The last series is archiver, or the last database."""
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
