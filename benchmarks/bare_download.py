@@ -1,4 +1,4 @@
-"""Download files with nothing but what any archive in Python needs: the least that archiver could cost.
+"""Download files with nothing but hash, sync and a row: what Python itself costs without any check.
 
     python benchmarks/bare_download.py URLS DIRECTORY [CERTIFICATE]
 

@@ -6,7 +6,7 @@
 
 Each round runs every tool once, in another order, 16 files at a time; gallery-dl has no such option and
 downloads one after another. ``archiver run`` also asks the API (the stand-in), checks, hashes and syncs each
-file, and records it. ``bare_download.py`` does the least that any archive in Python needs. Then start-up is
+file, and records it. ``bare_download.py`` only hashes, syncs and records. Then start-up is
 measured: a second ``run``, which finds nothing new, ``status`` and ``--version``.
 
 The files are downloaded to ``--in`` (default: the directory for temporary files). ``--all`` measures plain
