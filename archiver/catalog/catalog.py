@@ -251,7 +251,8 @@ class Opening:
         """Bring an older schema up to date, and return the open database.
 
         ``mend_triggers``: create missing triggers of the journal; the caller must then begin a new journal.
-        Without it, missing triggers raise JournalDiffers. Raises DatabaseError, DiskFull.
+        Without it, missing triggers raise JournalDiffers. Counters that are incomplete are counted again.
+        Raises DatabaseError, DiskFull.
         """
         if not mend_triggers:
             self.state.require_triggers()

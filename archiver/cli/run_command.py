@@ -34,8 +34,8 @@ def command(
     (exit code 10).
 
     It fetches files again that are missing in the archive. Each night it looks for one sixteenth of them, and
-    for those of missed nights: all are looked for within 16 days, or when the account is next listed. With
-    --full it looks for all.
+    for those of missed nights: all are looked for within 16 days, or at the account's next listing if that is
+    later. With --full it looks for all.
 
     It ends with a report of at most ten lines: what is new, changed, gone or failed, and what it cost. The
     section [report] of the configuration sends the report, and pings a monitor.
