@@ -126,6 +126,19 @@ def enter_directory(name: str, mode: int, *, within: int) -> int:
     return fd
 
 
+def list_names(directory: str, *, within: int) -> list[str]:
+    """Return the sorted names in a directory.
+
+    The directory is opened again, because a shared descriptor would share its read position.
+    """
+    fd = open_directory(directory, within=within)
+    try:
+        with os.scandir(fd) as entries:
+            return sorted(entry.name for entry in entries)
+    finally:
+        os.close(fd)
+
+
 def open_root(path: Path, mode: int | None = None) -> int:
     """Open the directory of an archive. Only here are links followed, as the user chose the path.
 

@@ -6,8 +6,6 @@ whenever the program or the power fails.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import re
 import secrets
@@ -18,24 +16,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs.store import COPY_CHUNK
+from archiver.blobs.spool import SpoolWriter, remove_unfinished
 from archiver.durable import (
-    clone,
     enter_directory,
+    list_names,
     open_directory,
     open_regular,
     open_root,
     storage_errors,
     sync,
     sync_directory,
-    write_all,
 )
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 
 _DIRECTORIES = tuple(f"{n:02x}" for n in range(256))
 _HEX2, _HEX64 = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}")
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _HAS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
@@ -100,7 +96,7 @@ class DiskStore:
                     "make both plain directories on the same disk",
                 )
             self._check_directories()
-            _remove_unfinished(self._tmp_fd)
+            remove_unfinished(self._tmp_fd)
             with self.writer() as probe:  # a read-only disk is noticed here, before a unit is spent
                 probe.write(b"\n")
 
@@ -163,7 +159,7 @@ class DiskStore:
 
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         with storage_errors(f"{self._root}/blobs cannot be listed"):
-            for directory in _list_names(".", within=self._blobs_fd):
+            for directory in list_names(".", within=self._blobs_fd):
                 names = self._list_blob_directory(directory)
                 if names is None:
                     _report_foreign(on_foreign, directory)
@@ -176,14 +172,18 @@ class DiskStore:
     def _list_blob_directory(self, name: str) -> list[str] | None:
         """Return the sorted names in one of the 256 directories; None if ``name`` is not one of them."""
         try:
-            return _list_names(name, within=self._blobs_fd) if _HEX2.fullmatch(name) else None
+            return list_names(name, within=self._blobs_fd) if _HEX2.fullmatch(name) else None
         except NotADirectoryError:
             return None
 
     def path(self, digest: Digest) -> Path:
+        """Return the blob's path, whether it exists or not."""
         return self._root / "blobs" / digest[:2] / digest
 
-    def quarantine(self, digest: Digest) -> Path:
+    def location(self, digest: Digest) -> str:
+        return str(self.path(digest))
+
+    def quarantine(self, digest: Digest) -> str:
         name = f"{digest}-{secrets.token_hex(4)}"
         problem = f"{self.path(digest)} cannot be moved to quarantine/"
         with storage_errors(problem), self._open_directory_of(digest) as directory:
@@ -194,7 +194,7 @@ class DiskStore:
                 sync_directory(directory)
             finally:
                 os.close(quarantine)
-        return self._root / "quarantine" / name
+        return str(self._root / "quarantine" / name)
 
     def close(self) -> None:
         for fd in (self._tmp_fd, self._blobs_fd, self._root_fd):
@@ -211,7 +211,7 @@ class DiskStore:
         self.close()
 
 
-class DiskWriter:
+class DiskWriter(SpoolWriter):
     """A ``BlobWriter`` into the open directories ``tmp`` and ``blobs``, which are on one file system.
 
     The order of steps in ``commit`` makes a blob appear completely or not at all: set the mode, sync the
@@ -219,64 +219,8 @@ class DiskWriter:
     """
 
     def __init__(self, tmp: int, blobs: int, root: Path) -> None:
-        self._tmp, self._blobs, self._root = tmp, blobs, root
-        self._directory = root / "tmp"
-        self._name = f"{secrets.token_hex(16)}.part"
-        self._hash = hashlib.sha256()
-        self._size = 0
-        self._fd: int | None = None
-        with storage_errors(f"a file cannot be created in {self._directory}"):
-            self._fd = os.open(self._name, _NEW, 0o600, dir_fd=tmp)
-
-    def _open_fd(self) -> int:
-        if self._fd is None:
-            raise ValueError("the blob writer is closed")
-        return self._fd
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def digest(self) -> Digest:
-        return Digest(self._hash.hexdigest())
-
-    def write(self, chunk: bytes) -> None:
-        fd, size = self._open_fd(), self._size + len(chunk)
-        try:
-            with storage_errors(f"a file of {size} bytes cannot be written in {self._directory}"):
-                write_all(fd, chunk)
-        except StorageError:
-            self._discard()  # the file may hold a part of the chunk, which is not in the hash
-            raise
-        self._hash.update(chunk)
-        self._size = size
-
-    def copy(self, source: int) -> Iterator[bytes]:
-        fd = self._open_fd()
-        try:
-            clone(source, fd)
-        except OSError:  # no reflinks here: copy the bytes
-            while chunk := os.read(source, COPY_CHUNK):
-                self.write(chunk)
-                yield chunk
-            return
-        with storage_errors(f"a file in {self._directory} cannot be read"):
-            os.lseek(fd, 0, os.SEEK_SET)
-        while chunk := self._read_back(fd):
-            self._hash.update(chunk)
-            self._size += len(chunk)
-            yield chunk
-
-    def _read_back(self, fd: int) -> bytes:
-        with storage_errors(f"a file in {self._directory} cannot be read"):
-            return os.read(fd, COPY_CHUNK)
-
-    def restart(self) -> None:
-        with storage_errors(f"a file in {self._directory} cannot be truncated"):
-            os.ftruncate(self._open_fd(), 0)
-            os.lseek(self._open_fd(), 0, os.SEEK_SET)
-        self._hash = hashlib.sha256()
-        self._size = 0
+        super().__init__(tmp, root / "tmp")
+        self._blobs, self._root = blobs, root
 
     def commit(self) -> tuple[Digest, int]:
         fd, digest = self._open_fd(), self.digest()
@@ -307,44 +251,6 @@ class DiskWriter:
             os.close(directory)
         if not stat.S_ISREG(status.st_mode) or status.st_size != self._size:
             raise StorageError(f"{self._root}/blobs/{digest[:2]}/{digest} changed while it was stored")
-
-    def _discard(self) -> None:
-        """Remove the file. If that fails, the next run removes it."""
-        fd, self._fd = self._fd, None
-        with contextlib.suppress(OSError):
-            if fd is not None:
-                os.close(fd)
-        with contextlib.suppress(OSError):
-            os.unlink(self._name, dir_fd=self._tmp)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._fd is not None:
-            self._discard()
-
-
-def _remove_unfinished(tmp: int) -> None:
-    """Remove the files in ``tmp/``. The caller holds the archive's lock, so no process is writing them."""
-    for name in _list_names(".", within=tmp):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=tmp, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=tmp)
-
-
-def _list_names(directory: str, *, within: int) -> list[str]:
-    """Return the sorted names in a directory.
-
-    The directory is opened again, because a shared descriptor would share its read position.
-    """
-    fd = open_directory(directory, within=within)
-    try:
-        with os.scandir(fd) as entries:
-            return sorted(entry.name for entry in entries)
-    finally:
-        os.close(fd)
 
 
 def _report_foreign(on_foreign: Callable[[str], None] | None, name: str) -> None:

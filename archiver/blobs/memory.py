@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -16,11 +15,11 @@ from archiver.model.identity import Digest
 
 
 class MemoryStore:
-    """A ``BlobStore`` in memory. ``quarantined`` holds the blobs moved to quarantine, by their new path."""
+    """A ``BlobStore`` in memory. ``quarantined`` holds the blobs moved to quarantine, by their new name."""
 
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
-        self.quarantined: dict[Path, bytes] = {}
+        self.quarantined: dict[str, bytes] = {}
 
     def prepare(self) -> None:
         """Do nothing: memory needs no preparation."""
@@ -44,17 +43,17 @@ class MemoryStore:
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         yield from sorted(self._blobs)
 
-    def path(self, digest: Digest) -> Path:
-        return Path("blobs", digest[:2], digest)
+    def location(self, digest: Digest) -> str:
+        return f"blobs/{digest[:2]}/{digest}"
 
-    def quarantine(self, digest: Digest) -> Path:
+    def quarantine(self, digest: Digest) -> str:
         try:
             blob = self._blobs.pop(digest)
         except KeyError:
             raise StorageError(f"the blob {digest} cannot be moved aside: it does not exist") from None
-        path = Path("quarantine", f"{digest}-{len(self.quarantined)}")
-        self.quarantined[path] = blob
-        return path
+        place = f"quarantine/{digest}-{len(self.quarantined)}"
+        self.quarantined[place] = blob
+        return place
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""

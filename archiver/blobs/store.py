@@ -1,4 +1,4 @@
-"""The interface of blob stores. ``disk`` is for archives, ``memory`` for tests; one test suite checks both.
+"""The interface of blob stores: ``disk``, ``bucket_store``, and ``memory`` for tests. One suite checks all.
 
 A blob is stored under the SHA-256 of its bytes, completely or not at all. A store never deletes or changes
 one. All methods may be called from several threads at once; a writer belongs to one thread.
@@ -7,7 +7,6 @@ one. All methods may be called from several threads at once; a writer belongs to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
@@ -72,15 +71,18 @@ class BlobStore(Protocol):
         """Return a writer of one blob. Raises DiskFull or StorageError."""
 
     def has(self, digest: Digest) -> bool:
-        """Return whether the blob is there as a regular file. Its bytes are not read."""
+        """Return whether the blob is there. Its bytes are not read."""
 
     def size(self, digest: Digest) -> int | None:
-        """Return the blob's size in bytes; None if there is no regular file under its name."""
+        """Return the blob's size in bytes; None if there is none.
+
+        On a disk, only a regular file is a blob. In a bucket, what a quarantine left under the name is none.
+        """
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open the blob for reading; the caller closes it.
 
-        Raises StorageError if there is no regular file under its name.
+        Raises StorageError if there is none. Reading raises OSError or StorageError.
         """
 
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
@@ -90,11 +92,14 @@ class BlobStore(Protocol):
         are never touched.
         """
 
-    def path(self, digest: Digest) -> Path:
-        """Return the blob's path, whether it exists or not. It ends in ``blobs/ab/<sha256>``."""
+    def location(self, digest: Digest) -> str:
+        """Return where the blob is, for people: a path or an ``s3://`` name, whether it exists or not.
 
-    def quarantine(self, digest: Digest) -> Path:
-        """Move what is stored under this name to ``quarantine/`` and return its new path.
+        It ends in ``blobs/ab/<sha256>``.
+        """
+
+    def quarantine(self, digest: Digest) -> str:
+        """Move what is stored under this name to ``quarantine/`` and return its new location.
 
         Raises StorageError.
         """

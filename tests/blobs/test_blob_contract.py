@@ -1,4 +1,4 @@
-"""The contract of blob stores, for the disk store and its twin in memory."""
+"""The contract of blob stores: on a disk, in a bucket of a real S3 server, and in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 
@@ -13,12 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs import disk
+from archiver.blobs import spool
+from archiver.blobs.bucket_store import BucketStore
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from tests.support.s3_server import s3_server
 
 
 def sha256(data: bytes) -> Digest:
@@ -31,12 +34,19 @@ def put(store: BlobStore, data: bytes) -> Digest:
         return writer.commit()[0]
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
-    made: BlobStore = DiskStore.create(tmp_path / "archive") if request.param == "disk" else MemoryStore()
-    made.prepare()
-    yield made
-    made.close()
+    with ExitStack() as stack:
+        made: BlobStore = MemoryStore()
+        if request.param == "disk":
+            made = DiskStore.create(tmp_path / "archive")
+        elif request.param == "bucket":
+            (tmp_path / "archive").mkdir()
+            server = stack.enter_context(s3_server(tmp_path / "s3"))
+            made = BucketStore(server.bucket(), tmp_path / "archive")
+        made.prepare()
+        yield made
+        made.close()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -130,10 +140,10 @@ def test_digests_come_in_ascending_order(store: BlobStore) -> None:
     assert foreign == []
 
 
-def test_the_path_tells_the_place(store: BlobStore) -> None:
-    """The last three parts of a path are blobs/ab/<sha256>, whether the blob exists or not."""
+def test_the_location_names_the_blob(store: BlobStore) -> None:
+    """A location ends in blobs/ab/<sha256>, whether the blob exists or not."""
     digest = sha256(b"x")
-    assert ("blobs", digest[:2], digest) == store.path(digest).parts[-3:]
+    assert store.location(digest).endswith(f"blobs/{digest[:2]}/{digest}")
 
 
 def test_quarantine_moves_aside_and_equal_bytes_can_come_back(store: BlobStore) -> None:
@@ -180,7 +190,7 @@ def test_a_reflink_is_hashed_as_it_was_stored(tmp_path: Path, monkeypatch: pytes
         os.write(target, os.read(source_fd, 100))
         source.write_bytes(b"changed")
 
-    monkeypatch.setattr(disk, "clone", clone)
+    monkeypatch.setattr(spool, "clone", clone)
     with DiskStore.create(tmp_path / "archive") as store:
         store.prepare()
         with source.open("rb") as file, store.writer() as writer:

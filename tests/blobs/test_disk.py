@@ -39,7 +39,7 @@ def test_create_makes_the_directories_with_exact_modes(
         with DiskStore.create(root, group_readable=group_readable) as store:
             store.prepare()
             digest = put(store, b"x")
-            aside = store.quarantine(put(store, b"y"))
+            aside = Path(store.quarantine(put(store, b"y")))
     finally:
         os.umask(before)
     made = [root, root / "tmp", aside.parent, *(root / "blobs").iterdir()]

@@ -28,7 +28,7 @@ _BEFORE = {
 _AFTER = {
     "schema made": ("archiver.archive.creation", "_open_new_catalog"),
     "marker written": ("archiver.blobs.marker", "write"),
-    "swept": ("archiver.blobs.disk", "_remove_unfinished"),
+    "swept": ("archiver.blobs.disk", "remove_unfinished"),
     "answer kept": ("archiver.answers.answer_writer", "AnswerWriter.keep"),
     "file opened": ("archiver.blobs.disk", "DiskWriter.__init__"),
     "after rename": ("archiver.blobs.disk", "DiskWriter._put_in_place"),

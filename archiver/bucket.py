@@ -1,0 +1,517 @@
+"""A bucket of an S3-compatible store, and the part of it below one prefix.
+
+Objects are put whole: a reader finds the old bytes or the new ones, never a part. Nothing here deletes an
+object. This is the only module that imports obstore, which is installed by the extra ``s3``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+
+from msgspec import Struct
+
+from archiver.bucket_settings import BucketSettings, read_bucket_settings
+from archiver.errors import ConfigError, DiskFull, StorageError, install_command
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from obstore import BytesStream, GetOptions, ObjectMeta
+    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Store
+
+T = TypeVar("T")
+
+SINGLE_PUT = 16 << 20
+"""Bytes. A larger object is uploaded in parts."""
+
+PART = 8 << 20
+"""Bytes of a part. S3 allows 10,000 parts, so an object may have 78 GiB."""
+
+_PARTS_AT_ONCE = 2  # of one upload; they are in memory
+_SMALL = 1 << 20  # bytes; such a body is sent within the short time limit
+_PIECE = 256 << 10  # bytes handed on at once while an object is read
+_READ = 3600  # seconds for a whole object; a slow reader may take that long
+_PAGE = 1000  # names; S3 lists no more at once
+
+
+_used_by: set[int] = set()
+"""The processes that have sent requests: this one, or the one that it was forked from."""
+
+
+class StoredObject(Struct, frozen=True):
+    """An object: its name below the prefix, its size in bytes, and its ETag without quotes ('' if none)."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class TimeLimits(Struct, frozen=True):
+    """How long requests may take, in seconds, and how often one is repeated.
+
+    ``short``: for a request with a small body, and for the pause between two pieces of a body that is read.
+    ``upload``: for a body of up to 16 MB; at 56 kB/s it is sent in time. A store that is unavailable is
+    reported after at most twice ``short`` and the pauses between the attempts, which is less than 60 s.
+    """
+
+    connect: float = 5
+    short: float = 20
+    upload: float = 300
+    retries: int = 7
+    first_pause: float = 0.1
+    longest_pause: float = 4
+
+
+class _NoAnswer(StorageError):
+    """No answer came: the store may have done what was asked, or not."""
+
+
+class Bucket:
+    """The objects below ``s3://bucket/prefix``, by names relative to it. Can be used from several threads.
+
+    Every method that sends a request raises StorageError if the store fails or refuses it, and DiskFull
+    if the store is full. Requests are repeated with growing pauses; see ``TimeLimits``.
+
+    Once a process has sent a request, processes forked from it cannot send any: the threads that obstore
+    needs are missing there. RuntimeError says so.
+    """
+
+    def __init__(self, settings: BucketSettings, limits: TimeLimits | None = None) -> None:
+        """Send no request. Raises ConfigError if obstore is not installed."""
+        limits = limits or TimeLimits()
+        self._settings = settings
+        patience = 1.25 * limits.short  # a request that was not answered in time is repeated once
+        self._small = _client(settings, limits, total=limits.short, patience=patience)
+        self._large = _client(settings, limits, total=limits.upload, patience=limits.upload)
+        self._stream = _client(settings, limits, total=_READ, patience=patience, read=limits.short)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        allow_metadata_service: bool = False,
+        limits: TimeLimits | None = None,
+    ) -> Bucket:
+        """Return the bucket at ``s3://bucket/prefix``; see ``read_bucket_settings`` for its arguments.
+
+        Sends no request. Raises ConfigError, and StorageError if there are no access keys.
+        """
+        settings = read_bucket_settings(url, environment, allow_metadata_service=allow_metadata_service)
+        return cls(settings, limits)
+
+    @property
+    def settings(self) -> BucketSettings:
+        """What the bucket was opened with."""
+        return self._settings
+
+    def __repr__(self) -> str:
+        return f"Bucket({self._settings.url!r})"
+
+    def location(self, name: str) -> str:
+        """Return the full name of an object: ``s3://bucket/prefix/name``."""
+        return f"{self._settings.url}/{name}" if name else self._settings.url
+
+    def put(self, name: str, content: bytes | BinaryIO) -> None:
+        """Store an object, in place of one that may exist. When it returns, the bytes are in the store.
+
+        ``content``: bytes, or a file that is read from its beginning. More than 16 MB are uploaded in parts,
+        and up to 24 MB of them are in memory. If that fails, the store is asked to drop the parts, which are
+        not an object yet. If it refuses, or the program is killed, it keeps them, unseen, until a lifecycle
+        rule of the bucket removes them.
+        """
+        import obstore
+
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        size = _size_of(file)
+        if size > SINGLE_PUT:
+            self.call(
+                name,
+                "written",
+                lambda: obstore.put(
+                    self._large,
+                    name,
+                    file,
+                    use_multipart=True,
+                    chunk_size=PART,
+                    max_concurrency=_PARTS_AT_ONCE,
+                ),
+            )
+            return
+        whole, client = file.read(), self._client_for(size)
+        self.call(name, "written", lambda: obstore.put(client, name, whole, use_multipart=False))
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        """Store an object if there is none of this name, and return whether it holds these bytes now.
+
+        False: there is another object, or another client is writing one; or the answer to this very request
+        was lost, and the store's ETags are not checksums. A store that does not know If-None-Match replaces
+        an existing object. At most 16 MB.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        def put() -> bool:
+            try:
+                obstore.put(client, name, content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
+
+        if len(content) > SINGLE_PUT:
+            raise ValueError("an object of more than 16 MB cannot be put conditionally")
+        client = self._client_for(len(content))
+        try:
+            is_new = self.call(name, "written", put)
+        except _NoAnswer:  # perhaps it was stored, so the client has not repeated the request
+            is_new = self.call(name, "written", put)
+        return is_new or self.holds(name, content)
+
+    def head(self, name: str) -> StoredObject | None:
+        """Return size and ETag of an object; None if there is none, or if there is no such bucket."""
+        import obstore
+
+        meta = self._call_or_none(name, "looked up", lambda: obstore.head(self._small, name))
+        return None if meta is None else _stored_object(name, meta)
+
+    def holds(self, name: str, content: bytes | BinaryIO) -> bool:
+        """Return whether the store states the size and checksum of exactly these bytes for an object.
+
+        The checksum is the ETag, which most stores make from the MD5 of the bytes or of their parts. Where it
+        is something else, as with keys of AWS KMS, the answer is False. The bytes are not read back: a store
+        that has damaged them since still states the old checksum.
+        """
+        found = self.head(name)
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        return found is not None and found.size == _size_of(file) and found.etag in _etags(file)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return the bytes of an object; None if there is none. More than ``limit`` raise StorageError."""
+        import obstore
+
+        found = self._call_or_none(name, "read", lambda: obstore.get(self._stream, name))
+        if found is None:
+            return None
+        if found.meta["size"] > limit:
+            raise StorageError(
+                f"{self.location(name)} has {found.meta['size']} bytes, and at most {limit} are expected",
+                "check what has been stored under this name",
+            )
+        return self.call(name, "read", lambda: bytes(found.bytes()))
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start`` on. Raises StorageError if the object does not have them."""
+        import obstore
+
+        if not length:
+            return b""
+        content = self.call(
+            name, "read", lambda: bytes(obstore.get_range(self._stream, name, start=start, length=length))
+        )
+        if len(content) != length:
+            raise StorageError(
+                f"{self.location(name)} cannot be read: it ends before byte {start + length}",
+                "check what has been stored under this name",
+            )
+        return content
+
+    def open_object(self, name: str) -> BinaryIO:
+        """Open an object for reading; the caller closes it. Raises StorageError if there is none.
+
+        It is read in one stream, 256 kB at a time. After a ``seek``, the rest is asked for. Reading raises
+        StorageError if the store fails in between, or sends less than it stated.
+        """
+        import obstore
+
+        found = self.call(name, "read", lambda: obstore.get(self._stream, name))
+        reader = _ObjectReader(self, name, found.meta["size"], found.stream(_PIECE))
+        return io.BufferedReader(reader, _PIECE)
+
+    def stream_from(self, name: str, offset: int) -> BytesStream:
+        """Return the bytes of an object from ``offset`` on, which is less than its size, in pieces."""
+        import obstore
+
+        options: GetOptions = {"range": {"offset": offset}}
+        found = self.call(name, "read", lambda: obstore.get(self._stream, name, options=options))
+        return found.stream(_PIECE)
+
+    def list(self, directory: str = "", after: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose names begin with ``directory/``, in ascending order of their names.
+
+        ``after``: begin with the first name greater than this one. Names are fetched as they are needed.
+        """
+        import obstore
+
+        pages = obstore.list(self._small, directory or None, offset=after or None, chunk_size=_PAGE)
+        last = after
+        while page := self.call(directory, "listed", lambda: next(pages, None)):
+            for meta in page:
+                if meta["path"] <= last:
+                    raise StorageError(
+                        f"{self.location(directory)} cannot be listed: the names are not in ascending order",
+                        "this kind of bucket cannot be used: choose a general purpose bucket",
+                    )
+                last = meta["path"]
+                yield _stored_object(last, meta)
+
+    def copy(self, name: str, new_name: str) -> None:
+        """Copy an object inside the store, in place of one that may exist under the new name."""
+        import obstore
+
+        self.call(name, "copied", lambda: obstore.copy(self._large, name, new_name))
+
+    def _client_for(self, size: int) -> S3Store:
+        return self._small if size <= _SMALL else self._large
+
+    def call(self, name: str, action: str, function: Callable[[], T]) -> T:
+        """Return what ``function`` returns; an error of the client is raised as StorageError.
+
+        ``action``: what was to be done, as in "s3://bucket/name cannot be ``read``". The original error is
+        not attached, as it quotes the answer of the store, which may quote a session token.
+        """
+        from obstore.exceptions import BaseError
+
+        _used_by.add(os.getpid())
+        if len(_used_by) > 1:
+            raise RuntimeError("this process was forked from one that had sent requests to the store")
+        try:
+            return function()
+        except (BaseError, FileNotFoundError) as exc:
+            error = _storage_error(f"{self.location(name)} cannot be {action}", str(exc))
+        raise error
+
+    def _call_or_none(self, name: str, action: str, function: Callable[[], T]) -> T | None:
+        """Call like ``call``; return None if there is no such object."""
+
+        def find() -> T | None:
+            try:
+                return function()
+            except FileNotFoundError as exc:
+                if "NoSuchBucket" in str(exc):
+                    raise
+                return None
+
+        return self.call(name, action, find)
+
+
+class _ObjectReader(io.RawIOBase):
+    """Reads an object piece by piece, and can be positioned: a new stream is asked for at the next read."""
+
+    def __init__(self, bucket: Bucket, name: str, size: int, stream: BytesStream) -> None:
+        self._bucket, self._name, self._size = bucket, name, size
+        self._stream: BytesStream | None = stream
+        self._piece = memoryview(b"")
+        self._piece_start = 0
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("the position is negative")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer).cast("B")
+        if self._position >= self._size or not target:
+            return 0
+        if self._position != self._piece_start:
+            self._stream, self._piece = None, memoryview(b"")
+        if not self._piece:
+            self._piece = memoryview(self._next_piece())
+        count = min(len(target), len(self._piece))
+        target[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        self._position += count
+        self._piece_start = self._position
+        return count
+
+    def _next_piece(self) -> bytes:
+        if self._stream is None:
+            self._stream = self._bucket.stream_from(self._name, self._position)
+        stream = self._stream
+        piece = self._bucket.call(self._name, "read", lambda: next(stream, b""))
+        if not piece:
+            raise StorageError(
+                f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "
+                f"{self._size} bytes",
+                "run archiver verify",
+            )
+        return piece
+
+    def close(self) -> None:
+        self._stream = None
+        super().close()
+
+
+def _client(
+    settings: BucketSettings, limits: TimeLimits, *, total: float, patience: float, read: float | None = None
+) -> S3Store:
+    """Return a client of obstore. Its options replace what obstore would take from the environment.
+
+    ``total``: seconds for a request with its body. ``patience``: seconds after which nothing is repeated.
+    ``read``: seconds without a byte of the answer.
+    """
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+    except ImportError:
+        raise ConfigError(
+            "the package obstore, which S3 stores need, is not installed",
+            f"install it: {install_command('obstore')}",
+        ) from None
+    config = {
+        "region": settings.region,
+        "checksum_algorithm": "SHA256",
+        "conditional_put": "etag",
+        "skip_signature": False,
+        **(
+            {"endpoint": settings.endpoint, "aws_endpoint_url_s3": settings.endpoint}
+            if settings.endpoint
+            else {}
+        ),
+        **settings.login,
+    }
+    options: ClientConfig = {
+        "allow_http": settings.allow_http,
+        "connect_timeout": timedelta(seconds=limits.connect),
+        "timeout": timedelta(seconds=total),
+    }
+    if read is not None:
+        options["read_timeout"] = timedelta(seconds=read)
+    retries: RetryConfig = {
+        "max_retries": limits.retries,
+        "retry_timeout": timedelta(seconds=patience),
+        "backoff": {
+            "init_backoff": timedelta(seconds=limits.first_pause),
+            "max_backoff": timedelta(seconds=limits.longest_pause),
+            "base": 2,
+        },
+    }
+    try:
+        return S3Store(
+            settings.bucket,
+            prefix=settings.prefix or None,
+            config=cast("S3Config", config),
+            client_options=options,
+            retry_config=retries,
+        )
+    except (BaseError, ValueError, TypeError):  # its text may quote an option
+        pass
+    raise ConfigError(
+        f"the AWS variables for {settings.url} cannot be used", "check the endpoint, the region and the keys"
+    )
+
+
+def _stored_object(name: str, meta: ObjectMeta) -> StoredObject:
+    return StoredObject(name, meta["size"], (meta["e_tag"] or "").removeprefix("W/").strip('"'))
+
+
+def _size_of(file: BinaryIO) -> int:
+    """Return the size of a file, and position it at its beginning."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def _etags(file: BinaryIO) -> tuple[str, str]:
+    """Return the ETags that stores make for these bytes: put at once, and in parts of PART bytes.
+
+    The latter is the MD5 of the MD5s of all parts, and their number.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    """
+    whole = hashlib.md5(usedforsecurity=False)
+    parts: list[bytes] = []
+    file.seek(0)
+    while part := file.read(PART):
+        whole.update(part)
+        parts.append(hashlib.md5(part, usedforsecurity=False).digest())
+    of_parts = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
+    return whole.hexdigest(), f"{of_parts}-{len(parts)}"
+
+
+_KEYS_HINT = "check the access keys, and that they belong to this store"
+_LATER_HINT = "run again later; if it stays, ask whoever operates the store"
+_REGION_HINT = "check AWS_REGION and AWS_ENDPOINT_URL"
+
+_CODES = {
+    "RequestTimeTooSkewed": ("the clock of this machine is wrong, says the store", "set the clock"),
+    "InvalidAccessKeyId": ("the store does not know the access key", _KEYS_HINT),
+    "SignatureDoesNotMatch": ("the secret access key is wrong", _KEYS_HINT),
+    "InvalidToken": ("the session token is not valid", "log in again"),
+    "ExpiredToken": ("the session token has expired", "log in again"),
+    "NoSuchBucket": ("the bucket does not exist", "create it, or correct its name"),
+    "NoSuchKey": ("it does not exist", ""),
+    "SlowDown": ("the store receives too many requests", "lower download.concurrency, or run again later"),
+    "AuthorizationHeaderMalformed": ("the region is wrong", _REGION_HINT),
+    "PermanentRedirect": ("the bucket is in another region", _REGION_HINT),
+}
+_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity"})
+_STATUSES = {
+    "401": ("the store refuses the access key", _KEYS_HINT),
+    "403": (
+        "the store does not allow it",
+        "check the access keys; they need the rights to get, put and list objects",
+    ),
+    "404": ("it does not exist", ""),
+    "429": _CODES["SlowDown"],
+}
+_CONNECTION = (  # the first text that the error contains decides
+    ("ConnectionRefused", "the connection was refused"),
+    ("dns error", "the name of its host cannot be resolved"),
+    ("ertificate", "its certificate is not valid"),
+    ("InvalidContentType", "it does not use TLS at this port"),
+    ("TimedOut", "it did not answer in time"),
+    ("Timeout", "it did not answer in time"),
+    ("kind: Connect", "no connection can be made"),
+)
+
+
+def _storage_error(problem: str, text: str) -> StorageError:
+    """Return the error for what obstore says. ``text`` may contain a session token and is never quoted."""
+    code = _first(r"<Code>(\w+)</Code>", text)
+    status = _first(r"status code: (\d{3})", text)
+    if code in _FULL or status == "507":
+        return DiskFull(f"{problem}: the store is full", "free space in the store, or raise its quota")
+    if status == "403" and "performing DELETE" in text:  # hides why the upload failed
+        return StorageError(
+            f"{problem}: the upload failed, and the store does not allow to drop its parts",
+            "give the access keys the right AbortMultipartUpload to see the cause, and run again",
+        )
+    if known := _CODES.get(code) or _STATUSES.get(status):
+        return StorageError(f"{problem}: {known[0]}", known[1])
+    if "invalid path" in text:
+        return StorageError(
+            f"{problem}: a name contains an invalid character", "find it with another program"
+        )
+    if "redirect without LOCATION" in text:
+        return StorageError(f"{problem}: {_CODES['PermanentRedirect'][0]}", _REGION_HINT)
+    if code or status:
+        return StorageError(f"{problem}: the store answered {' '.join((status, code)).strip()}", _LATER_HINT)
+    if "HttpError" not in text and "reqwest" not in text:
+        return StorageError(
+            f"{problem}: the answer of the store cannot be understood",
+            "check the endpoint: is it a store that understands S3?",
+        )
+    reason = next((reason for mark, reason in _CONNECTION if mark in text), "the connection broke")
+    return _NoAnswer(f"{problem}: the store cannot be reached: {reason}", "check the network and the store")
+
+
+def _first(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[1] if found else ""

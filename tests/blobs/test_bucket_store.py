@@ -1,0 +1,575 @@
+"""The bucket store: what it sends, when it does not, what quarantine leaves, and what a failure leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from archiver.blobs.bucket_store import BucketStore, Upload
+from archiver.bucket import SINGLE_PUT, Bucket
+from archiver.errors import StorageError
+from archiver.model.archived import StoredBlob
+from archiver.model.identity import Digest
+from archiver.verify.verify_blobs import Problem, verify_blobs
+from tests.support.disk_limits import mode, sha256
+from tests.support.s3_server import (
+    BUCKET,
+    Act,
+    Handler,
+    S3Server,
+    client_environment,
+    first,
+    lose_answer,
+    rclone_server,
+    refuse,
+    reset,
+    s3_server,
+    stall_until,
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[S3Server]:
+    with s3_server(tmp_path / "s3") as started:
+        yield started
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "archive").mkdir()
+    return tmp_path / "archive"
+
+
+def open_store(server: S3Server, root: Path, upload: Upload = Upload.IF_DIFFERENT) -> BucketStore:
+    """Return a prepared store, and forget the requests of its probe."""
+    store = BucketStore(server.bucket(), root, lambda _: upload)
+    store.prepare()
+    server.requests.clear()
+    return store
+
+
+@pytest.fixture
+def store(server: S3Server, root: Path) -> Iterator[BucketStore]:
+    with open_store(server, root) as opened:
+        yield opened
+
+
+def put(store: BucketStore, data: bytes) -> Digest:
+    with store.writer() as writer:
+        writer.write(data)
+        return writer.commit()[0]
+
+
+def name(data: bytes) -> str:
+    return f"pre/fix/blobs/{sha256(data)[:2]}/{sha256(data)}"
+
+
+def spool(root: Path) -> list[Path]:
+    return list((root / "tmp").iterdir())
+
+
+# --- what is sent
+
+
+def test_a_blob_is_an_object_named_by_its_hash(server: S3Server, store: BucketStore, root: Path) -> None:
+    """After commit the object has the bytes, the location names it, and the spool is empty."""
+    digest = put(store, b"picture")
+    assert (server.objects / name(b"picture")).read_bytes() == b"picture"
+    assert store.location(digest) == f"s3://{BUCKET}/{name(b'picture')}"
+    assert spool(root) == []
+
+
+@pytest.mark.parametrize(
+    ("upload", "size", "calls"),
+    [
+        (Upload.IF_ABSENT, 100, ["PUT"]),
+        (Upload.IF_DIFFERENT, 100, ["HEAD", "PUT"]),
+        (Upload.ALWAYS, 100, ["PUT"]),
+        (Upload.IF_ABSENT, SINGLE_PUT + 1, ["HEAD", "POST", "PUT", "PUT", "PUT", "POST"]),
+    ],
+)
+def test_a_new_blob_costs_few_requests(
+    server: S3Server, root: Path, upload: Upload, size: int, calls: list[str]
+) -> None:
+    """A blob without a row is one conditional PUT; only a large one is looked up and sent in parts."""
+    with open_store(server, root, upload) as store:
+        put(store, bytes(size))
+    assert [request.method for request in server.requests] == calls
+    if upload is Upload.IF_ABSENT and size == 100:
+        assert server.requests[0].headers["if-none-match"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("upload", "calls"),
+    [
+        (Upload.IF_ABSENT, ["PUT", "HEAD"]),
+        (Upload.IF_DIFFERENT, ["HEAD"]),
+        (Upload.ALWAYS, ["PUT"]),
+    ],
+)
+def test_a_stored_blob_is_not_replaced_except_in_a_repair(
+    server: S3Server, root: Path, upload: Upload, calls: list[str]
+) -> None:
+    """If size and checksum are equal, nothing is replaced; a repair sends the bytes all the same."""
+    with open_store(server, root) as store:
+        put(store, b"picture")
+    before = (server.objects / name(b"picture")).stat().st_ino
+    with open_store(server, root, upload) as store:
+        put(store, b"picture")
+    assert [request.method for request in server.requests] == calls
+    assert ((server.objects / name(b"picture")).stat().st_ino != before) == (upload is Upload.ALWAYS)
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+@pytest.mark.parametrize("stored", [b"rotten!", b"rot", b""])
+def test_other_bytes_under_the_name_are_replaced(
+    server: S3Server, root: Path, upload: Upload, stored: bytes
+) -> None:
+    """An object of another size or checksum is replaced, whether a row has the blob or not."""
+    with open_store(server, root, upload) as store:
+        server.bucket().put(name(b"picture").removeprefix("pre/fix/"), stored)
+        digest = put(store, b"picture")
+        with store.open(digest) as file:
+            assert file.read() == b"picture"
+
+
+def test_a_checksum_that_is_not_one_never_skips_an_upload(
+    server: S3Server, store: BucketStore, root: Path
+) -> None:
+    """If the store's ETags are not checksums, known bytes are uploaded again."""
+    put(store, b"picture")
+    server.requests.clear()
+
+    def state(handler: Handler) -> bool:
+        if handler.command != "HEAD":
+            return False
+        handler.send_response(200)
+        for header in (("Content-Length", "7"), ("ETag", '"0123456789abcdef0123456789abcdef"')):
+            handler.send_header(*header)
+        handler.send_header("Last-Modified", "Thu, 26 Nov 2026 16:00:00 GMT")
+        handler.end_headers()
+        return True
+
+    server.act = state
+    put(store, b"picture")
+    assert [request.method for request in server.requests] == ["HEAD", "PUT"]
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+def test_sixteen_writers_of_the_same_bytes_make_one_blob(
+    server: S3Server, root: Path, upload: Upload
+) -> None:
+    """All succeed, and the object has the bytes."""
+    barrier = Barrier(16)
+    with open_store(server, root, upload) as store:
+
+        def put_together(_: int) -> Digest:
+            barrier.wait()
+            return put(store, b"same" * 10_000)
+
+        with ThreadPoolExecutor(16) as pool:
+            assert {sha256(b"same" * 10_000)} == set(pool.map(put_together, range(16)))
+        assert (server.objects / name(b"same" * 10_000)).read_bytes() == b"same" * 10_000
+        assert len(list(store.digests())) == 1
+    assert spool(root) == []
+
+
+# --- what a failure leaves
+
+
+@pytest.mark.parametrize("act", [refuse(503, "SlowDown"), refuse(403, "AccessDenied"), reset])
+@pytest.mark.parametrize("size", [1000, SINGLE_PUT + 1])
+def test_a_failed_upload_is_no_blob_and_leaves_no_file(
+    server: S3Server, store: BucketStore, root: Path, act: Act, size: int
+) -> None:
+    """If the upload fails, commit raises StorageError, nothing has the name, and the spool is empty."""
+    with store.writer() as writer:
+        writer.write(bytes(size))
+        server.act = first(100, act, "PUT")
+        with pytest.raises(StorageError):
+            writer.commit()
+        with pytest.raises(ValueError, match="closed"):
+            writer.commit()
+    server.act = None
+    assert not store.has(sha256(bytes(size)))
+    assert spool(root) == []
+    put(store, bytes(size))
+    assert store.size(sha256(bytes(size))) == size
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+def test_a_lost_answer_does_not_fail_the_upload(server: S3Server, root: Path, upload: Upload) -> None:
+    """An upload whose answer was lost is repeated or recognised."""
+    with open_store(server, root, upload) as store:
+        server.act = first(1, lose_answer, "PUT")
+        digest = put(store, b"picture")
+        assert store.size(digest) == 7
+
+
+def test_commit_returns_only_after_the_store_has_answered(server: S3Server, store: BucketStore) -> None:
+    """While the store is still reading the bytes, commit has not returned."""
+    arrived, go = threading.Event(), threading.Event()
+
+    def hold(handler: Handler) -> bool:
+        if handler.command == "PUT":
+            arrived.set()
+            go.wait(0.8)
+        return False
+
+    server.act = hold
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(put, store, b"picture")
+        assert arrived.wait(5)
+        assert not future.done()
+        assert not (server.objects / name(b"picture")).exists()
+        go.set()
+        future.result(5)
+    assert (server.objects / name(b"picture")).exists()
+
+
+def test_bytes_that_come_back_changed_are_delivered_as_they_are(server: S3Server, store: BucketStore) -> None:
+    """The store checks no bytes: whoever hashes what it reads finds the damage."""
+    digest = put(store, b"picture")
+    (server.objects / name(b"picture")).write_bytes(b"pictur3")
+    with store.open(digest) as file:
+        assert file.read() == b"pictur3"
+
+
+def test_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: BucketStore) -> None:
+    """Changed bytes, another size, an absent object and one in quarantine are reported, sound ones not."""
+    contents = {"sound": b"one", "hash": b"two", "size": b"three", "absent": b"four", "aside": b"five"}
+    digests = {kind: put(store, data) for kind, data in contents.items()}
+    (server.objects / name(b"two")).write_bytes(b"twO")
+    (server.objects / name(b"three")).write_bytes(b"thre")
+    (server.objects / name(b"four")).unlink()
+    store.quarantine(digests["aside"])
+    rows = [StoredBlob(digests[kind], len(data), None, None, ("item 1",)) for kind, data in contents.items()]
+    rows.sort(key=lambda row: row.sha256)
+    sound: list[Digest] = []
+    report = verify_blobs(store, iter(rows), read_data=True, on_sound=sound.append)
+    assert {damage.sha256: damage.problem for damage in report.damaged} == {
+        digests["hash"]: Problem.HASH,
+        digests["size"]: Problem.SIZE,
+        digests["absent"]: Problem.MISSING,
+        digests["aside"]: Problem.MISSING,
+    }
+    assert sound == [digests["sound"]]
+
+
+# --- start
+
+
+def test_prepare_puts_and_reads_a_probe(server: S3Server, root: Path) -> None:
+    """A start costs two requests, whose object stays; it is no blob."""
+    with BucketStore(server.bucket(), root) as store:
+        store.prepare()
+        assert server.calls() == ["PUT pre/fix/probe", "GET pre/fix/probe"]
+        foreign: list[str] = []
+        assert list(store.digests(foreign.append)) == []
+        assert foreign == []
+
+
+@pytest.mark.parametrize(
+    ("act", "match"),
+    [
+        (refuse(403, "InvalidAccessKeyId"), "access key"),
+        (refuse(403, "RequestTimeTooSkewed"), "clock"),
+        (refuse(404, "NoSuchBucket"), "bucket does not exist"),
+        (refuse(503, "ServiceUnavailable"), "503"),
+        (reset, "cannot be reached"),
+        (first(9, refuse(403, "AccessDenied"), "GET"), "cannot be read"),
+        (first(9, refuse(404, "NoSuchKey"), "GET"), "does not have the bytes"),
+    ],
+)
+def test_prepare_finds_a_store_that_cannot_be_used(
+    server: S3Server, root: Path, act: Act, match: str
+) -> None:
+    """Wrong keys, a wrong clock, no bucket, no right to read: reported before anything is paid for."""
+    server.act = act
+    with BucketStore(server.bucket(), root) as store, pytest.raises(StorageError, match=match):
+        store.prepare()
+
+
+def test_prepare_finds_a_store_that_returns_other_bytes(server: S3Server, root: Path) -> None:
+    """A store whose bytes differ from those that were put is refused."""
+
+    def spoil(handler: Handler) -> bool:
+        if handler.command == "GET":
+            (server.objects / "pre/fix/probe").write_bytes(b"other")
+        return False
+
+    server.act = spoil
+    with (
+        BucketStore(server.bucket(), root) as store,
+        pytest.raises(StorageError, match="does not have the bytes"),
+    ):
+        store.prepare()
+
+
+@pytest.mark.parametrize(("group_readable", "directory_mode"), [(False, 0o700), (True, 0o750)])
+def test_the_spool_is_private_and_swept(
+    server: S3Server, root: Path, group_readable: bool, directory_mode: int
+) -> None:
+    """prepare creates tmp/ with its mode and removes unfinished files; directories stay."""
+    with BucketStore(server.bucket(), root, group_readable=group_readable) as store:
+        with pytest.raises(ValueError, match="not prepared"):
+            store.writer()
+        assert list(root.iterdir()) == []
+        store.prepare()
+        assert mode(root / "tmp") == directory_mode
+        (root / "tmp" / "dead.part").write_bytes(b"half")
+        (root / "tmp" / "directory").mkdir()
+        store.prepare()
+        assert [path.name for path in spool(root)] == ["directory"]
+        with store.writer() as writer:
+            assert {mode(path) for path in spool(root) if path.is_file()} == {0o600}
+            writer.write(b"x")
+
+
+# --- names and quarantine
+
+
+def test_foreign_names_are_reported_and_left(server: S3Server, store: BucketStore) -> None:
+    """Names that are not those of blobs are reported and never touched."""
+    digest = put(store, b"x")
+    wrong_place = f"{'00' if digest[:2] != '00' else '01'}/{digest}"
+    planted = ["notes.txt", "7f/notes.txt", f"7f/{'A' * 64}", "zz/inside", wrong_place, "ab/cd/ef"]
+    for planted_name in planted:
+        server.bucket().put(f"blobs/{planted_name}", b"mine")
+    server.bucket().put("blobs-of-another/x", b"mine")
+    foreign: list[str] = []
+    assert list(store.digests(foreign.append)) == [digest]
+    assert sorted(foreign) == sorted(planted)
+    assert list(store.digests()) == [digest]
+    assert (server.objects / "pre/fix/blobs/zz/inside").read_bytes() == b"mine"
+
+
+def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store: BucketStore) -> None:
+    """What was stored is under the new name; the old one is empty and counts as absent everywhere."""
+    digest = put(store, b"suspect")
+    (server.objects / name(b"suspect")).write_bytes(b"damaged")
+    server.requests.clear()
+    location = store.quarantine(digest)
+    assert location.startswith(f"s3://{BUCKET}/pre/fix/quarantine/{digest}-")
+    assert {request.method for request in server.requests} <= {"HEAD", "GET", "PUT"}
+    assert (server.objects / location.removeprefix(f"s3://{BUCKET}/")).read_bytes() == b"damaged"
+    assert (server.objects / name(b"suspect")).read_bytes() == b""
+    assert (store.has(digest), store.size(digest), list(store.digests())) == (False, None, [])
+    for use in (store.open, store.quarantine):
+        with pytest.raises(StorageError, match=digest):
+            use(digest)
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+def test_a_blob_comes_back_after_quarantine(server: S3Server, root: Path, upload: Upload) -> None:
+    """Equal bytes are uploaded again, whatever the caller knows of them."""
+    with open_store(server, root, upload) as store:
+        digest = put(store, b"suspect")
+        store.quarantine(digest)
+        put(store, b"suspect")
+        assert (store.size(digest), list(store.digests())) == (7, [digest])
+
+
+def test_the_blob_of_no_bytes_is_a_blob(store: BucketStore) -> None:
+    """Only under its own name an empty object is a blob."""
+    digest = put(store, b"")
+    assert (store.has(digest), store.size(digest), list(store.digests())) == (True, 0, [digest])
+    with store.open(digest) as file:
+        assert file.read() == b""
+
+
+@pytest.mark.parametrize("failing", ["copy", "incomplete copy", "emptying"])
+def test_a_quarantine_that_fails_loses_nothing(server: S3Server, store: BucketStore, failing: str) -> None:
+    """If the copy fails or is not complete, or the name cannot be emptied, the blob is as it was."""
+    digest = put(store, b"suspect")
+
+    def fail(handler: Handler) -> bool:
+        is_copy = "x-amz-copy-source" in handler.headers
+        if failing == "incomplete copy" and handler.command == "HEAD" and "quarantine" in handler.path:
+            for copy in (server.objects / "pre/fix/quarantine").iterdir():
+                copy.write_bytes(b"sus")
+        if handler.command != "PUT" or failing == "incomplete copy" or is_copy != (failing == "copy"):
+            return False
+        return refuse(403, "AccessDenied")(handler)
+
+    server.act = fail
+    with pytest.raises(StorageError, match="cannot be"):
+        store.quarantine(digest)
+    server.act = None
+    with store.open(digest) as file:
+        assert file.read() == b"suspect"
+
+
+def test_opening_and_reading_a_blob_is_one_request(server: S3Server, store: BucketStore) -> None:
+    """A blob is looked up and read by the same request."""
+    digest = put(store, bytes(400_000))
+    server.requests.clear()
+    with store.open(digest) as file:
+        assert file.read() == bytes(400_000)
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+def test_nothing_is_ever_deleted(server: S3Server, root: Path) -> None:
+    """Writing, listing, reading and quarantine send no DELETE."""
+    with open_store(server, root) as store:
+        digest = put(store, b"x")
+        put(store, bytes(SINGLE_PUT + 1))
+        store.quarantine(digest)
+        list(store.digests())
+        store.prepare()
+    assert "DELETE" not in {request.method for request in server.requests}
+
+
+def test_descriptors_are_closed(server: S3Server, root: Path) -> None:
+    """However a writer ends, its descriptors are closed, and those of the store with the store."""
+    server.bucket().put("x", b"the client opens its own descriptors at its first request")
+    before = descriptors()
+    with open_store(server, root) as store:
+        for number in range(5):
+            put(store, b"%d" % number)
+            with store.writer():
+                pass
+            server.act = refuse(403, "AccessDenied")
+            with pytest.raises(StorageError):
+                put(store, b"refused")
+            server.act = None
+        assert descriptors() == before + 2
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    """Return the number of open files of this process, without its sockets."""
+    targets = []
+    for entry in Path("/dev/fd").iterdir():
+        try:
+            targets.append(str(entry.readlink()))
+        except OSError:
+            continue
+    return len([target for target in targets if not target.startswith("socket:")])
+
+
+# --- whole
+
+
+UPLOAD = """
+import sys, resource
+from pathlib import Path
+from archiver.blobs.bucket_store import BucketStore
+from archiver.bucket import Bucket
+store = BucketStore(Bucket.open(sys.argv[1]), Path(sys.argv[2]))
+store.prepare()
+def put(size):
+    with store.writer() as writer:
+        for _ in range(size >> 20):
+            writer.write(bytes(1 << 20))
+        return writer.commit()[0]
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+put(20 << 20)
+before = peak()
+print("ready", flush=True)
+digest = put(int(sys.argv[3]) << 20)
+with store.open(digest) as file:
+    length = sum(iter(lambda: len(file.read(1 << 20)), 0))
+print(length >> 20, before, peak(), flush=True)
+"""
+
+
+def start(server: S3Server, root: Path, size: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", UPLOAD, f"s3://{BUCKET}/pre/fix", str(root), str(size)]
+    environment = os.environ | server.environment()
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.whole
+def test_memory_stays_flat_for_large_blobs(server: S3Server, root: Path) -> None:
+    """A blob of 400 MB, written and read, takes at most 24 MB more than one of 20 MB."""
+    with start(server, root, 400) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        length, before, after = map(int, child.stdout.readline().split())
+    assert length == 400
+    assert after - before < 24
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("parts", range(1, 6))
+def test_a_kill_during_an_upload_leaves_no_blob(server: S3Server, root: Path, parts: int) -> None:
+    """SIGKILL at each part of an upload: no object has the name, and the next start empties the spool."""
+    digest = sha256(bytes(40 << 20))
+    with start(server, root, 40) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        reached = threading.Event()
+
+        def watch(handler: Handler) -> bool:
+            if f"partNumber={parts}&" in handler.path and digest in handler.path:
+                reached.set()
+                time.sleep(0.2)
+            return False
+
+        server.act = watch
+        assert reached.wait(30)
+        child.send_signal(signal.SIGKILL)
+    server.act = None
+    assert len(spool(root)) == 1
+    with open_store(server, root) as store:
+        assert not store.has(digest)
+        assert spool(root) == []
+        assert list(store.digests()) == [sha256(bytes(20 << 20))]
+        put(store, bytes(40 << 20))
+        assert store.size(digest) == 40 << 20
+
+
+@pytest.mark.whole
+def test_an_unavailable_store_is_reported_within_a_minute_at_the_start(server: S3Server, root: Path) -> None:
+    """With the usual limits, prepare gives up a store that does not answer within 60 s."""
+    over = threading.Event()
+    server.act = stall_until(over)
+    began = time.monotonic()
+    with BucketStore(server.bucket(limits=None), root) as store, pytest.raises(StorageError):
+        store.prepare()
+    over.set()
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("upload", list(Upload))
+def test_a_store_that_ignores_preconditions_is_served_right(
+    tmp_path: Path, root: Path, upload: Upload
+) -> None:
+    """On a store that replaces what a conditional put must leave, blobs are still whole and complete."""
+    with rclone_server(tmp_path / "rclone") as url:
+        bucket = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
+        assert bucket.put_if_absent("x", b"first")
+        assert bucket.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
+        with BucketStore(bucket, root, lambda _: upload) as store:
+            store.prepare()
+            large = bytes(range(256)) * (17 << 12)
+            for data in (b"picture", large, b""):
+                barrier = Barrier(4)
+
+                def put_together(_: int, data: bytes = data, barrier: Barrier = barrier) -> Digest:
+                    barrier.wait()
+                    return put(store, data)
+
+                with ThreadPoolExecutor(4) as pool:
+                    assert set(pool.map(put_together, range(4))) == {sha256(data)}
+                with store.open(sha256(data)) as file:
+                    assert sha256(file.read()) == sha256(data)
+            bucket.put(f"blobs/{sha256(large)[:2]}/{sha256(large)}", b"other bytes")
+            put(store, large)
+            assert store.size(sha256(large)) == len(large)
+            location = store.quarantine(sha256(b"picture"))
+            assert bucket.read(location.removeprefix(bucket.location("") + "/"), 10) == b"picture"
+            assert list(store.digests()) == sorted([sha256(large), sha256(b"")])

@@ -1,0 +1,246 @@
+"""A real S3 server on loopback (localbucket) that notes its requests and can be told to fail."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import localbucket
+import pytest
+
+from archiver.bucket import Bucket, TimeLimits
+
+BUCKET = "archive-bucket"
+KEY_ID, SECRET = "AKIACANARY0000000000", "canary/secret+access+key/0000000000000000"
+
+QUICK = TimeLimits(connect=0.5, short=1, upload=2, retries=3, first_pause=0.01, longest_pause=0.05)
+"""Limits for tests of a store that does not answer."""
+
+Handler = Any  # localbucket has no types
+Act = Callable[[Handler], bool]
+"""Called for a request before the server handles it. True: the act has answered, or broken the connection."""
+
+
+class Request(NamedTuple):
+    """A request. ``name``: below the bucket, without the query. ``length``: bytes of its body."""
+
+    method: str
+    name: str
+    query: str
+    length: int
+    headers: dict[str, str]
+
+
+class S3Server:
+    """``requests``: in the order of their arrival. ``objects``: the directory with the objects, as files.
+
+    ``act``, if set, is called for every request.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.objects = root / BUCKET
+        self.objects.mkdir(parents=True)
+        self.requests: list[Request] = []
+        self.act: Act | None = None
+        self._connections: list[socket.socket] = []
+        noted = self
+
+        class NotedHandler(localbucket.S3Handler):  # type: ignore[misc]
+            data_root = root
+
+            def setup(self) -> None:
+                noted._connections.append(self.request)
+                super().setup()
+
+            def parse_request(self) -> bool:
+                return bool(super().parse_request()) and not noted._note(self)
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        class QuietServer(ThreadingHTTPServer):
+            request_queue_size = 64
+
+            def handle_error(self, *_: object) -> None:
+                """Print nothing about connections that broke."""
+
+        self._server = QuietServer(("127.0.0.1", 0), NotedHandler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def _note(self, handler: Handler) -> bool:
+        path, _, query = handler.path.partition("?")
+        length = int(handler.headers.get("Content-Length") or 0)
+        name = path.removeprefix(f"/{BUCKET}").removeprefix("/")
+        self.requests.append(Request(handler.command, name, query, length, dict(handler.headers)))
+        return self.act is not None and self.act(handler)
+
+    def calls(self) -> list[str]:
+        """Return the method and name of each request, and forget the requests."""
+        calls = [f"{request.method} {request.name}".rstrip() for request in self.requests]
+        self.requests.clear()
+        return calls
+
+    def environment(self, **changed: str) -> dict[str, str]:
+        """Return the variables that a client of this server needs."""
+        return client_environment(self.url) | changed
+
+    def bucket(self, prefix: str = "pre/fix", limits: TimeLimits | None = QUICK, **changed: str) -> Bucket:
+        return Bucket.open(f"s3://{BUCKET}/{prefix}", self.environment(**changed), limits=limits)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self._thread.join(5)
+
+
+@contextmanager
+def s3_server(root: Path) -> Iterator[S3Server]:
+    """Yield a server with one empty bucket, whose objects are files below ``root``."""
+    server = S3Server(root)
+    try:
+        with _no_proxy():
+            yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _no_proxy() -> Iterator[None]:
+    """Let clients connect to loopback directly, whatever proxy the environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1")
+        yield
+
+
+@contextmanager
+def rclone_server(root: Path) -> Iterator[str]:
+    """Yield the URL of a server that ignores If-None-Match: ``rclone serve s3``, with one empty bucket."""
+    (root / BUCKET).mkdir(parents=True)
+    command = ["rclone", "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", f"{KEY_ID},{SECRET}"]
+    command += ["--config", str(root / "no-config"), "--vfs-cache-mode", "off", str(root)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        try:
+            for line in child.stderr:
+                if found := re.search(r"Starting s3 server on \[(http://[0-9.:]+)/\]", line):
+                    with _no_proxy():
+                        yield found[1]
+                    break
+            else:
+                raise RuntimeError("rclone did not start")
+        finally:
+            child.terminate()
+
+
+def client_environment(url: str) -> dict[str, str]:
+    """Return the variables that a client of the server at ``url`` needs."""
+    return {
+        "HOME": "/nonexistent",
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+    }
+
+
+def refuse(status: int, code: str, message: str = "refused") -> Act:
+    """Answer with an error of S3, once the body of the request was read."""
+
+    def act(handler: Handler) -> bool:
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>" if code else ""
+        body = b"" if handler.command == "HEAD" else text.encode()
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return True
+
+    return act
+
+
+def reset(handler: Handler) -> bool:
+    """Break the connection with a RST."""
+    handler.close_connection = True
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.rfile.close()
+    handler.wfile.close()
+    handler.connection.close()
+    return True
+
+
+def break_off(handler: Handler) -> bool:
+    """End the connection after what has been sent."""
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    return True
+
+
+def read_half_and_reset(handler: Handler) -> bool:
+    """Read half of the body, and break the connection."""
+    handler.rfile.read(int(handler.headers.get("Content-Length") or 0) // 2)
+    return reset(handler)
+
+
+def stall_until(over: threading.Event) -> Act:
+    """Never answer; the test sets ``over`` at its end."""
+
+    def act(handler: Handler) -> bool:
+        over.wait(60)
+        handler.close_connection = True
+        return True
+
+    return act
+
+
+def first(times: int, act: Act, method: str = "") -> Act:
+    """Let ``act`` answer the first requests (of one method), and the server all later ones."""
+    lock = threading.Lock()
+    left = times
+
+    def limited(handler: Handler) -> bool:
+        nonlocal left
+        if method and handler.command != method:
+            return False
+        with lock:
+            left -= 1
+            is_due = left >= 0
+        return is_due and act(handler)
+
+    return limited
+
+
+def lose_answer(handler: Handler) -> bool:
+    """Do what is asked, and break the connection instead of answering."""
+    written = handler.wfile
+
+    class Lost:
+        closed = False
+
+        def write(self, _: bytes) -> int:
+            raise ConnectionResetError
+
+        def flush(self) -> None:
+            """Do nothing."""
+
+        def close(self) -> None:
+            written.close()
+
+    handler.wfile = Lost()
+    handler.close_connection = True
+    return False
