@@ -70,7 +70,7 @@ class Journaling:
                 self._begin_new(0 if found.head is None else found.head.seq)
             elif found.head is not None:
                 for name in found.unrecorded:
-                    self._files.sync(name)
+                    self._files.storage.sync(name)
                 head = self._catalog.write(outbox.confirm, found.head)
                 if head.snapshot_bytes == 0 or found.has_new_snapshot:
                     self._write_snapshot(head)
@@ -106,7 +106,7 @@ class Journaling:
         names = self._files.names()
         if names:  # damaged, or a snapshot that a killed process wrote, but did not record
             seq = max(seq, first_number(names[-1]))
-            self._files.set_aside(self._clock())
+            self._files.storage.set_aside(self._clock())
         self._write_snapshot(JournalHead(seq, NO_HASH, "", 0, 0, 0))
 
     def _write_snapshot(self, head: JournalHead) -> JournalHead:
@@ -157,10 +157,10 @@ def require_current(
     if difference is not None and not (follow_database and found.state is not JournalState.BEHIND):
         raise difference
     if difference is not None or not database.has_triggers:
-        files.set_aside(now)
+        files.storage.set_aside(now)
         return Comparison(JournalState.NONE, database.head)
     for name, length in found.torn:
-        files.cut(name, length)
+        files.storage.cut(name, length)
     return found
 
 

@@ -19,6 +19,7 @@ from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
 from archiver.errors import DatabaseError, JournalDiffers, SchemaNew, UsageError
+from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
@@ -70,7 +71,7 @@ def rebuild_database(
     """
     root = config.archive.directory
     found = marker.read(root)
-    files = JournalFiles(root, group_readable=config.archive.group_readable)
+    files = JournalFiles(DiskJournal(root, group_readable=config.archive.group_readable))
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
         database = find_database(config)
         place = locate(database)

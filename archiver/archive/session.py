@@ -129,6 +129,7 @@ def open_rows(
     ``follow_database`` does that too.
     """
     from archiver.archive.journaling import Journaling, require_current
+    from archiver.journal.disk_journal import DiskJournal
     from archiver.journal.journal_files import JournalFiles
     from archiver.runner import run_lock
 
@@ -137,7 +138,7 @@ def open_rows(
     with ExitStack() as stack:
         waiting = stop.wait if wait else None
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
-        files = JournalFiles(root, group_readable=group_readable)
+        files = JournalFiles(DiskJournal(root, group_readable=group_readable))
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
         found.require(opening.state.archive_id, root)
         if not (mend_triggers or follow_database):

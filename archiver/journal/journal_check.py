@@ -64,7 +64,7 @@ def compare(
     """
     if head is None:
         return _compare_without_head(files, archive_id)
-    size = files.size(head.file)
+    size = files.storage.size(head.file)
     if size is None or size < head.length:
         # Files are named after their first line: another one with this number or a later one is another end.
         others = [

@@ -8,18 +8,17 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from archiver.errors import ArchiverError
-from archiver.journal.journal_files import JournalFiles, NewFile
+from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FileHeader, encode_entry, hash_line
+from archiver.journal.journal_storage import NewFile
 from archiver.model.journal_entries import Entry, JournalHead
 
 Advance = Callable[[JournalHead | None], tuple[JournalHead | None, tuple[Entry, ...]]]
 """Takes the new end of the journal and returns what to write next: ``outbox.advance`` in a transaction."""
 
-_GATHER_SECONDS = 1.0
-
 
 class Shipper:
-    """Ships within about a second of a commit, and everything when it is closed. A context manager.
+    """Ships soon after a commit (``gather_seconds``), and everything when it is closed. A context manager.
 
     The order is: entries numbered and committed → lines durable → entries deleted from the outbox. A kill
     between any two steps leaves entries that the next process ships again, as the same lines.
@@ -109,7 +108,7 @@ class Shipper:
     def _run(self) -> None:
         while not self._closing.is_set():  # asked again: the line below may clear what ``close`` has just set
             self._waiting.wait()
-            if self._closing.wait(_GATHER_SECONDS):
+            if self._closing.wait(self._files.storage.gather_seconds):
                 return
             self._waiting.clear()
             try:
@@ -136,7 +135,7 @@ class Shipper:
         if self._file is None or not self._file.is_usable:
             self._close_file()
             name = self._files.new_name(seq, head.file, self._clock())
-            self._file = self._files.new_file(name, self._header)
+            self._file = self._files.storage.new_file(name, self._header)
         return self._file
 
     def _close_file(self) -> None:

@@ -62,7 +62,7 @@ def rebuild(
     following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
     head = copy_head if following is None else None
     names = files.names(newest_snapshot(files) if head is None else head.file)
-    *before, total = accumulate((files.size(name) or 0 for name in names), initial=0)
+    *before, total = accumulate((files.storage.size(name) or 0 for name in names), initial=0)
     starts = dict(zip(names, before, strict=True))
     entries = rows = 0
     damages: list[str] = []

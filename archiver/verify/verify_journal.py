@@ -82,7 +82,7 @@ def verify_journal(
             _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
             return report
         unshipped = snapshot.read(outbox.unshipped_changes)
-        with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=files.scratch()) as place:
+        with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=files.storage.scratch()) as place:
             path = Path(place) / "rebuilt.db"
             try:
                 with building(Database(path=path), copy=False, group_readable=False) as built:

@@ -8,6 +8,7 @@ import pytest
 
 from archiver.archive import journaling
 from archiver.catalog import Catalog, schema
+from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import make_newer_migrations
@@ -17,7 +18,7 @@ from tests.support.standin.world_edits import EditableWorld
 
 def files_of(root: Path) -> list[tuple[str, str]]:
     """Return the schema of each file of the journal, and whether it holds a snapshot or entries."""
-    files = JournalFiles(root)
+    files = JournalFiles(DiskJournal(root))
     found = []
     for name in files.names():
         lines = list(files.read(name))

@@ -34,9 +34,10 @@ from archiver.errors import (
     StorageError,
     UsageError,
 )
-from archiver.journal import journal_files, shipper
+from archiver.journal import disk_journal, journal_member
+from archiver.journal.disk_journal import DiskFile, DiskJournal
 from archiver.journal.journal_check import newest_snapshot
-from archiver.journal.journal_files import JournalFiles, NewFile
+from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
 from archiver.model.identity import utcnow
 from archiver.reread.recover import Recovery
@@ -239,7 +240,7 @@ def test_fault_x23_a_large_part_does_not_fill_the_memory(
     has_lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is unpacked in pieces, whether it is a bomb that ends at a limit or has many lines."""
-    monkeypatch.setattr(journal_files, "LONGEST", 1 << 20)
+    monkeypatch.setattr(journal_member, "LONGEST", 1 << 20)
     line = b'{"seq": 1, "prev": "%s", "at": "", "run": null, "rows": {}}\n' % (b"0" * 9000)
     content = encode_header(FileHeader("a", FORMAT, "1", "0010")) + (
         line * 1000 if has_lines else b"x" * (9 << 20)
@@ -247,7 +248,7 @@ def test_fault_x23_a_large_part_does_not_fill_the_memory(
     path = tmp_path / "journal" / _NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(gzip.compress(content, 1))
-    found = JournalFiles(tmp_path).read(_NAME)
+    found = JournalFiles(DiskJournal(tmp_path)).read(_NAME)
     tracemalloc.start()
     try:
         if has_lines:
@@ -361,8 +362,8 @@ def test_fault_h51_a_journal_that_cannot_be_written_is_an_error_of_any_command(
                 time.sleep(0.002)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shipper, "_GATHER_SECONDS", 0)
-        patch.setattr(JournalFiles, "new_file", full)
+        patch.setattr(DiskJournal, "gather_seconds", 0)
+        patch.setattr(DiskJournal, "new_file", full)
         with pytest.raises(DiskFull):
             change_a_row()
     harness.night("account0000")
@@ -441,8 +442,8 @@ def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_
         change_a_row(patch)
     never_synced = files(harness)[-1]
     with monkeypatch.context() as patch:
-        patch.setattr(journal_files, "sync", note)
-        patch.setattr(journal_files, "sync_directory", note)
+        patch.setattr(disk_journal, "sync", note)
+        patch.setattr(disk_journal, "sync_directory", note)
         with open_for_writing(harness.config, "test", StopFlag(), wait=False):
             pass
     assert synced == [never_synced, never_synced.parent]
@@ -527,17 +528,17 @@ def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file that was given up is closed once, whatever comes after."""
-    new_file, close, made = JournalFiles.new_file, NewFile.close, 0
-    closed: list[NewFile] = []
+    new_file, close, made = DiskJournal.new_file, DiskFile.close, 0
+    closed: list[DiskFile] = []
 
-    def note(file: NewFile) -> None:
+    def note(file: DiskFile) -> None:
         closed.append(file)
         close(file)
 
     def fail(fd: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def only_one(*args: Any) -> NewFile:
+    def only_one(*args: Any) -> DiskFile:
         nonlocal made
         made += 1
         if made > 1:
@@ -550,8 +551,8 @@ def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
             session.journal.write_due_snapshot()
 
     with monkeypatch.context() as patch:
-        patch.setattr(JournalFiles, "new_file", only_one)
-        patch.setattr(NewFile, "close", note)
+        patch.setattr(DiskJournal, "new_file", only_one)
+        patch.setattr(DiskFile, "close", note)
         patch.setattr(append_file, "sync", fail)
         with pytest.raises(DiskFull):
             change_a_row()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.journal import shipper
+from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader
 from archiver.journal.shipper import Shipper
@@ -34,9 +34,9 @@ def test_a_close_while_the_thread_clears_its_notice_ends_it(
 
     The thread has seen that nobody closes and is about to clear its notice; then ``close`` sets both.
     """
-    monkeypatch.setattr(shipper, "_GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(DiskJournal, "gather_seconds", 0.01)
     closed = Shipper(
-        JournalFiles(tmp_path),
+        JournalFiles(DiskJournal(tmp_path)),
         FileHeader("an archive", FORMAT, "a program", "a schema"),
         lambda written: (None, ()),
         on_error=lambda error: None,

@@ -15,6 +15,7 @@ from archiver.archive.creation import create_for_run
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
+from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import put, saved_by_insta_dl
@@ -33,7 +34,7 @@ FIRST = "0010"
 def released(root: Path) -> tuple[JournalFiles, list[str]]:
     """Return the journal of the present revision, copied to ``root``, and the names of its files."""
     shutil.copytree(FOLDER / schema.head(), root, dirs_exist_ok=True)
-    files = JournalFiles(root)
+    files = JournalFiles(DiskJournal(root))
     return files, files.names()
 
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from archiver.archive.archive import Archive
 from archiver.config import load
-from archiver.journal import shipper
-from archiver.journal.journal_files import NewFile
+from archiver.journal.disk_journal import DiskFile, DiskJournal
 from archiver.model.events import Event
 from archiver.model.identity import utcnow
 from archiver.runner.context import RunOptions
@@ -71,9 +70,9 @@ def _run(variables: dict[str, str], targets: list[str], moment: KillMoment, seco
         if moment.place == "event":
             pass_moment()
 
-    append = NewFile.append
+    append = DiskFile.append
 
-    def write(file: NewFile, lines: Sequence[bytes]) -> int:
+    def write(file: DiskFile, lines: Sequence[bytes]) -> int:
         if moment.place == "before a write":
             pass_moment()
         size = append(file, lines)
@@ -84,8 +83,8 @@ def _run(variables: dict[str, str], targets: list[str], moment: KillMoment, seco
     def clock() -> datetime:
         return utcnow() + timedelta(seconds=seconds)
 
-    shipper._GATHER_SECONDS = moment.gather
-    NewFile.append = write  # type: ignore[method-assign, assignment]
+    DiskJournal.gather_seconds = moment.gather
+    DiskFile.append = write  # type: ignore[method-assign, assignment]
     with Archive(load(None, variables)) as archive:
         archive.run(targets, options=RunOptions(), observe=observe, clock=clock)
 

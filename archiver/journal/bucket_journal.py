@@ -1,0 +1,128 @@
+"""A journal in a bucket: objects ``journal/YYYY/MM/*.jsonl.gz`` below its prefix.
+
+An object is put whole, so every batch of lines is a file of its own, with a header. Entries are gathered for
+longer than on a disk, so that a night makes few of them.
+
+Nothing is deleted: a journal that was set aside leaves empty objects, which count as absent.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from archiver.bucket import Bucket
+from archiver.durable import enter_directory, open_root, storage_errors
+from archiver.errors import JournalDamaged, StorageError
+from archiver.journal.journal_line import FileHeader
+from archiver.journal.journal_member import pack_header, pack_lines
+
+
+class BucketJournal:
+    """The ``JournalStorage`` in a bucket. ``root``: the directory of the archive, for temporary files.
+
+    ``group_readable`` makes ``root/tmp`` 0750 instead of 0700.
+    """
+
+    gather_seconds = 10.0
+
+    def __init__(self, bucket: Bucket, root: Path, *, group_readable: bool = False) -> None:
+        self._bucket, self._root = bucket, root
+        self._mode = 0o750 if group_readable else 0o700
+
+    def names(self, since: str) -> list[str]:
+        after = f"journal/{since}"[:-1] if since else ""  # the name itself is to be listed too
+        found = (each for each in self._bucket.list("journal", after) if each.size)
+        return [name for each in found if (name := each.name.removeprefix("journal/")) >= since]
+
+    def size(self, name: str) -> int | None:
+        found = self._bucket.head(_object(name))
+        return found.size if found is not None and found.size else None
+
+    def open(self, name: str) -> BinaryIO:
+        return self._bucket.open_object(_object(name))
+
+    def cut(self, name: str, length: int) -> None:
+        """Raise JournalDamaged: what was put whole and is incomplete was damaged by something else."""
+        raise JournalDamaged(f"{self._bucket.location(_object(name))} is damaged after byte {length}")
+
+    def sync(self, name: str) -> None:
+        """Do nothing: an object that can be seen is durable."""
+
+    def set_aside(self, now: datetime) -> None:
+        """Copy all files to ``quarantine/``, and then empty them, the newest first.
+
+        If it fails in between, what is left is a journal that lacks its end, and this can be repeated.
+        """
+        place = f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}"
+        names = sorted(self.names(""))
+        for name in names:
+            self._bucket.copy(_object(name), f"{place}/{name}")
+            copy = self._bucket.head(f"{place}/{name}")
+            if copy is None or copy.size != self.size(name):
+                raise StorageError(
+                    f"{self._bucket.location(_object(name))} cannot be moved to quarantine/: "
+                    "the copy is not complete",
+                    "run again later",
+                )
+        for name in reversed(names):
+            self._bucket.put(_object(name), b"")
+
+    def new_file(self, name: str, header: FileHeader) -> BucketFile:
+        return BucketFile(self._bucket, name, header)
+
+    def write_whole(self, name: str, pieces: Iterable[bytes]) -> int:
+        with storage_errors(f"journal/{name} cannot be written"), self._temporary_file() as file:
+            for piece in pieces:
+                file.write(piece)
+            length = file.tell()
+            file.seek(0)
+            self._bucket.put(_object(name), file)
+        return length
+
+    def _temporary_file(self) -> BinaryIO:
+        root_fd = open_root(self._root)
+        try:
+            os.close(enter_directory("tmp", self._mode, within=root_fd))
+        finally:
+            os.close(root_fd)
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=self._root / "tmp"))
+
+    def scratch(self) -> Path | None:
+        tmp = self._root / "tmp"
+        return tmp if os.access(tmp, os.W_OK | os.X_OK) else None
+
+
+class BucketFile:
+    """A ``NewFile`` in a bucket: the first ``append`` puts it whole; further lines begin another file."""
+
+    def __init__(self, bucket: Bucket, name: str, header: FileHeader) -> None:
+        self.name = name
+        self.length = 0
+        self._bucket = bucket
+        self._head = pack_header(header)
+        self._is_put = False
+
+    @property
+    def is_usable(self) -> bool:
+        return not self._is_put
+
+    def append(self, lines: Sequence[bytes]) -> int:
+        if self._is_put:
+            raise ValueError("an object cannot be appended to")
+        self._is_put = True  # if it fails, the store may have it all the same
+        member = pack_lines(lines)
+        self._bucket.put(_object(self.name), self._head + member)
+        self.length = len(self._head) + len(member)
+        return len(member)
+
+    def close(self) -> None:
+        """Do nothing: what was appended is in the bucket."""
+
+
+def _object(name: str) -> str:
+    return f"journal/{name}"
