@@ -127,7 +127,7 @@ class Export:
             wacz.put_site(self._site_entries(moment, self._walk(moment)))
             if with_answers:
                 answers = self._session.answers
-                for segment in answers.segments():
+                for segment in answers.storage.segments():
                     with suppress(AnswerMalformed):  # a run has just dropped it, or it is not a file
                         wacz.put_answers(segment, answers.records(segment))
             return wacz.finish()

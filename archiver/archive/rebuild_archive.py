@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.archive.database import find_database
 from archiver.archive.journaling import Journaling, compare_journal, require_current
 from archiver.archive.session import open_for_writing
@@ -102,7 +103,7 @@ def rebuild_database(
             Journaling(files, catalog, stop=stop, clock=utcnow) as journal,
         ):
             journal.begin(compared)
-            answers = AnswerStore(root / "answers", group_readable=config.archive.group_readable)
+            answers = AnswerStore(DiskAnswers(root / "answers", group_readable=config.archive.group_readable))
             recovery = recover(catalog, answers, stop.check)
         if is_complete and not recovery.answers:
             raise UsageError(

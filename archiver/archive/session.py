@@ -49,12 +49,10 @@ class Session:
     def answers(self) -> AnswerStore:
         """Return the stored answers."""
         from archiver.answers.answer_store import AnswerStore
+        from archiver.answers.disk_answers import DiskAnswers
 
-        return AnswerStore(
-            self.root / "answers",
-            archive_id=self.catalog.archive_id,
-            group_readable=self.config.archive.group_readable,
-        )
+        storage = DiskAnswers(self.root / "answers", group_readable=self.config.archive.group_readable)
+        return AnswerStore(storage, archive_id=self.catalog.archive_id)
 
 
 class WritableSession(Session):

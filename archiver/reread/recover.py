@@ -11,7 +11,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.segment_names import holds_trays, parse_origin
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import stored_answers
 from archiver.durable import is_data_loss
@@ -57,7 +58,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
 
 def _segments_by_run(store: AnswerStore) -> dict[Origin, list[str]]:
     runs: dict[Origin, list[str]] = {}
-    for segment in store.segments():
+    for segment in store.storage.segments():
         origin = parse_origin(segment)
         if origin is not None:
             runs.setdefault(origin, []).append(segment)

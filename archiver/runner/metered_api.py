@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from archiver import retry
-from archiver.answers.answer_writer import AnswerWriter
+from archiver.answers.answer_storage import AnswerWriter
 from archiver.catalog import Catalog, record
 from archiver.errors import (
     AnswerMalformed,

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from archiver.answers.answer_storage import AnswerWriter
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.answer_writer import AnswerWriter
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import adoptions, costs
@@ -140,12 +140,8 @@ def run(
         error = error or cause
     downloads.close()
     causes = [error, stop.bug, stop.cause, api.closing_error]
-    try:
-        if not keep_trays and not any(causes) and tally.has_succeeded():
-            _drop_trays(resources.catalog, answers)
-    except ArchiverError as cause:
-        causes.append(cause)
-    answers.close()
+    must_drop = not keep_trays and not any(causes) and tally.has_succeeded()
+    causes += _end_answers(resources.catalog, answers, drop_trays=must_drop)
     return _finish(resources.catalog, run_id, tally, causes, waiting, clock)
 
 
@@ -165,11 +161,22 @@ def _require_descriptors(downloads: int) -> None:
         )
 
 
-def _drop_trays(catalog: Catalog, answers: AnswerWriter) -> None:
-    """Drop the trays of a successful run, if only pages of highlights are kept: rows first, then bytes."""
-    for segment in answers.tray_segments:
-        catalog.write(record.drop_trays, segment)
-    answers.drop_trays()
+def _end_answers(catalog: Catalog, answers: AnswerWriter, *, drop_trays: bool) -> Iterator[ArchiverError]:
+    """End the writing of answers, and yield the errors.
+
+    ``drop_trays``: drop the trays of a run if only pages of highlights are kept: rows first, then bytes.
+    """
+    try:
+        if drop_trays:
+            for segment in answers.tray_segments:
+                catalog.write(record.drop_trays, segment)
+            answers.drop_trays()
+    except ArchiverError as cause:
+        yield cause
+    try:
+        answers.close()
+    except ArchiverError as cause:
+        yield cause
 
 
 def _finish(

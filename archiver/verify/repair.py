@@ -52,7 +52,7 @@ def repair(
         catalog.write(record.found_answers, tuple(ids))
     for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
         check()
-        answer_store.set_aside(surplus)
+        answer_store.storage.set_aside(surplus)
     return quarantined
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
-from archiver.answers.answer_store import AnswerStore, parse_origin
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.segment_names import parse_origin
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import StoredAnswer, Surplus
@@ -66,7 +67,7 @@ def verify_answers(
         segment = answer.location.segment
         if segment not in sizes:
             sizes.clear()  # answers are sorted by segment: keep only one size
-            sizes[segment] = store.size(segment)
+            sizes[segment] = store.storage.size(segment)
         must_read = answer.is_lost or (read_data and is_chosen(answer.location.sha256))
         why = _damage_of(store, answer, sizes[segment], must_read)
         if why is not None:
@@ -96,7 +97,7 @@ def verify_segments(
     fails, but not for a damaged part of it.
     """
     count, surplus = 0, list[Surplus]()
-    for segment in store.segments():
+    for segment in store.storage.segments():
         check()
         is_known = has_rows(segment)
         if is_known and not (read_data and is_chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):

@@ -15,6 +15,7 @@ import pytest
 
 from archiver.answers import warc_reader
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.answers.warc_reader import member_at, members
 from archiver.answers.warc_record import pack_warcinfo
 from archiver.errors import AnswerMalformed, StorageError
@@ -27,7 +28,7 @@ from tests.support.answer_samples import STARTED, answer, file_size_limit
 
 @pytest.fixture
 def store(tmp_path: Path) -> AnswerStore:
-    return AnswerStore(tmp_path / "answers")
+    return AnswerStore(DiskAnswers(tmp_path / "answers"))
 
 
 @pytest.mark.parametrize("level", ["answers", "2026", "03", "file"])
@@ -72,10 +73,10 @@ def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         kept = writer.keep(answer(b"x"), is_tray=True)
-    assert list(store.segments()) == [kept.segment]
+    assert list(store.storage.segments()) == [kept.segment]
     with store.writer(8, STARTED) as writer:
         writer.prepare()
-    assert list(store.segments()) == [kept.segment]
+    assert list(store.storage.segments()) == [kept.segment]
     month = (tmp_path / "answers" / kept.segment).parent
     month.rename(month.with_name("aside"))
     month.write_text("no directory")
@@ -87,7 +88,7 @@ def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerSt
     """A segment without a record is removed when the writer is closed."""
     with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
         writer.keep(answer(b"first"), is_tray=True)
-    assert list(store.segments()) == []
+    assert list(store.storage.segments()) == []
 
 
 FULL_DISK = """
@@ -96,8 +97,9 @@ sys.path.insert(0, sys.argv[2])
 from tests.support.answer_samples import STARTED, answer
 from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.errors import AnswerMalformed, StorageError
-store = AnswerStore(Path(sys.argv[1]) / "answers")
+store = AnswerStore(DiskAnswers(Path(sys.argv[1]) / "answers"))
 if sys.argv[3] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 with store.writer(1, STARTED) as writer:
@@ -258,7 +260,7 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
     found = list(store.surplus(first.segment, moved))
     assert [surplus.length for surplus in found] == [len(strange)] * 2
     for surplus in reversed(found):
-        store.set_aside(surplus)
+        store.storage.set_aside(surplus)
     assert file.read_bytes() == data[: last.offset] + strange + data[last.offset :]
     assert list(store.surplus(first.segment, moved)) == []
     aside = sorted((tmp_path / "quarantine").iterdir())
@@ -284,7 +286,8 @@ sys.path.insert(0, sys.argv[2])
 from tests.support.answer_samples import STARTED, answer
 from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
-writer = AnswerStore(Path(sys.argv[1])).writer(1, STARTED)
+from archiver.answers.disk_answers import DiskAnswers
+writer = AnswerStore(DiskAnswers(Path(sys.argv[1]))).writer(1, STARTED)
 while True:
     kept = writer.keep(answer(os.urandom(200_000)), is_tray=True)
     print(kept.segment, kept.offset, kept.length, kept.sha256, flush=True)

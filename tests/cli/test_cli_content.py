@@ -24,7 +24,7 @@ BOTW = "18018069326790931"
 OURS = re.compile(
     r"blobs/[0-9a-f]{2}/[0-9a-f]{64}|archive\.db(-wal|-shm)?|archive\.json|lock|log/archiver\.log"
     r"|journal/\d{4}/\d{2}/\d{12}-[0-9a-f]{8}\.jsonl\.gz"
-    r"|answers/\d{4}/\d{2}/\d+-(trays|fetched)-[0-9TZ]+-[0-9a-f]{8}\.warc\.gz"
+    r"|answers/\d{4}/\d{2}/\d+-(trays|fetched)-[0-9TZ]+-[0-9a-f]{16}\.warc\.gz"
 )
 """Every name that a file of an archive may have: none of them comes from upstream."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, stored_answers
@@ -171,7 +172,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
         DiskStore(person.archive) as store,
     ):
         blobs = verify_blobs(store, catalog.stream(holdings.blobs), read_data=True)
-        kept = AnswerStore(person.archive / "answers")
+        kept = AnswerStore(DiskAnswers(person.archive / "answers"))
         answers = verify_answers(kept, catalog.stream(stored_answers.answers), read_data=True)
         with pytest.raises(Interrupted):
             repair(catalog, store, kept, blobs, answers, utcnow(), check)

@@ -26,6 +26,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.archive.archive import Archive
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
 from archiver.export import new_file, wacz
@@ -97,7 +98,7 @@ def store_answer(harness: ExportHarness) -> bytes:
     body = b'{"url": "https://scontent.cdninstagram.com/a.jpg?oe=1"}'
     url = "https://api.hikerapi.com/v2/user/highlights?user_id=787132&page_id=QVFD%3D"
     headers = (("Content-Type", "application/json; charset=utf-8"),)
-    with AnswerStore(harness.root / "answers").writer(1, NOW) as writer:
+    with AnswerStore(DiskAnswers(harness.root / "answers")).writer(1, NOW) as writer:
         location = writer.keep(Answer(call, url, 200, headers, body, NOW, NOW), is_tray=False)
     with (harness.root / "answers" / location.segment).open("ab") as segment:
         segment.write(b"\x1f\x8b\x08" + bytes(6))

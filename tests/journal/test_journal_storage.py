@@ -88,12 +88,13 @@ def test_a_file_without_lines_leaves_nothing(storage: JournalStorage) -> None:
 def test_a_snapshot_is_there_whole_or_not_at_all(storage: JournalStorage, root: Path) -> None:
     """If its rows cannot be read to their end, no file and no temporary file is left."""
 
-    def broken_off() -> Iterator[bytes]:
-        yield line(1)
+    def lines(number: int) -> Iterator[bytes]:
+        for seq in range(1, number):
+            yield line(seq)
         raise JournalDamaged("no more rows")
 
     with pytest.raises(JournalDamaged):
-        JournalFiles(storage).write_snapshot(FIRST, HEADER, broken_off())
+        JournalFiles(storage).write_snapshot(FIRST, HEADER, lines(2))
     assert JournalFiles(storage).names() == []
     assert list((root / "tmp").iterdir()) == []
     assert JournalFiles(storage).write_snapshot(FIRST, HEADER, [line(1)]) == storage.size(FIRST)
@@ -116,9 +117,9 @@ def test_in_a_bucket_each_batch_of_lines_is_a_file(server: S3Server, root: Path)
     """An object is put once and whole: whoever writes on begins another."""
     storage = BucketJournal(server.bucket(), root)
     file = storage.new_file(FIRST, HEADER)
-    assert file.is_usable
+    states = [file.is_usable]
     file.append([line(1)])
-    assert not file.is_usable
+    assert [*states, file.is_usable] == [True, False]
     assert server.calls() == [f"PUT pre/fix/journal/{FIRST}"]
     with pytest.raises(ValueError, match="appended"):
         file.append([line(2)])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.archive.creation import create_archive
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore
@@ -122,7 +123,7 @@ def _keep(catalog: Catalog, root: Path, run_id: int) -> int:
     answer = Answer(
         call, "https://api.hikerapi.com/v1/highlight/by/url", 200, headers, b'{"pk": "1"}', NOW, NOW
     )
-    with AnswerStore(root / "answers").writer(run_id, NOW) as writer:
+    with AnswerStore(DiskAnswers(root / "answers")).writer(run_id, NOW) as writer:
         kept = writer.keep(answer, is_tray=False)
     answer_id = catalog.write(ledger.settle, call_id, 200, 1, NOW, kept, FACTS)
     assert answer_id is not None

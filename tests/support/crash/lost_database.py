@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.answers.disk_answers import DiskAnswers
 from archiver.catalog import Catalog
 from archiver.errors import ArchiverError, JournalDamaged
 from archiver.reread.recover import recover
@@ -27,7 +28,7 @@ def differences_after_rebuild(upstream: Workload, home: Path) -> Iterator[str]:
     """
     root, config = home / ARCHIVE, traced_run.config_of(upstream, home)
     with Catalog.open(root / "archive.db", write=True) as catalog:
-        recover(catalog, AnswerStore(root / "answers"), lambda: None)
+        recover(catalog, AnswerStore(DiskAnswers(root / "answers")), lambda: None)
     before = rows_of(root / "archive.db")
     lose_file(root)
     rebuild_from(config)
