@@ -1,0 +1,174 @@
+"""Answers in a bucket: what every place of answers promises, and what waits in the spool."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from archiver.answers.answer_storage import AnswerStorage
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.bucket_answers import BucketAnswers
+from archiver.answers.disk_answers import DiskAnswers
+from archiver.errors import AnswerMalformed, StorageError
+from archiver.model.archived import Surplus
+from archiver.model.values import replace
+from tests.support.answer_samples import STARTED, answer
+from tests.support.s3_server import S3Server, refuse, s3_server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[S3Server]:
+    with s3_server(tmp_path / "s3") as started:
+        yield started
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "archive").mkdir()
+    return tmp_path / "archive"
+
+
+@pytest.fixture(params=["disk", "bucket", "bucket without trays"])
+def storage(request: pytest.FixtureRequest, root: Path) -> AnswerStorage:
+    if request.param == "disk":
+        return DiskAnswers(root / "answers")
+    bucket = request.getfixturevalue("server").bucket()
+    return BucketAnswers(bucket, root, keeps_trays=request.param == "bucket")
+
+
+def spooled(root: Path) -> list[Path]:
+    return [path for path in (root / "tmp").rglob("*") if path.is_file()]
+
+
+def objects(server: S3Server) -> list[str]:
+    place = server.objects / "pre/fix/answers"
+    return sorted(path.relative_to(place).as_posix() for path in place.rglob("*.warc.gz"))
+
+
+def test_answers_come_back_during_the_run_and_later(storage: AnswerStorage) -> None:
+    """Each location reads its own answer, while the run writes on, and after it."""
+    store = AnswerStore(storage, archive_id="a")
+    bodies = [os.urandom(n * 977) for n in range(8)]
+    with store.writer(7, STARTED) as writer:
+        writer.prepare()
+        kept = [writer.keep(answer(body, str(n)), is_tray=n % 2 == 0) for n, body in enumerate(bodies)]
+        assert store.read(kept[0]) == answer(bodies[0], "0")
+    for n, (place, body) in enumerate(zip(kept, bodies, strict=True)):
+        assert store.read(place) == answer(body, str(n))
+    assert sorted(storage.segments()) == sorted({place.segment for place in kept})
+    listed = [place for segment in storage.segments() for place, _ in store.iterate(segment)]
+    assert set(listed) == set(kept)
+
+
+def test_what_is_not_there_is_malformed(storage: AnswerStorage) -> None:
+    """A wrong location or name loses one answer; nothing outside is read."""
+    store = AnswerStore(storage)
+    with store.writer(7, STARTED) as writer:
+        writer.prepare()
+        place = writer.keep(answer(b"first"), is_tray=False)
+    for wrong in (
+        replace(place, offset=0),
+        replace(place, length=place.length - 1),
+        replace(place, segment="2026/04/none.warc.gz"),
+        replace(place, segment="../../etc/passwd"),
+    ):
+        with pytest.raises(AnswerMalformed):
+            store.read(wrong)
+    assert storage.size("2026/04/none.warc.gz") is None
+    assert storage.size("../../etc/passwd") is None
+    assert storage.size(place.segment) is not None
+
+
+def test_surplus_bytes_are_copied_once(storage: AnswerStorage, root: Path, tmp_path: Path) -> None:
+    """Foreign bytes of a segment go to ``quarantine/``, and are not reported again."""
+    store = AnswerStore(storage)
+    with store.writer(7, STARTED) as writer:
+        writer.prepare()
+        place = writer.keep(answer(b"first"), is_tray=False)
+    found = [*root.rglob(place.segment), *(tmp_path / "s3").rglob(place.segment)]
+    found[0].write_bytes(found[0].read_bytes() + b"foreign" * 9999)
+    (surplus,) = store.surplus(place.segment, {place.offset: place.length})
+    assert isinstance(surplus, Surplus)
+    storage.set_aside(surplus)
+    assert list(store.surplus(place.segment, {place.offset: place.length})) == []
+    copies = [path for path in tmp_path.rglob("quarantine/*") if path.is_file()]
+    assert [path.read_bytes() for path in copies] == [b"foreign" * 9999]
+    assert store.read(place).body == b"first"
+
+
+def test_an_answer_is_one_object_before_its_location_is_told(server: S3Server, root: Path) -> None:
+    """It is put whole, under a name of its own, also by sixteen threads at once."""
+    store = AnswerStore(BucketAnswers(server.bucket(), root))
+    with store.writer(7, STARTED) as writer, ThreadPoolExecutor(16) as pool:
+        kept = list(pool.map(lambda n: writer.keep(answer(b"%d" % n), is_tray=n % 2 == 0), range(32)))
+        assert objects(server) == sorted(place.segment for place in kept)
+    assert len({place.segment for place in kept}) == 32
+    assert spooled(root) == []
+
+
+def test_an_answer_that_cannot_be_put_has_no_location(server: S3Server, root: Path) -> None:
+    """The error ends the run before the call is settled."""
+    server.act = refuse(403, "AccessDenied")
+    store = AnswerStore(BucketAnswers(server.bucket(), root))
+    with store.writer(7, STARTED) as writer, pytest.raises(StorageError):
+        writer.keep(answer(b"first"), is_tray=False)
+
+
+def test_trays_that_are_not_kept_are_never_uploaded(server: S3Server, root: Path) -> None:
+    """They wait in the spool, which is empty once they are dropped."""
+    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    with store.writer(7, STARTED) as writer:
+        writer.prepare()
+        tray = writer.keep(answer(b"tray"), is_tray=True)
+        page = writer.keep(answer(b"page"), is_tray=False)
+        assert list(writer.tray_segments) == [tray.segment]
+        assert objects(server) == [page.segment]
+        writer.drop_trays()
+    assert objects(server) == [page.segment]
+    assert spooled(root) == []
+
+
+def test_trays_of_a_failed_run_are_uploaded_at_its_end(server: S3Server, root: Path) -> None:
+    """They are read from where they are, before and after."""
+    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    with store.writer(7, STARTED) as writer:
+        writer.prepare()
+        trays = [writer.keep(answer(b"tray %d" % n), is_tray=True) for n in range(3)]
+    assert objects(server) == [trays[0].segment]
+    assert [store.read(place).body for place in trays] == [b"tray 0", b"tray 1", b"tray 2"]
+    assert spooled(root) == []
+
+
+def test_the_next_run_uploads_what_a_killed_one_left(server: S3Server, root: Path) -> None:
+    """A tray that was paid for is not lost with the process."""
+    storage = BucketAnswers(server.bucket(), root, keeps_trays=False)
+    store = AnswerStore(storage)
+    killed = store.writer(7, STARTED)
+    killed.prepare()
+    tray = killed.keep(answer(b"tray"), is_tray=True)
+    assert list(storage.segments()) == [tray.segment]
+    with store.writer(8, STARTED) as writer:
+        writer.prepare()
+        assert objects(server) == [tray.segment]
+        assert store.read(tray).body == b"tray"
+    assert spooled(root) == []
+
+
+def test_a_spool_that_cannot_be_uploaded_stays(server: S3Server, root: Path) -> None:
+    """The end of the run reports it, and the next run tries again."""
+    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    writer = store.writer(7, STARTED)
+    writer.prepare()
+    tray = writer.keep(answer(b"tray"), is_tray=True)
+    server.act = refuse(403, "AccessDenied")
+    with pytest.raises(StorageError):
+        writer.close()
+    server.act = None
+    assert store.read(tray).body == b"tray"
+    with store.writer(8, STARTED) as later:
+        later.prepare()
+    assert objects(server) == [tray.segment]
