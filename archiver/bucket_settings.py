@@ -68,7 +68,7 @@ def read_bucket_settings(
     """
     bucket, prefix = parse_location(url)
     profile = _read_profile(environment)
-    allow_http = environment.get("AWS_ALLOW_HTTP", "").strip().lower() in ("true", "1")
+    allow_http = allows_http(environment)
     endpoint = (
         environment.get("AWS_ENDPOINT_URL_S3")
         or environment.get("AWS_ENDPOINT_URL")
@@ -83,6 +83,11 @@ def read_bucket_settings(
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
     return BucketSettings(bucket, prefix, endpoint, region or _DEFAULT_REGION, allow_http, login or {})
+
+
+def allows_http(environment: Mapping[str, str]) -> bool:
+    """Return whether the environment allows a store that is reached over plain http."""
+    return environment.get("AWS_ALLOW_HTTP", "").strip().lower() in ("true", "1")
 
 
 def parse_location(url: str) -> tuple[str, str]:

@@ -27,6 +27,7 @@ SECTIONS = {
     "X": "Content",
     "L": "Secrets",
     "B": "Spending",
+    "S": "Object storage",
 }
 TEST_NAME = re.compile(r"test_fault_([a-z]\d+)_")
 

@@ -30,6 +30,7 @@ from archiver.verify.verify_blobs import (
     start_of_day,
     verify_blobs,
 )
+from tests.support.disk_limits import stored_digests
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -121,13 +122,13 @@ def test_damage_is_named_and_left_in_place(
     held = put(disk, b"picture")
     other = put(disk, b"untouched")
     damage(disk, held)
-    before = sorted(disk.digests())
+    before = stored_digests(disk)
     verified: list[Digest] = []
     report = verify_blobs(disk, in_order(held, other), read_data=True, on_sound=verified.append)
     assert report.damaged == (Damage(held.sha256, problem, held.owners),)
     assert verified == [other.sha256]
     assert bool(verify_blobs(disk, in_order(held, other), read_data=False).damaged) is quick
-    assert before == sorted(disk.digests())
+    assert before == stored_digests(disk)
 
 
 class Failing(MemoryStore):
@@ -267,8 +268,8 @@ class Endless(MemoryStore):
         super().__init__()
         self.count = count
 
-    def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
-        return (Digest(f"{n:064x}") for n in range(self.count))
+    def list_blobs(self, foreign: Callable[[str], None] | None = None) -> Iterator[tuple[Digest, int | None]]:
+        return ((Digest(f"{n:064x}"), None) for n in range(self.count))
 
     def size(self, digest: Digest) -> int | None:
         return 7

@@ -128,6 +128,11 @@ class Archive:
         """Return the archive's own id, the same in its marker and its database, and in every copy."""
         return self._catalog.archive_id
 
+    @property
+    def storage(self) -> str | None:
+        """Where blobs, answers and journal are: ``s3://bucket/prefix``, or None for the directory."""
+        return self._config.archive.storage
+
     # --- contents
 
     def accounts(self) -> Reading[KeptAccount]:
@@ -229,9 +234,19 @@ class Archive:
         found = selection.find_subject(self._catalog, selection.read_subject(subject))
         return self._read(read_current_files(self._catalog, found))
 
+    def location(self, file: KeptFile | WaitingFile) -> str:
+        """Return where a file is: its absolute path, or its ``s3://`` name if the archive is in a bucket."""
+        return self._open().store.location(_require_file(file).blob.sha256)
+
     def path(self, file: KeptFile | WaitingFile) -> Path:
-        """Return the absolute path of a file. It exists unless ``file.lost_at`` is set; never change it."""
-        return self._open().store.path(_require_file(file).blob.sha256)
+        """Return the absolute path of a file. It exists unless ``file.lost_at`` is set; never change it.
+
+        Raises UsageError if the archive is in a bucket: see ``open`` and ``location``.
+        """
+        location = self.location(file)
+        if self.storage is not None:
+            raise UsageError(f"{location} has no path: read it with open()")
+        return Path(location)
 
     def open(self, file: KeptFile | WaitingFile) -> BinaryIO:
         """Open a file for reading; the caller closes it. Raises StorageError if its bytes are missing."""

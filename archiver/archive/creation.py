@@ -6,9 +6,9 @@ import os
 import uuid
 from contextlib import suppress
 
+from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.blobs import marker
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
@@ -45,16 +45,23 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
     root = config.archive.directory
     if _is_archive(config):
         return False
-    _unfinished_database(config)  # a database that cannot be used is refused before anything is made
+    storage = ArchiveStorage(config)
+    unfinished = _unfinished_database(config)  # one that cannot be used is refused before anything is made
+    if unfinished is None:
+        storage.require_free()
+    else:
+        storage.require(unfinished.storage)
     group_readable = config.archive.group_readable
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         if (root / "archive.json").exists():
             return False  # another process has just created the archive
-        DiskStore.create(root, group_readable=group_readable).close()
+        storage.create()
         with _open_new_catalog(config) as catalog:
-            marker.write(root, Marker(catalog.archive_id, is_demo=demo), group_readable=group_readable)
+            own = Marker(catalog.archive_id, is_demo=demo)
+            storage.create_marker(own)
+            marker.write(root, own, group_readable=group_readable)
     return True
 
 
@@ -115,7 +122,13 @@ def _open_new_catalog(config: Config) -> Catalog:
     database = find_database(config)
     if _unfinished_database(config) is None:
         group_readable = config.archive.group_readable
-        return Catalog.create(database, uuid.uuid4().hex, utcnow(), group_readable=group_readable)
+        return Catalog.create(
+            database,
+            uuid.uuid4().hex,
+            utcnow(),
+            storage=config.archive.storage,
+            group_readable=group_readable,
+        )
     return Catalog.open(database, write=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -12,7 +12,7 @@ import archiver
 from archiver.archive import arguments
 from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
-from archiver.blobs.blob_links import BlobLinks
+from archiver.blobs.blob_links import BlobSource
 from archiver.catalog import Snapshot
 from archiver.catalog.query import adoptions, change_history, content, dump, totals
 from archiver.errors import AnswerMalformed, UsageError
@@ -22,6 +22,7 @@ from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
 from archiver.export.open_export import open_export
 from archiver.export.path_template import parse_template
+from archiver.export.placement import method_unsupported
 from archiver.export.table_files import TableForm, table_text
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
@@ -167,7 +168,7 @@ class Export:
     def tables(self, form: TableForm, names: Sequence[str]) -> ExportStats:
         """Export tables as files; see ``Archive.export_tables``."""
         self._require_tables(names)
-        with BlobLinks(self._session.root) as blobs, self._session.catalog.snapshot() as moment:
+        with self._blobs() as blobs, self._session.catalog.snapshot() as moment:
             part = self._part(moment)
             with self._tree(form.value, blobs) as tree:
                 self._report_empty(moment, part)
@@ -189,20 +190,31 @@ class Export:
         return stream()
 
     @contextmanager
-    def _media(self) -> Iterator[tuple[Snapshot, BlobLinks]]:
+    def _media(self) -> Iterator[tuple[Snapshot, BlobSource]]:
         require_blobs(self._session)
-        with BlobLinks(self._session.root) as blobs, self._session.catalog.snapshot() as moment:
+        with self._blobs() as blobs, self._session.catalog.snapshot() as moment:
             yield moment, blobs
 
+    def _method(self) -> LinkMethod:
+        """Return how files are placed. What is in a bucket can only be copied."""
+        if self._session.storage.bucket is None or self._link is LinkMethod.COPY:
+            return self._link
+        if self._link is not LinkMethod.AUTO:
+            raise method_unsupported(self._link, "the archive is in a bucket")
+        return LinkMethod.COPY
+
+    def _blobs(self) -> AbstractContextManager[BlobSource]:
+        return self._session.storage.blob_source(self._session.store)
+
     @contextmanager
-    def _tree(self, form: str, blobs: BlobLinks, *, check: bool = False) -> Iterator[ExportSync]:
+    def _tree(self, form: str, blobs: BlobSource, *, check: bool = False) -> Iterator[ExportSync]:
         with open_export(
             self._directory,
             form=form,
             archive=self._session.catalog.archive_id,
             root=self._session.root,
             blobs=blobs,
-            method=self._link,
+            method=self._method(),
             verify=check,
             dry_run=self._dry_run,
             progress=self._progress,

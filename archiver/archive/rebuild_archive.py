@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
+from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
 from archiver.archive.journaling import Journaling, compare_journal, require_current
 from archiver.archive.session import open_for_writing
@@ -20,7 +20,6 @@ from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
 from archiver.errors import DatabaseError, JournalDiffers, SchemaNew, UsageError
-from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
@@ -72,7 +71,8 @@ def rebuild_database(
     """
     root = config.archive.directory
     found = marker.read(root)
-    files = JournalFiles(DiskJournal(root, group_readable=config.archive.group_readable))
+    storage = ArchiveStorage(config)
+    files = storage.journal()
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
         database = find_database(config)
         place = locate(database)
@@ -103,8 +103,7 @@ def rebuild_database(
             Journaling(files, catalog, stop=stop, clock=utcnow) as journal,
         ):
             journal.begin(compared)
-            answers = AnswerStore(DiskAnswers(root / "answers", group_readable=config.archive.group_readable))
-            recovery = recover(catalog, answers, stop.check)
+            recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         if is_complete and not recovery.answers:
             raise UsageError(
                 f"the database {place} is complete: there is nothing to rebuild",

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
 from archiver.blobs import marker
 from archiver.catalog import Catalog
@@ -19,7 +20,7 @@ from archiver.model.identity import utcnow
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
     from archiver.archive.journaling import Journaling
-    from archiver.blobs.disk import DiskStore
+    from archiver.blobs.store import BlobStore
     from archiver.media.egress import DownloadRules
     from archiver.runner.workers import StopFlag
 
@@ -30,36 +31,41 @@ class Session:
     Marker and database have been compared.
     """
 
-    def __init__(self, config: Config, catalog: Catalog, stack: ExitStack) -> None:
+    def __init__(self, config: Config, catalog: Catalog, storage: ArchiveStorage, stack: ExitStack) -> None:
         """``stack`` closes what is opened here."""
         self.config = config
         self.root = config.archive.directory
         self.catalog = catalog
+        self.storage = storage
         self._stack = stack
 
     @cached_property
-    def store(self) -> DiskStore:
+    def store(self) -> BlobStore:
         """Return the blobs. Raises StorageError if they cannot be opened."""
-        from archiver.blobs.disk import DiskStore
-
-        store = DiskStore(self.root, group_readable=self.config.archive.group_readable)
-        return self._stack.enter_context(store)
+        store = self.storage.blobs(self.catalog)
+        self._stack.callback(store.close)
+        return store
 
     @cached_property
     def answers(self) -> AnswerStore:
         """Return the stored answers."""
         from archiver.answers.answer_store import AnswerStore
-        from archiver.answers.disk_answers import DiskAnswers
 
-        storage = DiskAnswers(self.root / "answers", group_readable=self.config.archive.group_readable)
-        return AnswerStore(storage, archive_id=self.catalog.archive_id)
+        return AnswerStore(self.storage.answers(), archive_id=self.catalog.archive_id)
 
 
 class WritableSession(Session):
     """The parts of an archive that is open for writing; what is committed to ``catalog`` is journaled."""
 
-    def __init__(self, config: Config, catalog: Catalog, journal: Journaling, stack: ExitStack) -> None:
-        super().__init__(config, catalog, stack)
+    def __init__(
+        self,
+        config: Config,
+        catalog: Catalog,
+        storage: ArchiveStorage,
+        journal: Journaling,
+        stack: ExitStack,
+    ) -> None:
+        super().__init__(config, catalog, storage, stack)
         self.journal = journal
 
 
@@ -77,7 +83,9 @@ def open_for_reading(config: Config, database: str | Path | None = None) -> Iter
     with ExitStack() as stack:
         catalog = stack.enter_context(Catalog.open(source, write=False))
         found.require(catalog.archive_id, root)
-        yield Session(config, catalog, stack)
+        storage = ArchiveStorage(config)
+        storage.require(catalog.storage)
+        yield Session(config, catalog, storage, stack)
 
 
 @contextmanager
@@ -101,11 +109,12 @@ def open_for_writing(
     with (
         open_rows(config, command, stop, wait=wait, clock=clock, follow_database=follow_database) as (
             catalog,
+            storage,
             journal,
         ),
         ExitStack() as stack,
     ):
-        session = WritableSession(config, catalog, journal, stack)
+        session = WritableSession(config, catalog, storage, journal, stack)
         session.store.prepare()
         yield session
 
@@ -120,15 +129,13 @@ def open_rows(
     clock: Callable[[], datetime] = utcnow,
     follow_database: bool = False,
     mend_triggers: bool = False,
-) -> Iterator[tuple[Catalog, Journaling]]:
+) -> Iterator[tuple[Catalog, ArchiveStorage, Journaling]]:
     """Open the database and journal of an archive for writing, like ``open_for_writing``, but not the blobs.
 
     ``mend_triggers``: if triggers of the journal are missing, create them, and begin a new journal;
     ``follow_database`` does that too.
     """
     from archiver.archive.journaling import Journaling, require_current
-    from archiver.journal.disk_journal import DiskJournal
-    from archiver.journal.journal_files import JournalFiles
     from archiver.runner import run_lock
 
     root, group_readable = config.archive.directory, config.archive.group_readable
@@ -136,9 +143,11 @@ def open_rows(
     with ExitStack() as stack:
         waiting = stop.wait if wait else None
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
-        files = JournalFiles(DiskJournal(root, group_readable=group_readable))
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
         found.require(opening.state.archive_id, root)
+        storage = ArchiveStorage(config)
+        storage.require(opening.state.storage)
+        files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()
         compared = require_current(files, opening.state, follow_database=follow_database, now=clock())
@@ -147,7 +156,7 @@ def open_rows(
         journal.begin(compared)
         if found.format < marker.FORMAT:
             marker.raise_format(root, found, group_readable=group_readable)
-        yield catalog, journal
+        yield catalog, storage, journal
 
 
 def read_download_rules(config: Config) -> DownloadRules:
@@ -174,6 +183,6 @@ def require_blobs(session: Session) -> None:
             missing += 1
     if missing:
         raise StorageError(
-            f"the database lists {missing} blobs, and none of them is in {session.root / 'blobs'}",
-            "mount its disk; if they are truly gone: archiver verify --repair --accept-loss",
+            f"the database lists {missing} blobs, and none of them is in {session.storage.place}",
+            f"{session.storage.remedy}; if they are truly gone: archiver verify --repair --accept-loss",
         )

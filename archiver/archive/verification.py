@@ -15,8 +15,6 @@ from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
-from archiver.journal.disk_journal import DiskJournal
-from archiver.journal.journal_files import JournalFiles
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, utcnow
 from archiver.model.target import Target
@@ -199,12 +197,7 @@ def _verify(
     answers = _without_dropped(session, answers)
     difference = _find_difference(session)
     journal = (
-        verify_journal(
-            JournalFiles(DiskJournal(session.root)),
-            catalog,
-            compare_rows=read_data and share >= 1,
-            check=check,
-        )
+        verify_journal(session.storage.journal(), catalog, compare_rows=read_data and share >= 1, check=check)
         if difference is None
         else JournalReport(damage=str(difference), hint=difference.hint)
     )
@@ -218,7 +211,7 @@ def _find_difference(session: Session) -> JournalDiffers | None:
 
     None also if another command is writing to both, or if this user may not take the lock to find out.
     """
-    files, place = JournalFiles(DiskJournal(session.root)), locate_database(session.config)
+    files, place = session.storage.journal(), locate_database(session.config)
     with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
         if describe_difference(compare_journal(files, read_state(place))) is not None:
             with run_lock.hold_run_lock(session.root / "lock", "verify", utcnow()):

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from archiver.blobs import bucket_marker
+from archiver.blobs.marker import Marker
 from archiver.blobs.spool import SpoolWriter, remove_unfinished
 from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.durable import enter_directory, open_root, storage_errors
@@ -27,9 +29,6 @@ from archiver.model.identity import Digest
 
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _EMPTY = Digest(hashlib.sha256().hexdigest())
-
-_PROBE = "probe"
-_PROBE_BYTES = b"archiver puts and reads this object when it starts\n"
 
 
 class Upload(Enum):
@@ -47,43 +46,35 @@ def _if_different(_: Digest) -> Upload:
 class BucketStore:
     """A ``BlobStore`` in a bucket, with its spool in ``root/tmp``. Opening it writes nothing.
 
-    ``choose_upload`` is called for each blob once its bytes are known, in the thread that writes it. Only the
-    caller knows which bytes are in doubt: the store states the checksum of what was once uploaded.
-    ``group_readable`` makes the spool 0750 instead of 0700.
+    ``marker``: that of the archive. ``choose_upload`` is called for each blob once its bytes are known, in
+    the thread that writes it. Only the caller knows which bytes are in doubt: the store states the checksum
+    of what was once uploaded. ``group_readable`` makes the spool 0750 instead of 0700.
     """
 
     def __init__(
         self,
         bucket: Bucket,
         root: Path,
+        marker: Marker,
         choose_upload: Callable[[Digest], Upload] = _if_different,
         *,
         group_readable: bool = False,
     ) -> None:
-        self._bucket, self._root, self._choose_upload = bucket, root, choose_upload
+        self._bucket, self._root, self._marker, self._choose_upload = bucket, root, marker, choose_upload
         self._mode = 0o750 if group_readable else 0o700
         self._tmp_fd: int | None = None
         with storage_errors(f"the archive at {root} cannot be opened"):
             self._root_fd = open_root(root)
 
     def prepare(self) -> None:
-        """Prepare for writing, as ``BlobStore.prepare`` says.
-
-        A probe is put into the bucket and read back: this finds wrong keys, missing rights, a wrong clock, a
-        missing bucket, and a store that cannot be reached or returns other bytes.
-        """
+        """Prepare for writing, as ``BlobStore.prepare`` says. See also ``bucket_marker``."""
         with storage_errors(f"the spool {self._root / 'tmp'} cannot be written"):
             if self._tmp_fd is None:
                 self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
             remove_unfinished(self._tmp_fd)
             with self.writer() as probe:
                 probe.write(b"\n")
-        self._bucket.put(_PROBE, _PROBE_BYTES)
-        if self._bucket.read(_PROBE, len(_PROBE_BYTES)) != _PROBE_BYTES:
-            raise StorageError(
-                f"{self._bucket.location(_PROBE)} does not have the bytes that were just put there",
-                "this store cannot be trusted: use another one",
-            )
+        bucket_marker.probe(self._bucket, self._marker)
 
     def writer(self) -> BucketWriter:
         if self._tmp_fd is None:
@@ -119,14 +110,16 @@ class BucketStore:
             )
         return file
 
-    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+    def list_blobs(
+        self, on_foreign: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[Digest, int | None]]:
         for found in self._bucket.list("blobs"):
             match = _BLOB.fullmatch(found.name)
             if match is None:
                 if on_foreign is not None:
                     on_foreign(found.name.removeprefix("blobs/"))
             elif _is_blob(digest := Digest(match[2]), found.size):
-                yield digest
+                yield digest, found.size
 
     def location(self, digest: Digest) -> str:
         return self._bucket.location(_name(digest))

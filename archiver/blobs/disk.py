@@ -157,7 +157,9 @@ class DiskStore:
         with storage_errors(problem), self._open_directory_of(digest) as directory:
             return os.fdopen(open_regular(digest, within=directory), "rb")
 
-    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+    def list_blobs(
+        self, on_foreign: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[Digest, int | None]]:
         with storage_errors(f"{self._root}/blobs cannot be listed"):
             for directory in list_names(".", within=self._blobs_fd):
                 names = self._list_blob_directory(directory)
@@ -165,7 +167,7 @@ class DiskStore:
                     _report_foreign(on_foreign, directory)
                 for name in names or ():
                     if name.startswith(directory) and _HEX64.fullmatch(name):
-                        yield Digest(name)
+                        yield Digest(name), None
                     else:
                         _report_foreign(on_foreign, f"{directory}/{name}")
 

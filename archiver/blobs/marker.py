@@ -24,7 +24,8 @@ EXPORT_DIRECTORY = ".archiver-export"
 
 _NAME = "archive.json"
 _DRAFT = ".archive.json.part"
-_LARGEST = 65_536  # bytes; the marker has about a hundred
+LARGEST = 65_536
+"""Bytes; the marker has about a hundred."""
 
 
 class Marker(Struct, frozen=True):
@@ -76,21 +77,26 @@ def read(root: Path) -> Marker:
         if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
             raise _no_archive(root) from exc
         raise
+    return parse(text, path)
+
+
+def parse(text: bytes, place: object) -> Marker:
+    """Return the marker with these contents. Raises StorageError with the name of the ``place`` otherwise."""
     try:
         fields = json.loads(text)
         marker = Marker(id=fields["id"], format=fields["format"], is_demo=fields.get("demo", False))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise _unusable(path) from exc
+        raise _unusable(place) from exc
     if (
         type(marker.id) is not str
         or not marker.id
         or type(marker.format) is not int
         or type(marker.is_demo) is not bool
     ):
-        raise _unusable(path)
+        raise _unusable(place)
     if marker.format > FORMAT:
         raise StorageError(
-            f"{path} has format {marker.format}, this version supports formats up to {FORMAT}",
+            f"{place} has format {marker.format}, this version supports formats up to {FORMAT}",
             "install a newer archiver",
         )
     return marker
@@ -106,7 +112,7 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
         root_fd = open_root(root)
         try:
             _refuse_second(root, root_fd)
-            _write_bytes(root_fd, _text(marker), 0o640 if group_readable else 0o600)
+            _write_bytes(root_fd, pack(marker), 0o640 if group_readable else 0o600)
         finally:
             os.close(root_fd)
 
@@ -120,12 +126,13 @@ def raise_format(root: Path, marker: Marker, *, group_readable: bool = False) ->
         root_fd = open_root(root)
         try:
             new = replace(marker, format=FORMAT)
-            _write_bytes(root_fd, _text(new), 0o640 if group_readable else 0o600)
+            _write_bytes(root_fd, pack(new), 0o640 if group_readable else 0o600)
         finally:
             os.close(root_fd)
 
 
-def _text(marker: Marker) -> bytes:
+def pack(marker: Marker) -> bytes:
+    """Return the contents of ``archive.json``."""
     fields = {"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {})
     return json.dumps(fields).encode() + b"\n"
 
@@ -145,7 +152,7 @@ def _read_bytes(root: Path) -> bytes:
     finally:
         os.close(root_fd)
     with os.fdopen(fd, "rb") as file:
-        return file.read(_LARGEST)
+        return file.read(LARGEST)
 
 
 def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
@@ -175,7 +182,7 @@ def _no_archive(root: Path) -> NoArchive:
     )
 
 
-def _unusable(path: Path) -> StorageError:
+def _unusable(place: object) -> StorageError:
     return StorageError(
-        f"{path} is not a valid marker", "restore it from a backup; the database has the same id"
+        f"{place} is not a valid marker", "restore it from a backup; the database has the same id"
     )

@@ -40,8 +40,11 @@ class MemoryStore:
         except KeyError:
             raise StorageError(f"the blob {digest} cannot be read: it does not exist") from None
 
-    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
-        yield from sorted(self._blobs)
+    def list_blobs(
+        self, on_foreign: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[Digest, int | None]]:
+        for digest in sorted(self._blobs):
+            yield digest, len(self._blobs[digest])
 
     def location(self, digest: Digest) -> str:
         return f"blobs/{digest[:2]}/{digest}"

@@ -85,8 +85,12 @@ class BlobStore(Protocol):
         Raises StorageError if there is none. Reading raises OSError or StorageError.
         """
 
-    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
-        """Yield the names of all blobs in ascending order, whatever is stored under them.
+    def list_blobs(
+        self, on_foreign: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[Digest, int | None]]:
+        """Yield the names of all blobs in ascending order, whatever is stored under them, and their sizes.
+
+        A size is None if the listing does not state it, as on a disk: see ``size``.
 
         ``on_foreign`` is called with each other name, in printable form and relative to the store. Such files
         are never touched.

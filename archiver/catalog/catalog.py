@@ -42,16 +42,17 @@ class Catalog:
         reader: Engine,
         opened: ExitStack,
         *,
+        storage: str | None,
         writer: Engine | None = None,
         lock: WriterLock | None = None,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
-        ``opened`` disposes of them. ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time of the
-        journal's entries.
+        ``storage``: see ``SchemaStatus``. ``opened`` disposes of the engines. ``lock``: the lock of a writer
+        to PostgreSQL. ``clock``: the time of the journal's entries.
         """
-        self.archive_id = archive_id
+        self.archive_id, self.storage = archive_id, storage
         self._clock = clock
         self.on_change: Callable[[], None] = lambda: None
         """Called just before the commit of a transaction that has changes for the journal."""
@@ -66,19 +67,25 @@ class Catalog:
 
     @classmethod
     def create(
-        cls, database: str | Path, archive_id: str, now: datetime, *, group_readable: bool = False
+        cls,
+        database: str | Path,
+        archive_id: str,
+        now: datetime,
+        *,
+        storage: str | None = None,
+        group_readable: bool = False,
     ) -> Catalog:
         """Create a new database atomically, and open it for writing.
 
-        Raises DatabaseError if the file exists, DatabaseForeign if a PostgreSQL database has tables, and
-        ArchiveLocked if another writer has the PostgreSQL database open.
+        ``storage``: see ``SchemaStatus``. Raises DatabaseError if the file exists, DatabaseForeign if a
+        PostgreSQL database has tables, and ArchiveLocked if another writer has the PostgreSQL database open.
         """
         place = engines.locate(database)
         with ExitStack() as opened:
             lock = _take_lock(place, opened)
-            schema.create(place, archive_id, now, group_readable=group_readable)
+            schema.create(place, archive_id, now, storage=storage, group_readable=group_readable)
             writer, reader = _create_engines(place, opened)
-            return cls(place, archive_id, reader, opened.pop_all(), writer=writer, lock=lock)
+            return cls(place, archive_id, reader, opened.pop_all(), storage=storage, writer=writer, lock=lock)
 
     @classmethod
     def open(cls, database: str | Path, *, write: bool, clock: Callable[[], datetime] = utcnow) -> Catalog:
@@ -98,7 +105,7 @@ class Catalog:
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
             schema.require_current(status.revision, place)
-            return cls(place, status.archive_id, reader, opened.pop_all())
+            return cls(place, status.archive_id, reader, opened.pop_all(), storage=status.storage)
 
     @staticmethod
     def prepare(database: str | Path, *, clock: Callable[[], datetime] = utcnow) -> Opening:
@@ -266,6 +273,7 @@ class Opening:
             self.state.archive_id,
             self._reader,
             self._opened.pop_all(),
+            storage=self.state.storage,
             writer=self._writer,
             lock=self._lock,
             clock=self._clock,

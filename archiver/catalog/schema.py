@@ -36,17 +36,21 @@ FORMAT = 1
 _STATUS = (
     "SELECT (SELECT version_num FROM alembic_version), id, EXISTS (SELECT 1 FROM runs) FROM archive LIMIT 1"
 )
+_STORAGE_SINCE = "0014"
+"""The revision that added ``archive.storage``."""
 
 
 class SchemaStatus(Struct, frozen=True):
     """What a database of archiver says about itself, at any revision.
 
-    ``has_runs``: a run has been recorded in it.
+    ``has_runs``: a run has been recorded in it. ``storage``: where blobs, answers and journal are, as in
+    ``archive.storage``; None if they are in the directory of the archive.
     """
 
     revision: str
     archive_id: str
     has_runs: bool
+    storage: str | None
 
 
 def migrations() -> Path:
@@ -100,7 +104,11 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
             f"the database {database} does not belong to archiver",
             "archiver init makes a new one; archiver db rebuild makes it from the journal of an archive",
         )
-    return SchemaStatus(str(row[0]), str(row[1]), bool(row[2]))
+    revision, archive_id, has_runs = row
+    storage = None
+    if revision >= _STORAGE_SINCE:
+        storage = connection.exec_driver_sql("SELECT storage FROM archive").scalar_one()
+    return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage)
 
 
 def is_busy(error: DatabaseError) -> bool:
@@ -193,18 +201,26 @@ def recreate_counters(database: Database) -> None:
             engine.dispose()
 
 
-def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
+def create(
+    database: Database,
+    archive_id: str,
+    now: datetime,
+    *,
+    storage: str | None = None,
+    group_readable: bool = False,
+) -> None:
     """Create a new database at ``head`` atomically, with its row in ``archive``.
 
-    Raises DatabaseError if the file exists, DatabaseForeign if the PostgreSQL database has tables.
+    ``storage``: see ``SchemaStatus``. Raises DatabaseError if the file exists, DatabaseForeign if the
+    PostgreSQL database has tables.
     """
     with map_errors(str(database)):
         if database.path is not None:
-            _create_file(database.path, archive_id, now, group_readable)
+            _create_file(database.path, archive_id, now, storage, group_readable)
             return
         engine = engines.create_writer(database)
         try:
-            _create_tables(engine, database, archive_id, now)
+            _create_tables(engine, database, archive_id, now, storage)
         finally:
             engine.dispose()
 
@@ -223,7 +239,9 @@ def require_no_tables(connection: Connection, database: Database) -> None:
         )
 
 
-def _create_file(path: Path, archive_id: str, now: datetime, group_readable: bool) -> None:
+def _create_file(
+    path: Path, archive_id: str, now: datetime, storage: str | None, group_readable: bool
+) -> None:
     _require_regular_files(path)
     if path.exists():
         raise DatabaseError(f"a database already exists: {path}")
@@ -234,7 +252,7 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
     engines.create_file(new, group_readable=group_readable)
     engine = engines.create_writer(Database(path=new))
     try:
-        _create_tables(engine, Database(path=new), archive_id, now)
+        _create_tables(engine, Database(path=new), archive_id, now, storage)
         engines.checkpoint(engine)  # a WAL is not renamed with the file
     finally:
         engine.dispose()
@@ -243,17 +261,21 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
     engines.sync(path)
 
 
-def _create_tables(engine: Engine, database: Database, archive_id: str, now: datetime) -> None:
+def _create_tables(
+    engine: Engine, database: Database, archive_id: str, now: datetime, storage: str | None
+) -> None:
     with engine.begin() as connection:
         require_no_tables(connection, database)
         _migrate(connection)
-        _record_archive(connection, archive_id, now)
+        _record_archive(connection, archive_id, now, storage)
 
 
-def _record_archive(connection: Connection, archive_id: str, now: datetime) -> None:
+def _record_archive(connection: Connection, archive_id: str, now: datetime, storage: str | None) -> None:
     from archiver.catalog import tables
 
     row = {"id": archive_id, "format": FORMAT, "created_at": now}
+    if storage is not None:
+        row["storage"] = storage
     connection.execute(tables.archive.insert(), row)
 
 

@@ -58,6 +58,7 @@ archive = Table(
     Column("id", PkText, primary_key=True),
     Column("format", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("storage", Text),
 )
 
 runs = Table(

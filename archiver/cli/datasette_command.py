@@ -48,6 +48,11 @@ def command(options: GlobalOptions, directory: Path, force: bool) -> int:
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
 
     with load.open_archive(options) as archive:
+        if archive.storage is not None:
+            raise UsageError(
+                "archiver datasette shows pictures in a directory, and this archive is in a bucket",
+                "export a site instead: archiver export site DIR",
+            )
         database, root = archive.sqlite_file(), archive.root
     description = output.format_json(build_metadata(database.stem, root / "blobs"), indent=2) + "\n"
     if str(directory) == "-":

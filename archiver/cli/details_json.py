@@ -52,7 +52,7 @@ def describe_details(archive: Archive, details: Details) -> tuple[Fields, str, I
 def describe_waiting(archive: Archive, file: WaitingFile) -> Fields:
     """Return the fields of an adopted file that waits for its item."""
     fields_of_file = _fields(file, without=("blob",))
-    return {**fields_of_file, "path": str(archive.path(file)), **_fields(file.blob)}
+    return {**fields_of_file, "path": archive.location(file), **_fields(file.blob)}
 
 
 def _account(archive: Archive, details: AccountDetails) -> Fields:
@@ -137,7 +137,7 @@ def _files(archive: Archive, files: Iterable[KeptFile]) -> list[Fields]:
     return [
         {
             "role": file.role,
-            "path": str(archive.path(file)),
+            "path": archive.location(file),
             **_fields(file.blob),
             **_fields(file, without=("owner", "role", "blob")),
         }

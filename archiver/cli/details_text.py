@@ -125,7 +125,7 @@ def _placed_item_lines(archive: Archive, placed: Placed) -> Iterator[str]:
     if contents:
         yield f"    {make_safe(contents)}"
     for file in item.files:
-        path = make_safe(str(archive.path(file)))
+        path = make_safe(archive.location(file))
         yield f"    {file.role.value:<9}  {path}{_lost_since(file)}{_tool(file)}"
 
 
@@ -154,7 +154,7 @@ def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
         blob = file.blob
         pixels = f", {blob.width} x {blob.height}" if blob.width and blob.height else ""
         last_seen = _format_time(file.last_seen_at)
-        yield f"  {make_safe(str(archive.path(file)))}{_lost_since(file)}"
+        yield f"  {make_safe(archive.location(file))}{_lost_since(file)}"
         for line in (
             f"{file.role.value}: {blob.mime}{pixels}, {format_size(blob.size)} ({blob.size:,} bytes)",
             f"sha256 {blob.sha256}",
@@ -246,7 +246,7 @@ def _optional(name: str, value: str | None) -> Iterator[Row]:
 
 
 def _path(archive: Archive, file: KeptFile | None) -> str | None:
-    return None if file is None else str(archive.path(file))
+    return None if file is None else archive.location(file)
 
 
 def _join(*parts: str | None) -> str:

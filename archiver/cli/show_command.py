@@ -135,7 +135,7 @@ def _paths(
     """Yield the paths, many at once: exact, but safe on a terminal."""
     on_terminal = output.terminal_width() is not None
     files = (file for file in files if not roles or file.role in roles)
-    while some := [archive.path(file) for file in islice(files, _AT_ONCE)]:
+    while some := [archive.location(file) for file in islice(files, _AT_ONCE)]:
         if on_terminal and end == b"\n":
             yield "".join(f"{make_safe(str(path))}\n" for path in some)
         else:

@@ -107,11 +107,22 @@ def load(
             *_warn_of_writable(place, is_writable),
             *token_warning,
             *_warn_of_foreign_host(api),
+            *_warn_of_plain_http(archive, environ),
             *account_warnings,
         ),
         accounts_archive=accounts_archive,
         database_archive=database_archive,
     )
+
+
+def _warn_of_plain_http(archive: ArchiveSection, environ: Mapping[str, str]) -> tuple[str, ...]:
+    if archive.storage is None:
+        return ()
+    from archiver.bucket_settings import allows_http  # most archives have no use for it
+
+    if not allows_http(environ):
+        return ()
+    return ("AWS_ALLOW_HTTP is set: names and bytes may travel to the store unencrypted",)
 
 
 def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:

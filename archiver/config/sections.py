@@ -40,6 +40,7 @@ def _byte_count(parse: Callable[[str], int], least: int = 0) -> Meta:
 
 
 DatabaseUrl = Annotated[str, _text(value_formats.parse_database_url)]
+StorageUrl = Annotated[str, _text(value_formats.parse_storage_url)]
 HostPattern = Annotated[str, _text(value_formats.parse_host_pattern)]
 Units = Annotated[int, _whole_number(0, 10**9)]
 
@@ -48,13 +49,16 @@ class ArchiveSection(Struct, frozen=True):
     """Where the archive is. ``directory`` is absolute once loaded.
 
     Without ``database``, the database is ``archive.db`` in the directory. ``query_database`` is the same
-    database under another role, for the statements of ``archiver query``. ``reserve``: bytes of disk space to
-    leave free.
+    database under another role, for the statements of ``archiver query``. Without ``storage``, blobs, answers
+    and journal are in the directory. ``use_metadata_service``: ask the instance metadata service for the keys
+    of the store. ``reserve``: bytes of disk space to leave free.
     """
 
     directory: Path = Path("archive")
     database: DatabaseUrl | None = None
     query_database: DatabaseUrl | None = None
+    storage: StorageUrl | None = None
+    use_metadata_service: bool = False
     reserve: Annotated[int, _byte_count(value_formats.parse_size)] = 10**9
     keep_answers: KeepAnswers = "all"
     group_readable: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from archiver.errors import ConfigError
 from archiver.ip_addresses import is_link_local, is_loopback
 
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([a-z]*)", re.ASCII)
@@ -126,6 +127,17 @@ def parse_database_url(text: str) -> str:
     if not _split(f"postgresql://{rest}", expected).path.strip("/"):
         raise ValueError(expected)
     return f"postgresql+psycopg://{rest}"
+
+
+def parse_storage_url(text: str) -> str:
+    """Return ``s3://bucket/prefix`` without a slash at its end. The message never quotes a key in it."""
+    from archiver.bucket_settings import parse_location  # most archives have no use for it
+
+    try:
+        bucket, prefix = parse_location(text)
+    except ConfigError as error:
+        raise ValueError(f"s3://BUCKET/PREFIX: {error}" + (f"; {error.hint}" if error.hint else "")) from None
+    return f"s3://{bucket}/{prefix}".rstrip("/")
 
 
 def parse_host_pattern(text: str) -> str:

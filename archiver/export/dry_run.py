@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from archiver.blobs.blob_links import BlobLinks
+from archiver.blobs.blob_links import BlobSource
 from archiver.durable import clone
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile
@@ -33,7 +33,7 @@ class DryRun(ExportSync):
         root: int,
         empty: int,
         manifest: Manifest,
-        blobs: BlobLinks,
+        blobs: BlobSource,
         method: LinkMethod,
         nearby: Path,
         progress: Callable[[ExportStats], None],
@@ -147,7 +147,7 @@ class _PlannedDisk(ExportScan):
 class _MethodForecast:
     """Predicts how a blob would be placed in a directory, as far as possible without doing it."""
 
-    def __init__(self, blobs: BlobLinks, directory: Path, method: LinkMethod) -> None:
+    def __init__(self, blobs: BlobSource, directory: Path, method: LinkMethod) -> None:
         self._blobs, self._directory, self._method = blobs, directory, method
         self._can_clone: bool | None = None
 
@@ -173,17 +173,13 @@ class _MethodForecast:
         """Return whether FICLONE works here, by trying it on an unnamed temporary file."""
         if sys.platform != "linux":
             return False
-        with suppress(OSError):
-            source = self._blobs.open(digest)
+        with suppress(OSError), self._blobs.open(digest) as source:
+            fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
             try:
-                fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
-                try:
-                    clone(source, fd)
-                    return True
-                finally:
-                    os.close(fd)
+                clone(source.fileno(), fd)
+                return True
             finally:
-                os.close(source)
+                os.close(fd)
         return False
 
     def _link_refusal(self, blob: os.stat_result) -> int:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archiver.blobs.blob_links import BlobLinks
+from archiver.blobs.blob_links import BlobSource
 from archiver.blobs.marker import EXPORT_DIRECTORY
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, UsageError
@@ -36,7 +36,7 @@ def open_export(
     form: str,
     archive: str,
     root: Path,
-    blobs: BlobLinks,
+    blobs: BlobSource,
     method: LinkMethod = LinkMethod.AUTO,
     verify: bool = False,
     dry_run: bool = False,
@@ -79,7 +79,7 @@ def _open_dry_run(
     directory: Path,
     form: str,
     archive: str,
-    blobs: BlobLinks,
+    blobs: BlobSource,
     method: LinkMethod,
     progress: Callable[[ExportStats], None],
 ) -> DryRun:

@@ -12,11 +12,11 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from msgspec import Struct
 
-from archiver.blobs.blob_links import BlobLinks
+from archiver.blobs.blob_links import BlobSource
 from archiver.durable import clone, is_data_loss, storage_error, storage_errors, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile
@@ -70,7 +70,7 @@ class Staging:
     A method that creates a file returns its name there. A file that could not be completed is removed.
     """
 
-    def __init__(self, blobs: BlobLinks, directory: int) -> None:
+    def __init__(self, blobs: BlobSource, directory: int) -> None:
         self._blobs = blobs
         self.directory = directory
 
@@ -85,12 +85,8 @@ class Staging:
 
     def clone(self, digest: Digest) -> str:
         """Create a reflink of a blob. Raises OSError if that is not possible here."""
-        source = self._blobs.open(digest)
-        try:
-            with self._create() as (name, fd):
-                clone(source, fd)
-        finally:
-            os.close(source)
+        with self._blobs.open(digest) as source, self._create() as (name, fd):
+            clone(source.fileno(), fd)
         return name
 
     def copy(self, digest: Digest) -> str:
@@ -143,7 +139,7 @@ class Staging:
                 write_all(copy_to, chunk)
 
 
-def require_blob(blobs: BlobLinks, digest: Digest, size: int) -> os.stat_result:
+def require_blob(blobs: BlobSource, digest: Digest, size: int) -> os.stat_result:
     """Return the status of a blob. Raises DamagedBlob if it is missing or has another size."""
     blob = blobs.stat(digest)
     if blob is None:
@@ -155,23 +151,20 @@ def require_blob(blobs: BlobLinks, digest: Digest, size: int) -> os.stat_result:
     return blob
 
 
-def read_blob(blobs: BlobLinks, digest: Digest) -> Iterator[bytes]:
+def read_blob(blobs: BlobSource, digest: Digest) -> Iterator[bytes]:
     """Yield the bytes of a blob, in pieces. Raises DamagedBlob, at the end, if its SHA-256 differs."""
-    source = blobs.open(digest)
-    try:
-        hashed = hashlib.sha256()
+    hashed = hashlib.sha256()
+    with blobs.open(digest) as source:
         while chunk := _read_chunk(source):
             hashed.update(chunk)
             yield chunk
-    finally:
-        os.close(source)
     if hashed.hexdigest() != digest:
         raise DamagedBlob("its blob is damaged (archiver verify --read-data --repair)")
 
 
-def _read_chunk(source: int) -> bytes:
+def _read_chunk(source: BinaryIO) -> bytes:
     try:
-        return os.read(source, _CHUNK_SIZE)
+        return source.read(_CHUNK_SIZE)
     except OSError as exc:
         error = storage_error(exc, "a blob cannot be read")
         error.__cause__ = exc
@@ -197,7 +190,7 @@ class Placement:
     and compared with its SHA-256.
     """
 
-    def __init__(self, blobs: BlobLinks, staging: int, method: LinkMethod, *, verify: bool = False) -> None:
+    def __init__(self, blobs: BlobSource, staging: int, method: LinkMethod, *, verify: bool = False) -> None:
         self.staging = Staging(blobs, staging)
         self._blobs, self._verify = blobs, verify
         is_auto = method is LinkMethod.AUTO

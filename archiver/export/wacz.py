@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 
 from msgspec import Struct, field
 
-from archiver.blobs.blob_links import BlobLinks
+from archiver.blobs.blob_links import BlobSource
 from archiver.durable import storage_errors
 from archiver.errors import StorageError
 from archiver.export import file_names
@@ -80,7 +80,7 @@ class _Part(Struct):
 class WaczCount:
     """Counts what a ``WaczWriter`` would write. Blobs are not read, only looked for."""
 
-    def __init__(self, blobs: BlobLinks, progress: Callable[[ExportStats], None]) -> None:
+    def __init__(self, blobs: BlobSource, progress: Callable[[ExportStats], None]) -> None:
         self.stats = ExportStats()
         self._blobs, self._progress = blobs, progress
 
@@ -121,7 +121,7 @@ class WaczWriter(WaczCount):
     """
 
     def __init__(
-        self, file: BinaryIO, head: WaczHead, blobs: BlobLinks, progress: Callable[[ExportStats], None]
+        self, file: BinaryIO, head: WaczHead, blobs: BlobSource, progress: Callable[[ExportStats], None]
     ) -> None:
         super().__init__(blobs, progress)
         self._head = head

@@ -82,13 +82,13 @@ def verify_blobs(
     restored: list[Digest] = []
     foreign: list[str] = []
     orphans = 0
-    for blob, is_listed in _merge(blobs, store.digests(foreign.append)):
+    for blob, is_listed, size in _merge(blobs, store.list_blobs(foreign.append)):
         if blob is None:
             orphans += 1
             continue
         is_lost = blob.lost_at is not None
         must_read = is_lost or (read_data and is_chosen(blob.sha256))
-        problem = inspector.problem_of(blob, is_listed, must_read)
+        problem = inspector.problem_of(blob, is_listed, size, must_read)
         if problem is not None:
             (lost if is_lost else damaged).append(Damage(blob.sha256, problem, blob.owners))
             continue
@@ -131,9 +131,12 @@ class _Inspector:
         self._store, self._on_progress = store, on_progress
         self.checked = self.bytes_read = 0
 
-    def problem_of(self, blob: StoredBlob, is_listed: bool, must_read: bool) -> Problem | None:
+    def problem_of(
+        self, blob: StoredBlob, is_listed: bool, size: int | None, must_read: bool
+    ) -> Problem | None:
+        """Return what is wrong with a blob. ``size``: if its listing states it."""
         try:
-            return self._inspect(blob, is_listed, must_read)
+            return self._inspect(blob, is_listed, size, must_read)
         except StorageError as error:
             if not is_data_loss(error):
                 raise  # too many open files, no permission: the blob may be sound
@@ -142,8 +145,11 @@ class _Inspector:
             self.checked += 1
             self._on_progress(self.checked, self.bytes_read)
 
-    def _inspect(self, blob: StoredBlob, is_listed: bool, must_read: bool) -> Problem | None:
-        size = self._store.size(blob.sha256)  # even if it was not listed: it may have been stored since
+    def _inspect(
+        self, blob: StoredBlob, is_listed: bool, size: int | None, must_read: bool
+    ) -> Problem | None:
+        if size is None:
+            size = self._store.size(blob.sha256)  # even if it was not listed: it may have been stored since
         if size is None:
             return Problem.NOT_REGULAR if is_listed else Problem.MISSING
         if size != blob.size:
@@ -170,22 +176,24 @@ def _read_chunk(read: Callable[[int], bytes], digest: Digest) -> bytes:
 
 
 def _merge(
-    blobs: Iterator[StoredBlob], digests: Iterator[Digest]
-) -> Iterator[tuple[StoredBlob, bool] | tuple[None, bool]]:
-    """Yield each row with whether its name is listed, and None for each name without a row."""
-    name = next(digests, None)
+    blobs: Iterator[StoredBlob], listed: Iterator[tuple[Digest, int | None]]
+) -> Iterator[tuple[StoredBlob | None, bool, int | None]]:
+    """Yield each row with whether its name is listed, and the listed size; None for a name without a row."""
+    nothing = (None, None)
+    name, size = next(listed, nothing)
     last = ""
     for blob in blobs:
         if blob.sha256 <= last:
             raise ValueError("rows of blobs must come in ascending order of sha256")
         last = blob.sha256
         while name is not None and name < blob.sha256:
-            yield None, True
-            name = next(digests, None)
-        is_listed = name == blob.sha256
-        yield blob, is_listed
-        if is_listed:
-            name = next(digests, None)
+            yield None, True, size
+            name, size = next(listed, nothing)
+        if name == blob.sha256:
+            yield blob, True, size
+            name, size = next(listed, nothing)
+        else:
+            yield blob, False, None
     while name is not None:
-        yield None, True
-        name = next(digests, None)
+        yield None, True, size
+        name, size = next(listed, nothing)

@@ -15,13 +15,15 @@ from threading import Barrier
 
 import pytest
 
+from archiver.blobs import bucket_marker, marker
 from archiver.blobs.bucket_store import BucketStore, Upload
+from archiver.blobs.marker import Marker
 from archiver.bucket import SINGLE_PUT, Bucket
-from archiver.errors import StorageError
+from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 from archiver.verify.verify_blobs import Problem, verify_blobs
-from tests.support.disk_limits import mode, sha256
+from tests.support.disk_limits import mode, sha256, stored_digests
 from tests.support.s3_server import (
     BUCKET,
     Act,
@@ -37,6 +39,8 @@ from tests.support.s3_server import (
     stall_until,
 )
 
+OWN = Marker("an archive")
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[S3Server]:
@@ -51,8 +55,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def open_store(server: S3Server, root: Path, upload: Upload = Upload.IF_DIFFERENT) -> BucketStore:
-    """Return a prepared store, and forget the requests of its probe."""
-    store = BucketStore(server.bucket(), root, lambda _: upload)
+    """Return a prepared store, and forget the requests of its start."""
+    bucket = server.bucket()
+    bucket_marker.create(bucket, OWN)
+    store = BucketStore(bucket, root, OWN, lambda _: upload)
     store.prepare()
     server.requests.clear()
     return store
@@ -180,7 +186,7 @@ def test_sixteen_writers_of_the_same_bytes_make_one_blob(
         with ThreadPoolExecutor(16) as pool:
             assert {sha256(b"same" * 10_000)} == set(pool.map(put_together, range(16)))
         assert (server.objects / name(b"same" * 10_000)).read_bytes() == b"same" * 10_000
-        assert len(list(store.digests())) == 1
+        assert len(stored_digests(store)) == 1
     assert spool(root) == []
 
 
@@ -189,7 +195,7 @@ def test_sixteen_writers_of_the_same_bytes_make_one_blob(
 
 @pytest.mark.parametrize("act", [refuse(503, "SlowDown"), refuse(403, "AccessDenied"), reset])
 @pytest.mark.parametrize("size", [1000, SINGLE_PUT + 1])
-def test_a_failed_upload_is_no_blob_and_leaves_no_file(
+def test_fault_s6_a_failed_upload_is_no_blob_and_leaves_no_file(
     server: S3Server, store: BucketStore, root: Path, act: Act, size: int
 ) -> None:
     """If the upload fails, commit raises StorageError, nothing has the name, and the spool is empty."""
@@ -208,7 +214,9 @@ def test_a_failed_upload_is_no_blob_and_leaves_no_file(
 
 
 @pytest.mark.parametrize("upload", list(Upload))
-def test_a_lost_answer_does_not_fail_the_upload(server: S3Server, root: Path, upload: Upload) -> None:
+def test_fault_s6_a_lost_answer_does_not_fail_the_upload(
+    server: S3Server, root: Path, upload: Upload
+) -> None:
     """An upload whose answer was lost is repeated or recognised."""
     with open_store(server, root, upload) as store:
         server.act = first(1, lose_answer, "PUT")
@@ -237,7 +245,9 @@ def test_commit_returns_only_after_the_store_has_answered(server: S3Server, stor
     assert (server.objects / name(b"picture")).exists()
 
 
-def test_bytes_that_come_back_changed_are_delivered_as_they_are(server: S3Server, store: BucketStore) -> None:
+def test_fault_s5_bytes_that_come_back_changed_are_delivered_as_they_are(
+    server: S3Server, store: BucketStore
+) -> None:
     """The store checks no bytes: whoever hashes what it reads finds the damage."""
     digest = put(store, b"picture")
     (server.objects / name(b"picture")).write_bytes(b"pictur3")
@@ -245,7 +255,7 @@ def test_bytes_that_come_back_changed_are_delivered_as_they_are(server: S3Server
         assert file.read() == b"pictur3"
 
 
-def test_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: BucketStore) -> None:
+def test_fault_s5_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: BucketStore) -> None:
     """Changed bytes, another size, an absent object and one in quarantine are reported, sound ones not."""
     contents = {"sound": b"one", "hash": b"two", "size": b"three", "absent": b"four", "aside": b"five"}
     digests = {kind: put(store, data) for kind, data in contents.items()}
@@ -269,13 +279,13 @@ def test_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: Buck
 # --- start
 
 
-def test_prepare_puts_and_reads_a_probe(server: S3Server, root: Path) -> None:
-    """A start costs two requests, whose object stays; it is no blob."""
-    with BucketStore(server.bucket(), root) as store:
+def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
+    """A start costs two requests: the marker is read, compared, and put again. It is no blob."""
+    with open_store(server, root) as store:
         store.prepare()
-        assert server.calls() == ["PUT pre/fix/probe", "GET pre/fix/probe"]
+        assert server.calls() == ["GET pre/fix/archive.json", "PUT pre/fix/archive.json"]
         foreign: list[str] = []
-        assert list(store.digests(foreign.append)) == []
+        assert stored_digests(store, foreign.append) == []
         assert foreign == []
 
 
@@ -288,32 +298,43 @@ def test_prepare_puts_and_reads_a_probe(server: S3Server, root: Path) -> None:
         (refuse(503, "ServiceUnavailable"), "503"),
         (reset, "cannot be reached"),
         (first(9, refuse(403, "AccessDenied"), "GET"), "cannot be read"),
-        (first(9, refuse(404, "NoSuchKey"), "GET"), "does not have the bytes"),
+        (first(9, refuse(403, "AccessDenied"), "PUT"), "cannot be written"),
+        (first(9, refuse(404, "NoSuchKey"), "GET"), "there is no archive"),
     ],
 )
-def test_prepare_finds_a_store_that_cannot_be_used(
+def test_fault_s2_prepare_finds_a_store_that_cannot_be_used(
     server: S3Server, root: Path, act: Act, match: str
 ) -> None:
-    """Wrong keys, a wrong clock, no bucket, no right to read: reported before anything is paid for."""
-    server.act = act
-    with BucketStore(server.bucket(), root) as store, pytest.raises(StorageError, match=match):
+    """Wrong keys, a wrong clock, no bucket, a missing right: reported before anything is paid for."""
+    with open_store(server, root) as store:
+        server.act = act
+        with pytest.raises(StorageError, match=match):
+            store.prepare()
+
+
+def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server, root: Path) -> None:
+    """Neither a new archive nor a prepared one takes it over, and its marker stays."""
+    bucket = server.bucket()
+    bucket_marker.create(bucket, Marker("another"))
+    with pytest.raises(MarkerMismatch):
+        bucket_marker.create(bucket, OWN)
+    with BucketStore(bucket, root, OWN) as store, pytest.raises(MarkerMismatch):
         store.prepare()
+    assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
-def test_prepare_finds_a_store_that_returns_other_bytes(server: S3Server, root: Path) -> None:
-    """A store whose bytes differ from those that were put is refused."""
+def test_an_interrupted_creation_is_completed(server: S3Server) -> None:
+    """The marker of this archive may be there already."""
+    bucket_marker.create(server.bucket(), OWN)
+    bucket_marker.create(server.bucket(), OWN)
 
-    def spoil(handler: Handler) -> bool:
-        if handler.command == "GET":
-            (server.objects / "pre/fix/probe").write_bytes(b"other")
-        return False
 
-    server.act = spoil
-    with (
-        BucketStore(server.bucket(), root) as store,
-        pytest.raises(StorageError, match="does not have the bytes"),
-    ):
-        store.prepare()
+def test_a_marker_that_is_none_is_refused(server: S3Server) -> None:
+    """Whatever else is stored under its name is not replaced."""
+    bucket = server.bucket()
+    bucket.put("archive.json", b"something else")
+    with pytest.raises(StorageError, match="not a valid marker"):
+        bucket_marker.create(bucket, OWN)
 
 
 @pytest.mark.parametrize(("group_readable", "directory_mode"), [(False, 0o700), (True, 0o750)])
@@ -321,7 +342,9 @@ def test_the_spool_is_private_and_swept(
     server: S3Server, root: Path, group_readable: bool, directory_mode: int
 ) -> None:
     """prepare creates tmp/ with its mode and removes unfinished files; directories stay."""
-    with BucketStore(server.bucket(), root, group_readable=group_readable) as store:
+    bucket = server.bucket()
+    bucket_marker.create(bucket, OWN)
+    with BucketStore(bucket, root, OWN, group_readable=group_readable) as store:
         with pytest.raises(ValueError, match="not prepared"):
             store.writer()
         assert list(root.iterdir()) == []
@@ -348,9 +371,9 @@ def test_foreign_names_are_reported_and_left(server: S3Server, store: BucketStor
         server.bucket().put(f"blobs/{planted_name}", b"mine")
     server.bucket().put("blobs-of-another/x", b"mine")
     foreign: list[str] = []
-    assert list(store.digests(foreign.append)) == [digest]
+    assert stored_digests(store, foreign.append) == [digest]
     assert sorted(foreign) == sorted(planted)
-    assert list(store.digests()) == [digest]
+    assert stored_digests(store) == [digest]
     assert (server.objects / "pre/fix/blobs/zz/inside").read_bytes() == b"mine"
 
 
@@ -364,7 +387,7 @@ def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store
     assert {request.method for request in server.requests} <= {"HEAD", "GET", "PUT"}
     assert (server.objects / location.removeprefix(f"s3://{BUCKET}/")).read_bytes() == b"damaged"
     assert (server.objects / name(b"suspect")).read_bytes() == b""
-    assert (store.has(digest), store.size(digest), list(store.digests())) == (False, None, [])
+    assert (store.has(digest), store.size(digest), stored_digests(store)) == (False, None, [])
     for use in (store.open, store.quarantine):
         with pytest.raises(StorageError, match=digest):
             use(digest)
@@ -377,13 +400,13 @@ def test_a_blob_comes_back_after_quarantine(server: S3Server, root: Path, upload
         digest = put(store, b"suspect")
         store.quarantine(digest)
         put(store, b"suspect")
-        assert (store.size(digest), list(store.digests())) == (7, [digest])
+        assert (store.size(digest), stored_digests(store)) == (7, [digest])
 
 
 def test_the_blob_of_no_bytes_is_a_blob(store: BucketStore) -> None:
     """Only under its own name an empty object is a blob."""
     digest = put(store, b"")
-    assert (store.has(digest), store.size(digest), list(store.digests())) == (True, 0, [digest])
+    assert (store.has(digest), store.size(digest), stored_digests(store)) == (True, 0, [digest])
     with store.open(digest) as file:
         assert file.read() == b""
 
@@ -425,7 +448,7 @@ def test_nothing_is_ever_deleted(server: S3Server, root: Path) -> None:
         digest = put(store, b"x")
         put(store, bytes(SINGLE_PUT + 1))
         store.quarantine(digest)
-        list(store.digests())
+        stored_digests(store)
         store.prepare()
     assert "DELETE" not in {request.method for request in server.requests}
 
@@ -504,7 +527,7 @@ def test_memory_stays_flat_for_large_blobs(server: S3Server, root: Path) -> None
 
 @pytest.mark.whole
 @pytest.mark.parametrize("parts", range(1, 6))
-def test_a_kill_during_an_upload_leaves_no_blob(server: S3Server, root: Path, parts: int) -> None:
+def test_fault_s1_a_kill_during_an_upload_leaves_no_blob(server: S3Server, root: Path, parts: int) -> None:
     """SIGKILL at each part of an upload: no object has the name, and the next start empties the spool."""
     digest = sha256(bytes(40 << 20))
     with start(server, root, 40) as child:
@@ -526,18 +549,20 @@ def test_a_kill_during_an_upload_leaves_no_blob(server: S3Server, root: Path, pa
     with open_store(server, root) as store:
         assert not store.has(digest)
         assert spool(root) == []
-        assert list(store.digests()) == [sha256(bytes(20 << 20))]
+        assert stored_digests(store) == [sha256(bytes(20 << 20))]
         put(store, bytes(40 << 20))
         assert store.size(digest) == 40 << 20
 
 
 @pytest.mark.whole
-def test_an_unavailable_store_is_reported_within_a_minute_at_the_start(server: S3Server, root: Path) -> None:
+def test_fault_s2_an_unavailable_store_is_reported_within_a_minute_at_the_start(
+    server: S3Server, root: Path
+) -> None:
     """With the usual limits, prepare gives up a store that does not answer within 60 s."""
     over = threading.Event()
     server.act = stall_until(over)
     began = time.monotonic()
-    with BucketStore(server.bucket(limits=None), root) as store, pytest.raises(StorageError):
+    with BucketStore(server.bucket(limits=None), root, OWN) as store, pytest.raises(StorageError):
         store.prepare()
     over.set()
     assert time.monotonic() - began < 60
@@ -553,7 +578,8 @@ def test_a_store_that_ignores_preconditions_is_served_right(
         bucket = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
         assert bucket.put_if_absent("x", b"first")
         assert bucket.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
-        with BucketStore(bucket, root, lambda _: upload) as store:
+        bucket_marker.create(bucket, OWN)
+        with BucketStore(bucket, root, OWN, lambda _: upload) as store:
             store.prepare()
             large = bytes(range(256)) * (17 << 12)
             for data in (b"picture", large, b""):
@@ -572,4 +598,4 @@ def test_a_store_that_ignores_preconditions_is_served_right(
             assert store.size(sha256(large)) == len(large)
             location = store.quarantine(sha256(b"picture"))
             assert bucket.read(location.removeprefix(bucket.location("") + "/"), 10) == b"picture"
-            assert list(store.digests()) == sorted([sha256(large), sha256(b"")])
+            assert stored_digests(store) == sorted([sha256(large), sha256(b"")])

@@ -20,6 +20,8 @@ SAMPLES = {
     "archive.directory": ("there", Path("there")),
     "archive.database": ("postgresql://me@host/db", "postgresql+psycopg://me@host/db"),
     "archive.query_database": ("postgresql://you@host/db", "postgresql+psycopg://you@host/db"),
+    "archive.storage": ("s3://bucket/a/b/", "s3://bucket/a/b"),
+    "archive.use_metadata_service": ("true", True),
     "archive.reserve": ("2 GiB", 2 * 1024**3),
     "archive.keep_answers": ("fetched", "fetched"),
     "archive.group_readable": ("true", True),

@@ -162,20 +162,24 @@ class SqliteTemplate:
     A file that has no migrations of this version gets ``create_tables`` itself, and so does PostgreSQL.
     """
 
-    def __init__(self, create_tables: Callable[[Engine, engine.Database, str, datetime], None]) -> None:
+    def __init__(
+        self, create_tables: Callable[[Engine, engine.Database, str, datetime, str | None], None]
+    ) -> None:
         self._create_tables = create_tables
         self._shipped = schema.migrations()
         self._bytes: bytes | None = None
 
-    def __call__(self, new: Engine, place: engine.Database, archive_id: str, now: datetime) -> None:
+    def __call__(
+        self, new: Engine, place: engine.Database, archive_id: str, now: datetime, storage: str | None
+    ) -> None:
         if place.path is None or schema.migrations() != self._shipped:
-            self._create_tables(new, place, archive_id, now)
+            self._create_tables(new, place, archive_id, now, storage)
             return
         if self._bytes is None:
             self._bytes = self._migrated()
         place.path.write_bytes(self._bytes)
         with new.begin() as connection:
-            schema._record_archive(connection, archive_id, now)
+            schema._record_archive(connection, archive_id, now, storage)
 
     @staticmethod
     def _migrated() -> bytes:

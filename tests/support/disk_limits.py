@@ -8,11 +8,12 @@ import resource
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from archiver.blobs.disk import DiskStore
+from archiver.blobs.store import BlobStore
 from archiver.model.identity import Digest
 
 NOBODY = 65534
@@ -20,6 +21,11 @@ NOBODY = 65534
 
 def sha256(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
+
+
+def stored_digests(store: BlobStore, on_foreign: Callable[[str], None] | None = None) -> list[Digest]:
+    """Return the names of all blobs of a store, in their order."""
+    return [digest for digest, _ in store.list_blobs(on_foreign)]
 
 
 def put(store: DiskStore, data: bytes) -> Digest:

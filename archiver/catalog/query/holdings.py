@@ -20,6 +20,7 @@ _highlights, _members = tables.highlights, tables.highlight_items
 _calls, _answers = tables.api_calls, tables.answers
 
 _AT_ONCE = 1000
+_LOST_AT = select(_blobs.c.lost_at).where(_blobs.c.sha256 == bindparam("digest"))
 _LOST = select(_blobs.c.sha256).where(_blobs.c.lost_at.is_not(None))
 _ROLES_OF_ITEMS = select(_files.c.item_pk, _files.c.role).where(
     _files.c.item_pk.in_(bindparam("pks", expanding=True)), _files.c.sha256.not_in(_LOST)
@@ -141,6 +142,12 @@ def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> Store
         return None
     location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
     return StoredPage(row.id, location, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
+
+
+def is_lost(connection: Connection, digest: Digest) -> bool | None:
+    """Return whether a blob is recorded as lost; None if it has no row."""
+    row = connection.execute(_LOST_AT, {"digest": digest}).first()
+    return None if row is None else row.lost_at is not None
 
 
 def digests(connection: Connection) -> Iterator[Digest]:

@@ -1,0 +1,142 @@
+"""Opens blobs, answers and journal of an archive where its configuration says: in a directory or a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from archiver.blobs import marker
+from archiver.config import Config
+from archiver.errors import StorageError
+
+if TYPE_CHECKING:
+    from archiver.answers.answer_storage import AnswerStorage
+    from archiver.blobs.blob_links import BlobSource
+    from archiver.blobs.marker import Marker
+    from archiver.blobs.store import BlobStore
+    from archiver.bucket import Bucket
+    from archiver.catalog import Catalog
+    from archiver.journal.journal_files import JournalFiles
+    from archiver.model.identity import Digest
+
+
+class ArchiveStorage:
+    """The storage of the archive of a configuration. Nothing is opened, and no request is sent, before use.
+
+    Each method raises ConfigError or StorageError if the bucket's settings cannot be used.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._root = config.archive.directory
+        self._group_readable = config.archive.group_readable
+
+    @property
+    def place(self) -> str:
+        """Where the blobs are, for people."""
+        return f"{self._config.archive.storage or self._root}/blobs"
+
+    @property
+    def remedy(self) -> str:
+        """What to do if no blob is there."""
+        return "mount its disk" if self._config.archive.storage is None else "look at the bucket"
+
+    def require(self, recorded: str | None) -> None:
+        """Raise StorageError unless this is the storage that the database records."""
+        if recorded == self._config.archive.storage:
+            return
+        place = recorded or f"the directory {self._root}"
+        raise StorageError(
+            f"the archive is stored in {place}, and archive.storage is "
+            + (self._config.archive.storage or "not set"),
+            f'set archive.storage = "{recorded}"' if recorded else "remove archive.storage",
+        )
+
+    def require_free(self) -> None:
+        """Raise StorageError if a new archive cannot be created here: the bucket has one already."""
+        if self.bucket is not None:
+            from archiver.blobs import bucket_marker
+
+            bucket_marker.require_free(self.bucket)
+
+    def create(self) -> None:
+        """Create what an archive needs in its directory, durably. What exists is left as it is."""
+        if self.bucket is None:
+            from archiver.blobs.disk import DiskStore
+
+            DiskStore.create(self._root, group_readable=self._group_readable).close()
+
+    def create_marker(self, own: Marker) -> None:
+        """Put the marker into the bucket, if the archive is in one. Raises MarkerMismatch."""
+        if self.bucket is not None:
+            from archiver.blobs import bucket_marker
+
+            bucket_marker.create(self.bucket, own)
+
+    @cached_property
+    def bucket(self) -> Bucket | None:
+        """The bucket, if ``archive.storage`` names one."""
+        if self._config.archive.storage is None:
+            return None
+        from archiver.bucket import Bucket
+
+        allows = self._config.archive.use_metadata_service
+        return Bucket.open(self._config.archive.storage, allow_metadata_service=allows)
+
+    def blobs(self, catalog: Catalog) -> BlobStore:
+        """Open the blobs."""
+        if self.bucket is None:
+            from archiver.blobs.disk import DiskStore
+
+            return DiskStore(self._root, group_readable=self._group_readable)
+        from archiver.blobs.bucket_store import BucketStore, Upload
+        from archiver.catalog.query import holdings
+
+        choices = {None: Upload.IF_ABSENT, False: Upload.IF_DIFFERENT, True: Upload.ALWAYS}
+
+        def choose_upload(digest: Digest) -> Upload:
+            return choices[catalog.read(holdings.is_lost, digest)]
+
+        own = marker.read(self._root)
+        return BucketStore(self.bucket, self._root, own, choose_upload, group_readable=self._group_readable)
+
+    @contextmanager
+    def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:
+        """Open the blobs for an export."""
+        from archiver.blobs.blob_links import BlobLinks, BucketSource
+        from archiver.blobs.bucket_store import BucketStore
+
+        if isinstance(blobs, BucketStore):
+            yield BucketSource(blobs)
+            return
+        with BlobLinks(self._root) as links:
+            yield links
+
+    def answers(self) -> AnswerStorage:
+        """Return where the answers are."""
+        if self.bucket is None:
+            from archiver.answers.disk_answers import DiskAnswers
+
+            return DiskAnswers(self._root / "answers", group_readable=self._group_readable)
+        from archiver.answers.bucket_answers import BucketAnswers
+
+        return BucketAnswers(
+            self.bucket,
+            self._root,
+            keeps_trays=self._config.archive.keep_answers == "all",
+            group_readable=self._group_readable,
+        )
+
+    def journal(self) -> JournalFiles:
+        """Return the files of the journal."""
+        from archiver.journal.journal_files import JournalFiles
+
+        if self.bucket is None:
+            from archiver.journal.disk_journal import DiskJournal
+
+            return JournalFiles(DiskJournal(self._root, group_readable=self._group_readable))
+        from archiver.journal.bucket_journal import BucketJournal
+
+        return JournalFiles(BucketJournal(self.bucket, self._root, group_readable=self._group_readable))

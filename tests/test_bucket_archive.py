@@ -1,0 +1,278 @@
+"""A whole archive in a bucket: what is where, and that every command works on it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.archive import Archive
+from archiver.archive.session import open_for_reading
+from archiver.errors import MarkerMismatch, StorageError, UsageError
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.command_line import CommandLineUser
+from tests.support.databases import PostgresServer
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, reset, s3_server
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+ACCOUNT = "account0000"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    with s3_server(tmp_path / "s3") as started:
+        for name, value in started.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("archiver.bucket.TimeLimits", lambda: QUICK)
+        yield started
+
+
+@pytest.fixture
+def harness(tmp_path: Path, server: S3Server) -> Iterator[ArchiveHarness]:
+    """An archive of one account with two highlights, in a bucket, after its first night."""
+    with FaultyStandIn(EditableWorld.generate(1, 2, 4)) as upstream:
+        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pre/fix/"}
+        harness = ArchiveHarness(tmp_path / "archive", upstream, environ=storage)
+        assert harness.night(ACCOUNT).exit_code == 0
+        yield harness
+
+
+def stored(server: S3Server, place: str) -> list[str]:
+    """Return the names of the objects below a place of the archive."""
+    root = server.objects / "pre/fix"
+    return sorted(p.relative_to(root).as_posix() for p in (root / place).rglob("*") if p.is_file())
+
+
+def test_everything_but_the_database_is_in_the_bucket(harness: ArchiveHarness, server: S3Server) -> None:
+    """The directory holds marker, database, lock, log and an empty spool."""
+    names = {path.name for path in harness.root.iterdir()}
+    assert names <= {"archive.json", "archive.db", "archive.db-wal", "archive.db-shm", "lock", "log", "tmp"}
+    assert [path for path in (harness.root / "tmp").rglob("*") if path.is_file()] == []
+    assert (server.objects / "pre/fix/archive.json").read_bytes() == (
+        harness.root / "archive.json"
+    ).read_bytes()
+    digests = {str(sha256) for (sha256,) in harness.rows("select sha256 from blobs")}
+    assert {name.rpartition("/")[2] for name in stored(server, "blobs")} == digests
+    segments = {f"answers/{segment}" for (segment,) in harness.rows("select segment from answers")}
+    assert set(stored(server, "answers")) == segments
+    assert stored(server, "journal")
+    assert harness.one("select storage from archive") == f"s3://{BUCKET}/pre/fix"
+
+
+def test_a_second_night_uploads_no_blob_again(harness: ArchiveHarness, server: S3Server) -> None:
+    """It costs one unit; only the tray and the journal are put."""
+    server.calls()
+    summary = harness.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
+    put = [call for call in server.calls() if call.startswith("PUT")]
+    assert [call for call in put if "/blobs/" in call] == []
+    assert len([call for call in put if "/answers/" in call]) == 1
+
+
+def test_fault_s5_it_can_be_verified_and_damage_is_found_and_fetched_again(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """A blob whose bytes were changed is recorded as lost, put into quarantine, and uploaded again."""
+    with Archive(harness.config) as archive:
+        sound = archive.verify(read_data=True)
+        assert (sound.blobs.damaged, sound.answers.damaged, sound.journal.is_damaged) == ((), (), False)
+    broken = server.objects / "pre/fix" / stored(server, "blobs")[0]
+    right = broken.read_bytes()
+    broken.write_bytes(bytes(len(right)))
+    with Archive(harness.config) as archive:
+        report = archive.repair(read_data=True)
+        assert [damage.sha256 for damage in report.verification.blobs.damaged] == [broken.name]
+    assert [name for name in stored(server, "quarantine") if broken.name in name]
+    assert harness.night(ACCOUNT, full=True).exit_code == 0
+    assert broken.read_bytes() == right
+
+
+def test_files_are_read_and_exported(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """``open`` reads, ``location`` is an s3 name, and an export has all bytes."""
+    with Archive(harness.config) as archive:
+        files = list(archive.files())
+        for file in files:
+            with archive.open(file) as opened:
+                assert len(opened.read()) == file.blob.size
+            assert archive.location(file).startswith(f"s3://{BUCKET}/pre/fix/blobs/")
+            with pytest.raises(UsageError, match="open"):
+                archive.path(file)
+        archive.export_folder(tmp_path / "export")
+    exported = [path for path in (tmp_path / "export").rglob("*.*") if path.suffix in (".jpg", ".mp4")]
+    assert sum(path.stat().st_size for path in exported) >= sum(
+        file.blob.size for file in files if file.owner.subject == "item"
+    )
+
+
+def test_the_database_is_rebuilt_from_the_bucket(harness: ArchiveHarness) -> None:
+    """All rows come back from the journal that is there."""
+    before = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == before
+    assert harness.night(ACCOUNT).units == 1
+
+
+@pytest.mark.parametrize("storage", [None, f"s3://{BUCKET}/elsewhere"])
+def test_fault_s4_another_storage_is_refused(harness: ArchiveHarness, storage: str | None) -> None:
+    """Nobody reads or writes where the archive is not."""
+    del harness.environ["ARCHIVER_ARCHIVE_STORAGE"]
+    if storage is not None:
+        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = storage
+    with pytest.raises(StorageError, match="the archive is stored in"):
+        harness.night(ACCOUNT)
+    with pytest.raises(StorageError, match="the archive is stored in"), open_for_reading(harness.config):
+        pass
+
+
+def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """A new archive is not made where another one is."""
+    other = ArchiveHarness(tmp_path / "other", harness.upstream, environ=dict(harness.environ))
+    with pytest.raises((StorageError, MarkerMismatch), match="has an archive already"):
+        other.night(ACCOUNT)
+    assert not (tmp_path / "other").exists()
+
+
+def test_fault_s2_a_store_that_is_away_at_the_start_costs_nothing(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """The run ends before a unit is spent, and the next one goes on."""
+    server.act = reset
+    with pytest.raises(StorageError):
+        harness.night(ACCOUNT)
+    assert harness.upstream.units == 0
+    server.act = None
+    assert harness.night(ACCOUNT).exit_code == 0
+
+
+@pytest.mark.parametrize("place", ["blobs", "answers", "journal"])
+def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
+    harness: ArchiveHarness, server: S3Server, place: str
+) -> None:
+    """The run ends with code 8; the next one makes the archive whole, and pays again for at most what was
+    under way.
+    """
+    world = harness.upstream.world
+    for n in range(3):
+        world.add_highlight(world.accounts[0].pk, f"New {n}", 3)
+    refused = refuse(503, "ServiceUnavailable")
+    begun = threading.Event()
+
+    def fail(handler: Handler) -> bool:
+        if handler.command == "PUT" and f"/{place}/" in handler.path:
+            begun.set()
+        return begun.is_set() and refused(handler)
+
+    server.act = fail
+    if place == "journal":  # the last of it is written after the run has its result
+        with pytest.raises(StorageError, match="503"):
+            harness.night(ACCOUNT)
+    else:
+        assert harness.night(ACCOUNT).exit_code == 8
+    assert begun.is_set()
+    server.act = None
+    assert harness.night(ACCOUNT).exit_code == 0
+    with Archive(harness.config) as archive:
+        found = archive.verify(read_data=True)
+    assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_trays_that_are_not_kept_never_reach_the_bucket(harness: ArchiveHarness, server: S3Server) -> None:
+    """With ``keep_answers = "fetched"`` a successful run leaves only pages, and an empty spool."""
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    server.calls()
+    assert harness.night(ACCOUNT).exit_code == 0
+    assert [call for call in server.calls() if "-trays-" in call] == []
+    assert [path for path in (harness.root / "tmp").rglob("*") if path.is_file()] == []
+
+
+def test_the_commands_work_on_an_archive_in_a_bucket(tmp_path: Path, server: S3Server) -> None:
+    """From nothing to an export, by the command line; every start says that the store is not encrypted."""
+    (tmp_path / "home").mkdir()
+    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
+        more = server.environment() | {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/by/command"}
+        person = CommandLineUser(tmp_path / "home", upstream, more)
+        made = person.run("backup", ACCOUNT)
+        assert made.code == 0, made.err
+        assert "unencrypted" in made.err
+        paths = person.run("show", ACCOUNT, "--paths").out.splitlines()
+        assert paths
+        assert all(path.startswith(f"s3://{BUCKET}/by/command/blobs/") for path in paths)
+        for command in (
+            ("verify", "--read-data"),
+            ("export", "folder", str(tmp_path / "export")),
+            ("export", "site", str(tmp_path / "site")),
+            ("export", "wacz", str(tmp_path / "pages.wacz")),
+            ("status",),
+            ("reread",),
+        ):
+            done = person.run(*command)
+            assert done.code == 0, (command, done.err)
+        refused = person.run("export", "folder", str(tmp_path / "links"), "--link", "hardlink")
+        assert (refused.code, "in a bucket" in refused.err) == (8, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "secret access key"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no access keys"),
+        ({"AWS_ALLOW_HTTP": ""}, "not encrypted"),
+        ({"ARCHIVER_ARCHIVE_STORAGE": "s3://key:secret@bucket/x"}, "access keys"),
+    ],
+)
+def test_fault_s2_settings_that_cannot_be_used_are_refused_before_anything_is_made(
+    tmp_path: Path, server: S3Server, changed: dict[str, str], message: str
+) -> None:
+    """The message says what is wrong, and quotes no key."""
+    (tmp_path / "home").mkdir()
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        more = server.environment() | {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/x"} | changed
+        person = CommandLineUser(tmp_path / "home", upstream, more)
+        refused = person.run("backup", ACCOUNT)
+        assert refused.code in (2, 8)
+        assert message in refused.err
+        assert "key:secret" not in refused.err
+        assert not person.archive.exists()
+        assert upstream.units == 0
+
+
+def test_after_the_machine_is_lost_the_marker_and_the_bucket_are_enough(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """On a new machine, ``db rebuild`` makes the database, and the next night pays for nothing again."""
+    before = all_rows(harness)
+    new = ArchiveHarness(tmp_path / "new", harness.upstream, environ=dict(harness.environ))
+    new.root.mkdir()
+    shutil.copy(harness.root / "archive.json", new.root)
+    rebuild(new)
+    assert all_rows(new) == before
+    summary = new.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
+
+
+def test_rows_in_postgresql_and_bytes_in_a_bucket(
+    tmp_path: Path, server: S3Server, postgres: PostgresServer
+) -> None:
+    """Both together leave only marker, lock, log and an empty spool in the directory."""
+    with (
+        postgres.database() as url,
+        FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream,
+    ):
+        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pg"}
+        harness = ArchiveHarness(tmp_path / "archive", upstream, database=url, environ=storage)
+        assert harness.night(ACCOUNT).exit_code == 0
+        assert harness.night(ACCOUNT).files_new == 0
+        assert {path.name for path in harness.root.iterdir()} <= {"archive.json", "lock", "log", "tmp"}
+        before = all_rows(harness)
+        lose_database(harness)
+        rebuild(harness)
+        assert all_rows(harness) == before
