@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from archiver.errors import DiskFull, StorageError
@@ -170,6 +171,29 @@ def write_all(fd: int, chunk: bytes) -> None:
     written = os.write(fd, chunk)
     while written < len(chunk):
         written += os.write(fd, memoryview(chunk)[written:])
+
+
+def write_whole(name: str, pieces: Iterable[bytes], mode: int, *, tmp: int, within: int) -> int:
+    """Write a file that gets its name in the open directory ``within`` once it is durable; return its size.
+
+    Until then it is in the directory ``tmp``, from which it is removed if anything fails. Raises OSError.
+    """
+    draft = f"{secrets.token_hex(16)}.part"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=tmp)
+    try:
+        os.fchmod(fd, mode)
+        for piece in pieces:
+            write_all(fd, piece)
+        sync(fd)
+        os.replace(draft, name, src_dir_fd=tmp, dst_dir_fd=within)
+        sync_directory(within)
+        return os.fstat(fd).st_size
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft, dir_fd=tmp)
+        raise
+    finally:
+        os.close(fd)
 
 
 def clone(source: int, target: int) -> None:

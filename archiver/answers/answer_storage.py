@@ -5,7 +5,7 @@ Every method that reads or writes raises StorageError, and DiskFull if the place
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
@@ -67,6 +67,9 @@ class AnswerStorage(Protocol):
 
     def foreign_names(self) -> Iterator[str]:
         """Yield each name below ``answers/`` that this program does not create, in printable form."""
+
+    def copy_in(self, segment: str, pieces: Iterable[bytes]) -> None:
+        """Store a whole segment of another storage, in place of one that may exist."""
 
     def is_set_aside(self, surplus: Surplus) -> bool:
         """Return whether these bytes of a segment were copied to ``quarantine/``."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 from archiver.answers.answer_storage import AnswerWriter, name_aside
 from archiver.answers.disk_answers import DiskAnswers
@@ -88,6 +88,14 @@ class BucketAnswers:
             segment = found.name.removeprefix("answers/")
             if parse_origin(segment) is None:
                 yield segment
+
+    def copy_in(self, segment: str, pieces: Iterable[bytes]) -> None:
+        with tempfile.TemporaryFile() as file:
+            with storage_errors("a temporary file cannot be written"):
+                for piece in pieces:
+                    file.write(piece)
+                file.seek(0)
+            self._bucket.put(_object(segment), cast("BinaryIO", file))
 
     def is_set_aside(self, surplus: Surplus) -> bool:
         copy = self._bucket.head(f"quarantine/{name_aside(surplus)}")

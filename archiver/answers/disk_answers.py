@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from archiver.durable import (
     sync,
     sync_directory,
     write_all,
+    write_whole,
 )
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Answer, AnswerLocation
@@ -87,6 +88,23 @@ class DiskAnswers:
                         yield _printable(f"{year.name}/{month.name}")
                 if not is_year:
                     yield _printable(year.name)
+
+    def copy_in(self, segment: str, pieces: Iterable[bytes]) -> None:
+        year, month, file = segment.split("/")
+        with storage_errors(f"answers/{segment} cannot be written"), ExitStack() as stack:
+            tmp = _close_with(stack, self._enter("tmp"))
+            within = _close_with(stack, self._enter(self._root.name, year, month))
+            write_whole(file, pieces, self._modes[1], tmp=tmp, within=within)
+
+    def _enter(self, *levels: str) -> int:
+        fd = open_root(self._root.parent)
+        for level in levels:
+            above = fd
+            try:
+                fd = enter_directory(level, self._modes[0], within=above)
+            finally:
+                os.close(above)
+        return fd
 
     def is_set_aside(self, surplus: Surplus) -> bool:
         copy = self._root.parent / "quarantine" / name_aside(surplus)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from archiver.blobs import marker
 from archiver.config import Config
-from archiver.errors import StorageError
+from archiver.errors import MarkerMismatch, StorageError
+from archiver.model.values import replace
 
 if TYPE_CHECKING:
     from archiver.answers.answer_storage import AnswerStorage
@@ -43,8 +44,17 @@ class ArchiveStorage:
         """What to do if no blob is there."""
         return "mount its disk" if self._config.archive.storage is None else "look at the bucket"
 
-    def require(self, recorded: str | None) -> None:
-        """Raise StorageError unless this is the storage that the database records."""
+    def require(self, recorded: str | None, own: Marker | None = None) -> None:
+        """Raise StorageError unless this is the storage that the database records.
+
+        Raise MarkerMismatch if the marker ``own`` names another one: the database is an older copy.
+        """
+        if own is not None and own.storage != recorded:
+            raise MarkerMismatch(
+                f"archive.json says that the archive is in {own.storage or 'its directory'}, and the database"
+                f" says that it is in {recorded or 'its directory'}",
+                "restore the newer database: archiver db rebuild",
+            )
         if recorded == self._config.archive.storage:
             return
         place = recorded or f"the directory {self._root}"
@@ -99,7 +109,7 @@ class ArchiveStorage:
         def choose_upload(digest: Digest) -> Upload:
             return choices[catalog.read(holdings.is_lost, digest)]
 
-        own = marker.read(self._root)
+        own = replace(marker.read(self._root), storage=self._config.archive.storage)
         return BucketStore(self.bucket, self._root, own, choose_upload, group_readable=self._group_readable)
 
     @contextmanager

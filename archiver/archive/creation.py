@@ -59,7 +59,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
             return False  # another process has just created the archive
         storage.create()
         with _open_new_catalog(config) as catalog:
-            own = Marker(catalog.archive_id, is_demo=demo)
+            own = Marker(catalog.archive_id, is_demo=demo, storage=config.archive.storage)
             storage.create_marker(own)
             marker.write(root, own, group_readable=group_readable)
     return True
@@ -92,7 +92,8 @@ def restore_marker(config: Config) -> bool:
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         found = schema.read_status(locate_database(config))
         if found.has_runs and not marker.exists(root):
-            marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
+            own = Marker(found.archive_id, storage=found.storage)
+            marker.write(root, own, group_readable=config.archive.group_readable)
         return found.has_runs
 
 

@@ -84,7 +84,7 @@ def open_for_reading(config: Config, database: str | Path | None = None) -> Iter
         catalog = stack.enter_context(Catalog.open(source, write=False))
         found.require(catalog.archive_id, root)
         storage = ArchiveStorage(config)
-        storage.require(catalog.storage)
+        storage.require(catalog.storage, found)
         yield Session(config, catalog, storage, stack)
 
 
@@ -146,7 +146,7 @@ def open_rows(
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
         found.require(opening.state.archive_id, root)
         storage = ArchiveStorage(config)
-        storage.require(opening.state.storage)
+        storage.require(opening.state.storage, found)
         files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()
@@ -155,7 +155,7 @@ def open_rows(
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock))
         journal.begin(compared)
         if found.format < marker.FORMAT:
-            marker.raise_format(root, found, group_readable=group_readable)
+            marker.rewrite(root, found, group_readable=group_readable)
         yield catalog, storage, journal
 
 

@@ -50,6 +50,16 @@ def require(bucket: Bucket, own: Marker) -> None:
             f"{bucket.location('')} belongs to another archive ({found.id}, not {own.id})",
             "correct archive.storage",
         )
+    if found.storage != own.storage:
+        raise StorageError(
+            f"the archive has left {bucket.location('')}: it is in {found.storage or 'a directory'} now",
+            "correct archive.storage",
+        )
+
+
+def leave(bucket: Bucket, new: Marker) -> None:
+    """Let the marker in a bucket say that the archive is elsewhere: ``new`` names the place."""
+    bucket.put(_NAME, marker.pack(new))
 
 
 def probe(bucket: Bucket, own: Marker) -> None:

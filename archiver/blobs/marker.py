@@ -10,7 +10,8 @@ import json
 import os
 from pathlib import Path
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, field
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import MarkerMismatch, NoArchive, StorageError
@@ -32,11 +33,13 @@ class Marker(Struct, frozen=True):
     """The contents of ``archive.json``. The archive's database has the same ``id``.
 
     ``format``: the version of the file layout. ``is_demo``: whether the archive is a demonstration.
+    ``storage``: where blobs, answers and journal are, as in ``archive.storage``; None: in the directory.
     """
 
     id: str
     format: int = FORMAT
-    is_demo: bool = False
+    is_demo: bool = field(name="demo", default=False)
+    storage: str | None = None
 
     def require(self, database_id: str, root: Path) -> None:
         """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``."""
@@ -83,16 +86,10 @@ def read(root: Path) -> Marker:
 def parse(text: bytes, place: object) -> Marker:
     """Return the marker with these contents. Raises StorageError with the name of the ``place`` otherwise."""
     try:
-        fields = json.loads(text)
-        marker = Marker(id=fields["id"], format=fields["format"], is_demo=fields.get("demo", False))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        marker = msgspec.json.decode(text, type=Marker)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
         raise _unusable(place) from exc
-    if (
-        type(marker.id) is not str
-        or not marker.id
-        or type(marker.format) is not int
-        or type(marker.is_demo) is not bool
-    ):
+    if not marker.id:
         raise _unusable(place)
     if marker.format > FORMAT:
         raise StorageError(
@@ -117,10 +114,11 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
             os.close(root_fd)
 
 
-def raise_format(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
-    """Replace the marker of an older format durably by one of this format, with the same id.
+def rewrite(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
+    """Replace the marker durably by one of this format; its id must be the same.
 
-    Older programs then refuse the archive. The caller holds the lock. Raises DiskFull or StorageError.
+    Programs that know only older formats then refuse the archive. The caller holds the lock. Raises DiskFull
+    or StorageError.
     """
     with storage_errors(f"{root / _NAME} cannot be written"):
         root_fd = open_root(root)
@@ -133,7 +131,11 @@ def raise_format(root: Path, marker: Marker, *, group_readable: bool = False) ->
 
 def pack(marker: Marker) -> bytes:
     """Return the contents of ``archive.json``."""
-    fields = {"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {})
+    fields: dict[str, object] = {"id": marker.id, "format": marker.format}
+    if marker.is_demo:
+        fields["demo"] = True
+    if marker.storage is not None:
+        fields["storage"] = marker.storage
     return json.dumps(fields).encode() + b"\n"
 
 

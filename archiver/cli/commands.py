@@ -22,5 +22,6 @@ COMMANDS: Mapping[str, str] = {
     "adopt": "Take in what other tools have downloaded; free.",
     "reread": "Read stored answers again, and add what the database lacks; free.",
     "db": "Upgrade, copy or rebuild the database.",
+    "storage": "Move pictures, answers and journal to a bucket, or back.",
     "demo": "Try it: two nights against a stand-in; no key, no network, no cost.",
 }

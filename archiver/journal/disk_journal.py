@@ -22,7 +22,7 @@ from archiver.durable import (
     storage_errors,
     sync,
     sync_directory,
-    write_all,
+    write_whole,
 )
 from archiver.journal.journal_line import FileHeader
 from archiver.journal.journal_member import pack_header, pack_lines
@@ -102,28 +102,12 @@ class DiskJournal:
             return DiskFile(name, month, self._modes[1], header)
 
     def write_whole(self, name: str, pieces: Iterable[bytes]) -> int:
-        file = name.rpartition("/")[2]
+        *levels, file = name.split("/")
         with storage_errors(f"journal/{name} cannot be written"), ExitStack() as opened:
-            tmp = self._enter("tmp")
+            tmp, month = self._enter("tmp"), self._enter("journal", *levels)
             opened.callback(os.close, tmp)
-            fd = os.open(
-                file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, self._modes[1], dir_fd=tmp
-            )
-            try:
-                opened.callback(os.close, fd)
-                os.fchmod(fd, self._modes[1])
-                for piece in pieces:
-                    write_all(fd, piece)
-                sync(fd)
-                month = self._enter("journal", *name.split("/")[:-1])
-                opened.callback(os.close, month)
-                os.replace(file, file, src_dir_fd=tmp, dst_dir_fd=month)
-                sync_directory(month)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(file, dir_fd=tmp)
-                raise
-            return os.fstat(fd).st_size
+            opened.callback(os.close, month)
+            return write_whole(file, pieces, self._modes[1], tmp=tmp, within=month)
 
     def scratch(self) -> Path | None:
         tmp = self._root / "tmp"

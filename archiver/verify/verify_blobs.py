@@ -82,7 +82,7 @@ def verify_blobs(
     restored: list[Digest] = []
     foreign: list[str] = []
     orphans = 0
-    for blob, is_listed, size in _merge(blobs, store.list_blobs(foreign.append)):
+    for blob, is_listed, size in merge_listing(blobs, store.list_blobs(foreign.append)):
         if blob is None:
             orphans += 1
             continue
@@ -175,7 +175,7 @@ def _read_chunk(read: Callable[[int], bytes], digest: Digest) -> bytes:
         raise StorageError(f"the blob {digest} cannot be read: {exc.strerror}") from exc
 
 
-def _merge(
+def merge_listing(
     blobs: Iterator[StoredBlob], listed: Iterator[tuple[Digest, int | None]]
 ) -> Iterator[tuple[StoredBlob | None, bool, int | None]]:
     """Yield each row with whether its name is listed, and the listed size; None for a name without a row."""

@@ -11,6 +11,7 @@ from archiver.catalog.record.answer_records import drop_trays, found_answers, lo
 from archiver.catalog.record.failures import failure, resolution
 from archiver.catalog.record.highlight_page import page
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
+from archiver.catalog.record.storage import storage
 from archiver.catalog.record.stored_files import (
     FileRecorded,
     StoredFile,
@@ -48,6 +49,7 @@ __all__ = [
     "resolution",
     "settle_all_waiting",
     "start_run",
+    "storage",
     "together",
     "tray",
     "user",
