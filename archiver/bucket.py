@@ -227,11 +227,21 @@ class Bucket:
         It is read in one stream, 256 kB at a time. After a ``seek``, the rest is asked for. Reading raises
         StorageError if the store fails in between, or sends less than it stated.
         """
+        return self._open(name, {})
+
+    def open_range(self, name: str, start: int, length: int) -> BinaryIO:
+        """Open ``length`` bytes from ``start`` on, at least one, as ``open_object`` does the whole.
+
+        The file is positioned at ``start``, and ends after these bytes: only they are asked for.
+        """
+        return self._open(name, {"range": (start, start + length)})
+
+    def _open(self, name: str, options: GetOptions) -> BinaryIO:
         import obstore
 
-        found = self.call(name, "read", lambda: obstore.get(self._stream, name))
-        reader = _ObjectReader(self, name, found.meta["size"], found.stream(_PIECE))
-        return io.BufferedReader(reader, _PIECE)
+        found = self.call(name, "read", lambda: obstore.get(self._stream, name, options=options))
+        start, end = found.range
+        return io.BufferedReader(_ObjectReader(self, name, start, end, found.stream(_PIECE)), _PIECE)
 
     def stream_from(self, name: str, offset: int) -> BytesStream:
         """Return the bytes of an object from ``offset`` on, which is less than its size, in pieces."""
@@ -303,12 +313,12 @@ class Bucket:
 class _ObjectReader(io.RawIOBase):
     """Reads an object piece by piece, and can be positioned: a new stream is asked for at the next read."""
 
-    def __init__(self, bucket: Bucket, name: str, size: int, stream: BytesStream) -> None:
-        self._bucket, self._name, self._size = bucket, name, size
+    def __init__(self, bucket: Bucket, name: str, start: int, end: int, stream: BytesStream) -> None:
+        """``stream``: the bytes from ``start`` on. ``end``: the size, or where the part to be read ends."""
+        self._bucket, self._name, self._end = bucket, name, end
         self._stream: BytesStream | None = stream
         self._piece = memoryview(b"")
-        self._piece_start = 0
-        self._position = 0
+        self._piece_start = self._position = start
 
     def readable(self) -> bool:
         return True
@@ -320,7 +330,7 @@ class _ObjectReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
         if base + offset < 0:
             raise ValueError("the position is negative")
         self._position = base + offset
@@ -328,13 +338,13 @@ class _ObjectReader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         target = memoryview(buffer).cast("B")
-        if self._position >= self._size or not target:
+        if self._position >= self._end or not target:
             return 0
         if self._position != self._piece_start:
             self._stream, self._piece = None, memoryview(b"")
         if not self._piece:
             self._piece = memoryview(self._next_piece())
-        count = min(len(target), len(self._piece))
+        count = min(len(target), len(self._piece), self._end - self._position)
         target[:count] = self._piece[:count]
         self._piece = self._piece[count:]
         self._position += count
@@ -349,7 +359,7 @@ class _ObjectReader(io.RawIOBase):
         if not piece:
             raise StorageError(
                 f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "
-                f"{self._size} bytes",
+                f"{self._end} bytes",
                 "run archiver verify",
             )
         return piece

@@ -197,6 +197,21 @@ def test_an_open_object_can_be_positioned(server: S3Server, bucket: Bucket) -> N
             file.seek(-1)
 
 
+def test_an_open_range_ends_after_its_bytes(server: S3Server, bucket: Bucket) -> None:
+    """Only they are asked for, in one request; after seeking too, nothing behind them is read."""
+    content = os.urandom(700_000)
+    bucket.put("x", content)
+    server.requests.clear()
+    with bucket.open_range("x", 100_000, 400_000) as file:
+        assert file.tell() == 100_000
+        assert file.read() == content[100_000:500_000]
+        assert [request.headers["range"] for request in server.requests] == ["bytes=100000-499999"]
+        file.seek(499_990)
+        assert file.read() == content[499_990:500_000]
+    with pytest.raises(StorageError):
+        bucket.open_range("x", 700_000, 1)
+
+
 def test_an_open_object_is_one_request(server: S3Server, bucket: Bucket) -> None:
     """Reading from beginning to end sends one request, whatever the pieces are."""
     content = os.urandom(3_000_000)
