@@ -21,6 +21,7 @@ from archiver.model.values import repr_without
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._=+-]+")
 _DEFAULT_REGION = "us-east-1"
+PLAIN_HTTP_WARNING = "AWS_ALLOW_HTTP is set: names and bytes may travel to the store unencrypted"
 
 _IDENTITY = {"web_identity_token_file": "AWS_WEB_IDENTITY_TOKEN_FILE", "role_arn": "AWS_ROLE_ARN"}
 _CONTAINER_FULL = {

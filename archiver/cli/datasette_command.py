@@ -37,7 +37,8 @@ def command(options: GlobalOptions, directory: Path, force: bool) -> int:
     The metadata describes tables and columns, sets their order, and has example queries. The plug-in shows
     pictures and videos in the tables, and answers only requests for names of this machine. The command that
     starts Datasette is printed: a script for sh, which passes its arguments on. "-" for DIR prints only the
-    metadata. To install Datasette (0.65): pipx install datasette.
+    metadata. To install Datasette (0.65): pipx install datasette. For an archive in a bucket, archiver must
+    be installed beside it, and Datasette needs the keys of the store (docs/object-storage.md).
 
     \b
     Examples:
@@ -47,14 +48,13 @@ def command(options: GlobalOptions, directory: Path, force: bool) -> int:
     """
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
 
+    config = load.config(options).archive
     with load.open_archive(options) as archive:
-        if archive.storage is not None:
-            raise UsageError(
-                "archiver datasette shows pictures in a directory, and this archive is in a bucket",
-                "export a site instead: archiver export site DIR",
-            )
         database, root = archive.sqlite_file(), archive.root
-    description = output.format_json(build_metadata(database.stem, root / "blobs"), indent=2) + "\n"
+    place: dict[str, object] = {"blobs": str(root / "blobs")}
+    if config.storage is not None:
+        place = {"storage": config.storage, "use_metadata_service": config.use_metadata_service}
+    description = output.format_json(build_metadata(database.stem, place), indent=2) + "\n"
     if str(directory) == "-":
         output.print_data(description)
         return 0

@@ -118,11 +118,9 @@ def load(
 def _warn_of_plain_http(archive: ArchiveSection, environ: Mapping[str, str]) -> tuple[str, ...]:
     if archive.storage is None:
         return ()
-    from archiver.bucket_settings import allows_http  # most archives have no use for it
+    from archiver.bucket_settings import PLAIN_HTTP_WARNING, allows_http  # most archives do not need it
 
-    if not allows_http(environ):
-        return ()
-    return ("AWS_ALLOW_HTTP is set: names and bytes may travel to the store unencrypted",)
+    return (PLAIN_HTTP_WARNING,) if allows_http(environ) else ()
 
 
 def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
 
 from archiver.datasette.schema_page import parse_tables
 
@@ -65,11 +64,13 @@ _RIGHTS = (
 )
 
 
-def build_metadata(database: str, blobs: Path, queries: Traversable | None = None) -> dict[str, object]:
+def build_metadata(
+    database: str, place: Mapping[str, object], queries: Traversable | None = None
+) -> dict[str, object]:
     """Return the metadata. The descriptions of tables and columns are those of docs/schema.md.
 
-    ``database`` is the name of the database file without ``.db``, ``blobs`` the directory of the blobs,
-    ``queries`` a directory of named queries, by default the built-in ones.
+    ``database`` is the name of the database file without ``.db``, ``place`` the settings of the plug-in that
+    say where the blobs are, ``queries`` a directory of named queries, by default the built-in ones.
     """
     queries = queries or resources.files("archiver") / "queries"
     page = (resources.files("archiver.datasette") / "schema.md").read_text(encoding="utf-8")
@@ -88,7 +89,7 @@ def build_metadata(database: str, blobs: Path, queries: Traversable | None = Non
         "description": _DESCRIPTION,
         "license": _RIGHTS,
         "databases": {database: content},
-        "plugins": {"archiver": {"database": database, "blobs": str(blobs)}},
+        "plugins": {"archiver": {"database": database, **place}},
     }
 
 

@@ -1,9 +1,12 @@
 """Shows the pictures and videos of an archive in the tables of Datasette 0.65 and 1.0.
 
-Copied out by ``archiver datasette``, it runs without archiver. Its settings are in the metadata, under
-"plugins", "archiver":
+Copied out by ``archiver datasette``, it runs without archiver. Only for an archive in a bucket, archiver with
+its extra ``s3`` must be installed beside Datasette: it reads the store, with the login of every command. The
+settings are in the metadata, under "plugins", "archiver":
 
 - "blobs": the directory of the blobs,
+- "storage": instead of it, ``s3://bucket/prefix`` of an archive in a bucket,
+- "use_metadata_service": true if the metadata service may be asked for the keys of the store,
 - "database": the name of the database,
 - "hosts": host names that requests may use, besides those of this machine.
 """
@@ -11,10 +14,13 @@ Copied out by ``archiver datasette``, it runs without archiver. Its settings are
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import stat
+import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +28,14 @@ from datasette import hookimpl
 from datasette.utils.asgi import Response
 from markupsafe import Markup
 
+try:
+    from archiver.errors import StorageError
+
+    _READ_ERRORS: tuple[type[Exception], ...] = (OSError, StorageError)
+except ImportError:  # only an archive in a bucket needs archiver
+    _READ_ERRORS = (OSError,)
+
+_LOG = logging.getLogger(__name__)  # stderr, unless logging was set up
 _INLINE = frozenset(
     {
         "image/avif",
@@ -63,6 +77,34 @@ _HEADERS = {
     "cache-control": "private, max-age=31536000, immutable",
     "accept-ranges": "bytes",
 }
+
+
+@hookimpl
+def startup(datasette: Any) -> None:
+    """Open the bucket of an archive that is in one. End the program with a message if that is impossible."""
+    settings = _settings(datasette)
+    if "storage" not in settings:
+        return
+    try:
+        from archiver.bucket import Bucket, TimeLimits
+        from archiver.bucket_settings import PLAIN_HTTP_WARNING
+        from archiver.errors import ArchiverError
+    except ImportError:
+        raise SystemExit(
+            "archiver: the archive is in a bucket, and archiver with its extra s3 is not installed for "
+            f"{sys.executable} (install the version that wrote {Path(__file__).name} there)"
+        ) from None
+    limits = TimeLimits(short=10, retries=3)  # somebody waits for the page
+    allows_metadata_service = settings.get("use_metadata_service") is True
+    try:
+        bucket = Bucket.open(
+            str(settings["storage"]), allow_metadata_service=allows_metadata_service, limits=limits
+        )
+    except ArchiverError as exc:
+        raise SystemExit(f"archiver: {exc} ({exc.hint})" if exc.hint else f"archiver: {exc}") from None
+    if bucket.settings.allow_http:
+        _LOG.warning("archiver: note: %s", PLAIN_HTTP_WARNING)
+    datasette.archiver_bucket = bucket
 
 
 @hookimpl
@@ -115,12 +157,11 @@ async def send_blob(request: Any, send: Any, datasette: Any) -> Response | None:
     if request.method not in ("GET", "HEAD"):
         return Response.text("only GET and HEAD", status=405)
     mime = await _mime(datasette, sha256)
-    file = _open_file(Path(settings["blobs"], sha256[:2], sha256)) if mime is not None else None
-    if mime is None or file is None:
-        return Response.text("not in the archive", status=404)
-    with file:
-        await _send(request, send, file, mime)
-    return None
+    if mime is None:
+        return _not_found()
+    if "storage" in settings:
+        return await _send_object(request, send, datasette.archiver_bucket, sha256, mime)
+    return await _send_file(request, send, Path(settings["blobs"], sha256[:2], sha256), mime)
 
 
 async def _require_permission(datasette: Any, actor: Any, database: str) -> None:
@@ -135,24 +176,101 @@ async def _require_permission(datasette: Any, actor: Any, database: str) -> None
     await datasette.ensure_permission(action="view-table", resource=blobs, actor=actor)
 
 
-async def _send(request: Any, send: Any, file: Any, mime: str) -> None:
-    size = os.fstat(file.fileno()).st_size
+async def _send_file(request: Any, send: Any, path: Path, mime: str) -> Response | None:
+    """Send a blob of a directory."""
+    file = _open_file(path)
+    if file is None:
+        return _not_found()
+
+    def position(first: int, _: int) -> Any:
+        file.seek(first)
+        return file
+
+    with file:
+        return await _send(request, send, mime, os.fstat(file.fileno()).st_size, position)
+
+
+async def _send_object(request: Any, send: Any, bucket: Any, sha256: str, mime: str) -> Response | None:
+    """Send a blob of a bucket. An empty object is what ``verify --repair`` leaves of a damaged blob."""
+    name = f"blobs/{sha256[:2]}/{sha256}"
+    try:
+        found = await asyncio.to_thread(bucket.head, name)
+    except _READ_ERRORS as exc:
+        return _unavailable(exc)
+    if found is None or found.size == 0:
+        return _not_found()
+    return await _send(request, send, mime, found.size, partial(bucket.open_range, name))
+
+
+async def _send(
+    request: Any, send: Any, mime: str, size: int, open_range: Callable[[int, int], Any]
+) -> Response | None:
+    """Send the blob, or return what to answer if it cannot be read.
+
+    ``open_range``: called with the first byte and the number of bytes; returns the file to read them from.
+    """
     first, last, status = _requested_range(request.headers.get("range"), size)
-    headers = {**_HEADERS, "content-length": str(last + 1 - first)}
+    length = last + 1 - first
+    headers = {**_HEADERS, "content-length": str(length)}
     if mime in _INLINE:
         headers["content-type"] = mime
     else:
         headers |= {"content-type": "application/octet-stream", "content-disposition": "attachment"}
     if status != 200:
         headers["content-range"] = f"bytes {first}-{last}/{size}" if status == 206 else f"bytes */{size}"
+    has_body = request.method == "GET" and length > 0
+    try:
+        file = await asyncio.to_thread(open_range, first, length) if has_body else None
+    except _READ_ERRORS as exc:
+        return _unavailable(exc)
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    left = last + 1 - first if request.method == "GET" else 0
-    file.seek(first)
-    while left and (piece := await asyncio.to_thread(file.read, min(left, _CHUNK_SIZE))):
-        left -= len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    if file is None or await _send_body(request, send, file, length):
+        await send({"type": "http.response.body", "body": b""})
+    return None  # without the end of the body, the server breaks the connection
+
+
+async def _send_body(request: Any, send: Any, file: Any, left: int) -> bool:
+    """Send ``left`` bytes, or fewer if the browser goes away. Return False if they cannot be read."""
+    going = asyncio.create_task(_wait_for_disconnect(request.receive))
+    try:
+        with file:
+            while left and not going.done():
+                piece = await _read(file, min(left, _CHUNK_SIZE))
+                if not piece:
+                    return False
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    finally:
+        going.cancel()
+    return True
+
+
+async def _wait_for_disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(file: Any, size: int) -> bytes:
+    """Return the next bytes; none if they cannot be read."""
+    try:
+        return bytes(await asyncio.to_thread(file.read, size))
+    except _READ_ERRORS as exc:
+        _log_error(exc)
+        return b""
+
+
+def _not_found() -> Response:
+    return Response.text("not in the archive", status=404)
+
+
+def _unavailable(error: Exception) -> Response:
+    _log_error(error)
+    return Response.text(str(error), status=502)
+
+
+def _log_error(error: Exception) -> None:
+    _LOG.error("archiver: %s", error)
 
 
 def _requested_range(header: str | None, size: int) -> tuple[int, int, int]:

@@ -180,7 +180,7 @@ def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
         "-- What changed since a day? -p since=2026-03-25\nSELECT 1 WHERE :since > ''\n"
     )
     (tmp_path / "README").write_text("none")
-    told: Any = build_metadata("kept", tmp_path / "blobs", tmp_path)
+    told: Any = build_metadata("kept", {"blobs": "blobs"}, tmp_path)
     queries = told["databases"]["kept"]["queries"]
     assert set(queries) == {"pictures", "ask-changes"}
     assert queries["ask-changes"]["title"] == "What changed since a day?"
