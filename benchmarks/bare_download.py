@@ -17,6 +17,8 @@ import sqlite3
 import ssl
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -26,32 +28,61 @@ T = TypeVar("T")
 CHUNK = 128 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of an answer: its URL, its size, and its first bytes; the others are read into ``buffer``."""
+
+    url: str
+    size: int
+    start: bytes
+    connection: socket.socket
+    buffer: memoryview
+
+    def read(self) -> Iterator[bytes | memoryview]:
+        """Yield the bytes, piece by piece. A piece is overwritten by the next one."""
+        yield self.start
+        left = self.size - len(self.start)
+        while left:
+            filled = 0
+            while filled < min(left, CHUNK):
+                filled += require(self.connection.recv_into(self.buffer[filled:], min(left, CHUNK) - filled))
+            yield self.buffer[:filled]
+            left -= filled
+
+
 def main(urls: Path, directory: Path, certificate: str | None = None) -> None:
     """Download all files of a list into a directory."""
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for url in urls.read_text().splitlines():
-        waiting.put(url)
     rows: queue.SimpleQueue[tuple[str, str, int] | None] = queue.SimpleQueue()
     for n in range(256):
         (directory / f"{n:02x}").mkdir()
     trust = ssl.create_default_context(cafile=certificate) if certificate else None
-    threads = [
-        threading.Thread(target=download, args=(waiting, rows, directory, trust)) for _ in range(THREADS)
-    ]
     writer = threading.Thread(target=record, args=(rows, directory / "rows.db"))
-    for thread in (writer, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
+    writer.start()
+    download_all(
+        urls.read_text().splitlines(),
+        lambda body: rows.put((body.url, store(body, directory), body.size)),
+        trust,
+    )
     rows.put(None)
     writer.join()
 
 
+def download_all(
+    urls: Sequence[str], keep: Callable[[Body], None], trust: ssl.SSLContext | None = None
+) -> None:
+    """Download files in sixteen threads. ``keep`` reads and stores each."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for url in urls:
+        waiting.put(url)
+    threads = [threading.Thread(target=download, args=(waiting, keep, trust)) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def download(
-    waiting: queue.SimpleQueue[str],
-    rows: queue.SimpleQueue[tuple[str, str, int] | None],
-    directory: Path,
-    trust: ssl.SSLContext | None,
+    waiting: queue.SimpleQueue[str], keep: Callable[[Body], None], trust: ssl.SSLContext | None
 ) -> None:
     """Download files, all over one connection, until none waits."""
     connection: socket.socket | None = None
@@ -70,29 +101,22 @@ def download(
         connection.sendall(
             f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
         )
-        digest, size = store(connection, buffer, directory)
-        rows.put((url, digest, size))
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += require(connection.recv(CHUNK))
+        head, _, start = received.partition(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        keep(Body(url, size, start, connection, buffer))
 
 
-def store(connection: socket.socket, buffer: memoryview, directory: Path) -> tuple[str, int]:
-    """Receive an answer and store its body durably; return its SHA-256 and its size."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += require(connection.recv(CHUNK))
-    head, _, start = received.partition(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+def store(body: Body, directory: Path) -> str:
+    """Store a body durably; return its SHA-256."""
     temporary = directory / f"{threading.get_ident()}.part"
-    digest = hashlib.sha256(start)
+    digest = hashlib.sha256()
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o444)
-    os.write(file, start)
-    left = length - len(start)
-    while left:
-        filled = 0
-        while filled < min(left, CHUNK):
-            filled += require(connection.recv_into(buffer[filled:], min(left, CHUNK) - filled))
-        digest.update(buffer[:filled])
-        os.write(file, buffer[:filled])
-        left -= filled
+    for piece in body.read():
+        digest.update(piece)
+        os.write(file, piece)
     os.fsync(file)
     os.close(file)
     name = digest.hexdigest()
@@ -101,7 +125,7 @@ def store(connection: socket.socket, buffer: memoryview, directory: Path) -> tup
     opened = os.open(folder, os.O_RDONLY)
     os.fsync(opened)
     os.close(opened)
-    return name, length
+    return name
 
 
 def require(received: T) -> T:
