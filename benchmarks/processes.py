@@ -54,14 +54,21 @@ def measure(
     process = subprocess.Popen(
         command, cwd=cwd, env=_own_environ() | dict(environ or {}), stdout=subprocess.PIPE
     )
+    cost = measure_end(process, started)
+    if process.returncode not in accept:
+        printed = cost.out.decode()[-2000:]
+        raise SystemExit(f"{' '.join(command[:2])} ended with {process.returncode}: {printed}")
+    return cost
+
+
+def measure_end(process: subprocess.Popen[bytes], started: float) -> Measurement:
+    """Wait until a process has ended, and measure it from ``started`` on, which is a monotonic time."""
     assert process.stdout is not None
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - started
     process.stdout.close()
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in accept:
-        raise SystemExit(f"{' '.join(command[:2])} ended with {process.returncode}: {out.decode()[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return Measurement(out, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**20)
 
@@ -81,9 +88,9 @@ def describe_machine() -> str:
 
 
 def _own_environ() -> dict[str, str]:
-    """Return the environment of this process without the variables of archiver.
+    """Return the environment of this process without the variables of archiver and of S3 stores.
 
     Some containers forbid bytecode files: every start would compile the whole program.
     """
-    own = ("ARCHIVER_", "HIKERAPI_", "PYTHONDONTWRITEBYTECODE")
+    own = ("ARCHIVER_", "AWS_", "HIKERAPI_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(own)}
