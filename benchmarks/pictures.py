@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = 3.2  # inches
-_LABELS = 2.4  # inches, left of the first panel
+_LABELS = 2.4  # inches, left of the first panel, and of one with other groups
 _COLOURS = ("#d5d8dc", "#9aa0a6", "#5f6b7a", "#c9a227", "#3f8f5f", "#1f6feb")
 """The last series is archiver, or the last database."""
 _STYLE: dict[Any, Any] = {
@@ -81,7 +81,7 @@ def draw(path: Path, title: str, panels: Sequence[Bars | Curve]) -> None:
         figure.suptitle(title, fontsize=10)
         for axis, panel in zip(axes[0], panels, strict=True):
             if isinstance(panel, Bars):
-                _draw_bars(axis, panel, is_first=axis is axes[0][0])
+                _draw_bars(axis, panel, is_first=axis is axes[0][0], has_labels=_has_labels(panels, panel))
             else:
                 _draw_curve(axis, panel)
         _save(figure, path)
@@ -89,7 +89,15 @@ def draw(path: Path, title: str, panels: Sequence[Bars | Curve]) -> None:
 
 
 def _width(panels: Sequence[Bars | Curve]) -> float:
-    return _PANEL * len(panels) + (_LABELS if isinstance(panels[0], Bars) else 0)
+    return _PANEL * len(panels) + _LABELS * sum(_has_labels(panels, panel) for panel in panels)
+
+
+def _has_labels(panels: Sequence[Bars | Curve], panel: Bars | Curve) -> bool:
+    """Return whether the groups of a panel are not those of the first one, whose labels stand beside it."""
+    if not isinstance(panel, Bars):
+        return False
+    first = panels[0]
+    return panel is first or not isinstance(first, Bars) or panel.groups != first.groups
 
 
 def _height(panels: Sequence[Bars | Curve]) -> float:
@@ -97,7 +105,7 @@ def _height(panels: Sequence[Bars | Curve]) -> float:
     return 1.1 + 0.2 * max(bars) if bars else 2.8
 
 
-def _draw_bars(axis: Axes, panel: Bars, *, is_first: bool) -> None:
+def _draw_bars(axis: Axes, panel: Bars, *, is_first: bool, has_labels: bool) -> None:
     count = len(panel.series)
     high = max(value or 0 for values in panel.series.values() for value in values)
     colours = _COLOURS[len(_COLOURS) - count :]
@@ -109,7 +117,7 @@ def _draw_bars(axis: Axes, panel: Bars, *, is_first: bool) -> None:
                 axis.text(value + high / 80, row, f"{value:.3g}", va="center", fontsize=8)
     axis.set_yticks(
         [group * (count + 1) + (count - 1) / 2 for group in range(len(panel.groups))],
-        panel.groups if is_first else [""] * len(panel.groups),
+        panel.groups if has_labels else [""] * len(panel.groups),
     )
     axis.tick_params(axis="y", length=0)
     axis.set_xlim(0, high * 1.15)
