@@ -81,11 +81,14 @@ def main() -> None:
     print(f"{describe_machine()}; medians of {options.rounds} rounds", flush=True)
     found: dict[str, Costs] = {}
     size = ""
-    with tempfile.TemporaryDirectory(dir=settings[0].place) as home, serving(options, Path(home)) as serve:
+    with (
+        tempfile.TemporaryDirectory(dir=settings[0].place) as home,
+        serving(Path(home), options.files, options.video_size, slow=options.slow) as serve,
+    ):
         for setting in settings:
             with serve(setting.served) as download:
                 tools = find_tools(download, options.against, gallery_dl=options.gallery_dl)
-                costs = compare(tools, download, setting.place, options.rounds)
+                costs = compare(tools, download.size, setting.place, options.rounds)
             if not found:
                 size = f"{len(download.urls):,} files, {download.size / 1e9:.2f} GB"
                 print_head(size, costs)
@@ -100,27 +103,33 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     """Parse the arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--files", type=int, default=2555)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--video-size", default="1000000-2000000", help="in bytes")
+    parser = make_parser(__doc__ or "", files=2555)
     parser.add_argument("--tls", action="store_true", help="nginx serves the files over TLS")
-    parser.add_argument(
-        "--in", dest="where", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure"
-    )
     parser.add_argument("--all", action="store_true", help=f"plain and TLS, each to --in and to {MEMORY}")
     parser.add_argument("--slow", action="store_true", help="as slow as a real CDN")
     parser.add_argument("--gallery-dl", action="store_true", help="compare with gallery-dl too")
-    add_against_option(parser)
-    pictures.add_option(parser)
     options = parser.parse_args()
     if shutil.which("curl") is None:
         parser.error("curl is needed (Debian: apt-get install curl)")
     if options.slow and (options.all or options.tls):
         parser.error("--slow: the stand-in serves the files, over plain HTTP")
     return options
+
+
+def make_parser(description: str, files: int) -> argparse.ArgumentParser:
+    """Return a parser with the options of every comparison of first nights, with so many files by default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=files)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--video-size", default="1000000-2000000", help="in bytes")
+    parser.add_argument(
+        "--in", dest="where", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure"
+    )
+    add_against_option(parser)
+    pictures.add_option(parser)
+    return parser
 
 
 def choose_settings(options: argparse.Namespace) -> Iterator[Setting]:
@@ -149,20 +158,23 @@ def find_filesystem(place: Path) -> str:
 
 @contextmanager
 def serving(
-    options: argparse.Namespace, home: Path
+    home: Path, files: int, video_size: str, *, slow: bool = False
 ) -> Iterator[Callable[[str], AbstractContextManager[Download]]]:
-    """Write the files for nginx into ``home``; yield a function that serves them during a block."""
+    """Write about so many files for nginx into ``home``; yield a function that serves them during a block.
+
+    ``video_size``: bytes, or a range. ``slow``: the stand-in serves them instead.
+    """
     # Every other item is a video with a thumbnail: two items have three files.
-    items = options.files // HIGHLIGHTS * 2 // 3
+    items = files // HIGHLIGHTS * 2 // 3
     words = ["--accounts", "1", "--highlights", str(HIGHLIGHTS), "--items", str(items)]
-    words += ["--thumbnail-size", "80000-300000", "--video-size", options.video_size]
+    words += ["--thumbnail-size", "80000-300000", "--video-size", video_size]
     root = home / "served"
     with upstream(*words) as world:
         size = sum(copy(url, root) for url in list_urls(world))
 
     @contextmanager
     def serve(how: str) -> Iterator[Download]:
-        if options.slow:
+        if slow:
             with upstream(*words, *SLOW) as world:
                 yield Download(list_urls(world), size, world, None)
             return
@@ -234,8 +246,8 @@ def find_tools(download: Download, other: str | None, *, gallery_dl: bool) -> li
     return [*tools, partial(run_archiver, download, "archiver", ARCHIVER)]
 
 
-def compare(tools: list[Tool], download: Download, where: Path, rounds: int) -> Costs:
-    """Run all tools ``rounds`` times. Ends the program if one has not downloaded every byte."""
+def compare(tools: list[Tool], size: int, where: Path, rounds: int) -> Costs:
+    """Run all tools ``rounds`` times. Ends the program if one has not stored ``size`` bytes."""
     costs: Costs = {}
     for number in range(rounds):
         turn = number % len(tools)
@@ -244,9 +256,9 @@ def compare(tools: list[Tool], download: Download, where: Path, rounds: int) -> 
                 os.sync()  # what earlier tools have left to be written
                 for name, cost in tool(Path(folder)).items():
                     costs.setdefault(name, []).append(cost)
-                size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-            if size < download.size:
-                raise SystemExit(f"{tool} has downloaded {size:,} of {download.size:,} bytes")
+                stored = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+            if stored < size:
+                raise SystemExit(f"{tool} has stored {stored:,} of {size:,} bytes")
         print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return costs
@@ -288,19 +300,24 @@ def run_gallery_dl(download: Download, program: str, place: Path) -> dict[str, M
 
 def run_archiver(download: Download, name: str, command: str, place: Path) -> dict[str, Measurement]:
     """Return what a first night takes in a new archive, and what commands take that have nothing to do."""
-    environ = download.world.init_nights(place, 1, command)
-    environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = str(PARALLEL)
-    if download.certificate:
-        environ["SSL_CERT_FILE"] = str(download.certificate)
-    night = archiver(environ, "run", cwd=place, command=command)
-    if night.summary["exit_code"] or not night.summary["files_new"]:
-        raise SystemExit(f"{command} run: {night.summary}")
+    trust = {"SSL_CERT_FILE": str(download.certificate)} if download.certificate else {}
+    environ, night = run_first_night(Upstream(download.world.environ | trust), command, place)
     return {
         name: night,
         f"{name} run": archiver(environ, "run", cwd=place, command=command),
         f"{name} status": measure([command, "status"], cwd=place, environ=environ),
         f"{name} --version": measure([command, "--version"], cwd=place, environ=environ),
     }
+
+
+def run_first_night(world: Upstream, command: str, place: Path) -> tuple[dict[str, str], Measurement]:
+    """Make an archive and run its first night. Returns its variables too. Ends the program on a failure."""
+    environ = world.init_nights(place, 1, command)
+    environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = str(PARALLEL)
+    night = archiver(environ, "run", cwd=place, command=command)
+    if night.summary["exit_code"] or not night.summary["files_new"]:
+        raise SystemExit(f"{command} run: {night.summary}")
+    return environ, night
 
 
 def print_head(size: str, costs: Costs) -> None:
