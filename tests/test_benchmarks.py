@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,17 +43,39 @@ def test_each_unit_has_a_cost(tmp_path: Path) -> None:
     assert [unit for unit in units if f"\n| {unit} | " in printed] == list(units)
 
 
-@pytest.mark.whole
-@pytest.mark.skipif(
+needs_nginx = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin") is None or shutil.which("curl") is None,
     reason="Debian: apt-get install nginx-light curl",
 )
+
+
+@pytest.mark.whole
+@needs_nginx
 def test_a_first_night_is_compared_over_plain_http_and_tls(tmp_path: Path) -> None:
     """Each tool downloads every byte, or the benchmark ends with an error."""
     printed = run("first_night.py", "--files", "60", "--rounds", "1", "--all", "--in", str(tmp_path))
     served = ("plain HTTP", "TLS")
     assert [how for how in served if f"\n| {how} to {tmp_path} (" in printed] == list(served)
     assert "\n| `archiver --version` | " in printed
+
+
+@pytest.mark.whole
+@needs_nginx
+def test_a_first_night_into_a_bucket_is_compared_with_scripts(tmp_path: Path) -> None:
+    """Each puts every file into the store with one request; a large one is sent in parts."""
+    small = ("--files", "60", "--video-size", "30000", "--large-file", "170000000", "--rounds", "1")
+    picture = tmp_path / "picture.svg"
+    printed = run("object_store.py", *small, "--in", str(tmp_path), "--picture", str(picture))
+    heads = "| bare Python | plain script | archiver | archiver / bare Python | archiver / plain script |"
+    assert f"| 81 files, 0.01 GB, plain HTTP to {tmp_path} (" in printed
+    assert heads in printed
+    assert "\n| requests to the store, for each file | 1 | 1 | " in printed
+    assert re.findall(r"\w+ blobs [^,]+", printed) == ["PUT blobs 81"]
+    requests = {int(size): int(count) for size, count in re.findall(r"\n\| (\d+) MB .* (\d+) \|", printed)}
+    assert list(requests) == [1, 17, 170]
+    assert requests[170] >= requests[17] + 18  # parts of 8 MiB: 21 instead of 3
+    assert "peak memory of archiver" in picture.read_text("utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.svg"]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
