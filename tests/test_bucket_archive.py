@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
+from archiver.archive.database import upgrade_schema
+from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.session import open_for_reading
 from archiver.errors import MarkerMismatch, StorageError, UsageError
+from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
@@ -130,6 +133,21 @@ def test_fault_s4_another_storage_is_refused(harness: ArchiveHarness, storage: s
         pass
 
 
+@pytest.mark.parametrize("storage", [None, f"s3://{BUCKET}/elsewhere"])
+def test_fault_s4_a_rebuild_reads_only_the_journal_that_the_marker_names(
+    harness: ArchiveHarness, storage: str | None
+) -> None:
+    """A journal that the archive has left would give an old database. The message names the setting."""
+    lose_database(harness)
+    del harness.environ["ARCHIVER_ARCHIVE_STORAGE"]
+    if storage is not None:
+        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = storage
+    with pytest.raises(StorageError, match="the archive is stored in") as refused:
+        rebuild(harness)
+    assert refused.value.hint == f'set archive.storage = "s3://{BUCKET}/pre/fix"'
+    assert not (harness.root / "archive.db").exists()
+
+
 def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
@@ -138,6 +156,45 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
     with pytest.raises((StorageError, MarkerMismatch), match="has an archive already"):
         other.night(ACCOUNT)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "repair", "upgrade", "snapshot", "rebuild", "rebuild from nothing"])
+def test_fault_s4_another_archive_behind_a_wrong_endpoint_is_not_touched(
+    harness: ArchiveHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """At the endpoint of another store, the same place may belong to another archive. No command writes
+    there: above all, none takes its journal for a damaged one of ours.
+    """
+
+    def use() -> None:
+        if command == "run":
+            harness.night(ACCOUNT)
+        elif command == "upgrade":
+            upgrade_schema(harness.config)
+        elif command == "snapshot":
+            take_snapshot(harness.config, stop=StopFlag())
+        elif command == "repair":
+            with Archive(harness.config) as archive:
+                archive.repair()
+        else:
+            if command == "rebuild from nothing":
+                lose_database(harness)
+            rebuild(harness)
+
+    with s3_server(tmp_path / "another store") as wrong:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", wrong.url)
+        other = ArchiveHarness(tmp_path / "other", harness.upstream, environ=dict(harness.environ))
+        assert other.night(ACCOUNT).exit_code == 0
+        before = contents(wrong)
+        with pytest.raises(MarkerMismatch, match="belongs to another archive"):
+            use()
+        assert contents(wrong) == before
+
+
+def contents(server: S3Server) -> dict[str, bytes]:
+    """Return all objects, by name."""
+    files = (path for path in server.objects.rglob("*") if path.is_file())
+    return {path.relative_to(server.objects).as_posix(): path.read_bytes() for path in files}
 
 
 def test_fault_s2_a_store_that_is_away_at_the_start_costs_nothing(

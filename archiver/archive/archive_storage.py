@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from archiver.blobs import marker
 from archiver.config import Config
 from archiver.errors import MarkerMismatch, StorageError
-from archiver.model.values import replace
 
 if TYPE_CHECKING:
     from archiver.answers.answer_storage import AnswerStorage
@@ -85,6 +83,17 @@ class ArchiveStorage:
 
             bucket_marker.create(self.bucket, own)
 
+    def probe(self, own: Marker) -> None:
+        """Check that the bucket, if the archive is in one, belongs to it and can be written.
+
+        Call it before anything is written there. ``own``: the marker in the directory of the archive. Raises
+        MarkerMismatch, StorageError.
+        """
+        if self.bucket is not None:
+            from archiver.blobs import bucket_marker
+
+            bucket_marker.probe(self.bucket, own)
+
     @cached_property
     def bucket(self) -> Bucket | None:
         """The bucket, if ``archive.storage`` names one."""
@@ -109,8 +118,7 @@ class ArchiveStorage:
         def choose_upload(digest: Digest) -> Upload:
             return choices[catalog.read(holdings.is_lost, digest)]
 
-        own = replace(marker.read(self._root), storage=self._config.archive.storage)
-        return BucketStore(self.bucket, self._root, own, choose_upload, group_readable=self._group_readable)
+        return BucketStore(self.bucket, self._root, choose_upload, group_readable=self._group_readable)
 
     @contextmanager
     def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:

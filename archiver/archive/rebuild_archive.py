@@ -65,15 +65,18 @@ def rebuild_database(
 
     An older copy is brought up to date. A SQLite file with another history, or one that cannot be used, is
     renamed. Raises UsageError if the database is sound and current, or has more than the journal,
-    MarkerMismatch if it belongs to another archive, DatabaseForeign if a PostgreSQL database is neither empty
-    nor an older copy, SchemaNew, JournalDamaged, ArchiveLocked, NoArchive, DatabaseError, StorageError,
-    DiskFull, StoppedBySignal.
+    MarkerMismatch if it or the bucket belongs to another archive, DatabaseForeign if a PostgreSQL database is
+    neither empty nor an older copy, SchemaNew, JournalDamaged, ArchiveLocked, NoArchive, DatabaseError,
+    StorageError (also if the marker names another storage), DiskFull, StoppedBySignal.
     """
     root = config.archive.directory
-    found = marker.read(root)
-    storage = ArchiveStorage(config)
-    files = storage.journal()
+    marker.read(root)  # before a lock file is made
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
+        found = marker.read(root)
+        storage = ArchiveStorage(config)
+        storage.require(found.storage)
+        storage.probe(found)
+        files = storage.journal()
         database = find_database(config)
         place = locate(database)
         present = _compare_present(place, found, files, root)

@@ -147,6 +147,7 @@ def open_rows(
         found.require(opening.state.archive_id, root)
         storage = ArchiveStorage(config)
         storage.require(opening.state.storage, found)
+        storage.probe(found)
         files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()

@@ -19,8 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs import bucket_marker
-from archiver.blobs.marker import Marker
 from archiver.blobs.spool import SpoolWriter, remove_unfinished
 from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.durable import enter_directory, open_root, storage_errors
@@ -46,35 +44,33 @@ def _if_different(_: Digest) -> Upload:
 class BucketStore:
     """A ``BlobStore`` in a bucket, with its spool in ``root/tmp``. Opening it writes nothing.
 
-    ``marker``: that of the archive. ``choose_upload`` is called for each blob once its bytes are known, in
-    the thread that writes it. Only the caller knows which bytes are in doubt: the store states the checksum
-    of what was once uploaded. ``group_readable`` makes the spool 0750 instead of 0700.
+    ``choose_upload`` is called for each blob once its bytes are known, in the thread that writes it. Only the
+    caller knows which bytes are in doubt: the store states the checksum of what was once uploaded.
+    ``group_readable`` makes the spool 0750 instead of 0700.
     """
 
     def __init__(
         self,
         bucket: Bucket,
         root: Path,
-        marker: Marker,
         choose_upload: Callable[[Digest], Upload] = _if_different,
         *,
         group_readable: bool = False,
     ) -> None:
-        self._bucket, self._root, self._marker, self._choose_upload = bucket, root, marker, choose_upload
+        self._bucket, self._root, self._choose_upload = bucket, root, choose_upload
         self._mode = 0o750 if group_readable else 0o700
         self._tmp_fd: int | None = None
         with storage_errors(f"the archive at {root} cannot be opened"):
             self._root_fd = open_root(root)
 
     def prepare(self) -> None:
-        """Prepare for writing, as ``BlobStore.prepare`` says. See also ``bucket_marker``."""
+        """Prepare the spool. Whether the bucket can be written, ``bucket_marker.probe`` has found out."""
         with storage_errors(f"the spool {self._root / 'tmp'} cannot be written"):
             if self._tmp_fd is None:
                 self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
             remove_unfinished(self._tmp_fd)
             with self.writer() as probe:
                 probe.write(b"\n")
-        bucket_marker.probe(self._bucket, self._marker)
 
     def writer(self) -> BucketWriter:
         if self._tmp_fd is None:

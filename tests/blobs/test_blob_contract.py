@@ -14,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs import bucket_marker, spool
+from archiver.blobs import spool
 from archiver.blobs.bucket_store import BucketStore
 from archiver.blobs.disk import DiskStore
-from archiver.blobs.marker import Marker
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
@@ -45,9 +44,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]
         elif request.param == "bucket":
             (tmp_path / "archive").mkdir()
             server = stack.enter_context(s3_server(tmp_path / "s3"))
-            bucket = server.bucket()
-            bucket_marker.create(bucket, Marker("an archive"))
-            made = BucketStore(bucket, tmp_path / "archive", Marker("an archive"))
+            made = BucketStore(server.bucket(), tmp_path / "archive")
         made.prepare()
         yield made
         made.close()

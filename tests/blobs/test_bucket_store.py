@@ -56,9 +56,7 @@ def root(tmp_path: Path) -> Path:
 
 def open_store(server: S3Server, root: Path, upload: Upload = Upload.IF_DIFFERENT) -> BucketStore:
     """Return a prepared store, and forget the requests of its start."""
-    bucket = server.bucket()
-    bucket_marker.create(bucket, OWN)
-    store = BucketStore(bucket, root, OWN, lambda _: upload)
+    store = BucketStore(server.bucket(), root, lambda _: upload)
     store.prepare()
     server.requests.clear()
     return store
@@ -281,8 +279,10 @@ def test_fault_s5_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, st
 
 def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
     """A start costs two requests: the marker is read, compared, and put again. It is no blob."""
+    bucket = server.bucket()
+    bucket_marker.create(bucket, OWN)
     with open_store(server, root) as store:
-        store.prepare()
+        bucket_marker.probe(bucket, OWN)
         assert server.calls() == ["GET pre/fix/archive.json", "PUT pre/fix/archive.json"]
         foreign: list[str] = []
         assert stored_digests(store, foreign.append) == []
@@ -302,24 +302,25 @@ def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
         (first(9, refuse(404, "NoSuchKey"), "GET"), "there is no archive"),
     ],
 )
-def test_fault_s2_prepare_finds_a_store_that_cannot_be_used(
-    server: S3Server, root: Path, act: Act, match: str
+def test_fault_s2_the_probe_finds_a_store_that_cannot_be_used(
+    server: S3Server, act: Act, match: str
 ) -> None:
     """Wrong keys, a wrong clock, no bucket, a missing right: reported before anything is paid for."""
-    with open_store(server, root) as store:
-        server.act = act
-        with pytest.raises(StorageError, match=match):
-            store.prepare()
+    bucket = server.bucket()
+    bucket_marker.create(bucket, OWN)
+    server.act = act
+    with pytest.raises(StorageError, match=match):
+        bucket_marker.probe(bucket, OWN)
 
 
-def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server, root: Path) -> None:
-    """Neither a new archive nor a prepared one takes it over, and its marker stays."""
+def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server) -> None:
+    """Neither a new archive nor a command on one takes it over, and its marker stays."""
     bucket = server.bucket()
     bucket_marker.create(bucket, Marker("another"))
     with pytest.raises(MarkerMismatch):
         bucket_marker.create(bucket, OWN)
-    with BucketStore(bucket, root, OWN) as store, pytest.raises(MarkerMismatch):
-        store.prepare()
+    with pytest.raises(MarkerMismatch):
+        bucket_marker.probe(bucket, OWN)
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
@@ -342,9 +343,7 @@ def test_the_spool_is_private_and_swept(
     server: S3Server, root: Path, group_readable: bool, directory_mode: int
 ) -> None:
     """prepare creates tmp/ with its mode and removes unfinished files; directories stay."""
-    bucket = server.bucket()
-    bucket_marker.create(bucket, OWN)
-    with BucketStore(bucket, root, OWN, group_readable=group_readable) as store:
+    with BucketStore(server.bucket(), root, group_readable=group_readable) as store:
         with pytest.raises(ValueError, match="not prepared"):
             store.writer()
         assert list(root.iterdir()) == []
@@ -555,15 +554,13 @@ def test_fault_s1_a_kill_during_an_upload_leaves_no_blob(server: S3Server, root:
 
 
 @pytest.mark.whole
-def test_fault_s2_an_unavailable_store_is_reported_within_a_minute_at_the_start(
-    server: S3Server, root: Path
-) -> None:
-    """With the usual limits, prepare gives up a store that does not answer within 60 s."""
+def test_fault_s2_an_unavailable_store_is_reported_within_a_minute_at_the_start(server: S3Server) -> None:
+    """With the usual limits, the probe gives up a store that does not answer within 60 s."""
     over = threading.Event()
     server.act = stall_until(over)
     began = time.monotonic()
-    with BucketStore(server.bucket(limits=None), root, OWN) as store, pytest.raises(StorageError):
-        store.prepare()
+    with pytest.raises(StorageError):
+        bucket_marker.probe(server.bucket(limits=None), OWN)
     over.set()
     assert time.monotonic() - began < 60
 
@@ -578,8 +575,7 @@ def test_a_store_that_ignores_preconditions_is_served_right(
         bucket = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
         assert bucket.put_if_absent("x", b"first")
         assert bucket.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
-        bucket_marker.create(bucket, OWN)
-        with BucketStore(bucket, root, OWN, lambda _: upload) as store:
+        with BucketStore(bucket, root, lambda _: upload) as store:
             store.prepare()
             large = bytes(range(256)) * (17 << 12)
             for data in (b"picture", large, b""):
