@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.session import open_for_reading
 from archiver.errors import MarkerMismatch, StorageError, UsageError
+from archiver.hiker import endpoints
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
-from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, reset, s3_server
+from tests.support.s3_server import BUCKET, QUICK, Act, Handler, S3Server, refuse, reset, s3_server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -240,6 +242,50 @@ def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
         found = archive.verify(read_data=True)
     assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
     assert harness.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def pages_paid(harness: ArchiveHarness) -> Counter[str]:
+    """Return how often the last night has paid for the page of each highlight."""
+    calls = harness.upstream.requests.api_calls(endpoints.HIGHLIGHT)
+    return Counter(call.subject.highlight for call in calls if call.units)
+
+
+def fail_at(method: str, place: str) -> Act:
+    """Refuse the requests of this method below a place of the archive."""
+    refused = refuse(503, "ServiceUnavailable")
+    return lambda handler: handler.command == method and f"/{place}/" in handler.path and refused(handler)
+
+
+def add_highlights(harness: ArchiveHarness) -> None:
+    world = harness.upstream.world
+    for n in range(3):
+        world.add_highlight(world.accounts[0].pk, f"New {n}", 3)
+
+
+def require_whole(harness: ArchiveHarness) -> None:
+    with Archive(harness.config) as archive:
+        found = archive.verify(read_data=True)
+    assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_fault_s7_an_answer_that_the_store_cannot_deliver_now_is_not_paid_for_again(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """The run ends with code 8, and the next one uses the answer."""
+    add_highlights(harness)
+    server.act = fail_at("PUT", "blobs")  # so that the files of the pages are still missing
+    assert harness.night(ACCOUNT).exit_code == 8
+    paid = pages_paid(harness)
+    assert paid
+    server.act = fail_at("GET", "answers")
+    assert harness.night(ACCOUNT).exit_code == 8
+    paid += pages_paid(harness)
+    server.act = None
+    assert harness.night(ACCOUNT).exit_code == 0
+    paid += pages_paid(harness)
+    assert set(paid.values()) == {1}
+    require_whole(harness)
 
 
 def test_trays_that_are_not_kept_never_reach_the_bucket(harness: ArchiveHarness, server: S3Server) -> None:

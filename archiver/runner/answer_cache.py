@@ -12,8 +12,10 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.catalog.query.account_state import highlight_state
 from archiver.catalog.query.holdings import paid_highlight, stored_roles
+from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
+from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import Owner
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, User
@@ -24,6 +26,7 @@ from archiver.runner.due_highlights import Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)
+_READS_AT_ONCE = 4
 
 
 class PageAnswer(Struct, frozen=True):
@@ -50,7 +53,8 @@ class AnswerCache:
         self._answers = answers
         self._clock = clock
         self._sweep_days = sweep_days
-        self._parse_lock = threading.Lock()  # one answer at a time in memory
+        self._reads = threading.BoundedSemaphore(_READS_AT_ONCE)  # so many answers in memory
+        self._parse_lock = threading.Lock()  # a parsed answer takes ten times the memory
 
     def find_usable(self, jobs: Iterable[Job]) -> frozenset[Pk]:
         """Return the highlights of these jobs that a stored answer can serve."""
@@ -61,7 +65,8 @@ class AnswerCache:
 
         A sweep, or the second fetch after a loss, accepts only a page that has no rows yet: one that a killed
         run paid for, or that a restored database does not know. No page is used after the next turn of the
-        sweep, because it cannot show what the sweep looks for.
+        sweep, because it cannot show what the sweep looks for. Raises StorageError if the page cannot be read
+        now: it is paid for, and must not be fetched again.
         """
         if job.reason is Why.FULL:
             return None
@@ -80,12 +85,9 @@ class AnswerCache:
         )
         if job.reason in (Why.SHRUNK, Why.SWEEP) and is_recorded:
             return None
-        try:
-            with self._parse_lock:
-                answer = self._answers.read(known.location)
-                read = wire.parse_highlight_page(wire.read_document(answer), job.pk)
-        except (AnswerMalformed, StorageError):
-            return None  # a page that cannot be read is fetched again
+        read = self._read(known.location, job.pk)
+        if read is None:
+            return None  # a page that is lost is fetched again
         if stored is not None and stored.listed_at is not None and stored.listed_at > known.finished_at:
             read = _without_tray_facts(read)
         is_news = not is_recorded or bool(read.rejected)
@@ -95,6 +97,20 @@ class AnswerCache:
         now = self._clock() + _MARGIN
         links = (download.link for download in self.missing_downloads(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
+
+    def _read(self, location: AnswerLocation, pk: Pk) -> HighlightPage | None:
+        """Return the page of a stored answer; None if its bytes are lost. Raises StorageError."""
+        try:
+            with self._reads:
+                answer = self._answers.read(location)
+                with self._parse_lock:
+                    return wire.parse_highlight_page(wire.read_document(answer), pk)
+        except AnswerMalformed:
+            return None
+        except StorageError as error:
+            if not is_data_loss(error):
+                raise
+            return None
 
     def _is_swept_since(self, job: Job, answered_at: datetime) -> bool:
         return self._sweep_days > 0 and is_swept(job.pk, answered_at, self._sweep_days, self._clock())
