@@ -22,6 +22,7 @@ from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.s3_server import BUCKET, QUICK, Act, Handler, S3Server, refuse, reset, s3_server
+from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -160,7 +161,9 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("command", ["run", "repair", "upgrade", "snapshot", "rebuild", "rebuild from nothing"])
+@pytest.mark.parametrize(
+    "command", ["run", "repair", "upgrade", "snapshot", "rebuild", "rebuild from nothing"]
+)
 def test_fault_s4_another_archive_behind_a_wrong_endpoint_is_not_touched(
     harness: ArchiveHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -211,16 +214,17 @@ def test_fault_s2_a_store_that_is_away_at_the_start_costs_nothing(
     assert harness.night(ACCOUNT).exit_code == 0
 
 
+@pytest.mark.parametrize("keep_answers", ["all", "fetched"])
 @pytest.mark.parametrize("place", ["blobs", "answers", "journal"])
 def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
-    harness: ArchiveHarness, server: S3Server, place: str
+    harness: ArchiveHarness, server: S3Server, place: str, keep_answers: str
 ) -> None:
-    """The run ends with code 8; the next one makes the archive whole, and pays again for at most what was
-    under way.
+    """The run ends with code 8, and the next one makes the archive whole. The ledger states what was billed,
+    and no page is paid for twice.
     """
-    world = harness.upstream.world
-    for n in range(3):
-        world.add_highlight(world.accounts[0].pk, f"New {n}", 3)
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = keep_answers
+    add_highlights(harness)
+    before = ledger(harness)
     refused = refuse(503, "ServiceUnavailable")
     begun = threading.Event()
 
@@ -236,12 +240,42 @@ def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
     else:
         assert harness.night(ACCOUNT).exit_code == 8
     assert begun.is_set()
+    paid, billed = pages_paid(harness), harness.upstream.units
+    assert ledger(harness) == before + billed
     server.act = None
     assert harness.night(ACCOUNT).exit_code == 0
-    with Archive(harness.config) as archive:
-        found = archive.verify(read_data=True)
-    assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
-    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    paid += pages_paid(harness)
+    assert ledger(harness) == before + billed + harness.upstream.units
+    assert (len(paid), set(paid.values())) == (3, {1})
+    require_whole(harness)
+
+
+def test_fault_s3_a_store_that_goes_away_ends_the_paying_at_once(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """Pages that are requested already are waited for, however slow they are, and kept; no more are."""
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    world = harness.upstream.world
+    for n in range(24):
+        world.add_highlight(world.accounts[0].pk, f"New {n}", 1)
+    harness.upstream.faults.add(actions.pace(1.0), path=endpoints.HIGHLIGHT, nth=2, count=None)
+    server.act = fail_at("PUT", "answers")
+    before = ledger(harness)
+    assert harness.night(ACCOUNT).exit_code == 8
+    paid, billed = pages_paid(harness), harness.upstream.units
+    assert 2 <= sum(paid.values()) <= 16
+    assert ledger(harness) == before + billed
+    server.act = None
+    harness.upstream.faults.clear()
+    assert harness.night(ACCOUNT).exit_code == 0
+    paid += pages_paid(harness)
+    assert (len(paid), set(paid.values())) == (24, {1})
+    require_whole(harness)
+
+
+def ledger(harness: ArchiveHarness) -> int:
+    """Return the units of all calls, as the ledger has them."""
+    return int(str(harness.one("select sum(units) from api_calls")))
 
 
 def pages_paid(harness: ArchiveHarness) -> Counter[str]:

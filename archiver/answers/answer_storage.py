@@ -26,7 +26,13 @@ class AnswerWriter(Protocol):
         """Find out now whether answers can be stored, before anything is paid for."""
 
     def keep(self, answer: Answer, *, is_tray: bool) -> AnswerLocation:
-        """Store an answer durably and return its location."""
+        """Store an answer durably and return its location. Call ``check`` once that is recorded."""
+
+    def check(self) -> None:
+        """Raise the StorageError that has kept an answer from its usual place, if there was one.
+
+        Such an answer has a location, but the run must end: nothing more can be stored.
+        """
 
     def drop_trays(self) -> None:
         """Remove this run's trays, as ``keep_answers = "fetched"`` requires after a successful run.

@@ -1,8 +1,9 @@
 """Answers in a bucket: objects ``answers/YYYY/MM/<run>-<kind>-*.warc.gz`` below its prefix.
 
 An object is put whole, so each answer is a segment of its own, and is in the store before its location is
-returned. Trays that are dropped after a successful run wait in the spool instead, ``tmp/answers`` of the
-archive's directory. What is left there, because the run failed or was killed, is put into the bucket.
+returned. If the store fails, the answer goes to the spool, ``tmp/answers`` of the archive's directory, whose
+segments are files as on a disk. Trays that are dropped after a successful run wait there too. What is left in
+the spool is put into the bucket at the end of the run, or at the start of the next one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from archiver.answers.segment_names import SEGMENT, new_segment, pack_head, pars
 from archiver.answers.warc_record import pack_answer
 from archiver.bucket import Bucket
 from archiver.durable import enter_directory, open_root, storage_errors
-from archiver.errors import AnswerMalformed
+from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
@@ -47,8 +48,10 @@ class BucketAnswers:
         self._spool = DiskAnswers(root / "tmp" / "answers", group_readable=group_readable)
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> BucketAnswerWriter:
-        trays = None if self._keeps_trays else self._spool.writer(run_id, started_at, archive_id)
-        return BucketAnswerWriter(self, run_id, started_at, archive_id, trays)
+        spool = self._spool.writer(run_id, started_at, archive_id)
+        return BucketAnswerWriter(
+            self, run_id, started_at, archive_id, spool, keeps_trays=self._keeps_trays
+        )
 
     @contextmanager
     def open(self, segment: str) -> Iterator[int]:
@@ -111,7 +114,7 @@ class BucketAnswers:
         self._bucket.put(_object(segment), content)
 
     def prepare_spool(self) -> None:
-        """Make the spool's directory, and put into the bucket what a killed run has left in it."""
+        """Make the spool's directory, and put into the bucket what an earlier run has left in it."""
         with storage_errors(f"the spool {self._root / 'tmp'} cannot be written"):
             fd = open_root(self._root)
             try:
@@ -123,15 +126,24 @@ class BucketAnswers:
     def empty_spool(self) -> None:
         """Put all segments of the spool into the bucket, and remove each once it is there."""
         for segment in tuple(self._spool.segments()):
-            path = self._root / "tmp" / "answers" / segment
-            with storage_errors(f"{path} cannot be read"), path.open("rb") as file:
+            with suppress(AnswerMalformed):  # no file of this program
+                self._upload(segment)
+
+    def _upload(self, segment: str) -> None:
+        with self._spool.open(segment) as fd, os.fdopen(os.dup(fd), "rb") as file:
+            if os.fstat(fd).st_size:  # else a killed run has only begun it
                 self._bucket.put(_object(segment), file)
-            with storage_errors(f"{path} cannot be removed"):
-                path.unlink()
+        path = self._root / "tmp" / "answers" / segment
+        with storage_errors(f"{path} cannot be removed"):
+            path.unlink()
 
 
 class BucketAnswerWriter:
-    """The ``AnswerWriter`` in a bucket. ``trays``: the writer of trays, if they are not to be kept."""
+    """The ``AnswerWriter`` in a bucket. ``spool``: the writer of what waits there.
+
+    These are the trays, unless ``keeps_trays``; and once the store has failed, every answer, because it is
+    paid for.
+    """
 
     def __init__(
         self,
@@ -139,27 +151,36 @@ class BucketAnswerWriter:
         run_id: int,
         started_at: datetime,
         archive_id: str,
-        trays: AnswerWriter | None,
+        spool: AnswerWriter,
+        *,
+        keeps_trays: bool,
     ) -> None:
         self._storage, self._run_id, self._started_at = storage, run_id, started_at
-        self._archive_id, self._trays = archive_id, trays
+        self._archive_id, self._spool, self._keeps_trays = archive_id, spool, keeps_trays
+        self._failure: StorageError | None = None
         self._is_closed = False
 
     @property
     def tray_segments(self) -> tuple[str, ...]:
-        return self._trays.tray_segments if self._trays is not None else ()
+        return self._spool.tray_segments
 
     def prepare(self) -> None:
-        """Put what a killed run has left in the spool into the bucket. See ``AnswerWriter.prepare``."""
+        """Put what an earlier run has left in the spool into the bucket. See ``AnswerWriter.prepare``."""
         self._storage.prepare_spool()
-        if self._trays is not None:
-            self._trays.prepare()
+        if not self._keeps_trays:
+            self._spool.prepare()
 
     def keep(self, answer: Answer, *, is_tray: bool) -> AnswerLocation:
         if self._is_closed:
             raise ValueError("the answer writer is closed")
-        if is_tray and self._trays is not None:
-            return self._trays.keep(answer, is_tray=True)
+        if self._failure is None and (self._keeps_trays or not is_tray):
+            try:
+                return self._put(answer, is_tray)
+            except StorageError as error:
+                self._failure = error
+        return self._spool.keep(answer, is_tray=is_tray)
+
+    def _put(self, answer: Answer, is_tray: bool) -> AnswerLocation:
         segment = new_segment(self._run_id, self._started_at, is_tray=is_tray)
         head = pack_head(segment, self._started_at, self._archive_id)
         response, request = pack_answer(answer)
@@ -167,19 +188,21 @@ class BucketAnswerWriter:
         digest = Digest(hashlib.sha256(answer.body).hexdigest())
         return AnswerLocation(segment, len(head), len(response), digest)
 
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
     def drop_trays(self) -> None:
-        if self._trays is not None:
-            self._trays.drop_trays()
+        self._spool.drop_trays()
 
     def close(self) -> None:
-        """End the writing, and put the trays that were not dropped into the bucket.
+        """End the writing, and put what is left in the spool into the bucket.
 
         If that fails, which raises StorageError, the next run does it.
         """
         self._is_closed = True
-        if self._trays is not None:
-            self._trays.close()
-            self._storage.empty_spool()
+        self._spool.close()
+        self._storage.empty_spool()
 
     def __enter__(self) -> Self:
         return self

@@ -193,6 +193,9 @@ class DiskAnswerWriter:
         offset = segment.append(response + request)
         return AnswerLocation(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
 
+    def check(self) -> None:
+        """Do nothing: an answer that cannot be stored has no location."""
+
     def _segment(self, is_tray: bool) -> tuple[str, AppendFile]:
         with self._lock:
             self._check_open()

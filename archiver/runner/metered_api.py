@@ -26,6 +26,7 @@ from archiver.errors import (
     KeyRejected,
     OutOfUnits,
     Reason,
+    StorageError,
     UpstreamDown,
 )
 from archiver.hiker import endpoints, wire
@@ -337,7 +338,9 @@ class MeteredApi:
             raise
 
     def _is_stopped(self) -> bool:
-        return self._context.stop.cause is not None
+        """Return whether pending answers are given up. They are paid for, so not because a store fails."""
+        cause = self._context.stop.cause
+        return cause is not None and not isinstance(cause, StorageError)
 
     def _keep(
         self,
@@ -358,6 +361,8 @@ class MeteredApi:
             call_id, answer.status, verdict.units, location, facts, promise=promise
         )
         self._count(answer.call, verdict.units)
+        if billed:
+            self._answers.check()
         # The call is settled first: what goes wrong in reading an answer must not make it be paid for again.
         parsed = self._read(document, read) if verdict.meaning is Meaning.OK else None
         return Reply(answer.status, verdict, answer_id, parsed)

@@ -110,12 +110,60 @@ def test_an_answer_is_one_object_before_its_location_is_told(server: S3Server, r
     assert spooled(root) == []
 
 
-def test_an_answer_that_cannot_be_put_has_no_location(server: S3Server, root: Path) -> None:
-    """The error ends the run before the call is settled."""
+@pytest.mark.parametrize("keeps_trays", [False, True])
+def test_fault_s3_an_answer_that_cannot_be_put_waits_in_the_spool(
+    server: S3Server, root: Path, keeps_trays: bool
+) -> None:
+    """It is paid for: it has a location, from which it is read. ``check`` then ends the run, nothing more is
+    sent to the store, and the next run uploads it.
+    """
+    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=keeps_trays))
+    writer = store.writer(7, STARTED)
+    writer.prepare()
+    page = writer.keep(answer(b"page"), is_tray=False)
+    writer.check()
     server.act = refuse(403, "AccessDenied")
+    server.calls()
+    kept = [writer.keep(answer(b"%d" % n), is_tray=n == 2) for n in range(3)]
+    with pytest.raises(StorageError, match="does not allow it"):
+        writer.check()
+    assert len(server.calls()) == 1
+    assert [store.read(place).body for place in kept] == [b"0", b"1", b"2"]
+    with pytest.raises(StorageError):
+        writer.close()
+    assert [store.read(place).body for place in kept] == [b"0", b"1", b"2"]
+    server.act = None
+    with store.writer(8, STARTED) as later:
+        later.prepare()
+        assert objects(server) == sorted({page.segment, *(place.segment for place in kept)})
+        assert spooled(root) == [] or not keeps_trays
+        assert [store.read(place).body for place in kept] == [b"0", b"1", b"2"]
+    assert spooled(root) == []
+
+
+def test_fault_s3_an_answer_that_neither_the_store_nor_the_spool_takes_has_no_location(
+    server: S3Server, root: Path
+) -> None:
+    """The error ends the run before the call is settled."""
     store = AnswerStore(BucketAnswers(server.bucket(), root))
-    with store.writer(7, STARTED) as writer, pytest.raises(StorageError):
+    writer = store.writer(7, STARTED)
+    writer.prepare()
+    server.act = refuse(403, "AccessDenied")
+    (root / "tmp").rmdir()
+    (root / "tmp").write_text("a file")
+    with pytest.raises(StorageError, match="cannot be created"):
         writer.keep(answer(b"first"), is_tray=False)
+
+
+def test_a_segment_that_a_killed_run_has_only_begun_is_not_uploaded(server: S3Server, root: Path) -> None:
+    """It is empty, and removed."""
+    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    killed = store.writer(7, STARTED)
+    killed.prepare()
+    assert len(spooled(root)) == 1
+    with store.writer(8, STARTED) as writer:
+        writer.prepare()
+    assert (spooled(root), objects(server)) == ([], [])
 
 
 def test_trays_that_are_not_kept_are_never_uploaded(server: S3Server, root: Path) -> None:
