@@ -10,18 +10,22 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from msgspec import Struct
 
 from archiver.bucket_settings import BucketSettings, read_bucket_settings
+from archiver.durable import storage_errors
 from archiver.errors import ConfigError, DiskFull, StorageError, install_command
+from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-    from obstore import BytesStream, GetOptions, ObjectMeta
+    from _typeshed import ReadableBuffer, WriteableBuffer
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Store
 
 T = TypeVar("T")
@@ -38,6 +42,12 @@ _PIECE = 256 << 10  # bytes handed on at once while an object is read
 _READ = 3600  # seconds for a whole object; a slow reader may take that long
 _PAGE = 1000  # names; S3 lists no more at once
 
+
+_NOT_PARTIAL = "non-partial response"
+"""What obstore says of a store that answers with a whole object where a range was asked for."""
+
+_BEYOND_END = "status code: 416"
+"""What it says if the object ends before the range begins."""
 
 _used_by: set[int] = set()
 """The processes that have sent requests: this one, or the one that it was forked from."""
@@ -205,21 +215,48 @@ class Bucket:
             )
         return self.call(name, "read", lambda: bytes(found.bytes()))
 
-    def read_range(self, name: str, start: int, length: int) -> bytes:
-        """Return ``length`` bytes from ``start`` on. Raises StorageError if the object does not have them."""
-        import obstore
-
+    def read_range(self, name: str, start: int, length: int) -> bytes | None:
+        """Return ``length`` bytes from ``start`` on, fewer if the object is shorter; None: there is none."""
         if not length:
             return b""
-        content = self.call(
-            name, "read", lambda: bytes(obstore.get_range(self._stream, name, start=start, length=length))
-        )
-        if len(content) != length:
-            raise StorageError(
-                f"{self.location(name)} cannot be read: it ends before byte {start + length}",
-                "check what has been stored under this name",
-            )
-        return content
+        pieces = self.stream_from(name, start, start + length)
+        return self._call_or_none(name, "read", lambda: b"".join(pieces))
+
+    def put_pieces(self, name: str, pieces: Iterable[bytes], root: Path) -> int:
+        """Store an object like ``put``, from a temporary file of the archive at ``root``; return its size.
+
+        It gets its bytes from ``pieces``, and is stored only if all of them come.
+        """
+        with open_temporary(root) as file:
+            with storage_errors(f"a temporary file for {self.location(name)} cannot be written"):
+                for piece in pieces:
+                    file.write(piece)
+                size = file.tell()
+            self.put(name, file)
+        return size
+
+    def download(self, name: str, root: Path) -> BinaryIO | None:
+        """Return an object as a temporary file of the archive at ``root``; None if there is none.
+
+        The caller closes it. Raises StorageError if it does not come whole.
+        """
+        import obstore
+
+        found = self._call_or_none(name, "read", lambda: obstore.get(self._stream, name))
+        if found is None:
+            return None
+        file = open_temporary(root)
+        try:
+            with (
+                _ObjectReader(self, name, found.meta["size"], found.stream(_PIECE)) as reader,
+                storage_errors(f"a temporary file for {self.location(name)} cannot be written"),
+            ):
+                shutil.copyfileobj(reader, file, _PIECE)
+                file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def open_object(self, name: str) -> BinaryIO:
         """Open an object for reading; the caller closes it. Raises StorageError if there is none.
@@ -243,13 +280,33 @@ class Bucket:
         start, end = found.range
         return io.BufferedReader(_ObjectReader(self, name, start, end, found.stream(_PIECE)), _PIECE)
 
-    def stream_from(self, name: str, offset: int) -> BytesStream:
-        """Return the bytes of an object from ``offset`` on, which is less than its size, in pieces."""
-        import obstore
+    def stream_from(self, name: str, start: int, end: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an object from ``start`` to ``end``, in pieces. Raises the errors of obstore.
 
-        options: GetOptions = {"range": {"offset": offset}}
-        found = self.call(name, "read", lambda: obstore.get(self._stream, name, options=options))
-        return found.stream(_PIECE)
+        A store that ignores the header Range sends all bytes: then those before ``start`` are skipped.
+        """
+        import obstore
+        from obstore.exceptions import BaseError
+
+        options: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
+        position = start
+        try:
+            found = obstore.get(self._stream, name, options=options)
+        except BaseError as exc:
+            if _BEYOND_END in str(exc):
+                return
+            if _NOT_PARTIAL not in str(exc):
+                raise
+            position = 0
+            found = obstore.get(self._stream, name)
+        for piece in found.stream(_PIECE):
+            content = bytes(piece)
+            last = len(content) if end is None else end - position
+            if wanted := content[max(0, start - position) : last]:
+                yield wanted
+            position += len(content)
+            if end is not None and position >= end:
+                return
 
     def list(self, directory: str = "", after: str = "") -> Iterator[StoredObject]:
         """Yield the objects whose names begin with ``directory/``, in ascending order of their names.
@@ -313,10 +370,12 @@ class Bucket:
 class _ObjectReader(io.RawIOBase):
     """Reads an object piece by piece, and can be positioned: a new stream is asked for at the next read."""
 
-    def __init__(self, bucket: Bucket, name: str, start: int, end: int, stream: BytesStream) -> None:
+    def __init__(
+        self, bucket: Bucket, name: str, start: int, end: int, stream: Iterator[ReadableBuffer]
+    ) -> None:
         """``stream``: the bytes from ``start`` on. ``end``: the size, or where the part to be read ends."""
         self._bucket, self._name, self._end = bucket, name, end
-        self._stream: BytesStream | None = stream
+        self._stream: Iterator[ReadableBuffer] | None = stream
         self._piece = memoryview(b"")
         self._piece_start = self._position = start
 
@@ -343,7 +402,7 @@ class _ObjectReader(io.RawIOBase):
         if self._position != self._piece_start:
             self._stream, self._piece = None, memoryview(b"")
         if not self._piece:
-            self._piece = memoryview(self._next_piece())
+            self._piece = self._next_piece()
         count = min(len(target), len(self._piece), self._end - self._position)
         target[:count] = self._piece[:count]
         self._piece = self._piece[count:]
@@ -351,11 +410,11 @@ class _ObjectReader(io.RawIOBase):
         self._piece_start = self._position
         return count
 
-    def _next_piece(self) -> bytes:
+    def _next_piece(self) -> memoryview:
         if self._stream is None:
-            self._stream = self._bucket.stream_from(self._name, self._position)
+            self._stream = self._bucket.stream_from(self._name, self._position, self._end)
         stream = self._stream
-        piece = self._bucket.call(self._name, "read", lambda: next(stream, b""))
+        piece = memoryview(self._bucket.call(self._name, "read", lambda: next(stream, b"")))
         if not piece:
             raise StorageError(
                 f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "

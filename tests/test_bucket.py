@@ -30,6 +30,7 @@ from tests.support.s3_server import (
     break_off,
     client_environment,
     first,
+    ignore_range,
     lose_answer,
     read_half_and_reset,
     refuse,
@@ -150,16 +151,15 @@ def test_of_many_conditional_puts_at_once_one_succeeds(bucket: Bucket) -> None:
     assert bucket.read("x", 10) == b"%d" % results.index(True)
 
 
-def test_an_object_that_is_not_there_has_no_size_and_no_bytes(bucket: Bucket) -> None:
-    """head and read return None; opening it and reading a range of it say that it does not exist."""
+def test_an_object_that_is_not_there_has_no_size_and_no_bytes(bucket: Bucket, tmp_path: Path) -> None:
+    """All return None; opening it says that it does not exist."""
     assert bucket.head("absent") is None
     assert bucket.read("absent", 10) is None
     assert not bucket.holds("absent", b"x")
-    for read in (lambda: bucket.open_object("absent"), lambda: bucket.read_range("absent", 0, 1)):
-        with pytest.raises(
-            StorageError, match=r"s3://archive-bucket/pre/fix/absent cannot be read.*not exist"
-        ):
-            read()
+    assert bucket.read_range("absent", 0, 1) is None
+    assert bucket.download("absent", tmp_path) is None
+    with pytest.raises(StorageError, match=r"s3://archive-bucket/pre/fix/absent cannot be read.*not exist"):
+        bucket.open_object("absent")
 
 
 def test_no_more_than_the_limit_is_read(bucket: Bucket) -> None:
@@ -169,18 +169,21 @@ def test_no_more_than_the_limit_is_read(bucket: Bucket) -> None:
         bucket.read("x", 4)
 
 
-def test_a_range_is_read_exactly_or_not_at_all(bucket: Bucket) -> None:
-    """A range inside the object comes back; one that goes beyond its end is an error."""
-    bucket.put("x", b"0123456789")
-    assert bucket.read_range("x", 3, 4) == b"3456"
-    assert bucket.read_range("x", 3, 0) == b""
-    for start, length in ((8, 3), (10, 1), (50, 1)):
-        with pytest.raises(StorageError):
-            bucket.read_range("x", start, length)
+@pytest.mark.parametrize("act", [None, ignore_range])
+def test_a_range_is_read_as_far_as_the_object_goes(server: S3Server, bucket: Bucket, act: Act | None) -> None:
+    """Also from a store that ignores the header Range, and over several pieces."""
+    content = os.urandom(700_000)
+    bucket.put("x", content)
+    server.act = act
+    for start in (0, 3, 300_000, 699_998, 700_000, 900_000):
+        for length in (0, 1, 3, 300_000, 700_000):
+            assert bucket.read_range("x", start, length) == content[start : start + length], (start, length)
 
 
-def test_an_open_object_can_be_positioned(server: S3Server, bucket: Bucket) -> None:
+@pytest.mark.parametrize("act", [None, ignore_range])
+def test_an_open_object_can_be_positioned(server: S3Server, bucket: Bucket, act: Act | None) -> None:
     """Seeking gives the bytes from there on, and what lies beyond the end is empty."""
+    server.act = act
     content = os.urandom(700_000)
     bucket.put("x", content)
     with bucket.open_object("x") as file:
@@ -220,6 +223,22 @@ def test_an_open_object_is_one_request(server: S3Server, bucket: Bucket) -> None
     with bucket.open_object("x") as file:
         assert b"".join(iter(lambda: file.read(100_000), b"")) == content
     assert server.calls() == ["GET pre/fix/x"]
+
+
+def test_an_object_is_downloaded_by_one_request(server: S3Server, bucket: Bucket, tmp_path: Path) -> None:
+    """It comes whole or not at all, into a file of the archive that has no name."""
+    content = os.urandom(3_000_000)
+    (tmp_path / "tmp").mkdir()
+    assert bucket.put_pieces(
+        "x", (content[at : at + 999_999] for at in range(0, 3_000_000, 999_999)), tmp_path
+    )
+    server.calls()
+    file = bucket.download("x", tmp_path)
+    assert file is not None
+    with file:
+        assert file.read() == content
+    assert server.calls() == ["GET pre/fix/x"]
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_names_come_in_ascending_order_with_their_sizes(bucket: Bucket) -> None:

@@ -59,10 +59,16 @@ class AnswerStorage(Protocol):
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> AnswerWriter:
         """Return the writer of one run, which began at ``started_at`` (UTC)."""
 
-    def open(self, segment: str) -> AbstractContextManager[int]:
-        """Open a segment for reading, as a descriptor of a file that can be read at any position.
+    def read(self, segment: str, offset: int, length: int) -> bytes:
+        """Return bytes of a segment; fewer than ``length`` if it ends before.
 
         Raises AnswerMalformed if there is no such segment, or the name is not one.
+        """
+
+    def open(self, segment: str) -> AbstractContextManager[int]:
+        """Open a whole segment, as a descriptor of a file that can be read at any position.
+
+        Raises AnswerMalformed as ``read`` does.
         """
 
     def size(self, segment: str) -> int | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from archiver.answers.answer_storage import AnswerStorage, AnswerWriter
-from archiver.answers.warc_reader import Member, is_cut_off, member_at, members, pieces
+from archiver.answers.warc_reader import Member, is_cut_off, members, pieces, unpack_record
 from archiver.answers.warc_record import LARGEST, is_own_record, parse_answer
 from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed
@@ -47,9 +47,10 @@ class AnswerStore:
         the disk fails.
         """
         where = f"the answer in answers/{location.segment} at offset {location.offset}"
-        with self.storage.open(location.segment) as fd, storage_errors(f"{where} cannot be read"):
-            member = member_at(fd, location.offset)
-        answer = None if member is None or member.length != location.length else parse_answer(member.plain)
+        if location.offset < 0 or not 0 < location.length <= LARGEST:
+            raise AnswerMalformed(f"{where} cannot have {location.length} bytes")
+        record = unpack_record(self.storage.read(location.segment, location.offset, location.length))
+        answer = None if record is None else parse_answer(record)
         if answer is None or hashlib.sha256(answer.body).hexdigest() != location.sha256:
             raise AnswerMalformed(f"{where} is damaged")
         return answer

@@ -10,65 +10,61 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import Self
 
 from archiver.answers.answer_storage import AnswerWriter, name_aside
 from archiver.answers.disk_answers import DiskAnswers
 from archiver.answers.segment_names import SEGMENT, new_segment, pack_head, parse_origin
 from archiver.answers.warc_record import pack_answer
 from archiver.bucket import Bucket
-from archiver.durable import enter_directory, open_root, storage_errors
+from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
 
-_LARGEST = 64 << 20
-"""Bytes of an object that is read at once: an answer has at most 16 MiB, and what is larger is foreign."""
-
 
 class BucketAnswers:
-    """The ``AnswerStorage`` in a bucket. ``root``: the directory of the archive, for the spool.
+    """The ``AnswerStorage`` in a bucket. ``root``: the directory of the archive, with the spool in ``tmp/``.
 
     ``keeps_trays``: whether trays stay stored; if not, they wait in the spool until the run has ended.
-    ``group_readable`` makes directories of the spool 0750 instead of 0700.
+    ``group_readable``: as for ``DiskAnswers``, for the spool.
     """
 
     def __init__(
         self, bucket: Bucket, root: Path, *, keeps_trays: bool = True, group_readable: bool = False
     ) -> None:
         self._bucket, self._root, self._keeps_trays = bucket, root, keeps_trays
-        self._mode = 0o750 if group_readable else 0o700
         self._spool = DiskAnswers(root / "tmp" / "answers", group_readable=group_readable)
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> BucketAnswerWriter:
         spool = self._spool.writer(run_id, started_at, archive_id)
-        return BucketAnswerWriter(
-            self, run_id, started_at, archive_id, spool, keeps_trays=self._keeps_trays
-        )
+        return BucketAnswerWriter(self, run_id, started_at, archive_id, spool, keeps_trays=self._keeps_trays)
+
+    def read(self, segment: str, offset: int, length: int) -> bytes:
+        with suppress(AnswerMalformed):
+            return self._spool.read(segment, offset, length)
+        content = self._bucket.read_range(_object_of(segment), offset, length)
+        if content is None:
+            raise AnswerMalformed(f"answers/{segment} no longer exists")
+        return content
 
     @contextmanager
     def open(self, segment: str) -> Iterator[int]:
-        if self._spool.size(segment) is not None:
-            with self._spool.open(segment) as fd:
-                yield fd
-            return
-        if SEGMENT.fullmatch(segment) is None:
-            raise AnswerMalformed(f"{segment!r} is not a segment of stored answers")
-        content = self._bucket.read(_object(segment), _LARGEST)
-        if not content:
-            raise AnswerMalformed(f"answers/{segment} no longer exists")
-        with tempfile.TemporaryFile() as file:
-            with storage_errors("a temporary file cannot be written"):
-                file.write(content)
-                file.flush()
-            yield file.fileno()
+        with ExitStack() as opened:
+            try:
+                fd = opened.enter_context(self._spool.open(segment))
+            except AnswerMalformed:
+                file = self._bucket.download(_object_of(segment), self._root)
+                if file is None:
+                    raise AnswerMalformed(f"answers/{segment} no longer exists") from None
+                fd = opened.enter_context(file).fileno()
+            yield fd
 
     def size(self, segment: str) -> int | None:
         spooled = self._spool.size(segment)
@@ -93,12 +89,7 @@ class BucketAnswers:
                 yield segment
 
     def copy_in(self, segment: str, pieces: Iterable[bytes]) -> None:
-        with tempfile.TemporaryFile() as file:
-            with storage_errors("a temporary file cannot be written"):
-                for piece in pieces:
-                    file.write(piece)
-                file.seek(0)
-            self._bucket.put(_object(segment), cast("BinaryIO", file))
+        self._bucket.put_pieces(_object(segment), pieces, self._root)
 
     def is_set_aside(self, surplus: Surplus) -> bool:
         copy = self._bucket.head(f"quarantine/{name_aside(surplus)}")
@@ -112,16 +103,6 @@ class BucketAnswers:
     def put(self, segment: str, content: bytes) -> None:
         """Store a segment whole."""
         self._bucket.put(_object(segment), content)
-
-    def prepare_spool(self) -> None:
-        """Make the spool's directory, and put into the bucket what an earlier run has left in it."""
-        with storage_errors(f"the spool {self._root / 'tmp'} cannot be written"):
-            fd = open_root(self._root)
-            try:
-                os.close(enter_directory("tmp", self._mode, within=fd))
-            finally:
-                os.close(fd)
-        self.empty_spool()
 
     def empty_spool(self) -> None:
         """Put all segments of the spool into the bucket, and remove each once it is there."""
@@ -166,7 +147,7 @@ class BucketAnswerWriter:
 
     def prepare(self) -> None:
         """Put what an earlier run has left in the spool into the bucket. See ``AnswerWriter.prepare``."""
-        self._storage.prepare_spool()
+        self._storage.empty_spool()
         if not self._keeps_trays:
             self._spool.prepare()
 
@@ -211,6 +192,13 @@ class BucketAnswerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _object_of(segment: str) -> str:
+    """Return the name of the object of a segment, whose name comes from the database."""
+    if SEGMENT.fullmatch(segment) is None:
+        raise AnswerMalformed(f"{segment!r} is not a segment of stored answers")
+    return _object(segment)
 
 
 def _object(segment: str) -> str:

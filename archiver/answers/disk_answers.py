@@ -57,6 +57,10 @@ class DiskAnswers:
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> DiskAnswerWriter:
         return DiskAnswerWriter(self._root, run_id, started_at, archive_id, self._modes)
 
+    def read(self, segment: str, offset: int, length: int) -> bytes:
+        with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            return os.pread(fd, length, offset)
+
     def open(self, segment: str) -> AbstractContextManager[int]:
         return self._open(segment)
 

@@ -52,13 +52,16 @@ class UnreadableBytes(Struct, frozen=True):
     length: int
 
 
-def member_at(fd: int, offset: int) -> Member | None:
-    """Return the record that starts at ``offset``; None if it is incomplete, damaged or too large.
-
-    Raises OSError.
-    """
-    result = _unpack(fd, offset)
-    return result if isinstance(result, Member) else None
+def unpack_record(packed: bytes) -> bytes | None:
+    """Return the record in these bytes; None unless they are exactly one, whole and not too large."""
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        if not _HEAD.startswith(_first_bytes(packed)):
+            return None
+        plain = unpacker.decompress(packed, LARGEST + 1)
+    except zlib.error:
+        return None
+    return plain if unpacker.eof and not unpacker.unused_data and len(plain) <= LARGEST else None
 
 
 def members(fd: int, known_lengths: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:

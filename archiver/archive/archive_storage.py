@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from archiver.config import Config
 from archiver.errors import MarkerMismatch, StorageError
+from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
     from archiver.answers.answer_storage import AnswerStorage
@@ -84,7 +85,7 @@ class ArchiveStorage:
             bucket_marker.create(self.bucket, own)
 
     def probe(self, own: Marker) -> None:
-        """Check that the bucket, if the archive is in one, belongs to it and can be written.
+        """If the archive is in a bucket, check that this belongs to it and can be written; make the spool.
 
         Call it before anything is written there. ``own``: the marker in the directory of the archive. Raises
         MarkerMismatch, StorageError.
@@ -93,6 +94,7 @@ class ArchiveStorage:
             from archiver.blobs import bucket_marker
 
             bucket_marker.probe(self.bucket, own)
+            make_temporary_place(self._root, 0o750 if self._group_readable else 0o700)
 
     @cached_property
     def bucket(self) -> Bucket | None:
@@ -157,4 +159,4 @@ class ArchiveStorage:
             return JournalFiles(DiskJournal(self._root, group_readable=self._group_readable))
         from archiver.journal.bucket_journal import BucketJournal
 
-        return JournalFiles(BucketJournal(self.bucket, self._root, group_readable=self._group_readable))
+        return JournalFiles(BucketJournal(self.bucket, self._root))

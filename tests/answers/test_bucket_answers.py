@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[S3Server]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "tmp").mkdir(parents=True)
     return tmp_path / "archive"
 
 
@@ -81,6 +82,37 @@ def test_what_is_not_there_is_malformed(storage: AnswerStorage) -> None:
     assert storage.size("2026/04/none.warc.gz") is None
     assert storage.size("../../etc/passwd") is None
     assert storage.size(place.segment) is not None
+
+
+def test_an_answer_of_a_large_segment_is_read_by_its_range(server: S3Server, root: Path) -> None:
+    """A segment that was moved from a disk may have any size: only the answer comes, in one request."""
+    storage = BucketAnswers(server.bucket(), root)
+    store = AnswerStore(storage)
+    with store.writer(7, STARTED) as writer:
+        place = writer.keep(answer(b"first"), is_tray=False)
+    os.truncate(server.objects / "pre/fix/answers" / place.segment, 65 << 20)
+    server.requests.clear()
+    assert store.read(place).body == b"first"
+    (request,) = server.requests
+    assert request.headers["range"] == f"bytes={place.offset}-{place.offset + place.length - 1}"
+    assert [found for found, _ in store.iterate(place.segment)] == [place]
+
+
+def test_what_is_downloaded_is_in_the_directory_of_the_archive(
+    server: S3Server, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of /tmp may be too small for it; but a user who cannot write to the archive needs /tmp."""
+    storage = BucketAnswers(server.bucket(), root)
+    with AnswerStore(storage).writer(7, STARTED) as writer:
+        segment = writer.keep(answer(b"first"), is_tray=False).segment
+
+    def place_of_copy() -> Path:
+        with storage.open(segment) as fd:
+            return Path(f"/proc/self/fd/{fd}").readlink().parent
+
+    assert place_of_copy() == root / "tmp"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    assert place_of_copy() == Path(tempfile.gettempdir())
 
 
 def test_surplus_bytes_are_copied_once(storage: AnswerStorage, root: Path, tmp_path: Path) -> None:

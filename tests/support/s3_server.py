@@ -191,6 +191,12 @@ def break_off(handler: Handler) -> bool:
     return True
 
 
+def ignore_range(handler: Handler) -> bool:
+    """Let the server answer with the whole object, as some stores do."""
+    del handler.headers["Range"]
+    return False
+
+
 def read_half_and_reset(handler: Handler) -> bool:
     """Read half of the body, and break the connection."""
     handler.rfile.read(int(handler.headers.get("Content-Length") or 0) // 2)
