@@ -197,7 +197,13 @@ def _verify(
     answers = _without_dropped(session, answers)
     difference = _find_difference(session)
     journal = (
-        verify_journal(session.storage.journal(), catalog, compare_rows=read_data and share >= 1, check=check)
+        verify_journal(
+            session.storage.journal(),
+            catalog,
+            session.root,
+            compare_rows=read_data and share >= 1,
+            check=check,
+        )
         if difference is None
         else JournalReport(damage=str(difference), hint=difference.hint)
     )

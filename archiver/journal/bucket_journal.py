@@ -8,31 +8,24 @@ Nothing is deleted: a journal that was set aside leaves empty objects, which cou
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from archiver.bucket import Bucket
-from archiver.durable import enter_directory, open_root, storage_errors
 from archiver.errors import JournalDamaged, StorageError
 from archiver.journal.journal_line import FileHeader
 from archiver.journal.journal_member import pack_header, pack_lines
 
 
 class BucketJournal:
-    """The ``JournalStorage`` in a bucket. ``root``: the directory of the archive, for temporary files.
-
-    ``group_readable`` makes ``root/tmp`` 0750 instead of 0700.
-    """
+    """The ``JournalStorage`` in a bucket. ``root``: the directory of the archive, for temporary files."""
 
     gather_seconds = 10.0
 
-    def __init__(self, bucket: Bucket, root: Path, *, group_readable: bool = False) -> None:
+    def __init__(self, bucket: Bucket, root: Path) -> None:
         self._bucket, self._root = bucket, root
-        self._mode = 0o750 if group_readable else 0o700
 
     def names(self, since: str) -> list[str]:
         after = f"journal/{since}"[:-1] if since else ""  # the name itself is to be listed too
@@ -44,7 +37,10 @@ class BucketJournal:
         return found.size if found is not None and found.size else None
 
     def open(self, name: str) -> BinaryIO:
-        return self._bucket.open_object(_object(name))
+        file = self._bucket.download(_object(name), self._root)
+        if file is None:
+            raise StorageError(f"{self._bucket.location(_object(name))} cannot be read: it does not exist")
+        return file
 
     def cut(self, name: str, length: int) -> None:
         """Raise JournalDamaged: what was put whole and is incomplete was damaged by something else."""
@@ -76,25 +72,7 @@ class BucketJournal:
         return BucketFile(self._bucket, name, header)
 
     def write_whole(self, name: str, pieces: Iterable[bytes]) -> int:
-        with storage_errors(f"journal/{name} cannot be written"), self._temporary_file() as file:
-            for piece in pieces:
-                file.write(piece)
-            length = file.tell()
-            file.seek(0)
-            self._bucket.put(_object(name), file)
-        return length
-
-    def _temporary_file(self) -> BinaryIO:
-        root_fd = open_root(self._root)
-        try:
-            os.close(enter_directory("tmp", self._mode, within=root_fd))
-        finally:
-            os.close(root_fd)
-        return cast("BinaryIO", tempfile.TemporaryFile(dir=self._root / "tmp"))
-
-    def scratch(self) -> Path | None:
-        tmp = self._root / "tmp"
-        return tmp if os.access(tmp, os.W_OK | os.X_OK) else None
+        return self._bucket.put_pieces(_object(name), pieces, self._root)
 
 
 class BucketFile:

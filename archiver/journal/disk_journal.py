@@ -109,10 +109,6 @@ class DiskJournal:
             opened.callback(os.close, month)
             return write_whole(file, pieces, self._modes[1], tmp=tmp, within=month)
 
-    def scratch(self) -> Path | None:
-        tmp = self._root / "tmp"
-        return tmp if os.access(tmp, os.W_OK | os.X_OK) else None
-
     def _enter(self, *levels: str) -> int:
         fd = open_root(self._root)
         for level in levels:

@@ -6,12 +6,14 @@ counts. The first line is a header.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain
+from typing import BinaryIO
 
 from msgspec import Struct
 
@@ -55,18 +57,21 @@ class JournalFiles:
         JournalDamaged and StorageError.
         """
         header: FileHeader | None = None
-        if start:
-            for lines, _ in self._members(name, 0):
-                header = parse_header(next(lines, b""), f"journal/{name}")
-                break
-        for lines, end in self._members(name, start):
-            for number, line in enumerate(lines, 1):
-                place = f"journal/{name}, line {number} of the part that ends at byte {end}"
-                if header is None:
-                    header = parse_header(line, place)
-                else:
-                    yield ReadLine(parse_line(line, place), header, name, start, end)
-            start = end
+        with self.storage.open(name) as file:
+            if start:
+                for lines, _ in _whole_members(file, name, 0):
+                    header = parse_header(next(lines, b""), f"journal/{name}")
+                    break
+            for lines, end in _whole_members(file, name, start):
+                for number, line in enumerate(lines, 1):
+                    place = f"journal/{name}, line {number} of the part that ends at byte {end}"
+                    if header is None:
+                        header = parse_header(line, place)
+                    else:
+                        yield ReadLine(parse_line(line, place), header, name, start, end)
+                start = end
+            if start < file.seek(0, os.SEEK_END):  # whatever follows: a power loss may leave anything there
+                self.torn[name] = start
 
     def write_snapshot(self, name: str, header: FileHeader, lines: Iterable[bytes]) -> int:
         """Write a file with a snapshot, which gets its name only once it is whole; return its length.
@@ -84,29 +89,16 @@ class JournalFiles:
         month = max(f"{now:%Y/%m}", after[:7])
         return f"{month}/{first_seq:012d}-{secrets.token_hex(4)}.jsonl.gz"
 
-    def _members(self, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:
-        """Yield the lines of each whole gzip member, to be read before the next one, and where it ends.
 
-        Whatever follows the last whole member counts as torn: a power loss may leave anything there.
-        """
-        end = start
-        for lines, end in self._whole_members(name, start):
-            yield lines, end
-        size = self.storage.size(name) or 0
-        if end < size:
-            self.torn[name] = end
-
-    def _whole_members(self, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:
-        with self.storage.open(name) as file:
-            while True:
-                member = JournalMember(file, start, name)
-                try:
-                    end = member.check()
-                except (zlib.error, EOFError) as error:
-                    if has_member_after(file, start, name):
-                        raise JournalDamaged(
-                            f"journal/{name} is damaged after byte {start}: {error}"
-                        ) from error
-                    return
-                yield member.lines(), end
-                start = end
+def _whole_members(file: BinaryIO, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:
+    """Yield the lines of each whole gzip member, to be read before the next one, and where it ends."""
+    while True:
+        member = JournalMember(file, start, name)
+        try:
+            end = member.check()
+        except (zlib.error, EOFError) as error:
+            if has_member_after(file, start, name):
+                raise JournalDamaged(f"journal/{name} is damaged after byte {start}: {error}") from error
+            return
+        yield member.lines(), end
+        start = end

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from archiver.journal.journal_line import FileHeader
@@ -44,7 +43,7 @@ class JournalStorage(Protocol):
         """Return the size of a file; None if it is missing."""
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file for reading; it can be positioned. The caller closes it."""
+        """Open a file for reading; it can be positioned, which costs little. The caller closes it."""
 
     def cut(self, name: str, length: int) -> None:
         """Cut a file to ``length`` bytes, durably: what follows is incomplete."""
@@ -60,6 +59,3 @@ class JournalStorage(Protocol):
 
     def write_whole(self, name: str, pieces: Iterable[bytes]) -> int:
         """Write a file that gets its name only once it is whole and durable; return its length."""
-
-    def scratch(self) -> Path | None:
-        """Return a folder for temporary files; None if it cannot be written."""

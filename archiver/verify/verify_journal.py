@@ -18,6 +18,7 @@ from archiver.errors import JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead, RowChange, RowKey
+from archiver.temporary import temporary_place
 
 _ROWS_AT_ONCE = 1000
 _LISTED = 20
@@ -65,11 +66,12 @@ class JournalReport(Struct):
 
 
 def verify_journal(
-    files: JournalFiles, catalog: Catalog, *, compare_rows: bool, check: Callable[[], None]
+    files: JournalFiles, catalog: Catalog, root: Path, *, compare_rows: bool, check: Callable[[], None]
 ) -> JournalReport:
     """Read the journal from its newest snapshot on; check that each line follows the one before.
 
-    ``compare_rows``: also rebuild the rows in a temporary database, and compare all of them. A run may write
+    ``root``: the directory of the archive. ``compare_rows``: also rebuild the rows in a temporary database,
+    and compare all of them. A run may write
     meanwhile: the comparison is as of one moment. ``check`` is called often, and may raise to stop. Damage is
     in the report. Raises StorageError, DatabaseError.
     """
@@ -82,7 +84,7 @@ def verify_journal(
             _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
             return report
         unshipped = snapshot.read(outbox.unshipped_changes)
-        with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=files.storage.scratch()) as place:
+        with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=temporary_place(root)) as place:
             path = Path(place) / "rebuilt.db"
             try:
                 with building(Database(path=path), copy=False, group_readable=False) as built:

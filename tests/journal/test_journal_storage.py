@@ -14,7 +14,7 @@ from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, NO_HASH, FileHeader, encode_snapshot
 from archiver.journal.journal_storage import JournalStorage
-from tests.support.s3_server import S3Server, refuse, s3_server
+from tests.support.s3_server import Act, S3Server, ignore_range, refuse, s3_server
 
 HEADER = FileHeader("an archive", FORMAT, "1", "0013")
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[S3Server]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "tmp").mkdir(parents=True)
     return tmp_path / "archive"
 
 
@@ -111,6 +111,21 @@ def test_a_journal_that_is_set_aside_makes_way_for_another(storage: JournalStora
     assert storage.size(SECOND) is None
     append(storage, FIRST, 7)
     assert numbers(storage, FIRST) == [7]
+
+
+@pytest.mark.parametrize("act", [None, ignore_range])
+def test_in_a_bucket_a_file_is_read_by_one_request(server: S3Server, root: Path, act: Act | None) -> None:
+    """However many parts it has, from wherever it is read, and also if the store ignores the header Range."""
+    storage = BucketJournal(server.bucket(), root)
+    JournalFiles(storage).write_snapshot(FIRST, HEADER, (line(seq) for seq in range(1, 61)))
+    server.act = act
+    server.calls()
+    reads = list(JournalFiles(storage).read(FIRST))
+    assert [read.line.seq for read in reads] == list(range(1, 61))
+    assert server.calls() == [f"GET pre/fix/journal/{FIRST}"]
+    rest = [read.line.seq for read in JournalFiles(storage).read(FIRST, reads[29].end)]
+    assert rest == list(range(31, 61))
+    assert server.calls() == [f"GET pre/fix/journal/{FIRST}"]
 
 
 def test_in_a_bucket_each_batch_of_lines_is_a_file(server: S3Server, root: Path) -> None:
