@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
+from archiver.archive.creation import restore_marker
 from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.session import open_for_reading
@@ -413,3 +415,70 @@ def test_rows_in_postgresql_and_bytes_in_a_bucket(
         lose_database(harness)
         rebuild(harness)
         assert all_rows(harness) == before
+
+
+def test_fault_s8_a_marker_of_before_a_move_is_replaced_by_that_in_the_bucket(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """A directory restored from a backup of before a move does not lead back to where the archive was."""
+    older = json.loads((harness.root / "archive.json").read_bytes())
+    del older["storage"]
+    (harness.root / "archive.json").write_text(json.dumps(older))
+    for use in (lambda: harness.night(ACCOUNT), lambda: rebuild(harness)):
+        with pytest.raises(MarkerMismatch, match="is older than that") as refused:
+            use()
+        assert refused.value.hint.startswith(f"put s3://{BUCKET}/pre/fix/archive.json in its place")
+    shutil.copy(server.objects / "pre/fix/archive.json", harness.root)
+    lose_database(harness)
+    rebuild(harness)
+    assert harness.night(ACCOUNT).exit_code == 0
+
+
+def test_fault_s8_a_lost_marker_is_written_again_from_the_bucket(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """By ``init``, if the database has the id of the bucket's marker."""
+    marker = (harness.root / "archive.json").read_bytes()
+    (harness.root / "archive.json").unlink()
+    with pytest.raises(StorageError, match="is missing") as refused:
+        harness.night(ACCOUNT)
+    assert "archiver init" in refused.value.hint
+    mine = (server.objects / "pre/fix/archive.json").read_bytes()
+    (server.objects / "pre/fix/archive.json").write_bytes(mine.replace(b'"id": "', b'"id": "0'))
+    with pytest.raises(MarkerMismatch, match="another archive"):
+        restore_marker(harness.config)
+    (server.objects / "pre/fix/archive.json").write_bytes(mine)
+    assert restore_marker(harness.config)
+    assert (harness.root / "archive.json").read_bytes() == marker
+    assert harness.night(ACCOUNT).exit_code == 0
+    lose_database(harness)
+    (harness.root / "archive.json").unlink()
+    assert not restore_marker(harness.config)
+
+
+@pytest.mark.parametrize("corrected", [f"s3://{BUCKET}/pre/fix", None], ids=["bucket", "directory"])
+def test_fault_s8_a_wrong_bucket_at_the_first_run_can_be_corrected(
+    tmp_path: Path, server: S3Server, corrected: str | None
+) -> None:
+    """Nothing is made for a bucket that does not exist; and what a refused creation left takes the storage
+    that is configured then.
+    """
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = "s3://archive-buket/pre/fix"
+        with pytest.raises(StorageError, match="the bucket does not exist"):
+            harness.night(ACCOUNT)
+        assert not harness.root.exists()
+        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/wrong"
+        server.act = fail_at("PUT", "wrong")
+        with pytest.raises(StorageError, match="503"):
+            harness.night(ACCOUNT)
+        assert (harness.root / "archive.db").exists()
+        server.act = None
+        del harness.environ["ARCHIVER_ARCHIVE_STORAGE"]
+        if corrected is not None:
+            harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = corrected
+        assert harness.night(ACCOUNT).exit_code == 0
+        assert harness.one("select storage from archive") == corrected
+        require_whole(harness)
+        assert harness.night(ACCOUNT).units == 1

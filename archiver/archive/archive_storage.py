@@ -43,32 +43,44 @@ class ArchiveStorage:
         """What to do if no blob is there."""
         return "mount its disk" if self._config.archive.storage is None else "look at the bucket"
 
-    def require(self, recorded: str | None, own: Marker | None = None) -> None:
-        """Raise StorageError unless this is the storage that the database records.
+    def require(self, recorded: str | None, own: Marker) -> None:
+        """Raise StorageError unless the archive is stored here: this is where the whole program decides that.
 
-        Raise MarkerMismatch if the marker ``own`` names another one: the database is an older copy.
+        ``recorded``: what the database says. ``own``: the marker in the directory of the archive. Both must
+        name the storage of the configuration. Raises MarkerMismatch if one of them is an older copy.
         """
-        if own is not None and own.storage != recorded:
+        root, chosen = self._root, self._config.archive.storage
+        if own.storage != chosen and self.bucket is not None:
+            from archiver.blobs import bucket_marker
+
+            found = bucket_marker.read(self.bucket)
+            if found is not None and (found.id, found.storage) == (own.id, chosen):
+                raise MarkerMismatch(
+                    f"the archive is stored in {chosen}, and {root / 'archive.json'} is older than that",
+                    f"put {self.bucket.location('archive.json')} in its place, then archiver db rebuild",
+                )
+        if own.storage != recorded:
             raise MarkerMismatch(
                 f"archive.json says that the archive is in {own.storage or 'its directory'}, and the database"
                 f" says that it is in {recorded or 'its directory'}",
                 "restore the newer database: archiver db rebuild",
             )
-        if recorded == self._config.archive.storage:
-            return
-        place = recorded or f"the directory {self._root}"
-        raise StorageError(
-            f"the archive is stored in {place}, and archive.storage is "
-            + (self._config.archive.storage or "not set"),
-            f'set archive.storage = "{recorded}"' if recorded else "remove archive.storage",
-        )
+        if recorded != chosen:
+            raise StorageError(
+                f"the archive is stored in {recorded or f'the directory {root}'}, "
+                f"and archive.storage is {chosen or 'not set'}",
+                f'set archive.storage = "{recorded}"' if recorded else "remove archive.storage",
+            )
 
-    def require_free(self) -> None:
-        """Raise StorageError if a new archive cannot be created here: the bucket has one already."""
+    def require_free(self, own_id: str | None) -> None:
+        """Raise StorageError if a new archive cannot be created here: the bucket has one already.
+
+        ``own_id``: the id of an archive whose creation was interrupted. Its marker may be there.
+        """
         if self.bucket is not None:
             from archiver.blobs import bucket_marker
 
-            bucket_marker.require_free(self.bucket)
+            bucket_marker.require_free(self.bucket, own_id)
 
     def create(self) -> None:
         """Create what an archive needs in its directory, durably. What exists is left as it is."""

@@ -10,7 +10,7 @@ from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.catalog import Catalog, schema
+from archiver.catalog import Catalog, record, schema
 from archiver.config import Config
 from archiver.durable import open_root, storage_errors
 from archiver.errors import DatabaseForeign, StorageError
@@ -47,10 +47,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
         return False
     storage = ArchiveStorage(config)
     unfinished = _unfinished_database(config)  # one that cannot be used is refused before anything is made
-    if unfinished is None:
-        storage.require_free()
-    else:
-        storage.require(unfinished.storage)
+    storage.require_free(None if unfinished is None else unfinished.archive_id)
     group_readable = config.archive.group_readable
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
@@ -61,6 +58,8 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
         with _open_new_catalog(config) as catalog:
             own = Marker(catalog.archive_id, is_demo=demo, storage=config.archive.storage)
             storage.create_marker(own)
+            if catalog.storage != own.storage:  # an interrupted creation was to be somewhere else
+                catalog.write(record.storage, own.storage)
             marker.write(root, own, group_readable=group_readable)
     return True
 
@@ -81,20 +80,33 @@ def create_for_run(config: Config) -> bool:
 def restore_marker(config: Config) -> bool:
     """Write the marker of an archive again if nothing else is missing. Return whether it was written.
 
-    The archive must have rows in its own ``archive.db``, and blobs: such a directory is not an empty mount
-    point, and the rows belong to it. Raises ArchiveLocked, StorageError, DatabaseError.
+    The archive must have rows, and it must be certain that they belong here. In a directory, they are in its
+    own ``archive.db``, and there are blobs: it is not an empty mount point. With ``archive.storage``, the
+    bucket's marker has their id. Raises ArchiveLocked, MarkerMismatch, StorageError, DatabaseError.
     """
-    root = config.archive.directory
-    if marker.exists(root) or not marker.has_blobs(root) or not os.path.lexists(root / "archive.db"):
+    root, group_readable = config.archive.directory, config.archive.group_readable
+    storage = ArchiveStorage(config)
+    if marker.exists(root) or (storage.bucket is None and not _has_own_rows(config)):
         return False
-    if find_database(config) != root / "archive.db":
+    found = _read_status(config)
+    if found is None or not found.has_runs:
         return False
+    with storage_errors(f"{root} cannot be made"):
+        os.close(open_root(root, 0o750 if group_readable else 0o700))
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
-        found = schema.read_status(locate_database(config))
-        if found.has_runs and not marker.exists(root):
+        if not marker.exists(root):
             own = Marker(found.archive_id, storage=found.storage)
-            marker.write(root, own, group_readable=config.archive.group_readable)
-        return found.has_runs
+            storage.require(found.storage, own)
+            storage.probe(own)
+            marker.write(root, own, group_readable=group_readable)
+    return True
+
+
+def _has_own_rows(config: Config) -> bool:
+    """Return whether the directory has blobs and a database of its own."""
+    database = config.archive.directory / "archive.db"
+    has_both = marker.has_blobs(config.archive.directory) and os.path.lexists(database)
+    return has_both and find_database(config) == database
 
 
 def _is_archive(config: Config) -> bool:
@@ -139,20 +151,27 @@ def _unfinished_database(config: Config) -> schema.SchemaStatus | None:
     Raises StorageError if it has runs, because it then belongs to an archive that has lost its marker, and
     DatabaseForeign if it holds something else.
     """
-    place, root = locate_database(config), config.archive.directory
+    status = _read_status(config)
+    if status is not None and status.has_runs:
+        raise StorageError(
+            f"the database {locate_database(config)} is in use, by the archive {status.archive_id}; "
+            f"its marker archive.json is missing in {config.archive.directory}",
+            "restore archive.json from a copy, or name another directory and another database"
+            if config.archive.storage is None
+            else "archiver init writes it again, if the bucket has the marker of this archive",
+        )
+    return status
+
+
+def _read_status(config: Config) -> schema.SchemaStatus | None:
+    """Return the status of the database; None if there is none. Raises DatabaseForeign."""
+    place = locate_database(config)
     if place.path is not None and not os.path.lexists(place.path):
         return None
     try:
-        status = schema.read_status(place)
+        return schema.read_status(place)
     except DatabaseForeign:
         if place.path is not None:
             raise
         schema.require_empty(place)
         return None
-    if status.has_runs:
-        raise StorageError(
-            f"the database {place} is in use, by the archive {status.archive_id}; "
-            f"its marker archive.json is missing in {root}",
-            "restore archive.json from a copy, or name another directory and another database",
-        )
-    return status

@@ -74,7 +74,7 @@ def rebuild_database(
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
         found = marker.read(root)
         storage = ArchiveStorage(config)
-        storage.require(found.storage)
+        storage.require(found.storage, found)
         storage.probe(found)
         files = storage.journal()
         database = find_database(config)

@@ -24,12 +24,23 @@ def create(bucket: Bucket, own: Marker) -> None:
         require(bucket, own)
 
 
-def require_free(bucket: Bucket) -> None:
-    """Raise StorageError if an archive has its marker here, or something else is under that name."""
-    if bucket.head(_NAME) is not None:
+def read(bucket: Bucket) -> Marker | None:
+    """Return the marker in a bucket; None if there is none. Raises StorageError if it cannot be used."""
+    text = bucket.read(_NAME, marker.LARGEST)
+    return None if text is None else marker.parse(text, bucket.location(_NAME))
+
+
+def require_free(bucket: Bucket, own_id: str | None = None) -> None:
+    """Raise StorageError if an archive has its marker here, but not that of the archive ``own_id``.
+
+    Also if there is no such bucket.
+    """
+    found = read(bucket)
+    if found is not None and found.id != own_id:
         raise StorageError(
             f"{bucket.location('')} has an archive already: {_NAME} is there",
-            "set archive.storage to another prefix",
+            "set archive.storage to another prefix; or, to go on with that archive, put this object into the "
+            "directory, then archiver db rebuild",
         )
 
 
@@ -38,13 +49,12 @@ def require(bucket: Bucket, own: Marker) -> None:
 
     Raises MarkerMismatch if it belongs to another one, StorageError if it has no marker or cannot be read.
     """
-    text = bucket.read(_NAME, marker.LARGEST)
-    if text is None:
+    found = read(bucket)
+    if found is None:
         raise StorageError(
             f"there is no archive at {bucket.location('')}: {_NAME} is missing",
             "correct archive.storage; or restore that object from archive.json in the archive's directory",
         )
-    found = marker.parse(text, bucket.location(_NAME))
     if found.id != own.id:
         raise MarkerMismatch(
             f"{bucket.location('')} belongs to another archive ({found.id}, not {own.id})",

@@ -50,11 +50,7 @@ def command(options: GlobalOptions) -> int:
             f"{'wrote' if written else 'kept the existing'} {path}",
             ("made the empty archive" if is_made else "kept the existing archive")
             + f" {config.archive.directory}",
-            *(
-                ["its marker archive.json was missing; it was written again from archive.db"]
-                if is_restored
-                else []
-            ),
+            *(["its marker archive.json was missing; it was written again"] if is_restored else []),
             *next_steps(path, config.api.token_file, is_named=is_named),
         )
     return 0

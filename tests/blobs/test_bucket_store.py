@@ -302,9 +302,7 @@ def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
         (first(9, refuse(404, "NoSuchKey"), "GET"), "there is no archive"),
     ],
 )
-def test_fault_s2_the_probe_finds_a_store_that_cannot_be_used(
-    server: S3Server, act: Act, match: str
-) -> None:
+def test_fault_s2_the_probe_finds_a_store_that_cannot_be_used(server: S3Server, act: Act, match: str) -> None:
     """Wrong keys, a wrong clock, no bucket, a missing right: reported before anything is paid for."""
     bucket = server.bucket()
     bucket_marker.create(bucket, OWN)

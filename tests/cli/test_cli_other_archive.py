@@ -173,7 +173,7 @@ def test_a_lost_marker_is_written_again(person: InProcessUser) -> None:
     assert (refused.code, (mine / "archive.json").exists(), (mine / "blobs").exists()) == (8, False, False)
     assert "is in use" in refused.err
     (person.home / "unmounted").rename(mine / "blobs")
-    assert "it was written again from archive.db" in person.run("init").err
+    assert "archive.json was missing; it was written again" in person.run("init").err
     assert (mine / "archive.json").read_bytes() == marker
     assert person.run("verify", "--read-data").code == 0
 
