@@ -14,9 +14,9 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import upgrade_schema
-from archiver.archive.rebuild_archive import take_snapshot
+from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
 from archiver.archive.session import open_for_reading
-from archiver.errors import MarkerMismatch, StorageError, UsageError
+from archiver.errors import JournalDamaged, MarkerMismatch, StorageError, UsageError
 from archiver.hiker import endpoints
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
@@ -98,6 +98,28 @@ def test_fault_s5_it_can_be_verified_and_damage_is_found_and_fetched_again(
     assert [name for name in stored(server, "quarantine") if broken.name in name]
     assert harness.night(ACCOUNT, full=True).exit_code == 0
     assert broken.read_bytes() == right
+
+
+@pytest.mark.parametrize("way", ["repair", "rebuild"])
+def test_fault_s5_a_damaged_end_of_the_journal_is_put_right(
+    harness: ArchiveHarness, server: S3Server, way: str
+) -> None:
+    """No kill leaves bytes after the last whole part of an object. Both ways out of the message work."""
+    last = server.objects / "pre/fix" / stored(server, "journal")[-1]
+    last.write_bytes(last.read_bytes() + b"damage")
+    with pytest.raises(JournalDamaged, match="is damaged after byte") as refused:
+        harness.night(ACCOUNT)
+    assert ("verify --repair" in refused.value.hint, "--skip-damage" in refused.value.hint) == (True, True)
+    if way == "repair":
+        with Archive(harness.config) as archive:
+            assert archive.repair().has_new_journal
+    else:
+        lose_database(harness)
+        rebuild_database(harness.config, skip_damage=True, stop=StopFlag(), progress=lambda done, total: None)
+    assert [name for name in stored(server, "quarantine") if name.endswith(last.name)]
+    summary = harness.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
+    require_whole(harness)
 
 
 def test_files_are_read_and_exported(harness: ArchiveHarness, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from archiver.model.journal_entries import Entry, JournalHead
 from archiver.runner.workers import StopFlag
 
 _WAYS_OUT = (
-    "restore the folder journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
+    "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
     "--skip-damage; or keep the rows of the database: archiver verify --repair; nothing is deleted"
 )
 _FEW_BYTES = 1 << 20
@@ -149,19 +149,19 @@ def require_current(
     """
     try:
         found = compare_journal(files, database)
+        difference = describe_difference(found)
+        if difference is None and database.has_triggers:
+            for name, length in found.torn:
+                files.storage.cut(name, length)
+            return found
     except JournalDamaged as error:
         if not follow_database:
             raise JournalDamaged(str(error), error.hint or _WAYS_OUT) from error
-        found = Comparison(JournalState.DIFFERENT)
-    difference = describe_difference(found)
-    if difference is not None and not (follow_database and found.state is not JournalState.BEHIND):
-        raise difference
-    if difference is not None or not database.has_triggers:
-        files.storage.set_aside(now)
-        return Comparison(JournalState.NONE, database.head)
-    for name, length in found.torn:
-        files.storage.cut(name, length)
-    return found
+    else:
+        if difference is not None and not (follow_database and found.state is not JournalState.BEHIND):
+            raise difference
+    files.storage.set_aside(now)
+    return Comparison(JournalState.NONE, database.head)
 
 
 def compare_journal(files: JournalFiles, database: DatabaseState) -> Comparison:

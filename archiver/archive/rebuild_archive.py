@@ -97,7 +97,7 @@ def rebuild_database(
         last = files.names()[-1]
         torn = last if last in files.torn and not is_complete else None  # a complete database lacks nothing
         compared = (
-            require_current(files, read_state(place), follow_database=False, now=utcnow())
+            require_current(files, read_state(place), follow_database=skip_damage, now=utcnow())
             if report.damage is None
             else Comparison(JournalState.NONE)  # its files are moved to quarantine/
         )

@@ -115,7 +115,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     or an older copy. If the command is interrupted, run it again. Afterwards the database has every row that
     it had.
 
-    If a part of the journal is damaged or missing, restore the folder journal/ from a copy. If you have none,
+    If a part of the journal is damaged or missing, restore journal/ from a copy. If you have none,
     --skip-damage keeps the rows up to that point. Stored answers of later runs are recorded as well, and
     archiver reread adds what they contain. Files that only the lost part of the journal named are used again
     by the next run, if Instagram still shows them. The old journal is moved to quarantine/. If rows may be
@@ -160,8 +160,8 @@ def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
             "a kill or a power loss tore it, or it is damaged"
         )
         yield (
-            "if you have a copy of the folder journal/: move journal/ and the database away, "
-            "restore the copy, and run this again"
+            "if you have a copy of journal/: move the database away, put the copy where journal/ is, "
+            "and run this again"
         )
     if recovery.answers:
         answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")

@@ -186,7 +186,7 @@ def newest_snapshot(files: JournalFiles, until: str | None = None) -> str:
     if found is None:
         raise JournalDamaged(
             "the journal has no complete snapshot",
-            "restore a copy of the database, or of the folder journal/",
+            "restore a copy of the database, or of journal/",
         )
     return found
 

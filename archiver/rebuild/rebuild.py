@@ -19,8 +19,7 @@ from archiver.model.journal_entries import JournalHead
 Progress = Callable[[int, int], None]
 
 _WAYS_OUT = (
-    "restore the folder journal/ from a copy, or keep the rows before the damage: "
-    "archiver db rebuild --skip-damage"
+    "restore journal/ from a copy, or keep the rows before the damage: archiver db rebuild --skip-damage"
 )
 
 
