@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -248,7 +249,7 @@ class Bucket:
         file = open_temporary(root)
         try:
             with (
-                _ObjectReader(self, name, found.meta["size"], found.stream(_PIECE)) as reader,
+                _ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE)) as reader,
                 storage_errors(f"a temporary file for {self.location(name)} cannot be written"),
             ):
                 shutil.copyfileobj(reader, file, _PIECE)
@@ -264,21 +265,24 @@ class Bucket:
         It is read in one stream, 256 kB at a time. After a ``seek``, the rest is asked for. Reading raises
         StorageError if the store fails in between, or sends less than it stated.
         """
-        return self._open(name, {})
+        import obstore
+
+        found = self.call(name, "read", lambda: obstore.get(self._stream, name))
+        reader = _ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE))
+        return io.BufferedReader(reader, _PIECE)
 
     def open_range(self, name: str, start: int, length: int) -> BinaryIO:
         """Open ``length`` bytes from ``start`` on, at least one, as ``open_object`` does the whole.
 
-        The file is positioned at ``start``, and ends after these bytes: only they are asked for.
+        The file is positioned at ``start``, and ends after these bytes: only they are asked for. Raises
+        StorageError if the object ends before ``start``, too.
         """
-        return self._open(name, {"range": (start, start + length)})
-
-    def _open(self, name: str, options: GetOptions) -> BinaryIO:
-        import obstore
-
-        found = self.call(name, "read", lambda: obstore.get(self._stream, name, options=options))
-        start, end = found.range
-        return io.BufferedReader(_ObjectReader(self, name, start, end, found.stream(_PIECE)), _PIECE)
+        end = start + length
+        stream = self.stream_from(name, start, end)
+        first = self.call(name, "read", lambda: next(stream, b""))
+        if not first:
+            raise _ends_early(self, name, start, end)
+        return io.BufferedReader(_ObjectReader(self, name, start, end, chain([first], stream)), _PIECE)
 
     def stream_from(self, name: str, start: int, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of an object from ``start`` to ``end``, in pieces. Raises the errors of obstore.
@@ -416,16 +420,19 @@ class _ObjectReader(io.RawIOBase):
         stream = self._stream
         piece = memoryview(self._bucket.call(self._name, "read", lambda: next(stream, b"")))
         if not piece:
-            raise StorageError(
-                f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "
-                f"{self._end} bytes",
-                "run archiver verify",
-            )
+            raise _ends_early(self._bucket, self._name, self._position, self._end)
         return piece
 
     def close(self) -> None:
         self._stream = None
         super().close()
+
+
+def _ends_early(bucket: Bucket, name: str, position: int, end: int) -> StorageError:
+    return StorageError(
+        f"{bucket.location(name)} cannot be read: it ends after {position} of {end} bytes",
+        "run archiver verify",
+    )
 
 
 def _client(
