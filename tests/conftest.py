@@ -19,6 +19,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -42,7 +43,9 @@ from tests.support.databases import (
 )
 
 if TYPE_CHECKING:
+    from tests.support.ceph_rgw import CephRgw
     from tests.support.crash.traced_run import TracedRun
+    from tests.support.real_stores import RealStore
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -249,6 +252,31 @@ def run_id(catalog: Catalog) -> int:
     return catalog.write(record.start_run, "run", NOW)
 
 
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephRgw]:
+    """Ceph RGW. A test that needs it is skipped, with its reason, where it is not installed."""
+    from tests.support.ceph_rgw import PROGRAMS, ceph_rgw, is_installed
+
+    if not is_installed():
+        pytest.skip(
+            "Ceph RGW, which this test needs, is missing; scripts/test --whole installs it for root "
+            f"(apt-get install {' '.join(PROGRAMS)})"
+        )
+    with ceph_rgw(tmp_path_factory.mktemp("ceph")) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def start_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], RealStore]]:
+    """What starts a real S3 server of a kind, with an empty bucket."""
+    from tests.support.real_stores import real_store
+
+    with ExitStack() as stack:
+        yield lambda kind: stack.enter_context(
+            real_store(kind, tmp_path / "stores", lambda: request.getfixturevalue("ceph"))
+        )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -280,8 +308,8 @@ def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
     level = root.level
     root.addHandler(ear)
     root.setLevel(logging.DEBUG)
-    # Its steps would fill the report of every failed test.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for talkative in ("alembic", "botocore", "urllib3"):  # their steps would fill the report of a failed test
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     with pytest.MonkeyPatch.context() as patch:
         for name in asked.keys() & {"capsys", "capfd"}:
             patch.setattr(asked[name], "readouterr", _heard(asked[name]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from archiver.answers.answer_storage import AnswerStorage
+from archiver.answers.answer_storage import AnswerStorage, name_aside
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.bucket_answers import BucketAnswers
 from archiver.answers.disk_answers import DiskAnswers
@@ -18,6 +19,7 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.model.values import replace
 from tests.support.answer_samples import STARTED, answer
+from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
 from tests.support.s3_server import S3Server, refuse, s3_server
 
 
@@ -33,12 +35,35 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-@pytest.fixture(params=["disk", "bucket", "bucket without trays"])
-def storage(request: pytest.FixtureRequest, root: Path) -> AnswerStorage:
+@dataclass
+class Place:
+    """Where answers are. ``read`` and ``write``: one file or object, without the program."""
+
+    storage: AnswerStorage
+    read: Callable[[str], bytes]
+    write: Callable[[str, bytes], object]
+
+
+@pytest.fixture(params=["disk", LOCALBUCKET, f"{LOCALBUCKET} without trays", *OTHER_STORES])
+def place(request: pytest.FixtureRequest, root: Path, start_store: Callable[[str], RealStore]) -> Place:
     if request.param == "disk":
-        return DiskAnswers(root / "answers")
-    bucket = request.getfixturevalue("server").bucket()
-    return BucketAnswers(bucket, root, keeps_trays=request.param == "bucket")
+        return Place(
+            DiskAnswers(root / "answers"),
+            lambda name: (root / name).read_bytes(),
+            lambda name, content: (root / name).write_bytes(content),
+        )
+    kind, _, without_trays = request.param.partition(" ")
+    store = start_store(kind)
+    return Place(
+        BucketAnswers(store.bucket(), root, keeps_trays=not without_trays),
+        lambda name: store.read(f"pre/fix/{name}"),
+        lambda name, content: store.write(f"pre/fix/{name}", content),
+    )
+
+
+@pytest.fixture
+def storage(place: Place) -> AnswerStorage:
+    return place.storage
 
 
 def spooled(root: Path) -> list[Path]:
@@ -115,21 +140,20 @@ def test_what_is_downloaded_is_in_the_directory_of_the_archive(
     assert place_of_copy() == Path(tempfile.gettempdir())
 
 
-def test_surplus_bytes_are_copied_once(storage: AnswerStorage, root: Path, tmp_path: Path) -> None:
+def test_surplus_bytes_are_copied_once(place: Place) -> None:
     """Foreign bytes of a segment go to ``quarantine/``, and are not reported again."""
-    store = AnswerStore(storage)
+    store = AnswerStore(place.storage)
     with store.writer(7, STARTED) as writer:
         writer.prepare()
-        place = writer.keep(answer(b"first"), is_tray=False)
-    found = [*root.rglob(place.segment), *(tmp_path / "s3").rglob(place.segment)]
-    found[0].write_bytes(found[0].read_bytes() + b"foreign" * 9999)
-    (surplus,) = store.surplus(place.segment, {place.offset: place.length})
+        first = writer.keep(answer(b"first"), is_tray=False)
+    name = f"answers/{first.segment}"
+    place.write(name, place.read(name) + b"foreign" * 9999)
+    (surplus,) = store.surplus(first.segment, {first.offset: first.length})
     assert isinstance(surplus, Surplus)
-    storage.set_aside(surplus)
-    assert list(store.surplus(place.segment, {place.offset: place.length})) == []
-    copies = [path for path in tmp_path.rglob("quarantine/*") if path.is_file()]
-    assert [path.read_bytes() for path in copies] == [b"foreign" * 9999]
-    assert store.read(place).body == b"first"
+    place.storage.set_aside(surplus)
+    assert list(store.surplus(first.segment, {first.offset: first.length})) == []
+    assert place.read(f"quarantine/{name_aside(surplus)}") == b"foreign" * 9999
+    assert store.read(first).body == b"first"
 
 
 def test_an_answer_is_one_object_before_its_location_is_told(server: S3Server, root: Path) -> None:

@@ -1,12 +1,11 @@
-"""The contract of blob stores: on a disk, in a bucket of a real S3 server, and in memory."""
+"""The contract of blob stores: on a disk, in memory, and in a bucket of each real S3 server."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 
@@ -22,7 +21,7 @@ from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from tests.support.disk_limits import stored_digests
-from tests.support.s3_server import s3_server
+from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
 
 
 def sha256(data: bytes) -> Digest:
@@ -35,19 +34,19 @@ def put(store: BlobStore, data: bytes) -> Digest:
         return writer.commit()[0]
 
 
-@pytest.fixture(params=["disk", "memory", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
-    with ExitStack() as stack:
-        made: BlobStore = MemoryStore()
-        if request.param == "disk":
-            made = DiskStore.create(tmp_path / "archive")
-        elif request.param == "bucket":
-            (tmp_path / "archive").mkdir()
-            server = stack.enter_context(s3_server(tmp_path / "s3"))
-            made = BucketStore(server.bucket(), tmp_path / "archive")
-        made.prepare()
-        yield made
-        made.close()
+@pytest.fixture(params=["disk", "memory", LOCALBUCKET, *OTHER_STORES])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, start_store: Callable[[str], RealStore]
+) -> Iterator[BlobStore]:
+    made: BlobStore = MemoryStore()
+    if request.param == "disk":
+        made = DiskStore.create(tmp_path / "archive")
+    elif request.param != "memory":
+        (tmp_path / "archive").mkdir()
+        made = BucketStore(start_store(request.param).bucket(), tmp_path / "archive")
+    made.prepare()
+    yield made
+    made.close()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)

@@ -112,14 +112,14 @@ def s3_server(root: Path) -> Iterator[S3Server]:
     """Yield a server with one empty bucket, whose objects are files below ``root``."""
     server = S3Server(root)
     try:
-        with _no_proxy():
+        with no_proxy():
             yield server
     finally:
         server.stop()
 
 
 @contextmanager
-def _no_proxy() -> Iterator[None]:
+def no_proxy() -> Iterator[None]:
     """Let clients connect to loopback directly, whatever proxy the environment names."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("NO_PROXY", "no_proxy"):
@@ -138,13 +138,13 @@ def rclone_server(root: Path) -> Iterator[str]:
         try:
             for line in child.stderr:
                 if found := re.search(r"Starting s3 server on \[(http://[0-9.:]+)/\]", line):
-                    with _no_proxy():
+                    with no_proxy():
                         yield found[1]
                     break
             else:
                 raise RuntimeError("rclone did not start")
         finally:
-            child.terminate()
+            child.kill()  # it would wait 5 s for connections that clients keep
 
 
 def client_environment(url: str) -> dict[str, str]:
