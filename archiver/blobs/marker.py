@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import MarkerMismatch, NoArchive, StorageError
@@ -38,7 +38,7 @@ class Marker(Struct, frozen=True):
 
     id: str
     format: int = FORMAT
-    is_demo: bool = field(name="demo", default=False)
+    is_demo: bool = False
     storage: str | None = None
 
     def require(self, database_id: str, root: Path) -> None:
@@ -49,6 +49,15 @@ class Marker(Struct, frozen=True):
                 f"({self.id} and {database_id})",
                 "mount the right disk, or name the right database",
             )
+
+
+class _Written(Struct, frozen=True):
+    """The fields of the file."""
+
+    id: str
+    format: int
+    demo: bool = False
+    storage: str | None = None
 
 
 def exists(root: Path) -> bool:
@@ -86,9 +95,10 @@ def read(root: Path) -> Marker:
 def parse(text: bytes, place: object) -> Marker:
     """Return the marker with these contents. Raises StorageError with the name of the ``place`` otherwise."""
     try:
-        marker = msgspec.json.decode(text, type=Marker)
+        written = msgspec.json.decode(text, type=_Written)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
         raise _unusable(place) from exc
+    marker = Marker(written.id, written.format, written.demo, written.storage)
     if not marker.id:
         raise _unusable(place)
     if marker.format > FORMAT:
