@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from archiver.archive.archive import Archive
@@ -504,3 +505,61 @@ def test_fault_s8_a_wrong_bucket_at_the_first_run_can_be_corrected(
         assert harness.one("select storage from archive") == corrected
         require_whole(harness)
         assert harness.night(ACCOUNT).units == 1
+
+
+def test_no_transaction_lasts_while_a_request_is_answered(
+    tmp_path: Path, server: S3Server, postgres: PostgresServer
+) -> None:
+    """It would keep PostgreSQL from removing old rows, for hours in an archive of terabytes."""
+    with (
+        postgres.database() as url,
+        FaultyStandIn(EditableWorld.generate(2, 2, 2)) as upstream,
+        psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as observer,
+    ):
+        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pg"}
+        harness = ArchiveHarness(tmp_path / "archive", upstream, database=url, environ=storage)
+        transactions: list[tuple[str, object]] = []
+        lock = threading.Lock()
+
+        def look(handler: Handler) -> bool:
+            with lock:
+                found = observer.execute(
+                    "select query from pg_stat_activity where datname = current_database()"
+                    " and pid <> pg_backend_pid() and state like 'idle in transaction%'"
+                ).fetchall()
+            transactions.extend((handler.path, query) for query in found)
+            return False
+
+        targets = (ACCOUNT, "account0001")
+        assert harness.night(*targets).exit_code == 0
+        server.act = look
+        with Archive(harness.config) as archive:
+            archive.verify(
+                read_data=True, share=0.999
+            )  # with all, also the rows are compared: see verify_journal
+            archive.repair()
+            archive.export_folder(tmp_path / "folder", sidecars=True)
+            archive.export_site(tmp_path / "site")
+            archive.export_wacz(tmp_path / "pages.wacz", with_answers=True)
+            archive.export_bagit(tmp_path / "bag")
+            server.act = None
+            assert archive.verify(read_data=True).journal.is_compared
+        assert transactions == []
+        for name in ("folder", "site", "bag"):
+            assert len(list((tmp_path / name).rglob("*.*"))) > 8
+
+
+def test_an_emptied_bucket_is_noticed_by_few_requests(harness: ArchiveHarness, server: S3Server) -> None:
+    """Not by one for each blob; and if one blob is left, it is found."""
+    blobs = [server.objects / "pre/fix" / name for name in stored(server, "blobs")]
+    last = blobs[-1].read_bytes()
+    for blob in blobs:
+        blob.unlink()
+    server.calls()
+    with pytest.raises(StorageError, match=f"lists {len(blobs)} blobs, and none"):
+        harness.night(ACCOUNT)
+    heads = [call for call in server.calls() if call.startswith("HEAD") and "/blobs/" in call]
+    assert len(heads) == 1
+    blobs[-1].write_bytes(last)
+    with Archive(harness.config) as archive:
+        assert len(archive.verify().blobs.damaged) == len(blobs) - 1

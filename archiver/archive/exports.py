@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from itertools import chain
@@ -15,6 +16,7 @@ from archiver.archive.session import Session, require_blobs
 from archiver.blobs.blob_links import BlobSource
 from archiver.catalog import Snapshot
 from archiver.catalog.query import adoptions, change_history, content, dump, totals
+from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
@@ -26,6 +28,7 @@ from archiver.export.placement import method_unsupported
 from archiver.export.table_files import TableForm, table_text
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
+from archiver.temporary import open_temporary
 
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")
@@ -86,13 +89,15 @@ class Export:
     def folder(self, *, template: str, sidecars: bool, xmp: bool) -> ExportStats:
         """Export pictures and videos under readable names; see ``Archive.export_folder``."""
         layout = FolderLayout(parse_template(template), sidecars, self._has_gone, with_xmp=xmp)
-        with self._media() as (moment, blobs):
+        with self._media() as (reading, blobs):
+            moment = reading.moment
             steps = self._walk(moment) if sidecars or xmp else self._walk_files(moment)
             entries = folder_layout.folder_entries(steps, layout)
             if self._selection == EVERYTHING:  # a waiting file has no account or highlight to select
                 waiting = moment.stream(adoptions.waiting_files)
                 entries = chain(entries, folder_layout.waiting_entries(waiting, layout))
-            files = self._require_some(entries)
+            files = self._require_some(reading.gather(entries))
+            reading.end()
             with self._tree("folder", blobs) as tree:
                 for entry in files:
                     tree.put(entry)
@@ -100,10 +105,12 @@ class Export:
 
     def site(self) -> ExportStats:
         """Export web pages; see ``Archive.export_site``."""
-        with self._media() as (moment, blobs):
-            steps = self._require_some(self._walk(moment))
+        with self._media() as (reading, blobs):
+            steps = self._require_some(self._walk(reading.moment))
+            files = reading.gather(self._site_entries(reading.moment, steps))
+            reading.end()
             with self._tree("site", blobs) as tree:
-                for entry in self._site_entries(moment, steps):
+                for entry in files:
                     tree.put(entry)
                 return tree.finish(prune=self._prune)
 
@@ -118,14 +125,16 @@ class Export:
                 "leave out the filters, or --with-answers",
             )
         require_new(self._directory, force=force)
-        with self._media() as (moment, blobs), ExitStack() as stack:
+        with self._media() as (reading, blobs), ExitStack() as stack:
+            files = reading.gather(self._site_entries(reading.moment, self._walk(reading.moment)))
+            reading.end()
             wacz: WaczCount = WaczCount(blobs, self._progress)
             if not self._dry_run:
                 file = stack.enter_context(open_new_file(self._directory, force=force))
                 agent = f"archiver {archiver.__version__}"
                 head = WaczHead(self._session.catalog.archive_id, utcnow(), agent)
                 wacz = stack.enter_context(closing(WaczWriter(file, head, blobs, self._progress)))
-            wacz.put_site(self._site_entries(moment, self._walk(moment)))
+            wacz.put_site(files)
             if with_answers:
                 answers = self._session.answers
                 for segment in answers.storage.segments():
@@ -151,14 +160,16 @@ class Export:
             with_gone=self._has_gone,
             below=(bagit.PAYLOAD, "media"),
         )
-        with self._media() as (moment, blobs):
-            part = self._part(moment)
-            files = self._require_some(folder_layout.folder_entries(self._walk(moment), layout))
+        with self._media() as (reading, blobs):
+            part, steps = self._part(reading.moment), self._walk(reading.moment)
+            files = self._require_some(reading.gather(folder_layout.folder_entries(steps, layout)))
             with self._tree("bagit", blobs, check=True) as tree:
                 bagit.unseal(tree)
-                for entry in files:
+                below = (bagit.PAYLOAD, "tables")
+                tables = list(_table_entries(reading.moment, tree, TableForm.JSONL, (), part, below))
+                reading.end()
+                for entry in chain(files, tables):
                     tree.put(entry)
-                _put_tables(moment, tree, TableForm.JSONL, (), part, (bagit.PAYLOAD, "tables"))
                 tree.finish(prune=self._prune)
                 agent = f"archiver {archiver.__version__}"
                 archive_id = self._session.catalog.archive_id
@@ -172,7 +183,9 @@ class Export:
             part = self._part(moment)
             with self._tree(form.value, blobs) as tree:
                 self._report_empty(moment, part)
-                _put_tables(moment, tree, form, names, part, ())
+                for entry in _table_entries(moment, tree, form, names, part, ()):
+                    tree.put(entry)
+                    tree.flush()
                 return tree.finish(prune=True)
 
     def table_lines(self, form: TableForm, name: str) -> Iterator[str]:
@@ -190,10 +203,10 @@ class Export:
         return stream()
 
     @contextmanager
-    def _media(self) -> Iterator[tuple[Snapshot, BlobSource]]:
+    def _media(self) -> Iterator[tuple[_Reading, BlobSource]]:
         require_blobs(self._session)
-        with self._blobs() as blobs, self._session.catalog.snapshot() as moment:
-            yield moment, blobs
+        with self._blobs() as blobs, ExitStack() as opened:
+            yield _Reading(self._session, opened), blobs
 
     def _method(self) -> LinkMethod:
         """Return how files are placed. What is in a bucket can only be copied."""
@@ -285,14 +298,47 @@ class Export:
             self._on_empty()
 
 
-def _put_tables(
+class _Reading:
+    """The rows of an export with media, all from the same ``moment``.
+
+    No transaction may last while blobs come from a bucket. There, what is exported is read before the first
+    blob, into a temporary file.
+    """
+
+    def __init__(self, session: Session, opened: ExitStack) -> None:
+        """``opened`` closes what is opened here."""
+        self._root, self._opened = session.root, opened
+        self._is_streamed = session.storage.bucket is None
+        self._transaction = opened.enter_context(ExitStack())
+        self.moment = self._transaction.enter_context(session.catalog.snapshot())
+
+    def gather(self, values: Iterator[T]) -> Iterator[T]:
+        """Return the values, which can be read after ``end``."""
+        if self._is_streamed:
+            return values
+        file, count = self._opened.enter_context(open_temporary(self._root)), 0
+        with storage_errors("a temporary file of the export cannot be written"):
+            for value in values:
+                pickle.dump(value, file)
+                count += 1
+            file.seek(0)
+        return (pickle.load(file) for _ in range(count))  # noqa: S301 - it was written above
+
+    def end(self) -> None:
+        """End the transaction, unless the values are streamed from it."""
+        if not self._is_streamed:
+            self._transaction.close()
+
+
+def _table_entries(
     moment: Snapshot,
     tree: ExportSync,
     form: TableForm,
     names: Sequence[str],
     part: dump.ArchivePart | None,
     below: tuple[str, ...],
-) -> None:
+) -> Iterator[ExportEntry]:
+    """Yield the tables as files. Each is in the staging directory of ``tree`` when it is yielded."""
     at_ns = _last_run_ns(moment)
     for name in dump.TABLES if part is None else dump.PART_TABLES:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
@@ -300,8 +346,7 @@ def _put_tables(
         rows = moment.stream(dump.rows, name, part)
         text, size = tree.stage_text(table_text(form, dump.column_names(name), rows))
         if not names or name in names:
-            tree.put(ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
-            tree.flush()
+            yield ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns)
 
 
 def _read_files(moment: Snapshot, part: dump.ArchivePart) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -172,18 +172,23 @@ def require_blobs(session: Session) -> None:
 
     Otherwise every account would be fetched and paid for again. Nearly always the first blob exists. If it
     does not, a sample is not enough: the first hundreds of blobs of a large archive are all in ``blobs/00``,
-    and perhaps only that directory is lost.
+    and perhaps only that directory is lost. So all names that are there are compared with all rows.
     """
     from archiver.catalog.query import holdings
 
-    missing = 0
-    with closing(session.catalog.stream(holdings.digests)) as digests:
-        for digest in digests:
-            if session.store.has(digest):
-                return
-            missing += 1
-    if missing:
-        raise StorageError(
-            f"the database lists {missing} blobs, and none of them is in {session.storage.place}",
-            f"{session.storage.remedy}; if they are truly gone: archiver verify --repair --accept-loss",
-        )
+    rows = session.catalog.read_pages(holdings.digests_after)
+    first = next(rows, None)
+    if first is None or session.store.has(first):
+        return
+    missing, names = 1, (digest for digest, _ in session.store.list_blobs())
+    name = next(names, None)
+    for digest in rows:
+        while name is not None and name < digest:
+            name = next(names, None)
+        if name == digest:
+            return
+        missing += 1
+    raise StorageError(
+        f"the database lists {missing} blobs, and none of them is in {session.storage.place}",
+        f"{session.storage.remedy}; if they are truly gone: archiver verify --repair --accept-loss",
+    )

@@ -164,7 +164,7 @@ def _verify(
     is_chosen = choose_share(share, start_of_day(share, utcnow().date()))
     blobs = verify_blobs(
         session.store,
-        catalog.stream(holdings.blobs),
+        catalog.read_pages(holdings.blobs_after),
         read_data=read_data,
         is_chosen=is_chosen,
         on_progress=progress,
@@ -176,7 +176,7 @@ def _verify(
 
     answers = verify_answers(
         session.answers,
-        catalog.stream(stored_answers.answers),
+        catalog.read_pages(stored_answers.answers_after),
         read_data=read_data,
         is_chosen=is_chosen,
         check=check,

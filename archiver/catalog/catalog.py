@@ -172,6 +172,18 @@ class Catalog:
         with self.snapshot() as snapshot:
             yield from snapshot.stream(query, *args, **kwargs)
 
+    def read_pages(self, query: Callable[[Connection, T | None], Sequence[T]]) -> Iterator[T]:
+        """Yield what ``query`` returns, page after page, each read in a transaction of its own.
+
+        ``query`` gets the last value so far, None at first, and returns some of those that follow it. So no
+        transaction lasts while the caller does something else with each value, as reading its bytes. What is
+        written meanwhile may be among them, or not.
+        """
+        last: T | None = None
+        while page := self.read(query, last):
+            yield from page
+            last = page[-1]
+
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a read snapshot, on a connection of its own: all its queries see the same point in time."""

@@ -71,18 +71,19 @@ def verify_journal(
     """Read the journal from its newest snapshot on; check that each line follows the one before.
 
     ``root``: the directory of the archive. ``compare_rows``: also rebuild the rows in a temporary database,
-    and compare all of them. A run may write
-    meanwhile: the comparison is as of one moment. ``check`` is called often, and may raise to stop. Damage is
-    in the report. Raises StorageError, DatabaseError.
+    and compare all of them. A run may write meanwhile: the comparison is as of one moment. ``check`` is
+    called often, and may raise to stop. Damage is in the report. Raises StorageError, DatabaseError.
     """
     report = JournalReport()
+    head = catalog.read(outbox.read_head)
+    if head is None:
+        return report  # there is no journal yet: the next command that writes begins it
+    if not compare_rows:
+        _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
+        return report
     with catalog.snapshot() as snapshot:
         head = snapshot.read(outbox.read_head)
-        if head is None:
-            return report  # there is no journal yet: the next command that writes begins it
-        if not compare_rows:
-            _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
-            return report
+        assert head is not None
         unshipped = snapshot.read(outbox.unshipped_changes)
         with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=temporary_place(root)) as place:
             path = Path(place) / "rebuilt.db"

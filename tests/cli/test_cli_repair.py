@@ -171,9 +171,9 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
         Catalog.open(person.archive / "archive.db", write=True) as catalog,
         DiskStore(person.archive) as store,
     ):
-        blobs = verify_blobs(store, catalog.stream(holdings.blobs), read_data=True)
+        blobs = verify_blobs(store, catalog.read_pages(holdings.blobs_after), read_data=True)
         kept = AnswerStore(DiskAnswers(person.archive / "answers"))
-        answers = verify_answers(kept, catalog.stream(stored_answers.answers), read_data=True)
+        answers = verify_answers(kept, catalog.read_pages(stored_answers.answers_after), read_data=True)
         with pytest.raises(Interrupted):
             repair(catalog, store, kept, blobs, answers, utcnow(), check)
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0

@@ -66,18 +66,25 @@ _PAID = (
     .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # a recovered answer has a later id
     .limit(1)
 )
-_NOT_LOST = select(_blobs.c.sha256).where(_blobs.c.lost_at.is_(None)).order_by(_blobs.c.sha256)
-_ALL_BLOBS = (
-    select(_blobs, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
+_AFTER = _blobs.c.sha256 > bindparam("last")
+_NOT_LOST = (
+    select(_blobs.c.sha256)
+    .where(_blobs.c.lost_at.is_(None), _AFTER)
+    .order_by(_blobs.c.sha256)
+    .limit(_AT_ONCE)
+)
+_PAGE = select(_blobs).where(_AFTER).order_by(_blobs.c.sha256).limit(_AT_ONCE).subquery()
+_BLOBS = (
+    select(_PAGE, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
     .add_columns(
         _adopted.c.item_pk.label("awaited_pk"),
         _adopted.c.role.label("awaited_role"),
         _adopted.c.source,
         _adopted.c.username,
     )
-    .outerjoin(_files, _files.c.sha256 == _blobs.c.sha256)
-    .outerjoin(_adopted, _adopted.c.sha256 == _blobs.c.sha256)
-    .order_by(_blobs.c.sha256, _files.c.id)  # with one more column, SQLite would sort all of them first
+    .outerjoin(_files, _files.c.sha256 == _PAGE.c.sha256)
+    .outerjoin(_adopted, _adopted.c.sha256 == _PAGE.c.sha256)
+    .order_by(_PAGE.c.sha256, _files.c.id)
 )
 
 
@@ -150,21 +157,29 @@ def is_lost(connection: Connection, digest: Digest) -> bool | None:
     return None if row is None else row.lost_at is not None
 
 
-def digests(connection: Connection) -> Iterator[Digest]:
-    """Yield every blob that is not known to be lost, in ascending order; for ``Catalog.stream``."""
-    with connection.execution_options(yield_per=_AT_ONCE).execute(_NOT_LOST) as rows:
-        for (sha256,) in rows:
-            yield Digest(sha256)
+def digests_after(connection: Connection, last: Digest | None) -> list[Digest]:
+    """Return the next blobs that are not known to be lost, in ascending order; for ``Catalog.read_pages``."""
+    return list(map(Digest, connection.scalars(_NOT_LOST, {"last": last or ""})))
+
+
+def blobs_after(connection: Connection, last: StoredBlob | None) -> list[StoredBlob]:
+    """Return the next blobs with their owners, in ascending order; for ``Catalog.read_pages``."""
+    rows = connection.execute(_BLOBS, {"last": "" if last is None else last.sha256})
+    return [_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256))]
 
 
 def blobs(connection: Connection) -> Iterator[StoredBlob]:
     """Yield every blob with its owners, in ascending order of ``sha256``; for ``Catalog.stream``."""
-    with connection.execution_options(yield_per=_AT_ONCE).execute(_ALL_BLOBS) as rows:
-        for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
-            of_blob = list(group)
-            first = of_blob[0]
-            owners = tuple(dict.fromkeys(owner for row in of_blob for owner in _owners(row)))
-            yield StoredBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
+    last: StoredBlob | None = None
+    while page := blobs_after(connection, last):
+        yield from page
+        last = page[-1]
+
+
+def _blob(rows: Sequence[Row[Any]]) -> StoredBlob:
+    first = rows[0]
+    owners = tuple(dict.fromkeys(owner for row in rows for owner in _owners(row)))
+    return StoredBlob(Digest(first.sha256), first.size, first.lost_at, first.verified_at, owners)
 
 
 def _owners(row: Row[Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, select
+from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select
 
 from archiver.catalog import tables
 from archiver.model.api_calls import AnswerLocation, DatedAnswer
@@ -15,7 +15,13 @@ from archiver.model.identity import Digest
 _calls, _answers = tables.api_calls, tables.answers
 
 _BATCH = 1000
-_ALL = select(_answers).order_by(_answers.c.segment, _answers.c.offset)
+_IN_PAGE = 10_000
+"""Each page sorts the answers of its first segment again, and on a disk a segment may have many."""
+_IN_SEGMENTS = select(_answers).order_by(_answers.c.segment, _answers.c.offset).limit(_IN_PAGE)
+_FOLLOWING = _IN_SEGMENTS.where(
+    _answers.c.segment >= bindparam("segment"),  # the index has the segment only
+    or_(_answers.c.segment > bindparam("segment"), _answers.c.offset > bindparam("offset")),
+)
 _BY_TIME = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
@@ -25,10 +31,15 @@ _BY_TIME = (
 _EXISTING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def answers(connection: Connection) -> Iterator[StoredAnswer]:
-    """Yield every stored answer, segment by segment. Streamed: read it with ``Catalog.stream``."""
-    for row in connection.execution_options(yield_per=_BATCH).execute(_ALL):
-        yield StoredAnswer(row.id, _location(row), row.lost_at is not None)
+def answers_after(connection: Connection, last: StoredAnswer | None) -> list[StoredAnswer]:
+    """Return the next stored answers, segment by segment; for ``Catalog.read_pages``."""
+    if last is None:
+        rows = connection.execute(_IN_SEGMENTS)
+    else:
+        rows = connection.execute(
+            _FOLLOWING, {"segment": last.location.segment, "offset": last.location.offset}
+        )
+    return [StoredAnswer(row.id, _location(row), row.lost_at is not None) for row in rows]
 
 
 def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
