@@ -51,6 +51,7 @@ class Journaling:
             files,
             self._header,
             lambda written: catalog.write(outbox.advance, written, clock()),
+            lambda: catalog.read(outbox.size),
             on_error=stop.fail,
             clock=clock,
             time_text=time_text,

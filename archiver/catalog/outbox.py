@@ -107,6 +107,7 @@ _DELETE_INCLUDED = (
 _NUMBERED_AFTER = _entry_rows().where(_COMMITS.c.seq > bindparam("last")).limit(bindparam("limit"))
 _REST_OF = _entry_rows().where(_COMMITS.c.seq == bindparam("seq"), _CHANGES.c.id > bindparam("id"))
 _PENDING = _entry_rows().where(_COMMITS.c.position.is_not(None))
+_SIZE = select(func.sum(func.length(_CHANGES.c.row_values)))
 _TABLES = {table.name: table for table in JOURNALED}
 
 
@@ -185,6 +186,11 @@ def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]
     """
     entries = _entries(connection, connection.execute(_PENDING))
     return tuple(replace(entry, seq=head.seq + number) for number, entry in enumerate(entries, 1))
+
+
+def size(connection: Connection) -> int:
+    """Return about how many bytes the committed changes have that are not in the journal's files."""
+    return int(connection.scalar(_SIZE) or 0)
 
 
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:

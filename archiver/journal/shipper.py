@@ -16,9 +16,13 @@ from archiver.model.journal_entries import Entry, JournalHead
 Advance = Callable[[JournalHead | None], tuple[JournalHead | None, tuple[Entry, ...]]]
 """Takes the new end of the journal and returns what to write next: ``outbox.advance`` in a transaction."""
 
+_CHECK_SECONDS = 1.0
+_LARGE = 1 << 20
+"""Bytes that are not gathered any longer. Compressed they are about a tenth of that."""
+
 
 class Shipper:
-    """Ships soon after a commit (``gather_seconds``), and everything when it is closed. A context manager.
+    """Ships what was committed, gathered for ``gather_seconds`` or 1 MB; and everything when it is closed.
 
     The order is: entries numbered and committed → lines durable → entries deleted from the outbox. A kill
     between any two steps leaves entries that the next process ships again, as the same lines.
@@ -29,13 +33,18 @@ class Shipper:
         files: JournalFiles,
         header: FileHeader,
         advance: Advance,
+        outbox_size: Callable[[], int],
         *,
         on_error: Callable[[BaseException], None],
         clock: Callable[[], datetime],
         time_text: Callable[[datetime], str],
     ) -> None:
-        """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it."""
+        """Start the thread. ``outbox_size`` returns the bytes that are committed and not shipped.
+
+        ``on_error`` gets the error that ends the shipping early; ``close`` raises it.
+        """
         self._files, self._header, self._advance, self._on_error = files, header, advance, on_error
+        self._outbox_size = outbox_size
         self._clock, self._time_text = clock, time_text
         self._file: NewFile | None = None
         self._error: BaseException | None = None
@@ -108,14 +117,23 @@ class Shipper:
     def _run(self) -> None:
         while not self._closing.is_set():  # asked again: the line below may clear what ``close`` has just set
             self._waiting.wait()
-            if self._closing.wait(self._files.storage.gather_seconds):
-                return
-            self._waiting.clear()
             try:
+                self._gather()
+                if self._closing.is_set():
+                    return
+                self._waiting.clear()
                 self.ship()
             except BaseException as error:
                 self._error = error
                 self._on_error(error)
+                return
+
+    def _gather(self) -> None:
+        """Wait while more is committed, until it is time to ship, or ``close`` was called."""
+        left = self._files.storage.gather_seconds
+        while left > 0 and not self._closing.wait(min(left, _CHECK_SECONDS)):
+            left -= _CHECK_SECONDS
+            if left > 0 and self._outbox_size() >= _LARGE:
                 return
 
     def _write(self, head: JournalHead, entries: tuple[Entry, ...]) -> JournalHead:
