@@ -323,7 +323,9 @@ class Bucket:
         last = after
         while page := self.call(directory, "listed", lambda: next(pages, None)):
             for meta in page:
-                if meta["path"] <= last:
+                if meta["path"] == last:  # rclone lists a name twice if it was put twice at once
+                    continue
+                if meta["path"] < last:
                     raise StorageError(
                         f"{self.location(directory)} cannot be listed: the names are not in ascending order",
                         "this kind of bucket cannot be used: choose a general purpose bucket",

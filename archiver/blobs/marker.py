@@ -51,7 +51,7 @@ class Marker(Struct, frozen=True):
             )
 
 
-class _Written(Struct, frozen=True):
+class _Fields(Struct, frozen=True):
     """The fields of the file."""
 
     id: str
@@ -95,7 +95,7 @@ def read(root: Path) -> Marker:
 def parse(text: bytes, place: object) -> Marker:
     """Return the marker with these contents. Raises StorageError with the name of the ``place`` otherwise."""
     try:
-        written = msgspec.json.decode(text, type=_Written)
+        written = msgspec.json.decode(text, type=_Fields)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
         raise _unusable(place) from exc
     marker = Marker(written.id, written.format, written.demo, written.storage)
