@@ -37,8 +37,10 @@ def command(options: GlobalOptions, directory: Path, force: bool) -> int:
     The metadata describes tables and columns, sets their order, and has example queries. The plug-in shows
     pictures and videos in the tables, and answers only requests for names of this machine. The command that
     starts Datasette is printed: a script for sh, which passes its arguments on. "-" for DIR prints only the
-    metadata. To install Datasette (0.65): pipx install datasette. For an archive in a bucket, archiver must
-    be installed beside it, and Datasette needs the keys of the store (docs/object-storage.md).
+    metadata. To install Datasette (0.65): pipx install datasette.
+
+    For an archive in a bucket, archiver must be installed beside Datasette, which needs the keys of the store
+    (docs/object-storage.md).
 
     \b
     Examples:
