@@ -280,7 +280,7 @@ def test_a_listing_out_of_order_is_refused(server: S3Server, bucket: Bucket) -> 
         list(bucket.list())
 
 
-def test_fault_s7_a_name_that_is_listed_twice_is_one_object(server: S3Server, bucket: Bucket) -> None:
+def test_a_name_that_is_listed_twice_is_one_object(server: S3Server, bucket: Bucket) -> None:
     """rclone does that, until it is restarted, if two requests put a new object at the same moment."""
     server.act = answer_listing("a", "b", "b", "c")
     assert names(bucket) == ["a", "b", "c"]
