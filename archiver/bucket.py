@@ -1,7 +1,8 @@
 """A bucket of an S3-compatible store, and the part of it below one prefix.
 
 Objects are put whole: a reader finds the old bytes or the new ones, never a part. Nothing here deletes an
-object. This is the only module that imports obstore, which is installed by the extra ``s3``.
+object: see ``StoredObject.is_absent``. This is the only module that imports obstore, which is installed by
+the extra ``s3``.
 """
 
 from __future__ import annotations
@@ -60,6 +61,14 @@ class StoredObject(Struct, frozen=True):
     name: str
     size: int
     etag: str
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether only its name is left: what is moved to ``quarantine/`` is copied, and then emptied.
+
+        Only the blob of no bytes is empty and counts.
+        """
+        return self.size == 0
 
 
 class TimeLimits(Struct, frozen=True):
@@ -123,11 +132,11 @@ class Bucket:
         return self._settings
 
     def __repr__(self) -> str:
-        return f"Bucket({self._settings.url!r})"
+        return f"Bucket({self._settings.location.url!r})"
 
     def location(self, name: str) -> str:
         """Return the full name of an object: ``s3://bucket/prefix/name``."""
-        return f"{self._settings.url}/{name}" if name else self._settings.url
+        return f"{self._settings.location.url}/{name}" if name else self._settings.location.url
 
     def put(self, name: str, content: bytes | BinaryIO) -> None:
         """Store an object, in place of one that may exist. When it returns, the bytes are in the store.
@@ -333,11 +342,20 @@ class Bucket:
                 last = meta["path"]
                 yield _stored_object(last, meta)
 
-    def copy(self, name: str, new_name: str) -> None:
-        """Copy an object inside the store, in place of one that may exist under the new name."""
+    def copy(self, name: str, new_name: str, size: int) -> None:
+        """Copy an object of ``size`` bytes inside the store, in place of one that has the new name.
+
+        Raises StorageError also if the copy is not complete.
+        """
         import obstore
 
         self.call(name, "copied", lambda: obstore.copy(self._large, name, new_name))
+        copy = self.head(new_name)
+        if copy is None or copy.size != size:
+            raise StorageError(
+                f"{self.location(name)} cannot be copied: {self.location(new_name)} is not complete",
+                "run again later",
+            )
 
     def _client_for(self, size: int) -> S3Store:
         return self._small if size <= _SMALL else self._large
@@ -483,8 +501,8 @@ def _client(
     }
     try:
         return S3Store(
-            settings.bucket,
-            prefix=settings.prefix or None,
+            settings.location.bucket,
+            prefix=settings.location.prefix or None,
             config=cast("S3Config", config),
             client_options=options,
             retry_config=retries,
@@ -492,7 +510,8 @@ def _client(
     except (BaseError, ValueError, TypeError):  # its text may quote an option
         pass
     raise ConfigError(
-        f"the AWS variables for {settings.url} cannot be used", "check the endpoint, the region and the keys"
+        f"the AWS variables for {settings.location.url} cannot be used",
+        "check the endpoint, the region and the keys",
     )
 
 

@@ -11,6 +11,7 @@ import configparser
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -31,24 +32,30 @@ _CONTAINER_FULL = {
 _UNSUPPORTED = ("credential_process", "sso_session", "sso_start_url", "source_profile", "credential_source")
 
 
-class BucketSettings(Struct, frozen=True):
-    """Everything that is needed to open a bucket. ``login`` holds secrets, and ``repr`` leaves it out.
-
-    ``prefix``: names without a slash at either end, or ''. ``endpoint``: a URL, or '' for AWS itself.
-    ``login``: options of the client that say how to log in; '' values are left out.
-    """
+class BucketLocation(NamedTuple):
+    """A bucket, and a prefix in it: names without a slash at either end, or ''."""
 
     bucket: str
     prefix: str
-    endpoint: str
-    region: str
-    allow_http: bool
-    login: dict[str, str]
 
     @property
     def url(self) -> str:
         """The location without a slash at its end: ``s3://bucket/prefix``."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class BucketSettings(Struct, frozen=True):
+    """Everything that is needed to open a bucket. ``login`` holds secrets, and ``repr`` leaves it out.
+
+    ``endpoint``: a URL, or '' for AWS itself. ``login``: options of the client that say how to log in; ''
+    values are left out.
+    """
+
+    location: BucketLocation
+    endpoint: str
+    region: str
+    allow_http: bool
+    login: dict[str, str]
 
     @property
     def is_plain_http(self) -> bool:
@@ -67,7 +74,7 @@ def read_bucket_settings(
     Raises ConfigError if the URL, a variable or a file cannot be used, StorageError if there are no access
     keys. No message quotes a key.
     """
-    bucket, prefix = parse_location(url)
+    location = parse_location(url)
     profile = _read_profile(environment)
     allow_http = allows_http(environment)
     endpoint = (
@@ -80,10 +87,10 @@ def read_bucket_settings(
     login = _find_login(environment, profile)
     if login is None and not allow_metadata_service:
         raise StorageError(
-            f"there are no access keys for s3://{bucket}",
+            f"there are no access keys for {location.url}",
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
-    return BucketSettings(bucket, prefix, endpoint, region or _DEFAULT_REGION, allow_http, login or {})
+    return BucketSettings(location, endpoint, region or _DEFAULT_REGION, allow_http, login or {})
 
 
 def allows_http(environment: Mapping[str, str]) -> bool:
@@ -91,8 +98,8 @@ def allows_http(environment: Mapping[str, str]) -> bool:
     return environment.get("AWS_ALLOW_HTTP", "").strip().lower() in ("true", "1")
 
 
-def parse_location(url: str) -> tuple[str, str]:
-    """Return bucket and prefix of ``s3://bucket/prefix``. Raises ConfigError, which never quotes a key."""
+def parse_location(url: str) -> BucketLocation:
+    """Parse ``s3://bucket/prefix``. Raises ConfigError, which never quotes a key."""
     example = "use s3://bucket/prefix"
     scheme, separator, rest = url.partition("://")
     if scheme != "s3" or not separator:
@@ -116,7 +123,7 @@ def parse_location(url: str) -> tuple[str, str]:
                 f"{segment!r} cannot be a part of the location s3://{bucket}",
                 "use letters, digits and . _ = + -",
             )
-    return bucket, "/".join(segments)
+    return BucketLocation(bucket, "/".join(segments))
 
 
 def _check_endpoint(endpoint: str, allow_http: bool) -> None:

@@ -295,10 +295,12 @@ def test_a_name_that_cannot_be_listed_is_reported(server: S3Server, bucket: Buck
 
 
 def test_a_copy_has_the_same_bytes(bucket: Bucket) -> None:
-    """A copy replaces what is under the new name; the original stays."""
+    """A copy replaces what is under the new name; the original stays. An incomplete copy is an error."""
     bucket.put("x", b"new")
     bucket.put("y", b"old")
-    bucket.copy("x", "y")
+    bucket.copy("x", "y", 3)
+    with pytest.raises(StorageError, match="is not complete"):
+        bucket.copy("x", "y", 4)
     assert [bucket.read(name, 3) for name in ("x", "y")] == [b"new", b"new"]
 
 
@@ -403,7 +405,7 @@ def test_a_lasting_fault_is_reported_in_plain_words(
         lambda: bucket.put_if_absent("x", b"1"),
         lambda: bucket.read("x", 1),
         lambda: bucket.open_object("x"),
-        lambda: bucket.copy("x", "y"),
+        lambda: bucket.copy("x", "y", 1),
     ):
         with pytest.raises(StorageError, match=match) as caught:
             use()

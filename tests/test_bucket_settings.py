@@ -97,7 +97,7 @@ def test_variables_of_the_environment_come_first(home: dict[str, str]) -> None:
         "session_token": "token",
     }
     assert (settings.region, settings.endpoint) == ("eu-central-1", "https://s3.example")
-    assert (settings.url, settings.is_plain_http) == (URL, False)
+    assert (settings.location.url, settings.is_plain_http) == (URL, False)
 
 
 def test_without_files_and_endpoint_the_store_is_that_of_aws(home: dict[str, str]) -> None:

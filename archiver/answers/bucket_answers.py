@@ -71,13 +71,13 @@ class BucketAnswers:
         if spooled is not None or SEGMENT.fullmatch(segment) is None:
             return spooled
         found = self._bucket.head(_object(segment))
-        return found.size if found is not None and found.size else None
+        return None if found is None or found.is_absent else found.size
 
     def segments(self) -> Iterator[str]:
         spooled = set(self._spool.segments())
         for found in self._bucket.list("answers"):
             segment = found.name.removeprefix("answers/")
-            if SEGMENT.fullmatch(segment) and found.size:
+            if SEGMENT.fullmatch(segment) and not found.is_absent:
                 spooled.discard(segment)
                 yield segment
         yield from sorted(spooled)

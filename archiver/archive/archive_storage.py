@@ -13,7 +13,7 @@ from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
     from archiver.answers.answer_storage import AnswerStorage
-    from archiver.blobs.blob_links import BlobSource
+    from archiver.blobs.blob_source import BlobSource
     from archiver.blobs.marker import Marker
     from archiver.blobs.store import BlobStore
     from archiver.bucket import Bucket
@@ -137,8 +137,8 @@ class ArchiveStorage:
     @contextmanager
     def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:
         """Open the blobs for an export."""
-        from archiver.blobs.blob_links import BlobLinks, BucketSource
-        from archiver.blobs.bucket_store import BucketStore
+        from archiver.blobs.blob_links import BlobLinks
+        from archiver.blobs.bucket_store import BucketSource, BucketStore
 
         if isinstance(blobs, BucketStore):
             yield BucketSource(blobs)

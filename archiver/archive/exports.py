@@ -13,7 +13,7 @@ import archiver
 from archiver.archive import arguments
 from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
-from archiver.blobs.blob_links import BlobSource
+from archiver.blobs.blob_source import BlobSource
 from archiver.catalog import Snapshot
 from archiver.catalog.query import adoptions, change_history, content, dump, totals
 from archiver.durable import storage_errors

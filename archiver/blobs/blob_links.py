@@ -1,62 +1,18 @@
-"""Access to blobs for an export: hard links, or files to copy from.
+"""The blobs on a disk, for an export: hard links, or files to copy from.
 
 Nothing in the archive is changed, except for one time stamp; see ``BlobSource.set_mtime``.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
-from stat import S_IFREG, S_ISREG
+from stat import S_ISREG
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Self
 
-from archiver.blobs.bucket_store import BucketStore
 from archiver.durable import open_directory, open_regular, open_root, storage_errors
 from archiver.model.identity import Digest
-
-
-class BlobSource(Protocol):
-    """The blobs of an archive, for an export.
-
-    Methods raise OSError unchanged; an export then places the file in another way. They raise StorageError if
-    the store fails.
-    """
-
-    def stat(self, digest: Digest) -> os.stat_result | None:
-        """Return the blob's file status; None if there is no blob under its name."""
-
-    def open(self, digest: Digest) -> BinaryIO:
-        """Open the blob for reading; the caller closes it."""
-
-    def link(self, digest: Digest, name: str | bytes, *, into: int) -> None:
-        """Hard-link the blob as ``name`` in the open directory ``into``. Raises FileExistsError."""
-
-    def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
-        """Set the modification time of the blob and thus of its links. The archive does not use it."""
-
-
-class BucketSource:
-    """The ``BlobSource`` in a bucket, whose blobs can only be copied."""
-
-    def __init__(self, store: BucketStore) -> None:
-        self._store = store
-
-    def stat(self, digest: Digest) -> os.stat_result | None:
-        size = self._store.size(digest)
-        if size is None:
-            return None
-        return os.stat_result((S_IFREG | 0o444, 0, 0, 1, 0, 0, size, 0, 0, 0))
-
-    def open(self, digest: Digest) -> BinaryIO:
-        return self._store.open(digest)
-
-    def link(self, digest: Digest, name: str | bytes, *, into: int) -> None:
-        raise OSError(errno.EXDEV, "it is in a bucket")
-
-    def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
-        raise PermissionError(errno.EPERM, "it is in a bucket")
 
 
 class BlobLinks:

@@ -3,12 +3,12 @@
 A blob is written to the spool, which is ``tmp/`` of the archive's directory, hashed, and uploaded whole. So a
 blob is complete or absent, whenever the program, the store or the network fails.
 
-Nothing is ever deleted. A blob in quarantine leaves an empty object under its name, which counts as absent:
-only the blob of no bytes is empty.
+Nothing is ever deleted: see ``StoredObject.is_absent``.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
+from stat import S_IFREG
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -129,13 +130,7 @@ class BucketStore:
         if size is None:
             raise StorageError(f"{self.location(digest)} cannot be moved to quarantine/: it does not exist")
         new_name = f"quarantine/{digest}-{secrets.token_hex(4)}"
-        self._bucket.copy(_name(digest), new_name)
-        copy = self._bucket.head(new_name)
-        if copy is None or copy.size != size:
-            raise StorageError(
-                f"{self.location(digest)} cannot be moved to quarantine/: the copy is not complete",
-                "run again later",
-            )
+        self._bucket.copy(_name(digest), new_name, size)
         self._bucket.put(_name(digest), b"")
         return self._bucket.location(new_name)
 
@@ -176,6 +171,28 @@ class BucketWriter(SpoolWriter):
         finally:
             self._discard()
         return digest, self._size
+
+
+class BucketSource:
+    """The ``BlobSource`` in a bucket, whose blobs can only be copied."""
+
+    def __init__(self, store: BucketStore) -> None:
+        self._store = store
+
+    def stat(self, digest: Digest) -> os.stat_result | None:
+        size = self._store.size(digest)
+        if size is None:
+            return None
+        return os.stat_result((S_IFREG | 0o444, 0, 0, 1, 0, 0, size, 0, 0, 0))
+
+    def open(self, digest: Digest) -> BinaryIO:
+        return self._store.open(digest)
+
+    def link(self, digest: Digest, name: str | bytes, *, into: int) -> None:
+        raise OSError(errno.EXDEV, "it is in a bucket")
+
+    def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
+        raise PermissionError(errno.EPERM, "it is in a bucket")
 
 
 def _name(digest: Digest) -> str:

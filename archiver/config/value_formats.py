@@ -134,10 +134,9 @@ def parse_storage_url(text: str) -> str:
     from archiver.bucket_settings import parse_location  # most archives have no use for it
 
     try:
-        bucket, prefix = parse_location(text)
+        return parse_location(text).url
     except ConfigError as error:
         raise ValueError(f"s3://BUCKET/PREFIX: {error}" + (f"; {error.hint}" if error.hint else "")) from None
-    return f"s3://{bucket}/{prefix}".rstrip("/")
 
 
 def parse_host_pattern(text: str) -> str:

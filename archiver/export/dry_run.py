@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from archiver.blobs.blob_links import BlobSource
+from archiver.blobs.blob_source import BlobSource
 from archiver.durable import clone
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile

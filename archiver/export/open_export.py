@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archiver.blobs.blob_links import BlobSource
+from archiver.blobs.blob_source import BlobSource
 from archiver.blobs.marker import EXPORT_DIRECTORY
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, UsageError

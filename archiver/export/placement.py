@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from msgspec import Struct
 
-from archiver.blobs.blob_links import BlobSource
+from archiver.blobs.blob_source import BlobSource
 from archiver.durable import clone, is_data_loss, storage_error, storage_errors, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile

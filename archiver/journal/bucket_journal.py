@@ -3,7 +3,7 @@
 An object is put whole, so every batch of lines is a file of its own, with a header. Entries are gathered for
 longer than on a disk, so that a night makes few of them.
 
-Nothing is deleted: a journal that was set aside leaves empty objects, which count as absent.
+Nothing is deleted: see ``StoredObject.is_absent``.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class BucketJournal:
 
     def names(self, since: str) -> list[str]:
         after = f"journal/{since}"[:-1] if since else ""  # the name itself is to be listed too
-        found = (each for each in self._bucket.list("journal", after) if each.size)
+        found = (each for each in self._bucket.list("journal", after) if not each.is_absent)
         return [name for each in found if (name := each.name.removeprefix("journal/")) >= since]
 
     def size(self, name: str) -> int | None:
         found = self._bucket.head(_object(name))
-        return found.size if found is not None and found.size else None
+        return None if found is None or found.is_absent else found.size
 
     def open(self, name: str) -> BinaryIO:
         file = self._bucket.download(_object(name), self._root)
@@ -55,18 +55,11 @@ class BucketJournal:
         If it fails in between, what is left is a journal that lacks its end, and this can be repeated.
         """
         place = f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}"
-        names = sorted(self.names(""))
-        for name in names:
-            self._bucket.copy(_object(name), f"{place}/{name}")
-            copy = self._bucket.head(f"{place}/{name}")
-            if copy is None or copy.size != self.size(name):
-                raise StorageError(
-                    f"{self._bucket.location(_object(name))} cannot be moved to quarantine/: "
-                    "the copy is not complete",
-                    "run again later",
-                )
-        for name in reversed(names):
-            self._bucket.put(_object(name), b"")
+        found = [each for each in self._bucket.list("journal") if not each.is_absent]
+        for each in found:
+            self._bucket.copy(each.name, f"{place}/{each.name.removeprefix('journal/')}", each.size)
+        for each in reversed(found):
+            self._bucket.put(each.name, b"")
 
     def new_file(self, name: str, header: FileHeader) -> BucketFile:
         return BucketFile(self._bucket, name, header)
