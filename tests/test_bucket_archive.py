@@ -563,3 +563,21 @@ def test_an_emptied_bucket_is_noticed_by_few_requests(harness: ArchiveHarness, s
     blobs[-1].write_bytes(last)
     with Archive(harness.config) as archive:
         assert len(archive.verify().blobs.damaged) == len(blobs) - 1
+
+
+def test_a_check_without_reading_lists_instead_of_asking_for_each(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """The store states the sizes of a thousand objects in one answer."""
+    for _ in range(3):
+        assert harness.night(ACCOUNT).exit_code == 0
+    server.calls()
+    with Archive(harness.config) as archive:
+        assert not archive.verify().is_damaged
+    heads = [call for call in server.calls() if call.startswith("HEAD")]
+    assert len(heads) == 2, heads  # whether any blob is there, and the end of the journal
+    missing = server.objects / "pre/fix" / stored(server, "answers")[1]
+    missing.unlink()
+    with Archive(harness.config) as archive:
+        (damaged,) = archive.verify().answers.damaged
+    assert f"answers/{damaged.segment}".endswith(missing.name)

@@ -75,7 +75,10 @@ class AnswerStorage(Protocol):
         """Return the size of a segment; None if there is none."""
 
     def segments(self) -> Iterator[str]:
-        """Yield all segments, the oldest month first."""
+        """Yield all segments in ascending order, the oldest month first."""
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the segments in ascending order, with their sizes. What waits in a spool is left out."""
 
     def foreign_names(self) -> Iterator[str]:
         """Yield each name below ``answers/`` that this program does not create, in printable form."""

@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from heapq import merge
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,13 +76,14 @@ class BucketAnswers:
         return None if found is None or found.is_absent else found.size
 
     def segments(self) -> Iterator[str]:
-        spooled = set(self._spool.segments())
+        stored = (segment for segment, _ in self.sizes())
+        return (segment for segment, _ in groupby(merge(stored, self._spool.segments())))
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
         for found in self._bucket.list("answers"):
             segment = found.name.removeprefix("answers/")
             if SEGMENT.fullmatch(segment) and not found.is_absent:
-                spooled.discard(segment)
-                yield segment
-        yield from sorted(spooled)
+                yield segment, found.size
 
     def foreign_names(self) -> Iterator[str]:
         for found in self._bucket.list("answers"):

@@ -78,6 +78,13 @@ class DiskAnswers:
                 if SEGMENT.fullmatch(segment):
                     yield segment
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        for segment in self.segments():
+            with storage_errors(f"answers/{segment} cannot be read"), suppress(FileNotFoundError):
+                status = (self._root / segment).lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield segment, status.st_size
+
     def foreign_names(self) -> Iterator[str]:
         with storage_errors(f"{self._root} cannot be listed"):
             for year in _list_entries(self._root):

@@ -14,6 +14,8 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import StoredAnswer, Surplus
 from archiver.model.identity import Digest
 
+_NOTHING = (None, 0)
+
 
 class LostAnswer(Struct, frozen=True):
     """An answer that cannot be read: the id of its row, its segment (path below ``answers/``), and why."""
@@ -60,6 +62,8 @@ def verify_answers(
     damaged: list[LostAnswer] = []
     lost: list[LostAnswer] = []
     readable: list[int] = []
+    listed = store.storage.sizes()
+    name, size = next(listed, _NOTHING)
     sizes: dict[str, int | None] = {}
     for answer in answers:
         check()
@@ -67,7 +71,10 @@ def verify_answers(
         segment = answer.location.segment
         if segment not in sizes:
             sizes.clear()  # answers are sorted by segment: keep only one size
-            sizes[segment] = store.storage.size(segment)
+            while name is not None and name < segment:
+                name, size = next(listed, _NOTHING)
+            # A segment that is not listed may have been stored since.
+            sizes[segment] = size if name == segment else store.storage.size(segment)
         must_read = answer.is_lost or (read_data and is_chosen(answer.location.sha256))
         why = _damage_of(store, answer, sizes[segment], must_read)
         if why is not None:
