@@ -24,7 +24,18 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
-from tests.support.s3_server import BUCKET, QUICK, Act, Handler, S3Server, refuse, reset, s3_server
+from tests.support.s3_server import (
+    BUCKET,
+    QUICK,
+    Act,
+    Handler,
+    S3Server,
+    client_environment,
+    rclone_server,
+    refuse,
+    reset,
+    s3_server,
+)
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -581,3 +592,29 @@ def test_a_check_without_reading_lists_instead_of_asking_for_each(
     with Archive(harness.config) as archive:
         (damaged,) = archive.verify().answers.damaged
     assert f"answers/{damaged.segment}".endswith(missing.name)
+
+
+@pytest.mark.whole
+def test_a_store_that_ignores_ranges_and_preconditions_holds_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nights, a check, an export and a rebuild work on ``rclone serve s3``."""
+    with (
+        rclone_server(tmp_path / "rclone") as url,
+        FaultyStandIn(EditableWorld.generate(1, 2, 4)) as upstream,
+    ):
+        for name, value in client_environment(url).items():
+            monkeypatch.setenv(name, value)
+        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pre/fix"}
+        harness = ArchiveHarness(tmp_path / "archive", upstream, environ=storage)
+        for _ in range(2):
+            assert harness.night(ACCOUNT).exit_code == 0
+        require_whole(harness)
+        with Archive(harness.config) as archive:
+            assert archive.export_wacz(tmp_path / "pages.wacz", with_answers=True).failed == 0
+        before = all_rows(harness)
+        lose_database(harness)
+        rebuild(harness)
+        assert all_rows(harness) == before
+        assert harness.reread().replay.unreadable == ()
+        assert harness.night(ACCOUNT).units == 1
