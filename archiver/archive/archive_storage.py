@@ -34,9 +34,14 @@ class ArchiveStorage:
         self._group_readable = config.archive.group_readable
 
     @property
+    def location(self) -> str:
+        """Where the archive is stored, for people."""
+        return self._config.archive.storage or str(self._root)
+
+    @property
     def place(self) -> str:
         """Where the blobs are, for people."""
-        return f"{self._config.archive.storage or self._root}/blobs"
+        return f"{self.location}/blobs"
 
     @property
     def remedy(self) -> str:
@@ -47,8 +52,10 @@ class ArchiveStorage:
         """Raise StorageError unless the archive is stored here: this is where the whole program decides that.
 
         ``recorded``: what the database says. ``own``: the marker in the directory of the archive. Both must
-        name the storage of the configuration. Raises MarkerMismatch if one of them is an older copy.
+        name the storage of the configuration. Raises MarkerMismatch if one of them is an older copy, and
+        StorageError if a move is about to end.
         """
+        own.require_no_move()
         root, chosen = self._root, self._config.archive.storage
         if own.storage != chosen and self.bucket is not None:
             from archiver.blobs import bucket_marker
@@ -90,7 +97,7 @@ class ArchiveStorage:
             DiskStore.create(self._root, group_readable=self._group_readable).close()
 
     def create_marker(self, own: Marker) -> None:
-        """Put the marker into the bucket, if the archive is in one. Raises MarkerMismatch."""
+        """Put the marker ``own`` into the bucket, if the archive is in one. Raises MarkerMismatch."""
         if self.bucket is not None:
             from archiver.blobs import bucket_marker
 
@@ -160,6 +167,14 @@ class ArchiveStorage:
             keeps_trays=self._config.archive.keep_answers == "all",
             group_readable=self._group_readable,
         )
+
+    def empty_spool(self) -> None:
+        """Put the answers that wait in the spool into the bucket, if the archive is in one."""
+        from archiver.answers.bucket_answers import BucketAnswers
+
+        answers = self.answers()
+        if isinstance(answers, BucketAnswers):
+            answers.empty_spool()
 
     def journal(self) -> JournalFiles:
         """Return the files of the journal."""

@@ -15,7 +15,7 @@ from archiver.archive.database import find_database
 from archiver.archive.journaling import Journaling, compare_journal, require_current
 from archiver.archive.session import open_for_writing
 from archiver.blobs import marker
-from archiver.catalog import Catalog, locate, schema
+from archiver.catalog import Catalog, locate, record, schema
 from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
@@ -106,6 +106,8 @@ def rebuild_database(
             Journaling(files, catalog, stop=stop, clock=utcnow) as journal,
         ):
             journal.begin(compared)
+            if catalog.storage != found.storage == config.archive.storage:
+                catalog.write(record.storage, found.storage)  # the journal lacks the end of the last move
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         if is_complete and not recovery.answers:
             raise UsageError(

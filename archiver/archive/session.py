@@ -82,6 +82,8 @@ def open_for_reading(config: Config, database: str | Path | None = None) -> Iter
     source = find_database(config) if database is None else database
     with ExitStack() as stack:
         catalog = stack.enter_context(Catalog.open(source, write=False))
+        if found.storage != catalog.storage:
+            found = marker.read(root)  # again: a move may have changed both since it was read
         found.require(catalog.archive_id, root)
         storage = ArchiveStorage(config)
         storage.require(catalog.storage, found)
@@ -139,10 +141,11 @@ def open_rows(
     from archiver.runner import run_lock
 
     root, group_readable = config.archive.directory, config.archive.group_readable
-    found = marker.read(root)
+    marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
         waiting = stop.wait if wait else None
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
+        found = marker.read(root)  # under the lock: a move may have changed it while this command waited
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
         found.require(opening.state.archive_id, root)
         storage = ArchiveStorage(config)

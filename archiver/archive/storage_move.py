@@ -1,43 +1,47 @@
 """Moves blobs, answers and journal of an archive to another storage: from its directory to a bucket, or back.
 
-Everything is copied and checked first. Then the database records the new place, in a journal that goes on
-there, and both markers name it. Nothing is removed from the old place.
+All locks are held from the first check to the last marker, and whatever kills a move, the same command goes
+on with it:
+
+1. The new place must be free, or have an older copy of this archive: nothing that the archive does not have.
+2. Everything is copied and checked, the journal last. The archive is still where it was.
+3. The marker in the directory gets ``moving_to``: every other command refuses now, and names this one.
+4. The database records the new place, in a journal that goes on there.
+5. The markers of both places name the new one. The marker in the directory is the last: it ends the move.
+
+Nothing is removed from the old place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from functools import partial
-from itertools import count
 
 from msgspec import Struct
 
+from archiver.archive.archive_copy import ArchiveCopy, Progress
 from archiver.archive.archive_storage import ArchiveStorage
-from archiver.archive.database import find_database
-from archiver.archive.journaling import Journaling, require_current
-from archiver.archive.session import open_rows
+from archiver.archive.database import find_database, locate_database
+from archiver.archive.journaling import Journaling, compare_journal, describe_difference, require_current
 from archiver.blobs import bucket_marker, marker
-from archiver.blobs.marker import Marker
-from archiver.blobs.store import BlobStore
-from archiver.catalog import Catalog, locate, record
-from archiver.catalog.database_state import read_state
-from archiver.catalog.query import holdings, totals
+from archiver.blobs.marker import DIRECTORY, Marker
+from archiver.catalog import Catalog, Database, record
+from archiver.catalog.catalog import Opening
+from archiver.catalog.database_state import DatabaseState, read_state
+from archiver.catalog.query import totals
 from archiver.config import Config
-from archiver.errors import StorageError, UsageError
-from archiver.model.archived import StoredBlob
+from archiver.errors import DatabaseError, DatabaseForeign, JournalDamaged, MarkerMismatch
+from archiver.journal.journal_check import JournalState
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
-from archiver.runner.workers import StopFlag
-from archiver.verify.verify_blobs import merge_listing
-
-_PIECE = 1 << 20
+from archiver.runner.workers import StopFlag, run_beside
 
 
 class StorageMove(Struct, frozen=True):
-    """What a move did. ``copied``: blobs that were not there yet. ``old``, ``new``: places, for people."""
+    """What a move did. ``blobs``: how many the archive has. ``copied``: those that were not there yet.
+
+    ``old``, ``new``: places, for people; equal if the archive was there already.
+    """
 
     blobs: int
     copied: int
@@ -46,116 +50,193 @@ class StorageMove(Struct, frozen=True):
 
 
 def move_storage(
-    config: Config, destination: str | None, *, stop: StopFlag, progress: Callable[[int, int], None]
+    config: Config, destination: str | None, *, stop: StopFlag, progress: Progress
 ) -> StorageMove:
     """Move the archive to ``destination``: ``s3://bucket/prefix``, or None for its directory.
 
-    A move that was interrupted goes on where it stopped. ``progress`` gets the number of blobs so far, and in
-    all. The caller's configuration must name the new storage afterwards. Raises UsageError if the archive is
-    there already, MarkerMismatch if the new place has another archive, StorageError if a blob is damaged,
-    DiskFull, ArchiveLocked, and the errors of ``open_for_writing``.
+    A move that was interrupted goes on where it stopped; with the place where the archive still is as
+    ``destination``, it is given up. The configuration may name the old place or the new one, and must name
+    the new one afterwards. Raises MarkerMismatch if the new place has another archive, or this one is an
+    older copy; JournalDiffers if the new place has something that this archive does not have; StorageError if
+    something is missing or damaged, DiskFull, ArchiveLocked, StoppedBySignal, and the errors of
+    ``open_for_writing``.
     """
-    if destination == config.archive.storage:
-        raise UsageError(f"the archive is in {destination or 'its directory'} already")
-    root = config.archive.directory
-    own = marker.read(root)
-    new_config = replace(config, archive=replace(config.archive, storage=destination))
-    old, new = ArchiveStorage(config), ArchiveStorage(new_config)
-    new_own = replace(own, storage=destination)
-    if read_state(locate(find_database(config))).storage == destination:  # only the markers are left to do
-        with run_lock.hold_run_lock(root / "lock", "storage move", utcnow()):
-            _move_markers(config, old, new_own)
-        return StorageMove(0, 0, old.place, new.place)
-    with open_rows(config, "storage move", stop, wait=False):
-        pass  # what a killed process has left is written to the old journal
-    with run_lock.hold_run_lock(root / "lock", "storage move", utcnow()):
-        database = find_database(config)
-        state = read_state(locate(database))
-        old.require(state.storage, own)
-        require_current(old.journal(), state, follow_database=False, now=utcnow())
-        new.create()
-        new.create_marker(new_own)
-        with Catalog.open(database, write=False) as catalog:
-            copied = _copy_blobs(old.blobs(catalog), new.blobs(catalog), catalog, stop, progress)
-            blobs = catalog.read(totals.status).blobs
-        _copy_answers(old, new, stop)
-        _copy_journal(old, new, stop)
-        compared = require_current(new.journal(), state, follow_database=False, now=utcnow())
-        with (
-            Catalog.open(database, write=True) as catalog,
-            Journaling(new.journal(), catalog, stop=stop, clock=utcnow) as journal,
-        ):
-            journal.begin(compared)
-            catalog.write(record.storage, destination)
-        _move_markers(config, old, new_own)
-    return StorageMove(blobs, copied, old.place, new.place)
+    mover = _Mover(config, destination, stop, progress)
+    return run_beside(mover.move, stop, can_leave=lambda: not mover.is_ending)
 
 
-def _move_markers(config: Config, old: ArchiveStorage, new_own: Marker) -> None:
-    marker.rewrite(config.archive.directory, new_own, group_readable=config.archive.group_readable)
-    if old.bucket is not None:
-        bucket_marker.leave(old.bucket, new_own)
+class _Mover:
+    def __init__(self, config: Config, destination: str | None, stop: StopFlag, progress: Progress) -> None:
+        self._config, self._destination = config, destination
+        self._stop, self._progress = stop, progress
+        self._root = config.archive.directory
+        self._database = locate_database(config)
+        self._new = self._storage_at(destination)
+        self.is_ending = False
+        """Whether everything is copied, and what is left takes a few requests."""
 
+    def _storage_at(self, storage: str | None) -> ArchiveStorage:
+        return ArchiveStorage(replace(self._config, archive=replace(self._config.archive, storage=storage)))
 
-def _copy_blobs(
-    old: BlobStore,
-    new: BlobStore,
-    catalog: Catalog,
-    stop: StopFlag,
-    progress: Callable[[int, int], None],
-) -> int:
-    """Copy the blobs that the new store does not have, and return how many."""
-    done = copied = 0
-    with closing(old), closing(new), closing(catalog.stream(holdings.blobs)) as blobs:
-        new.prepare()
-        total = catalog.read(totals.status).blobs
-        for blob, is_listed, size in merge_listing(blobs, new.list_blobs()):
-            if blob is None:
-                continue
-            stop.check()
-            if is_listed and size is None:
-                size = new.size(blob.sha256)
-            if blob.lost_at is None and size != blob.size:
-                _copy_blob(old, new, blob)
-                copied += 1
-            done += 1
-            progress(done, total)
-    return copied
+    def move(self) -> StorageMove:
+        """Take the locks, and read marker and database only then."""
+        marker.read(self._root)  # no lock file is made where no archive is
+        with run_lock.hold_run_lock(self._root / "lock", "storage move", utcnow()):
+            own = marker.read(self._root)
+            try:
+                opening = Catalog.prepare(find_database(self._config))
+            except DatabaseError as error:
+                if own.moving_to == _name_of(self._destination) and _is_lost(self._database, error):
+                    self._require_waiting_place(own)
+                    self._write_markers(own)  # everything is there, so the database is rebuilt there
+                raise
+            with opening:
+                state = opening.state
+                own.require(state.archive_id, self._root)
+                self._require_places(own, state)
+                state.require_triggers()
+                if own.storage == state.storage == self._destination:
+                    return self._stay(own)
+                if own.moving_to is not None and self._has_journal_of(own, state):
+                    with opening.finish() as catalog:
+                        return self._end(own, catalog, copied=0)
+                return self._copy(own, opening)
 
-
-def _copy_blob(old: BlobStore, new: BlobStore, blob: StoredBlob) -> None:
-    with old.open(blob.sha256) as source, new.writer() as writer:
-        while piece := source.read(_PIECE):
-            writer.write(piece)
-        if writer.digest() != blob.sha256:
-            raise StorageError(
-                f"{old.location(blob.sha256)} is damaged, so it is not moved",
-                "archiver verify --read-data --repair",
-            )
-        writer.commit()
-
-
-def _copy_answers(old: ArchiveStorage, new: ArchiveStorage, stop: StopFlag) -> None:
-    source, target = old.answers(), new.answers()
-    for segment in source.segments():
-        stop.check()
-        if target.size(segment) != source.size(segment):
-            with source.open(segment) as fd:
-                target.copy_in(segment, _pieces_of(fd))
-
-
-def _copy_journal(old: ArchiveStorage, new: ArchiveStorage, stop: StopFlag) -> None:
-    source, target = old.journal().storage, new.journal().storage
-    for name in source.names(""):
-        stop.check()
-        if target.size(name) != source.size(name):
-            with source.open(name) as file:
-                target.write_whole(name, iter(partial(file.read, _PIECE), b""))
-
-
-def _pieces_of(fd: int) -> Iterator[bytes]:
-    """Yield a file in pieces. Its position may be anywhere."""
-    for at in count(step=_PIECE):
-        if not (piece := os.pread(fd, _PIECE, at)):
+    def _require_places(self, own: Marker, state: DatabaseState) -> None:
+        """Raise an error unless marker, database, configuration and command name two places at most."""
+        configured = self._config.archive.storage
+        if own.moving_to is None:
+            if self._destination in (configured, state.storage):
+                configured = state.storage  # it names the new place already, or there is nothing to move
+            self._storage_at(configured).require(state.storage, own)
             return
-        yield piece
+        places = (own.storage, _storage_of(own.moving_to))
+        is_given_up = self._destination == own.storage == state.storage
+        if self._destination != places[1] and not is_given_up:
+            own.require_no_move()
+        if state.storage not in places:
+            self._storage_at(state.storage).require(state.storage, replace(own, moving_to=None))
+        if configured not in places:
+            own = replace(own, storage=state.storage, moving_to=None)
+            self._storage_at(configured).require(state.storage, own)
+
+    def _stay(self, own: Marker) -> StorageMove:
+        """Give up the move that was about to end, if there is one."""
+        if own.moving_to is not None:
+            self._rewrite_own(replace(own, moving_to=None))
+        return StorageMove(0, 0, self._new.location, self._new.location)
+
+    def _has_journal_of(self, own: Marker, state: DatabaseState) -> bool:
+        """Return whether the journal at the new place, where everything was copied, is that of the database.
+
+        If it is not, but the archive is there (the database says so, or the journal there goes on after its
+        end), let the markers end the move, and raise the error that any other command raises there.
+        """
+        self._require_waiting_place(own)
+        is_there = state.storage == self._destination
+        error: DatabaseError | None
+        try:
+            found = compare_journal(self._new.journal(), state)
+            if found.state is JournalState.CURRENT:
+                return True
+            is_there |= found.state is JournalState.BEHIND
+            error = describe_difference(found)
+        except JournalDamaged as damage:
+            error = damage
+        if error is not None and is_there:
+            self._write_markers(own)
+            raise error
+        return False
+
+    def _require_waiting_place(self, own: Marker) -> None:
+        """Raise an error if the archive has been there and has left: the directory is an older copy."""
+        if self._new.bucket is not None:
+            found = bucket_marker.read(self._new.bucket)
+            if found is not None and found.storage not in (own.storage, self._destination):
+                bucket_marker.require(self._new.bucket, replace(own, storage=self._destination))
+
+    def _copy(self, own: Marker, opening: Opening) -> StorageMove:
+        """Copy everything that the new place lacks, and end the move."""
+        old = self._storage_at(own.storage)
+        if old.bucket is not None:
+            bucket_marker.require(old.bucket, replace(own, moving_to=None))
+        compared = require_current(old.journal(), opening.state, follow_database=False, now=utcnow())
+        with opening.finish() as catalog:
+            with Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow) as journal:
+                journal.begin(compared)  # what a killed process has left belongs there
+            old.empty_spool()
+            copy = ArchiveCopy(old, self._new, catalog, self._root, self._stop)
+            self._check_new_place(own)
+            copy.check_journals()
+            self._take_place(own)
+            copied = copy.copy_blobs(self._progress)
+            copy.copy_answers(self._progress)
+            copy.copy_journal(self._progress)
+            return self._end(own, catalog, copied=copied)
+
+    def _check_new_place(self, own: Marker) -> None:
+        """Raise MarkerMismatch if the bucket belongs to another archive, or this one is in use there."""
+        if self._new.bucket is None:
+            return
+        found = bucket_marker.read(self._new.bucket)
+        if found is None:
+            return
+        bucket_marker.require_own(self._new.bucket, found, own, "name another prefix")
+        if found.storage == self._destination:
+            raise MarkerMismatch(
+                f"the archive is in {self._new.location}, says {bucket_marker.NAME} there: "
+                f"the directory {self._root} is an older copy",
+                "to use what is there: replace the marker in the directory by that file, move the database"
+                " away, set archive.storage, then archiver db rebuild",
+            )
+
+    def _take_place(self, own: Marker) -> None:
+        """Prepare the new place. A marker there says that the archive is still where it was."""
+        own = replace(own, moving_to=None)
+        if self._new.bucket is None:
+            self._new.create()
+        elif bucket_marker.read(self._new.bucket) is None:
+            bucket_marker.create(self._new.bucket, own)
+        else:
+            bucket_marker.rewrite(self._new.bucket, own)
+
+    def _end(self, own: Marker, catalog: Catalog, *, copied: int) -> StorageMove:
+        """End the move: everything is at the new place, and the journal there is that of the database."""
+        files, state = self._new.journal(), read_state(self._database)
+        compared = require_current(files, state, follow_database=False, now=utcnow())
+        self._stop.check()
+        self.is_ending = True
+        self._rewrite_own(replace(own, moving_to=_name_of(self._destination)))
+        with Journaling(files, catalog, stop=self._stop, clock=utcnow) as journal:
+            journal.begin(compared)
+            if state.storage != self._destination:
+                catalog.write(record.storage, self._destination)
+        self._write_markers(own)
+        blobs = catalog.read(totals.status).blobs
+        return StorageMove(blobs, copied, self._storage_at(own.storage).location, self._new.location)
+
+    def _write_markers(self, own: Marker) -> None:
+        """Let all markers name the new place, that in the directory last."""
+        new = replace(own, storage=self._destination, moving_to=None)
+        for bucket in (self._new.bucket, self._storage_at(own.storage).bucket):
+            if bucket is not None:
+                bucket_marker.rewrite(bucket, new)
+        self._rewrite_own(new)
+
+    def _rewrite_own(self, new: Marker) -> None:
+        marker.rewrite(self._root, new, group_readable=self._config.archive.group_readable)
+
+
+def _name_of(storage: str | None) -> str:
+    return storage or DIRECTORY
+
+
+def _storage_of(name: str | None) -> str | None:
+    return None if name == DIRECTORY else name
+
+
+def _is_lost(database: Database, error: DatabaseError) -> bool:
+    """Return whether there is no database any more."""
+    if database.path is None:
+        return isinstance(error, DatabaseForeign)
+    return not os.path.lexists(database.path)

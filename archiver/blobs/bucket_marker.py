@@ -12,22 +12,25 @@ from archiver.blobs.marker import Marker
 from archiver.bucket import Bucket
 from archiver.errors import MarkerMismatch, StorageError
 
-_NAME = "archive.json"
-
-
-def create(bucket: Bucket, own: Marker) -> None:
-    """Put the marker of a new archive into the bucket; one that an interrupted creation left may be there.
-
-    Raises MarkerMismatch if the place belongs to another archive, StorageError.
-    """
-    if not bucket.put_if_absent(_NAME, marker.pack(own)):
-        require(bucket, own)
+NAME = "archive.json"
+"""The object below the prefix of the archive."""
 
 
 def read(bucket: Bucket) -> Marker | None:
-    """Return the marker in a bucket; None if there is none. Raises StorageError if it cannot be used."""
-    text = bucket.read(_NAME, marker.LARGEST)
-    return None if text is None else marker.parse(text, bucket.location(_NAME))
+    """Return the marker in the bucket; None if there is none. Raises StorageError if it is not valid."""
+    text = bucket.read(NAME, marker.LARGEST)
+    return None if text is None else marker.parse(text, bucket.location(NAME))
+
+
+def create(bucket: Bucket, own: Marker) -> None:
+    """Put the marker of an archive into the bucket; one that an interrupted creation left may be there.
+
+    It is looked for first, and read back: a store that does not know If-None-Match replaces what another
+    archive has there. Raises MarkerMismatch if the place belongs to another archive, StorageError.
+    """
+    if bucket.head(NAME) is None:
+        bucket.put_if_absent(NAME, marker.pack(own))
+    require(bucket, own)
 
 
 def require_free(bucket: Bucket, own_id: str | None = None) -> None:
@@ -38,7 +41,7 @@ def require_free(bucket: Bucket, own_id: str | None = None) -> None:
     found = read(bucket)
     if found is not None and found.id != own_id:
         raise StorageError(
-            f"{bucket.location('')} has an archive already: {_NAME} is there",
+            f"{bucket.location('')} has an archive already: {NAME} is there",
             "set archive.storage to another prefix; or, to go on with that archive, put this object into the "
             "directory, then archiver db rebuild",
         )
@@ -52,14 +55,10 @@ def require(bucket: Bucket, own: Marker) -> None:
     found = read(bucket)
     if found is None:
         raise StorageError(
-            f"there is no archive at {bucket.location('')}: {_NAME} is missing",
+            f"there is no archive at {bucket.location('')}: {NAME} is missing",
             "correct archive.storage; or restore that object from archive.json in the archive's directory",
         )
-    if found.id != own.id:
-        raise MarkerMismatch(
-            f"{bucket.location('')} belongs to another archive ({found.id}, not {own.id})",
-            "correct archive.storage",
-        )
+    require_own(bucket, found, own)
     if found.storage != own.storage:
         raise StorageError(
             f"the archive has left {bucket.location('')}: it is in {found.storage or 'a directory'} now",
@@ -67,12 +66,26 @@ def require(bucket: Bucket, own: Marker) -> None:
         )
 
 
-def leave(bucket: Bucket, new: Marker) -> None:
-    """Let the marker in a bucket say that the archive is elsewhere: ``new`` names the place."""
-    bucket.put(_NAME, marker.pack(new))
+def require_own(bucket: Bucket, found: Marker, own: Marker, hint: str = "correct archive.storage") -> None:
+    """Raise MarkerMismatch if ``found``, which was read there, is the marker of another archive."""
+    if found.id != own.id:
+        raise MarkerMismatch(
+            f"{bucket.location('')} belongs to another archive ({found.id}, not {own.id})", hint
+        )
+
+
+def rewrite(bucket: Bucket, new: Marker) -> None:
+    """Replace the marker in a bucket by one of the same archive, as it is after a move.
+
+    Raises MarkerMismatch, with nothing written, if the place belongs to another archive, StorageError.
+    """
+    found = read(bucket)
+    if found is not None:
+        require_own(bucket, found, new)
+    bucket.put(NAME, marker.pack(new))
 
 
 def probe(bucket: Bucket, own: Marker) -> None:
     """Check the same as ``require``, and that the bucket can be written. Raises the same errors."""
     require(bucket, own)
-    bucket.put(_NAME, marker.pack(own))
+    bucket.put(NAME, marker.pack(own))

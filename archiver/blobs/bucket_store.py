@@ -80,7 +80,7 @@ class BucketStore:
 
     def _upload(self, digest: Digest, file: BinaryIO, size: int) -> None:
         """Make sure that the bucket has these bytes under their name."""
-        name, choice = _name(digest), self._choose_upload(digest)
+        name, choice = object_name(digest), self._choose_upload(digest)
         if choice is Upload.IF_ABSENT and size <= SINGLE_PUT:
             if self._bucket.put_if_absent(name, file.read()):
                 return
@@ -92,12 +92,12 @@ class BucketStore:
         return self.size(digest) is not None
 
     def size(self, digest: Digest) -> int | None:
-        found = self._bucket.head(_name(digest))
+        found = self._bucket.head(object_name(digest))
         return found.size if found is not None and _is_blob(digest, found.size) else None
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open the blob for reading; see ``Bucket.open_object``. Its bytes are not checked."""
-        file = self._bucket.open_object(_name(digest))
+        file = self._bucket.open_object(object_name(digest))
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if not _is_blob(digest, size):
@@ -119,7 +119,7 @@ class BucketStore:
                 yield digest, found.size
 
     def location(self, digest: Digest) -> str:
-        return self._bucket.location(_name(digest))
+        return self._bucket.location(object_name(digest))
 
     def quarantine(self, digest: Digest) -> str:
         """Copy what is stored under this name to ``quarantine/``, empty it, and return the new location.
@@ -130,8 +130,8 @@ class BucketStore:
         if size is None:
             raise StorageError(f"{self.location(digest)} cannot be moved to quarantine/: it does not exist")
         new_name = f"quarantine/{digest}-{secrets.token_hex(4)}"
-        self._bucket.copy(_name(digest), new_name, size)
-        self._bucket.put(_name(digest), b"")
+        self._bucket.copy(object_name(digest), new_name, size)
+        self._bucket.put(object_name(digest), b"")
         return self._bucket.location(new_name)
 
     def close(self) -> None:
@@ -195,7 +195,8 @@ class BucketSource:
         raise PermissionError(errno.EPERM, "it is in a bucket")
 
 
-def _name(digest: Digest) -> str:
+def object_name(digest: Digest) -> str:
+    """Return the name of a blob's object below the prefix of the archive."""
     return f"blobs/{digest[:2]}/{digest}"
 
 

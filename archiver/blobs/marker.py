@@ -23,6 +23,9 @@ FORMAT = 2
 EXPORT_DIRECTORY = ".archiver-export"
 """A directory that contains one of this name is an export of an archive."""
 
+DIRECTORY = "directory"
+"""The name of the archive's own directory as a storage, where None would say that there is none."""
+
 _NAME = "archive.json"
 _DRAFT = ".archive.json.part"
 LARGEST = 65_536
@@ -34,12 +37,15 @@ class Marker(Struct, frozen=True):
 
     ``format``: the version of the file layout. ``is_demo``: whether the archive is a demonstration.
     ``storage``: where blobs, answers and journal are, as in ``archive.storage``; None: in the directory.
+    ``moving_to``: a move to this storage (or DIRECTORY) has copied everything and is about to end: the
+    database names either place. Only a move goes on from there. None: no move is about to end.
     """
 
     id: str
     format: int = FORMAT
     is_demo: bool = False
     storage: str | None = None
+    moving_to: str | None = None
 
     def require(self, database_id: str, root: Path) -> None:
         """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``."""
@@ -48,6 +54,14 @@ class Marker(Struct, frozen=True):
                 f"the directory {root} and the database belong to different archives "
                 f"({self.id} and {database_id})",
                 "mount the right disk, or name the right database",
+            )
+
+    def require_no_move(self) -> None:
+        """Raise StorageError if a move of the archive has not ended: only the move may go on."""
+        if self.moving_to is not None:
+            raise StorageError(
+                f"the archive is being moved to {self.moving_to}, and the move has not ended",
+                f"if no other command is at work: archiver storage move {self.moving_to}",
             )
 
 
@@ -146,6 +160,8 @@ def pack(marker: Marker) -> bytes:
         fields["demo"] = True
     if marker.storage is not None:
         fields["storage"] = marker.storage
+    if marker.moving_to is not None:
+        fields["moving_to"] = marker.moving_to
     return json.dumps(fields).encode() + b"\n"
 
 

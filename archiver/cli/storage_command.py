@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from archiver.cli import load, output, progress, signals
@@ -9,6 +13,10 @@ from archiver.cli.lazy import CommandGroup
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.errors import UsageError
 from archiver.text_format import pluralize
+
+if TYPE_CHECKING:
+    from archiver.archive.storage_move import StorageMove
+    from archiver.config import Config
 
 
 @click.group("storage", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
@@ -31,8 +39,10 @@ def move(options: GlobalOptions, destination: str) -> int:
     the directory of the archive ("directory"). Costs nothing. Not possible during a run (exit code 11).
 
     Every file is checked while it is copied. The database and both markers then name the new place, and the
-    old one is refused from then on. Nothing is removed from it, and quarantine/ stays there. If the command
-    is interrupted, run it again. Afterwards set archive.storage in the configuration, as it is printed.
+    old one is refused from then on. Nothing is removed from it, and quarantine/ stays there. Afterwards set
+    archive.storage in the configuration, as it is printed.
+
+    If the command is interrupted, run it again. To give it up, name the place where the archive is.
 
     \b
     Examples:
@@ -40,22 +50,45 @@ def move(options: GlobalOptions, destination: str) -> int:
       archiver storage move directory
     """
     from archiver.archive.storage_move import move_storage
-    from archiver.config import value_formats
+    from archiver.config.load_config import warn_of_plain_http
     from archiver.runner.workers import StopFlag
 
-    try:
-        place = None if destination == "directory" else value_formats.parse_storage_url(destination)
-    except ValueError as error:
-        raise UsageError(f"{error} is expected, or directory") from None
+    place = _parse_destination(destination)
+    configuration = load.config(options)
+    if place is not None and configuration.archive.storage is None and not options.quiet:
+        output.print_messages(*(f"archiver: note: {text}" for text in warn_of_plain_http(os.environ)))
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint="run it again"),
         progress.show_steps(options, " files") as steps,
     ):
-        moved = move_storage(load.config(options), place, stop=stop, progress=steps)
+        moved = move_storage(configuration, place, stop=stop, progress=steps)
     if not options.quiet:
-        output.print_messages(
-            f"{pluralize(moved.blobs, 'file')} moved from {moved.old} to {moved.new}",
-            f'now set storage = "{place}" in [archive]' if place else "now remove storage from [archive]",
-        )
+        output.print_messages(_describe(moved), *_describe_setting(configuration, place))
     return 0
+
+
+def _parse_destination(text: str) -> str | None:
+    """Return the storage that is meant, None for the directory. Raises UsageError; quotes no access key."""
+    from archiver.blobs.marker import DIRECTORY
+    from archiver.bucket_settings import parse_location
+    from archiver.config import value_formats
+
+    if text == DIRECTORY:
+        return None
+    if not text.startswith("s3://"):
+        raise UsageError("the destination is neither s3://BUCKET/PREFIX nor the word directory")
+    parse_location(text)  # says what is wrong
+    return value_formats.parse_storage_url(text)
+
+
+def _describe(moved: StorageMove) -> str:
+    if moved.old == moved.new:
+        return f"the archive is in {moved.new}: there is nothing to move"
+    return f"{pluralize(moved.blobs, 'file')} moved from {moved.old} to {moved.new}"
+
+
+def _describe_setting(configuration: Config, place: str | None) -> Iterator[str]:
+    """Yield what must be changed in the configuration, if anything."""
+    if configuration.archive.storage != place:
+        yield f'now set storage = "{place}" in [archive]' if place else "now remove storage from [archive]"

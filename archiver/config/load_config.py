@@ -107,7 +107,7 @@ def load(
             *_warn_of_writable(place, is_writable),
             *token_warning,
             *_warn_of_foreign_host(api),
-            *_warn_of_plain_http(archive, environ),
+            *(warn_of_plain_http(environ) if archive.storage is not None else ()),
             *account_warnings,
         ),
         accounts_archive=accounts_archive,
@@ -115,9 +115,8 @@ def load(
     )
 
 
-def _warn_of_plain_http(archive: ArchiveSection, environ: Mapping[str, str]) -> tuple[str, ...]:
-    if archive.storage is None:
-        return ()
+def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a warning if the environment allows a store that is reached over plain http."""
     from archiver.bucket_settings import PLAIN_HTTP_WARNING, allows_http  # most archives do not need it
 
     return (PLAIN_HTTP_WARNING,) if allows_http(environ) else ()

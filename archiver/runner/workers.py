@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Generic, ParamSpec, TypeVar
 
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, StoppedBySignal
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _CHECK_SECONDS = 0.1
 """Seconds between two checks of the main thread; Python runs pending signal handlers there."""
+_SECONDS_TO_END = 1.0
 
 
 class StopFlag:
@@ -72,6 +73,35 @@ class StopFlag:
         if seconds > 0:
             self._event.wait(seconds)
         self.check()
+
+
+def run_beside(work: Callable[[], T], stop: StopFlag, *, can_leave: Callable[[], bool]) -> T:
+    """Call ``work`` in a thread of its own, and return what it returns, or raise what it raises.
+
+    The main thread only waits, so that a signal is handled at once. After it, ``work`` has a second to end;
+    a request that gets no answer may take minutes, so then the StoppedBySignal is raised, and the thread is
+    left behind: it ends with the process, or at its next look at ``stop``. Until ``can_leave`` is true, it is
+    waited for all the same.
+    """
+    ended: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            ended.set_result(work())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    thread = threading.Thread(target=call, name="beside", daemon=True)
+    thread.start()
+    left = _SECONDS_TO_END
+    with stop.stop_on_error():  # KeyboardInterrupt, in a program without a handler
+        while thread.is_alive() and not (left <= 0 and can_leave()):
+            thread.join(_CHECK_SECONDS)
+            if isinstance(stop.cause, StoppedBySignal):
+                left -= _CHECK_SECONDS
+    if isinstance(stop.cause, StoppedBySignal) and not (ended.done() and ended.exception() is None):
+        raise stop.cause
+    return ended.result()
 
 
 class Pool(ThreadPoolExecutor):

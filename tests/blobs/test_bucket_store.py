@@ -322,6 +322,39 @@ def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server) -> 
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
+def ignore_preconditions(handler: Handler) -> bool:
+    """Let the server forget If-None-Match, as some stores do."""
+    del handler.headers["If-None-Match"]
+    return False
+
+
+def test_fault_s4_a_store_that_ignores_preconditions_keeps_the_marker_of_another_archive(
+    server: S3Server,
+) -> None:
+    """The marker is looked for before one is put, and none of another archive is replaced."""
+    server.act = ignore_preconditions
+    bucket = server.bucket()
+    bucket_marker.create(bucket, Marker("another"))
+    for write in (bucket_marker.create, bucket_marker.rewrite):
+        with pytest.raises(MarkerMismatch):
+            write(bucket, OWN)
+    assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
+
+
+def test_fault_s4_of_two_archives_that_are_made_at_once_the_first_notices(server: S3Server) -> None:
+    """On a store that ignores preconditions, what was put is read back."""
+
+    def put_another(handler: Handler) -> bool:
+        del handler.headers["If-None-Match"]
+        if handler.command == "GET":
+            (server.objects / "pre/fix/archive.json").write_bytes(marker.pack(Marker("another")))
+        return False
+
+    server.act = put_another
+    with pytest.raises(MarkerMismatch):
+        bucket_marker.create(server.bucket(), OWN)
+
+
 def test_an_interrupted_creation_is_completed(server: S3Server) -> None:
     """The marker of this archive may be there already."""
     bucket_marker.create(server.bucket(), OWN)

@@ -55,6 +55,7 @@ class S3Server:
 
         class NotedHandler(localbucket.S3Handler):  # type: ignore[misc]
             data_root = root
+            disable_nagle_algorithm = True  # it writes head and body separately: a pause of 40 ms each time
 
             def setup(self) -> None:
                 noted._connections.append(self.request)

@@ -28,6 +28,7 @@ _BY_TIME = (
     .where(_answers.c.lost_at.is_(None))
     .order_by(_calls.c.finished_at, _answers.c.id)
 )
+_OF_SEGMENT = select(_answers).where(_answers.c.segment == bindparam("segment"))
 _EXISTING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -39,7 +40,13 @@ def answers_after(connection: Connection, last: StoredAnswer | None) -> list[Sto
         rows = connection.execute(
             _FOLLOWING, {"segment": last.location.segment, "offset": last.location.offset}
         )
-    return [StoredAnswer(row.id, _location(row), row.lost_at is not None) for row in rows]
+    return list(map(_answer, rows))
+
+
+def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnswer, ...]:
+    """Return the stored answers of a segment."""
+    rows = connection.execute(_OF_SEGMENT, {"segment": segment})
+    return tuple(map(_answer, rows))
 
 
 def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
@@ -79,6 +86,10 @@ def lengths_by_offset(connection: Connection, segment: str) -> dict[int, int]:
         select(_answers.c.offset, _answers.c.length).where(_answers.c.segment == segment)
     )
     return {row.offset: row.length for row in rows}
+
+
+def _answer(row: Row[Any]) -> StoredAnswer:
+    return StoredAnswer(row.id, _location(row), row.lost_at is not None)
 
 
 def _location(row: Row[Any]) -> AnswerLocation:

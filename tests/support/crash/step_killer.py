@@ -30,7 +30,7 @@ def work_and_die(work: Callable[[], object], step: int, counted: Path) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            steps = _count_steps(step)
+            steps = count_steps(step)
             work()
             counted.write_text(str(next(steps)))
             os._exit(0)
@@ -41,8 +41,8 @@ def work_and_die(work: Callable[[], object], step: int, counted: Path) -> int:
     return step if ended else int(counted.read_text())
 
 
-def _count_steps(fatal: int) -> count[int]:
-    """Count the steps of this process from now on; die before one."""
+def count_steps(fatal: int) -> count[int]:
+    """Count the steps of this process from now on, and kill it before the one with this number."""
     steps = count(1)
 
     def step() -> None:
