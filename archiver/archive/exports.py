@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import TypeVar, Unpack, cast
 
 import archiver
 from archiver.archive import arguments
@@ -19,10 +18,11 @@ from archiver.catalog.query import adoptions, change_history, content, dump, tot
 from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
-from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
+from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, to_nanoseconds
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
 from archiver.export.open_export import open_export
+from archiver.export.packed_entry import pack_entry, unpack_entry
 from archiver.export.path_template import parse_template
 from archiver.export.placement import method_unsupported
 from archiver.export.table_files import TableForm, table_text
@@ -32,6 +32,7 @@ from archiver.temporary import open_temporary
 
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")
+E = TypeVar("E", ExportEntry, ExportEntry | CompanionText)
 
 
 class TableOptions(Narrowing, total=False):
@@ -312,17 +313,19 @@ class _Reading:
         self._transaction = opened.enter_context(ExitStack())
         self.moment = self._transaction.enter_context(session.catalog.snapshot())
 
-    def gather(self, values: Iterator[T]) -> Iterator[T]:
-        """Return the values, which can be read after ``end``."""
+    def gather(self, values: Iterator[E]) -> Iterator[E]:
+        """Return the files of the export, which can be read after ``end``."""
         if self._is_streamed:
             return values
         file, count = self._opened.enter_context(open_temporary(self._root)), 0
         with storage_errors("a temporary file of the export cannot be written"):
             for value in values:
-                pickle.dump(value, file)
+                packed = pack_entry(value)
+                file.write(len(packed).to_bytes(8) + packed)
                 count += 1
             file.seek(0)
-        return (pickle.load(file) for _ in range(count))  # noqa: S301 - it was written above
+        packed_entries = (file.read(int.from_bytes(file.read(8))) for _ in range(count))
+        return cast("Iterator[E]", map(unpack_entry, packed_entries))
 
     def end(self) -> None:
         """End the transaction, unless the values are streamed from it."""

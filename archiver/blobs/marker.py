@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import MarkerMismatch, NoArchive, StorageError
@@ -43,7 +43,7 @@ class Marker(Struct, frozen=True):
 
     id: str
     format: int = FORMAT
-    is_demo: bool = False
+    is_demo: bool = field(name="demo", default=False)
     storage: str | None = None
     moving_to: str | None = None
 
@@ -63,15 +63,6 @@ class Marker(Struct, frozen=True):
                 f"the archive is being moved to {self.moving_to}, and the move has not ended",
                 f"if no other command is at work: archiver storage move {self.moving_to}",
             )
-
-
-class _Fields(Struct, frozen=True):
-    """The fields of the file."""
-
-    id: str
-    format: int
-    demo: bool = False
-    storage: str | None = None
 
 
 def exists(root: Path) -> bool:
@@ -109,11 +100,11 @@ def read(root: Path) -> Marker:
 def parse(text: bytes, place: object) -> Marker:
     """Return the marker with these contents. Raises StorageError with the name of the ``place`` otherwise."""
     try:
-        written = msgspec.json.decode(text, type=_Fields)
+        fields = msgspec.json.decode(text)
+        marker = msgspec.convert(fields, Marker)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
         raise _unusable(place) from exc
-    marker = Marker(written.id, written.format, written.demo, written.storage)
-    if not marker.id:
+    if not marker.id or "format" not in fields:
         raise _unusable(place)
     if marker.format > FORMAT:
         raise StorageError(
