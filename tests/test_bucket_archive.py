@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from collections import Counter
@@ -17,6 +16,7 @@ from archiver.archive.creation import restore_marker
 from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
 from archiver.archive.session import open_for_reading
+from archiver.archive.storage_move import move_storage
 from archiver.errors import JournalDamaged, MarkerMismatch, StorageError, UsageError
 from archiver.hiker import endpoints
 from archiver.runner.workers import StopFlag
@@ -451,21 +451,34 @@ def test_rows_in_postgresql_and_bytes_in_a_bucket(
         assert all_rows(harness) == before
 
 
-def test_fault_s8_a_marker_of_before_a_move_is_replaced_by_that_in_the_bucket(
-    harness: ArchiveHarness, server: S3Server
+def test_fault_s8_a_directory_of_before_a_move_is_brought_up_to_date(
+    tmp_path: Path, server: S3Server
 ) -> None:
-    """A directory restored from a backup of before a move does not lead back to where the archive was."""
-    older = json.loads((harness.root / "archive.json").read_bytes())
-    del older["storage"]
-    (harness.root / "archive.json").write_text(json.dumps(older))
-    for use in (lambda: harness.night(ACCOUNT), lambda: rebuild(harness)):
-        with pytest.raises(MarkerMismatch, match="is older than that") as refused:
-            use()
-        assert refused.value.hint.startswith(f"put s3://{BUCKET}/pre/fix/archive.json in its place")
-    shutil.copy(server.objects / "pre/fix/archive.json", harness.root)
-    lose_database(harness)
-    rebuild(harness)
-    assert harness.night(ACCOUNT).exit_code == 0
+    """Restored from a backup, it does not lead back to where the archive was: the bucket's marker does, and a
+    rebuild then adds what the older database lacks.
+    """
+    with FaultyStandIn(EditableWorld.generate(1, 2, 4)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(ACCOUNT).exit_code == 0
+        shutil.copytree(harness.root, tmp_path / "backup")
+        place = f"s3://{BUCKET}/pre/fix"
+        move_storage(harness.config, place, stop=StopFlag(), progress=lambda done, total, text: None)
+        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = place
+        add_highlights(harness)
+        assert harness.night(ACCOUNT).exit_code == 0
+        before = all_rows(harness)
+        shutil.rmtree(harness.root)
+        shutil.copytree(tmp_path / "backup", harness.root)
+        for use in (lambda: harness.night(ACCOUNT), lambda: rebuild(harness)):
+            with pytest.raises(MarkerMismatch, match="is older than that") as refused:
+                use()
+            assert refused.value.hint.startswith(f"put {place}/archive.json in its place")
+        shutil.copy(server.objects / "pre/fix/archive.json", harness.root)
+        assert rebuild(harness).was_copy
+        assert all_rows(harness) == before
+        summary = harness.night(ACCOUNT)
+        assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
+        require_whole(harness)
 
 
 def test_fault_s8_a_lost_marker_is_written_again_from_the_bucket(
@@ -549,7 +562,7 @@ def test_no_transaction_lasts_while_a_request_is_answered(
                 read_data=True, share=0.999
             )  # with all, also the rows are compared: see verify_journal
             archive.repair()
-            archive.export_folder(tmp_path / "folder", sidecars=True)
+            archive.export_folder(tmp_path / "folder", sidecars=True, xmp=True)
             archive.export_site(tmp_path / "site")
             archive.export_wacz(tmp_path / "pages.wacz", with_answers=True)
             archive.export_bagit(tmp_path / "bag")
