@@ -236,7 +236,7 @@ def _storage_of(name: str | None) -> str | None:
 
 
 def _is_lost(database: Database, error: DatabaseError) -> bool:
-    """Return whether there is no database any more."""
+    """Return whether the database does not exist."""
     if database.path is None:
         return isinstance(error, DatabaseForeign)
     return not os.path.lexists(database.path)

@@ -150,7 +150,7 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     for time in (LATER, LATEST):
         catalog.write(record.lost_blobs, [file_of("20").blob.sha256], time)
     assert _highlight(catalog).completed_at == NOW
-    (lost,) = [blob for blob in catalog.stream(holdings.blobs) if blob.lost_at is not None]
+    (lost,) = [blob for blob in catalog.read_pages(holdings.blobs_after) if blob.lost_at is not None]
     assert (lost.sha256, lost.lost_at) == (file_of("20").blob.sha256, LATER)
 
 
@@ -186,7 +186,9 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
     catalog.write(record.verified_blobs, [digest("cover")], LATER)
     same = StoredBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
     cover = StoredBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
-    assert list(catalog.stream(holdings.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
+    assert list(catalog.read_pages(holdings.blobs_after)) == sorted(
+        (same, cover), key=lambda blob: blob.sha256
+    )
 
 
 @SQLITE_EVERYDAY

@@ -168,14 +168,6 @@ def blobs_after(connection: Connection, last: StoredBlob | None) -> list[StoredB
     return [_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256))]
 
 
-def blobs(connection: Connection) -> Iterator[StoredBlob]:
-    """Yield every blob with its owners, in ascending order of ``sha256``; for ``Catalog.stream``."""
-    last: StoredBlob | None = None
-    while page := blobs_after(connection, last):
-        yield from page
-        last = page[-1]
-
-
 def _blob(rows: Sequence[Row[Any]]) -> StoredBlob:
     first = rows[0]
     owners = tuple(dict.fromkeys(owner for row in rows for owner in _owners(row)))
