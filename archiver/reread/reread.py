@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -65,8 +65,8 @@ def reread(
             progress(answers, rows - lost)
 
         with _scratch_catalog(catalog, tmp, clock()) as scratch:
-            with closing(catalog.stream(stored_answers.paid_answers)) as answers:
-                replay_report = replay(answers, store, scratch, report_progress)
+            answers = catalog.read_pages(stored_answers.paid_answers_after)
+            replay_report = replay(answers, store, scratch, report_progress)
             report_progress(rows - lost)
             row_counts = merge(scratch, catalog, check)
         catalog.write(record.settle_all_waiting, run_id, clock())

@@ -7,7 +7,7 @@ from datetime import timedelta
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import stored_answers
 from archiver.model.api_calls import AnswerLocation, Limits, Origin, UnrecordedAnswer
-from tests.support.catalog_samples import FACTS, call, digest, rows
+from tests.support.catalog_samples import FACTS, LATER, call, digest, rows
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
@@ -34,7 +34,7 @@ def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, ru
     assert rows(catalog, CALLS) == [(2, "1", 200, 1), (2, "2", 200, 1)]
     runs = rows(catalog, "SELECT id, command, outcome, units FROM runs ORDER BY id")
     assert runs == [(1, "run", None, 0), (2, "recovered", "recovered", 2)]
-    assert [a.finished_at for a in catalog.stream(stored_answers.paid_answers)] == [
+    assert [a.finished_at for a in catalog.read_pages(stored_answers.paid_answers_after)] == [
         a.finished_at for a in answers
     ]
     assert catalog.read(stored_answers.lengths_by_offset, FETCHED) == {0: 100, 300: 100}
@@ -83,3 +83,19 @@ def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> 
     copy = found(900, after=11)
     assert catalog.write(record.recovered_answers, origin, [FETCHED], [copy]) == (1, 1)
     assert rows(catalog, recorded) == [*whole, (calls[2] + 2, 900)], "nobody takes the place of another"
+
+
+@SQLITE_EVERYDAY
+def test_answers_come_in_the_order_of_their_arrival_from_any_of_them_on(
+    catalog: Catalog, run_id: int
+) -> None:
+    """Of answers that came at the same moment, the one that was recorded first. Lost ones are left out."""
+    origin = Origin(BEGAN, run_id)
+    for offset, after in enumerate((40, 20, 30, 20, 10, 20)):
+        recorded = [found(offset, str(offset), after=after)]
+        assert catalog.write(record.recovered_answers, origin, [FETCHED], recorded) == (1, 1)
+    catalog.write(record.lost_answers, (3,), LATER)  # came after 30 seconds
+    answers = list(catalog.read_pages(stored_answers.paid_answers_after))
+    assert [answer.location.offset for answer in answers] == [4, 1, 3, 5, 0]
+    for number, answer in enumerate(answers, 1):
+        assert catalog.read(stored_answers.paid_answers_after, answer) == answers[number:]

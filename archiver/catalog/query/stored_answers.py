@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select
@@ -16,7 +16,10 @@ _calls, _answers = tables.api_calls, tables.answers
 
 _BATCH = 1000
 _IN_PAGE = 10_000
-"""Each page sorts the answers of its first segment again, and on a disk a segment may have many."""
+"""Each page sorts the answers of its first segment again, and on a disk a segment may have many.
+
+A page by time reads all rows again: no index has the times.
+"""
 _IN_SEGMENTS = select(_answers).order_by(_answers.c.segment, _answers.c.offset).limit(_IN_PAGE)
 _FOLLOWING = _IN_SEGMENTS.where(
     _answers.c.segment >= bindparam("segment"),  # the index has the segment only
@@ -27,6 +30,11 @@ _BY_TIME = (
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_answers.c.lost_at.is_(None))
     .order_by(_calls.c.finished_at, _answers.c.id)
+    .limit(_IN_PAGE)
+)
+_LATER = _BY_TIME.where(
+    _calls.c.finished_at >= bindparam("at"),  # so PostgreSQL joins only the rows of these calls
+    or_(_calls.c.finished_at > bindparam("at"), _answers.c.id > bindparam("id")),
 )
 _OF_SEGMENT = select(_answers).where(_answers.c.segment == bindparam("segment"))
 _EXISTING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("ids", expanding=True)))
@@ -49,15 +57,17 @@ def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnsw
     return tuple(map(_answer, rows))
 
 
-def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
-    """Yield every stored answer that is not lost, in the order in which they arrived. Streamed.
+def paid_answers_after(connection: Connection, last: DatedAnswer | None) -> list[DatedAnswer]:
+    """Return the next answers that are not lost, in the order of their arrival; for ``Catalog.read_pages``.
 
     The order is by time, not by id: an answer may be recorded long after it arrived
     (``record.recovered_answers``).
     """
-    with connection.execution_options(yield_per=_BATCH).execute(_BY_TIME) as rows:
-        for row in rows:
-            yield DatedAnswer(row.id, _location(row), row.finished_at)
+    if last is None:
+        rows = connection.execute(_BY_TIME)
+    else:
+        rows = connection.execute(_LATER, {"at": last.finished_at, "id": last.answer_id})
+    return [DatedAnswer(row.id, _location(row), row.finished_at) for row in rows]
 
 
 def existing_ids(connection: Connection, ids: Collection[int]) -> frozenset[int]:
