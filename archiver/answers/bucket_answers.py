@@ -42,7 +42,7 @@ class BucketAnswers:
         self, bucket: Bucket, root: Path, *, keeps_trays: bool = True, group_readable: bool = False
     ) -> None:
         self._bucket, self._root, self._keeps_trays = bucket, root, keeps_trays
-        self._spool = DiskAnswers(root / "tmp" / "answers", group_readable=group_readable)
+        self._spool = DiskAnswers(root / "tmp" / "answers", drafts=(), group_readable=group_readable)
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> BucketAnswerWriter:
         spool = self._spool.writer(run_id, started_at, archive_id)
@@ -107,6 +107,10 @@ class BucketAnswers:
         """Store a segment whole."""
         self._bucket.put(_object(segment), content)
 
+    def put_into_spool(self, segment: str, content: bytes) -> None:
+        """Store a segment whole, and durably, in the spool."""
+        self._spool.copy_in(segment, [content])
+
     def empty_spool(self) -> None:
         """Put all segments of the spool into the bucket, and remove each once it is there."""
         for segment in tuple(self._spool.segments()):
@@ -158,17 +162,23 @@ class BucketAnswerWriter:
         if self._is_closed:
             raise ValueError("the answer writer is closed")
         if self._failure is None and (self._keeps_trays or not is_tray):
-            try:
-                return self._put(answer, is_tray)
-            except StorageError as error:
-                self._failure = error
+            return self._put(answer, is_tray)
         return self._spool.keep(answer, is_tray=is_tray)
 
     def _put(self, answer: Answer, is_tray: bool) -> AnswerLocation:
+        """Put an answer into the bucket; if that fails, into the spool, under the same name.
+
+        The store may have it all the same. Under another name it would later count as a second answer.
+        """
         segment = new_segment(self._run_id, self._started_at, is_tray=is_tray)
         head = pack_head(segment, self._started_at, self._archive_id)
         response, request = pack_answer(answer)
-        self._storage.put(segment, head + response + request)
+        content = head + response + request
+        try:
+            self._storage.put(segment, content)
+        except StorageError as error:
+            self._failure = error
+            self._storage.put_into_spool(segment, content)
         digest = Digest(hashlib.sha256(answer.body).hexdigest())
         return AnswerLocation(segment, len(head), len(response), digest)
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -47,11 +47,12 @@ _CHUNK = 1 << 20
 class DiskAnswers:
     """The ``AnswerStorage`` below ``root``, the archive's ``answers`` directory.
 
+    ``drafts``: where ``copy_in`` writes before a file gets its name, below the directory that has ``root``.
     ``group_readable`` makes directories 0750 and files 0640, instead of 0700 and 0600.
     """
 
-    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
-        self._root = root
+    def __init__(self, root: Path, *, drafts: Sequence[str] = ("tmp",), group_readable: bool = False) -> None:
+        self._root, self._drafts = root, drafts
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> DiskAnswerWriter:
@@ -103,7 +104,7 @@ class DiskAnswers:
     def copy_in(self, segment: str, pieces: Iterable[bytes]) -> None:
         year, month, file = segment.split("/")
         with storage_errors(f"answers/{segment} cannot be written"), ExitStack() as stack:
-            tmp = _close_with(stack, self._enter("tmp"))
+            tmp = _close_with(stack, self._enter(*self._drafts))
             within = _close_with(stack, self._enter(self._root.name, year, month))
             write_whole(file, pieces, self._modes[1], tmp=tmp, within=within)
 

@@ -20,7 +20,7 @@ from archiver.model.archived import Surplus
 from archiver.model.values import replace
 from tests.support.answer_samples import STARTED, answer
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
-from tests.support.s3_server import S3Server, refuse, s3_server
+from tests.support.s3_server import S3Server, lose_answer, refuse, s3_server
 
 
 @pytest.fixture
@@ -197,6 +197,27 @@ def test_fault_s3_an_answer_that_cannot_be_put_waits_in_the_spool(
     assert spooled(root) == []
 
 
+def test_fault_s3_an_answer_that_the_store_has_all_the_same_is_stored_once(
+    server: S3Server, root: Path
+) -> None:
+    """If only the store's reply was lost, the spool has the answer under the same name: under another one it
+    would be recorded as a second answer, with units that nobody billed.
+    """
+    store = AnswerStore(BucketAnswers(server.bucket(), root))
+    server.act = lose_answer
+    writer = store.writer(7, STARTED)
+    place = writer.keep(answer(b"page"), is_tray=False)
+    assert objects(server) == [place.segment]
+    assert [path.name for path in spooled(root)] == [place.segment.rpartition("/")[2]]
+    assert [path.name for path in (root / "tmp").iterdir()] == ["answers"]
+    with pytest.raises(StorageError, match="cannot be reached"):
+        writer.check()
+    server.act = None
+    writer.close()
+    assert (objects(server), spooled(root)) == ([place.segment], [])
+    assert store.read(place).body == b"page"
+
+
 def test_fault_s3_an_answer_that_neither_the_store_nor_the_spool_takes_has_no_location(
     server: S3Server, root: Path
 ) -> None:
@@ -207,7 +228,7 @@ def test_fault_s3_an_answer_that_neither_the_store_nor_the_spool_takes_has_no_lo
     server.act = refuse(403, "AccessDenied")
     (root / "tmp").rmdir()
     (root / "tmp").write_text("a file")
-    with pytest.raises(StorageError, match="cannot be created"):
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
         writer.keep(answer(b"first"), is_tray=False)
 
 
