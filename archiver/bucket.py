@@ -91,6 +91,10 @@ class _NoAnswer(StorageError):
     """No answer came: the store may have done what was asked, or not."""
 
 
+class _NotImplemented(StorageError):
+    """The store refuses a request because it does not know a header, or the request."""
+
+
 class Bucket:
     """The objects below ``s3://bucket/prefix``, by names relative to it. Can be used from several threads.
 
@@ -105,6 +109,7 @@ class Bucket:
         """Send no request. Raises ConfigError if obstore is not installed."""
         limits = limits or TimeLimits()
         self._settings = settings
+        self._knows_preconditions = True  # until the store says otherwise
         patience = 1.25 * limits.short  # a request that was not answered in time is repeated once
         self._small = _client(settings, limits, total=limits.short, patience=patience)
         self._large = _client(settings, limits, total=limits.upload, patience=limits.upload)
@@ -172,10 +177,26 @@ class Bucket:
 
         False: there is another object, or another client is writing one; or the answer to this very request
         was lost, and the store's ETags are not checksums. A store that does not know If-None-Match replaces
-        an existing object. At most 16 MB.
+        an existing object, or refuses the request: then the object is looked for first. At most 16 MB.
         """
+        if len(content) > SINGLE_PUT:
+            raise ValueError("an object of more than 16 MB cannot be put conditionally")
+        if self._knows_preconditions:
+            try:
+                return self._put_conditionally(name, content) or self.holds(name, content)
+            except _NotImplemented:
+                self._knows_preconditions = False
+        if self.head(name) is not None:
+            return self.holds(name, content)
+        self.put(name, content)
+        return True
+
+    def _put_conditionally(self, name: str, content: bytes) -> bool:
+        """Store an object, and return True; return False if the store says that there is one."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
+
+        client = self._client_for(len(content))
 
         def put() -> bool:
             try:
@@ -184,14 +205,10 @@ class Bucket:
                 return False
             return True
 
-        if len(content) > SINGLE_PUT:
-            raise ValueError("an object of more than 16 MB cannot be put conditionally")
-        client = self._client_for(len(content))
         try:
-            is_new = self.call(name, "written", put)
+            return self.call(name, "written", put)
         except _NoAnswer:  # perhaps it was stored, so the client has not repeated the request
-            is_new = self.call(name, "written", put)
-        return is_new or self.holds(name, content)
+            return self.call(name, "written", put)
 
     def head(self, name: str) -> StoredObject | None:
         """Return size and ETag of an object; None if there is none, or if there is no such bucket."""
@@ -598,6 +615,10 @@ def _storage_error(problem: str, text: str) -> StorageError:
         )
     if "redirect without LOCATION" in text:
         return StorageError(f"{problem}: {_CODES['PermanentRedirect'][0]}", _REGION_HINT)
+    if code == "NotImplemented" or status == "501":
+        return _NotImplemented(
+            f"{problem}: the store does not support such a request", "use another kind of store"
+        )
     if code or status:
         return StorageError(f"{problem}: the store answered {' '.join((status, code)).strip()}", _LATER_HINT)
     if "HttpError" not in text and "reqwest" not in text:

@@ -416,6 +416,22 @@ def test_a_lasting_fault_is_reported_in_plain_words(
         list(bucket.list("x"))
 
 
+def test_a_store_that_refuses_preconditions_can_be_used(server: S3Server, bucket: Bucket) -> None:
+    """Backblaze B2 and Alibaba OSS answer 501: the object is looked for then, and the store asked no more."""
+    not_implemented = refuse(501, "NotImplemented")
+    server.act = lambda handler: "If-None-Match" in handler.headers and not_implemented(handler)
+    assert bucket.put_if_absent("x", b"mine")
+    server.calls()
+    assert bucket.put_if_absent("x", b"mine")
+    assert not bucket.put_if_absent("x", b"other")
+    assert [call.partition(" ")[0] for call in server.calls()] == ["HEAD"] * 4
+    assert bucket.put_if_absent("y", b"yours")
+    assert (bucket.read("x", 10), bucket.read("y", 10)) == (b"mine", b"yours")
+    server.act = not_implemented
+    with pytest.raises(StorageError, match="y cannot be written: the store does not support"):
+        bucket.put("y", b"other")
+
+
 def test_a_conflict_of_a_plain_put_is_an_error(server: S3Server, bucket: Bucket) -> None:
     """A store that refuses to replace an object now has not stored it."""
     server.act = refuse(409, "OperationAborted")
