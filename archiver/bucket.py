@@ -391,7 +391,8 @@ class Bucket:
         try:
             return function()
         except (BaseError, FileNotFoundError) as exc:
-            error = _storage_error(f"{self.location(name)} cannot be {action}", str(exc))
+            problem, text = f"{self.location(name)} cannot be {action}", str(exc)
+            error = _login_error(problem, text, self._settings) or _storage_error(problem, text)
         raise error
 
     def _call_or_none(self, name: str, action: str, function: Callable[[], T]) -> T | None:
@@ -594,6 +595,26 @@ _CONNECTION = (  # the first text that the error contains decides
     ("Timeout", "it did not answer in time"),
     ("kind: Connect", "no connection can be made"),
 )
+_LOGINS = (  # the first option that the settings have decides
+    ("web_identity_token_file", "check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN and the network"),
+    ("container_credentials_full_uri", "check AWS_CONTAINER_CREDENTIALS_FULL_URI and the container's role"),
+    ("container_credentials_relative_uri", "check the container's role"),
+)
+_METADATA_HINT = "check that this machine has a role; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
+
+def _login_error(problem: str, text: str, settings: BucketSettings) -> StorageError | None:
+    """Return the error if what obstore says is about the service or file that gives the keys, else None."""
+    if "access_key_id" in settings.login:
+        return None
+    url = _first(r"Error performing [A-Z]+ (\S+)", text)  # a request to the store names the bucket
+    if "token file" not in text and (not url or settings.location.bucket in url):
+        return None
+    reason = _connection_problem(text) if "HttpError" in text else "they are refused"
+    if "token file" in text:
+        reason = "the file with the token cannot be read"
+    hint = next((hint for option, hint in _LOGINS if option in settings.login), _METADATA_HINT)
+    return StorageError(f"{problem}: there are no access keys for the store: {reason}", hint)
 
 
 def _storage_error(problem: str, text: str) -> StorageError:
@@ -626,8 +647,14 @@ def _storage_error(problem: str, text: str) -> StorageError:
             f"{problem}: the answer of the store cannot be understood",
             "check the endpoint: is it a store that understands S3?",
         )
-    reason = next((reason for mark, reason in _CONNECTION if mark in text), "the connection broke")
-    return _NoAnswer(f"{problem}: the store cannot be reached: {reason}", "check the network and the store")
+    return _NoAnswer(
+        f"{problem}: the store cannot be reached: {_connection_problem(text)}",
+        "check the network and the store",
+    )
+
+
+def _connection_problem(text: str) -> str:
+    return next((reason for mark, reason in _CONNECTION if mark in text), "the connection broke")
 
 
 def _first(pattern: str, text: str) -> str:

@@ -683,6 +683,41 @@ def test_the_metadata_service_is_asked_only_if_allowed(
     assert asked
 
 
+@pytest.mark.parametrize(
+    ("variables", "match", "hint"),
+    [
+        (
+            {"AWS_WEB_IDENTITY_TOKEN_FILE": "/nonexistent", "AWS_ROLE_ARN": "arn:x"},
+            "the file with the token cannot be read",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+        ),
+        (
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/keys",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/dev/null",
+            },
+            "the connection was refused",
+            "container's role",
+        ),
+        ({"AWS_METADATA_ENDPOINT": "http://127.0.0.1:1"}, "the connection was refused", "machine has a role"),
+        ({"AWS_METADATA_ENDPOINT": "the store itself"}, "they are refused", "machine has a role"),
+    ],
+)
+def test_a_login_that_fails_is_not_blamed_on_the_store(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], match: str, hint: str
+) -> None:
+    """Whoever gives the keys cannot be reached, or gives none: the store and the bucket are not the cause."""
+    environment = {key: value for key, value in server.environment().items() if "KEY" not in key}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, server.url if value == "the store itself" else value)
+        environment[name] = value
+    bucket = Bucket.open(f"s3://{BUCKET}/x", environment, allow_metadata_service=True, limits=QUICK)
+    for use in (lambda: bucket.put("x", b"1"), lambda: bucket.read("x", 1), lambda: names(bucket)):
+        with pytest.raises(StorageError, match=f"there are no access keys for the store: {match}") as caught:
+            use()
+        assert hint in caught.value.hint
+
+
 def test_keys_of_a_container_are_used(
     server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
