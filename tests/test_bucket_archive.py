@@ -504,6 +504,21 @@ def test_fault_s8_a_lost_marker_is_written_again_from_the_bucket(
     assert not restore_marker(harness.config)
 
 
+def test_a_bucket_that_is_configured_after_init_is_not_ignored(tmp_path: Path, server: S3Server) -> None:
+    """The first ``init`` has made the archive in the directory. A second one says so, and how to move it."""
+    person = CommandLineUser(tmp_path, more=server.environment())
+    storage = f"s3://{BUCKET}/pre/fix"
+    assert person.run("init").code == 0
+    person.more["ARCHIVER_ARCHIVE_STORAGE"] = storage
+    for command in ("init", "status"):
+        refused = person.run(command)
+        assert refused.code == 8
+        assert f"is stored in the directory {person.archive}" in refused.err
+        assert f"storage move {storage}" in refused.err
+    assert person.run("storage", "move", storage).code == 0
+    assert person.run("init").code == 0
+
+
 @pytest.mark.parametrize("corrected", [f"s3://{BUCKET}/pre/fix", None], ids=["bucket", "directory"])
 def test_fault_s8_a_wrong_bucket_at_the_first_run_can_be_corrected(
     tmp_path: Path, server: S3Server, corrected: str | None

@@ -76,7 +76,9 @@ class ArchiveStorage:
             raise StorageError(
                 f"the archive is stored in {recorded or f'the directory {root}'}, "
                 f"and archive.storage is {chosen or 'not set'}",
-                f'set archive.storage = "{recorded}"' if recorded else "remove archive.storage",
+                f'set archive.storage = "{recorded}"'
+                if recorded
+                else f"remove archive.storage; or move the archive there: archiver storage move {chosen}",
             )
 
     def require_free(self, own_id: str | None) -> None:

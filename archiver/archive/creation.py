@@ -64,6 +64,13 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
     return True
 
 
+def require_configured_storage(config: Config) -> None:
+    """Raise StorageError if the archive that is there is stored elsewhere than the configuration says."""
+    own = marker.read(config.archive.directory)
+    if own.storage != config.archive.storage:
+        ArchiveStorage(config).require(own.storage, own)
+
+
 def create_for_run(config: Config) -> bool:
     """Make the archive for its first run if it does not exist. Return whether it was made.
 

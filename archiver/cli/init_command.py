@@ -29,7 +29,7 @@ def command(options: GlobalOptions) -> int:
       archiver init
       archiver init --config ~/natgeo.toml --archive /mnt/disk/natgeo
     """
-    from archiver.archive.creation import create_archive, restore_marker
+    from archiver.archive.creation import create_archive, require_configured_storage, restore_marker
     from archiver.config import locate
 
     path, is_named = locate(options.config, os.environ)
@@ -41,6 +41,7 @@ def command(options: GlobalOptions) -> int:
         config = load.config(options)
         is_restored = restore_marker(config)
         is_made = not is_restored and create_archive(config)
+        require_configured_storage(config)
     except ArchiverError:
         if written:
             path.unlink(missing_ok=True)  # else the next init would keep it, and its useless directory
