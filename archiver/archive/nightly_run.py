@@ -26,8 +26,9 @@ from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.metered_api import fetch_balance as call_balance
-from archiver.runner.run import Resources, run
+from archiver.runner.run import run
 from archiver.runner.tally import Summary
+from archiver.runner.visitor import Resources
 from archiver.runner.workers import StopFlag
 from archiver.secret import Secret
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -109,13 +109,15 @@ class MeteredApi:
         *,
         context: RunContext,
         limits: Limits,
+        rate: CallRate | None = None,
     ) -> None:
+        """``rate``: the rate of calls; if None, it is one call a second until ``set_rate``."""
         self._client = client
         self._catalog = catalog
         self._answers = answers
         self._context = context
         self.budget = Budget(catalog, context.run_id, limits, context.clock)
-        self._rate = RateLimiter(1.0, context.stop)
+        self._rate: CallRate = rate or RateLimiter(1.0, context.stop)
         self._closing_error: ArchiverError | None = None
         self._health = _Health()
         self._parse_lock = threading.Lock()
@@ -464,6 +466,20 @@ def fetch_balance(client: HikerClient) -> Balance:
     return wire.parse_balance(document)
 
 
+class CallRate(Protocol):
+    """The rate of the API calls of a run."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Return whether a pause is not over yet."""
+
+    def wait_turn(self) -> None:
+        """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
+
+    def pause(self, seconds: float) -> None:
+        """Make no call for some seconds, not even calls whose turn has come."""
+
+
 class RateLimiter:
     """Spaces calls evenly, at ``per_second``. It uses monotonic time, so clock changes do not matter."""
 
@@ -478,12 +494,10 @@ class RateLimiter:
 
     @property
     def is_paused(self) -> bool:
-        """Return whether a pause is not over yet."""
         with self._lock:
             return self._monotonic() < self._closed_until
 
     def wait_turn(self) -> None:
-        """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
         while True:
             with self._lock:
                 turn = max(self._next, self._monotonic())
@@ -495,7 +509,6 @@ class RateLimiter:
         self._stop.check()
 
     def pause(self, seconds: float) -> None:
-        """Make no call for some seconds, not even calls whose turn has come."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._monotonic() + seconds)
             self._next = max(self._next, self._closed_until)
