@@ -19,7 +19,8 @@
     │   ├── SchemaNew
     │   ├── DatabaseForeign
     │   ├── JournalDiffers
-    │   └── JournalDamaged
+    │   ├── JournalDamaged
+    │   └── LeaseLost
     ├── NoArchive               10   there is no archive here
     ├── ArchiveLocked           11   another run holds the lock
     ├── StoppedBySignal    128 + N   a signal ended the program
@@ -187,6 +188,12 @@ class JournalDamaged(DatabaseError):
     """A file of the journal is not what this program wrote."""
 
     slug = "E_JOURNAL_DAMAGED"
+
+
+class LeaseLost(DatabaseError):
+    """This process may no longer write for a shared run: its lease ended, and others do its work."""
+
+    slug = "E_LEASE"
 
 
 class NoArchive(ArchiverError):

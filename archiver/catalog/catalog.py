@@ -46,11 +46,12 @@ class Catalog:
         writer: Engine | None = None,
         lock: WriterLock | None = None,
         clock: Callable[[], datetime] = utcnow,
+        worker_id: str | None = None,
     ) -> None:
         """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
         ``storage``: see ``SchemaStatus``. ``opened`` disposes of the engines. ``lock``: the lock of a writer
-        to PostgreSQL. ``clock``: the time of the journal's entries.
+        to PostgreSQL. ``clock``: the time of the journal's entries. ``worker_id``: see ``join``.
         """
         self.archive_id, self.storage = archive_id, storage
         self._clock = clock
@@ -59,10 +60,18 @@ class Catalog:
         self._database = database
         self._reader = reader
         self._closing = opened
+        self.worker_id = worker_id
+        self._coordinator: Engine | None = None
+        if worker_id is not None:
+            self._coordinator = opened.enter_context(
+                _disposing(engines.create_coordinator(database, _name_of(worker_id)))
+            )
         self._writer: Writer | None = None
         if writer is not None:
             opened.callback(_checkpoint, writer, str(database))
-            self._writer = Writer(writer, str(database), lock, finish=self._finish)
+            self._writer = Writer(
+                writer, str(database), lock, finish=self._finish, require_lease=self._require_lease
+            )
             opened.callback(self._writer.close)
 
     @classmethod
@@ -107,6 +116,42 @@ class Catalog:
             schema.require_current(status.revision, place)
             return cls(place, status.archive_id, reader, opened.pop_all(), storage=status.storage)
 
+    @classmethod
+    def join(cls, database: str | Path, worker_id: str, *, clock: Callable[[], datetime] = utcnow) -> Catalog:
+        """Open a PostgreSQL database for writing beside other workers of a run.
+
+        ``worker_id``: the id of a worker that ``leases.join`` is to add. Until then, and once its lease is
+        lost, every fact raises LeaseLost, except those of ``write_always``. Raises UsageError for SQLite,
+        SchemaOld, SchemaNew, DatabaseForeign, JournalDiffers if triggers of the journal are missing,
+        DatabaseError, and ArchiveLocked while another command writes alone.
+        """
+        from archiver.catalog.database_state import state_of
+
+        place = engines.locate(database)
+        if place.url is None:
+            raise UsageError("workers need a PostgreSQL database", "set archive.database")
+        with ExitStack() as opened:
+            name = _name_of(worker_id)
+            lock = WriterLock(place, shared_by=name)
+            opened.callback(lock.release)
+            writer = opened.enter_context(_disposing(engines.create_writer(place, worker=name)))
+            reader = opened.enter_context(_disposing(engines.create_reader(place, of_writer=True)))
+            with schema.connect(place, reader) as connection:
+                status = schema.status_of(connection, place)
+                schema.require_current(status.revision, place)
+                state_of(connection, place).require_triggers()
+            return cls(
+                place,
+                status.archive_id,
+                reader,
+                opened.pop_all(),
+                storage=status.storage,
+                writer=writer,
+                lock=lock,
+                clock=clock,
+                worker_id=worker_id,
+            )
+
     @staticmethod
     def prepare(database: str | Path, *, clock: Callable[[], datetime] = utcnow) -> Opening:
         """Begin to open a database for writing: nothing is written before ``finish``.
@@ -124,6 +169,57 @@ class Catalog:
         stale_documents.update_documents(connection)
         if outbox.seal(connection, self._clock()):
             self.on_change()
+
+    @property
+    def has_workers(self) -> bool:
+        """Return whether the database can have workers: SQLite has one writer."""
+        return self._database.url is not None
+
+    def _require_lease(self, connection: Connection) -> None:
+        if self.worker_id is not None:
+            from archiver.catalog import leases  # slow to import, and few need it
+
+            leases.require(connection, self.worker_id)
+
+    def coordinate(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call ``fact(connection, ...)`` in a transaction of its own, without waiting for other facts.
+
+        Only for what workers tell each other, which is not in the journal. Raises DatabaseError and what the
+        fact raises.
+        """
+        with map_errors(str(self._database)), self._open_coordinator().begin() as connection:
+            return fact(connection, *args, **kwargs)
+
+    def coordinate_at_once(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do what ``coordinate`` does, with each statement of the fact in a transaction of its own.
+
+        For a fact of one statement that is the same, in one round trip to the server instead of three.
+        """
+        with map_errors(str(self._database)):
+            connected = self._open_coordinator().execution_options(isolation_level="AUTOCOMMIT").connect()
+            with connected as connection:
+                return fact(connection, *args, **kwargs)
+
+    def _open_coordinator(self) -> Engine:
+        if self._coordinator is None:
+            raise DatabaseError(f"the database {self._database} is not open for workers")
+        return self._coordinator
+
+    def write_always(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do what ``write`` does, for a fact that is written without a lease too: what a call cost."""
+        return self._open_writer().write_always(fact, *args, **kwargs)
+
+    def write_late(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do what ``write`` does, for a fact that changes rows which all workers change: it comes last."""
+        return self._open_writer().write_late(fact, *args, **kwargs)
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fact(connection, ...)`` in the writer's thread; return its value once its rows are durable.
@@ -306,6 +402,10 @@ def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]
     """
     writer = opened.enter_context(_disposing(engines.create_writer(place)))
     return writer, opened.enter_context(_disposing(engines.create_reader(place, of_writer=True)))
+
+
+def _name_of(worker_id: str) -> str:
+    return f"{engines.WORKER}{worker_id}"
 
 
 def _take_lock(place: Database, locked: ExitStack) -> WriterLock | None:

@@ -44,6 +44,17 @@ _SETTINGS = (
 _PG_OPTIONS = (
     "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 )
+WORKER = "archiver worker "
+"""The beginning of the name under which a server knows the connections of a worker; its id follows."""
+PG_LOCK_SECONDS = 30
+"""How long a worker waits for the locks of others, in seconds."""
+_PG_WORKER = (
+    f"-c lock_timeout={PG_LOCK_SECONDS}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=5s"
+    " -c timezone=UTC"
+)
+"""The server ends the transaction of a worker that is stopped before the others give up waiting for it."""
+_PG_COORDINATION = _PG_WORKER + " -c synchronous_commit=off"
+"""A server that loses these rows in a crash has also ended the connections of all workers."""
 PG_NETWORK = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -91,18 +102,26 @@ def locate(database: str | Path) -> Database:
     return Database(url=url.set(drivername="postgresql+psycopg"))
 
 
-def create_writer(database: Database, *, foreign_keys: bool = True) -> Engine:
+def create_writer(database: Database, *, foreign_keys: bool = True, worker: str | None = None) -> Engine:
     """Create an engine with one connection that may write.
 
-    A SQLite file must exist; ``create_file`` makes one.
+    A SQLite file must exist; ``create_file`` makes one. ``worker``: the name of the connection, if it writes
+    to PostgreSQL beside others.
     """
     if database.url is not None:
-        return _create_postgresql(database.url, _PG_OPTIONS, pool_size=1, max_overflow=0)
+        options = _PG_OPTIONS if worker is None else _PG_WORKER
+        return _create_postgresql(database.url, options, pool_size=1, max_overflow=0, name=worker)
     engine = _create_sqlite(lambda: _open_for_writing(database), pool_size=1, max_overflow=0)
     if not foreign_keys:  # a migration rebuilds tables, and checks the keys itself before it commits
         event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = OFF").close())
     event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
     return engine
+
+
+def create_coordinator(database: Database, worker: str) -> Engine:
+    """Create an engine for what workers tell each other, on PostgreSQL. ``worker``: as for a writer."""
+    assert database.url is not None
+    return _create_postgresql(database.url, _PG_COORDINATION, pool_size=2, max_overflow=-1, name=worker)
 
 
 def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
@@ -240,7 +259,9 @@ def _create_sqlite(creator: Callable[[], sqlite3.Connection], *, pool_size: int,
     )
 
 
-def _create_postgresql(url: URL, options: str, *, pool_size: int, max_overflow: int) -> Engine:
+def _create_postgresql(
+    url: URL, options: str, *, pool_size: int, max_overflow: int, name: str | None = None
+) -> Engine:
     try:
         return create_engine(
             url,
@@ -248,7 +269,7 @@ def _create_postgresql(url: URL, options: str, *, pool_size: int, max_overflow: 
             max_overflow=max_overflow,
             hide_parameters=True,
             use_native_hstore=False,  # otherwise each new connection looks up that type
-            connect_args={"options": options, "application_name": "archiver", **PG_NETWORK},
+            connect_args={"options": options, "application_name": name or "archiver", **PG_NETWORK},
         )
     except ModuleNotFoundError as exc:
         raise DatabaseError(

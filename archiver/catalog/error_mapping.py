@@ -36,6 +36,7 @@ _SQLITE_REFUSED = {
 _PG_REFUSED = {"22", "23", "42", "54", "P0"}  # data, constraints, names, limits, RAISE
 _PG_DISK_FULL = "53100"
 _PG_LOCKED = "55P03"
+_PG_DEADLOCK = "40P01"
 
 
 @contextmanager
@@ -50,6 +51,11 @@ def map_errors(database: str) -> Iterator[None]:
 def is_connection_lost(exc: BaseException) -> bool:
     """Return whether the connection to PostgreSQL ended, as opposed to an error sent over it."""
     return isinstance(exc, DBAPIError) and exc.connection_invalidated
+
+
+def is_deadlock(exc: BaseException) -> bool:
+    """Return whether PostgreSQL ended a transaction because others waited for it, and it for them."""
+    return isinstance(exc, DBAPIError) and exc.orig is not None and _sqlstate(exc.orig) == _PG_DEADLOCK
 
 
 def is_refused(exc: DBAPIError) -> bool:

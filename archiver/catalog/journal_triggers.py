@@ -26,9 +26,15 @@ NOT_JOURNALED = frozenset(
         tables.journal_outbox,
         tables.journal_commits,
         tables.journal_head,
+        tables.workers,
+        tables.shared_runs,
+        tables.visits,
+        tables.run_reports,
+        tables.api_rate,
+        tables.journal_lease,
     }
 )
-"""Tables that are computed from the others, and those of the journal itself."""
+"""Tables that are computed from the others, those of the journal itself, and those of workers."""
 
 JOURNALED = tuple(table for table in tables.metadata.sorted_tables if table not in NOT_JOURNALED)
 """All other tables, each after the tables that it refers to."""

@@ -114,6 +114,12 @@ def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: L
     return tightest and replace(tightest, left=max(0, tightest.left))
 
 
+def units_of(connection: Connection, run_id: int) -> int:
+    """Return the units that a run has spent or reserved so far."""
+    spent = select(_totals.c.units).where(_totals.c.period == f"{counters.OF_RUN}{run_id}")
+    return int(connection.execute(spent).scalar() or 0)
+
+
 def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -> list[BudgetLeft]:
     """Return what each limit leaves: less than 0 if it is exceeded."""
     starts = {

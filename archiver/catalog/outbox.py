@@ -67,12 +67,32 @@ _SEAL_OTHERS = (
     "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
     " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
     " AND o.txn <> pg_current_xact_id()::text::bigint GROUP BY o.txn ORDER BY max(o.id)"
+    " ON CONFLICT (txn) DO NOTHING"  # another worker has just sealed it
 )
 _CHANGES, _COMMITS = tables.journal_outbox, tables.journal_commits
+# Neither waits for a worker that has just taken its turn or ended it: that waits for everything else in its
+# transaction. (ON CONFLICT alone would wait for the row.)
+_NEW_LEASE = text(
+    "INSERT INTO journal_lease (id) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM journal_lease)"
+    " ON CONFLICT (id) DO NOTHING"
+)
+_TAKE_LEASE = text(
+    "UPDATE journal_lease SET worker_id = :worker_id WHERE worker_id = :worker_id OR id ="
+    " (SELECT id FROM journal_lease WHERE worker_id IS NULL AND (shipped_at IS NULL OR"
+    " shipped_at + :rest_seconds * interval '1 second' <= clock_timestamp()) FOR UPDATE SKIP LOCKED)"
+)
+_END_LEASE = text(
+    "UPDATE journal_lease SET worker_id = NULL, shipped_at = clock_timestamp()"
+    " WHERE id = 1 AND worker_id = :worker_id"
+)
 
 
 def _entry_rows() -> Select[Any]:
-    """Return a query of the changes in the outbox, by position; those that are not sealed yet come last."""
+    """Return a query of the changes in the outbox, in the order of the journal.
+
+    Those with a number are first: a worker may commit later than another that got a higher position, and
+    after that one was numbered. Those that are not sealed yet come last.
+    """
     return (
         select(
             _COMMITS.c.seq,
@@ -85,7 +105,7 @@ def _entry_rows() -> Select[Any]:
             _CHANGES.c.row_values,
         )
         .outerjoin_from(_CHANGES, _COMMITS, _COMMITS.c.txn == _CHANGES.c.txn)
-        .order_by(_COMMITS.c.position.nulls_last(), _CHANGES.c.id)
+        .order_by(_COMMITS.c.seq.nulls_last(), _COMMITS.c.position.nulls_last(), _CHANGES.c.id)
     )
 
 
@@ -144,6 +164,30 @@ def advance(
     if len(rows) == MAX_CHANGES:
         rows = [*rows, *connection.execute(_REST_OF, {"seq": rows[-1].seq, "id": rows[-1].id})]
     return head, tuple(_entries(connection, rows))
+
+
+def advance_in_turn(
+    connection: Connection, worker_id: str, written: JournalHead | None, at: datetime, *, rest_seconds: float
+) -> tuple[JournalHead | None, tuple[Entry, ...]] | None:
+    """Do what ``advance`` does if it is the turn of this worker to ship; return None if it is not.
+
+    One worker ships at a time. Its turn begins with a first call, at least ``rest_seconds`` after the last
+    turn has ended, and ends with a call that returns nothing to write, or with its lease. While another takes
+    its turn or ends it, this does not wait: it returns None.
+    """
+    connection.execute(_NEW_LEASE)
+    values = {"worker_id": worker_id, "rest_seconds": rest_seconds}
+    if not connection.execute(_TAKE_LEASE, values).rowcount:
+        return None
+    head, entries = advance(connection, written, at)
+    if not entries:
+        end_turn(connection, worker_id)
+    return head, entries
+
+
+def end_turn(connection: Connection, worker_id: str) -> None:
+    """End the turn of this worker, if it has it. Another writes what it has not, as the same lines."""
+    connection.execute(_END_LEASE, {"worker_id": worker_id})
 
 
 def read_head(connection: Connection) -> JournalHead | None:

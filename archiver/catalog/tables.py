@@ -464,3 +464,71 @@ journal_head = Table(
     Column("snapshot_bytes", BigInteger, nullable=False),
     Column("entry_bytes", BigInteger, nullable=False),
 )
+
+
+# Runs whose accounts several workers visit. See ``catalog/leases.py`` and ``catalog/visits.py``.
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", PkText, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("is_run", Boolean, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+shared_runs = Table(
+    "shared_runs",
+    metadata,
+    Column("run_id", BigInteger, ForeignKey(runs.c.id), primary_key=True, autoincrement=False),
+    Column("orders", Text, nullable=False),
+    Column("closed_at", UtcTime),
+)
+
+
+def _of_shared_run() -> Column[Any]:
+    of_run = ForeignKey(shared_runs.c.run_id, ondelete="CASCADE")
+    return Column("run_id", BigInteger, of_run, primary_key=True, autoincrement=False)
+
+
+visits = Table(
+    "visits",
+    metadata,
+    _of_shared_run(),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("target", Text, nullable=False),
+    Column("is_account", Boolean, nullable=False),
+    Column("user_pk", PkText),
+    Column("worker_id", PkText, ForeignKey(workers.c.id, ondelete="SET NULL"), index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("ended_at", UtcTime),
+    UniqueConstraint("run_id", "user_pk"),
+)
+
+_partial_index("ix_visits_unfinished", visits.c.ended_at.is_(None), *visits.primary_key, unique=False)
+
+run_reports = Table(
+    "run_reports",
+    metadata,
+    _of_shared_run(),
+    Column("worker_id", PkText, primary_key=True),
+    Column("report", Text, nullable=False),
+)
+
+api_rate = Table(
+    "api_rate",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("per_second", Float, nullable=False),
+    Column("next_at", UtcTime, nullable=False),
+    Column("paused_until", UtcTime, nullable=False),
+)
+
+journal_lease = Table(
+    "journal_lease",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("worker_id", PkText, ForeignKey(workers.c.id, ondelete="SET NULL")),
+    Column("shipped_at", UtcTime),
+)

@@ -9,14 +9,17 @@ transaction.
 
 If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that
 their COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count
-twice.
+twice. Facts whose transaction PostgreSQL has ended because of a deadlock with another worker are repeated.
 """
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from enum import Enum, auto
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -24,19 +27,33 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
-from archiver.catalog.error_mapping import is_connection_lost, to_archiver_error
+from archiver import retry
+from archiver.catalog.error_mapping import is_connection_lost, is_deadlock, to_archiver_error
 from archiver.catalog.writer_lock import WriterLock
-from archiver.errors import DatabaseError
+from archiver.errors import DatabaseError, LeaseLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
 
 _MAX_BATCH = 64
+_DEADLOCKS = 8
+"""After so many deadlocks in a row, facts are committed separately."""
+
+
+class _Outcome(Enum):
+    """How an attempt to commit facts together ended. Only after ``STORED`` are their rows in the database."""
+
+    STORED = auto()
+    DEADLOCK = auto()
+    FAILED = auto()
 
 
 class Writer:
-    """Takes facts from any thread and commits them in the order in which they arrive."""
+    """Takes facts from any thread and commits them in the order in which they arrive.
+
+    Of those that are committed together, the facts of ``write_late`` come last.
+    """
 
     def __init__(
         self,
@@ -45,16 +62,19 @@ class Writer:
         lock: WriterLock | None = None,
         *,
         finish: Callable[[Connection], None] = lambda connection: None,
+        require_lease: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
         """Start the thread. ``database`` is the name to show in errors, without secrets.
 
         ``lock``: the lock of a PostgreSQL database. ``finish`` is called before each commit, after all facts
-        of the transaction; if it raises, none is stored.
+        of the transaction; if it raises, none is stored. ``require_lease`` is called before the facts that a
+        worker may only write with its lease; if it raises LeaseLost, none of those is stored.
         """
         self._engine = engine
         self._database = database
         self._lock = lock
         self._finish = finish
+        self._require_lease = require_lease
         self._queue: SimpleQueue[_PendingFact | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -77,6 +97,24 @@ class Writer:
         Callbacks of the Future run in the writer's thread and delay it.
         """
         return cast("Future[T]", self._put(_PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)])))
+
+    def write_always(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do what ``write`` does, for a fact that is written without a lease too."""
+        pending = _PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)], needs_lease=False)
+        return cast("Future[T]", self._put(pending)).result()
+
+    def write_late(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do what ``write`` does, for a fact that changes rows which all workers change.
+
+        It comes after the other facts of its transaction: the other workers wait for the rows until the
+        commit.
+        """
+        pending = _PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)], is_late=True)
+        return cast("Future[T]", self._put(pending)).result()
 
     def submit_each(self, fact: Callable[[Connection, Sequence[A]], Sequence[T]], item: A) -> Future[T]:
         """Queue an item of a fact that records many, as ``submit`` does. The Future has the item's value.
@@ -124,8 +162,9 @@ class Writer:
         return batch, True
 
     def _commit(self, batch: list[_PendingFact]) -> None:
+        batch.sort(key=lambda pending: pending.is_late)
         try:
-            if batch and not self._commit_together(batch):
+            if batch and not self._commit_together_repeatedly(batch):
                 self._commit_separately(batch)
         except BaseException as error:  # whatever it is: no caller must wait forever
             for pending in batch:
@@ -134,26 +173,35 @@ class Writer:
             for pending in batch:
                 pending.end(self._database)
 
-    def _commit_together(self, batch: list[_PendingFact]) -> bool:
-        """Commit all facts in one transaction, which nearly always works.
+    def _commit_together_repeatedly(self, batch: list[_PendingFact]) -> bool:
+        """Commit all facts in one transaction, again after a deadlock; return whether they are stored."""
+        for attempt in range(1, _DEADLOCKS + 1):
+            outcome = self._commit_together(batch)
+            if outcome is not _Outcome.DEADLOCK:
+                return outcome is _Outcome.STORED
+            time.sleep(retry.backoff(attempt, random.random, 0.01))
+        return False
 
-        Return False if none was stored, because one raised an exception or the connection was lost.
-        """
+    def _commit_together(self, batch: list[_PendingFact]) -> _Outcome:
+        """Commit all facts in one transaction, which nearly always works."""
         with self._engine.connect() as connection:
             transaction, txid = connection.begin(), None
             try:
                 txid = self._enter(connection)
-                for _, group in groupby(batch, key=_PendingFact.kind):
+                for _, group in groupby(self._writable_facts(batch, connection), key=_PendingFact.kind):
                     _apply_together(list(group), connection)
                 self._finish(connection)
             except BaseException as error:
                 transaction.rollback()
+                if is_deadlock(error):
+                    return _Outcome.DEADLOCK
                 if self._lock is not None and txid is not None and is_connection_lost(error):
                     # Not committed. But the server may not have noticed yet, and may still hold locks on
                     # rows.
                     self._lock.was_committed(txid)
-                return False
-            return self._try_commit(connection, transaction, txid)
+                return _Outcome.FAILED
+            is_stored = self._try_commit(connection, transaction, txid)
+            return _Outcome.STORED if is_stored else _Outcome.FAILED
 
     def _commit_separately(self, batch: list[_PendingFact]) -> None:
         """Commit the facts, each under a savepoint, except those that raise.
@@ -163,11 +211,24 @@ class Writer:
         with self._engine.connect() as connection:
             transaction = connection.begin()
             txid = self._enter(connection)
-            for pending in batch:
+            for pending in self._writable_facts(batch, connection):
                 pending.apply_in_savepoint(connection)
             self._finish(connection)
             if not self._try_commit(connection, transaction, txid):
                 raise DatabaseError(f"the connection to the database {self._database} was lost twice")
+
+    def _writable_facts(self, batch: list[_PendingFact], connection: Connection) -> list[_PendingFact]:
+        """Return the facts that may be written. Without the lease the others fail, and are left out."""
+        if not any(pending.needs_lease for pending in batch):
+            return batch
+        try:
+            self._require_lease(connection)
+        except LeaseLost as error:
+            for pending in batch:
+                if pending.needs_lease:
+                    pending.error = error
+            return [pending for pending in batch if not pending.needs_lease]
+        return batch
 
     def _enter(self, connection: Connection) -> int | None:
         return self._lock.enter(connection) if self._lock is not None else None
@@ -199,15 +260,21 @@ class _PendingFact:
         item: object = None,
         *,
         is_alone: bool = True,
+        needs_lease: bool = True,
+        is_late: bool = False,
     ) -> None:
-        """``fact`` takes items and returns a value for each. ``is_alone``: it is not called with others."""
+        """``fact`` takes items and returns a value for each. ``is_alone``: it is not called with others.
+
+        ``is_late``: it comes after the other facts of its transaction.
+        """
         self.future: Future[object] = Future()
         self.future.set_running_or_notify_cancel()  # a submitted fact cannot be cancelled
         self.fact = fact
         self.item = item
         self.value: object = None
         self._is_alone = is_alone
-        self._error: BaseException | None = None
+        self.needs_lease, self.is_late = needs_lease, is_late
+        self.error: BaseException | None = None
 
     def kind(self) -> object:
         """Return what facts that are recorded by one call have in common."""
@@ -219,7 +286,7 @@ class _PendingFact:
         try:
             _apply_together([self], connection)
         except BaseException as error:
-            self._error = error
+            self.error = error
             try:
                 savepoint.rollback()
             except SQLAlchemyError:
@@ -229,14 +296,14 @@ class _PendingFact:
 
     def end(self, database: str) -> None:
         """Give the caller the value, or the error of this fact alone."""
-        if self._error is None:
+        if self.error is None:
             self.future.set_result(self.value)
         else:
-            self.fail(self._error, database)
+            self.fail(self.error, database)
 
     def fail(self, error: BaseException, database: str) -> None:
         """Give the caller the fact's own error if it has one, else this error of the whole transaction."""
-        cause = self._error or error
+        cause = self.error or error
         mapped = to_archiver_error(cause, database)
         if mapped is not cause:
             mapped.__cause__ = cause

@@ -5,9 +5,10 @@ of a database, since a schema holds at most one archive. SQLite does not need it
 
 A writer that has lost the lock must not commit once another writer has it. So each transaction first takes a
 second lock, the gate, in shared mode, and then checks that the first lock is still held. A new writer takes
-the gate in exclusive mode, which waits until no transaction is open. As long as the lock is held, nobody else
-has written and the server has not restarted. So if a connection is lost, the server can say for certain
-how its transaction ended.
+the gate in exclusive mode, which waits until no transaction is open. As long as the lock is held, the server
+has not restarted. So if a connection is lost, it can say for certain how its transaction ended.
+
+The workers of a run share the lock: they hold it in shared mode.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from sqlalchemy import Connection, TextClause, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from archiver.catalog.engine import PG_NETWORK, Database
+from archiver.catalog.engine import PG_LOCK_SECONDS, PG_NETWORK, Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.errors import ArchiveLocked, DatabaseError
 
 _LOCK_KEY = f"{0x41524348}, hashtext(current_schema())"  # "ARCH": a key that no other program uses
 _GATE_KEY = f"{0x41524349}, hashtext(current_schema())"
 _TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")
+_TRY_SHARED_LOCK = text(f"SELECT pg_try_advisory_lock_shared({_LOCK_KEY})")
 _UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK_KEY})")
+_UNLOCK_SHARED = text(f"SELECT pg_advisory_unlock_shared({_LOCK_KEY})")
 _CLOSE_GATE = text(f"SELECT pg_advisory_xact_lock({_GATE_KEY})")
 _PASS_GATE = text(f"SELECT txid_current(), pg_advisory_xact_lock_shared({_GATE_KEY})")
 _PING = text("SELECT 1")
@@ -40,13 +43,15 @@ _STATUS_CHECKS, _CHECK_SECONDS = 200, 0.05  # ten seconds for the server to end 
 class WriterLock:
     """The lock of a writer, held from its creation until ``release``, unless its connection is lost."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, shared_by: str | None = None) -> None:
         """Take the lock.
 
-        Raises ArchiveLocked if another writer holds it, DatabaseError if the server is out of reach.
+        ``shared_by``: the name of a worker's connection, which shares the lock with other workers. Raises
+        ArchiveLocked if another writer holds it, DatabaseError if the server is out of reach.
         """
         assert database.url is not None
         self._database = database
+        self._unlock = _UNLOCK if shared_by is None else _UNLOCK_SHARED
         with map_errors(str(database)):
             engine = create_engine(
                 database.url,
@@ -55,14 +60,14 @@ class WriterLock:
                 hide_parameters=True,
                 use_native_hstore=False,
                 connect_args={
-                    "application_name": "archiver lock",
-                    "options": "-c lock_timeout=10s",
+                    "application_name": shared_by or "archiver lock",
+                    "options": f"-c lock_timeout={PG_LOCK_SECONDS if shared_by else 10}s",
                     **PG_NETWORK,
                 },
             )
             self._connection = engine.connect()
             try:
-                if self._connection.scalar(_TRY_LOCK):
+                if self._connection.scalar(_TRY_LOCK if shared_by is None else _TRY_SHARED_LOCK):
                     self._connection.execute(_CLOSE_GATE)
                     return
             except BaseException:
@@ -102,7 +107,7 @@ class WriterLock:
     def release(self) -> None:
         """Release the lock. If the connection was lost, it has been released already."""
         with suppress(SQLAlchemyError):
-            self._connection.execute(_UNLOCK)  # the server takes a moment to notice a closed connection
+            self._connection.execute(self._unlock)  # the server takes a moment to notice a closed connection
         self._connection.close()
 
     def _scalar(self, query: TextClause, **parameters: object) -> object:

@@ -38,8 +38,13 @@ def _commands(desk: Writer) -> list[str]:
     )
 
 
-def _held_up(desk: Writer, facts: list[Callable[[Connection], object]]) -> list[BaseException | object]:
-    """Give the facts while the desk is busy, so that they wait together; returns how each ended."""
+def _held_up(
+    desk: Writer, facts: list[Callable[[Connection], object]], late: frozenset[int] = frozenset()
+) -> list[BaseException | object]:
+    """Give the facts while the desk is busy, so that they wait together; returns how each ended.
+
+    ``late``: the places of those that are to be written late.
+    """
     busy, go_on = threading.Event(), threading.Event()
     ends: list[BaseException | object] = [None] * len(facts)
 
@@ -49,7 +54,7 @@ def _held_up(desk: Writer, facts: list[Callable[[Connection], object]]) -> list[
 
     def give(index: int) -> None:
         try:
-            ends[index] = desk.write(facts[index])
+            ends[index] = (desk.write_late if index in late else desk.write)(facts[index])
         except BaseException as error:
             ends[index] = error
 
@@ -76,6 +81,20 @@ def test_facts_that_wait_together_are_committed_together(desk: Writer) -> None:
     assert len(commits) == 2
     assert sorted(int(str(end)) for end in ends) == list(range(1, 31))
     assert _commands(desk) == [str(n) for n in range(30)]
+
+
+@SQLITE_EVERYDAY
+def test_late_facts_come_after_the_others_of_their_transaction(desk: Writer) -> None:
+    """Other workers wait for their rows until the commit, so it follows soon."""
+    commits: list[object] = []
+    event.listen(desk._engine, "commit", commits.append)
+    _held_up(
+        desk,
+        [lambda connection, n=n: _begin_run(connection, f"{n}") for n in range(6)],  # type: ignore[misc]
+        late=frozenset({0, 3}),
+    )
+    assert len(commits) == 2
+    assert _commands(desk) == ["1", "2", "4", "5", "0", "3"]
 
 
 def test_a_fact_that_fails_fails_alone(desk: Writer) -> None:
