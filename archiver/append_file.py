@@ -65,6 +65,9 @@ class AppendFile:
             except OSError:
                 self._broken = True
                 raise
+            if not os.fstat(self._fd).st_nlink:
+                self._broken = True
+                raise StorageError(f"{self._label} was removed by another process")
             self._end = offset + len(records)
             return offset
 

@@ -35,14 +35,21 @@ class BucketAnswers:
     """The ``AnswerStorage`` in a bucket. ``root``: the directory of the archive, with the spool in ``tmp/``.
 
     ``keeps_trays``: whether trays stay stored; if not, they wait in the spool until the run has ended.
-    ``group_readable``: as for ``DiskAnswers``, for the spool.
+    ``group_readable``: as for ``DiskAnswers``, for the spool. ``part``: as for ``DiskStore``.
     """
 
     def __init__(
-        self, bucket: Bucket, root: Path, *, keeps_trays: bool = True, group_readable: bool = False
+        self,
+        bucket: Bucket,
+        root: Path,
+        *,
+        keeps_trays: bool = True,
+        group_readable: bool = False,
+        part: str | None = None,
     ) -> None:
         self._bucket, self._root, self._keeps_trays = bucket, root, keeps_trays
-        self._spool = DiskAnswers(root / "tmp" / "answers", drafts=(), group_readable=group_readable)
+        self._spool_root = root / "tmp" / (part or "") / "answers"
+        self._spool = DiskAnswers(self._spool_root, drafts=(), group_readable=group_readable)
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> BucketAnswerWriter:
         spool = self._spool.writer(run_id, started_at, archive_id)
@@ -121,9 +128,9 @@ class BucketAnswers:
         with self._spool.open(segment) as fd, os.fdopen(os.dup(fd), "rb") as file:
             if os.fstat(fd).st_size:  # else a killed run has only begun it
                 self._bucket.put(_object(segment), file)
-        path = self._root / "tmp" / "answers" / segment
+        path = self._spool_root / segment
         with storage_errors(f"{path} cannot be removed"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 class BucketAnswerWriter:

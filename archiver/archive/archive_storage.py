@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from archiver.blobs.spool import list_parts, part_of, remove_part, worker_of
 from archiver.config import Config
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.temporary import make_temporary_place
@@ -28,8 +29,10 @@ class ArchiveStorage:
     Each method raises ConfigError or StorageError if the bucket's settings cannot be used.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, worker_id: str | None = None) -> None:
+        """``worker_id``: the worker of a shared run, which has a part of ``tmp/`` of its own."""
         self._config = config
+        self._part = None if worker_id is None else part_of(worker_id)
         self._root = config.archive.directory
         self._group_readable = config.archive.group_readable
 
@@ -132,7 +135,7 @@ class ArchiveStorage:
         if self.bucket is None:
             from archiver.blobs.disk import DiskStore
 
-            return DiskStore(self._root, group_readable=self._group_readable)
+            return DiskStore(self._root, group_readable=self._group_readable, part=self._part)
         from archiver.blobs.bucket_store import BucketStore, Upload
         from archiver.catalog.query import holdings
 
@@ -141,7 +144,13 @@ class ArchiveStorage:
         def choose_upload(digest: Digest) -> Upload:
             return choices[catalog.read(holdings.is_lost, digest)]
 
-        return BucketStore(self.bucket, self._root, choose_upload, group_readable=self._group_readable)
+        return BucketStore(
+            self.bucket,
+            self._root,
+            choose_upload,
+            group_readable=self._group_readable,
+            part=self._part,
+        )
 
     @contextmanager
     def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:
@@ -157,6 +166,9 @@ class ArchiveStorage:
 
     def answers(self) -> AnswerStorage:
         """Return where the answers are."""
+        return self._answers_of(self._part)
+
+    def _answers_of(self, part: str | None) -> AnswerStorage:
         if self.bucket is None:
             from archiver.answers.disk_answers import DiskAnswers
 
@@ -168,13 +180,34 @@ class ArchiveStorage:
             self._root,
             keeps_trays=self._config.archive.keep_answers == "all",
             group_readable=self._group_readable,
+            part=part,
         )
 
     def empty_spool(self) -> None:
         """Put the answers that wait in the spool into the bucket, if the archive is in one."""
+        self._empty_spool(self._part)
+
+    def remove_spools(self, find_workers: Callable[[], frozenset[str]]) -> None:
+        """Remove the parts of ``tmp/`` whose workers are gone, after answers there were put into the bucket.
+
+        ``find_workers`` returns the ids of those that are not. Raises StorageError.
+        """
+        parts = list_parts(self._root)  # first: a worker is known before it makes its part
+        workers = find_workers() if parts else frozenset()
+        for part in parts:
+            if worker_of(part) not in workers:
+                self._empty_spool(part)
+                remove_part(self._root, part)
+
+    def remove_own_spool(self) -> None:
+        """Remove the part of ``tmp/`` of this worker, unless answers wait there."""
+        if self._part is not None and not any((self._root / "tmp" / self._part).glob("answers/*/*/*")):
+            remove_part(self._root, self._part)
+
+    def _empty_spool(self, part: str | None) -> None:
         from archiver.answers.bucket_answers import BucketAnswers
 
-        answers = self.answers()
+        answers = self._answers_of(part)
         if isinstance(answers, BucketAnswers):
             answers.empty_spool()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 
@@ -10,7 +12,7 @@ import archiver
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.database_state import DatabaseState
-from archiver.errors import JournalDamaged, JournalDiffers
+from archiver.errors import ArchiverError, JournalDamaged, JournalDiffers
 from archiver.journal.journal_check import Comparison, JournalState, compare, first_number
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import (
@@ -30,6 +32,7 @@ _WAYS_OUT = (
     "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
     "--skip-damage; or keep the rows of the database: archiver verify --repair; nothing is deleted"
 )
+_TURN_CHECK_SECONDS = 0.1
 _FEW_BYTES = 1 << 20
 """The size of compressed entries, in bytes, that a rebuild applies within seconds: fewer need no snapshot."""
 
@@ -38,24 +41,41 @@ class Journaling:
     """The journal of an archive that is open for writing; it ships what the catalog commits."""
 
     def __init__(
-        self, files: JournalFiles, catalog: Catalog, *, stop: StopFlag, clock: Callable[[], datetime]
+        self,
+        files: JournalFiles,
+        catalog: Catalog,
+        *,
+        stop: StopFlag,
+        clock: Callable[[], datetime],
+        turn: ShippingTurn | None = None,
     ) -> None:
-        """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``."""
+        """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``.
+
+        ``turn``: when this process may ship; None: always, since no other process does.
+        """
         self.has_reported_failure = False
         """Whether the result of the work says that it was stopped, if only by an error while shipping."""
         self.is_new = False
         """Whether a new journal has begun; files of an old one, if there were any, are in ``quarantine/``."""
-        self._files, self._catalog, self._clock = files, catalog, clock
+        self._files, self._catalog, self._clock, self._turn = files, catalog, clock, turn
+        self._stop = stop
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
             files,
             self._header,
-            lambda written: catalog.write(outbox.advance, written, clock()),
+            turn.advance
+            if turn is not None
+            else lambda written: catalog.write(outbox.advance, written, clock()),
             lambda: catalog.read(outbox.size),
-            on_error=stop.fail,
+            on_error=self._fail,
             clock=clock,
             time_text=time_text,
         )
+
+    def _fail(self, error: BaseException) -> None:
+        self._stop.fail(error)
+        if self._turn is not None:
+            self._turn.give_up()
 
     def begin(self, found: Comparison) -> None:
         """Continue the journal where it ends, or begin it. From then on, every commit is shipped.
@@ -77,6 +97,15 @@ class Journaling:
                     self._write_snapshot(head)
         self._catalog.on_change = self._shipper.notify
         self._shipper.notify()  # for what a killed process left
+
+    def join(self) -> None:
+        """Ship from now on what this process and others commit."""
+        self._catalog.on_change = self._shipper.notify
+        self._shipper.notify()
+
+    def notify(self) -> None:
+        """Ship, within the time that the journal gathers entries, what others have committed."""
+        self._shipper.notify()
 
     def write_snapshot(self) -> JournalHead:
         """Write all rows into a new file of the journal, and return where it ends. A rebuild begins with it.
@@ -136,7 +165,43 @@ class Journaling:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Ship the rest. Raises the first error while shipping, unless the work itself reports one."""
+        if self._turn is not None:
+            self._turn.is_last = True
         self._shipper.close(has_failed=kind is not None or self.has_reported_failure)
+
+
+class ShippingTurn:
+    """When a worker of a shared run ships the journal: one worker at a time, each for all of them."""
+
+    def __init__(self, catalog: Catalog, rest_seconds: float, clock: Callable[[], datetime]) -> None:
+        """``rest_seconds``: the time between two turns, by whichever workers."""
+        self.is_last = False
+        """Whether this process is about to end: then it waits until it has had a turn."""
+        self._catalog, self._rest_seconds, self._clock = catalog, rest_seconds, clock
+
+    def advance(self, written: JournalHead | None) -> tuple[JournalHead | None, tuple[Entry, ...]]:
+        """Return what to write next, as ``outbox.advance`` does; nothing if it is not this worker's turn.
+
+        Raises LeaseLost, DatabaseError.
+        """
+        worker_id = self._catalog.worker_id
+        assert worker_id is not None
+        while True:
+            rest = 0.0 if self.is_last else self._rest_seconds
+            found = self._catalog.write(
+                outbox.advance_in_turn, worker_id, written, self._clock(), rest_seconds=rest
+            )
+            if found is not None:
+                return found
+            if not self.is_last:
+                return None, ()
+            time.sleep(_TURN_CHECK_SECONDS)
+
+    def give_up(self) -> None:
+        """Leave the shipping to others, after an error: this process may still work for minutes."""
+        assert self._catalog.worker_id is not None
+        with suppress(ArchiverError):  # then the turn ends with the lease
+            self._catalog.coordinate(outbox.end_turn, self._catalog.worker_id)
 
 
 def require_current(

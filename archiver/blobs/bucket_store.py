@@ -20,9 +20,9 @@ from stat import S_IFREG
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs.spool import SpoolWriter, remove_unfinished
+from archiver.blobs.spool import SpoolWriter, enter_spool, remove_unfinished
 from archiver.bucket import SINGLE_PUT, Bucket
-from archiver.durable import enter_directory, open_root, storage_errors
+from archiver.durable import open_root, storage_errors
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 
@@ -47,7 +47,7 @@ class BucketStore:
 
     ``choose_upload`` is called for each blob once its bytes are known, in the thread that writes it. Only the
     caller knows which bytes are in doubt: the store states the checksum of what was once uploaded.
-    ``group_readable`` makes the spool 0750 instead of 0700.
+    ``group_readable`` makes the spool 0750 instead of 0700. ``part``: as for ``DiskStore``.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class BucketStore:
         choose_upload: Callable[[Digest], Upload] = _if_different,
         *,
         group_readable: bool = False,
+        part: str | None = None,
     ) -> None:
+        self._part = part
         self._bucket, self._root, self._choose_upload = bucket, root, choose_upload
         self._mode = 0o750 if group_readable else 0o700
         self._tmp_fd: int | None = None
@@ -68,7 +70,7 @@ class BucketStore:
         """Prepare the spool. Whether the bucket can be written, ``bucket_marker.probe`` has found out."""
         with storage_errors(f"the spool {self._root / 'tmp'} cannot be written"):
             if self._tmp_fd is None:
-                self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
+                self._tmp_fd = enter_spool(self._root_fd, self._part, self._mode)
             remove_unfinished(self._tmp_fd)
             with self.writer() as probe:
                 probe.write(b"\n")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs.spool import SpoolWriter, remove_unfinished
+from archiver.blobs.spool import SpoolWriter, enter_spool, remove_unfinished
 from archiver.durable import (
     enter_directory,
     list_names,
@@ -47,11 +47,11 @@ class DiskStore:
 
     Raises StorageError if ``root/blobs`` does not exist or is a symbolic link; then nothing below it is
     touched. ``group_readable`` makes directories 0750 instead of 0700. Blobs are 0444 in both cases: the
-    directories decide who can read them.
+    directories decide who can read them. ``part``: the part of ``tmp/`` to write to; None for all of it.
     """
 
-    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
-        self._root = root
+    def __init__(self, root: Path, *, group_readable: bool = False, part: str | None = None) -> None:
+        self._root, self._part = root, part
         self._mode = 0o750 if group_readable else 0o700
         self._tmp_fd: int | None = None
         with storage_errors(f"the blobs of the archive at {root} cannot be opened"):
@@ -89,7 +89,7 @@ class DiskStore:
     def prepare(self) -> None:
         with storage_errors(f"the store at {self._root} cannot be written"):
             if self._tmp_fd is None:
-                self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
+                self._tmp_fd = enter_spool(self._root_fd, self._part, self._mode)
             if os.fstat(self._tmp_fd).st_dev != os.fstat(self._blobs_fd).st_dev:
                 raise StorageError(
                     f"tmp/ and blobs/ of {self._root} are on different disks: files cannot be renamed",

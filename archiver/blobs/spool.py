@@ -1,4 +1,7 @@
-"""The spool: files in ``tmp/`` that hold the bytes of a blob while it is written and hashed."""
+"""The spool: files in ``tmp/`` that hold the bytes of a blob while it is written and hashed.
+
+A worker of a shared run has a part of its own there, since others may use the same directory.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from archiver.blobs.store import COPY_CHUNK
-from archiver.durable import clone, list_names, storage_errors, write_all
+from archiver.durable import clone, enter_directory, list_names, storage_errors, write_all
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 
+_PART = "worker-"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -102,6 +107,39 @@ class SpoolWriter:
     ) -> None:
         if self._fd is not None:
             self._discard()
+
+
+def part_of(worker_id: str) -> str:
+    """Return the name of a worker's part of ``tmp/``."""
+    return f"{_PART}{worker_id}"
+
+
+def enter_spool(root: int, part: str | None, mode: int) -> int:
+    """Open ``tmp/`` in the open directory ``root``, or a part of it, which is made. Raises OSError."""
+    tmp = enter_directory("tmp", mode, within=root)
+    if part is None:
+        return tmp
+    try:
+        return enter_directory(part, mode, within=tmp)
+    finally:
+        os.close(tmp)
+
+
+def list_parts(root: Path) -> list[str]:
+    """Return the parts of ``tmp/`` below ``root``. Raises StorageError."""
+    with storage_errors(f"{root / 'tmp'} cannot be listed"), contextlib.suppress(FileNotFoundError):
+        return sorted(entry.name for entry in (root / "tmp").iterdir() if entry.name.startswith(_PART))
+    return []
+
+
+def remove_part(root: Path, part: str) -> None:
+    """Remove a part whose worker is gone, or is about to go. What cannot be removed stays for the next."""
+    shutil.rmtree(root / "tmp" / part, ignore_errors=True)
+
+
+def worker_of(part: str) -> str:
+    """Return the id of the worker that made a part."""
+    return part.removeprefix(_PART)
 
 
 def remove_unfinished(tmp: int) -> None:

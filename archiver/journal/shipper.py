@@ -47,6 +47,8 @@ class Shipper:
         self._outbox_size = outbox_size
         self._clock, self._time_text = clock, time_text
         self._file: NewFile | None = None
+        self._last_name = ""
+        """The file with the last line of the journal when this process last wrote or began a file."""
         self._error: BaseException | None = None
         self._shipping = threading.RLock()
         self._waiting = threading.Event()
@@ -144,16 +146,18 @@ class Shipper:
             lines.append(line)
         file = self._open_file(head, entries[0].seq)
         size = file.append(lines)
+        self._last_name = file.name
         return JournalHead(
             entries[-1].seq, prev, file.name, file.length, head.snapshot_bytes, head.entry_bytes + size
         )
 
     def _open_file(self, head: JournalHead, seq: int) -> NewFile:
-        """Return this process's file; a new one if a sync of the last one failed."""
-        if self._file is None or not self._file.is_usable:
+        """Return this process's file; a new one if a sync of the last one failed, or others wrote since."""
+        if self._file is None or not self._file.is_usable or head.file != self._last_name:
             self._close_file()
             name = self._files.new_name(seq, head.file, self._clock())
             self._file = self._files.storage.new_file(name, self._header)
+            self._last_name = head.file
         return self._file
 
     def _close_file(self) -> None:

@@ -158,8 +158,12 @@ class AccountSync:
         self._end: AccountEnd | None = None
         self._closing_error: ArchiverError | None = None
 
-    def sync(self) -> None:
-        """Do everything that is due for the target. Record failures; raise only errors that stop the run."""
+    def sync(self) -> bool:
+        """Do everything that is due for the target, and return whether it came to an end.
+
+        It does not if this run pays for nothing more. Failures are recorded; only errors that stop the run
+        are raised.
+        """
         try:
             end = self._visit()
         except (CallFailed, AnswerMalformed) as error:
@@ -169,9 +173,10 @@ class AccountSync:
         except ArchiverError as error:
             if error is not self._api.closing_error:
                 raise
-            return  # this run pays for nothing more: the target waits for the next one
+            return False  # this run pays for nothing more: the target waits for the next one
         self._context.tally.count_end(end)
         self._context.observe(AccountDone(self._target.text))
+        return True
 
     def perform(self, step: Step, visit: Visit) -> Visit:
         """Take a step and return what is known after it."""
@@ -240,6 +245,8 @@ class AccountSync:
         owner = listing.tray.user if listing is not None else None
         expected_pk = owner.pk if owner is not None and doubt is Doubt.NAMELESS else state.pk
         verdict, user = self._api.look(step.call, expected_pk, self._target.username)
+        if user is not None and state.pk is None and self._is_registered(user.pk):
+            return replace(visit, is_done=True)
         if user is not None:
             self._catalog.write(record.user, self._context.run_id, user, self._context.clock())
         if verdict is None and doubt is Doubt.NOT_FOUND:

@@ -112,10 +112,10 @@ class Budget:
         Raises BudgetReached if the call would exceed a limit, or use units promised to others.
         """
         if not self.is_limited or not call.units:  # free calls are not limited
-            return self._catalog.write(ledger.reserve, self._run_id, call, self._clock(), Limits())
+            return self._catalog.write_late(ledger.reserve, self._run_id, call, self._clock(), Limits())
         with self._lock:  # no promise can be made between this check and the row
             own = min(call.units, promise.units) if promise is not None else 0
-            reserved = self._catalog.write(
+            reserved = self._catalog.write_late(
                 ledger.reserve, self._run_id, call, self._clock(), self._limits, self._promised - own
             )
             if promise is not None:
@@ -138,9 +138,11 @@ class Budget:
         between two attempts of one job.
         """
         if promise is None:
-            return self._catalog.write(ledger.settle, call_id, status, units, self._clock(), location, facts)
+            return self._catalog.write_always(
+                ledger.settle, call_id, status, units, self._clock(), location, facts
+            )
         with self._lock:
-            answer_id = self._catalog.write(
+            answer_id = self._catalog.write_always(
                 ledger.settle, call_id, status, units, self._clock(), location, facts
             )
             if not units:

@@ -23,6 +23,7 @@ from archiver.errors import (
     ArchiverError,
     BudgetReached,
     CallFailed,
+    DatabaseError,
     KeyRejected,
     OutOfUnits,
     Reason,
@@ -129,7 +130,7 @@ class MeteredApi:
 
     def set_rate(self, per_second: float) -> None:
         """Set the number of calls per second."""
-        self._rate = RateLimiter(per_second, self._context.stop)
+        self._rate.set_rate(per_second)
 
     def ask_units_left(self) -> int | None:
         """Return the units left, by one free attempt; None if that fails. Never ends a run."""
@@ -340,9 +341,12 @@ class MeteredApi:
             raise
 
     def _is_stopped(self) -> bool:
-        """Return whether pending answers are given up. They are paid for, so not because a store fails."""
+        """Return whether pending answers are given up.
+
+        They are paid for, so not because the store or the database fails.
+        """
         cause = self._context.stop.cause
-        return cause is not None and not isinstance(cause, StorageError)
+        return cause is not None and not isinstance(cause, StorageError | DatabaseError)
 
     def _keep(
         self,
@@ -364,10 +368,17 @@ class MeteredApi:
         )
         self._count(answer.call, verdict.units)
         if billed:
-            self._answers.check()
+            self._stop_if_store_failed()
         # The call is settled first: what goes wrong in reading an answer must not make it be paid for again.
         parsed = self._read(document, read) if verdict.meaning is Meaning.OK else None
         return Reply(answer.status, verdict, answer_id, parsed)
+
+    def _stop_if_store_failed(self) -> None:
+        """End the run if no more answers can be stored. This one can still be recorded: it is paid for."""
+        try:
+            self._answers.check()
+        except StorageError as error:
+            self._context.stop.fail(error)
 
     def _read(self, document: Document, read: Callable[[Document], T]) -> T | AnswerMalformed:
         """Return the content of an answer, or why it cannot be read. One thread at a time, to save memory."""
@@ -476,6 +487,9 @@ class CallRate(Protocol):
     def wait_turn(self) -> None:
         """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
 
+    def set_rate(self, per_second: float) -> None:
+        """Set the number of calls per second."""
+
     def pause(self, seconds: float) -> None:
         """Make no call for some seconds, not even calls whose turn has come."""
 
@@ -508,6 +522,11 @@ class RateLimiter:
                 break  # else a pause has begun: take another turn, so that calls stay spaced after it
         self._stop.check()
 
+    def set_rate(self, per_second: float) -> None:
+        with self._lock:
+            self._interval = 1.0 / per_second
+            self._next = min(self._next, self._monotonic())
+
     def pause(self, seconds: float) -> None:
         with self._lock:
             self._closed_until = max(self._closed_until, self._monotonic() + seconds)
@@ -521,11 +540,13 @@ class BalanceCheck:
     with the ledger.
     """
 
-    def __init__(self, api: MeteredApi, catalog: Catalog, run_id: int) -> None:
+    def __init__(self, api: MeteredApi, catalog: Catalog, run_id: int, *, is_known: bool = False) -> None:
+        """``is_known``: the balance before the run is recorded already."""
         self._api = api
         self._catalog = catalog
         self._run_id = run_id
-        self._is_known = False
+        self.is_known = is_known
+        """Whether the balance before the run is recorded."""
 
     def begin(self, per_second: float | None, jobs: Pool) -> None:
         """Set the rate of calls and record the units left.
@@ -547,14 +568,14 @@ class BalanceCheck:
     def _record_before(self, units: int | None) -> None:
         if units is not None:
             self._catalog.write(record.balance_before, self._run_id, units)
-            self._is_known = True
+            self.is_known = True
 
     def end(self, api_calls: int) -> None:
         """Record the units left, if any of ``api_calls`` were paid for. Never fails a run.
 
         The jobs of the run must have ended.
         """
-        if not api_calls or not self._is_known:
+        if not api_calls or not self.is_known:
             return
         units = self._api.ask_units_left()
         if units is not None:

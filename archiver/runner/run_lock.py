@@ -1,5 +1,7 @@
 """The lock of an archive: one writer at a time, by a kernel lock on ``<archive>/lock``.
 
+The workers of a shared run hold it together, in shared mode.
+
 The kernel releases it when the process ends, whatever the reason.
 """
 
@@ -23,20 +25,25 @@ _RETRY_SECONDS = 0.5
 
 @contextmanager
 def hold_run_lock(
-    path: Path, command: str, now: datetime, *, wait: Callable[[float], None] | None = None
+    path: Path,
+    command: str,
+    now: datetime,
+    *,
+    wait: Callable[[float], None] | None = None,
+    is_shared: bool = False,
 ) -> Iterator[None]:
     """Hold the lock at ``path``, with the holder's pid, host and command written into it for others to read.
 
     ``wait`` is called with seconds between two tries until the lock is free (it may raise to give up);
-    without it the lock is tried once. Raises ArchiveLocked, naming the holder, or StorageError if locks do
-    not work.
+    without it the lock is tried once. ``is_shared``: hold it beside other workers. Raises ArchiveLocked,
+    naming the holder, or StorageError if locks do not work.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise storage_error(error, f"the lock file {path} cannot be opened") from error
     try:
-        while not _try_lock(fd, path):
+        while not _try_lock(fd, path, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX):
             if wait is None:
                 raise ArchiveLocked(
                     f"the archive is locked by another run: {_holder(fd)}",
@@ -59,9 +66,9 @@ def hold_run_lock(
         os.close(fd)
 
 
-def _try_lock(fd: int, path: Path) -> bool:
+def _try_lock(fd: int, path: Path, mode: int) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False

@@ -70,6 +70,26 @@ class Summary(Struct, frozen=True):
     slug: str = ""
 
 
+class TallyState(Struct, frozen=True):
+    """The counts of a Tally at one moment. ``ends``: how many targets ended in which way."""
+
+    summary: Summary
+    ends: dict[AccountEnd, int]
+    troubles: int
+
+
+_ADDED = (
+    "units",
+    "api_calls",
+    "highlights_listed",
+    "highlights_fetched",
+    "items_new",
+    "files_new",
+    "bytes_new",
+)
+"""The counts of a summary that ``Tally.add`` takes."""
+
+
 class Tally:
     """The counts of a run; thread-safe."""
 
@@ -131,9 +151,10 @@ class Tally:
             self._summary = replace(self._summary, files_failed=self._summary.files_failed + len(failures))
             self._troubles += len(failures)
 
-    def note(self, text: str) -> None:
-        """Add a fact that is not a failure to the summary."""
+    def note(self, text: str, *, is_trouble: bool = False) -> None:
+        """Add a fact to the summary. ``is_trouble``: the run did not fully succeed."""
         with self._lock:
+            self._troubles += is_trouble
             if len(self._notes) < _LISTED_FAILURES:
                 self._notes.append(text)
 
@@ -142,6 +163,31 @@ class Tally:
         with self._lock:
             self._ends[end] += 1
             self._summary = replace(self._summary, accounts=self._summary.accounts + 1)
+
+    def state(self) -> TallyState:
+        """Return the counts so far."""
+        summary, _ = self.summary()
+        with self._lock:
+            return TallyState(summary, dict(self._ends), self._troubles)
+
+    def add_state(self, state: TallyState) -> None:
+        """Add the counts of another process that visits targets of the same run."""
+        other = state.summary
+        self.add(**{name: getattr(other, name) for name in _ADDED})
+        for note in other.notes:
+            self.note(note)
+        with self._lock:
+            self._failures += other.failures[: max(0, _LISTED_FAILURES - len(self._failures))]
+            self._hosts.update(dict(other.hosts_not_allowed))
+            self._troubles += state.troubles
+            for end, count in state.ends.items():
+                self._ends[end] += count
+            own = self._summary
+            self._summary = replace(
+                own,
+                accounts=own.accounts + other.accounts,
+                files_failed=own.files_failed + other.files_failed,
+            )
 
     def has_succeeded(self) -> bool:
         """Return whether everything that exists could be archived.

@@ -103,17 +103,21 @@ class Visitor:
         _require_descriptors(self._threads)
         self._answers.prepare()
 
-    def visit_each(self, feed: Iterable[T], visit: Callable[[T], None]) -> None:
+    def visit_each(self, feed: Iterable[T], visit: Callable[[T], object]) -> None:
         """Call ``visit`` for each of ``feed``, several at a time; see ``for_each``."""
         for_each(feed, visit, threads=_ACCOUNTS_AT_FIRST, most=ACCOUNTS_AT_MOST, stop=self._stop)
 
-    def visit(self, target: Target, turn: Turn) -> None:
-        """Visit a target, unless no more calls are paid for. Raises errors that stop the run."""
+    def visit(self, target: Target, turn: Turn) -> bool:
+        """Visit a target, and return whether the visit came to an end.
+
+        It does not if no more calls are paid for. Raises errors that stop the run.
+        """
         try:
             with self._stop.stop_on_error():  # stop here, at once, so that the other workers stop too
-                if self.api.closing_error is None:
-                    self._may_spend()
-                    AccountSync(self._services, target, turn).sync()
+                if self.api.closing_error is not None:
+                    return False
+                self._may_spend()
+                return AccountSync(self._services, target, turn).sync()
         finally:
             turn.end()
 

@@ -26,6 +26,15 @@ class StopFlag:
         self._event = threading.Event()
         self._cause: ArchiverError | None = None
         self._bug: BaseException | None = None
+        self._children: list[StopFlag] = []
+
+    def child(self) -> StopFlag:
+        """Return a new flag for a part of the work: it is set together with this one, but not the reverse."""
+        child = StopFlag()
+        self._children = [*(each for each in self._children if each.cause is None), child]
+        if self._cause is not None:
+            child.stop(self._cause)
+        return child
 
     @property
     def bug(self) -> BaseException | None:
@@ -45,6 +54,8 @@ class StopFlag:
         if self._cause is None:
             self._cause = cause
         self._event.set()
+        for child in self._children:
+            child.stop(cause)
 
     def fail(self, error: BaseException) -> None:
         """Stop because of an exception; one that is not an ArchiverError is a bug."""
@@ -132,7 +143,7 @@ class Pool(ThreadPoolExecutor):
 
 
 def for_each(
-    things: Iterable[T], work: Callable[[T], None], *, threads: int, most: int, stop: StopFlag
+    things: Iterable[T], work: Callable[[T], object], *, threads: int, most: int, stop: StopFlag
 ) -> None:
     """Call ``work`` for each of ``things``, on several threads.
 
@@ -165,7 +176,7 @@ def for_each(
 class _Crew(Generic[T]):
     """The threads of ``for_each``. ``ended``: the calls that have ended. ``raised``: what they raised."""
 
-    def __init__(self, feed: Iterator[T], work: Callable[[T], None], stop: StopFlag) -> None:
+    def __init__(self, feed: Iterator[T], work: Callable[[T], object], stop: StopFlag) -> None:
         self._feed, self._work, self._stop = feed, work, stop
         self._lock = threading.Lock()
         self._is_exhausted = False

@@ -84,6 +84,10 @@ class ArchiveHarness:
             **self.environ,
         }
 
+    def blob_file(self, digest: str) -> Path:
+        """Return the file that must hold a blob."""
+        return self.root / "blobs" / digest[:2] / digest
+
     def night(
         self,
         *targets: str | Target,

@@ -202,7 +202,7 @@ def sha256(served: SandboxFile) -> str:
 
 
 def _kept(harness: ArchiveHarness, digest: str) -> bool:
-    path = harness.root / "blobs" / digest[:2] / digest
+    path = harness.blob_file(digest)
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
