@@ -28,6 +28,7 @@ SECTIONS = {
     "L": "Secrets",
     "B": "Spending",
     "S": "Object storage",
+    "W": "Workers",
 }
 TEST_NAME = re.compile(r"test_fault_([a-z]\d+)_")
 

@@ -438,10 +438,14 @@ class Archive:
         Errors of single accounts are in the summary. Raises errors that prevent a run from starting:
         KeyMissing, NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
         """
-        from archiver.archive.nightly_run import run_targets
         from archiver.runner.workers import StopFlag as NewStopFlag
 
         found, chosen = self._run_targets(targets, options)
+        is_shared = self._config.cluster.enabled and chosen.from_config and not chosen.list_only
+        if is_shared and chosen.repair is None:
+            from archiver.archive.shared_run import run_shared as run_targets  # few need it
+        else:
+            from archiver.archive.nightly_run import run_targets
         return run_targets(
             self._config,
             found,
@@ -452,6 +456,34 @@ class Archive:
             observe=observe,
             stop=stop or NewStopFlag(),
             on_changes=on_changes,
+            clock=clock,
+        )
+
+    def work(
+        self,
+        *,
+        concurrency: int | None = None,
+        until_idle: bool = False,
+        observe: Callable[[Event], None] = lambda event: None,
+        stop: StopFlag | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        """Visit accounts for the runs of the configuration, beside other workers, until ``stop`` is set.
+
+        Costs units. ``concurrency``: the downloads at a time; None: as configured. ``until_idle``: return
+        once no account of an open run is free. ``observe``, ``clock``: as for ``run``. Raises UsageError if
+        the configuration is not for workers, KeyMissing, KeyRejected, UpstreamDown, DiskFull, the cause of
+        ``stop``, and errors of the database or the store that last for more than ten minutes.
+        """
+        from archiver.archive.worker import work
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        work(
+            self._config,
+            concurrency=arguments.read_count("concurrency", concurrency),
+            until_idle=until_idle,
+            observe=observe,
+            stop=stop or NewStopFlag(),
             clock=clock,
         )
 

@@ -15,6 +15,11 @@ def read_status(session: Session) -> Status:
     is_wanted = {Role.COVER: download.covers, Role.AVATAR: download.avatars}
     roles = [role for role in Role if is_wanted.get(role, True)]
     status, hosts = session.catalog.read(totals.status), session.catalog.read(totals.refused_hosts, roles)
+    if session.config.cluster.enabled and session.catalog.has_workers:
+        from archiver.catalog import leases, visits
+
+        shared, workers = session.catalog.read(visits.open_counts), session.catalog.read(leases.status)
+        status = replace(status, shared_run=shared, workers=workers)
     if not hosts:
         return status
     rules = read_download_rules(session.config)

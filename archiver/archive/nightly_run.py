@@ -57,18 +57,14 @@ def run_targets(
         require_blobs(session)
         client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
         stack.callback(client.close)
-        downloader = _downloader(config, clock)
+        downloader = make_downloader(config, clock)
         stack.callback(downloader.close)
         summary = run(
             Resources(client, downloader, session.store, session.answers, session.catalog),
             targets,
             command=command,
-            options=replace(
-                _with_settings(config, options),
-                covers=config.download.covers,
-                avatars=config.download.avatars,
-            ),
-            limits=_run_limits(config, max_units),
+            options=with_settings(config, options),
+            limits=run_limits(config, max_units),
             observe=observe,
             stop=stop,
             accounts=len(targets),
@@ -88,7 +84,7 @@ def plan_targets(
     session: Session, targets: Iterable[Target], *, options: RunOptions, since: datetime | None, clock: Clock
 ) -> Iterator[AccountPlan]:
     """Yield what the next run would do and cost for each target; see ``Archive.plan``."""
-    options = replace(_with_settings(session.config, options), rules=read_download_rules(session.config))
+    options = replace(with_settings(session.config, options), rules=read_download_rules(session.config))
     left = read_budget_left(session, clock)
     answers = AnswerCache(session.catalog, session.answers, clock, sweep_days=options.sweep_days)
     first: dict[Pk, AccountPlan] = {}
@@ -104,7 +100,7 @@ def plan_targets(
 
 def read_budget_left(session: Session, clock: Clock) -> BudgetLeft | None:
     """Return what the tightest limit of the budget leaves for a run that begins now; None without limits."""
-    return session.catalog.read(ledger.tightest_limit, 0, clock(), _run_limits(session.config, None).units)
+    return session.catalog.read(ledger.tightest_limit, 0, clock(), run_limits(session.config, None).units)
 
 
 def fetch_balance(config: Config) -> Balance:
@@ -135,11 +131,19 @@ def check_reserve(config: Config) -> None:
         )
 
 
-def _with_settings(config: Config, options: RunOptions) -> RunOptions:
-    return replace(options, sweep_days=config.sync.sweep_days, privacy_check=config.api.privacy_check)
+def with_settings(config: Config, options: RunOptions) -> RunOptions:
+    """Return the options of a command with those of its configuration."""
+    return replace(
+        options,
+        sweep_days=config.sync.sweep_days,
+        privacy_check=config.api.privacy_check,
+        covers=config.download.covers,
+        avatars=config.download.avatars,
+    )
 
 
-def _downloader(config: Config, clock: Clock) -> Downloader:
+def make_downloader(config: Config, clock: Clock) -> Downloader:
+    """Return what downloads files with the settings of a configuration."""
     settings = config.download
     return Downloader(
         allowed_hosts=settings.allowed_hosts,
@@ -152,7 +156,7 @@ def _downloader(config: Config, clock: Clock) -> Downloader:
     )
 
 
-def _run_limits(config: Config, max_units: int | None) -> RunLimits:
+def run_limits(config: Config, max_units: int | None) -> RunLimits:
     """Return the limits of a run. ``max_units`` may only lower the configured budget of a run."""
     budget = config.budget
     per_run = min(

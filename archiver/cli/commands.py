@@ -8,6 +8,7 @@ COMMANDS: Mapping[str, str] = {
     "init": "Write a configuration and make the empty archive that it names.",
     "backup": "Archive accounts or highlights once; needs no configuration.",
     "run": "Archive every account of the configuration; run it each night.",
+    "worker": "Visit accounts for runs that several machines share.",
     "plan": "Show what the next run would do and cost.",
     "status": "Show the archive in numbers; units left at the API.",
     "changes": "List what owners edited, added and removed.",

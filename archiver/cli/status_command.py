@@ -18,6 +18,7 @@ from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.model.run_status import Run, Status
+    from archiver.model.shared_runs import VisitCounts, WorkerStatus
     from archiver.model.upstream import Balance
 
 _TOO_OLD = PARTIAL
@@ -92,6 +93,8 @@ def json_view(status: Status) -> dict[str, object]:
     """Return the numbers as ``--json`` prints them."""
     numbers = asdict(status)
     numbers["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in status.hosts_not_allowed]
+    numbers["shared_run"] = None if status.shared_run is None else asdict(status.shared_run)
+    numbers["workers"] = [asdict(worker) for worker in status.workers]
     numbers["last_runs"] = [asdict(run) for run in status.last_runs]
     return numbers
 
@@ -112,12 +115,18 @@ def status_lines(status: Status, balance: Balance | None, per_night: int | None 
         *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
         ("last success", _time(s.last_success_at)),
+        *([("open run", _shared_run(s.shared_run))] if s.shared_run is not None else []),
     ]
     if balance is not None:
         rate = f", {balance.rate} calls a second" if balance.rate is not None else ""
         rows.append(("units left", f"{balance.units:,}{rate}"))
         rows.append(("enough for", _how_long(balance.units, per_night)))
     yield from (f"{name:<14} {value}" for name, value in rows)
+    if s.workers:
+        yield ""
+        yield from text_table.format_table(
+            ("worker", "started", "accounts now", "lease"), list(map(_worker_row, s.workers))
+        )
     if s.last_runs:
         yield ""
         yield from text_table.format_table(
@@ -134,6 +143,18 @@ def _refused_host(host: str, files: int) -> str:
     from archiver.runner.tally import files_not_downloaded
 
     return make_safe(files_not_downloaded(host, files))
+
+
+def _shared_run(counts: VisitCounts) -> str:
+    workers = pluralize(counts.workers, "worker")
+    visited = f"{counts.ended:,} of {pluralize(counts.visits, 'account')} visited"
+    return f"{counts.run_id}: {visited}, {counts.begun:,} under way by {workers}, {counts.waiting:,} waiting"
+
+
+def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
+    name = f"{worker.name} (waits for the others)" if worker.is_run else worker.name
+    lease = f"{worker.expires_in:.0f} s left" if worker.expires_in > 0 else "expired"
+    return name, f"{worker.started_at:%Y-%m-%d %H:%M}", worker.visits, lease
 
 
 def _row(run: Run) -> tuple[object, ...]:

@@ -132,6 +132,13 @@ class ReportSection(Struct, frozen=True):
         return repr_without(self, "url", "ping_url")
 
 
+class ClusterSection(Struct, frozen=True):
+    """Runs whose accounts are visited by workers. ``lease``: see ``archiver.catalog.leases``, in seconds."""
+
+    enabled: bool = False
+    lease: Annotated[int, _whole_number(10, 3600)] = 60
+
+
 class Config(Struct, frozen=True):
     """The whole configuration. ``path`` is its file, None if there is none.
 
@@ -146,6 +153,7 @@ class Config(Struct, frozen=True):
     sync: SyncSection = SyncSection()
     budget: BudgetSection = BudgetSection()
     report: ReportSection = ReportSection()
+    cluster: ClusterSection = ClusterSection()
     accounts: tuple[Target, ...] = ()
     token: Secret | None = None
     path: Path | None = None
@@ -161,6 +169,7 @@ SECTIONS = {
     "sync": SyncSection,
     "budget": BudgetSection,
     "report": ReportSection,
+    "cluster": ClusterSection,
 }
 
 KEYS = frozenset(f"{name}.{key}" for name, section in SECTIONS.items() for key in section.__struct_fields__)

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from archiver.model.shared_runs import VisitCounts, WorkerStatus
+
 
 class Run(Struct, frozen=True):
     """A row of ``runs``. ``finished_at`` is None if the run was killed or is still running."""
@@ -25,7 +27,8 @@ class Status(Struct, frozen=True):
     ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
     does not list now, each with the number of files that wait for it. ``waiting``: the number of adopted
-    files that wait for their items.
+    files that wait for their items. ``shared_run``: the open run whose accounts workers visit, and
+    ``workers``: those at work.
     """
 
     accounts: int
@@ -42,3 +45,5 @@ class Status(Struct, frozen=True):
     last_success_at: datetime | None
     hosts_not_allowed: tuple[tuple[str, int], ...] = ()
     waiting: int = 0
+    shared_run: VisitCounts | None = None
+    workers: tuple[WorkerStatus, ...] = ()

@@ -1,0 +1,220 @@
+"""A worker: visits accounts for the runs that are open, beside other workers, until it is stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import datetime
+
+from archiver.archive.creation import restore_marker
+from archiver.archive.database import find_database
+from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
+from archiver.archive.nightly_run import check_reserve, make_downloader, require_key
+from archiver.archive.session import WritableSession, require_blobs
+from archiver.catalog import Catalog, visits
+from archiver.catalog.query.account_state import longest_tray
+from archiver.catalog.visits import SharedRun
+from archiver.cluster.orders import Orders, decode
+from archiver.cluster.shared_rate import SharedRate
+from archiver.cluster.shared_visits import SharedVisits, is_of_run
+from archiver.config import Config
+from archiver.errors import (
+    ArchiveLocked,
+    ArchiverError,
+    DatabaseError,
+    DatabaseForeign,
+    DiskFull,
+    JournalDamaged,
+    JournalDiffers,
+    MarkerMismatch,
+    SchemaNew,
+    StoppedBySignal,
+    StorageError,
+)
+from archiver.hiker.client import HikerClient
+from archiver.model.events import Notice, Observer, Pause
+from archiver.model.values import replace
+from archiver.runner.context import RunContext, RunLimits
+from archiver.runner.tally import Tally
+from archiver.runner.visitor import Resources, Visitor
+from archiver.runner.workers import StopFlag
+
+_LOOK_SECONDS = 2.0
+"""Between two looks for an open run."""
+_LOUD_PAUSE = 8.0
+"""The pause after which an outage is reported even without ``-v``: it has lasted for 7 seconds."""
+_LONGEST_PAUSE = 30.0
+_PATIENCE_SECONDS = 600.0
+"""How long a worker goes on trying while the database or the store cannot be used."""
+_LASTING = (SchemaNew, DatabaseForeign, JournalDiffers, JournalDamaged, MarkerMismatch, DiskFull)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return whether an error may pass by itself, as when a server is restarted."""
+    return isinstance(error, DatabaseError | StorageError | ArchiveLocked) and not isinstance(error, _LASTING)
+
+
+class OutageWait:
+    """Waits after errors that may pass, ever longer, and gives up after ten minutes without success."""
+
+    def __init__(
+        self, stop: StopFlag, observe: Observer, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stop, self._observe, self._monotonic = stop, observe, monotonic
+        self._since: float | None = None
+        self._pause = 1.0
+
+    def reset(self) -> None:
+        """Note that the work goes on again."""
+        self._since, self._pause = None, 1.0
+
+    def wait(self, error: BaseException) -> None:
+        """Wait before another attempt. Raises the error if it does not pass, or has lasted for too long."""
+        self._stop.check()
+        now = self._monotonic()
+        self._since = now if self._since is None else self._since
+        if not may_pass(error) or now - self._since > _PATIENCE_SECONDS:
+            raise error
+        self._observe(Pause(self._pause, str(error)))
+        if self._pause == _LOUD_PAUSE:
+            self._observe(Notice(f"waiting for up to ten minutes: {error}", is_loud=True))
+        self._stop.wait(self._pause)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+
+def work(
+    config: Config,
+    *,
+    concurrency: int | None,
+    until_idle: bool,
+    observe: Observer,
+    stop: StopFlag,
+    clock: Callable[[], datetime],
+) -> None:
+    """Visit accounts for every run that opens, until ``stop`` is set.
+
+    ``concurrency``: the downloads at a time; None: as configured. ``until_idle``: return once no run is open
+    that has an account to visit. Raises the cause of ``stop``, and errors that do not pass by themselves.
+    """
+    require_cluster(config)
+    require_key(config)
+    if concurrency is not None:
+        config = replace(config, download=replace(config.download, concurrency=concurrency))
+    outage = OutageWait(stop, observe)
+    previous: str | None = None
+    while True:
+        stop.check()
+        try:
+            run = _wait_for_work(config, stop, until_idle=until_idle, on_answer=outage.reset)
+            if run is None:
+                return
+            worker_id, replaces = new_worker_id(), previous
+            previous = worker_id
+            _visit_for(config, run, worker_id, replaces, observe=observe, stop=stop, clock=clock)
+            outage.reset()
+            stop.wait(_LOOK_SECONDS)
+        except ArchiverError as error:
+            outage.wait(error)
+
+
+def _wait_for_work(
+    config: Config, stop: StopFlag, *, until_idle: bool, on_answer: Callable[[], None]
+) -> SharedRun | None:
+    """Return the open run once a visit of it is free; None if there is none now, with ``until_idle``.
+
+    ``on_answer`` is called each time the database has answered.
+    """
+    with Catalog.open(find_database(config), write=False) as catalog:
+        while True:
+            run = catalog.read(visits.find_open)
+            is_free = run is not None and catalog.read(visits.has_free, run.run_id)
+            if is_free or until_idle:
+                return run if is_free else None
+            on_answer()
+            stop.wait(_LOOK_SECONDS)
+
+
+def _save_answers(session: WritableSession, observe: Observer, stop: StopFlag) -> None:
+    """Wait until the store takes the answers that wait in the spool.
+
+    Until then no other worker may visit their accounts, since it would pay for them again. Raises
+    StorageError after ten minutes, and the cause of ``stop``.
+    """
+    outage = OutageWait(stop, observe)
+    while True:
+        try:
+            session.storage.empty_spool()
+            return
+        except StorageError as error:
+            outage.wait(error)
+
+
+def _visit_for(
+    config: Config,
+    run: SharedRun,
+    worker_id: str,
+    replaces: str | None,
+    *,
+    observe: Observer,
+    stop: StopFlag,
+    clock: Callable[[], datetime],
+) -> None:
+    """Visit accounts for a run until none is left. Raises what ended the work early.
+
+    ``stop``: the flag of the process.
+    """
+    if config.archive.storage is not None:
+        restore_marker(config)  # the first time on this machine
+    orders, process_stop, stop = decode(run.orders, Orders), stop, stop.child()
+    with (
+        join_archive(config, "worker", stop, worker_id=worker_id, replaces=replaces, clock=clock) as session,
+        ExitStack() as stack,
+    ):
+        observe(Notice(f"worker {worker_name()} takes part in run {run.run_id}"))
+        require_blobs(session)
+        catalog = session.catalog
+        client = HikerClient(
+            require_key(config), base_url=config.api.base_url, timeout=config.api.timeout, clock=clock
+        )
+        stack.callback(client.close)
+        downloader = make_downloader(config, clock)
+        stack.callback(downloader.close)
+        tally = Tally(run.run_id, "worker", ())
+        context = RunContext(run.run_id, stop, tally, observe, clock)
+        shared = SharedVisits(catalog, context, worker_name(), longest_tray=catalog.read(longest_tray))
+        visitor = Visitor(
+            Resources(client, downloader, session.store, session.answers, catalog),
+            context,
+            options=orders.options(),
+            limits=RunLimits(downloads=config.download.concurrency, units=orders.units),
+            may_spend=lambda: check_reserve(config),
+            register=shared.register,
+            rate=SharedRate(catalog, stop),
+        )
+        error: BaseException | None = None
+        try:
+            with stop.stop_on_error():
+                visitor.prepare()
+                visitor.visit_each(shared.feed(visitor), lambda held: shared.visit(held, visitor))
+        except BaseException as raised:
+            error = raised
+        visitor.finish_jobs()
+        causes = [stop.bug, error, stop.cause]
+        keeps_trays = config.archive.keep_answers == "all"
+        closing = visitor.api.closing_error
+        is_well = not any(causes) and closing is None and tally.has_succeeded()
+        causes += visitor.close(drop_trays=is_well and not keeps_trays)
+        cause = next((cause for cause in causes if cause is not None), None)
+        if isinstance(cause, StorageError) and may_pass(cause):
+            _save_answers(session, observe, process_stop)
+        session.journal.has_reported_failure = cause is not None
+        if cause is None:
+            shared.save_report(closing)
+            if closing is not None and not is_of_run(closing):
+                raise closing
+        else:
+            ends_work = not (isinstance(cause, StoppedBySignal) or may_pass(cause))
+            with suppress(ArchiverError):  # it must not hide the cause
+                shared.save_report(cause if ends_work else None)
+            raise cause

@@ -1,0 +1,58 @@
+"""``archiver worker``."""
+
+from __future__ import annotations
+
+import click
+
+from archiver.cli import load, progress, signals
+from archiver.cli.log_file import LogObserver
+from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.model.events import Event
+
+
+@click.command("worker", epilog=EPILOG)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), metavar="N", help="Download N files at a time (1 to 64)."
+)
+@click.option(
+    "--until-idle",
+    is_flag=True,
+    help="End once no account of an open run waits, instead of waiting for more.",
+)
+@global_options
+@click.pass_obj
+def command(options: GlobalOptions, concurrency: int | None, until_idle: bool) -> None:
+    """Visit accounts for the runs that "archiver run" opens, beside other workers, on this machine or on
+    several. It needs cluster.enabled = true, a PostgreSQL database and the API key. See docs/cluster.md.
+
+    It waits for a run, takes accounts one by one, and pays for what is due, within the limits of the run and
+    at the rate that all workers share. It can be started before the run, and stopped at any time: other
+    workers take up the accounts that it has begun, and pay for their lists of highlights again.
+
+    \b
+    Examples:
+      archiver worker
+      archiver worker --concurrency 16
+      archiver worker --until-idle
+    """
+    from archiver.runner.workers import StopFlag
+
+    stop = StopFlag()
+    with (
+        load.open_archive(options) as archive,
+        signals.stop_on_signal(stop, quiet=options.quiet, hint="start it again: the next run needs it"),
+    ):
+        config = options.loaded
+        assert config is not None
+        observer = progress.make_observer(options)
+        journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
+
+        def observe(event: Event) -> None:
+            journal(event)
+            observer(event)
+
+        try:
+            archive.work(concurrency=concurrency, until_idle=until_idle, observe=observe, stop=stop)
+        finally:
+            observer.close()
+            journal.close("the worker ended")

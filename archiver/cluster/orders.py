@@ -1,0 +1,94 @@
+"""What the processes of a shared run tell each other, as text in the database. It contains no keys."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from archiver.errors import ArchiverError
+from archiver.model.api_calls import Limits
+from archiver.model.target import Target
+from archiver.model.values import replace
+from archiver.runner.context import RunOptions
+from archiver.runner.tally import TallyState
+
+T = TypeVar("T")
+
+
+class Orders(Struct, frozen=True):
+    """What a run tells its workers: its options and its limits, so that all work by the same."""
+
+    full: bool
+    sweep_days: int
+    covers: bool
+    avatars: bool
+    privacy_check: bool
+    units: Limits
+
+    @classmethod
+    def of(cls, options: RunOptions, units: Limits) -> Orders:
+        """Return the orders of a run with these options and limits."""
+        return cls(
+            full=options.full,
+            sweep_days=options.sweep_days,
+            covers=options.covers,
+            avatars=options.avatars,
+            privacy_check=options.privacy_check,
+            units=units,
+        )
+
+    def options(self) -> RunOptions:
+        """Return the options of the run."""
+        return RunOptions(
+            full=self.full,
+            sweep_days=self.sweep_days,
+            covers=self.covers,
+            avatars=self.avatars,
+            privacy_check=self.privacy_check,
+        )
+
+
+class ReportedError(Struct, frozen=True):
+    """An error that ended the work of a worker, or all paid calls of the run."""
+
+    exit_code: int
+    slug: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> ReportedError:
+        """Return what others are told of an error."""
+        if isinstance(error, ArchiverError):
+            return cls(error.exit_code, error.slug, str(error), error.hint)
+        return cls(ArchiverError.exit_code, ArchiverError.slug, f"a bug: {error!r}", "")
+
+    def to_error(self, worker: str) -> ArchiverError:
+        """Return the error, as one of the run. ``worker``: who reports it."""
+        error = ArchiverError(f"{self.message} (worker {worker})", self.hint)
+        error.exit_code, error.slug = self.exit_code, self.slug
+        return error
+
+
+class WorkerReport(Struct, frozen=True):
+    """What one worker has done for a run. ``error``: what ended its work early, if anything."""
+
+    worker: str
+    tally: TallyState
+    error: ReportedError | None = None
+
+    def with_error(self, error: BaseException) -> WorkerReport:
+        """Return the report of a worker that this error has ended."""
+        return replace(self, error=ReportedError.of(error))
+
+
+def encode(value: Orders | WorkerReport | Target) -> str:
+    """Return a value as text for the database."""
+    return msgspec.json.encode(value).decode()
+
+
+def decode(text: str, kind: type[T]) -> T:
+    """Return a value of this kind from its text."""
+    return msgspec.json.decode(text, type=kind)

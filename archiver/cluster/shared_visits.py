@@ -1,0 +1,115 @@
+"""The visits that one worker makes for a shared run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from archiver.catalog import Catalog, visits
+from archiver.cluster.orders import ReportedError, WorkerReport, decode, encode
+from archiver.errors import BudgetReached, OutOfUnits
+from archiver.model.identity import Pk
+from archiver.model.target import Target
+from archiver.runner.account import AccountRegister
+from archiver.runner.budget import Turn
+from archiver.runner.context import RunContext
+from archiver.runner.visitor import Visitor
+
+_CHECK_SECONDS = 1.0
+
+
+class SharedRegister(AccountRegister, kw_only=True):
+    """The accounts that the visits of all workers have named. ``positions``: the visits of this worker."""
+
+    catalog: Catalog
+    run_id: int
+    positions: dict[Target, int]
+
+    def register(self, pk: Pk, target: Target) -> Target:
+        """Return the target under which this run visits an account. Raises LeaseLost."""
+        worker_id = self.catalog.worker_id
+        assert worker_id is not None
+        position = self.positions[target]
+        first = self.catalog.coordinate_at_once(visits.claim, self.run_id, position, worker_id, pk)
+        return target if first is None else decode(first, Target)
+
+
+class HeldVisit(Struct, frozen=True):
+    """A visit that this worker holds, and its turn in the budget."""
+
+    position: int
+    target: Target
+    turn: Turn
+
+
+class SharedVisits:
+    """Takes visits of a run, one by one, makes them, and records that they have ended."""
+
+    def __init__(self, catalog: Catalog, context: RunContext, name: str, *, longest_tray: int) -> None:
+        """``name``: this worker's, for people. ``longest_tray``: see ``AccountRegister``."""
+        assert catalog.worker_id is not None
+        self._catalog, self._context, self._name = catalog, context, name
+        self._run_id, self._worker_id = context.run_id, catalog.worker_id
+        self._held: set[int] = set()
+        self._lock = threading.Lock()
+        self.register = SharedRegister(
+            longest_tray=longest_tray, catalog=catalog, run_id=context.run_id, positions={}
+        )
+
+    def feed(self, visitor: Visitor) -> Iterator[HeldVisit]:
+        """Yield visits until none is left, or no more calls are paid for.
+
+        While other visits of this worker are under way, it waits for more: a highlight that comes after them,
+        or what a lost worker has held.
+        """
+        while visitor.api.closing_error is None:
+            turn = visitor.api.budget.turn()
+            taken = None
+            try:
+                taken = self._catalog.coordinate_at_once(visits.take, self._run_id, self._worker_id)
+            finally:
+                if taken is None:
+                    turn.end()
+            if taken is None:
+                if not self._held:
+                    return
+                self._context.stop.wait(_CHECK_SECONDS)
+                continue
+            target = decode(taken.target, Target)
+            with self._lock:
+                self._held.add(taken.position)
+                self.register.positions[target] = taken.position
+            yield HeldVisit(taken.position, target, turn)
+
+    def visit(self, held: HeldVisit, visitor: Visitor) -> None:
+        """Make a visit, and record its end. A visit that did not come to its end is left to others."""
+        try:
+            if visitor.visit(held.target, held.turn):
+                self._catalog.write(
+                    visits.end_visit, self._run_id, held.position, self._worker_id, encode(self.report())
+                )
+        finally:
+            with self._lock:
+                self._held.discard(held.position)
+                self.register.positions.pop(held.target, None)
+
+    def report(self, error: BaseException | None = None) -> WorkerReport:
+        """Return what this worker has done so far. ``error``: what ended its work."""
+        reported = None if error is None else ReportedError.of(error)
+        return WorkerReport(self._name, self._context.tally.state(), reported)
+
+    def save_report(self, error: BaseException | None) -> None:
+        """Record what this worker has done, at the end of its work. Raises LeaseLost, DatabaseError.
+
+        ``error``: what ended it early. If all workers would meet it, no more visits begin.
+        """
+        self._catalog.write(visits.save_report, self._run_id, self._worker_id, encode(self.report(error)))
+        if error is not None and is_of_run(error):
+            self._catalog.coordinate(visits.close_run, self._run_id)
+
+
+def is_of_run(error: BaseException) -> bool:
+    """Return whether an error ends the paid calls of all workers. Another one may be this machine's alone."""
+    return isinstance(error, BudgetReached | OutOfUnits)
