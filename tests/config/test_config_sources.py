@@ -25,6 +25,8 @@ SAMPLES = {
     "archive.reserve": ("2 GiB", 2 * 1024**3),
     "archive.keep_answers": ("fetched", "fetched"),
     "archive.group_readable": ("true", True),
+    "cluster.enabled": ("true", True),
+    "cluster.lease": ("90", 90),
     "api.base_url": ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
     "api.token_file": ("/nowhere/token", Path("/nowhere/token")),
     "api.requests_per_second": ("2.5", 2.5),

@@ -1,0 +1,64 @@
+"""Archives whose runs workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.creation import create_for_run
+from archiver.catalog import Catalog, leases
+from tests.support.cluster import ClusterHarness
+from tests.support.databases import drop_everything
+from tests.support.s3_server import BUCKET, S3Server, s3_server
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+
+@pytest.fixture
+def upstream() -> Iterator[FaultyStandIn]:
+    """Eight accounts with two highlights each."""
+    with FaultyStandIn(EditableWorld.generate(8, 2, 2)) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def empty(postgres_nowhere: str) -> str:
+    """The URL of a PostgreSQL database without tables."""
+    drop_everything(postgres_nowhere)
+    return postgres_nowhere
+
+
+@pytest.fixture
+def harness(tmp_path: Path, empty: str, upstream: FaultyStandIn) -> ClusterHarness:
+    """An archive in PostgreSQL and a directory that all workers share."""
+    return ClusterHarness(tmp_path / "archive", upstream, empty)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A store, which the environment names."""
+    with s3_server(tmp_path / "store") as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def bucket_harness(tmp_path: Path, empty: str, upstream: FaultyStandIn, server: S3Server) -> ClusterHarness:
+    """An archive in PostgreSQL and a bucket."""
+    harness = ClusterHarness(tmp_path / "archive", upstream, empty, objects=server.objects / "pre")
+    harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/pre"
+    return harness
+
+
+@pytest.fixture
+def joined(harness: ClusterHarness) -> Iterator[tuple[Catalog, Catalog]]:
+    """The database of an archive, opened by two workers, ``one`` and ``two``."""
+    create_for_run(harness.config)
+    assert harness.database is not None
+    with Catalog.join(harness.database, "one") as one, Catalog.join(harness.database, "two") as two:
+        for catalog, name in ((one, "one"), (two, "two")):
+            catalog.coordinate(leases.join, name, f"host:{name}", 60, is_run=False, replaces=None)
+        yield one, two

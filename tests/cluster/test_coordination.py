@@ -1,0 +1,113 @@
+"""What workers tell each other through the database: none waits for another without need."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+from sqlalchemy import Connection
+
+from archiver.catalog import Catalog, leases, outbox, visits
+from archiver.errors import LeaseLost
+from archiver.model.identity import utcnow
+
+
+@pytest.fixture
+def run_id(joined: tuple[Catalog, Catalog]) -> int:
+    """The id of an open run with two targets. The worker ``one`` holds the first, ``two`` the second."""
+    one, two = joined
+    found = one.write(visits.begin_run, "run", utcnow(), "orders", ["@first", "@second"], [], 1.0)
+    for catalog, target in ((one, "@first"), (two, "@second")):
+        taken = catalog.coordinate_at_once(visits.take, found, str(catalog.worker_id))
+        assert taken is not None
+        assert taken.target == target
+    return found
+
+
+def take_shipping_turn(connection: Connection, worker_id: str) -> bool:
+    """Return whether it is the turn of a worker to ship."""
+    return outbox.advance_in_turn(connection, worker_id, None, utcnow(), rest_seconds=0) is not None
+
+
+def test_a_worker_does_not_wait_until_another_has_taken_its_turn_to_ship(
+    joined: tuple[Catalog, Catalog],
+) -> None:
+    """It is told at once that it is not its turn: all that it has to write would wait behind it."""
+    one, two = joined
+    assert one.coordinate(take_shipping_turn, "one")
+
+    def take_beside_another(connection: Connection) -> tuple[bool, bool]:
+        return take_shipping_turn(connection, "one"), two.coordinate(take_shipping_turn, "two")
+
+    assert one.coordinate(take_beside_another) == (True, False)
+    assert two.coordinate(take_shipping_turn, "two")
+
+
+def test_an_account_is_given_to_the_visit_that_claims_it_first(
+    joined: tuple[Catalog, Catalog], run_id: int
+) -> None:
+    """The other is told its target. The first may claim it again, as after a lost connection."""
+    one, two = joined
+    for _ in range(2):
+        assert one.coordinate_at_once(visits.claim, run_id, 1, "one", "17") is None
+    assert two.coordinate_at_once(visits.claim, run_id, 2, "two", "17") == "@first"
+    assert two.coordinate_at_once(visits.claim, run_id, 2, "two", "18") is None
+
+
+def test_an_account_that_two_claim_at_the_same_moment_is_given_to_one(
+    joined: tuple[Catalog, Catalog], run_id: int
+) -> None:
+    """The second waits until the first has committed its claim."""
+    one, two = joined
+    has_claimed, may_commit = threading.Event(), threading.Event()
+
+    def claim_slowly(connection: Connection) -> str | None:
+        found = visits.claim(connection, run_id, 1, "one", "17")
+        has_claimed.set()
+        may_commit.wait(10)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(one.coordinate, claim_slowly)
+        assert has_claimed.wait(10)
+        second = pool.submit(two.coordinate_at_once, visits.claim, run_id, 2, "two", "17")
+        assert not wait([second], 0.3).done
+        may_commit.set()
+        assert (first.result(10), second.result(10)) == (None, "@first")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda one, run_id: one.coordinate_at_once(visits.take, run_id, "one"),
+        lambda one, run_id: one.coordinate_at_once(visits.claim, run_id, 1, "one", "17"),
+        lambda one, run_id: one.write_always(visits.end_visit, run_id, 1, "one", "report"),
+    ],
+    ids=["take", "claim", "end"],
+)
+def test_a_worker_without_its_lease_is_told(
+    joined: tuple[Catalog, Catalog], run_id: int, work: Callable[[Catalog, int], object]
+) -> None:
+    """Whatever it is about to do with a visit; the visit is free."""
+    one, two = joined
+    two.coordinate(leases.leave, "one")
+    with pytest.raises(LeaseLost):
+        work(one, run_id)
+    free = two.coordinate_at_once(visits.take, run_id, "two")
+    assert free == visits.TakenVisit(1, "@first")
+    assert two.read(visits.reports, run_id) == []
+
+
+def test_the_last_report_of_a_worker_replaces_the_others(
+    joined: tuple[Catalog, Catalog], run_id: int
+) -> None:
+    """Whether it is recorded with the end of a visit or alone."""
+    one, two = joined
+    two.write(visits.end_visit, run_id, 2, "two", "of two")
+    one.write(visits.save_report, run_id, "one", "early")
+    one.write(visits.end_visit, run_id, 1, "one", "with the visit")
+    assert sorted(one.read(visits.reports, run_id)) == ["of two", "with the visit"]
+    one.write(visits.save_report, run_id, "one", "late")
+    assert sorted(one.read(visits.reports, run_id)) == ["late", "of two"]
