@@ -78,6 +78,30 @@ def test_a_first_night_into_a_bucket_is_compared_with_scripts(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["picture.svg"]
 
 
+@pytest.mark.whole
+@pytest.mark.parametrize("place", [(), ("--bucket",)], ids=["directory", "bucket"])
+def test_workers_are_compared_with_one_process(tmp_path: Path, place: tuple[str, ...]) -> None:
+    """Every night has the calls that it must have, or the benchmark ends with an error."""
+    small = ("--accounts", "6", "--paced", "12", "--workers", "2", "--rounds", "1")
+    picture = tmp_path / "picture.svg"
+    printed = run("workers.py", *small, *place, "--in", str(tmp_path), "--picture", str(picture))
+    heads = re.findall(r"\n\| (\w+ night of \d+ accounts, at most \d+) calls a second \| (.*) \|", printed)
+    assert heads == [
+        (f"{night} accounts, at most {rate}", "one process | 2 workers")
+        for night, rate in (
+            ("first night of 6", 500),
+            ("quiet night of 6", 500),
+            ("first night of 12", 15),
+            ("quiet night of 6", 15),
+        )
+    ]
+    rates = re.findall(r"\n\| less or more than 15, % \| ([-+.\d]+) \| ([-+.\d]+) \|", printed)
+    assert all(abs(float(rate)) < 30 for night in rates for rate in night)
+    assert "\n| each of 2 workers | " in printed
+    assert "calls a second, at most 15" in picture.read_text("utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.svg"]
+
+
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_same_figures_give_the_same_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
