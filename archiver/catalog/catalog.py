@@ -62,9 +62,12 @@ class Catalog:
         self._closing = opened
         self.worker_id = worker_id
         self._coordinator: Engine | None = None
+        self._coordinator_at_once: Engine | None = None
         if worker_id is not None:
-            self._coordinator = opened.enter_context(
-                _disposing(engines.create_coordinator(database, _name_of(worker_id)))
+            name = _name_of(worker_id)
+            self._coordinator, self._coordinator_at_once = (
+                opened.enter_context(_disposing(engines.create_coordinator(database, name, at_once=at_once)))
+                for at_once in (False, True)
             )
         self._writer: Writer | None = None
         if writer is not None:
@@ -189,7 +192,9 @@ class Catalog:
         Only for what workers tell each other, which is not in the journal. Raises DatabaseError and what the
         fact raises.
         """
-        with map_errors(str(self._database)), self._open_coordinator().begin() as connection:
+        if self._coordinator is None:
+            raise self._no_workers()
+        with map_errors(str(self._database)), self._coordinator.begin() as connection:
             return fact(connection, *args, **kwargs)
 
     def coordinate_at_once(
@@ -197,17 +202,24 @@ class Catalog:
     ) -> T:
         """Do what ``coordinate`` does, with each statement of the fact in a transaction of its own.
 
-        For a fact of one statement that is the same, in one round trip to the server instead of three.
+        For a fact of one statement that is the same, in one round trip to the server instead of three. If the
+        connection was lost, the fact is repeated once, even if it was committed: a visit that is taken so and
+        not known is free when the worker ends its work.
         """
+        if self._coordinator_at_once is None:
+            raise self._no_workers()
         with map_errors(str(self._database)):
-            connected = self._open_coordinator().execution_options(isolation_level="AUTOCOMMIT").connect()
-            with connected as connection:
+            try:
+                with self._coordinator_at_once.connect() as connection:
+                    return fact(connection, *args, **kwargs)
+            except DBAPIError as exc:
+                if not is_connection_lost(exc):
+                    raise
+            with self._coordinator_at_once.connect() as connection:
                 return fact(connection, *args, **kwargs)
 
-    def _open_coordinator(self) -> Engine:
-        if self._coordinator is None:
-            raise DatabaseError(f"the database {self._database} is not open for workers")
-        return self._coordinator
+    def _no_workers(self) -> DatabaseError:
+        return DatabaseError(f"the database {self._database} is not open for workers")
 
     def write_always(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -118,10 +119,15 @@ def create_writer(database: Database, *, foreign_keys: bool = True, worker: str 
     return engine
 
 
-def create_coordinator(database: Database, worker: str) -> Engine:
-    """Create an engine for what workers tell each other, on PostgreSQL. ``worker``: as for a writer."""
+def create_coordinator(database: Database, worker: str, *, at_once: bool = False) -> Engine:
+    """Create an engine for what workers tell each other, on PostgreSQL. ``worker``: as for a writer.
+
+    ``at_once``: each statement is committed by itself.
+    """
     assert database.url is not None
-    return _create_postgresql(database.url, _PG_COORDINATION, pool_size=2, max_overflow=-1, name=worker)
+    return _create_postgresql(
+        database.url, _PG_COORDINATION, pool_size=2, max_overflow=-1, name=worker, autocommit=at_once
+    )
 
 
 def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
@@ -260,8 +266,16 @@ def _create_sqlite(creator: Callable[[], sqlite3.Connection], *, pool_size: int,
 
 
 def _create_postgresql(
-    url: URL, options: str, *, pool_size: int, max_overflow: int, name: str | None = None
+    url: URL,
+    options: str,
+    *,
+    pool_size: int,
+    max_overflow: int,
+    name: str | None = None,
+    autocommit: bool = False,
 ) -> Engine:
+    # For the whole engine: to set it for each use of a connection costs more than it saves.
+    isolation: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
     try:
         return create_engine(
             url,
@@ -270,6 +284,7 @@ def _create_postgresql(
             hide_parameters=True,
             use_native_hstore=False,  # otherwise each new connection looks up that type
             connect_args={"options": options, "application_name": name or "archiver", **PG_NETWORK},
+            **isolation,
         )
     except ModuleNotFoundError as exc:
         raise DatabaseError(

@@ -70,8 +70,11 @@ _SAVE_REPORT = text(
     "INSERT INTO run_reports (run_id, worker_id, report)"
     f" VALUES (:run_id, :worker_id, :report) {_REPLACE_REPORT}"
 )
+# Durable, although ``create_coordinator`` does not wait for that: an account whose end is lost would be
+# listed again, and paid for.
 _END = text(
     "WITH ended AS (UPDATE visits SET ended_at = clock_timestamp()"
+    " FROM (SELECT set_config('synchronous_commit', 'on', true) OFFSET 0) AS durable"
     " WHERE run_id = :run_id AND position = :position AND worker_id = :worker_id"
     " RETURNING run_id, worker_id)"
     " INSERT INTO run_reports (run_id, worker_id, report)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from archiver.catalog import Catalog, visits
 from archiver.cluster.orders import ReportedError, WorkerReport, decode, encode
@@ -21,19 +21,32 @@ _CHECK_SECONDS = 1.0
 
 
 class SharedRegister(AccountRegister, kw_only=True):
-    """The accounts that the visits of all workers have named. ``positions``: the visits of this worker."""
+    """The accounts that the visits of all workers have named.
+
+    ``positions``: the visits of this worker. ``claimed``: the accounts that they have claimed so far.
+    """
 
     catalog: Catalog
     run_id: int
-    positions: dict[Target, int]
+    positions: dict[Target, int] = field(default_factory=dict)
+    claimed: dict[int, Pk] = field(default_factory=dict)
 
     def register(self, pk: Pk, target: Target) -> Target:
         """Return the target under which this run visits an account. Raises LeaseLost."""
         worker_id = self.catalog.worker_id
         assert worker_id is not None
         position = self.positions[target]
+        if self.claimed.get(position) == pk:
+            return target
         first = self.catalog.coordinate_at_once(visits.claim, self.run_id, position, worker_id, pk)
-        return target if first is None else decode(first, Target)
+        if first is not None:
+            return decode(first, Target)
+        self.claimed[position] = pk
+        return target
+
+    def forget(self, target: Target) -> None:
+        """Forget a visit that has ended."""
+        self.claimed.pop(self.positions.pop(target), None)
 
 
 class HeldVisit(Struct, frozen=True):
@@ -54,9 +67,7 @@ class SharedVisits:
         self._run_id, self._worker_id = context.run_id, catalog.worker_id
         self._held: set[int] = set()
         self._lock = threading.Lock()
-        self.register = SharedRegister(
-            longest_tray=longest_tray, catalog=catalog, run_id=context.run_id, positions={}
-        )
+        self.register = SharedRegister(longest_tray=longest_tray, catalog=catalog, run_id=context.run_id)
 
     def feed(self, visitor: Visitor) -> Iterator[HeldVisit]:
         """Yield visits until none is left, or no more calls are paid for.
@@ -87,13 +98,13 @@ class SharedVisits:
         """Make a visit, and record its end. A visit that did not come to its end is left to others."""
         try:
             if visitor.visit(held.target, held.turn):
-                self._catalog.write(
+                self._catalog.coordinate_at_once(
                     visits.end_visit, self._run_id, held.position, self._worker_id, encode(self.report())
                 )
         finally:
             with self._lock:
                 self._held.discard(held.position)
-                self.register.positions.pop(held.target, None)
+                self.register.forget(held.target)
 
     def report(self, error: BaseException | None = None) -> WorkerReport:
         """Return what this worker has done so far. ``error``: what ended its work."""

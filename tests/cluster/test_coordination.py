@@ -7,11 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, leases, outbox, visits
+from archiver.cluster.shared_visits import SharedRegister
 from archiver.errors import LeaseLost
-from archiver.model.identity import utcnow
+from archiver.model.identity import Pk, utcnow
+from archiver.model.target import parse_target
 
 
 @pytest.fixture
@@ -56,6 +58,18 @@ def test_an_account_is_given_to_the_visit_that_claims_it_first(
     assert two.coordinate_at_once(visits.claim, run_id, 2, "two", "18") is None
 
 
+def test_an_account_is_claimed_once_in_a_visit(joined: tuple[Catalog, Catalog], run_id: int) -> None:
+    """A visit that names it again does not ask the database. If it names another, that is claimed."""
+    one, two = joined
+    target = parse_target("@first")
+    register = SharedRegister(longest_tray=0, catalog=one, run_id=run_id, positions={target: 1})
+    assert register.register(Pk("17"), target) is target
+    two.coordinate(leases.leave, "one")  # now every question ends with LeaseLost
+    assert register.register(Pk("17"), target) is target
+    with pytest.raises(LeaseLost):
+        register.register(Pk("18"), target)
+
+
 def test_an_account_that_two_claim_at_the_same_moment_is_given_to_one(
     joined: tuple[Catalog, Catalog], run_id: int
 ) -> None:
@@ -83,7 +97,7 @@ def test_an_account_that_two_claim_at_the_same_moment_is_given_to_one(
     [
         lambda one, run_id: one.coordinate_at_once(visits.take, run_id, "one"),
         lambda one, run_id: one.coordinate_at_once(visits.claim, run_id, 1, "one", "17"),
-        lambda one, run_id: one.write_always(visits.end_visit, run_id, 1, "one", "report"),
+        lambda one, run_id: one.coordinate_at_once(visits.end_visit, run_id, 1, "one", "report"),
     ],
     ids=["take", "claim", "end"],
 )
@@ -105,9 +119,31 @@ def test_the_last_report_of_a_worker_replaces_the_others(
 ) -> None:
     """Whether it is recorded with the end of a visit or alone."""
     one, two = joined
-    two.write(visits.end_visit, run_id, 2, "two", "of two")
+    two.coordinate_at_once(visits.end_visit, run_id, 2, "two", "of two")
     one.write(visits.save_report, run_id, "one", "early")
-    one.write(visits.end_visit, run_id, 1, "one", "with the visit")
+    one.coordinate_at_once(visits.end_visit, run_id, 1, "one", "with the visit")
     assert sorted(one.read(visits.reports, run_id)) == ["of two", "with the visit"]
     one.write(visits.save_report, run_id, "one", "late")
     assert sorted(one.read(visits.reports, run_id)) == ["late", "of two"]
+
+
+def test_the_end_of_a_visit_is_durable(joined: tuple[Catalog, Catalog], run_id: int) -> None:
+    """After a crash of the server the account would be listed and paid for again. Other facts are not."""
+
+    def mode_after(connection: Connection) -> object:
+        before = connection.scalar(text("SHOW synchronous_commit"))
+        visits.end_visit(connection, run_id, 1, "one", "report")
+        return before, connection.scalar(text("SHOW synchronous_commit"))
+
+    assert joined[0].coordinate(mode_after) == ("off", "on")
+
+
+def test_a_lost_connection_loses_no_visit(joined: tuple[Catalog, Catalog], run_id: int) -> None:
+    """The statement is repeated over a new one."""
+    one, two = joined
+    lost = one.coordinate_at_once(lambda connection: connection.scalar(text("SELECT pg_backend_pid()")))
+    two.coordinate_at_once(
+        lambda connection: connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": lost})
+    )
+    one.coordinate_at_once(visits.end_visit, run_id, 1, "one", "report")
+    assert one.read(visits.reports, run_id) == ["report"]
