@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -79,28 +80,56 @@ def verify_journal(
     if head is None:
         return report  # there is no journal yet: the next command that writes begins it
     if not compare_rows:
-        _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
+        _read(files, catalog.archive_id, None, head, report, lambda revision, changes: None, check)
         return report
-    with catalog.snapshot() as snapshot:
-        head = snapshot.read(outbox.read_head)
-        assert head is not None
-        unshipped = snapshot.read(outbox.unshipped_changes)
-        with tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=temporary_place(root)) as place:
-            path = Path(place) / "rebuilt.db"
-            try:
-                with building(Database(path=path), copy=False, group_readable=False) as built:
-                    _read(files, catalog.archive_id, head, report, built.apply, check)
-                    if report.damage is None:
-                        _finish(built, head, unshipped)
-                if report.damage is not None:
-                    return report
-            except (JournalDamaged, SchemaNew) as error:
-                report.damage = str(error)
+    with (
+        ExitStack() as opened,
+        tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=temporary_place(root)) as place,
+    ):
+        path = Path(place) / "rebuilt.db"
+        try:
+            with building(Database(path=path), copy=False, group_readable=False) as built:
+                snapshot = _read_until_now(files, catalog, head, report, built, check, opened)
+            if snapshot is None:
                 return report
-            with Catalog.open(path, write=False) as rebuilt, rebuilt.snapshot() as other:
-                _compare(other, snapshot, report, check)
+        except (JournalDamaged, SchemaNew) as error:
+            report.damage = str(error)
+            return report
+        with Catalog.open(path, write=False) as rebuilt, rebuilt.snapshot() as other:
+            _compare(other, snapshot, report, check)
     report.is_compared = True
     return report
+
+
+def _read_until_now(
+    files: JournalFiles,
+    catalog: Catalog,
+    head: JournalHead,
+    report: JournalReport,
+    built: RebuiltDatabase,
+    check: Callable[[], None],
+    opened: ExitStack,
+) -> Snapshot | None:
+    """Rebuild the rows of this moment, and return the snapshot of the database to compare them with.
+
+    ``head``: where the journal ended before. ``opened`` closes the snapshot. No transaction lasts while the
+    files are read: what was shipped meanwhile is read afterwards, until nothing was. None if the report has
+    damage.
+    """
+    after: JournalHead | None = None
+    while True:
+        _read(files, catalog.archive_id, after, head, report, built.apply, check)
+        if report.damage is not None:
+            return None
+        with ExitStack() as opening:
+            snapshot = opening.enter_context(catalog.snapshot())
+            now = snapshot.read(outbox.read_head)
+            assert now is not None
+            if (now.seq, now.hash) == (head.seq, head.hash):
+                _finish(built, now, snapshot.read(outbox.unshipped_changes))
+                opened.push(opening.pop_all())
+                return snapshot
+        after, head = head, now
 
 
 def _finish(built: RebuiltDatabase, head: JournalHead, unshipped: Sequence[RowChange]) -> None:
@@ -114,15 +143,18 @@ def _finish(built: RebuiltDatabase, head: JournalHead, unshipped: Sequence[RowCh
 def _read(
     files: JournalFiles,
     archive_id: str,
+    after: JournalHead | None,
     head: JournalHead,
     report: JournalReport,
     apply: Callable[[str, Sequence[RowChange]], None],
     check: Callable[[], None],
 ) -> None:
+    """Apply the lines after ``after`` (None: those of the newest snapshot, and after it) until ``head``."""
     try:
-        names = [name for name in files.names(newest_snapshot(files, head.file)) if name <= head.file]
+        since = newest_snapshot(files, head.file) if after is None else after.file
+        names = [name for name in files.names(since) if name <= head.file]
         last = None
-        for read in follow(files, archive_id, names, None):
+        for read in follow(files, archive_id, names, after):
             if read.line.seq > head.seq:
                 break
             check()

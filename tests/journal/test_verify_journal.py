@@ -10,9 +10,13 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.archive.database import upgrade_schema
+from archiver.catalog import Catalog
 from archiver.cli.verify_report import check_lines
 from archiver.errors import DatabaseError
+from archiver.journal.disk_journal import DiskJournal
+from archiver.journal.journal_files import JournalFiles
 from archiver.runner import run_lock
+from archiver.verify.verify_journal import verify_journal
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import NOW
@@ -49,6 +53,21 @@ def change_unseen(harness: ArchiveHarness, table: str, statement: str) -> None:
     execute(
         harness, *(f"DROP TRIGGER {name}" for name, _ in triggers), statement, *(sql for _, sql in triggers)
     )
+
+
+def test_what_is_recorded_while_the_journal_is_read_is_compared_too(harness: ArchiveHarness) -> None:
+    """It is read afterwards, and is no difference."""
+    nights: list[int] = []
+
+    def check() -> None:
+        if len(nights) < 2:
+            harness.sleep(days=1)
+            nights.append(harness.night("account0000", full=True).exit_code)
+
+    with Catalog.open(harness.root / "archive.db", write=False) as catalog:
+        files = JournalFiles(DiskJournal(harness.root))
+        report = verify_journal(files, catalog, harness.root, compare_rows=True, check=check)
+    assert (report.damage, report.counts, report.is_compared, nights) == (None, {}, True, [0, 0])
 
 
 def test_a_row_that_only_the_journal_has_is_written_again(harness: ArchiveHarness) -> None:
