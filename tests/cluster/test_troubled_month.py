@@ -131,19 +131,11 @@ class TroubledHarness(ClusterHarness):
         summary = super().night(*targets, **options)  # type: ignore[arg-type]
         trouble.join()
         pages = Counter(
-            call.query
+            (call.path, call.query)
             for call in paid_calls(self.upstream.requests)
             if call.path == "/v1/highlight/by/url" and call.units
         )
-        # A page that lacks items is fetched once more by the next visit, in this night or in the next one.
-        confirmed = self.rows(
-            "select distinct highlight_pk from highlight_items"
-            " where gone_at >= (select started_at from runs where id = ?)",
-            summary.run_id,
-        )
-        expected = {f"%2F{pk}%2F" for (pk,) in confirmed}
-        again = [count - 1 for query, count in pages.items() if not any(part in query for part in expected)]
-        self.paid_again[self.troubles.done[-1]] += sum(again)
+        self.paid_again[self.troubles.done[-1]] += sum(count - 1 for count in pages.values())
         print(f"night {summary.run_id}: {self.troubles.done[-1]}: {summary.exit_code} {summary.message}")
         return summary
 
