@@ -127,6 +127,7 @@ users = Table(
     Column("avatar_name", Text),
     Column("avatar_held", Text),
     Column("shrunk_to", Text),
+    Column("shrunk_run_id", BigInteger),
     Column("verdict", Text),
     Column("verdict_checks", Integer, nullable=False, server_default="0"),
     Column("verdict_at", UtcTime),
@@ -179,6 +180,7 @@ highlights = Table(
     Column("completed_at", UtcTime),
     Column("tried_at", UtcTime),
     Column("shrunk_to", Text),
+    Column("shrunk_run_id", BigInteger),
     Column("gone_at", UtcTime),
 )
 

@@ -89,13 +89,14 @@ class AnswerLocation(Struct, frozen=True):
 class StoredPage(Struct, frozen=True):
     """The last good Answer that shows a highlight.
 
-    ``facts``: the numbers of the tray when the Answer was fetched.
+    ``facts``: the numbers of the tray when the Answer was fetched. ``run_id``: the run that paid for it.
     """
 
     answer_id: int
     location: AnswerLocation
     facts: TrayFacts
     finished_at: datetime
+    run_id: int
 
 
 class DatedAnswer(Struct, frozen=True):

@@ -64,12 +64,16 @@ def take_steps(
     return visit, step
 
 
-def begin_visit(catalog: Catalog, target: Target, options: RunOptions) -> Visit:
-    """Return a new visit, with what is stored about the target."""
+def begin_visit(catalog: Catalog, target: Target, options: RunOptions, run_id: int | None = None) -> Visit:
+    """Return a new visit, with what is stored about the target. ``run_id``: the run; None for a plan."""
     state = catalog.read(
-        account_state, target, from_config=options.from_config, paged_tray=endpoints.PAGED_TRAY
+        account_state,
+        target,
+        from_config=options.from_config,
+        paged_tray=endpoints.PAGED_TRAY,
+        run_id=run_id,
     )
-    return Visit(before=state, state=state)
+    return Visit(before=state, state=state, run_id=run_id)
 
 
 def read_visit(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False) -> Visit:
@@ -84,6 +88,7 @@ def read_visit(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False)
         before.pk,
         paged_tray=endpoints.PAGED_TRAY,
         known=before.highlights if is_listed_again else None,
+        run_id=visit.run_id,
     )
     if is_listed_again and visit.listing is not None:
         listed = {highlight.pk for highlight in visit.listing.tray.highlights}
@@ -213,7 +218,7 @@ class AccountSync:
 
     def _begin(self) -> Visit:
         """Return a new visit; it is done if another target of this run has named the same account."""
-        visit = begin_visit(self._catalog, self._target, self._options)
+        visit = begin_visit(self._catalog, self._target, self._options, self._context.run_id)
         state = visit.state
         if state.pk is not None and self._is_registered(state.pk):
             return replace(visit, is_done=True)

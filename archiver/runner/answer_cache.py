@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
-from archiver.catalog.query.account_state import highlight_state
+from archiver.catalog.query.account_state import HighlightState, highlight_state
 from archiver.catalog.query.holdings import paid_highlight, stored_roles
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
-from archiver.model.api_calls import AnswerLocation
+from archiver.model.api_calls import AnswerLocation, StoredPage
 from archiver.model.archived import Owner
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, User
@@ -47,12 +47,20 @@ class AnswerCache:
     """Finds stored answers that can be used again. It only reads."""
 
     def __init__(
-        self, catalog: Catalog, answers: AnswerStore, clock: Callable[[], datetime], *, sweep_days: int = 0
+        self,
+        catalog: Catalog,
+        answers: AnswerStore,
+        clock: Callable[[], datetime],
+        *,
+        sweep_days: int = 0,
+        run_id: int | None = None,
     ) -> None:
+        """``sweep_days``: as in ``RunOptions``. ``run_id``: the run that uses the pages; None for a plan."""
         self._catalog = catalog
         self._answers = answers
         self._clock = clock
         self._sweep_days = sweep_days
+        self._run_id = run_id
         self._reads = threading.BoundedSemaphore(_READS_AT_ONCE)  # so many answers in memory
         self._parse_lock = threading.Lock()  # a parsed answer takes ten times the memory
 
@@ -63,27 +71,21 @@ class AnswerCache:
     def find(self, job: Job) -> PageAnswer | None:
         """Return the stored page that serves a job: it has the same tray facts, and its links are valid.
 
-        A sweep, or the second fetch after a loss, accepts only a page that has no rows yet: one that a killed
-        run paid for, or that a restored database does not know. No page is used after the next turn of the
-        sweep, because it cannot show what the sweep looks for. Raises StorageError if the page cannot be read
-        now: it is paid for, and must not be fetched again.
+        A page that this run has paid for serves all its jobs. Of the pages of earlier runs, a sweep and the
+        second fetch after a loss accept only one that has no rows yet: one that a killed run paid for, or
+        that a restored database does not know. ``--full`` accepts none. None is used after the next turn of
+        the sweep, because it cannot show what the sweep looks for. Raises StorageError if the page cannot be
+        read now: it is paid for, and must not be fetched again.
         """
-        if job.reason is Why.FULL:
-            return None
         known = self._catalog.read(paid_highlight, job.pk, endpoints.HIGHLIGHT)
         if known is None or known.facts.differs(job.facts):
             return None
-        if job.reason not in (Why.ASKED, Why.LOST) and self._is_swept_since(job, known.finished_at):
-            return None
-        if job.reason is Why.ASKED and known.finished_at + _JUST_NOW < self._clock():
-            return None  # without a tray only a page that a killed run has just paid for is current
         stored = self._catalog.read(highlight_state, job.pk)
-        if job.reason is Why.ASKED and stored is not None and stored.completed_at is not None:
-            return None
         is_recorded = (
             stored is not None and stored.fetched_at is not None and stored.fetched_at >= known.finished_at
         )
-        if job.reason in (Why.SHRUNK, Why.SWEEP) and is_recorded:
+        is_of_this_run = known.run_id == self._run_id
+        if not is_of_this_run and self._is_outdated(job, known, stored, is_recorded=is_recorded):
             return None
         read = self._read(known.location, job.pk)
         if read is None:
@@ -112,8 +114,22 @@ class AnswerCache:
                 raise
             return None
 
-    def _is_swept_since(self, job: Job, answered_at: datetime) -> bool:
-        return self._sweep_days > 0 and is_swept(job.pk, answered_at, self._sweep_days, self._clock())
+    def _is_outdated(
+        self, job: Job, known: StoredPage, stored: HighlightState | None, *, is_recorded: bool
+    ) -> bool:
+        """Return whether the page of an earlier run is not what this job asks for."""
+        now = self._clock()
+        match job.reason:
+            case Why.FULL:
+                return True
+            case Why.ASKED:  # without a tray only a page that a killed run has just paid for is current
+                is_complete = stored is not None and stored.completed_at is not None
+                return is_complete or known.finished_at + _JUST_NOW < now
+            case Why.SHRUNK | Why.SWEEP if is_recorded:
+                return True
+            case Why.LOST:
+                return False
+        return self._sweep_days > 0 and is_swept(job.pk, known.finished_at, self._sweep_days, now)
 
     def missing_downloads(self, page: PageAnswer, *, with_adopted: bool = False) -> list[Download]:
         """Return the files that a page offers and the archive lacks.

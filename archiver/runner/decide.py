@@ -51,14 +51,15 @@ class Visit(Struct, frozen=True):
     Progress is kept in flags, not derived from stored times: if the clock is set back during a visit, a step
     derived from times would be paid for again and again.
 
-    ``before``: what was stored when the visit began; ``state``: what is stored now. ``free_pks``: highlights
-    for which a usable stored answer was found. ``listing``: the tray that was read; ``doubt``: why it is not
-    recorded yet. ``verdict`` ends the visit. ``are_pages_paid``: whether the pages were billed, if
-    ``pages_failed``.
+    ``before``: what was stored when the visit began; ``state``: what is stored now. ``run_id``: the run that
+    makes the visit; None for a plan. ``free_pks``: highlights for which a usable stored answer was found.
+    ``listing``: the tray that was read; ``doubt``: why it is not recorded yet. ``verdict`` ends the visit.
+    ``are_pages_paid``: whether the pages were billed, if ``pages_failed``.
     """
 
     before: AccountState
     state: AccountState
+    run_id: int | None = None
     free_pks: frozenset[Pk] = frozenset()
     listing: Listing | None = None
     doubt: Doubt | None = None

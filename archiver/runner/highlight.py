@@ -13,7 +13,6 @@ from archiver.model.archived import Failure
 from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, Item
-from archiver.model.values import replace
 from archiver.runner.absence import believed_gone
 from archiver.runner.account_report import describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
@@ -69,9 +68,8 @@ class HighlightSync:
         if isinstance(answer, Meaning):
             return answer
         self._context.tally.add(highlights_fetched=answer.is_paid)
-        before = self._catalog.read(page_before, job.pk)
         if answer.is_news:
-            self._record(answer, job, before)
+            self._record(answer, job)
         missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
         self._context.observe(
             HighlightRead(
@@ -84,7 +82,7 @@ class HighlightSync:
         )
         failed = self._downloads.download_all(missing, claims)
         if may_pay:
-            failed, answer = self._renew(job, answer, failed, claims, account=account, before=before)
+            failed, answer = self._renew(job, answer, failed, claims, account=account)
         for one in failed:
             self._downloads.record_failed(one, claims)
         # Last, the watermark: each file of the page is stored, or its failure is recorded.
@@ -118,8 +116,9 @@ class HighlightSync:
             self._record_failure(pk, Reason.MALFORMED, str(error), is_trouble=True)
             return Meaning.MALFORMED
 
-    def _record(self, answer: PageAnswer, job: Job, before: PageBefore) -> None:
+    def _record(self, answer: PageAnswer, job: Job) -> None:
         page, now = answer.page, self._context.clock()
+        before = self._catalog.read(page_before, job.pk, self._context.run_id)
         gone, shrunk_to = _items_gone(page, before)
         resolved: list[record.Fact] = []
         if not page.rejected:
@@ -167,7 +166,6 @@ class HighlightSync:
         claims: Claims,
         *,
         account: str,
-        before: PageBefore,
     ) -> tuple[list[FailedDownload], PageAnswer]:
         """Renew expired links once, with one call for all of them, and download again.
 
@@ -188,8 +186,7 @@ class HighlightSync:
             return failed, answer  # the failures are recorded as expired; the next run renews the links
         if isinstance(renewed, Meaning):
             return failed, answer
-        now_held = self._catalog.read(page_before, job.pk)
-        self._record(renewed, job, replace(now_held, shrunk_to=before.shrunk_to))
+        self._record(renewed, job)
         others = {
             (one.download.owner, one.download.link.role): one
             for one in failed

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from archiver.runner import visitor
+from archiver.runner.account import AccountSync
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, TRAY, account_pk, answer_error, edit_answer, highlight_pk, page
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 
 ONE, HIGHLIGHT = account_pk(0), highlight_pk(0)
@@ -144,6 +146,56 @@ def test_a_renewed_page_is_no_second_look(harness: ArchiveHarness) -> None:
     assert harness.night(ONE).units == 1 + 1
     assert harness.one(GONE_ITEMS) == len(held)
     assert harness.night(ONE).units == 1
+
+
+class RepeatedSync(AccountSync):
+    """A visit that another worker repeats in the same run, because the first one was lost at its end."""
+
+    def sync(self) -> bool:
+        """Visit the target twice."""
+        return super().sync() and AccountSync(self._services, self._target, self._turn).sync()
+
+
+@pytest.fixture
+def repeats_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every visit of a run is made twice."""
+    monkeypatch.setattr(visitor, "AccountSync", RepeatedSync)
+
+
+@pytest.mark.usefixtures("repeats_visits")
+def test_fault_w1_a_repeated_visit_confirms_no_loss_of_items(harness: ArchiveHarness) -> None:
+    """Its page, which has lost most of its items, is not paid for again, and they are gone the next night."""
+    harness.night(ONE)
+    world = harness.upstream.world
+    held = [item.pk for item in world.highlight(HIGHLIGHT).items]
+    for pk in held:
+        world.remove_item(HIGHLIGHT, pk)
+    world.add_item(HIGHLIGHT)
+    assert harness.night(ONE).units == 2 + 1
+    assert harness.one(GONE_ITEMS) == 0
+    assert harness.night(ONE).units == 2 + 1
+    assert harness.one(GONE_ITEMS) == len(held)
+
+
+@pytest.mark.usefixtures("repeats_visits")
+def test_fault_w1_a_repeated_visit_confirms_no_loss_of_highlights(four: ArchiveHarness) -> None:
+    """Three of four are missing on both of its trays: they are gone the next night."""
+    four.night(ONE)
+    for place in range(1, 4):
+        four.upstream.world.remove_highlight(highlight_pk(0, place))
+    four.night(ONE)
+    assert four.one(GONE_HIGHLIGHTS) == 0
+    four.night(ONE)
+    assert four.one(GONE_HIGHLIGHTS) == 3
+
+
+@pytest.mark.usefixtures("repeats_visits")
+def test_fault_w1_a_repeated_visit_with_full_pays_for_no_page_again(harness: ArchiveHarness) -> None:
+    """A page that this run has paid for is the newest that ``--full`` can ask for."""
+    harness.night(ONE)
+    summary = harness.night(ONE, full=True)
+    pages = [call for call in paid_calls(harness.upstream.requests) if call.path == PAGE]
+    assert (summary.exit_code, len(pages)) == (0, 1)
 
 
 @pytest.mark.whole

@@ -79,7 +79,7 @@ class AccountState(Struct, frozen=True):
     account that was never seen. ``verdict`` is why the account shows nothing (private, gone or empty), or why
     the target did not resolve. ``has_failed``: the target was looked up and did not resolve, with or without
     a verdict. ``shrunk_to`` identifies a tray that lost more than half of its entries; the loss is believed
-    once a second tray shows it. ``needs_pages``: the tray in one answer is known to lack highlights.
+    once a tray of another run shows it. ``needs_pages``: the tray in one answer is known to lack highlights.
     ``paged_at``: when all its pages were last paid for; ``pages_failed_at``: since when the pages are billed
     but cannot be read; ``pages_units``: the cost of all pages the last time. ``highlights``: all that were
     ever seen, in the order of their trays.
@@ -308,15 +308,17 @@ def account_state(
     from_config: bool = False,
     paged_tray: str = "",
     known: tuple[HighlightState, ...] | None = None,
+    run_id: int | None = None,
 ) -> AccountState:
     """Read what is stored of a target, in at most five statements.
 
     Pass ``pk`` once the visit knows it: if a first tray did not contain the name, the name does not lead to
     the account. ``from_config``: as in ``resolve``. ``paged_tray`` is the path of the paged tray; only the
     package ``hiker`` knows paths. ``known``: the highlights of the account, if they need not be read.
+    ``run_id``: as in ``loss_to_confirm``.
     """
     if target.highlight_pk is not None:
-        return _state_of_highlight(connection, target, target.highlight_pk)
+        return _state_of_highlight(connection, target, target.highlight_pk, run_id)
     pk = pk or resolve(connection, target, from_config=from_config)
     user = connection.execute(_USER, {"pk": pk, "path": paged_tray}).mappings().first() if pk else None
     if pk is None or user is None:
@@ -331,7 +333,7 @@ def account_state(
         gone_at=user["gone_at"],
         listed_at=user["listed_at"],
         tray_length=user["tray_length"],
-        shrunk_to=user["shrunk_to"],
+        shrunk_to=loss_to_confirm(user, run_id),
         needs_pages=user["tray_endpoint"] == paged_tray,
         paged_at=user["paged_at"],
         pages_failed_at=user["pages_failed_at"],
@@ -341,7 +343,9 @@ def account_state(
         verdict_at=user["verdict_at"],
         verdict_due_at=user["verdict_due_at"],
         highlights=(
-            _highlight_states(connection, _ALL_OF_USER, _FAILURES_OF_USER, pk) if known is None else known
+            _highlight_states(connection, _ALL_OF_USER, _FAILURES_OF_USER, pk, run_id)
+            if known is None
+            else known
         ),
     )
 
@@ -351,8 +355,17 @@ def highlight_state(connection: Connection, pk: Pk) -> HighlightState | None:
     return next(iter(_highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk)), None)
 
 
-def _state_of_highlight(connection: Connection, target: Target, pk: Pk) -> AccountState:
-    highlights = _highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk)
+def loss_to_confirm(row: RowMapping, run_id: int | None) -> str | None:
+    """Return the fingerprint of a loss that waits for a second look.
+
+    None if this run itself has seen the loss: a visit that is repeated within a run confirms nothing. The row
+    is one of ``users`` or ``highlights``; ``run_id`` None: no run decides by it.
+    """
+    return None if run_id is not None and row["shrunk_run_id"] == run_id else row["shrunk_to"]
+
+
+def _state_of_highlight(connection: Connection, target: Target, pk: Pk, run_id: int | None) -> AccountState:
+    highlights = _highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk, run_id)
     failure = open_failure(connection, Subject.HIGHLIGHT, pk, None)
     return _unresolved_state(target, None, failure, highlights)
 
@@ -374,7 +387,11 @@ def _unresolved_state(
 
 
 def _highlight_states(
-    connection: Connection, highlights: Select[Any], failures: Select[Any], pk: Pk
+    connection: Connection,
+    highlights: Select[Any],
+    failures: Select[Any],
+    pk: Pk,
+    run_id: int | None = None,
 ) -> tuple[HighlightState, ...]:
     rows = connection.execute(highlights, {"pk": pk}).mappings().all()
     if not rows:
@@ -382,10 +399,10 @@ def _highlight_states(
     by_highlight: dict[Pk, list[RowMapping]] = {}
     for row in connection.execute(failures, {"pk": pk}).mappings():
         by_highlight.setdefault(row["pk"], []).append(row)
-    return tuple(_highlight_state(row, by_highlight.get(row["pk"], ())) for row in rows)
+    return tuple(_highlight_state(row, by_highlight.get(row["pk"], ()), run_id) for row in rows)
 
 
-def _highlight_state(row: RowMapping, failures: Iterable[RowMapping]) -> HighlightState:
+def _highlight_state(row: RowMapping, failures: Iterable[RowMapping], run_id: int | None) -> HighlightState:
     return HighlightState(
         pk=row["pk"],
         title=row["title"],
@@ -407,7 +424,7 @@ def _highlight_state(row: RowMapping, failures: Iterable[RowMapping]) -> Highlig
             )
             for failure in failures
         ),
-        shrunk_to=row["shrunk_to"],
+        shrunk_to=loss_to_confirm(row, run_id),
         cover_name=row["cover_held"],
     )
 

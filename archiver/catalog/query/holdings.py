@@ -10,6 +10,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all
 
 from archiver.catalog import tables
+from archiver.catalog.query.account_state import loss_to_confirm
 from archiver.model.api_calls import AnswerLocation, StoredPage
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest, Pk, Role, Subject
@@ -31,7 +32,9 @@ _MEMBERS = (
     .where(_members.c.highlight_pk == bindparam("pk"), _members.c.gone_at.is_(None))
     .order_by(_members.c.position)
 )
-_SHRUNK_TO = select(_highlights.c.shrunk_to).where(_highlights.c.pk == bindparam("pk"))
+_LOSS = select(_highlights.c.shrunk_to, _highlights.c.shrunk_run_id).where(
+    _highlights.c.pk == bindparam("pk")
+)
 
 
 def _digests(*selects: Select[Any]) -> Select[Any]:
@@ -60,7 +63,7 @@ _DIGESTS_OF_HIGHLIGHT = _digests(
     _OF_MEMBERS.where(_members.c.highlight_pk == bindparam("pk")),
 )
 _PAID = (
-    select(_answers, _calls.c.finished_at)
+    select(_answers, _calls.c.finished_at, _calls.c.run_id)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.status == 200)
     .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # a recovered answer has a later id
@@ -133,9 +136,13 @@ class PageBefore(Struct, frozen=True):
     shrunk_to: str | None
 
 
-def page_before(connection: Connection, highlight_pk: Pk) -> PageBefore:
-    """Return what decides whether items that the next page lacks are gone."""
-    shrunk_to = connection.scalar(_SHRUNK_TO, {"pk": highlight_pk})
+def page_before(connection: Connection, highlight_pk: Pk, run_id: int) -> PageBefore:
+    """Return what decides whether items that the next page lacks are gone.
+
+    ``run_id``: as in ``loss_to_confirm``.
+    """
+    row = connection.execute(_LOSS, {"pk": highlight_pk}).mappings().first()
+    shrunk_to = loss_to_confirm(row, run_id) if row is not None else None
     return PageBefore(members(connection, highlight_pk), shrunk_to)
 
 
@@ -148,7 +155,8 @@ def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> Store
     if row is None:
         return None
     location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
-    return StoredPage(row.id, location, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
+    facts = TrayFacts(row.latest_reel_media, row.media_count)
+    return StoredPage(row.id, location, facts, row.finished_at, row.run_id)
 
 
 def is_lost(connection: Connection, digest: Digest) -> bool | None:

@@ -37,6 +37,14 @@ def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[
         connection.execute(_INSERT, rows)
 
 
+def loss_columns(run_id: int, shrunk_to: str | None) -> dict[str, object]:
+    """Return the columns of ``users`` or ``highlights`` about a loss that is not believed yet. Pure.
+
+    ``shrunk_to``: the fingerprint of the loss; None if there is none.
+    """
+    return {"shrunk_to": shrunk_to, "shrunk_run_id": None if shrunk_to is None else run_id}
+
+
 def find_new_values(before: StoredRow, answer: Mapping[str, object]) -> dict[str, object]:
     """Return the values of an answer that differ from the row ``before``. Pure.
 

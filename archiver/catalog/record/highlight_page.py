@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
@@ -69,7 +69,8 @@ def page(
     """
     highlight, seen_at = page.highlight, fetched_at or now
     users.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)
-    before, found = _write_highlight(connection, highlight, facts, now, seen_at, shrunk_to)
+    loss = changes.loss_columns(run_id, shrunk_to)
+    before, found = _write_highlight(connection, highlight, facts, now, seen_at, loss)
     new_count, edits = _write_items(connection, page, answer_id, now)
     found += edits
     fetched_before = before["fetched_at"] if before is not None else None
@@ -89,7 +90,7 @@ def _write_highlight(
     facts: TrayFacts,
     now: datetime,
     fetched_at: datetime,
-    shrunk_to: str | None,
+    loss: Mapping[str, object],
 ) -> tuple[RowMapping | None, list[Change]]:
     """Write the row of the highlight itself; return the row before, and what changed.
 
@@ -103,7 +104,7 @@ def _write_highlight(
         "fetched_media_count": facts.media_count,
         "completed_at": None,
         "tried_at": None,
-        "shrunk_to": shrunk_to,
+        **loss,
     }
     answer: dict[str, object] = {
         field: getattr(highlight, field) for field in (*_HISTORY_FIELDS, "created_at")

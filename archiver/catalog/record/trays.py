@@ -63,7 +63,7 @@ def tray(
     listed: dict[Pk, Highlight] = {}
     for highlight in tray.highlights:
         listed.setdefault(highlight.pk, highlight)
-    also: dict[str, object] = {"shrunk_to": shrunk_to}
+    also = changes.loss_columns(run_id, shrunk_to)
     if endpoint is not None:
         also["tray_endpoint"] = endpoint
     if are_pages_paid:
