@@ -24,8 +24,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from archiver.export import site_builder
 from archiver.export.export_entry import GeneratedText
-from archiver.export.site import site_builder
 from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Mention, WebLink

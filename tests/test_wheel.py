@@ -67,7 +67,7 @@ for module in pkgutil.walk_packages(archiver.__path__, "archiver."):
         importlib.import_module(module.name)
 import archiver.config as c
 from archiver.catalog import schema
-from archiver.export.site import site_pages as pages
+from archiver.pages import html_pages as pages
 print(archiver.__file__, schema.migrations(), len(c.example()), sum(map(len, map(pages.asset, pages.ASSETS))))
 assert "Story highlights" in pages.index_page([])
 """

@@ -146,7 +146,7 @@ class Export:
     def _site_entries(
         self, moment: Snapshot, steps: Iterator[KeptAccount | KeptHighlight | Placed]
     ) -> Iterator[ExportEntry]:
-        from archiver.export.site import site_builder  # imports Jinja2, which is slow
+        from archiver.export import site_builder  # imports Jinja2, which is slow
 
         return site_builder.site_entries(
             steps, lambda pk: moment.read(change_history.former_titles, pk), with_gone=self._has_gone

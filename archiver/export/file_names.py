@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from archiver.media_types import EXTENSIONS
+
 MAX_LENGTH = 200
 """The maximum ``length`` of a name. It leaves room for a suffix that makes the name unique."""
 MAX_PATH_LENGTH = 240
@@ -23,17 +25,7 @@ Programs on Windows accept 260, including the drive and directory.
 ARCHIVE_MARKER = "archive.json"
 """A directory with a file of that name is an archive: no export writes into it."""
 
-_EXTENSIONS = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/heic": "heic",
-    "image/avif": "avif",
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-}
-_MIMES = {extension: mime for mime, extension in _EXTENSIONS.items()}
+_MIMES = {extension: mime for mime, extension in EXTENSIONS.items()}
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _BLANKS = re.compile(r"\s+")
 # ASCII texts that ``clean`` does not change, which most texts are.
@@ -51,11 +43,6 @@ _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _REGION_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f")
-
-
-def extension_for(mime: str) -> str:
-    """Return the file extension for the media type of the bytes, ``bin`` if it is unknown."""
-    return _EXTENSIONS.get(mime, "bin")
 
 
 def mime_for(extension: str) -> str:

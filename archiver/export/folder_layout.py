@@ -11,6 +11,7 @@ from msgspec import Struct
 from archiver.export import file_names
 from archiver.export.export_entry import CompanionText, ExportEntry, to_nanoseconds
 from archiver.export.path_template import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
+from archiver.media_types import extension_for
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
 from archiver.model.foreign_files import WaitingFile
 from archiver.model.identity import MEDIA_TYPE_NAMES, Digest, Pk
@@ -63,7 +64,7 @@ def waiting_entries(files: Iterable[WaitingFile], layout: FolderLayout) -> Itera
         folders = (account or "unknown account", file.highlight_pk or "unknown highlight")
         below = (*layout.below, "adopted", *map(file_names.safe_name, folders))
         name, id_ = f"{file.item_pk} {file.role}", f"adopted {file.item_pk} {file.role} {file.blob.sha256}"
-        path = (*below, f"{name}.{file_names.extension_for(file.blob.mime)}")
+        path = (*below, f"{name}.{extension_for(file.blob.mime)}")
         at_ns, suffixes = to_nanoseconds(file.adopted_at), (file.blob.sha256[:16],)
         yield ExportEntry(id_, path, file.blob.sha256, file.blob.size, at_ns, suffixes)
         if layout.with_sidecars:
@@ -169,7 +170,7 @@ class _FolderWalk:
             self._last_item = pk, self._item_values(pk, file.code, file.position, file.media_type, taken_at)
         values = self._last_item[1]
         values["role"] = file.role
-        path = self._path(self._item, values, file_names.extension_for(file.mime))
+        path = self._path(self._item, values, extension_for(file.mime))
         id_ = self._item_id(file.highlight_pk, pk, file.role)
         digest, suffixes = Digest(file.sha256), (pk, file.highlight_pk)
         return ExportEntry(id_, path, digest, file.size, to_nanoseconds(at), suffixes)
@@ -212,7 +213,7 @@ class _FolderWalk:
     def _picture_entry(
         self, id_: str, filler: PathFiller, values: dict[str, str], file: KeptFile, suffixes: tuple[str, ...]
     ) -> ExportEntry:
-        path = self._path(filler, values, file_names.extension_for(file.blob.mime))
+        path = self._path(filler, values, extension_for(file.blob.mime))
         at_ns = to_nanoseconds(file.kept_at)
         return ExportEntry(id_, path, file.blob.sha256, file.blob.size, at_ns, suffixes)
 

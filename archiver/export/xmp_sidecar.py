@@ -20,9 +20,9 @@ import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 
-from archiver.export.site import page_text
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem
 from archiver.model.upstream import Location
+from archiver.pages import page_text
 
 _NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",

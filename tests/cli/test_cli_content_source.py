@@ -57,7 +57,7 @@ def _is_constant(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant)
 
 
-PAGES = "export/site/site_pages.py"
+PAGES = "pages/html_pages.py"
 """Jinja2, for templates that the package brings along and nobody else writes."""
 
 

@@ -20,6 +20,7 @@ from archiver.export.path_template import (
     PathFiller,
     parse_template,
 )
+from archiver.media_types import extension_for
 
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 _NASTY = st.text(
@@ -217,7 +218,7 @@ def test_a_template_that_is_too_long_is_told_by_how_much() -> None:
 
 def test_the_extension_is_that_of_the_bytes() -> None:
     """Known types have theirs, anything else ``bin``; both of a video's files differ by it."""
-    assert {file_names.extension_for(mime) for mime in ("image/jpeg", "video/mp4", "text/html")} == {
+    assert {extension_for(mime) for mime in ("image/jpeg", "video/mp4", "text/html")} == {
         "jpg",
         "mp4",
         "bin",

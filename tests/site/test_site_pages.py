@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archiver import text_format
-from archiver.export.site import page_text
-from archiver.export.site.site_pages import POLICY
 from archiver.model.identity import Role
 from archiver.model.upstream import WebLink
+from archiver.pages import page_text
+from archiver.pages.html_pages import POLICY
 from tests.support.site_samples import (
     NOW,
     WrittenSite,

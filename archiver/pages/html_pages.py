@@ -1,4 +1,4 @@
-"""The pages of the site as HTML. The same values give the same bytes.
+"""The pages as HTML. The same values give the same bytes.
 
 Jinja2 escapes every value that a page shows. Nothing is marked as safe.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from archiver.export.site import page_text
-from archiver.export.site.view_model import AccountCard, HighlightCover, ItemTile
 from archiver.model.archived import KeptAccount, KeptHighlight
+from archiver.pages import page_text
+from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile
 from archiver.text_format import pluralize
 
 _HERE = Path(__file__).parent

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from archiver.export import file_names
-from archiver.export.site import page_text
-from archiver.export.site.view_model import DetailList, DownloadLink, ItemDetail, ItemTile, Picture
+from archiver.media_types import extension_for
 from archiver.model.archived import KeptFile, KeptHighlight, KeptItem, Placed
 from archiver.model.identity import MEDIA_TYPE_NAMES, Role
 from archiver.model.upstream import Location, Sticker
+from archiver.pages import page_text
+from archiver.pages.page_paths import media_path
+from archiver.pages.view_model import DetailList, DownloadLink, ItemDetail, ItemTile, Picture
 from archiver.text_format import format_size
 
 T = TypeVar("T")
@@ -19,12 +20,6 @@ T = TypeVar("T")
 # What every browser shows. Only one of them shows HEIC.
 _PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})
 _VIDEOS = frozenset({"video/mp4", "video/quicktime"})
-
-
-def media_path(file: KeptFile) -> str:
-    """Return the path of a file in the site: its digest and type, and nothing that a stranger chose."""
-    digest = file.blob.sha256
-    return f"media/{digest[:2]}/{digest}.{file_names.extension_for(file.blob.mime)}"
 
 
 def to_picture(file: KeptFile | None) -> Picture | None:
@@ -58,7 +53,7 @@ def make_tile(placed: Placed, highlight: KeptHighlight, account_name: str) -> It
 
 
 def _type_and_size(file: KeptFile) -> str:
-    extension = file_names.extension_for(file.blob.mime)
+    extension = extension_for(file.blob.mime)
     kind = "unknown type" if extension == "bin" else extension.upper()
     return f"{kind}, {format_size(file.blob.size)}"
 

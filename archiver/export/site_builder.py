@@ -7,17 +7,17 @@ highlight, what the page of each account and the first page show, and the digest
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
 
 from archiver.export.export_entry import ExportEntry
-from archiver.export.site import item_tiles, site_pages
-from archiver.export.site.view_model import AccountCard, HighlightCover, ItemTile
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed
 from archiver.model.identity import Digest, Pk
+from archiver.pages import html_pages, item_tiles
+from archiver.pages.page_paths import account_directory, media_path
+from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile
 
 LATEST_ITEMS = 24
 """How many items the page of an account shows."""
@@ -37,22 +37,16 @@ def site_entries(
     Without ``with_gone`` everything that upstream no longer shows is left out. No file has alternative names,
     because the pages link to each other by these names.
     """
-    for name in site_pages.ASSETS:
-        yield _text_entry(f"asset {name}", f"assets/{name}", site_pages.asset(name))
+    for name in html_pages.ASSETS:
+        yield _text_entry(f"asset {name}", f"assets/{name}", html_pages.asset(name))
     seen: set[Digest] = set()
     for file in _SiteWalk(former_titles, with_gone).files(steps):
         if isinstance(file, ExportEntry):
             yield file
         elif file.blob.sha256 not in seen:
             seen.add(file.blob.sha256)
-            path = tuple(item_tiles.media_path(file).split("/"))
+            path = tuple(media_path(file).split("/"))
             yield ExportEntry(f"media {file.blob.sha256}", path, file.blob.sha256, file.blob.size)
-
-
-def account_directory(account: KeptAccount) -> str:
-    """Return the directory of an account's pages: its name, in characters that a URL can have, and its pk."""
-    name = re.sub(r"[^a-z0-9._-]+", "_", (account.username or "").lower()).strip("._-")[:60]
-    return f"accounts/{name or 'account'}-{account.pk}"
 
 
 def _text_entry(id_: str, path: str, content: bytes) -> ExportEntry:
@@ -86,7 +80,7 @@ class _SiteWalk:
         if account is not None:
             yield from self._finish(account)
         cards = sorted(self._cards, key=_sort_key)
-        yield _text_entry("page index", "index.html", site_pages.index_page(cards).encode())
+        yield _text_entry("page index", "index.html", html_pages.index_page(cards).encode())
 
     def _finish(self, account: _AccountPages) -> Iterator[ExportEntry | KeptFile]:
         yield from account.finish()
@@ -94,7 +88,7 @@ class _SiteWalk:
 
 
 def _sort_key(card: AccountCard) -> tuple[str, Pk]:
-    return site_pages.account_name(card.account).lstrip("@").casefold(), card.account.pk
+    return html_pages.account_name(card.account).lstrip("@").casefold(), card.account.pk
 
 
 class _TimeSpan(Struct):
@@ -129,7 +123,7 @@ class _AccountPages(Struct):
         """Add an item to the highlight, and yield its files."""
         assert self.highlight is not None
         yield from placed.item.held
-        tile = item_tiles.make_tile(placed, self.highlight, site_pages.account_name(self.account))
+        tile = item_tiles.make_tile(placed, self.highlight, html_pages.account_name(self.account))
         self.tiles.append(tile)
         if tile.pk in self.seen:
             return
@@ -145,7 +139,7 @@ class _AccountPages(Struct):
         if self.account.avatar is not None:
             yield self.account.avatar
         latest = [tile for _, _, tile in sorted(self.latest, reverse=True, key=lambda entry: entry[:2])]
-        page = site_pages.account_page(self.card(), self.covers, latest)
+        page = html_pages.account_page(self.card(), self.covers, latest)
         yield self._page_entry(f"account {self.account.pk}", "index", page)
 
     def card(self) -> AccountCard:
@@ -167,7 +161,7 @@ class _AccountPages(Struct):
             before = self.covers[-1].highlight if self.covers else None
             cover = self._cover(highlight)
             self.covers.append(cover)
-            page = site_pages.highlight_page(self.account, cover, self.tiles, before, following)
+            page = html_pages.highlight_page(self.account, cover, self.tiles, before, following)
             yield self._page_entry(f"highlight {highlight.pk}", highlight.pk, page)
         self.highlight, self.tiles = following, []
 

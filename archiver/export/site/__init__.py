@@ -1,1 +1,0 @@
-"""The web site export: an archive as pages that need no server. ``site_builder`` says which files it has."""
