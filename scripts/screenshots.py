@@ -3,7 +3,7 @@
 
     scripts/screenshots.py WORK TO [NAME...]
 
-The archive of three invented accounts and its site are made in WORK, and used again the next time. The
+The archive of invented accounts and its site are made in WORK, and used again the next time. The
 screenshots are written to TO: all of them, or those with the given names.
 
 Requirements: the packages of the extra ``test``, Chromium at /usr/bin/chromium, and fonts (Debian:
@@ -63,6 +63,21 @@ HIGHLIGHTS = (
     ("Θάλασσα", ("#8fa6b2", "#dfe7ea", "#ffffff", "#4a5a63"), 8),
     ("Summer fair ☀️", ("#4aa3d0", "#fbe7a1", "#fff7c2", "#3f7d4e"), 11),
     ("Storm Ingrid", ("#3d454c", "#9aa5a8", "#e4e8e6", "#23292d"), 5),
+)
+# Accounts that make the first page longer.
+OTHERS = (
+    ("mill_lane_bakery", "Mill Lane Bakery"),
+    ("ferry.timetables", "Ferry timetables"),
+    ("dr.astrid.holm", "Dr Astrid Holm, veterinary surgeon and keeper of the island’s last grey sheep"),
+    ("kiosk62", ""),
+    ("nordlys_radio", "Nordlys Radio 🎙️"),
+    ("مرفأ", "مرفأ الفوانيس"),
+    ("island_library", "Island Library"),
+    ("rowing_club_1911", "Rowing Club of 1911"),
+    ("tideline.pottery", "Tideline Pottery"),
+    ("east_pier_cinema", "East Pier Cinema"),
+    ("the.weather.post", "The Weather Post"),
+    ("zeina_draws", "Zeina draws"),
 )
 GONE = 8  # the position of the highlight that its owner has removed
 
@@ -194,6 +209,9 @@ def fill(config: Config, browser: Browser) -> None:
         filler.add_account(MUSEUM, range(len(HIGHLIGHTS)))
         filler.add_account(WALKER, range(2, 5))
         filler.add_account(CHOIR, range(7, 9))
+        for n, (username, full_name) in enumerate(OTHERS):
+            user = User(f"55501{n:02}0", username, full_name, n == 4, n % 5 == 2)
+            filler.add_account(user, range(n % 9, n % 9 + 1))
         next_night = NOW + timedelta(days=1)
         gone = f"{MUSEUM.pk}{GONE}"
         left = tuple(
@@ -212,8 +230,8 @@ def views() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
     account = f"accounts/lanternbay-{MUSEUM.pk}/"
     first = f"{account}{MUSEUM.pk}0.html"
     for scheme in ("light", "dark"):
-        yield f"index-{scheme}", "index.html", desk | {"color_scheme": scheme}, None
         for device, options in (("desktop", desk), ("phone", phone)):
+            yield f"index-{device}-{scheme}", "index.html", options | {"color_scheme": scheme}, None
             yield (
                 f"account-{device}-{scheme}",
                 f"{account}index.html",

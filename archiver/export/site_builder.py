@@ -107,6 +107,7 @@ class _AccountPages(Struct):
     account: KeptAccount
     former_titles: Mapping[Pk, tuple[str, ...]]
     span: _TimeSpan = field(default_factory=_TimeSpan)
+    changes: _TimeSpan = field(default_factory=_TimeSpan)
     seen: set[Pk] = field(default_factory=set)
     covers: list[HighlightCover] = field(default_factory=list)
     latest: list[tuple[datetime, Pk, ItemTile]] = field(default_factory=list)
@@ -116,6 +117,8 @@ class _AccountPages(Struct):
     def begin_highlight(self, highlight: KeptHighlight) -> Iterator[ExportEntry | KeptFile]:
         """Yield the page of the previous highlight, and the cover of this one."""
         yield from self._finish_highlight(highlight)
+        self.changes.add(highlight.first_seen_at)
+        self.changes.add(highlight.gone_at)
         if highlight.cover is not None:
             yield highlight.cover
 
@@ -125,6 +128,8 @@ class _AccountPages(Struct):
         yield from placed.item.held
         tile = item_tiles.make_tile(placed, self.highlight, html_pages.account_name(self.account))
         self.tiles.append(tile)
+        self.changes.add(placed.first_seen_at)
+        self.changes.add(placed.gone_at)
         if tile.pk in self.seen:
             return
         self.seen.add(tile.pk)
@@ -136,6 +141,7 @@ class _AccountPages(Struct):
     def finish(self) -> Iterator[ExportEntry | KeptFile]:
         """Yield the page of the last highlight, the avatar, and the page of the account."""
         yield from self._finish_highlight(None)
+        self.changes.add(self.account.gone_at)
         if self.account.avatar is not None:
             yield self.account.avatar
         latest = [tile for _, _, tile in sorted(self.latest, reverse=True, key=lambda entry: entry[:2])]
@@ -152,6 +158,7 @@ class _AccountPages(Struct):
             len(self.seen),
             self.span.first,
             self.span.last,
+            self.changes.last,
         )
 
     def _finish_highlight(self, following: KeptHighlight | None) -> Iterator[ExportEntry]:

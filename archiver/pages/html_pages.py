@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 _UP = "../../"
 """The path from the directory of an account to that of the site."""
 
-ASSETS = ("icon.svg", "site.css", "viewer.js")
+ASSETS = ("accounts.js", "icon.svg", "site.css", "viewer.js")
 """The files in ``assets/``."""
 
 # 'self' includes files of the site opened from file: (tried in Chromium 150, Firefox ESR and WebKitGTK).
@@ -49,6 +49,13 @@ def account_name(account: KeptAccount) -> str:
         return name
     username = page_text.shorten(account.username or "")
     return f"@{username}" if username else f"Account {account.pk}"
+
+
+def account_names(account: KeptAccount) -> str:
+    """Return all names of an account on one line, its current ones first: what a search looks through."""
+    usernames = dict.fromkeys(filter(None, (account.username, *account.usernames)))
+    shown = (page_text.shorten(name) for name in (account.full_name or "", *(f"@{u}" for u in usernames)))
+    return " ".join(filter(None, shown)) or account_name(account)
 
 
 def index_page(cards: Sequence[AccountCard]) -> str:
@@ -98,6 +105,7 @@ def _environment() -> Environment:
         "day": page_text.format_day,
         "iso": page_text.format_iso_time,
         "moment": page_text.format_moment,
+        "names": account_names,
         "shorten": lambda text: page_text.shorten(text or ""),
         "span": page_text.format_span,
     }

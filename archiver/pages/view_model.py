@@ -85,7 +85,10 @@ class HighlightCover(Struct, frozen=True):
 
 
 class AccountCard(Struct, frozen=True):
-    """An account on the first page. Its pages are in ``directory``; ``items`` counts each item once."""
+    """An account on the first page. Its pages are in ``directory``; ``items`` counts each item once.
+
+    ``changed_at``: when the archive last learned of something new or gone, if that is known.
+    """
 
     account: KeptAccount
     directory: str
@@ -94,3 +97,4 @@ class AccountCard(Struct, frozen=True):
     items: int
     first: datetime | None
     last: datetime | None
+    changed_at: datetime | None = None

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from archiver.export.export_entry import GeneratedText
 from archiver.export.site_builder import FormerTitles, site_entries
@@ -23,9 +24,9 @@ def file_of(pk: Pk, role: Role, mime: str) -> KeptFile:
     return KeptFile(Owner(Subject.ITEM, pk), role, Blob(digest, 1234, mime, 540, 960), "", NOW, NOW)
 
 
-def account(text: str = "natgeo", **more: object) -> KeptAccount:
+def account(text: str = "natgeo", pk: Pk = "1", **more: object) -> KeptAccount:
     told: dict[str, object] = {"username": text, "full_name": text, "is_private": False, "is_verified": True}
-    return KeptAccount("1", **{**told, **more}, first_seen_at=NOW, last_seen_at=NOW)  # type: ignore[arg-type]
+    return KeptAccount(pk, **{**told, **more}, first_seen_at=NOW, last_seen_at=NOW)  # type: ignore[arg-type]
 
 
 def highlight(pk: Pk = "10", title: str = "Gifts", gone_at: datetime | None = None) -> KeptHighlight:
@@ -79,6 +80,14 @@ class WrittenSite:
     @property
     def pages(self) -> dict[str, str]:
         return {path: content.decode() for path, content in self.files.items() if path.endswith(".html")}
+
+    def write(self, directory: Path) -> Path:
+        """Write the pages and the other texts below a directory, and return it. The media stay away."""
+        for path, content in self.files.items():
+            there = directory / path
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(content)
+        return directory
 
     def page(self, name: str) -> str:
         """Return a page below ``accounts/``, which has only one account."""
