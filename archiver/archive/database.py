@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs import marker
 from archiver.catalog import Database, locate, schema
-from archiver.config import Config
-from archiver.errors import DatabaseForeign, MarkerMismatch, NoArchive, StorageError
-
-
-def is_archive_of(config: Config, home: Path | None) -> bool:
-    """Return whether the archive of this command is the one in ``home`` (see ``Config.accounts_archive``).
-
-    The spelling of the path does not matter, and a copy is the same archive: its marker has the same id.
-    """
-    root = config.archive.directory
-    if home is None or os.path.realpath(root) == os.path.realpath(home):
-        return True
-    with suppress(NoArchive, StorageError):
-        return marker.read(root).id == marker.read(home).id
-    return False
+from archiver.config import Config, is_archive_of
+from archiver.errors import DatabaseForeign, MarkerMismatch
 
 
 def find_database(config: Config) -> str | Path:
@@ -43,7 +29,7 @@ def find_database(config: Config) -> str | Path:
         own_id = marker.read(root).id
         if _belongs_to(own, own_id) and not _belongs_to(configured, own_id):
             return own
-    if is_archive_of(config, config.database_archive):
+    if is_archive_of(root, config.database_archive):
         return configured
     if os.path.lexists(own) or not marker.exists(root):
         return own

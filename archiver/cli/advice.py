@@ -20,6 +20,7 @@ from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
     from archiver.cli.options import GlobalOptions
+    from archiver.config import Config
     from archiver.model.target import Target
 
 _MAX_ENTRIES = 5
@@ -73,11 +74,25 @@ def complete_commands(text: str, options: GlobalOptions | None = None) -> str:
 
 def _location_options(words: str, options: GlobalOptions) -> Iterator[str]:
     config = options.config
-    if options.archive is not None and words.split()[0] == "init":
-        config = config_for_init(options)
-    for option, path in (("--config", config), ("--archive", options.archive)):
+    archive = options.archive
+    if archive is not None and words.split()[0] == "init":
+        if is_demo(archive):  # never the archive of every night
+            archive = None
+        else:
+            config = config_for_init(options)
+    for option, path in (("--config", config), ("--archive", archive)):
         if path is not None and option not in words:
             yield f"{option} {quote(path)}"
+
+
+def is_demo(directory: Path) -> bool:
+    """Return whether there is a demo archive in a directory."""
+    from archiver.blobs import marker
+
+    try:
+        return marker.read(directory).is_demo
+    except ArchiverError:
+        return False
 
 
 def config_for_init(options: GlobalOptions) -> Path | None:
@@ -104,6 +119,16 @@ def names_archive(config: Path, directory: Path) -> bool:
         return load(config, {}).archive.directory.resolve() == directory.resolve()
     except ArchiverError:
         return False
+
+
+def move_lines(config: Config) -> Iterator[str]:
+    """Yield how to move an archive from the former default directory to the present one."""
+    if config.new_default is not None:
+        former, new = config.archive.directory, config.new_default
+        yield (
+            f"the archive is in {former}, the former default; while no command uses it, you can move it: "
+            f"mkdir -p {quote(new.parent)} && mv {quote(former)} {quote(new)}"
+        )
 
 
 def config_option(path: Path | None, *, is_named: bool) -> str:

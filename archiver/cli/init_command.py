@@ -20,9 +20,10 @@ def command(options: GlobalOptions) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
     The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
-    config directory, readable only by you, and names the directory of --archive if that is given. An existing
-    configuration or archive stays as it is; only a missing marker archive.json is written again. An --archive
-    that an existing configuration does not name is refused.
+    config directory, readable only by you, and names the directory of --archive if that is given. Otherwise
+    the archive is made in archiver/archive in your data directory. An existing configuration or archive stays
+    as it is; only a missing marker archive.json is written again. An --archive that an existing configuration
+    does not name is refused.
 
     \b
     Examples:
@@ -52,6 +53,7 @@ def command(options: GlobalOptions) -> int:
             ("made the empty archive" if is_made else "kept the existing archive")
             + f" {config.archive.directory}",
             *(["its marker archive.json was missing; it was written again"] if is_restored else []),
+            *advice.move_lines(config),
             *next_steps(path, config.api.token_file, is_named=is_named),
         )
     return 0
@@ -79,7 +81,7 @@ def configuration(directory: Path | None) -> str:
         str(directory).encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"{directory} is not UTF-8, and a configuration cannot contain it") from error
-    before, mark, after = example().partition('# directory = "archive"\n')
+    before, mark, after = example().partition('# directory = "~/.local/share/archiver/archive"\n')
     assert mark, "the example configuration shows the directory"
     return f"{before}directory = {advice.toml_string(str(directory))}\n{after}"
 

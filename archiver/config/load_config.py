@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,8 +31,9 @@ from archiver.config.sources import (
     warn_of_unknown_variables,
 )
 from archiver.config.value_formats import is_this_machine, names_link_local_host
-from archiver.errors import ConfigError
+from archiver.errors import ConfigError, NoArchive, StorageError
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.secret import Secret
 
 _VENDOR_HOSTS = frozenset({"api.hikerapi.com", "api.instagrapi.com"})
@@ -92,7 +95,9 @@ def load(
 
     token, token_warning = _token(key, api)
     accounts, account_warnings = _accounts(account_tables, place, sync)
-    accounts_archive, database_archive = _own_archives(sections, place, environ)
+    accounts_archive, database_archive, storage_archive = _own_archives(sections, place, environ)
+    if not is_archive_of(archive.directory, storage_archive):
+        archive = replace(archive, storage=None)
     return Config(
         archive=archive,
         api=api,
@@ -114,7 +119,20 @@ def load(
         ),
         accounts_archive=accounts_archive,
         database_archive=database_archive,
+        new_default=None if "archive.directory" in settings else _new_default(place),
     )
+
+
+def is_archive_of(root: Path, home: Path | None) -> bool:
+    """Return whether the archive in ``root`` is the one in ``home`` (see ``Config.accounts_archive``).
+
+    The spelling of the path does not matter, and a copy is the same archive: its marker has the same id.
+    """
+    if home is None or os.path.realpath(root) == os.path.realpath(home):
+        return True
+    with suppress(NoArchive, StorageError):
+        return marker.read(root).id == marker.read(home).id
+    return False
 
 
 def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -125,7 +143,9 @@ def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:
-    values = {"directory": _default_directory(place)} | section_values(settings, "archive")
+    values = section_values(settings, "archive")
+    if "directory" not in values:
+        values["directory"] = _default_directory(place)
     return ArchiveSection(**values)
 
 
@@ -158,21 +178,25 @@ def _accounts(tables: object, place: Path, sync: SyncSection) -> tuple[tuple[Tar
 
 def _own_archives(
     sections: Mapping[str, object], place: Path, environ: Mapping[str, str]
-) -> tuple[Path | None, Path | None]:
-    """Return the archives that the accounts and the database of a configuration belong to.
+) -> tuple[Path | None, Path | None, Path | None]:
+    """Return the archives that the accounts, the database and the storage of a configuration belong to.
 
-    Accounts and a database in the file belong to the directory that the file names; a database in the
-    environment belongs to the directory that the environment names. A directory given by a flag does not
-    count, since it names another archive. If no directory is named, the default one is used if it contains an
-    archive.
+    What the file has belongs to the directory that the file names; a database or storage in the environment
+    belongs to the directory that the environment names. A directory given by a flag does not count, since it
+    names another archive. If no directory is named, the default one is used if it contains an archive.
     """
     directory_in_file = _directory(read_settings(sections, place, {}, {}))
     directory = _directory(read_settings(sections, place, environ, {}))
-    default = _default_directory(place)
-    archive_of_file = directory_in_file or directory or (default if marker.exists(default) else None)
-    if environ.get("ARCHIVER_ARCHIVE_DATABASE"):
-        return archive_of_file, directory or archive_of_file
-    return archive_of_file, archive_of_file
+    archive_of_file = directory_in_file or directory or _existing_default(place)
+
+    def archive_of(variable: str) -> Path | None:
+        return directory or archive_of_file if environ.get(variable) else archive_of_file
+
+    return (
+        archive_of_file,
+        archive_of("ARCHIVER_ARCHIVE_DATABASE"),
+        archive_of("ARCHIVER_ARCHIVE_STORAGE"),
+    )
 
 
 def _directory(settings: Mapping[str, Setting]) -> Path | None:
@@ -181,7 +205,33 @@ def _directory(settings: Mapping[str, Setting]) -> Path | None:
 
 
 def _default_directory(place: Path) -> Path:
-    return (place.parent / ArchiveSection().directory).absolute()
+    """Return the directory of the archive if none is named: the former default if it exists.
+
+    It need not have a marker: the disk that is mounted there may be missing.
+    """
+    former = _former_default(place)
+    return former if os.path.lexists(former) else _data_directory()
+
+
+def _existing_default(place: Path) -> Path | None:
+    default = _default_directory(place)
+    return default if marker.exists(default) else None
+
+
+def _new_default(place: Path) -> Path | None:
+    """Return where the archive would be by default if it were not at the former default."""
+    former, new = _former_default(place), _data_directory()
+    return new if former != new and marker.exists(former) else None
+
+
+def _former_default(place: Path) -> Path:
+    return (place.parent / "archive").absolute()
+
+
+def _data_directory() -> Path:
+    import platformdirs  # slow, and not needed if a directory is named
+
+    return platformdirs.user_data_path("archiver") / "archive"
 
 
 def _warn_of_writable(place: Path, is_writable: bool) -> Iterator[str]:

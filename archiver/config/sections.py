@@ -144,7 +144,8 @@ class Config(Struct, frozen=True):
 
     ``warnings`` must be shown to the user. ``accounts_archive`` is the archive that ``accounts`` belong to,
     which may differ from ``archive.directory`` (``--archive``); None means any archive. ``database_archive``
-    is the same for the two databases.
+    is the same for the two databases. The storage of another archive is left out. ``new_default``: where the
+    archive would be if it were not at the former default, beside the configuration; else None.
     """
 
     archive: ArchiveSection = ArchiveSection()
@@ -160,6 +161,7 @@ class Config(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     accounts_archive: Path | None = None
     database_archive: Path | None = None
+    new_default: Path | None = None
 
 
 SECTIONS = {

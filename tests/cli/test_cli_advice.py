@@ -55,10 +55,38 @@ def test_init_writes_the_directory_that_it_was_given(person: CommandLineUser) ->
     directory = person.home / 'my "own" archive'
     text = (person.home / "c.toml").read_text()
     assert tomllib.loads(text)["archive"]["directory"] == str(directory)
-    assert '# directory = "archive"' not in text
+    assert "# directory = " not in text
     assert person.run("status", "--config", "c.toml").code == 0
     assert (directory / "archive.db").exists()
     assert not (person.home / "archive").exists()
+
+
+def test_the_default_archive_is_in_the_data_directory(person: CommandLineUser) -> None:
+    """``init`` makes the archive there. One beside the configuration, as it was before, is used, and ``init``
+    and ``status`` print one line with a command that moves it.
+    """
+    assert person.run("init").code == 0
+    new, former = person.home / ".local/share/archiver/archive", person.home / "config/archiver/archive"
+    assert (new / "archive.db").exists()
+    assert "mv " not in person.run("status").err
+    new.rename(former)
+    for command in ("init", "status"):
+        done = person.run(command)
+        assert done.code == 0
+        (line,) = (line for line in done.err.splitlines() if "former default" in line)
+    assert not new.exists()
+    subprocess.run(["sh", "-c", line.partition("move it: ")[2]], check=True)
+    assert person.run("status").code == 0
+    assert (new / "archive.db").exists()
+
+
+def test_a_demo_never_becomes_the_archive_of_every_night(person: CommandLineUser) -> None:
+    """Where there is no configuration, the ``init`` that a run advises does not name a demo archive."""
+    assert person.run("demo", "-q").code == 0
+    done = person.run("run", "--archive", "archiver-demo")
+    assert (done.code, "archiver init writes one" in done.err) == (2, True)
+    assert person.run("init", "--archive", "mine", "--config", "mine.toml").code == 0
+    assert "--archive mine init" in person.run("run", "--archive", "mine").err
 
 
 def test_init_makes_no_stray_archive(person: CommandLineUser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from archiver import config
@@ -56,7 +57,8 @@ def test_nothing_at_all_is_a_configuration() -> None:
     """Without a file every key has its default."""
     found = config.load(None, {})
     assert found == Config(
-        archive=config.ArchiveSection(directory=config.default_path().parent / "archive"), warnings=()
+        archive=config.ArchiveSection(directory=platformdirs.user_data_path("archiver") / "archive"),
+        warnings=(),
     )
 
 
@@ -132,12 +134,32 @@ def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
     assert found.archive.directory == file.parent / "a"
     assert found.sync.accounts_file == file.parent / "list"
     assert found.api.token_file == home / "t"
-    assert load(file, "").archive.directory == file.parent / "archive"
+    assert load(file, "").archive.directory == home / ".local/share/archiver/archive"
     assert load(file, text, {"ARCHIVER_ARCHIVE": "b"}).archive.directory == Path("b").absolute()
     assert (
         load(file, text, {"ARCHIVER_ARCHIVE": "b"}, archive__directory=Path("c")).archive.directory
         == Path("c").absolute()
     )
+
+
+def test_an_archive_at_the_former_default_is_used(file: Path, home: Path) -> None:
+    """A directory "archive" beside the configuration stays the default, also without its disk; where an
+    archive is there, its new place is known, unless the configuration names it.
+    """
+    former, new = file.parent / "archive", home / ".local/share/archiver/archive"
+    former.mkdir(parents=True)
+    assert (load(file, "").archive.directory, load(file, "").new_default) == (former, None)
+    (former / "archive.json").touch()
+    assert (load(file, "").archive.directory, load(file, "").new_default) == (former, new)
+    assert load(file, '[archive]\ndirectory = "archive"').new_default is None
+
+
+def test_the_storage_is_of_the_configured_archive_only(file: Path, tmp_path: Path) -> None:
+    """archive.storage holds for the archive of the configuration, and not for that of --archive."""
+    text = '[archive]\ndirectory = "mine"\nstorage = "s3://bucket/mine"'
+    assert load(file, text).archive.storage == "s3://bucket/mine"
+    assert load(file, text, archive__directory=file.parent / "mine").archive.storage == "s3://bucket/mine"
+    assert load(file, text, archive__directory=tmp_path / "other").archive.storage is None
 
 
 # --- the key
