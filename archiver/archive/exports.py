@@ -21,13 +21,14 @@ from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, to_nanoseconds
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
-from archiver.export.open_export import open_export
+from archiver.export.open_export import is_new, open_export, require_space
 from archiver.export.packed_entry import pack_entry, unpack_entry
 from archiver.export.path_template import parse_template
 from archiver.export.placement import method_unsupported
 from archiver.export.table_files import TableForm, table_text
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
+from archiver.model.values import replace
 from archiver.temporary import open_temporary
 
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
@@ -92,6 +93,8 @@ class Export:
         layout = FolderLayout(parse_template(template), sidecars, self._has_gone, with_xmp=xmp)
         with self._media() as (reading, blobs):
             moment = reading.moment
+            if is_new(self._directory):
+                require_space(self._directory, self._method(), blobs, lambda: self._sizes(moment, layout))
             steps = self._walk(moment) if sidecars or xmp else self._walk_files(moment)
             entries = folder_layout.folder_entries(steps, layout)
             if self._selection == EVERYTHING:  # a waiting file has no account or highlight to select
@@ -103,6 +106,15 @@ class Export:
                 for entry in files:
                     tree.put(entry)
                 return tree.finish(prune=self._prune)
+
+    def _sizes(self, moment: Snapshot, layout: FolderLayout) -> Iterator[ExportEntry]:
+        """Yield the pictures and videos of a folder, without their companions."""
+        steps = moment.stream(content.walk_files, self._selection)
+        plain = replace(layout, with_sidecars=False, with_xmp=False)
+        for entry in folder_layout.folder_entries(steps, plain):
+            self._progress(ExportStats())
+            if isinstance(entry, ExportEntry):
+                yield entry
 
     def site(self) -> ExportStats:
         """Export web pages; see ``Archive.export_site``."""

@@ -120,7 +120,7 @@ _LINK = click.option(
     default="auto",
     show_default=True,
     help="Place files as clones, as hard links to the archive's own files, or as copies;"
-    " auto uses the first that works.",
+    " auto uses the first that works, in a new folder never hard links.",
 )
 _PRUNE = click.option(
     "--prune",

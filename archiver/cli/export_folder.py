@@ -38,9 +38,9 @@ def command(options: GlobalOptions, template: str, sidecars: bool, xmp: bool, re
     a file is when the item was taken (of a cover or avatar, when it was stored). The names work on Linux,
     macOS and Windows.
 
-    Files are clones if the file system supports them, else hard links, else copies. A hard link is the
-    archive's own file under a second name: it is write-protected, and changing it changes the archive. --link
-    copy avoids that.
+    Files are clones if the file system supports them, else copies; a folder that was made with hard links
+    goes on with them. --link hardlink takes no space on the disk of the archive. A hard link is the archive's
+    own file under a second name: it is write-protected, and changing it changes the archive.
 
     Running it again updates the export: files whose names changed are moved, new ones are added, and nothing
     is duplicated. A file in DIR that is not the export's, or that you changed, is left alone; if its name is

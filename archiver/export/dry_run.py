@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class DryRun(ExportSync):
         empty: int,
         manifest: Manifest,
         blobs: BlobSource,
-        method: LinkMethod,
+        methods: Sequence[LinkMethod],
         nearby: Path,
         progress: Callable[[ExportStats], None],
     ) -> None:
@@ -42,9 +42,9 @@ class DryRun(ExportSync):
 
         ``nearby`` is a path on the disk of the export.
         """
-        placement = Placement(blobs, empty, method)
+        placement = Placement(blobs, empty, methods)
         self._disk = _PlannedDisk(_ExistingDirectories(root, empty), placement)
-        self._methods = _MethodForecast(blobs, nearby, method)
+        self._methods = MethodForecast(blobs, nearby, methods)
         super().__init__(self._disk, placement, manifest, progress)
         self._batch_size = BATCH_SIZE
 
@@ -144,30 +144,32 @@ class _PlannedDisk(ExportScan):
         yield from (path for path in self._occupied if path.startswith(f"{name}/"))
 
 
-class _MethodForecast:
+class MethodForecast:
     """Predicts how a blob would be placed in a directory, as far as possible without doing it."""
 
-    def __init__(self, blobs: BlobSource, directory: Path, method: LinkMethod) -> None:
-        self._blobs, self._directory, self._method = blobs, directory, method
+    def __init__(self, blobs: BlobSource, directory: Path, methods: Sequence[LinkMethod]) -> None:
+        self._blobs, self._directory, self._methods = blobs, directory, methods
         self._can_clone: bool | None = None
 
     def method_for(self, digest: Digest, blob: os.stat_result) -> LinkMethod:
         """Return the method for this blob. Raises StorageError if the requested one does not work here."""
-        if self._method is LinkMethod.COPY:
-            return LinkMethod.COPY
-        if self._method is not LinkMethod.HARDLINK:
-            if self._can_clone is None:
-                self._can_clone = self._try_clone(digest)
-            if self._can_clone:
-                return LinkMethod.REFLINK
-            if self._method is LinkMethod.REFLINK:
-                raise method_unsupported(self._method, os.strerror(errno.EOPNOTSUPP))
-        refusal = self._link_refusal(blob)
-        if not refusal:
-            return LinkMethod.HARDLINK
-        if self._method is LinkMethod.HARDLINK:
-            raise method_unsupported(self._method, os.strerror(refusal))
-        return LinkMethod.COPY
+        *preferred, last = self._methods
+        for method in preferred:
+            if not self._refusal(method, digest, blob):
+                return method
+        if refusal := self._refusal(last, digest, blob):
+            raise method_unsupported(last, os.strerror(refusal))
+        return last
+
+    def _refusal(self, method: LinkMethod, digest: Digest, blob: os.stat_result) -> int:
+        """Return the error that a method would give, 0 if none."""
+        if method is LinkMethod.COPY:
+            return 0
+        if method is LinkMethod.HARDLINK:
+            return self._link_refusal(blob)
+        if self._can_clone is None:
+            self._can_clone = self._try_clone(digest)
+        return 0 if self._can_clone else errno.EOPNOTSUPP
 
     def _try_clone(self, digest: Digest) -> bool:
         """Return whether FICLONE works here, by trying it on an unnamed temporary file."""

@@ -16,7 +16,10 @@ _MOST_FAILURES = 1000
 
 
 class LinkMethod(StrEnum):
-    """How a blob becomes a file of an export. ``AUTO`` takes the first of the others that works."""
+    """How a blob becomes a file of an export.
+
+    ``AUTO`` takes the first of the others that works; in a new folder, never a hard link.
+    """
 
     AUTO = "auto"
     REFLINK = "reflink"

@@ -106,6 +106,11 @@ class Manifest:
                 placeholders = ", ".join("?" * len(batch))
                 yield from self._db.execute(f"SELECT {query} IN ({placeholders})", batch)
 
+    def has_links(self) -> bool:
+        """Return whether any file was placed as a hard link."""
+        with self._sqlite_errors():
+            return self._db.execute("SELECT 1 FROM files WHERE how = 'hardlink'").fetchone() is not None
+
     def path_below(self, key: str) -> str | None:
         """Return the path of any one file in the directory with that key."""
         with self._sqlite_errors():

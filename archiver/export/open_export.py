@@ -9,22 +9,25 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from archiver.blobs.blob_source import BlobSource
+from archiver.blobs.disk import free_bytes
 from archiver.blobs.marker import EXPORT_DIRECTORY
 from archiver.durable import open_directory, open_root, storage_errors
-from archiver.errors import ArchiveLocked, UsageError
-from archiver.export.dry_run import DryRun, require_writable
-from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.errors import ArchiveLocked, DiskFull, UsageError
+from archiver.export.dry_run import DryRun, MethodForecast, require_writable
+from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
 from archiver.export.export_scan import ExportScan, OpenDirectories
 from archiver.export.export_sync import ExportSync
 from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.manifest import Manifest
 from archiver.export.placement import Placement
+from archiver.model.identity import Digest
+from archiver.text_format import format_size
 
 _MANIFEST = "files.db"
 
@@ -69,7 +72,7 @@ def open_export(
                     for leftover in list(leftovers):
                         os.unlink(leftover.name, dir_fd=staging)
             manifest = _open_manifest(stack, directory / EXPORT_DIRECTORY, directory, form, archive)
-            placement = Placement(blobs, staging, method, verify=verify)
+            placement = Placement(blobs, staging, _methods(method, form, manifest), verify=verify)
             sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
         yield stack.enter_context(closing(sync))
 
@@ -95,7 +98,55 @@ def _open_dry_run(
             stack.callback(os.close, top)
             _copy_manifest(top, directory, temporary)
     manifest = _open_manifest(stack, temporary, directory, form, archive)
-    return DryRun(top, empty, manifest, blobs, method, existing, progress)
+    return DryRun(top, empty, manifest, blobs, _methods(method, form, manifest), existing, progress)
+
+
+def is_new(directory: Path) -> bool:
+    """Return whether no export was made in a directory yet."""
+    return not os.path.lexists(directory / EXPORT_DIRECTORY / _MANIFEST)
+
+
+def require_space(
+    directory: Path, method: LinkMethod, blobs: BlobSource, entries: Callable[[], Iterable[ExportEntry]]
+) -> None:
+    """Raise DiskFull if the files of a new folder do not fit on its disk, and would be copies.
+
+    ``entries`` returns the files. Raises StorageError.
+    """
+    if method not in (LinkMethod.AUTO, LinkMethod.COPY):
+        return
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    forecast, needed = MethodForecast(blobs, existing, _folder_methods(method)), 0
+    for entry in entries():
+        if not isinstance(entry.content, Digest):
+            continue
+        blob = blobs.stat(entry.content) if not needed else None
+        if blob is not None and forecast.method_for(entry.content, blob) is not LinkMethod.COPY:
+            return
+        needed += entry.size
+    free = free_bytes(existing)
+    if needed > free:
+        raise DiskFull(
+            f"the export takes {format_size(needed)}, and the disk of {directory} has {format_size(free)} of"
+            " free space",
+            "export a part of the archive, or name another disk; on the disk of the archive, --link hardlink"
+            " takes no space, but then whoever changes a file changes the archive",
+        )
+
+
+def _methods(method: LinkMethod, form: str, manifest: Manifest) -> tuple[LinkMethod, ...]:
+    """Return the methods to try, in this order.
+
+    Other programs may change the files of a folder. It has links only if they are requested, or if an earlier
+    export made some.
+    """
+    if form == "folder" and not manifest.has_links():
+        return _folder_methods(method)
+    return (method,) if method is not LinkMethod.AUTO else tuple(LinkMethod)[1:]
+
+
+def _folder_methods(method: LinkMethod) -> tuple[LinkMethod, ...]:
+    return (method,) if method is not LinkMethod.AUTO else (LinkMethod.REFLINK, LinkMethod.COPY)
 
 
 def _copy_manifest(top: int, directory: Path, to: Path) -> None:

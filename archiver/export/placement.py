@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
@@ -186,15 +186,16 @@ def method_unsupported(method: LinkMethod, why: str) -> StorageError:
 class Placement:
     """Places the files of one export.
 
-    ``staging`` is an open directory on the export's disk. With ``verify`` each blob that is placed is read
-    and compared with its SHA-256.
+    ``staging`` is an open directory on the export's disk. ``methods`` are tried in this order. With
+    ``verify`` each blob that is placed is read and compared with its SHA-256.
     """
 
-    def __init__(self, blobs: BlobSource, staging: int, method: LinkMethod, *, verify: bool = False) -> None:
+    def __init__(
+        self, blobs: BlobSource, staging: int, methods: Sequence[LinkMethod], *, verify: bool = False
+    ) -> None:
         self.staging = Staging(blobs, staging)
         self._blobs, self._verify = blobs, verify
-        is_auto = method is LinkMethod.AUTO
-        self._methods = [LinkMethod.REFLINK, LinkMethod.HARDLINK, LinkMethod.COPY] if is_auto else [method]
+        self._methods = list(methods)
         self.knows_method = False
         """Whether a blob has been placed, so that the method that works here is known."""
 

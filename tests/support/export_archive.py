@@ -164,6 +164,7 @@ class ExportHarness:
         sidecars: bool = False,
         way: LinkMethod = LinkMethod.AUTO,
         prune: bool = False,
+        dry_run: bool = False,
         **narrowing: Unpack[Narrowing],
     ) -> ExportStats:
         """Export to a folder."""
@@ -175,6 +176,7 @@ class ExportHarness:
                 gone=gone,
                 link=way,
                 prune=prune,
+                dry_run=dry_run,
                 **narrowing,
             )
 
