@@ -18,6 +18,8 @@ _NEEDED_FORMATS = frozenset(
     "\u200c\u200d\u180e\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
 _FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f")  # England, Texas
+PRICE = re.compile(r"([^0-9.,-]{0,10})([0-9]{1,9}(?:\.[0-9]{1,9})?)([^0-9]{0,10})", re.ASCII)
+"""A number, with a currency before or after it or without one."""
 _SIZE_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
@@ -113,6 +115,18 @@ def format_size(size: int) -> str:
     if round(size / 1_000**power, 1) >= 1_000 and power < len(_SIZE_UNITS):
         power += 1
     return f"{size / 1_000**power:.1f} {_SIZE_UNITS[power - 1]}"
+
+
+def format_price(per_1000: str, units: int) -> str:
+    """Return what units cost at a price for a thousand (``PRICE``): ``1.23 EUR``, rounded to two decimals."""
+    from decimal import ROUND_HALF_UP, Decimal  # slow, and most people have no price
+
+    match = PRICE.fullmatch(per_1000)
+    assert match is not None, "the configuration was checked"
+    exact, least = Decimal(match[2]) * units / 1000, Decimal("0.01")
+    is_less = 0 < exact < least
+    amount = least if is_less else exact.quantize(least, ROUND_HALF_UP)
+    return f"{'<' * is_less}{match[1]}{amount:,}{match[3]}"
 
 
 def pluralize(number: int, singular: str, plural: str = "") -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from archiver.model.archived import NamedChange, Surplus
 from archiver.model.identity import Digest, Subject
 from archiver.model.run_status import Run
-from archiver.text_format import format_size, json_value, make_safe, pluralize
+from archiver.text_format import format_price, format_size, json_value, make_safe, pluralize
 from archiver.verify.verify_answers import LostAnswer
 from archiver.verify.verify_blobs import Damage, Problem
 
@@ -78,6 +78,20 @@ def test_sizes_at_the_edges() -> None:
     """Rounding carries into the next unit."""
     sizes = [format_size(n) for n in (0, 999, 1_000, 999_999, 1_500_000_000)]
     assert sizes == ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.5 GB"]
+
+
+@pytest.mark.parametrize(
+    ("price", "units", "expected"),
+    [
+        ("0.60 EUR", 12345, "7.41 EUR"),
+        ("$2", 1_000_000, "$2,000.00"),
+        ("0.6", 1, "<0.01"),
+        ("0.6", 0, "0.00"),
+    ],
+)
+def test_a_price_is_that_of_a_thousand_units(price: str, units: int, expected: str) -> None:
+    """Two decimals, with the currency as it was written; less than a hundredth is said to be less."""
+    assert format_price(price, units) == expected
 
 
 def test_counts_have_their_plural() -> None:

@@ -165,5 +165,10 @@ def run_limits(config: Config, max_units: int | None) -> RunLimits:
     return RunLimits(
         calls_per_second=config.api.requests_per_second,
         downloads=config.download.concurrency,
-        units=Limits(per_run, budget.max_units_per_day, budget.max_units_per_month),
+        units=Limits(
+            per_run,
+            budget.max_units_per_day,
+            budget.max_units_per_month,
+            is_flag=max_units is not None and per_run == max_units,
+        ),
     )

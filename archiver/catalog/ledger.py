@@ -19,6 +19,7 @@ from archiver.errors import BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
 from archiver.model.values import replace
+from archiver.text_format import pluralize
 
 _calls, _answers, _totals = tables.api_calls, tables.answers, tables.budget_totals
 _RESERVE = _calls.insert().returning(_calls.c.id)
@@ -52,7 +53,7 @@ def reserve(
     # The row comes first: its trigger locks the totals, so nobody else can change them before the commit.
     for room in _rooms(connection, run_id, now, limits):
         if room.left < promised:
-            raise _budget_reached(room, call, promised)
+            raise _budget_reached(room, call, promised, is_flag=limits.is_flag and room.limit == "per_run")
     return int(reserved)
 
 
@@ -144,11 +145,12 @@ def _is_since(period: str, start: str) -> bool:
     return period == start or (not is_of_run and len(period) == len(start) and period > start)
 
 
-def _budget_reached(room: BudgetLeft, call: Call, promised: int) -> BudgetReached:
-    taken = room.units - room.left - call.units + promised
-    flag = "--max-units or " if room.limit == "per_run" else ""
+def _budget_reached(room: BudgetLeft, call: Call, promised: int, *, is_flag: bool) -> BudgetReached:
+    left = room.left + call.units - promised
+    name = f"--max-units {room.units}" if is_flag else f"budget.max_units_{room.limit} = {room.units:,}"
     return BudgetReached(
-        f"{flag}budget.max_units_{room.limit} = {room.units}: {taken} spent or reserved,"
-        f" and {call.path} costs {call.units}",
+        f"{name} is reached"
+        if left <= 0
+        else f"{name} leaves {pluralize(left, 'unit')}, and the next call costs {call.units}",
         f"run again{_WHEN_AGAIN[room.limit]} to continue where this run stopped, or raise the limit",
     )

@@ -13,7 +13,7 @@ from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_opt
 from archiver.cli.parameter_types import TimeType
 from archiver.cli.run_report import describe_mismatch
 from archiver.model.api_calls import CostsBy
-from archiver.text_format import pluralize
+from archiver.text_format import format_price, pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.reports import CostReport
@@ -28,10 +28,19 @@ _NOTHING: dict[str, object] = {
     "calls": 0,
     "unknown_calls": 0,
     "unknown_units": 0,
+    "price_per_1000": None,
+    "price": None,
     "costs": [],
     "runs": [],
 }
-_FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "path", CostsBy.RUN: "run_id"}
+_FIELD = {
+    CostsBy.DAY: "day",
+    CostsBy.MONTH: "month",
+    CostsBy.ACCOUNT: "account",
+    CostsBy.ENDPOINT: "path",
+    CostsBy.RUN: "run_id",
+}
+_DATES = (CostsBy.DAY, CostsBy.MONTH)
 
 
 @click.command("costs", epilog=EPILOG)
@@ -40,7 +49,7 @@ _FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "pat
     type=click.Choice([by.value for by in CostsBy]),
     default=CostsBy.DAY.value,
     show_default=True,
-    help="What to sum by; days are in UTC.",
+    help="What to sum by; days and months are in UTC.",
 )
 @click.option(
     "--since",
@@ -58,29 +67,32 @@ def command(options: GlobalOptions, by: str, since: datetime | None) -> int:
     A call whose answer is unknown, because the run was killed, counts at its price and is listed as unknown.
     Runs are listed below the table if the API's own balance fell by another amount. That need not be an
     error: other programs may use the same key, and the balance may be topped up. Free calls for the balance
-    are not counted.
+    are not counted. With budget.price_per_1000 in the configuration, it also shows money.
 
     \b
     Examples:
       archiver costs --since 30d
+      archiver costs --by month
       archiver costs --by account --json
     """
     with load.open_archive(options) as archive, signals.die_on_interrupt():
         report = archive.costs(by, since=since)
+    price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
     if options.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", **json_view(report)})
+        output.print_json({"exit_code": 0, "outcome": "ok", **json_view(report, price)})
     else:
-        output.print_data("".join(f"{line}\n" for line in cost_lines(report, output.terminal_width())))
+        output.print_data("".join(f"{line}\n" for line in cost_lines(report, output.terminal_width(), price)))
     return 0
 
 
-def json_view(report: CostReport) -> dict[str, object]:
-    """Return the sums as ``--json`` prints them."""
+def json_view(report: CostReport, price: str | None = None) -> dict[str, object]:
+    """Return the sums as ``--json`` prints them. ``price``: of 1,000 units."""
     return {
         "by": report.by.value,
         "since": report.since,
-        **_sums(report.total),
-        "costs": [{**_key(report.by, cost), **_sums(cost)} for cost in report.rows],
+        "price_per_1000": price,
+        **_sums(report.total, price),
+        "costs": [{**_key(report.by, cost), **_sums(cost, price)} for cost in report.rows],
         "runs": [
             {
                 "run_id": run.run_id,
@@ -95,14 +107,19 @@ def json_view(report: CostReport) -> dict[str, object]:
     }
 
 
-def cost_lines(report: CostReport, width: int | None = None) -> Iterator[str]:
+def cost_lines(report: CostReport, width: int | None = None, price: str | None = None) -> Iterator[str]:
     """Yield a row for each key, a total, and the runs that differ from the balance."""
     runs = {str(run.run_id): run for run in report.runs}
-    rows = [(_name(report.by, cost, runs), cost.units, cost.calls, _unknown(cost)) for cost in report.rows]
-    rows.append(("total", report.total.units, report.total.calls, _unknown(report.total)))
+
+    def row(name: str, cost: Cost) -> tuple[object, ...]:
+        money = () if price is None else (format_price(price, cost.units),)
+        return name, cost.units, *money, cost.calls, _unknown(cost)
+
+    rows = [*(row(_name(report.by, cost, runs), cost) for cost in report.rows), row("total", report.total)]
     columns = (
-        f"{report.by.value} (UTC)" if report.by is CostsBy.DAY else report.by.value,
+        f"{report.by.value} (UTC)" if report.by in _DATES else report.by.value,
         "units",
+        *(() if price is None else ("price",)),
         "calls",
         "unknown",
     )
@@ -134,10 +151,11 @@ def _key(by: CostsBy, cost: Cost) -> dict[str, object]:
     return {_FIELD[by]: cost.key, **whose}
 
 
-def _sums(cost: Cost) -> dict[str, object]:
+def _sums(cost: Cost, price: str | None) -> dict[str, object]:
     return {
         "units": cost.units,
         "calls": cost.calls,
         "unknown_calls": cost.unknown_calls,
         "unknown_units": cost.unknown_units,
+        "price": None if price is None else format_price(price, cost.units),
     }

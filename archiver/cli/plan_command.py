@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from archiver.cli import advice, load, output, run_report, run_session, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
 from archiver.model.values import replace
-from archiver.text_format import pluralize
+from archiver.text_format import format_price, pluralize
 
 if TYPE_CHECKING:
     from archiver.model.api_calls import BudgetLeft
@@ -37,7 +38,9 @@ _NONE = "none for now"
 @click.option(
     "--wait", is_flag=True, help="With --list: wait for another run to end, instead of exit code 11."
 )
-@json_option({"run_id": None, "spent": 0, "units": 0, "budget": None, "accounts": [], "failures": []})
+@json_option(
+    {"run_id": None, "spent": 0, "units": 0, "price": None, "budget": None, "accounts": [], "failures": []}
+)
 @global_options
 @click.pass_obj
 def command(
@@ -93,11 +96,11 @@ def command(
         plans = archive.plan(asked, options=run_options, since=since)
         left = archive.budget_left()
     if options.blank is not None:
-        output.print_json(json_view(plans, summary, left))
+        output.print_json(json_view(plans, summary, left, config.budget.price_per_1000))
     else:
         output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
-        if output.terminal_width() is not None and not all(plan.is_exact for plan in plans):
-            output.print_data("+: at least; listing the tray, which costs units, may show more\n")
+        if not options.quiet:
+            output.print_messages(*remarks(plans, config.budget.price_per_1000))
         if (limit := describe_limit(plans, left)) is not None and not options.quiet:
             output.print_messages(f"archiver: plan: {limit}")
     if summary is None:
@@ -105,6 +108,19 @@ def command(
     if options.blank is None:
         run_report.print_report(options, summary)
     return summary.exit_code
+
+
+def remarks(plans: list[AccountPlan], price: str | None) -> Iterator[str]:
+    """Yield what "+" means, if there is one, and the total in money. ``price``: of 1,000 units."""
+    is_exact = all(plan.is_exact for plan in plans)
+    if not is_exact:
+        yield (
+            "+: at least this; only the list of highlights shows what is new or changed, and a run reads it"
+            f" first ({advice.command_line('plan --list')} reads it now, for 1 unit an account)"
+        )
+    if price is not None:
+        amount = format_price(price, sum(plan.units for plan in plans))
+        yield f"price: {amount}{'' if is_exact else ' or more'}, at {price} for 1,000 units"
 
 
 def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str | None:
@@ -121,7 +137,10 @@ def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str |
 
 
 def json_view(
-    plans: list[AccountPlan], summary: Summary | None, budget: BudgetLeft | None = None
+    plans: list[AccountPlan],
+    summary: Summary | None,
+    budget: BudgetLeft | None = None,
+    price: str | None = None,
 ) -> dict[str, object]:
     """Return the object of ``--json``: the plan, and what was spent to make it exact."""
     made = run_report.json_fields(summary) if summary is not None else {}
@@ -137,6 +156,7 @@ def json_view(
         },
         "spent": summary.units if summary is not None else 0,
         "units": sum(plan.units for plan in plans),
+        "price": None if price is None else format_price(price, sum(plan.units for plan in plans)),
         "budget": None
         if budget is None
         else {

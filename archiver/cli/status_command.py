@@ -14,7 +14,7 @@ from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_opt
 from archiver.cli.parameter_types import DurationType
 from archiver.errors import ArchiverError
 from archiver.exit_codes import PARTIAL
-from archiver.text_format import format_size, make_safe, pluralize
+from archiver.text_format import format_price, format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.model.run_status import Run, Status
@@ -73,7 +73,10 @@ def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None
             }
         )
     elif not (options.quiet and max_age is not None):
-        output.print_data("".join(f"{line}\n" for line in status_lines(status, balance, per_night)))
+        price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
+        output.print_data(
+            "".join(f"{line}\n" for line in status_lines(status, balance, per_night, price=price))
+        )
         if not options.quiet and options.loaded is not None:
             output.print_messages(*advice.move_lines(options.loaded))
     if late:
@@ -101,8 +104,10 @@ def json_view(status: Status) -> dict[str, object]:
     return numbers
 
 
-def status_lines(status: Status, balance: Balance | None, per_night: int | None = None) -> Iterator[str]:
-    """Yield the numbers for people, then the last runs."""
+def status_lines(
+    status: Status, balance: Balance | None, per_night: int | None = None, *, price: str | None = None
+) -> Iterator[str]:
+    """Yield the numbers for people, then the last runs. ``price``: of 1,000 units."""
     s = status
     held = f"{s.files:,} in {pluralize(s.blobs, 'blob')}, {format_size(s.bytes)}"
     lost = f", {s.lost:,} lost" if s.lost else ""
@@ -116,6 +121,7 @@ def status_lines(status: Status, balance: Balance | None, per_night: int | None 
         ("open failures", f"{s.open_failures:,}{how_to_list}"),
         *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
+        *([("their price", _price(price, s))] if price is not None else []),
         ("last success", _time(s.last_success_at)),
         *([("open run", _shared_run(s.shared_run))] if s.shared_run is not None else []),
     ]
@@ -145,6 +151,11 @@ def _refused_host(host: str, files: int) -> str:
     from archiver.runner.tally import files_not_downloaded
 
     return make_safe(files_not_downloaded(host, files))
+
+
+def _price(price: str, status: Status) -> str:
+    month = format_price(price, status.units_this_month)
+    return f"{format_price(price, status.units)}, including {month} this month"
 
 
 def _shared_run(counts: VisitCounts) -> str:

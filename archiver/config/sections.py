@@ -39,6 +39,13 @@ def _byte_count(parse: Callable[[str], int], least: int = 0) -> Meta:
     return Meta(ge=least, le=value_formats.MOST_BYTES, description=expected, extra={"parse": parse})
 
 
+def _price() -> Meta:
+    return Meta(
+        description='a price such as "0.60 EUR" or 0.6',
+        extra={"parse": value_formats.parse_price, "takes_numbers": True},
+    )
+
+
 DatabaseUrl = Annotated[str, _text(value_formats.parse_database_url)]
 StorageUrl = Annotated[str, _text(value_formats.parse_storage_url)]
 HostPattern = Annotated[str, _text(value_formats.parse_host_pattern)]
@@ -110,11 +117,15 @@ class SyncSection(Struct, frozen=True):
 
 
 class BudgetSection(Struct, frozen=True):
-    """Units that may be spent; None means no limit. Days and months are UTC."""
+    """Units that may be spent; None means no limit. Days and months are UTC.
+
+    ``price_per_1000``: what 1,000 units cost, with a currency or without: ``0.60 EUR``.
+    """
 
     max_units_per_run: Units | None = None
     max_units_per_day: Units | None = None
     max_units_per_month: Units | None = None
+    price_per_1000: Annotated[str, _price()] | None = None
 
 
 class ReportSection(Struct, frozen=True):

@@ -113,6 +113,8 @@ def _parse(setting: Setting, kind: Any) -> object:
         part_kind = get_args(bare)[0]
         parts = value if isinstance(value, list | tuple) else ()
         return [_parse(Setting(part, setting.name), part_kind) for part in parts]
+    if meta is not None and meta.extra and meta.extra.get("takes_numbers") and type(value) in (int, float):
+        value = str(value)
     if isinstance(value, str) and meta is not None and meta.extra:
         return meta.extra["parse"](value)
     return value

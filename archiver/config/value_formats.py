@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from archiver.errors import ConfigError
 from archiver.ip_addresses import is_link_local, is_loopback
+from archiver.text_format import PRICE
 
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([a-z]*)", re.ASCII)
 _BYTES = {"": 1, "b": 1} | {
@@ -45,6 +46,13 @@ def parse_speed(text: str) -> int:
         return parse_size(text.strip().removesuffix("/s"))
     except ValueError:
         raise ValueError('a speed such as "1 kB/s" or "10 MB/s"') from None
+
+
+def parse_price(text: str) -> str:
+    """Return a price such as ``0.6``, ``0.60 EUR`` or ``$2``: a number, with a currency or without."""
+    if not PRICE.fullmatch(text := text.strip()) or not text.isprintable():
+        raise ValueError('a price such as "0.60 EUR" or 0.6')
+    return text
 
 
 def parse_api_url(text: str) -> str:

@@ -130,11 +130,15 @@ class UnrecordedAnswer(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """The budget: units that may be spent per run, UTC day and UTC calendar month; None means no limit."""
+    """The budget: units that may be spent per run, UTC day and UTC calendar month; None means no limit.
+
+    ``is_flag``: the limit per run is the command's ``--max-units``.
+    """
 
     per_run: int | None = None
     per_day: int | None = None
     per_month: int | None = None
+    is_flag: bool = False
 
 
 class BudgetLeft(Struct, frozen=True):
@@ -149,6 +153,7 @@ class CostsBy(StrEnum):
     """What costs are grouped by."""
 
     DAY = "day"  # UTC
+    MONTH = "month"  # UTC
     ACCOUNT = "account"
     ENDPOINT = "endpoint"
     RUN = "run"

@@ -52,18 +52,19 @@ def told(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> list[t
 
 
 def test_where_nothing_was_paid_there_is_nothing(catalog: Catalog) -> None:
-    """No rows, in none of the four ways."""
-    assert [read_costs(catalog, by) for by in CostsBy] == [()] * 4
+    """No rows, in none of the ways."""
+    assert [read_costs(catalog, by) for by in CostsBy] == [()] * 5
     assert read_run_costs(catalog) == ()
 
 
-def test_days_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
-    """Half past midnight in Tokyo belongs to the day before; the days come in their order."""
+def test_days_and_months_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
+    """Half past midnight in Tokyo belongs to the day and month before; they come in their order."""
     tokyo = timezone(timedelta(hours=9))
     paid(catalog, run_id, "18", at=datetime(2026, 4, 2, 12, tzinfo=UTC))
     paid(catalog, run_id, "18", at=datetime(2026, 4, 1, 0, 30, tzinfo=tokyo))
     paid(catalog, run_id, "18", units=2, at=datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC))
     assert told(catalog, CostsBy.DAY) == [("2026-03-31", 3, 2), ("2026-04-02", 1, 1)]
+    assert told(catalog, CostsBy.MONTH) == [("2026-03", 3, 2), ("2026-04", 1, 1)]
 
 
 def test_since_a_moment(catalog: Catalog, run_id: int) -> None:

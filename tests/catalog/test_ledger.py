@@ -52,14 +52,23 @@ def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run
     assert rows(catalog, f"SELECT status, units FROM api_calls WHERE id = {first}") == [(500, 0)]
 
 
+def _limits(name: str, units: int) -> Limits:
+    limits = {
+        "per_run": Limits(units),
+        "per_day": Limits(None, units),
+        "per_month": Limits(None, None, units),
+    }
+    return limits[name]
+
+
 @pytest.mark.parametrize("limit", ["per_run", "per_day", "per_month"])
 def test_a_limit_may_be_reached_and_not_passed(catalog: Catalog, run_id: int, limit: str) -> None:
     """The error names the limit of the configuration, what is spent and what the call costs; no row is
     written.
     """
-    limits = Limits(**{limit: 5})
+    limits = _limits(limit, 5)
     catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
-    with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5: 3 spent.* costs 3"):
+    with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5 leaves 2 units, .* costs 3"):
         catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
     catalog.write(ledger.reserve, run_id, call(units=2), NOW, limits)
     assert units_spent(catalog, run_id) == 5
@@ -88,8 +97,8 @@ def test_calls_that_a_wrong_clock_dated_in_the_future_count(catalog: Catalog, ru
     for days in (2, 40):
         catalog.write(ledger.reserve, run_id, call(units=2), NOW + timedelta(days=days), Limits())
     for limit in ("per_day", "per_month"):
-        with pytest.raises(BudgetReached, match="4 spent"):
-            catalog.write(ledger.reserve, run_id, call(), NOW, Limits(**{limit: 4}))
+        with pytest.raises(BudgetReached, match="= 4 is reached"):
+            catalog.write(ledger.reserve, run_id, call(), NOW, _limits(limit, 4))
     catalog.write(ledger.reserve, run_id, call(), NOW, Limits(per_day=5, per_month=5))
 
 

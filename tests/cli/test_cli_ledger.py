@@ -164,7 +164,7 @@ def test_costs_sums_up_what_was_paid(kept: InProcessUser, upstream: FaultyStandI
     assert kept.run("run", "-q", "--max-units", "0").code == 5
     billed, paid = 8, 6
     upstream.requests.reset()
-    for by, number in (("day", 1), ("account", 2), ("endpoint", 2), ("run", 1)):
+    for by, number in (("day", 1), ("month", 1), ("account", 2), ("endpoint", 2), ("run", 1)):
         ended = kept.run("costs", "--by", by, "--json")
         told, found = ended.object, rows(ended, "costs")
         assert (ended.code, told["by"], told["units"], told["calls"]) == (0, by, billed, paid)

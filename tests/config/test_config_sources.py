@@ -46,6 +46,7 @@ SAMPLES = {
     "budget.max_units_per_run": ("0", 0),
     "budget.max_units_per_day": ("10", 10),
     "budget.max_units_per_month": ("100", 100),
+    "budget.price_per_1000": ("0.60 €", "0.60 €"),
     "report.url": ("ntfy://ntfy.sh/mine", "ntfy://ntfy.sh/mine"),
     "report.on": ("news", "news"),
     "report.allow_link_local": ("true", True),

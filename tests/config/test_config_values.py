@@ -119,6 +119,8 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
         "sync.sweep_days = 3651",
         "sync.accounts_file = 'missing'",
         "budget.max_units_per_run = -1",
+        "budget.price_per_1000 = 'sesame'",
+        "budget.price_per_1000 = -1",
         "report.url = 'http://sesame.example.com/hook'",
         "report.url = 'http://8.8.8.8/sesame'",
         "report.url = 'https:///sesame'",

@@ -49,7 +49,7 @@ def costs(
     free_path: str,
     name_paths: Collection[str],
 ) -> tuple[Cost, ...]:
-    """Return the costs since then: days and runs in order, accounts and endpoints by cost, highest first.
+    """Return the costs since then: dates and runs in order, accounts and endpoints by cost, highest first.
 
     ``free_path``: the path of the checks of the balance, which are left out. ``name_paths``: the paths of the
     calls whose subject is a username.
@@ -57,7 +57,8 @@ def costs(
     if by is CostsBy.ACCOUNT:
         return tuple(_cost(row) for row in connection.execute(_by_account(since, free_path, name_paths)))
     key = {
-        CostsBy.DAY: _day(connection),
+        CostsBy.DAY: _date(connection, "YYYY-MM-DD"),
+        CostsBy.MONTH: _date(connection, "YYYY-MM"),
         CostsBy.ENDPOINT: _calls.c.path,
         CostsBy.RUN: _calls.c.run_id,
     }[by].label("key")
@@ -136,11 +137,11 @@ def _since(calls: Select[Any], since: datetime | None, free_path: str) -> Select
     return paid if since is None else paid.where(_calls.c.started_at >= since)
 
 
-def _day(connection: Connection) -> ColumnElement[Any]:
-    """Return the UTC day of a call, as ``YYYY-MM-DD``."""
+def _date(connection: Connection, form: str) -> ColumnElement[Any]:
+    """Return the UTC day of a call, as ``YYYY-MM-DD``, or its month, as ``YYYY-MM``."""
     if connection.dialect.name == "postgresql":
-        return func.to_char(func.timezone("UTC", _calls.c.started_at), "YYYY-MM-DD")
-    return func.substr(_calls.c.started_at, 1, 10)
+        return func.to_char(func.timezone("UTC", _calls.c.started_at), form)
+    return func.substr(_calls.c.started_at, 1, len(form))
 
 
 def _run_cost(connection: Connection, row: Row[Any], free_path: str) -> RunCost:
