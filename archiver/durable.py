@@ -173,14 +173,25 @@ def write_all(fd: int, chunk: bytes) -> None:
         written += os.write(fd, memoryview(chunk)[written:])
 
 
-def write_whole(name: str, pieces: Iterable[bytes], mode: int, *, tmp: int, within: int) -> int:
+def write_whole(
+    name: str,
+    pieces: Iterable[bytes],
+    mode: int,
+    *,
+    tmp: int,
+    within: int,
+    owner: tuple[int, int] | None = None,
+) -> int:
     """Write a file that gets its name in the open directory ``within`` once it is durable; return its size.
 
-    Until then it is in the directory ``tmp``, from which it is removed if anything fails. Raises OSError.
+    Until then it is in the directory ``tmp``, from which it is removed if anything fails. ``owner``: its user
+    and group, if they need not be those of this process. Raises OSError.
     """
     draft = f"{secrets.token_hex(16)}.part"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=tmp)
     try:
+        if owner not in (None, (os.fstat(fd).st_uid, os.fstat(fd).st_gid)):
+            os.fchown(fd, *owner)
         os.fchmod(fd, mode)
         for piece in pieces:
             write_all(fd, piece)

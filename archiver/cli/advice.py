@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli.commands import COMMANDS
+from archiver.config import account_list
 from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
@@ -154,25 +154,11 @@ def key_file_steps(config: Path, token_file: Path | None) -> Iterator[str]:
         yield f'token_file = "{path.name}"    # in {config}, under [api]'
 
 
-def toml_string(text: str) -> str:
-    """Return ``text`` as a TOML string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
-
-
 def nightly_steps(targets: Sequence[Target], directory: Path, config: Path) -> Iterator[str]:
     """Yield how to archive these targets every night. ``config`` is the file that ``init`` will write."""
     yield f"to archive this every night: {program_name()} init --archive {quote(directory)}"
     yield f"then replace the account in {config} with:"
     for target in targets[:_MAX_ENTRIES]:
-        yield "  [[accounts]]"
-        yield f"  {_config_entry(target)}"
+        yield from (f"  {line}" for line in account_list.entry_lines(target))
     if len(targets) > _MAX_ENTRIES:
         yield f"  # and {len(targets) - _MAX_ENTRIES:,} more"
-
-
-def _config_entry(target: Target) -> str:
-    if target.username is not None:
-        return f"username = {toml_string(target.username)}"
-    if target.user_pk is not None:
-        return f"user_id = {toml_string(target.user_pk)}"
-    return f"target = {toml_string(target.text)}"

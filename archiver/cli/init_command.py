@@ -73,7 +73,7 @@ def require_named(path: Path, directory: Path) -> None:
 
 def configuration(directory: Path | None) -> str:
     """Return the example configuration with this directory. Raises UsageError if it is not UTF-8."""
-    from archiver.config import example
+    from archiver.config import account_list, example
 
     if directory is None:
         return example()
@@ -83,7 +83,7 @@ def configuration(directory: Path | None) -> str:
         raise UsageError(f"{directory} is not UTF-8, and a configuration cannot contain it") from error
     before, mark, after = example().partition('# directory = "~/.local/share/archiver/archive"\n')
     assert mark, "the example configuration shows the directory"
-    return f"{before}directory = {advice.toml_string(str(directory))}\n{after}"
+    return f"{before}directory = {account_list.toml_value(str(directory))}\n{after}"
 
 
 def write_configuration(path: Path, directory: Path | None) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from archiver.cli import output
 from archiver.cli.options import GlobalOptions
-from archiver.config import Config, default_path, load
+from archiver.config import Config, account_list, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
 from archiver.model.target import Target, parse_target, read_targets
 
@@ -55,12 +55,8 @@ def entries(configuration: Config, words: Sequence[str]) -> tuple[Target, ...]:
     Raises UsageError, naming similar entries, for a word that matches none, and if there are no entries.
     """
     if not configuration.accounts:
-        if configuration.path is None:
-            raise UsageError(
-                f"there is no configuration at {default_path()}",
-                "archiver init writes one; --config uses another",
-            )
-        raise UsageError("no accounts are configured", f"add [[accounts]] to {configuration.path}")
+        account_list.require_file(configuration)
+        raise UsageError("no accounts are configured", "archiver add NAME adds one")
     if not words:
         return configuration.accounts
     return tuple(dict.fromkeys(_entry(configuration, word) for word in words))

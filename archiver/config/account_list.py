@@ -1,16 +1,36 @@
-"""The accounts of a configuration: ``[[accounts]]`` in its file and the lines of ``sync.accounts_file``."""
+"""The accounts of a configuration: ``[[accounts]]`` in its file and the lines of ``sync.accounts_file``.
+
+An entry is added or removed as lines of text, so that all other lines stay as they are. The new text is
+written only if, read as TOML, it differs from the old one by exactly these entries.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from msgspec import Struct
+
 from archiver.config import config_files
+from archiver.config.sections import Config
 from archiver.config.sources import refuse_unknown_keys
-from archiver.errors import ConfigError, TargetError
+from archiver.errors import ConfigError, TargetError, UsageError
 from archiver.model.target import Target, parse_target, read_targets
 
 _NAMES = ("username", "user_id", "target")
+_ENTRY_HEAD = re.compile(r"""\s*\[\[\s*(accounts|"accounts"|'accounts')\s*\]\]""")
+_ANY_HEAD = re.compile(r"\s*\[")
+_NO_CONTENT = re.compile(r"\s*(#|$)")
+
+
+class ListedEntry(Struct, frozen=True):
+    """An entry of the list of accounts, and where it is written. ``line``: its first line, from 1."""
+
+    target: Target
+    path: Path
+    line: int
 
 
 def read_account_tables(tables: object, path: Path) -> Iterator[Target]:
@@ -32,12 +52,8 @@ def read_account_tables(tables: object, path: Path) -> Iterator[Target]:
 
 def read_account_file(path: Path) -> Iterator[Target]:
     """Yield the targets of a list with one account per line. Raises ConfigError with the line number."""
-    for number, line in enumerate(config_files.read_lines(path), start=1):
-        for text in read_targets([line]):
-            try:
-                yield parse_target(text)
-            except TargetError as error:
-                raise ConfigError(f"{path}, line {number}: {error}", error.hint) from error
+    for entry in _entries_of_lines(config_files.read_lines(path), path):
+        yield entry.target
 
 
 def deduplicate(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[str, ...]]:
@@ -55,6 +71,185 @@ def deduplicate(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[st
                 f"{target.text} is listed twice with different highlights: the first entry counts"
             )
     return tuple(first_entries.values()), tuple(warnings)
+
+
+def entry_fields(target: Target) -> dict[str, str | list[str]]:
+    """Return the keys and values of ``[[accounts]]`` that name a target."""
+    if target.username is not None:
+        fields: dict[str, str | list[str]] = {"username": target.username}
+    elif target.user_pk is not None:
+        fields = {"user_id": target.user_pk}
+    else:
+        fields = {"target": target.text}
+    return {**fields, "highlights": list(target.highlights)} if target.highlights else fields
+
+
+def entry_lines(target: Target) -> list[str]:
+    """Return the lines of ``[[accounts]]`` that name a target."""
+    fields = entry_fields(target).items()
+    return ["[[accounts]]", *(f"{name} = {toml_value(value)}" for name, value in fields)]
+
+
+def toml_value(value: str | list[str]) -> str:
+    """Return a string, or a list of strings, as TOML writes it."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
+
+
+def add_to_list(config: Config, targets: Sequence[Target], *, dry_run: bool = False) -> None:
+    """Add these targets to ``[[accounts]]`` in the file of the configuration, below its last entry.
+
+    The caller has left out what is listed. ``dry_run``: write nothing. Raises UsageError if there is no file,
+    ConfigError if its entries cannot be found as lines, StorageError if it cannot be written.
+    """
+    path = require_file(config)
+    if not targets:
+        return
+    with config_files.hold(path):
+        lines, tables = _read_tables(path)
+        spans = _entry_spans(lines, tables, path)
+        place = _after_comments(lines, spans[-1][1]) if spans else len(lines) - (lines[-1] == "")
+        added = [line for target in targets for line in ("", *entry_lines(target))][place == 0 :]
+        if place < len(lines) and not _is_blank(lines[place]):
+            added.append("")
+        if lines[0].endswith("\r"):
+            added = [f"{line}\r" for line in added]
+        end = [""] if place == len(lines) else []  # the last line had no end
+        changed = [*lines[:place], *added, *end, *lines[place:]]
+        wanted = [*_tables_of(tables), *map(entry_fields, targets)]
+        _replace_tables(path, changed, tables, wanted, dry_run=dry_run)
+
+
+def remove_from_list(
+    config: Config, matches: Callable[[Target], bool], *, dry_run: bool = False
+) -> tuple[ListedEntry, ...]:
+    """Remove every entry whose target ``matches`` from the list of accounts; return what was removed.
+
+    This covers ``[[accounts]]`` and the lines of ``sync.accounts_file``, also entries that are listed twice.
+    An entry goes with the comments on its own lines; all other lines stay. ``dry_run``: write nothing.
+    Without a file there is no list. Raises ConfigError if the entries cannot be found as lines, StorageError
+    if a file cannot be written.
+    """
+    if config.path is None:
+        return ()
+    with config_files.hold(config.path):
+        removed = _remove_tables(config.path, matches, dry_run=dry_run)
+        if config.sync.accounts_file is not None:
+            removed += _remove_lines(config.sync.accounts_file, matches, dry_run=dry_run)
+        return tuple(removed)
+
+
+def require_file(config: Config) -> Path:
+    """Return the file of the configuration. Raises UsageError if there is none."""
+    if config.path is None:
+        from archiver.config.load_config import default_path  # which imports this module
+
+        raise UsageError(
+            f"there is no configuration at {default_path()}",
+            "archiver init writes one; --config uses another",
+        )
+    return config.path
+
+
+def _remove_tables(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> list[ListedEntry]:
+    lines, tables = _read_tables(path)
+    found = [*enumerate(read_account_tables(tables.get("accounts", []), path))]
+    doomed = [number for number, target in found if matches(target)]
+    if not doomed:
+        return []
+    spans = _entry_spans(lines, tables, path)
+    wanted = [table for number, table in enumerate(_tables_of(tables)) if number not in doomed]
+    changed = _without_lines(lines, [_with_blank_line(lines, *spans[number]) for number in doomed])
+    _replace_tables(path, changed, tables, wanted, dry_run=dry_run)
+    return [ListedEntry(target, path, spans[number][0] + 1) for number, target in found if number in doomed]
+
+
+def _with_blank_line(lines: Sequence[str], start: int, end: int) -> tuple[int, int]:
+    """Return the span with the blank line before it, if there is one behind it too: one of them stays."""
+    has_two = start > 0 and end < len(lines) and _is_blank(lines[start - 1]) and _is_blank(lines[end])
+    return start - has_two, end
+
+
+def _without_lines(lines: Sequence[str], spans: Iterable[tuple[int, int]]) -> list[str]:
+    rest = list(lines)
+    for start, end in sorted(spans, reverse=True):
+        rest[start:end] = [""] if end == len(rest) else []  # the end of the line before stays
+    return rest
+
+
+def _remove_lines(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> list[ListedEntry]:
+    lines = config_files.read_lines(path)
+    removed = [entry for entry in _entries_of_lines(lines, path) if matches(entry.target)]
+    if removed and not dry_run:
+        spans = {(entry.line - 1, entry.line) for entry in removed}
+        config_files.replace_text(path, "\n".join(_without_lines(lines, spans)))
+    return removed
+
+
+def _entries_of_lines(lines: Iterable[str], path: Path) -> Iterator[ListedEntry]:
+    for number, line in enumerate(lines, start=1):
+        for text in read_targets([line]):
+            try:
+                yield ListedEntry(parse_target(text), path, number)
+            except TargetError as error:
+                raise ConfigError(f"{path}, line {number}: {error}", error.hint) from error
+
+
+def _read_tables(path: Path) -> tuple[list[str], Mapping[str, object]]:
+    lines = config_files.read_lines(path, "the configuration")
+    return lines, config_files.parse_toml("\n".join(lines), path)
+
+
+def _tables_of(tables: Mapping[str, object]) -> list[object]:
+    accounts = tables.get("accounts", [])
+    assert isinstance(accounts, list)  # the configuration has been loaded
+    return accounts
+
+
+def _entry_spans(lines: Sequence[str], tables: Mapping[str, object], path: Path) -> list[tuple[int, int]]:
+    """Return the first line of each entry, and the line after its last key."""
+    heads = [number for number, line in enumerate(lines) if _ENTRY_HEAD.match(line)]
+    if len(heads) != len(_tables_of(tables)) or ("accounts" in tables and not heads):
+        raise ConfigError(f"the accounts in {path} are not all in [[accounts]] tables", "change it by hand")
+    spans = []
+    for head in heads:
+        after = (number for number in range(head + 1, len(lines)) if _ANY_HEAD.match(lines[number]))
+        end = next(after, len(lines))
+        while _NO_CONTENT.match(lines[end - 1]):
+            end -= 1
+        spans.append((head, end))
+    return spans
+
+
+def _after_comments(lines: Sequence[str], place: int) -> int:
+    """Return the line after the comments that directly follow an entry."""
+    while place < len(lines) and lines[place].lstrip().startswith("#"):
+        place += 1
+    return place
+
+
+def _is_blank(line: str) -> bool:
+    return not line.strip()
+
+
+def _replace_tables(
+    path: Path,
+    lines: Sequence[str],
+    before: Mapping[str, object],
+    wanted: Sequence[object],
+    *,
+    dry_run: bool,
+) -> None:
+    """Write the lines, if as TOML they are ``before`` with these entries."""
+    text = "\n".join(lines)
+    others = {name: table for name, table in before.items() if name != "accounts"}
+    try:
+        after = config_files.parse_toml(text, path)
+    except ConfigError:
+        after = {}
+    if after != ({**others, "accounts": wanted} if wanted else others):
+        raise ConfigError(f"{path} is written in a way that this command cannot change", "change it by hand")
+    if not dry_run:
+        config_files.replace_text(path, text)
 
 
 def _read_target(table: dict[str, object], where: str) -> Target:

@@ -1,24 +1,28 @@
-"""The files that a configuration is read from. Only regular files up to 1 MB are read.
+"""The files that a configuration is read from, and how they are replaced. Only regular files up to 1 MB.
 
 The file with the key is refused if other users can write or replace it, and reported if they can read it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from archiver import durable
 from archiver.errors import ConfigError
 from archiver.secret import Secret
 
 _MAX_BYTES = 10**6
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _READABLE = stat.S_IRGRP | stat.S_IROTH
+_MARK = b"\xef\xbb\xbf"
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -33,9 +37,13 @@ def read_toml(path: Path, *, is_required: bool) -> tuple[Mapping[str, object], b
         if isinstance(error.__cause__, FileNotFoundError) and not is_required:
             return None
         raise
-    text = _decode(content, path)
+    return parse_toml(_decode(content, path), path), bool(mode & _WRITABLE) or _is_replaceable(path)
+
+
+def parse_toml(text: str, path: Path) -> Mapping[str, object]:
+    """Return the tables of a text, which is or may become the content of ``path``. Raises ConfigError."""
     try:
-        return tomllib.loads(text), bool(mode & _WRITABLE) or _is_replaceable(path)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = _AT_LINE.search(str(error))
         line = place[1] if place else len(text.splitlines())  # "at end of document"
@@ -44,10 +52,46 @@ def read_toml(path: Path, *, is_required: bool) -> tuple[Mapping[str, object], b
         raise ConfigError(f"{path} is not valid TOML: {type(error).__name__}") from error
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a list of accounts. Raises ConfigError."""
+def read_lines(path: Path, what: str = "sync.accounts_file") -> list[str]:
+    """Return the lines of a list of accounts, or of another file (``what``). Raises ConfigError."""
     hint = "create it with one account per line, or name another file"
-    return _decode(_read(path, "sync.accounts_file", hint)[0], path).split("\n")
+    return _decode(_read(path, what, hint)[0], path).split("\n")
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Wait until no other process changes this file, if the file system has locks."""
+    descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace the text of a file at once: readers see the old one or the new one, also after a power loss.
+
+    The new file is written beside the old one, and has its mode, owner and byte order mark. A symbolic link
+    stays, and the file that it leads to is replaced. Raises StorageError, with the old file unchanged.
+    """
+    with durable.storage_errors(f"{path} cannot be changed"):
+        content, old = _read_bytes(path)
+        mark = _MARK if content.startswith(_MARK) else b""
+        file = path.resolve()
+        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            durable.write_whole(
+                file.name,
+                (mark, text.encode()),
+                stat.S_IMODE(old.st_mode),
+                tmp=directory,
+                within=directory,
+                owner=(old.st_uid, old.st_gid),
+            )
+        finally:
+            os.close(directory)
 
 
 def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
@@ -58,9 +102,10 @@ def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
     it contains no key.
     """
     try:
-        content, mode = _read_bytes(path)
+        content, status = _read_bytes(path)
     except OSError as error:
         return None, (f"api.token_file {path} cannot be read: {error.strerror}",)
+    mode = status.st_mode
     command = f"chmod 600 {shlex.quote(str(path))}"
     if mode & _WRITABLE:
         raise ConfigError(f"other users can write {path} (api.token_file)", command)
@@ -73,7 +118,7 @@ def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
 
 def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:
     try:
-        content, mode = _read_bytes(path)
+        content, status = _read_bytes(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} ({what}) does not exist", hint) from error
     except (OSError, ValueError) as error:
@@ -81,21 +126,21 @@ def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:
         raise ConfigError(f"{path} ({what}) cannot be read: {reason}") from error
     if len(content) > _MAX_BYTES:
         raise ConfigError(f"{path} ({what}) is larger than 1 MB")
-    return content, mode
+    return content, status.st_mode
 
 
-def _read_bytes(path: Path) -> tuple[bytes, int]:
-    """Return the content, at most one byte over the limit, and the mode of the same file.
+def _read_bytes(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return the content, at most one byte over the limit, and the status of the same file.
 
     Refuse a pipe or a device: reading it might never end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(_MAX_BYTES + 1), mode
+            return file.read(_MAX_BYTES + 1), status
     finally:
         os.close(descriptor)
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from archiver.cli import advice, backup_command
 from archiver.cli.commands import COMMANDS
-from archiver.config import load
+from archiver.config import account_list, load
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
@@ -149,7 +149,7 @@ def test_fault_h44_the_program_is_named_as_it_was_started(
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_path_can_stand_in_the_configuration(text: str) -> None:
     """A text written as TOML is read back unchanged."""
-    assert tomllib.loads(f"x = {advice.toml_string(text)}") == {"x": text}
+    assert tomllib.loads(f"x = {account_list.toml_value(text)}") == {"x": text}
 
 
 def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: CommandLineUser) -> None:

@@ -1,0 +1,201 @@
+"""The list of accounts is changed line by line: whatever else the files hold stays as it was."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver import config
+from archiver.config import account_list, config_files
+from archiver.errors import ConfigError, StorageError, UsageError
+from archiver.model.target import Target, parse_target
+from tests.support import config_loading
+from tests.support.config_loading import write_config_file
+
+home = config_loading.home  # an autouse fixture
+file = config_loading.file
+
+COMMENTED = """\
+# mine
+[archive]
+directory = "x" # here
+
+# One [[accounts]] for each account.
+[[accounts]]
+username = "natgeo"
+# highlights = ["BOTW*"]
+
+# Space
+[[accounts]]  # since May
+user_id = 528817151
+highlights = [
+  "A*",
+  "B*", # ]
+]
+
+# The budget
+[budget]
+max_units_per_run = 5
+
+[[ "accounts" ]]
+target = "instagram.com/late/"
+# the end
+"""
+
+
+def remove(file: Path, *names: str, dry_run: bool = False) -> list[tuple[str, int]]:
+    """Remove the entries with these texts; return text and line of each that was removed."""
+    found = config.load(file, {})
+    removed = account_list.remove_from_list(found, lambda entry: entry.text in names, dry_run=dry_run)
+    return [(entry.target.text, entry.line) for entry in removed]
+
+
+def add(file: Path, *targets: Target, dry_run: bool = False) -> None:
+    """Add these targets."""
+    account_list.add_to_list(config.load(file, {}), targets, dry_run=dry_run)
+
+
+def test_an_entry_is_added_below_the_last_one(file: Path) -> None:
+    """A new entry follows the last one and its comments; nothing else changes."""
+    write_config_file(file, COMMENTED.partition("[[ ")[0])
+    add(file, parse_target("@Nasa"), parse_target("787132", ('It\'s "x"*',)))
+    text = """\
+]
+
+[[accounts]]
+username = "nasa"
+
+[[accounts]]
+user_id = "787132"
+highlights = ["It's \\"x\\"*"]
+
+# The budget
+"""
+    assert file.read_text() == COMMENTED.partition("[[ ")[0].replace("]\n\n# The budget\n", text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", '[[accounts]]\nusername = "nasa"\n'),
+        ("# none", '# none\n\n[[accounts]]\nusername = "nasa"\n'),
+        ("sync.sweep_days = 3\r\n", 'sync.sweep_days = 3\r\n\r\n[[accounts]]\r\nusername = "nasa"\r\n'),
+        ("\ufeff# x\n", '\ufeff# x\n\n[[accounts]]\nusername = "nasa"\n'),
+        (
+            "[[accounts]]\nusername='a'\n# of a\n[budget]\n",
+            "[[accounts]]\nusername='a'\n# of a\n\n[[accounts]]\nusername = \"nasa\"\n\n[budget]\n",
+        ),
+    ],
+)
+def test_the_first_entry_of_a_file(file: Path, before: str, after: str) -> None:
+    """A file without accounts gets one at its end, in the style of its lines."""
+    write_config_file(file, before)
+    add(file, parse_target("nasa"))
+    assert file.read_bytes().decode() == after
+
+
+def test_an_entry_is_removed_and_its_surroundings_stay(file: Path) -> None:
+    """An entry goes with its own lines; comments around it, and all other lines, stay."""
+    write_config_file(file, COMMENTED)
+    removed = remove(file, "528817151", "instagram.com/late/")
+    assert removed == [("528817151", 11), ("instagram.com/late/", 22)]
+    first = COMMENTED.index("[[accounts]]  # since")
+    last = COMMENTED.index("\n# The budget")
+    assert file.read_text() == (COMMENTED[:first] + COMMENTED[last:]).partition("[[ ")[0] + "# the end\n"
+    assert remove(file, "528817151") == []
+
+
+def test_the_lines_of_a_list_are_removed(file: Path) -> None:
+    """Lines of accounts_file that name the account go; comments and blank lines stay."""
+    write_config_file(file, 'sync.accounts_file = "list"\n[[accounts]]\nusername = "nasa"\n')
+    names = write_config_file(
+        file.parent / "list", "\ufeff# mine\r\nnasa\r\n\r\nesa # Europe\r\nnasa  # again"
+    )
+    assert remove(file, "nasa") == [("nasa", 2), ("nasa", 2), ("nasa", 5)]
+    assert names.read_bytes().decode() == "\ufeff# mine\r\n\r\nesa # Europe\r\n"
+    assert file.read_text() == 'sync.accounts_file = "list"\n'
+
+
+def test_a_dry_run_writes_nothing(file: Path) -> None:
+    """With ``dry_run`` the files stay, and the result is the same."""
+    write_config_file(file, COMMENTED + "[sync]\naccounts_file = 'list'\n")
+    write_config_file(file.parent / "list", "natgeo\n")
+    add(file, parse_target("nasa"), dry_run=True)
+    assert remove(file, "natgeo", dry_run=True) == [("natgeo", 6), ("natgeo", 1)]
+    assert file.read_text() == COMMENTED + "[sync]\naccounts_file = 'list'\n"
+    assert (file.parent / "list").read_text() == "natgeo\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'accounts = [{username = "natgeo"}]\n',
+        "accounts = []\n",
+        "[report]\nurl = '''\n[[accounts]]\n'''\n[[accounts]]\nusername = 'natgeo'\n",
+        "[report]\nurl = 'json://x'\n[[accounts]]\nhighlights = ['''\n[a''']\nusername = 'natgeo'\n",
+    ],
+)
+def test_a_file_that_is_written_otherwise_is_refused(file: Path, text: str) -> None:
+    """What cannot be changed line by line is refused, and stays as it is."""
+    write_config_file(file, text)
+    lines = config_files.read_lines(file)
+    tables = tomllib.loads("\n".join(lines))
+    found = config.Config(path=file)
+    with pytest.raises(ConfigError, match=r"not all in|cannot change"):
+        account_list.add_to_list(found, [parse_target("nasa")])
+    if tables["accounts"]:
+        with pytest.raises(ConfigError, match=r"not all in|cannot change"):
+            account_list.remove_from_list(found, lambda entry: True)
+    assert file.read_text() == text
+
+
+def test_mode_owner_and_link_stay(file: Path, tmp_path: Path) -> None:
+    """The new file has the mode and the owner of the old one, and a symbolic link still leads to it."""
+    real = write_config_file(tmp_path / "dotfiles" / "my.toml", COMMENTED, mode=0o640)
+    owner = (12345, 54321) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(real, *owner)
+    file.parent.mkdir()
+    file.symlink_to(real)
+    add(file, parse_target("nasa"))
+    status = real.stat()
+    assert file.is_symlink()
+    assert "nasa" in real.read_text()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, *owner)
+    assert [path.name for path in real.parent.iterdir()] == ["my.toml"]
+
+
+def test_a_file_that_cannot_be_written_stays(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the new file cannot be written, the old one stays, and nothing lies beside it."""
+    write_config_file(file, COMMENTED)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match="No space left"):
+        add(file, parse_target("nasa"))
+    assert file.read_text() == COMMENTED
+    assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
+def test_without_a_file_there_is_no_list() -> None:
+    """Without a configuration nothing is removed, and adding says how to write one."""
+    assert account_list.remove_from_list(config.Config(), lambda entry: True) == ()
+    with pytest.raises(UsageError, match="there is no configuration at"):
+        account_list.add_to_list(config.Config(), [parse_target("nasa")])
+
+
+_TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@given(globs=st.lists(_TEXT, min_size=1, max_size=3))
+def test_any_pattern_is_read_back(globs: list[str]) -> None:
+    """Whatever characters a pattern has, TOML reads what was written."""
+    lines = account_list.entry_lines(parse_target("nasa", tuple(globs)))
+    assert tomllib.loads("\n".join(lines))["accounts"] == [{"username": "nasa", "highlights": globs}]
