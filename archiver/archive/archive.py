@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
     from archiver.runner.workers import StopFlag
+    from archiver.web.serve_options import ServeOptions
 
     Accounts = AccountName | Iterable[AccountName]
     Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
@@ -730,6 +731,34 @@ class Archive:
         return Export(self._open(), self.root, **options).table_lines(chosen, table)
 
     # --- the database
+
+    def serve(
+        self,
+        options: ServeOptions,
+        *,
+        on_ready: Callable[[str], None],
+        report: Callable[[Exception], None] = lambda error: None,
+        note: Callable[[str], None] = lambda text: None,
+        stop: StopFlag | None = None,
+    ) -> None:
+        """Serve the archive as web pages until ``stop`` is set. Call it in the main thread.
+
+        ``on_ready`` gets the address once connections are accepted, ``report`` the errors of requests, from
+        any thread, ``note`` warnings. Raises UsageError if the options would let others look without a token,
+        the port cannot be used, or Starlette or uvicorn is missing.
+        """
+        from archiver.archive.serving import serve
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        flag = stop or NewStopFlag()
+        serve(
+            self._open(),
+            options,
+            on_ready=on_ready,
+            report=report,
+            note=note,
+            is_stopped=lambda: flag.cause is not None,
+        )
 
     def sqlite_file(self) -> Path:
         """Return the SQLite file, for programs that read SQLite. Raises UsageError if it is in PostgreSQL."""

@@ -109,6 +109,9 @@ class BucketStore:
             )
         return file
 
+    def open_range(self, digest: Digest, start: int, length: int) -> BinaryIO:
+        return self._bucket.open_range(object_name(digest), start, length)
+
     def list_blobs(
         self, on_foreign: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Digest, int | None]]:

@@ -157,6 +157,11 @@ class DiskStore:
         with storage_errors(problem), self._open_directory_of(digest) as directory:
             return os.fdopen(open_regular(digest, within=directory), "rb")
 
+    def open_range(self, digest: Digest, start: int, length: int) -> BinaryIO:
+        file = self.open(digest)
+        file.seek(start)
+        return file
+
     def list_blobs(
         self, on_foreign: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Digest, int | None]]:

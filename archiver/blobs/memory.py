@@ -40,6 +40,11 @@ class MemoryStore:
         except KeyError:
             raise StorageError(f"the blob {digest} cannot be read: it does not exist") from None
 
+    def open_range(self, digest: Digest, start: int, length: int) -> BinaryIO:
+        file = self.open(digest)
+        file.seek(start)
+        return file
+
     def list_blobs(
         self, on_foreign: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Digest, int | None]]:

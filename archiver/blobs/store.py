@@ -85,6 +85,12 @@ class BlobStore(Protocol):
         Raises StorageError if there is none. Reading raises OSError or StorageError.
         """
 
+    def open_range(self, digest: Digest, start: int, length: int) -> BinaryIO:
+        """Open the blob at ``start``, to read at most ``length`` bytes, at least one; the caller closes it.
+
+        From a bucket only these bytes are asked for. Raises what ``open`` raises.
+        """
+
     def list_blobs(
         self, on_foreign: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Digest, int | None]]:

@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "Show one account, highlight or item, and where its files are.",
     "export": "Export pictures, web pages, tables or a BagIt bag.",
     "query": "Query the archive with SQL, read-only.",
+    "serve": "Show the archive in a browser, with a viewer and search.",
     "datasette": "Write what Datasette needs to show the archive with its pictures.",
     "verify": "Check files, stored answers, journal and database; repair.",
     "adopt": "Take in what other tools have downloaded; free.",

@@ -6,6 +6,7 @@ The file with the key is refused if other users can write or replace it, and rep
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -23,6 +24,8 @@ _MAX_BYTES = 10**6
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _READABLE = stat.S_IRGRP | stat.S_IROTH
 _MARK = b"\xef\xbb\xbf"
+_MIN_TOKEN_BYTES = 16
+_HOW_TO_MAKE_ONE = "make one: umask 077; openssl rand -hex 16 > token"
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -102,18 +105,46 @@ def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
     it contains no key.
     """
     try:
-        content, status = _read_bytes(path)
+        content, warnings = _read_private(path, "api.token_file")
     except OSError as error:
         return None, (f"api.token_file {path} cannot be read: {error.strerror}",)
+    return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warnings
+
+
+def read_login_token(path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """Return the SHA-256 of the token in a file, without white space around it, and warnings.
+
+    Raises ConfigError if the file cannot be read, if others can write or replace it, or if the token is so
+    short that it could be guessed.
+    """
+    try:
+        content, warnings = _read_private(path, "--token-file")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ConfigError(f"{path} (--token-file) cannot be read: {reason}", _HOW_TO_MAKE_ONE) from error
+    token = content.removeprefix(_MARK).strip()
+    if len(token) < _MIN_TOKEN_BYTES:
+        raise ConfigError(
+            f"the token in {path} has fewer than {_MIN_TOKEN_BYTES} characters: it could be guessed",
+            _HOW_TO_MAKE_ONE,
+        )
+    return hashlib.sha256(token).digest(), warnings
+
+
+def _read_private(path: Path, setting: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return the content of a file with a secret, and a warning if others can read it.
+
+    Raises ConfigError if others can write or replace the file, OSError.
+    """
+    content, status = _read_bytes(path)
     mode = status.st_mode
     command = f"chmod 600 {shlex.quote(str(path))}"
     if mode & _WRITABLE:
-        raise ConfigError(f"other users can write {path} (api.token_file)", command)
+        raise ConfigError(f"other users can write {path} ({setting})", command)
     if _is_replaceable(path):
         directory = shlex.quote(str(path.parent))
-        raise ConfigError(f"other users can replace {path} (api.token_file)", f"chmod o-w {directory}")
-    warnings = (f"other users can read {path} (api.token_file): run {command}",) if mode & _READABLE else ()
-    return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warnings
+        raise ConfigError(f"other users can replace {path} ({setting})", f"chmod o-w {directory}")
+    return content, (f"other users can read {path} ({setting}): run {command}",) if mode & _READABLE else ()
 
 
 def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:

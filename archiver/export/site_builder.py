@@ -15,7 +15,8 @@ from msgspec import Struct, field
 from archiver.export.export_entry import ExportEntry
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed
 from archiver.model.identity import Digest, Pk
-from archiver.pages import html_pages, item_tiles
+from archiver.pages import cards, html_pages, item_tiles
+from archiver.pages.cards import TimeSpan
 from archiver.pages.page_paths import account_directory, media_path
 from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile
 
@@ -79,26 +80,12 @@ class _SiteWalk:
                 yield from account.add_item(step)
         if account is not None:
             yield from self._finish(account)
-        cards = sorted(self._cards, key=_sort_key)
-        yield _text_entry("page index", "index.html", html_pages.index_page(cards).encode())
+        shown = sorted(self._cards, key=lambda card: cards.by_name(card.account))
+        yield _text_entry("page index", "index.html", html_pages.index_page(shown).encode())
 
     def _finish(self, account: _AccountPages) -> Iterator[ExportEntry | KeptFile]:
         yield from account.finish()
         self._cards.append(account.card())
-
-
-def _sort_key(card: AccountCard) -> tuple[str, Pk]:
-    return html_pages.account_name(card.account).lstrip("@").casefold(), card.account.pk
-
-
-class _TimeSpan(Struct):
-    first: datetime | None = None
-    last: datetime | None = None
-
-    def add(self, at: datetime | None) -> None:
-        if at is not None:
-            self.first = min(self.first or at, at)
-            self.last = max(self.last or at, at)
 
 
 class _AccountPages(Struct):
@@ -106,8 +93,8 @@ class _AccountPages(Struct):
 
     account: KeptAccount
     former_titles: Mapping[Pk, tuple[str, ...]]
-    span: _TimeSpan = field(default_factory=_TimeSpan)
-    changes: _TimeSpan = field(default_factory=_TimeSpan)
+    span: TimeSpan = field(default_factory=TimeSpan)
+    changes: TimeSpan = field(default_factory=TimeSpan)
     seen: set[Pk] = field(default_factory=set)
     covers: list[HighlightCover] = field(default_factory=list)
     latest: list[tuple[datetime, Pk, ItemTile]] = field(default_factory=list)
@@ -150,16 +137,7 @@ class _AccountPages(Struct):
 
     def card(self) -> AccountCard:
         """Return what the first page shows of the account."""
-        return AccountCard(
-            self.account,
-            account_directory(self.account),
-            item_tiles.to_picture(self.account.avatar),
-            len(self.covers),
-            len(self.seen),
-            self.span.first,
-            self.span.last,
-            self.changes.last,
-        )
+        return cards.make_card(self.account, len(self.covers), len(self.seen), self.span, self.changes.last)
 
     def _finish_highlight(self, following: KeptHighlight | None) -> Iterator[ExportEntry]:
         """Yield the page of the current highlight, if there is one, and begin the next."""
@@ -173,19 +151,12 @@ class _AccountPages(Struct):
         self.highlight, self.tiles = following, []
 
     def _cover(self, highlight: KeptHighlight) -> HighlightCover:
-        """Return the cover of a highlight; if it is not archived, the first picture of its items is used."""
-        span = _TimeSpan()
+        span = TimeSpan()
         for tile in self.tiles:
             span.add(tile.taken_at)
         first = next((tile.picture for tile in self.tiles if tile.picture is not None), None)
-        return HighlightCover(
-            highlight,
-            item_tiles.to_picture(highlight.cover) or first,
-            len(self.tiles),
-            span.first,
-            span.last,
-            self.former_titles.get(highlight.pk, ()),
-        )
+        former = self.former_titles.get(highlight.pk, ())
+        return cards.make_cover(highlight, first, len(self.tiles), span, former)
 
     def _page_entry(self, id_: str, name: str, page: str) -> ExportEntry:
         return _text_entry(f"page {id_}", f"{account_directory(self.account)}/{name}.html", page.encode())

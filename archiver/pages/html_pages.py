@@ -14,32 +14,44 @@ from markupsafe import Markup
 
 from archiver.model.archived import KeptAccount, KeptHighlight
 from archiver.pages import page_text
-from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile
-from archiver.text_format import pluralize
+from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile, Pager
+from archiver.text_format import format_size, pluralize
 
 _HERE = Path(__file__).parent
 _UP = "../../"
 """The path from the directory of an account to that of the site."""
 
 ASSETS = ("accounts.js", "icon.svg", "site.css", "viewer.js")
-"""The files in ``assets/``."""
+"""The files in ``assets/`` that an exported site needs."""
+
+LIVE_ASSETS = (*ASSETS, "live.css", "live.js")
+"""All files in ``assets/``: those that the server needs."""
+
+LIVE_LINKS = (("Accounts", "index.html"),)
+"""What every page of the server links to: a word, and the path relative to the first page."""
 
 # 'self' includes files of the site opened from file: (tried in Chromium 150, Firefox ESR and WebKitGTK).
-POLICY = "; ".join(
+_LOADED = tuple(f"{kind}-src 'self'" for kind in ("img", "media", "script", "style"))
+_TRUSTED_TYPES = ("require-trusted-types-for 'script'", "trusted-types 'none'")
+POLICY = "; ".join(("default-src 'none'", *_LOADED, "base-uri 'none'", "form-action 'none'", *_TRUSTED_TYPES))
+"""The content security policy of every exported page."""
+
+LIVE_POLICY = "; ".join(
     (
         "default-src 'none'",
-        *(f"{kind}-src 'self'" for kind in ("img", "media", "script", "style")),
+        *_LOADED,
+        "connect-src 'self'",
         "base-uri 'none'",
-        "form-action 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        *_TRUSTED_TYPES,
     )
 )
-"""The content security policy of every page."""
+"""That of every response of the server, which sends it as a header: forms and search as you type, too."""
 
 
 def asset(name: str) -> bytes:
-    """Return the content of one of ASSETS."""
+    """Return the content of one of LIVE_ASSETS."""
     return (_HERE / "assets" / name).read_bytes()
 
 
@@ -63,12 +75,21 @@ def index_page(cards: Sequence[AccountCard]) -> str:
     return _render("index.html", up="", cards=cards)
 
 
-def account_page(card: AccountCard, covers: Sequence[HighlightCover], latest: Sequence[ItemTile]) -> str:
-    """Return the page of an account: its highlights in the given order, then its latest items."""
+def account_page(
+    card: AccountCard,
+    covers: Sequence[HighlightCover],
+    items: Sequence[ItemTile],
+    *,
+    pager: Pager | None = None,
+    is_live: bool = False,
+) -> str:
+    """Return the page of an account: its highlights in the given order, then items.
+
+    ``pager``: which of its items these are, if they are not all or not only the latest.
+    """
     former_usernames = [name for name in card.account.usernames if name != card.account.username]
-    return _render(
-        "account.html", up=_UP, card=card, former_usernames=former_usernames, covers=covers, latest=latest
-    )
+    values = {"card": card, "former_usernames": former_usernames, "covers": covers, "latest": items}
+    return _render("account.html", up=_UP, pager=pager, is_live=is_live, **values)
 
 
 def highlight_page(
@@ -77,14 +98,23 @@ def highlight_page(
     tiles: Sequence[ItemTile],
     before: KeptHighlight | None,
     following: KeptHighlight | None,
+    *,
+    pager: Pager | None = None,
+    is_live: bool = False,
 ) -> str:
     """Return the page of a highlight: its items, and links to the highlights before and after it."""
     values = {"account": account, "cover": cover, "tiles": tiles, "before": before, "following": following}
-    return _render("highlight.html", up=_UP, **values)
+    return _render("highlight.html", up=_UP, pager=pager, is_live=is_live, **values)
 
 
-def _render(template: str, **values: object) -> str:
-    return _environment().get_template(template).render(policy=POLICY, **values)
+def live_page(template: str, up: str, **values: object) -> str:
+    """Return a page that only the server has. ``up``: the path from its directory to the first page."""
+    return _render(template, up=up, is_live=True, **values)
+
+
+def _render(template: str, *, is_live: bool = False, **values: object) -> str:
+    shared = {"policy": POLICY, "is_live": is_live, "live_links": LIVE_LINKS}
+    return _environment().get_template(template).render(**shared, **values)
 
 
 @cache
@@ -106,6 +136,7 @@ def _environment() -> Environment:
         "iso": page_text.format_iso_time,
         "moment": page_text.format_moment,
         "names": account_names,
+        "size": format_size,
         "shorten": lambda text: page_text.shorten(text or ""),
         "span": page_text.format_span,
     }

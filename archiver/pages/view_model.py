@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -98,3 +99,21 @@ class AccountCard(Struct, frozen=True):
     first: datetime | None
     last: datetime | None
     changed_at: datetime | None = None
+
+
+class Pager(Struct, frozen=True):
+    """Which page of a list this is, from 1, and links to others: queries such as ``?page=2``."""
+
+    page: int
+    pages: int
+    previous: str | None = None
+    following: str | None = None
+
+    @classmethod
+    def of(cls, page: int, pages: int, **query: str) -> Pager:
+        """Return the links of a page of ``pages``, which keep the parameters of ``query``."""
+
+        def link(number: int) -> str | None:
+            return f"?{urlencode({**query, 'page': number})}" if 1 <= number <= pages else None
+
+        return cls(page, pages, link(page - 1), link(page + 1))

@@ -32,5 +32,11 @@ class Page(Struct, frozen=True):
     media_type: str = "text/html; charset=utf-8"
 
 
-View = Callable[[Catalog, PageRequest], Page | None]
+class Redirect(Struct, frozen=True):
+    """Where the page is now: a path from the first page, such as ``accounts/natgeo-1/index.html``."""
+
+    path: str
+
+
+View = Callable[[Catalog, PageRequest], Page | Redirect | None]
 """Returns the page; None if the archive does not hold what it should show. May be called by many threads."""

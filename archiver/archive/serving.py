@@ -1,0 +1,58 @@
+"""Serves an open archive as web pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from archiver.archive.session import Session
+from archiver.config.config_files import read_login_token
+from archiver.errors import UsageError, install_command
+
+if TYPE_CHECKING:
+    from archiver.web.serve_options import ServeOptions
+
+
+def serve(
+    session: Session,
+    options: ServeOptions,
+    *,
+    on_ready: Callable[[str], None],
+    report: Callable[[Exception], None],
+    note: Callable[[str], None],
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Serve the archive until ``is_stopped``; see ``Archive.serve``."""
+    options.check()
+    token_digest = None
+    if options.token_file is not None:
+        token_digest, warnings = read_login_token(options.token_file)
+        for warning in warnings:
+            note(warning)
+    try:
+        from archiver.web import server
+        from archiver.web.login import Login
+        from archiver.web.web_app import WebSite, create_app
+    except ImportError as exc:
+        if exc.name is None or exc.name.partition(".")[0] not in ("anyio", "starlette", "uvicorn"):
+            raise
+        raise UsageError(
+            "the packages Starlette and uvicorn, which archiver serve needs, are not installed",
+            f"install them: {install_command('starlette')} uvicorn",
+        ) from None
+    tls = None
+    if options.tls_cert is not None and options.tls_key is not None:
+        tls = server.load_tls(options.tls_cert, options.tls_key)
+    endpoint = server.Endpoint(options.host, options.port, options.uds, tls, options.peers())
+    site = WebSite(
+        session.catalog,
+        session.store,
+        options.allowed_hosts(),
+        None if token_digest is None else Login(token_digest, is_secure=options.is_secure),
+        options.is_secure,
+        report,
+    )
+    app = create_app(site)
+    with server.listen(endpoint) as (listener, address):
+        on_ready(address)
+        server.run(app, listener, endpoint, is_stopped)

@@ -1,0 +1,112 @@
+"""HTTP/1.1 connections of uvicorn, with limits on what a client may do to them.
+
+uvicorn itself waits without end for a client that does not finish its request, or does not read its answer,
+and accepts any number of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from archiver.web.request_guard import HEADERS
+
+MAX_CONNECTIONS = 200
+MAX_HEAD_BYTES = 16_384
+_HEAD_SECONDS = 10.0
+"""In which a client must send the head of its first request, and of a later one that it has begun."""
+_STALL_SECONDS = 60.0
+"""In which a client must read what is waiting for it: about 256 kB."""
+_CLOSING_SECONDS = 30.0
+_LATE = {"closing": _CLOSING_SECONDS, "reading": _STALL_SECONDS, "sending": _HEAD_SECONDS}
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+"""Some servers take it for the end of a line, others do not. No request that is allowed here contains it."""
+
+
+class LimitedConnection(H11Protocol):
+    """A connection that is dropped when its client is too slow; see ``drop_if_late``."""
+
+    peers: Collection[IPv4Address | IPv6Address] = ()
+    """The addresses that may connect; empty: any."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._last = b""
+        self._waiting_for: str | None = "sending"
+        self._since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless it comes from elsewhere, or there are too many."""
+        is_full = len(self.connections) >= MAX_CONNECTIONS
+        super().connection_made(transport)
+        if is_full or not self._is_welcome(transport):
+            transport.abort()
+
+    def _is_welcome(self, transport: asyncio.Transport) -> bool:
+        if not self.peers:
+            return True
+        try:
+            address = ip_address(transport.get_extra_info("peername")[0].partition("%")[0])
+        except (TypeError, IndexError, ValueError):  # a Unix socket has no address
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return (mapped or address) in self.peers
+
+    def data_received(self, data: bytes) -> None:
+        """Take what a client has sent."""
+        if self.transport.is_closing():
+            return
+        if _BARE_LF.search(self._last + data, len(self._last)):
+            self.send_400_response("The request has a line end without CR.")
+            return
+        self._last = data[-1:]
+        super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP, and end the connection."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        headers = {**HEADERS, "content-type": "text/plain; charset=utf-8", "connection": "close"}
+        fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+        events = (
+            h11.Response(status_code=400, headers=fields, reason=b"Bad Request"),
+            h11.Data(data=msg.encode()),
+            h11.EndOfMessage(),
+        )
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        self.transport.close()
+
+    def drop_if_late(self, now: float) -> None:
+        """Drop the connection if it has waited too long for its client; called about once a second.
+
+        A client must send the head of a request and read its answer in time. One that waits between two
+        requests is uvicorn's concern, unless it has sent a part of the next.
+        """
+        waiting_for = self._state()
+        if waiting_for != self._waiting_for:
+            self._waiting_for, self._since = waiting_for, now
+        elif waiting_for is not None and now - self._since > _LATE[waiting_for]:
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read what was waiting."""
+        self._since = self.loop.time()
+        super().resume_writing()
+
+    def _state(self) -> str | None:
+        """Return what the connection waits for its client to do."""
+        if self.transport.is_closing():
+            return "closing"
+        if self.flow.write_paused:
+            return "reading"
+        is_first = getattr(self, "cycle", None) is None  # whatever uvicorn says of its type
+        has_begun = is_first or bool(self.conn.trailing_data[0])
+        return "sending" if has_begun and self.conn.their_state is h11.IDLE else None

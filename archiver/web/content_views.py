@@ -1,0 +1,252 @@
+"""The views of what is archived: the accounts, an account, a highlight, an item.
+
+Their paths are those of the exported site, so that the same templates serve both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state, change_history, content, page_contents
+from archiver.catalog.query.page_contents import ItemSums
+from archiver.catalog.snapshot import Snapshot
+from archiver.model.archived import KeptAccount, KeptHighlight, Placed, Selection
+from archiver.model.identity import Pk, is_pk
+from archiver.pages import cards, html_pages, item_tiles
+from archiver.pages.cards import TimeSpan
+from archiver.pages.page_paths import account_directory
+from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile, Pager, Picture
+from archiver.web.account_index import SORTS, AccountEntry, AccountIndex
+from archiver.web.view import Page, PageRequest, Redirect, View
+
+ACCOUNTS_PER_PAGE = 60
+ITEMS_PER_PAGE = 100
+_COVER_CANDIDATES = 8
+"""How many items of a highlight without a cover are searched for a picture."""
+
+T = TypeVar("T")
+
+
+def accounts_view(index: AccountIndex) -> View:
+    """Return the view of all accounts. Its query: ``q`` words, ``sort`` one of SORTS, ``page``."""
+
+    def show(catalog: Catalog, request: PageRequest) -> Page:
+        search = request.query.get("q", "")[:200].strip()
+        sort = request.query.get("sort", "name")
+        sort = sort if sort in dict(SORTS) else "name"
+        found = index.read().find(search, sort)
+        asked = {"q": search} if search else {}
+        pager = _pager(request, len(found), ACCOUNTS_PER_PAGE, **asked, sort=sort)
+        shown = _page_of(found, pager, ACCOUNTS_PER_PAGE)
+        totals = {"items": sum(e.sums.items.items for e in found), "bytes": sum(e.sums.bytes for e in found)}
+        page = html_pages.live_page(
+            "accounts.html",
+            up="",
+            cards=_account_cards(catalog, shown),
+            total=len(found),
+            **totals,
+            search=search,
+            sort=sort,
+            sorts=SORTS,
+            pager=pager,
+        )
+        return _html(page)
+
+    return show
+
+
+def _account_cards(catalog: Catalog, entries: Sequence[AccountEntry]) -> list[AccountCard]:
+    if not entries:
+        return []
+    selection = Selection(user_pks=tuple(entry.sums.pk for entry in entries))
+    with catalog.snapshot() as moment:
+        accounts = {account.pk: account for account in moment.stream(content.accounts, selection)}
+    return [
+        cards.make_card(
+            accounts[entry.sums.pk],
+            entry.sums.highlights,
+            entry.sums.items.items,
+            TimeSpan(entry.sums.items.first, entry.sums.items.last),
+            entry.sums.changed_at,
+        )
+        for entry in entries
+        if entry.sums.pk in accounts
+    ]
+
+
+def show_account(catalog: Catalog, request: PageRequest) -> Page | Redirect | None:
+    """Return the page of an account: its highlights, and its items, the latest first.
+
+    A name without a pk, a former name, or the pk under another name leads to it.
+    """
+    with catalog.snapshot() as moment:
+        account = _find_account(moment, request.path["directory"])
+        if account is None:
+            return None
+        directory = account_directory(account)
+        if directory != f"accounts/{request.path['directory']}":
+            return Redirect(f"{directory}/index.html")
+        highlights = list(moment.stream(content.highlights, Selection(user_pks=(account.pk,))))
+        sums = moment.read(page_contents.account_span, account.pk)
+        pager = _pager(request, sums.items, ITEMS_PER_PAGE)
+        offset = (pager.page - 1) * ITEMS_PER_PAGE
+        pks = moment.read(page_contents.account_items, account.pk, ITEMS_PER_PAGE, offset)
+        covers = _covers(moment, account, highlights) if pager.page == 1 else []
+        tiles = _account_tiles(moment, account, highlights, pks)
+    card = cards.make_card(account, len(highlights), sums.items, TimeSpan(sums.first, sums.last))
+    shown = pager if pager.pages > 1 else None
+    return _html(html_pages.account_page(card, covers, tiles, pager=shown, is_live=True))
+
+
+def _find_account(moment: Snapshot, directory: str) -> KeptAccount | None:
+    name, _, pk = directory.rpartition("-")
+    if not (name and is_pk(pk)):
+        pk = next(iter(moment.read(account_state.former_pks, directory)), "")
+    return _first(moment.stream(content.accounts, Selection(user_pks=(pk,))))
+
+
+def _account_tiles(
+    moment: Snapshot, account: KeptAccount, highlights: Sequence[KeptHighlight], pks: Sequence[Pk]
+) -> list[ItemTile]:
+    """Return the tiles of these items in their order, each in the first highlight that shows it."""
+    if not pks:
+        return []
+    by_pk = {highlight.pk: highlight for highlight in highlights}
+    selection = Selection(user_pks=(account.pk,), item_pks=tuple(pks))
+    placed: dict[Pk, Placed] = {}
+    for place in moment.stream(content.contents, selection):
+        placed.setdefault(place.item.pk, place)
+    name = html_pages.account_name(account)
+    places = [placed[pk] for pk in pks if pk in placed]
+    return [item_tiles.make_tile(place, by_pk[place.highlight_pk], name) for place in places]
+
+
+def _covers(
+    moment: Snapshot, account: KeptAccount, highlights: Sequence[KeptHighlight]
+) -> list[HighlightCover]:
+    sums = moment.read(page_contents.highlight_sums, [highlight.pk for highlight in highlights])
+    titles = moment.read(change_history.former_titles, account.pk)
+    return [
+        _cover(moment, highlight, sums.get(highlight.pk, ItemSums()), titles.get(highlight.pk, ()))
+        for highlight in highlights
+    ]
+
+
+def _cover(
+    moment: Snapshot, highlight: KeptHighlight, sums: ItemSums, former_titles: Sequence[str]
+) -> HighlightCover:
+    has_cover = item_tiles.to_picture(highlight.cover) is not None
+    first = None if has_cover else _first_picture(moment, highlight.pk)
+    return cards.make_cover(highlight, first, sums.items, TimeSpan(sums.first, sums.last), former_titles)
+
+
+def _first_picture(moment: Snapshot, highlight_pk: Pk) -> Picture | None:
+    pks = moment.read(page_contents.highlight_items, highlight_pk, _COVER_CANDIDATES, 0)
+    for place in _places(moment, highlight_pk, pks, with_entries=False):
+        pictures = map(item_tiles.to_picture, place.item.held)
+        if (found := next((picture for picture in pictures if picture is not None), None)) is not None:
+            return found
+    return None
+
+
+def _places(
+    moment: Snapshot, highlight_pk: Pk, pks: Sequence[Pk], *, with_entries: bool = True
+) -> Iterable[Placed]:
+    """Return these items of a highlight, in its order."""
+    if not pks:
+        return ()
+    selection = Selection(highlight_pks=(highlight_pk,), item_pks=tuple(pks))
+    return moment.stream(content.contents, selection, with_entries=with_entries)
+
+
+def show_highlight(catalog: Catalog, request: PageRequest) -> Page | Redirect | None:
+    """Return a page of a highlight's items. Its query: ``page``, or ``item`` for the page with that item."""
+    with catalog.snapshot() as moment:
+        highlight = _first(
+            moment.stream(content.highlights, Selection(highlight_pks=(request.path["highlight"],)))
+        )
+        if highlight is None:
+            return None
+        account = _first(moment.stream(content.accounts, Selection(user_pks=(highlight.user_pk,))))
+        assert account is not None  # a highlight has an account
+        directory = account_directory(account)
+        if directory != f"accounts/{request.path['directory']}":
+            return Redirect(f"{directory}/{highlight.pk}.html")
+        sums = moment.read(page_contents.highlight_sums, [highlight.pk]).get(highlight.pk, ItemSums())
+        pager = _highlight_pager(moment, highlight.pk, sums.items, request)
+        offset = (pager.page - 1) * ITEMS_PER_PAGE
+        pks = moment.read(page_contents.highlight_items, highlight.pk, ITEMS_PER_PAGE, offset)
+        name = html_pages.account_name(account)
+        tiles = [item_tiles.make_tile(place, highlight, name) for place in _places(moment, highlight.pk, pks)]
+        titles = moment.read(change_history.former_titles, account.pk)
+        cover = _cover(moment, highlight, sums, titles.get(highlight.pk, ()))
+        siblings = list(moment.stream(content.highlights, Selection(user_pks=(account.pk,))))
+    at = next(n for n, sibling in enumerate(siblings) if sibling.pk == highlight.pk)
+    before = siblings[at - 1] if at > 0 else None
+    following = siblings[at + 1] if at + 1 < len(siblings) else None
+    page = html_pages.highlight_page(
+        account, cover, tiles, before, following, pager=pager if pager.pages > 1 else None, is_live=True
+    )
+    return _html(page)
+
+
+def _highlight_pager(moment: Snapshot, highlight_pk: Pk, items: int, request: PageRequest) -> Pager:
+    item = request.query.get("item", "")
+    if "page" not in request.query and is_pk(item):
+        rank = moment.read(page_contents.rank_in_highlight, highlight_pk, item)
+        if rank is not None:
+            return Pager.of(rank // ITEMS_PER_PAGE + 1, _pages(items, ITEMS_PER_PAGE))
+    return _pager(request, items, ITEMS_PER_PAGE)
+
+
+def show_item(catalog: Catalog, request: PageRequest) -> Page | None:
+    """Return the page of one item, with all highlights that show it or did."""
+    with catalog.snapshot() as moment:
+        places = list(moment.stream(content.contents, Selection(item_pks=(request.path["item"],))))
+        if not places:
+            return None
+        pks = tuple(place.highlight_pk for place in places)
+        highlights = {h.pk: h for h in moment.stream(content.highlights, Selection(highlight_pks=pks))}
+        owners = tuple({highlight.user_pk for highlight in highlights.values()})
+        accounts = {a.pk: a for a in moment.stream(content.accounts, Selection(user_pks=owners))}
+    first = highlights[places[0].highlight_pk]
+    account = accounts[first.user_pk]
+    tile = item_tiles.make_tile(places[0], first, html_pages.account_name(account))
+    shown = [
+        {
+            "highlight": highlights[place.highlight_pk],
+            "gone_at": place.gone_at,
+            "directory": account_directory(accounts[highlights[place.highlight_pk].user_pk]),
+        }
+        for place in places
+    ]
+    page = html_pages.live_page(
+        "item.html", up="../", tile=tile, account=account, directory=account_directory(account), places=shown
+    )
+    return _html(page)
+
+
+def _html(page: str) -> Page:
+    return Page(page.encode())
+
+
+def _first(values: Iterable[T]) -> T | None:
+    return next(iter(values), None)
+
+
+def _pages(total: int, at_once: int) -> int:
+    return max(1, -(-total // at_once))
+
+
+def _pager(request: PageRequest, total: int, at_once: int, **query: str) -> Pager:
+    """Return the page that the request asks for; the nearest one if there is none of that number."""
+    asked = request.query.get("page", "1")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 1
+    pages = _pages(total, at_once)
+    return Pager.of(min(max(1, number), pages), pages, **query)
+
+
+def _page_of(values: Sequence[T], pager: Pager, at_once: int) -> Sequence[T]:
+    return values[(pager.page - 1) * at_once : pager.page * at_once]

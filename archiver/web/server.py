@@ -1,0 +1,193 @@
+"""Listens, and runs the application in uvicorn until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from msgspec import Struct
+from starlette.types import ASGIApp
+from uvicorn import Config, Server
+
+from archiver.errors import UsageError
+from archiver.web.connection_limits import MAX_HEAD_BYTES, LimitedConnection
+
+_BACKLOG = 128
+_HANDSHAKE_SECONDS = 10.0
+_SECONDS_TO_END = 2
+_KEEP_ALIVE_SECONDS = 15
+
+
+class Endpoint(Struct, frozen=True):
+    """Where to listen: ``host`` and ``port``, or the Unix socket ``uds``.
+
+    ``peers``: the only addresses that may connect, if any are named.
+    """
+
+    host: str
+    port: int
+    uds: Path | None = None
+    tls: ssl.SSLContext | None = None
+    peers: frozenset[IPv4Address | IPv6Address] = frozenset()
+
+
+def load_tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return the context for TLS 1.2 and newer. Raises UsageError if the files cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "they do not fit together"
+        message = f"the certificate {certificate} and the key {key} cannot be used: {reason}"
+        raise UsageError(message, "both must be PEM files, the key without a password") from None
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
+@contextmanager
+def listen(endpoint: Endpoint) -> Iterator[tuple[socket.socket, str]]:
+    """Listen, and yield the socket and its address for people. Raises UsageError if that is impossible."""
+    with ExitStack() as opened:
+        if endpoint.uds is not None:
+            yield opened.enter_context(_listen_on_path(endpoint.uds)), f"unix:{endpoint.uds}"
+            return
+        listener = opened.enter_context(_listen_on_port(endpoint.host, endpoint.port))
+        scheme = "http" if endpoint.tls is None else "https"
+        host, port = listener.getsockname()[:2]
+        name = f"[{host}]" if listener.family == socket.AF_INET6 else host
+        yield listener, f"{scheme}://{name}:{port}/"
+
+
+def _listen_on_port(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise UsageError(f"--host {host} is not an address of this machine") from None
+    family, _, _, _, address = found[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise UsageError(
+            f"{host} port {port} cannot be used: {exc.strerror}", "choose another with --port, or 0 for any"
+        ) from None
+    return listener
+
+
+@contextmanager
+def _listen_on_path(path: Path) -> Generator[socket.socket, None, None]:
+    """Listen on a Unix socket that its user and group can use, and remove it at the end."""
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with listener:
+        mask = os.umask(0o117)
+        try:
+            listener.bind(str(path))
+            listener.listen(_BACKLOG)
+        except OSError as exc:
+            reason = exc.strerror or str(exc)
+            raise UsageError(f"the socket {path} cannot be made: {reason}", "name another file") from None
+        finally:
+            os.umask(mask)
+        try:
+            yield listener
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket on which nobody listens any more. Raises UsageError for anything else."""
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            if not is_socket:
+                raise UsageError(f"{path} exists already, and is not a socket", "name another file")
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise UsageError(f"the socket {path} cannot be used: {exc.strerror}") from None
+        else:
+            raise UsageError(f"another process listens on {path}", "name another file")
+
+
+def run(app: ASGIApp, listener: socket.socket, endpoint: Endpoint, is_stopped: Callable[[], bool]) -> None:
+    """Answer requests until ``is_stopped``, then finish those that are under way, for two seconds."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application reports its errors
+    connection = type("Connection", (LimitedConnection,), {"peers": endpoint.peers})
+    config = Config(
+        app,
+        loop="asyncio",
+        http=connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_SECONDS_TO_END,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+    )
+    _StoppableServer(config, endpoint.tls, is_stopped).run([listener])
+
+
+class _StoppableServer(Server):
+    """A server that leaves signals to the caller."""
+
+    def __init__(self, config: Config, tls: ssl.SSLContext | None, is_stopped: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self._tls, self._is_stopped = tls, is_stopped
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the handlers of signals as they are."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections; uvicorn's own way leaves a minute for a TLS handshake."""
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                lambda: self.config.http_protocol_class(  # type: ignore[call-arg]
+                    config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+                ),
+                sock=listener,
+                ssl=self._tls,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._tls is not None else None,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Drop connections whose clients are too slow; return whether to end. Called ten times a second."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, LimitedConnection):
+                    connection.drop_if_late(connection.loop.time())
+        self.should_exit = self.should_exit or self._is_stopped()
+        return await super().on_tick(counter)

@@ -1,0 +1,187 @@
+"""The application: which path shows what, without sockets.
+
+A view is added to VIEWS with one line; what every page links to is in ``html_pages.LIVE_LINKS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from urllib.parse import quote
+
+from anyio import CapacityLimiter, to_thread
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from archiver.blobs.store import BlobStore
+from archiver.catalog import Catalog
+from archiver.catalog.query import page_contents
+from archiver.errors import DatabaseError, StorageError, UsageError
+from archiver.pages import html_pages, page_text
+from archiver.web import content_views
+from archiver.web.account_index import AccountIndex
+from archiver.web.login import Login, LoginGate
+from archiver.web.media_response import answer_media
+from archiver.web.request_guard import LOGIN_PATH, RequestGuard
+from archiver.web.view import PageRequest, Redirect, View
+
+VIEWS: Mapping[str, View] = {
+    "/accounts/{directory}/": content_views.show_account,
+    "/accounts/{directory}/index.html": content_views.show_account,
+    "/accounts/{directory}/{highlight}.html": content_views.show_highlight,
+    "/item/{item}": content_views.show_item,
+}
+"""The views by path. More than one view may need a value that is made when the server starts: ``_views``."""
+
+_ASSET_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_DEEPEST = 8
+"""No page is in a deeper directory."""
+_THREADS = 8
+"""How many pages are made at once; more requests wait."""
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class WebSite(Struct, frozen=True):
+    """What the application shows, and to whom.
+
+    ``hosts``: the host names that requests may use. ``login``: None if everybody may look. ``is_secure``:
+    browsers use https. ``report`` is called with errors, from any thread.
+    """
+
+    catalog: Catalog
+    store: BlobStore
+    hosts: frozenset[str]
+    login: Login | None
+    is_secure: bool
+    report: Callable[[Exception], None]
+
+
+def create_app(site: WebSite) -> ASGIApp:
+    """Return the application."""
+    limiter = CapacityLimiter(_THREADS)
+    routes = [Route(path, _page_endpoint(site, view, limiter)) for path, view in _views(site).items()]
+    routes += [
+        Route("/accounts/{directory}", _add_slash),
+        Route("/media/{name:path}", _report_errors(site, partial(_answer_media, site))),
+        Route("/assets/{name}", _answer_asset),
+        Route("/healthz", _report_errors(site, partial(_answer_health, site))),
+    ]
+    if site.login is not None:
+        routes.append(Route(LOGIN_PATH, site.login.answer, methods=["GET", "POST"]))
+    router: ASGIApp = Router(routes, redirect_slashes=False, default=_answer_unknown)
+    if site.login is not None:
+        router = LoginGate(router, site.login)
+    return RequestGuard(router, site.hosts, has_login=site.login is not None, report=site.report)
+
+
+def _views(site: WebSite) -> dict[str, View]:
+    accounts = content_views.accounts_view(AccountIndex(site.catalog))
+    return {"/": accounts, "/index.html": accounts, **VIEWS}
+
+
+def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:
+    """Return the same endpoint; if it cannot read the archive, it answers 503, and the error is reported."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except (DatabaseError, StorageError) as exc:
+            site.report(exc)
+            return _message(
+                request,
+                503,
+                "The archive cannot be read now",
+                "Try again. The server's own messages say why.",
+            )
+
+    return endpoint
+
+
+def _page_endpoint(site: WebSite, view: View, limiter: CapacityLimiter) -> _Endpoint:
+    async def answer(request: Request) -> Response:
+        page_request = _read_request(site, request)
+        try:
+            found = await to_thread.run_sync(view, site.catalog, page_request, limiter=limiter)
+        except UsageError as exc:
+            return _message(request, 400, "This cannot be shown", str(exc))
+        if found is None:
+            return _not_found(request)
+        if isinstance(found, Redirect):
+            query = request.scope["query_string"].decode("latin-1")
+            return _redirect(request, quote(found.path) + (f"?{query}" if query else ""))
+        return _content(request, found.content, found.media_type)
+
+    return _report_errors(site, answer)
+
+
+def _read_request(site: WebSite, request: Request) -> PageRequest:
+    # The host is one of those that the guard lets through.
+    origin = f"{'https' if site.is_secure else 'http'}://{request.headers['host']}"
+    query: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        query.setdefault(name, page_text.clean(value))
+    path = {name: page_text.clean(value) for name, value in request.path_params.items()}
+    return PageRequest(path, query, origin)
+
+
+async def _answer_media(site: WebSite, request: Request) -> Response:
+    return await answer_media(request, site.catalog, site.store) or _not_found(request)
+
+
+async def _answer_asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in html_pages.LIVE_ASSETS:
+        return _not_found(request)
+    return _content(request, html_pages.asset(name), _ASSET_TYPES[name.rpartition(".")[2]])
+
+
+async def _answer_health(site: WebSite, request: Request) -> Response:
+    await to_thread.run_sync(site.catalog.read, page_contents.state)
+    return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+
+async def _add_slash(request: Request) -> Response:
+    return _redirect(request, f"accounts/{quote(request.path_params['directory'])}/")
+
+
+async def _answer_unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    await _not_found(Request(scope, receive))(scope, receive, send)
+
+
+def _content(request: Request, content: bytes, media_type: str) -> Response:
+    """Return what a browser may keep, if it asks each time whether it has changed."""
+    etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"etag": etag, "cache-control": "private, no-cache", "content-type": media_type}
+    if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers)
+
+
+def _redirect(request: Request, path: str) -> Response:
+    headers = {"location": _to_top(request) + path, "cache-control": "no-store"}
+    return Response(status_code=302, headers=headers)
+
+
+def _not_found(request: Request) -> Response:
+    return _message(request, 404, "Not in the archive", "The archive has nothing at this address.")
+
+
+def _message(request: Request, status: int, title: str, text: str) -> Response:
+    page = html_pages.live_page("message.html", up=_to_top(request), title=title, text=text, link=True)
+    headers = {"cache-control": "no-store", "content-type": "text/html; charset=utf-8"}
+    return Response(page.encode(), status, headers)
+
+
+def _to_top(request: Request) -> str:
+    """Return the path from a page to the first page; relative, so that a proxy may put all below a path."""
+    depth: int = request.scope["path"].count("/") - 1
+    return "../" * min(depth, _DEEPEST)
