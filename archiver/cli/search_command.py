@@ -111,7 +111,8 @@ def command(
     It searches usernames, names and titles, former ones too, and what items contain: hashtags, places,
     mentions and sponsors by username and name, links by address and title. All words must match; a word also
     matches longer words that begin with it: nat finds natgeo. Case and accents do not matter; any script and
-    emoji can be searched. Put a phrase in quotes, and a - before a word that must not match.
+    emoji can be searched. Put a phrase in quotes, a - before a word that must not match, and OR, in capitals,
+    between words of which one is enough: sale OR shop.
 
     Matches by their own name come first, then items by hashtags and places, by mentions, by links; the newest
     first within each. With a limit, if thousands match equally, only the 1,000 recorded last are sorted. The
@@ -123,7 +124,7 @@ def command(
     \b
     Examples:
       archiver search 北京 旅行
-      archiver search '"gift guide"' --account natgeo
+      archiver search '"gift guide"' OR presents --account natgeo
       archiver search 🦋 --type video --since 30d
       archiver search natgeo.com/shop --json | jq -r .hits[].subject_pk
       archiver search -- shop -sale

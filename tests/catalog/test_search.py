@@ -233,7 +233,13 @@ _SAMPLES: tuple[tuple[str, list[str], list[str]], ...] = (
     ("natgeo.com/gift-guide", ["natgeo com gift guide"], []),
     ("read 📖 tokyo", ["read", "📖", "tokyo"], []),
     ("utm", ["utm"], []),
-    ("x OR nasa", ["x", "or", "nasa"], []),
+    ("x or nasa", ["x", "or", "nasa"], []),
+)
+_ALTERNATIVES: tuple[tuple[str, tuple[list[str], ...], list[str]], ...] = (
+    ("esa OR gift", (["esa"], ["gift"]), []),
+    ("hubble OR esa nasa", (["hubble", "nasa"], ["esa", "nasa"]), []),
+    ('presents OR "gift guide" OR 旅行 -2026', (["presents"], ["gift guide "], ["旅行"]), ["2026"]),
+    ("nasa OR nasa", (["nasa"],), []),
 )
 
 
@@ -242,6 +248,19 @@ def test_what_is_found_is_what_a_plain_look_at_the_rows_finds(told: Catalog) -> 
     for typed, all_of, none_of in _SAMPLES:
         keys = [(hit.subject.value, hit.subject_pk) for hit in _hits(told, typed)]
         assert sorted(keys) == sorted(search_reference.expected_hits(_ask(told), all_of, none_of)), typed
+
+
+def test_of_words_with_or_between_them_one_is_enough(told: Catalog) -> None:
+    """The union of what is found for each, once, and alike on both databases; the OR is closer than the space
+    between words.
+    """
+    for typed, ways, none_of in _ALTERNATIVES:
+        keys = [(hit.subject.value, hit.subject_pk) for hit in _hits(told, typed)]
+        union = {
+            key for all_of in ways for key in search_reference.expected_hits(_ask(told), all_of, none_of)
+        }
+        assert union
+        assert sorted(keys) == sorted(union), typed
 
 
 def test_names_come_first_then_tags_mentions_links_and_the_newest_before(told: Catalog, run_id: int) -> None:

@@ -40,10 +40,11 @@ def _whole(*words: str) -> Phrase:
         ),
         ("1/2 and/or", [_begins("1", "2"), _begins("and", "or")], []),
         (
-            "a NOT b OR NEAR(c)",
+            "a NOT b or NEAR(c)",
             [_begins(word) for word in ("a", "not", "b", "or")] + [_begins("near", "c")],
             [],
         ),
+        ("OR a -b OR c OR", [_begins("or"), _begins("a"), _begins("c")], [_begins("b")]),
     ],
 )
 def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phrase]) -> None:
@@ -51,6 +52,14 @@ def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phr
     one.
     """
     assert SearchQuery.parse(text) == SearchQuery(tuple(all_of), tuple(none_of))
+
+
+def test_or_joins_its_neighbours() -> None:
+    """Each chain of ORs is a group; an OR beside a word to exclude, or at an end, is a word."""
+    found = SearchQuery.parse('a b OR "c d" OR e f OR f')
+    assert found == SearchQuery(
+        (_begins("a"), _begins("f")), (), ((_begins("b"), _whole("c", "d"), _begins("e")),)
+    )
 
 
 @pytest.mark.parametrize(

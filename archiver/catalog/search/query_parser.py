@@ -2,13 +2,15 @@
 
 Any syntax is accepted. A document matches if it has all words of the query, each at the beginning of one of
 its words. A "quoted phrase" must occur as written, and its last word must end there. A word or phrase after a
-``-`` must not occur.
+``-`` must not occur. Of words or phrases with ``OR`` between them, in capitals, one is enough; OR binds more
+closely than the space. An OR that is not between two words to find is a word.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from msgspec import Struct
 
@@ -49,10 +51,19 @@ class MatchExpressions(Struct, frozen=True):
 
 
 class SearchQuery(Struct, frozen=True):
-    """Phrases that a document must have, all of them, and phrases that it must not have."""
+    """Phrases that a document must have, all of them, and phrases that it must not have.
+
+    ``any_of``: groups of phrases; of each group, a document must have at least one.
+    """
 
     all_of: tuple[Phrase, ...]
     none_of: tuple[Phrase, ...] = ()
+    any_of: tuple[tuple[Phrase, ...], ...] = ()
+
+    @property
+    def groups(self) -> tuple[tuple[Phrase, ...], ...]:
+        """Return the groups of which a document must have a phrase each: single phrases too."""
+        return (*((phrase,) for phrase in self.all_of), *self.any_of)
 
     @classmethod
     def parse(cls, text: str) -> SearchQuery:
@@ -62,24 +73,35 @@ class SearchQuery(Struct, frozen=True):
         """
         if len(text) > _MAX_LENGTH:
             raise _too_long(f"{_MAX_LENGTH:,} characters")
-        all_of: dict[Phrase, None] = {}
         none_of: dict[Phrase, None] = {}
-        for term in _TERM.finditer(text):
-            words, is_prefix = _term_words(term)
-            if words:
-                (none_of if term["no"] else all_of)[Phrase(words, is_prefix)] = None
-        if sum(len(phrase.words) for phrase in (*all_of, *none_of)) > _MAX_WORDS:
+        groups: list[list[Phrase]] = []
+        terms = [(term, phrase) for term in _TERM.finditer(text) if (phrase := _phrase(term)) is not None]
+        joins = False
+        for number, (term, phrase) in enumerate(terms):
+            if term["no"]:
+                none_of[phrase] = None
+            elif not joins and _is_or(terms, number):
+                joins = True
+                continue
+            elif joins:
+                groups[-1].append(phrase)
+            else:
+                groups.append([phrase])
+            joins = False
+        if sum(len(phrase.words) for phrase in (*chain(*groups), *none_of)) > _MAX_WORDS:
             raise _too_long(f"{_MAX_WORDS} words")
-        if none_of and not all_of:
+        if none_of and not groups:
             raise UsageError(
                 "the search only excludes words: every word begins with a dash",
                 "add a word to find, as in: archiver search -- shop -sale",
             )
-        if not all_of:
+        if not groups:
             raise UsageError(
                 "the text has no word, number or emoji to search for", "see archiver search --help"
             )
-        return cls(tuple(all_of), tuple(none_of))
+        unique = dict.fromkeys(tuple(dict.fromkeys(group)) for group in groups)
+        all_of = tuple(group[0] for group in unique if len(group) == 1)
+        return cls(all_of, tuple(none_of), tuple(group for group in unique if len(group) > 1))
 
     def match_field(self, field: str, filters: Sequence[Sequence[str]]) -> MatchExpressions:
         """Match documents that have all phrases in this field.
@@ -90,8 +112,8 @@ class SearchQuery(Struct, frozen=True):
         return self._match([field], better, filters)
 
     def match_several_fields(self, filters: Sequence[Sequence[str]]) -> MatchExpressions | None:
-        """Match items that have all phrases, but not all in one field; None if there is only one phrase."""
-        return self._match(FIELDS[1:], FIELDS[1:], filters) if len(self.all_of) > 1 else None
+        """Match items that have all phrases, but not all in one field; None if there is only one group."""
+        return self._match(FIELDS[1:], FIELDS[1:], filters) if len(self.groups) > 1 else None
 
     def _match(
         self, fields: Sequence[str], not_in: Sequence[str], filters: Sequence[Sequence[str]]
@@ -100,6 +122,18 @@ class SearchQuery(Struct, frozen=True):
             _expression(self, fields, not_in, filters, " AND ", " OR ", " NOT ", _fts5_phrase),
             _expression(self, fields, not_in, filters, " & ", " | ", " & !", _tsquery_phrase),
         )
+
+
+def _phrase(term: re.Match[str]) -> Phrase | None:
+    words, is_prefix = _term_words(term)
+    return Phrase(words, is_prefix) if words else None
+
+
+def _is_or(terms: Sequence[tuple[re.Match[str], Phrase]], number: int) -> bool:
+    """Return whether a term is the operator OR: between two terms that must occur."""
+    if terms[number][0].group() != "OR" or not 0 < number < len(terms) - 1:
+        return False
+    return not (terms[number - 1][0]["no"] or terms[number + 1][0]["no"])
 
 
 def _term_words(term: re.Match[str]) -> tuple[tuple[str, ...], bool]:
@@ -130,7 +164,8 @@ def _expression(
     """
 
     def all_phrases(fields: Sequence[str]) -> str:
-        return f"({and_.join(render(phrase, fields) for phrase in query.all_of)})"
+        groups = (or_.join(render(phrase, fields) for phrase in group) for group in query.groups)
+        return f"({and_.join(f'({group})' for group in groups)})"
 
     required = [all_phrases(fields)]
     required += (

@@ -211,10 +211,13 @@ def _read_hits(connection: Connection, query: SearchQuery, documents: Sequence[R
 
 
 def _matching_texts(query: SearchQuery, texts: Iterable[Said]) -> tuple[Said, ...]:
-    """Return the texts that contain a phrase of the query; () unless each phrase is in one of them."""
+    """Return the texts that contain a phrase of the query; () unless one of each group is in one of them."""
     words = [(text, tokenizer.tokenize(search_index.searchable_text(text))) for text in texts]
-    by_phrase = [[text for text, its_words in words if phrase.is_in(its_words)] for phrase in query.all_of]
-    return tuple(dict.fromkeys(text for matches in by_phrase for text in matches)) if all(by_phrase) else ()
+    by_group = [
+        [text for text, its_words in words if any(phrase.is_in(its_words) for phrase in group)]
+        for group in query.groups
+    ]
+    return tuple(dict.fromkeys(text for matches in by_group for text in matches)) if all(by_group) else ()
 
 
 def _hit(subject: Subject, at: datetime, names: Row[Any], matches: tuple[Said, ...]) -> Hit:
