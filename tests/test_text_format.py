@@ -117,7 +117,7 @@ def test_values_of_a_query_in_json() -> None:
             NamedChange(1, 7, _TIME, Subject.USER, "5", "username", "a", "b", "5", "b", None),
             "id run_id at subject subject_pk field old new user_pk username title",
         ),
-        (Damage(Digest("ab" * 32), Problem.MISSING, ("item 1",)), "sha256 problem owners"),
+        (Damage(Digest("ab" * 32), Problem.MISSING, ("item 1",)), "sha256 problem owners places"),
         (LostAnswer(1, "2026/01/1-a.warc.gz", "truncated"), "id segment why"),
         (Surplus("2026/01/1-a.warc.gz", 10, 20), "segment offset length"),
         (

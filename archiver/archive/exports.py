@@ -93,8 +93,11 @@ class Export:
         layout = FolderLayout(parse_template(template), sidecars, self._has_gone, with_xmp=xmp)
         with self._media() as (reading, blobs):
             moment = reading.moment
+            expected = None
             if is_new(self._directory):
-                require_space(self._directory, self._method(), blobs, lambda: self._sizes(moment, layout))
+                expected = require_space(
+                    self._directory, self._method(), blobs, lambda: self._sizes(moment, layout)
+                )
             steps = self._walk(moment) if sidecars or xmp else self._walk_files(moment)
             entries = folder_layout.folder_entries(steps, layout)
             if self._selection == EVERYTHING:  # a waiting file has no account or highlight to select
@@ -103,6 +106,7 @@ class Export:
             files = self._require_some(reading.gather(entries))
             reading.end()
             with self._tree("folder", blobs) as tree:
+                tree.stats.expected = tree.stats.expected or expected
                 for entry in files:
                     tree.put(entry)
                 return tree.finish(prune=self._prune)

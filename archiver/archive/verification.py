@@ -10,7 +10,7 @@ from msgspec import Struct
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import compare_journal, describe_difference
 from archiver.archive.session import Session, WritableSession, open_for_writing, require_blobs
-from archiver.catalog import outbox, record
+from archiver.catalog import Catalog, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 _RECORDED_AT_ONCE = 10_000
 _RESTORED_AT_ONCE = 500
 _RECORDED_BETWEEN = 200_000
+_PLACED = 1_000
 """Blobs between two writes: opening the database for writing while we read from it reads all of it."""
 
 
@@ -208,8 +209,18 @@ def _verify(
         else JournalReport(damage=str(difference), hint=difference.hint)
     )
     return Verification(
-        blobs, replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign), journal
+        _with_places(catalog, blobs),
+        replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign),
+        journal,
     )
+
+
+def _with_places(catalog: Catalog, blobs: VerifyReport) -> VerifyReport:
+    """Say where the first damaged blobs are seen: after the loss of a disk, all are damaged."""
+    damaged = blobs.damaged[:_PLACED]
+    places = catalog.read(holdings.places, [damage.sha256 for damage in damaged]) if damaged else {}
+    placed = (replace(damage, places=places.get(damage.sha256, ())) for damage in damaged)
+    return replace(blobs, damaged=(*placed, *blobs.damaged[_PLACED:]))
 
 
 def _find_difference(session: Session) -> JournalDiffers | None:

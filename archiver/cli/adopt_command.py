@@ -83,7 +83,7 @@ def command(
     with (
         load.open_archive(options) as archive,
         signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME),
-        progress.show_steps(options, " files") as steps,
+        progress.show_steps(options, "files") as steps,
     ):
         report = archive.adopt(
             directories,

@@ -127,7 +127,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESTART),
-        progress.show_steps(options, " bytes") as steps,
+        progress.show_steps(options, "bytes") as steps,
     ):
         rebuilt = rebuild_database(load.config(options), skip_damage=skip_damage, stop=stop, progress=steps)
     if options.wants_summary:

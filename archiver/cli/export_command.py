@@ -205,14 +205,14 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
         stop = StopFlag()
         with (
             signals.stop_on_signal(stop, quiet=options.quiet, hint=hint),
-            progress.show_steps(options, " files") as step,
+            progress.show_steps(options, "files") as step,
         ):
 
             def watch(stats: ExportStats) -> None:
                 nonlocal so_far
                 so_far = stats
                 stop.check()
-                step(stats.files, None)
+                step(stats.files, stats.expected)
 
             try:
                 return export(dry_run=dry_run, progress=watch, on_empty=on_empty)

@@ -55,7 +55,7 @@ def command(options: GlobalOptions, wait: bool) -> int:
     with (
         load.open_archive(options) as archive,
         signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME),
-        progress.show_steps(options, " answers") as steps,
+        progress.show_steps(options, "answers") as steps,
     ):
         report = archive.reread(progress=steps, stop=stop, wait=wait)
     if options.blank is not None:

@@ -60,7 +60,7 @@ def move(options: GlobalOptions, destination: str) -> int:
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint="run it again"),
-        progress.show_steps(options, " files") as steps,
+        progress.show_steps(options, "files") as steps,
     ):
         moved = move_storage(configuration, place, stop=stop, progress=steps)
     if not options.quiet:

@@ -9,7 +9,15 @@ from msgspec import Struct
 
 from archiver.cli import load, output, progress, run_report, run_session, signals, text_table, verify_report
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
+from archiver.cli.options import (
+    EPILOG,
+    GlobalOptions,
+    RiskyOption,
+    global_options,
+    is_on_terminal,
+    json_option,
+)
+from archiver.errors import ArchiverError
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
 
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from archiver.archive.archive import Archive
     from archiver.archive.verification import RepairReport, Verification
     from archiver.runner.tally import Summary
+    from archiver.verify.verify_blobs import Damage
 
 _DAMAGED = 12
 _NOTHING = {
@@ -145,7 +154,9 @@ def command(
         stop = StopFlag()
         with (
             signals.stop_on_signal(stop, quiet=options.quiet),
-            progress.show_blobs(options, stop.check) as count,
+            progress.show_blobs(
+                options, stop.check, **_progress_totals(options, archive, reads, share)
+            ) as count,
         ):
             verification = archive.verify(read_data=reads, progress=count, share=share)
     code = _DAMAGED if verification.is_damaged else 0
@@ -167,7 +178,8 @@ def _repair(
 ) -> int:
     stop = StopFlag()
     with signals.stop_on_signal(stop, quiet=options.quiet, hint=run_session.RESUME):
-        with progress.show_blobs(options, stop.check) as count:
+        totals = _progress_totals(options, archive, read_data, share)
+        with progress.show_blobs(options, stop.check, **totals) as count:
             report = archive.repair(
                 read_data=read_data,
                 share=share,
@@ -223,7 +235,7 @@ def _print_damage(root: Path, verification: Verification) -> None:
     """Print the damage as a table on stdout, if there is any."""
     blobs = root / "blobs"
     rows = [
-        (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), "; ".join(d.owners))
+        (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), _belongs_to(d))
         for d in verification.blobs.damaged
     ]
     rows += [("answer", a.why, f"answer {a.id}") for a in verification.answers.damaged]
@@ -239,6 +251,23 @@ def _print_damage(root: Path, verification: Verification) -> None:
         output.print_data(
             "".join(f"{line}\n" for line in text_table.format_table(("problem", "file", "belongs to"), rows))
         )
+
+
+def _belongs_to(damage: Damage) -> str:
+    owners = "; ".join(damage.owners)
+    return f"{' / '.join(damage.places)}: {owners}" if damage.places else owners
+
+
+def _progress_totals(options: GlobalOptions, archive: Archive, reads: bool, share: float) -> dict[str, int]:
+    """Return how many blobs a check looks at, and how many bytes it reads, for the bar of a terminal."""
+    if not is_on_terminal() or options.quiet:
+        return {}
+    try:
+        status = archive.status()
+    except ArchiverError:  # the check says what is wrong
+        return {}
+    size = {"size": round(status.bytes * share)} if reads else {}
+    return {"total": status.blobs, **size}
 
 
 def _print_json(

@@ -116,7 +116,8 @@ class ExportStats(Struct):
     some were ``moved``. ``methods`` counts the new and replaced ones by how they were placed. ``others`` are
     files of earlier exports that were not selected this time and stay; ``removed`` counts those that were
     removed. ``avoided``: names that were not used because a foreign file has them. ``failures`` holds the
-    first thousand of the ``failed`` files.
+    first thousand of the ``failed`` files. ``expected``: how many files there will be, if that is known, or
+    how many there were last time.
     """
 
     files: int = 0
@@ -132,6 +133,7 @@ class ExportStats(Struct):
     avoided: int = 0
     failed: int = 0
     failures: list[ExportFailure] = field(default_factory=list)
+    expected: int | None = None
 
     def add_placed(self, method: str, size: int, *, is_new: bool) -> None:
         """Count a file that was placed."""

@@ -74,7 +74,7 @@ class ExportSync:
         manifest: Manifest,
         progress: Callable[[ExportStats], None],
     ) -> None:
-        self.stats = ExportStats()
+        self.stats = ExportStats(expected=manifest.count() or None)
         self.manifest = manifest
         self.root = scan.directories.root
         self.before_change: Callable[[], None] = lambda: None

@@ -106,6 +106,11 @@ class Manifest:
                 placeholders = ", ".join("?" * len(batch))
                 yield from self._db.execute(f"SELECT {query} IN ({placeholders})", batch)
 
+    def count(self) -> int:
+        """Return how many files the export has."""
+        with self._sqlite_errors():
+            return int(self._db.execute("SELECT count(*) FROM files").fetchone()[0])
+
     def has_links(self) -> bool:
         """Return whether any file was placed as a hard link."""
         with self._sqlite_errors():

@@ -108,22 +108,24 @@ def is_new(directory: Path) -> bool:
 
 def require_space(
     directory: Path, method: LinkMethod, blobs: BlobSource, entries: Callable[[], Iterable[ExportEntry]]
-) -> None:
+) -> int | None:
     """Raise DiskFull if the files of a new folder do not fit on its disk, and would be copies.
 
-    ``entries`` returns the files. Raises StorageError.
+    ``entries`` returns the files. Return their number; None if they were not counted. Raises StorageError.
     """
     if method not in (LinkMethod.AUTO, LinkMethod.COPY):
-        return
+        return None
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     forecast, needed = MethodForecast(blobs, existing, _folder_methods(method)), 0
+    count = 0
     for entry in entries():
         if not isinstance(entry.content, Digest):
             continue
         blob = blobs.stat(entry.content) if not needed else None
         if blob is not None and forecast.method_for(entry.content, blob) is not LinkMethod.COPY:
-            return
+            return None
         needed += entry.size
+        count += 1
     free = free_bytes(existing)
     if needed > free:
         raise DiskFull(
@@ -132,6 +134,7 @@ def require_space(
             "export a part of the archive, or name another disk; on the disk of the archive, --link hardlink"
             " takes no space, but then whoever changes a file changes the archive",
         )
+    return count
 
 
 def _methods(method: LinkMethod, form: str, manifest: Manifest) -> tuple[LinkMethod, ...]:

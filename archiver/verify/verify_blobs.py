@@ -33,11 +33,15 @@ class Problem(StrEnum):
 
 
 class Damage(Struct, frozen=True):
-    """A blob that is not what its row says, and the names of its owners."""
+    """A blob that is not what its row says, the names of its owners, and where people see them.
+
+    ``places``: the account, or the account and the highlight: ``natgeo, Gift Guide``.
+    """
 
     sha256: Digest
     problem: Problem
     owners: tuple[str, ...]
+    places: tuple[str, ...] = ()
 
 
 class VerifyReport(Struct, frozen=True):

@@ -90,12 +90,49 @@ def test_fault_x11_a_terminal_gets_a_bar_with_notices_and_failures_above_it(
     """The bar counts accounts, units, files and bytes; notices and failures are lines, made safe."""
     text = _shown_text(GlobalOptions(), _Terminal(), monkeypatch)
     assert "1/2" in text
-    assert "1/2 accounts, 0 units, 1 file, 2.0 kB, 1 highlight read" in text
+    assert "1/2 accounts, 1 failed, 0 units, 1 file, 2.0 kB, 1 highlight read" in text
     assert "it/s" not in text
     assert "?" not in text
     assert r"natgeo is now called \u202enatgeo2" in text
     assert r"video of item 31: http_status (status 500\x1b[2J)" in text
     assert "\x1b[2J" not in text
+
+
+def test_a_hundred_failures_do_not_scroll_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five are lines above the bar, and the bar counts all; with -v each is a line."""
+    for given, lines in ((GlobalOptions(), 5), (GlobalOptions(verbose=True), 100)):
+        terminal = _Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        observer = progress.make_observer(given)
+        observer(RunStarted(7, "run", 2))
+        for _ in range(100):
+            observer(FailureRecorded(FAILURE))
+        observer(AccountDone("natgeo"))
+        observer.close()
+        assert terminal.getvalue().count("failed: video") == lines
+        assert "1/2 accounts, 100 failed" in terminal.getvalue()
+
+
+def test_a_bar_states_rate_and_time_left_and_leaves_out_what_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After half a minute, a quarter is done: a minute and a half is left. In 40 columns the counts and the
+    time left are whole, and the rest is missing.
+    """
+    seconds = 0.0
+    monkeypatch.setattr("archiver.cli.progress.time.monotonic", lambda: seconds)
+    for columns, shown in (
+        (80, "14/56 blobs, 90 s left, 60.0 MB read (2.0 MB/s)"),
+        (40, "14/56 blobs, 90 s left"),
+    ):
+        terminal, seconds = _Terminal(), 0.0
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(progress.ProgressBar, "_columns", lambda _, width=columns: width)
+        with progress.show_blobs(GlobalOptions(), lambda: None, total=56, size=240_000_000) as show:
+            show(1, 0)
+            seconds = 30.0
+            show(14, 60_000_000)
+        assert shown in [line.strip() for line in terminal.getvalue().split("\r")]
 
 
 @pytest.mark.parametrize("given", [GlobalOptions(), GlobalOptions(verbose=True)], ids=["terminal", "lines"])

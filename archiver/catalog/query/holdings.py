@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all
+from sqlalchemy import Connection, Row, Select, bindparam, func, null, select, union_all
 
 from archiver.catalog import tables
 from archiver.catalog.query.account_state import loss_to_confirm
@@ -18,7 +18,7 @@ from archiver.model.upstream import TrayFacts
 
 _blobs, _files, _adopted = tables.blobs, tables.files, tables.adopted
 _highlights, _members = tables.highlights, tables.highlight_items
-_calls, _answers = tables.api_calls, tables.answers
+_calls, _answers, _users = tables.api_calls, tables.answers, tables.users
 
 _AT_ONCE = 1000
 _LOST_AT = select(_blobs.c.lost_at).where(_blobs.c.sha256 == bindparam("digest"))
@@ -35,6 +35,32 @@ _MEMBERS = (
 _LOSS = select(_highlights.c.shrunk_to, _highlights.c.shrunk_run_id).where(
     _highlights.c.pk == bindparam("pk")
 )
+
+
+_OF_DIGESTS = _files.c.sha256.in_(bindparam("digests", expanding=True))
+_OF_HIGHLIGHT = (
+    _files.c.sha256,
+    _highlights.c.user_pk,
+    _users.c.username,
+    _highlights.c.pk,
+    _highlights.c.title,
+)
+_PLACES = union_all(
+    select(_files.c.sha256, _files.c.user_pk, _users.c.username, null().label("pk"), null().label("title"))
+    .join(_users, _users.c.pk == _files.c.user_pk)
+    .where(_OF_DIGESTS),
+    select(*_OF_HIGHLIGHT)
+    .select_from(_files)
+    .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
+    .join(_users, _users.c.pk == _highlights.c.user_pk)
+    .where(_OF_DIGESTS),
+    select(*_OF_HIGHLIGHT)
+    .select_from(_files)
+    .join(_members, _members.c.item_pk == _files.c.item_pk)
+    .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+    .join(_users, _users.c.pk == _highlights.c.user_pk)
+    .where(_OF_DIGESTS),
+).order_by("sha256", "username", "title", "pk")
 
 
 def _digests(*selects: Select[Any]) -> Select[Any]:
@@ -174,6 +200,16 @@ def blobs_after(connection: Connection, last: StoredBlob | None) -> list[StoredB
     """Return the next blobs with their owners, in ascending order; for ``Catalog.read_pages``."""
     rows = connection.execute(_BLOBS, {"last": "" if last is None else last.sha256})
     return [_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256))]
+
+
+def places(connection: Connection, digests: Sequence[Digest]) -> dict[Digest, tuple[str, ...]]:
+    """Return the account, or the account and the highlight, that each of these blobs belongs to, as text."""
+    found: dict[Digest, list[str]] = {}
+    for start in range(0, len(digests), _AT_ONCE):
+        for row in connection.execute(_PLACES, {"digests": digests[start : start + _AT_ONCE]}):
+            title = "" if row.pk is None else f", {row.title or f'highlight {row.pk}'}"
+            found.setdefault(Digest(row.sha256), []).append(f"{row.username or row.user_pk}{title}")
+    return {digest: tuple(dict.fromkeys(names)) for digest, names in found.items()}
 
 
 def _blob(rows: Sequence[Row[Any]]) -> StoredBlob:
