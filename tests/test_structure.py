@@ -121,6 +121,17 @@ def test_no_name_is_a_bare_participle() -> None:
     assert found == []
 
 
+def test_errors_name_no_page_of_the_checkout() -> None:
+    """Whoever installed a wheel has no docs/: only docstrings, which become help and pages, may name them."""
+    named = []
+    for path in modules():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        texts = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        named += [f"{path.name}:{node.lineno}" for node in texts if "docs/" in str(node.value)]
+    assert named == []
+
+
 def test_no_line_is_too_long() -> None:
     """Code, comments, docstrings and pages fit into 110 columns."""
     assert [line for path in text_files() for line in long_lines(path)] == []

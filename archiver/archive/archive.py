@@ -328,6 +328,13 @@ class Archive:
         """
         return self._catalog.stream_query(sql, seconds=seconds, parameters=parameters)
 
+    def tables(self) -> Rows:
+        """Return every table and view, column by column, with what docs/schema.md says about each."""
+        from archiver.archive.schema_rows import read_schema
+
+        postgresql = locate_database(self._config).url is not None
+        return read_schema(self._catalog, postgresql=postgresql)
+
     # --- reports
 
     def status(self) -> Status:

@@ -37,10 +37,12 @@ def require_cluster(config: Config) -> None:
     """Raise UsageError unless the configuration is for shared runs and its database can have workers."""
     if not config.cluster.enabled:
         raise UsageError(
-            "this configuration has no workers", "set cluster.enabled = true; see docs/cluster.md"
+            "this configuration has no workers", "set cluster.enabled = true; see archiver worker --help"
         )
     if locate_database(config).url is None:
-        raise UsageError("workers need a PostgreSQL database", "set archive.database; see docs/cluster.md")
+        raise UsageError(
+            "workers need a PostgreSQL database", "set archive.database; see archiver worker --help"
+        )
 
 
 @contextmanager

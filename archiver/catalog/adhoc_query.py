@@ -209,7 +209,7 @@ def _map_sqlite_error(exc: Exception, database: str) -> BaseException:
 
 def _not_understood(why: str) -> QueryRefused:
     """Return the error with a hint: similar names of tables and columns, or where those are documented."""
-    hint = "docs/schema.md lists tables and columns; archiver query --list shows queries by name"
+    hint = "archiver query --schema lists tables and columns, archiver query --list the queries by name"
     unknown = _UNKNOWN_NAME.search(why)
     if unknown is not None:
         import difflib  # only needed after a mistake

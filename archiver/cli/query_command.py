@@ -1,4 +1,4 @@
-"""``archiver query``: SQL, or a query by name; rows in one of four formats."""
+"""``archiver query``: SQL, or a query by name; rows in one of five formats."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _TABLE_ROWS = 1_000
 _LARGEST = 1_000_000
 _STREAMED = ("csv", "ndjson")
+_FOR_PEOPLE = ("table", "vertical")
 _PIECE = 65_536
 _LATE = 0.5
 """Seconds that a row may wait to be written together with others."""
@@ -48,16 +49,17 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "csv", "ndjson"]),
-    default="table",
-    show_default=True,
-    help="The format of the rows.",
+    type=click.Choice(["table", "vertical", "json", "csv", "ndjson"]),
+    help="The format of the rows. [default: table; vertical on a terminal that is too narrow for a table]",
+)
+@click.option(
+    "-x", "--vertical", is_flag=True, help="Print each row as lines, one a column: --format vertical."
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     metavar="N",
-    help="At most N rows, 0 for all. [default: 1000 in a table, else all]",
+    help="At most N rows, 0 for all. [default: 1000 as table or vertical, else all]",
 )
 @click.option(
     "--timeout",
@@ -76,6 +78,12 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     help="The value of :NAME in the SQL, a text; NAME:=VALUE is a number. May be repeated.",
 )
 @click.option("--list", "list_queries", is_flag=True, help="List the named queries and their parameters.")
+@click.option(
+    "--schema",
+    "list_columns",
+    is_flag=True,
+    help="List tables, views and columns with their meaning; of one table if its name is given.",
+)
 @click.option("--json", is_flag=True, hidden=True, expose_value=False, callback=_no_json)
 @global_options
 @click.pass_obj
@@ -83,15 +91,17 @@ def command(
     options: GlobalOptions,
     sql: str | None,
     file: Path | None,
-    form: str,
+    form: str | None,
+    vertical: bool,
     limit: int | None,
     timeout: float,
     pairs: tuple[str, ...],
     list_queries: bool,
+    list_columns: bool,
 ) -> int:
     """Query the archive with SQL, or with a named query. Reads only, also during a run; costs nothing.
 
-    SQL is the statement, a name of --list, @FILE, or "-" for stdin. docs/schema.md describes the tables, and
+    SQL is the statement, a name of --list, @FILE, or "-" for stdin. --schema lists the tables, and
     views that need no join: accounts, account_highlights, account_items, highlight_contents, item_mentions,
     item_links and more. Your own named queries are the files queries/NAME.sql beside the configuration.
     Values are bound, never put into the SQL: as texts, or as numbers with :=, since in SQLite a text never
@@ -99,14 +109,16 @@ def command(
     :username may be @natgeo, in any case. A pk is a text: pk = '787132', or CAST(pk AS numeric) > 5 to
     compare numbers.
 
-    csv and ndjson are written as rows are read, table and json when all are known. --timeout stops a query
+    csv and ndjson are written as rows are read, the other formats when all are known. --timeout stops a query
     that would never end; a whole table may need --timeout 0. Time spent waiting for a pager does not count
     (on PostgreSQL it does). In csv a text that a spreadsheet would run as a formula gets a leading
     apostrophe; json and ndjson are exact.
 
     \b
     Examples:
+      archiver query --schema account_items
       archiver query mentions-of -p username=natgeo
+      archiver query -x "SELECT * FROM accounts WHERE username = 'natgeo'"
       archiver query "SELECT title FROM account_highlights WHERE items > :n" -p n:=20
       archiver query new-items -p since=7d
       archiver query @report.sql --format csv > report.csv
@@ -115,7 +127,12 @@ def command(
     from archiver.archive import database
     from archiver.archive.archive import Archive
 
+    form = _choose_form(form, vertical=vertical)
     config = load.config(options)
+    if list_columns:
+        with Archive(config, database=database.find_query_database(config)) as archive:
+            _print_schema(archive.tables(), sql, form)
+        return 0
     own = (config.path or default_path()).parent / "queries"
     if list_queries:
         _list(own, form, postgresql=database.locate_database(config).url is not None)
@@ -124,7 +141,7 @@ def command(
         return 0
     statement = read_statement(sql, file, own)
     if limit is None:
-        limit = _TABLE_ROWS if form == "table" else 0
+        limit = _TABLE_ROWS if form in _FOR_PEOPLE else 0
     values = parameters(pairs)
     by_name = file is None and sql is not None and named_queries.is_name(sql)
     if by_name and isinstance(since := values.get("since"), str):
@@ -143,6 +160,27 @@ def command(
     if truncated and not options.quiet:
         output.print_messages(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
+
+
+def _choose_form(form: str | None, *, vertical: bool) -> str:
+    """Return the format. Raises click's usage error if ``--vertical`` contradicts ``--format``."""
+    if vertical and form not in (None, "vertical"):
+        raise click.UsageError(f"--vertical and --format {form} cannot be combined")
+    return "vertical" if vertical else form or "table"
+
+
+def _print_schema(schema: Rows, table: str | None, form: str) -> None:
+    """Print the rows of one table, or all. Raises UsageError, naming similar tables."""
+    rows = tuple(row for row in schema.rows if table in (None, row[0]))
+    if not rows:
+        import difflib  # only after a mistake
+
+        names = sorted({str(row[0]) for row in schema.rows})
+        similar = difflib.get_close_matches(table or "", names, n=2)
+        meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
+        raise UsageError(f"there is no table {table}{meant}", "archiver query --schema lists them")
+    for text in format_rows(Rows(schema.columns, rows), form):
+        output.print_data(text)
 
 
 def _print_rows(
@@ -262,20 +300,24 @@ def _statement(sql: str | None, file: Path | None) -> str:
 
 
 def format_rows(rows: Rows | RowStream, form: str) -> Iterator[str]:
-    """Yield the rows in one of the four formats, in pieces of whole lines; csv and ndjson as read."""
+    """Yield the rows in one of the five formats, in pieces of whole lines; csv and ndjson as read."""
     if form == "csv":
         yield from _pieces(_csv(rows))
     elif form == "ndjson":
         yield from _pieces(f"{line}\n" for line in _objects(rows))
-    elif form == "table":
+    elif form in _FOR_PEOPLE:
         if rows.columns:
-            yield "".join(
-                f"{line}\n"
-                for line in text_table.format_table(rows.columns, tuple(rows.rows), output.terminal_width())
-            )
+            yield "".join(f"{line}\n" for line in _format_for_people(rows, form))
     else:
         objects = list(_objects(rows))
         yield "".join(f"{line}\n" for line in (["[", ",\n".join(objects), "]"] if objects else ["[]"]))
+
+
+def _format_for_people(rows: Rows | RowStream, form: str) -> Iterator[str]:
+    columns, values, width = rows.columns, tuple(rows.rows), output.terminal_width()
+    if form == "table" and (width is None or text_table.is_readable(columns, values, width)):
+        return text_table.format_table(columns, values, width)
+    return text_table.format_vertically(columns, values)
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:

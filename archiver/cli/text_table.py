@@ -9,6 +9,8 @@ from archiver.cli.output import format_json
 from archiver.text_format import json_value, make_safe
 
 _SEPARATOR = "  "
+_READABLE = 12
+"""Columns of a terminal in which a cut cell still says something."""
 _MIN_WIDTH = 8  # no cell is cut further: the terminal wraps lines that still do not fit
 
 
@@ -31,6 +33,25 @@ def format_table(
     for row in (head, ["-" * w for w in widths], *cells):
         padded = (_pad(text, w, right) for text, w, right in zip(row, widths, is_numeric, strict=True))
         yield _SEPARATOR.join(padded).rstrip(" ")
+
+
+def is_readable(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int) -> bool:
+    """Return whether a table fits into a terminal without cutting a cell to less than a few words."""
+    cells = [list(map(make_safe, columns)), *([format_cell(value) for value in row] for row in rows)]
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
+    return all(
+        new == old or new >= _READABLE for new, old in zip(fit_widths(widths, width), widths, strict=True)
+    )
+
+
+def format_vertically(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Yield each row as lines, one a column, below a head with its number; nothing is cut."""
+    names = [make_safe(name) for name in columns]
+    width = max(map(text_width, names), default=0)
+    for number, row in enumerate(rows, 1):
+        yield f"-[ row {number:,} ]{'-' * max(1, width)}"
+        for name, value in zip(names, row, strict=True):
+            yield f"{_pad(name, width, False)}{_SEPARATOR}{format_cell(value)}".rstrip(" ")
 
 
 def format_cell(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from archiver.datasette.schema_page import parse_tables
+from archiver.datasette.schema_page import TableDescription, parse_tables
 
 PLUGIN_NAME = "archiver_media.py"
 """The file name under which the plug-in is copied out."""
@@ -73,7 +73,6 @@ def build_metadata(
     say where the blobs are, ``queries`` a directory of named queries, by default the built-in ones.
     """
     queries = queries or resources.files("archiver") / "queries"
-    page = (resources.files("archiver.datasette") / "schema.md").read_text(encoding="utf-8")
     tables = {
         name: {
             **_DISPLAY.get(name, {}),
@@ -81,7 +80,7 @@ def build_metadata(
             **({"columns": table.columns} if table.columns else {}),
             **({"units": _UNITS[name]} if name in _UNITS else {}),
         }
-        for name, table in parse_tables(page).items()
+        for name, table in describe_tables().items()
     }
     content = {"description": _DESCRIPTION, "tables": tables, "queries": _QUERIES | _named_queries(queries)}
     return {
@@ -91,6 +90,12 @@ def build_metadata(
         "databases": {database: content},
         "plugins": {"archiver": {"database": database, **place}},
     }
+
+
+def describe_tables() -> dict[str, TableDescription]:
+    """Return the descriptions of tables, views and columns that docs/schema.md has, by table."""
+    page = (resources.files("archiver.datasette") / "schema.md").read_text(encoding="utf-8")
+    return parse_tables(page)
 
 
 def _named_queries(folder: Traversable) -> dict[str, dict[str, str]]:

@@ -318,9 +318,9 @@ def test_a_mistake_is_told_in_the_databases_words(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("sql", "hint"),
     [
-        ("SELECT pk FROM usrs", "did you mean users or usernames? docs/schema.md lists"),
-        ("SELECT u.usrname FROM users u", "did you mean username or name? docs/schema.md lists"),
-        ("SELECT * FROM qqqq", "docs/schema.md lists"),
+        ("SELECT pk FROM usrs", "did you mean users or usernames? archiver query --schema lists"),
+        ("SELECT u.usrname FROM users u", "did you mean username or name? archiver query --schema lists"),
+        ("SELECT * FROM qqqq", "archiver query --schema lists"),
         ("SELECT 1; SELECT 2", "give one statement at a time"),
     ],
 )

@@ -15,12 +15,14 @@ from sqlalchemy import make_url
 
 from archiver.archive.archive import Archive
 from archiver.archive.database import find_query_database
+from archiver.archive.schema_rows import read_schema
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.cli import query_command
 from archiver.cli.main import main
 from archiver.config import Config, default_path, load
+from archiver.datasette.metadata import describe_tables
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
 from archiver.model.query_rows import Rows
 from archiver.model.upstream import User
@@ -53,6 +55,44 @@ def test_a_named_query_is_run_and_listed(home: Path, capsys: Shown) -> None:
     listed = capsys.readouterr().out.splitlines()
     assert listed[0] == "name,parameters,answers"
     assert {"mine,n,Mine: -p n=1", 'growth,,"How did the archive grow, month by month?"'} <= set(listed)
+
+
+def test_the_tables_and_columns_are_listed(catalog: Catalog, database: str | Path) -> None:
+    """Every table and view that docs/schema.md describes is in the list with all its columns, on both
+    databases alike; many columns have their meaning.
+    """
+    listed = read_schema(catalog, postgresql=isinstance(database, str))
+    columns = {(row[0], row[1]) for row in listed.rows}
+    assert {str(row[0]) for row in listed.rows} >= set(describe_tables()) - {"journal_triggers"}
+    assert {("users", "username"), ("account_items", "picture_path"), ("items", "pk")} <= columns
+    assert not [row for row in listed.rows if str(row[0]).startswith("search_index")]
+    assert sum(row[2] is not None for row in listed.rows) > 100
+
+
+def test_the_schema_of_one_table(home: Path, capsys: Shown) -> None:
+    """With a name, only its rows; for a mistyped one the command names the nearest."""
+    assert main(["query", "--schema", "blobs", "--format", "csv"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0] == "table,column,meaning"
+    assert "blobs,size,bytes" in listed
+    assert len(listed) == 10
+    assert main(["query", "--schema", "blob"]) == 2
+    assert "there is no table blob; did you mean blobs?" in capsys.readouterr().err
+
+
+def test_rows_one_column_below_the_other(home: Path, capsys: Shown) -> None:
+    """-x prints each row as lines and cuts nothing; with another format it is refused."""
+    assert main(["query", "-x", "SELECT 'a' AS name, 12 AS long_name UNION ALL SELECT 'b', NULL"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "-[ row 1 ]---------",
+        "name       a",
+        "long_name  12",
+        "-[ row 2 ]---------",
+        "name       b",
+        "long_name",
+    ]
+    assert main(["query", "-x", "--format", "csv", "SELECT 1"]) == 2
+    assert "cannot be combined" in capsys.readouterr().err
 
 
 def test_what_is_no_query_hinders_none(home: Path, capsys: Shown) -> None:

@@ -56,6 +56,14 @@ def test_short_columns_are_not_cut_for_long_ones() -> None:
     assert text_table.fit_widths([4, 200, 6], 80) == [4, 66, 6]
 
 
+def test_a_table_is_readable_while_its_cut_cells_say_something() -> None:
+    """Short columns may be short; a long one must keep twelve columns of the terminal."""
+    row = ("x" * 40, "y" * 40, "z")
+    assert text_table.is_readable(("a", "b", "c"), [row], 40)
+    assert not text_table.is_readable(("a", "b", "c"), [row], 27)
+    assert text_table.is_readable(("a", "b", "c"), [("x", "y", "z")], 27)
+
+
 def test_rows_are_lines() -> None:
     """A line break in a value does not break the table."""
     assert len(list(text_table.format_table(("a",), [("x\ny",)]))) == 3
