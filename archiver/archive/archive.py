@@ -16,7 +16,7 @@ from archiver.archive.database import locate_database
 from archiver.archive.iterator import Reading
 from archiver.archive.session import Session, open_for_reading, open_for_writing
 from archiver.config import ArchiveSection, Config, load
-from archiver.errors import UsageError
+from archiver.errors import NoArchive, SchemaOld, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
@@ -26,6 +26,7 @@ from archiver.secret import Secret
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
     from archiver.archive.exports import MediaOptions, TableOptions
+    from archiver.archive.followed_accounts import FollowedAccount, Removal
     from archiver.archive.reports import CostReport
     from archiver.archive.selection import AccountName, HighlightName, Narrowing, SubjectName
     from archiver.archive.subject_details import Details
@@ -512,6 +513,48 @@ class Archive:
         ]
         return entries[0] if len(entries) == 1 else None
 
+    def account_overview(self) -> tuple[FollowedAccount, ...]:
+        """Return each entry of the configuration with what is stored of it, then all other accounts.
+
+        Before the first run, when there is no archive yet, every entry is new. Raises NoArchive if nothing is
+        listed either.
+        """
+        from archiver.archive.followed_accounts import not_yet_followed, read_followed
+
+        try:
+            session = self._open()
+        except NoArchive:
+            if not self._config.accounts:
+                raise
+            return tuple(not_yet_followed(self._config))
+        return tuple(read_followed(session))
+
+    def split_listed(self, targets: Sequence[Target]) -> tuple[list[Target], list[tuple[Target, Target]]]:
+        """Return the targets that the configuration does not list, and the others with their entries.
+
+        An account is listed under any name that leads to it, as far as the archive knows. Raises UsageError
+        for a target that is listed with other highlights.
+        """
+        from archiver.archive.followed_accounts import split_listed
+
+        session = self._open_if_current()
+        catalog = session.catalog if session is not None else None
+        return split_listed(catalog, self._config.accounts, targets)
+
+    def unfollow(self, name: AccountName, *, dry_run: bool = False, wait: bool = False) -> Removal:
+        """Take an account off the list of the configuration, and end the binding of its names.
+
+        What is archived stays. The account may be named by a present or former username, its id or a link; a
+        highlight that is listed by itself, by its link. Entries of single highlights of the account go with
+        it. ``dry_run``: change nothing. Raises ConfigError, StorageError, ArchiveLocked, DatabaseError.
+        """
+        from archiver.archive import selection
+        from archiver.archive.followed_accounts import unfollow
+
+        target = selection.read_account(name)
+        opening = self._open if self._open_if_current() is not None else None
+        return unfollow(self._config, opening, target, dry_run=dry_run, wait=wait)
+
     def reread(
         self,
         *,
@@ -812,6 +855,13 @@ class Archive:
         if self._opened is None:
             self._opened = self._stack.enter_context(open_for_reading(self._config, self._database))
         return self._opened
+
+    def _open_if_current(self) -> Session | None:
+        """Return the open archive; None if there is none yet, or a run must bring its schema up to date."""
+        try:
+            return self._open()
+        except (NoArchive, SchemaOld):
+            return None
 
     @property
     def _catalog(self) -> Catalog:

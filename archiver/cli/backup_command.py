@@ -16,18 +16,21 @@ from archiver.cli.options import (
     global_options,
     is_on_terminal,
     json_option,
+    list_file_option,
 )
 from archiver.exit_codes import PARTIAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from archiver.model.target import Target
     from archiver.runner.tally import Summary
 
 
 @click.command("backup", epilog=EPILOG)
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]")
+@list_file_option
 @click.option(
     "--full",
     cls=RiskyOption,
@@ -40,12 +43,18 @@ if TYPE_CHECKING:
 @global_options
 @click.pass_obj
 def command(
-    options: GlobalOptions, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool
+    options: GlobalOptions,
+    targets: tuple[str, ...],
+    list_files: tuple[Path, ...],
+    full: bool,
+    max_units: int | None,
+    wait: bool,
 ) -> int:
     """Archive accounts or highlights now, once. It needs HIKERAPI_TOKEN, but no configuration.
 
     A TARGET is a username, @username, numeric user id, profile or highlight link, highlight:<pk> or /s/ share
-    link; "-" reads a list from stdin, one a line. The archive is made if the directory is missing or empty.
+    link. "-" reads a list from stdin, -i from a file. The archive is made if the directory is missing or
+    empty.
 
     It costs 1 or 2 units for an account and 1 for each highlight that is new or changed; pictures and videos
     are free.
@@ -54,12 +63,12 @@ def command(
     Examples:
       archiver backup natgeo --archive ./natgeo
       archiver backup https://www.instagram.com/stories/highlights/17983407089364361/
-      archiver backup - --max-units 100 < accounts.txt
+      archiver backup -i accounts.txt --max-units 100
     """
     from archiver.config import locate
     from archiver.runner.context import RunOptions
 
-    asked = load.targets(targets)
+    asked = load.targets(targets, list_files)
     config = load.config(options)
     changes = RunChanges()
     with load.open_archive(options) as archive:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 COMMANDS: Mapping[str, str] = {
     "init": "Write a configuration and make the empty archive that it names.",
     "backup": "Archive accounts or highlights once; needs no configuration.",
+    "accounts": "List the accounts that are followed, their state and their size.",
+    "add": "Follow accounts from the next run on.",
+    "remove": "Stop following an account; what is archived stays.",
     "run": "Archive every account of the configuration; run it each night.",
     "worker": "Visit accounts for runs that several machines share.",
     "plan": "Show what the next run would do and cost.",

@@ -118,7 +118,7 @@ def next_steps(path: Path, token_file: Path | None, *, is_named: bool) -> Iterat
     """
     option = advice.config_option(path, is_named=is_named)
     steps = [
-        [f"list your accounts in {path}"],
+        [f"list your accounts in {path}, or with: {advice.program_name()} add{option} NAME"],
         list(advice.key_file_steps(path, token_file)),
         [f"{advice.program_name()} plan{option}    # what the first night costs at least; free"],
         [f"crontab -e: {advice.cron_line(option)}"],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver.cli import output
@@ -35,17 +38,23 @@ def open_archive(options: GlobalOptions) -> Archive:
     return Archive(options.loaded if options.loaded is not None else config(options))
 
 
-def targets(words: Sequence[str]) -> tuple[Target, ...]:
-    """Return the targets that the words name, each once; ``-`` reads a list from stdin.
+def targets(
+    words: Sequence[str], files: Sequence[Path] | None = None, highlights: tuple[str, ...] = ()
+) -> tuple[Target, ...]:
+    """Return the targets that the words and the lines of the files name, each once; ``-`` is stdin.
 
-    Raises TargetError, UsageError if there is none.
+    ``files``: None for a command without ``-i``; others refuse a word that is a file. ``highlights``: the
+    title patterns of all. Raises TargetError, ConfigError for a file that cannot be read, UsageError if there
+    is no target.
     """
+    if files is not None:
+        _refuse_lists(words)
     first: dict[tuple[str | None, ...], Target] = {}
-    for text in _texts(words):
-        target = parse_target(text)
+    for text in _texts(words, files or ()):
+        target = parse_target(text, highlights)
         first.setdefault((target.username, target.user_pk, target.highlight_pk), target)
     if not first:
-        raise UsageError("no target is given", "name an account: archiver backup natgeo")
+        raise UsageError("no target is given", "name an account, such as natgeo")
     return tuple(first.values())
 
 
@@ -97,14 +106,32 @@ def _same(entry: Target, target: Target) -> bool:
     )
 
 
-def _texts(words: Iterable[str]) -> Iterator[str]:
+def _texts(words: Iterable[str], files: Iterable[Path]) -> Iterator[str]:
     for word in words:
         if word == "-":
-            if sys.stdin is not None and sys.stdin.isatty():
-                output.print_messages("targets, one a line; end with Ctrl-D")
-            yield from read_targets(stdin())
+            yield from _texts_of_stdin()
         else:
             yield word
+    for file in files:
+        if str(file) == "-":
+            yield from _texts_of_stdin()
+        else:
+            yield from (entry.text for entry in account_list.read_account_file(file, "the list of -i"))
+
+
+def _texts_of_stdin() -> Iterator[str]:
+    if sys.stdin is not None and sys.stdin.isatty():
+        output.print_messages("targets, one a line; end with Ctrl-D")
+    yield from read_targets(stdin())
+
+
+def _refuse_lists(words: Iterable[str]) -> None:
+    """Raise UsageError for a file: it would be paid for as an account of that name."""
+    for word in words:
+        with suppress(OSError, ValueError):  # too long for a path
+            if Path(word).is_file():
+                hint = f"-i {shlex.quote(word)} reads it; @{word} is the account of that name"
+                raise UsageError(f"{word} is a file, not an account", hint)
 
 
 def stdin() -> Iterator[str]:

@@ -109,6 +109,19 @@ def json_option(nothing: Mapping[str, object]) -> Callable[[C], C]:
     )
 
 
+def list_file_option(command: C) -> C:
+    """Add ``-i``, for ``load.targets``."""
+    return click.option(
+        "-i",
+        "--input",
+        "list_files",
+        type=PathType("file"),
+        multiple=True,
+        metavar="FILE",
+        help='Read targets from a file, one a line, with # comments; "-" is stdin. May be repeated.',
+    )(command)
+
+
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value and param.name is not None:
         setattr(ctx.ensure_object(GlobalOptions), param.name, value)

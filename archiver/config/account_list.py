@@ -50,9 +50,12 @@ def read_account_tables(tables: object, path: Path) -> Iterator[Target]:
             raise ConfigError(f"{where}: {error}", error.hint) from error
 
 
-def read_account_file(path: Path) -> Iterator[Target]:
-    """Yield the targets of a list with one account per line. Raises ConfigError with the line number."""
-    for entry in _entries_of_lines(config_files.read_lines(path), path):
+def read_account_file(path: Path, what: str = "sync.accounts_file") -> Iterator[Target]:
+    """Yield the targets of a list with one account per line. Raises ConfigError with the line number.
+
+    ``what``: what the file is, for messages.
+    """
+    for entry in _entries_of_lines(config_files.read_lines(path, what), path):
         yield entry.target
 
 

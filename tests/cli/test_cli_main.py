@@ -134,7 +134,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
         (["rnu"], "there is no command 'rnu'; did you mean run? (see archiver --help)"),
         (["db", "bakup"], "db: there is no command 'bakup'; did you mean backup? (see archiver db --help)"),
         (["run", "--fast"], "run: No such option"),
-        (["backup"], "backup: Missing argument 'TARGET...' (see archiver backup --help)"),
+        (["backup"], "backup: no target is given (name an account, such as natgeo)"),
         (
             ["backup", "not a name"],
             "backup: 'not a name' is not a target: it contains white space or control characters",

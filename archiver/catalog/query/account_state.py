@@ -172,6 +172,11 @@ _calls = tables.api_calls
 # --- which account
 
 _BOUND = select(_targets.c.user_pk).where(_targets.c.text == bindparam("entry"))
+_BOUND_NAMES = (
+    select(_targets.c.text)
+    .where(or_(_targets.c.user_pk == bindparam("pk"), _targets.c.text == bindparam("entry")))
+    .order_by(_targets.c.text)
+)
 _BY_NAME = (
     select(_users.c.pk)
     .where(func.lower(_users.c.username) == bindparam("name"))
@@ -219,6 +224,11 @@ def archived_pks(connection: Connection, target: Target) -> tuple[Pk, ...]:
 def former_pks(connection: Connection, username: str) -> tuple[Pk, ...]:
     """Return the stored accounts that ever had this name, ignoring case, the earliest first."""
     return tuple(connection.scalars(_FORMER, {"name": username.lower()}))
+
+
+def bound_names(connection: Connection, pk: Pk | None, username: str | None) -> tuple[str, ...]:
+    """Return the entries of the configuration that are bound to this account, or that are this name."""
+    return tuple(connection.scalars(_BOUND_NAMES, {"pk": pk, "entry": username}))
 
 
 def similar_usernames(connection: Connection, username: str) -> list[str]:

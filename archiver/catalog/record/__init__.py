@@ -24,7 +24,7 @@ from archiver.catalog.record.stored_files import (
 )
 from archiver.catalog.record.together import Fact, together
 from archiver.catalog.record.trays import tray
-from archiver.catalog.record.users import bind_target, user, verdict
+from archiver.catalog.record.users import bind_target, end_bindings, user, verdict
 
 __all__ = [
     "Fact",
@@ -36,6 +36,7 @@ __all__ = [
     "bind_target",
     "completion",
     "drop_trays",
+    "end_bindings",
     "failure",
     "file",
     "files",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 
-from sqlalchemy import Connection, Insert, RowMapping, bindparam, select
+from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, select
 
 from archiver import retry
 from archiver.catalog import tables
@@ -23,6 +23,7 @@ _DATES = ("last_seen_at", "gone_at", "verdict_at")
 """When an answer last said something about the account itself."""
 _INSERT = _users.insert()
 _BIND = insert_if_new(tables.targets, "text", "user_pk", "bound_at")
+_END_BINDINGS = delete(tables.targets).where(tables.targets.c.text.in_(bindparam("names", expanding=True)))
 _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
@@ -96,6 +97,11 @@ def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -
     """Bind an entry of the configuration to the account that it first meant; a later call changes nothing."""
     row = {"text": text, "user_pk": user_pk, "bound_at": now}
     connection.execute(_BIND(connection.dialect.name), row)
+
+
+def end_bindings(connection: Connection, names: Collection[str]) -> None:
+    """Forget which accounts these entries of the configuration meant; added again, they may mean others."""
+    connection.execute(_END_BINDINGS, {"names": list(names)})
 
 
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:

@@ -1,0 +1,51 @@
+"""``archiver remove``."""
+
+from __future__ import annotations
+
+import click
+
+from archiver.cli import load, output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+
+
+@click.command("remove", epilog=EPILOG)
+@click.argument("name", metavar="NAME")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed from the list; write nothing.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@json_option({"removed": [], "names": [], "pk": None})
+@global_options
+@click.pass_obj
+def command(options: GlobalOptions, name: str, dry_run: bool, wait: bool) -> int:
+    """Stop following an account: take it off the list of the configuration. Deletes nothing that is archived,
+    makes no call, costs nothing.
+
+    NAME is its username or a former one, @username, id or profile link; or a link to a highlight that is
+    listed by itself. The account goes from [[accounts]] and from sync.accounts_file, under every name that
+    the archive knows, together with entries of single highlights of it. All other lines of these files stay
+    as they are, comments too.
+
+    While a name is listed, it means the account that it first meant, even if that account is renamed. This
+    ends: if the name is added again, it means the account that has it then, as far as the archive knows. That
+    is recorded in the archive, so a run that is under way prevents it (exit code 11), or is waited for.
+
+    \b
+    Examples:
+      archiver remove natgeo --dry-run
+      archiver remove https://www.instagram.com/natgeo/
+    """
+    with load.open_archive(options) as archive:
+        done = archive.unfollow(name, dry_run=dry_run, wait=wait)
+    if options.blank is not None:
+        removed = [{"entry": e.target.text, "file": str(e.path), "line": e.line} for e in done.entries]
+        fields = {"removed": removed, "names": done.names, "pk": done.pk}
+        output.print_json({"exit_code": 0, "outcome": "ok", **fields})
+    elif not options.quiet:
+        would = "would be " if dry_run else ""
+        output.print_messages(
+            *(f"{e.target.text}: {would}removed from {e.path}, line {e.line}" for e in done.entries),
+        )
+        if not done.entries:
+            output.print_messages(f"{name} is not listed")
+        elif options.is_watched:
+            output.print_messages("what is archived stays")
+    return 0
