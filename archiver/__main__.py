@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import atexit
 import gc
+import signal
 import sys
 
-from archiver.cli.main import main as run_command_line
+# While modules are imported, an interrupt ends the process without a traceback.
+_handler = signal.getsignal(signal.SIGINT)
+if _handler is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from archiver.cli.main import main as run_command_line  # noqa: E402
 
 
 def main() -> int:
@@ -15,6 +21,7 @@ def main() -> int:
     A short command mostly loads modules, which stay: collecting garbage among them, and again at exit, would
     take a quarter of its time.
     """
+    signal.signal(signal.SIGINT, _handler)
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     return run_command_line()

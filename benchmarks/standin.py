@@ -54,7 +54,7 @@ class Upstream:
 def upstream(*options: str) -> Iterator[Upstream]:
     """Start ``python -m archiver.sandbox`` with these options, and stop it at the end of the block."""
     command = [sys.executable, "-m", "archiver.sandbox", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         lines = (server.stdout.readline().removeprefix("export ").strip() for _ in range(3))
         environ = dict(line.split("=", 1) for line in lines)
@@ -62,7 +62,7 @@ def upstream(*options: str) -> Iterator[Upstream]:
             yield Upstream(environ)
         finally:
             server.send_signal(signal.SIGTERM)
-            server.stdout.read()  # its last line is not needed, but it must be able to write it
+            server.wait()
 
 
 def add_against_option(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,6 @@ from archiver.export.folder_layout import FolderLayout
 from archiver.export.open_export import is_new, open_export, require_space
 from archiver.export.packed_entry import pack_entry, unpack_entry
 from archiver.export.path_template import parse_template
-from archiver.export.placement import method_unsupported
 from archiver.export.table_files import TableForm, table_text
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
@@ -230,7 +229,10 @@ class Export:
         if self._session.storage.bucket is None or self._link is LinkMethod.COPY:
             return self._link
         if self._link is not LinkMethod.AUTO:
-            raise method_unsupported(self._link, "the archive is in a bucket")
+            raise UsageError(
+                f"--link {self._link} is impossible: the archive is in a bucket",
+                "leave --link out: files are copied",
+            )
         return LinkMethod.COPY
 
     def _blobs(self) -> AbstractContextManager[BlobSource]:

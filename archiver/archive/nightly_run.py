@@ -9,9 +9,9 @@ from datetime import datetime
 
 from archiver.archive.session import Session, open_for_writing, read_download_rules, require_blobs
 from archiver.blobs.disk import free_bytes
-from archiver.catalog import ledger
+from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
-from archiver.config import Config
+from archiver.config import Config, is_archive_of
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
@@ -55,6 +55,7 @@ def run_targets(
         ExitStack() as stack,
     ):
         require_blobs(session)
+        drop_corrected_targets(session, options, clock())
         client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
         stack.callback(client.close)
         downloader = make_downloader(config, clock)
@@ -78,6 +79,14 @@ def run_targets(
         if on_changes is not None:
             on_changes(session.catalog.stream(change_history.changes, run_id=summary.run_id))
         return summary
+
+
+def drop_corrected_targets(session: Session, options: RunOptions, now: datetime) -> None:
+    """Resolve the failures of targets that the configuration does not name any more."""
+    config = session.config
+    is_own = is_archive_of(config.archive.directory, config.accounts_archive)
+    if options.from_config and config.accounts and is_own:
+        session.catalog.write(record.drop_targets, [entry.key for entry in config.accounts], now)
 
 
 def plan_targets(
@@ -114,6 +123,11 @@ def fetch_balance(config: Config) -> Balance:
 
 def require_key(config: Config) -> Secret:
     """Return the API key. Raises KeyMissing."""
+    if config.token is None and config.api.token_file is not None:
+        raise KeyMissing(
+            f"no API key: api.token_file {config.api.token_file} cannot be read",
+            "put the key into that file, or set HIKERAPI_TOKEN",
+        )
     if config.token is None:
         raise KeyMissing("no API key is set", "set HIKERAPI_TOKEN, or name a token_file in the configuration")
     return config.token

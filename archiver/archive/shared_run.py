@@ -9,7 +9,7 @@ from datetime import datetime
 
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
-from archiver.archive.nightly_run import require_key, run_limits, with_settings
+from archiver.archive.nightly_run import drop_corrected_targets, require_key, run_limits, with_settings
 from archiver.archive.session import WritableSession, open_for_writing, require_blobs
 from archiver.archive.worker import OutageWait
 from archiver.blobs import marker
@@ -77,6 +77,7 @@ def run_shared(
     def begin(session: WritableSession) -> SharedRunWatch:
         require_blobs(session)
         catalog = session.catalog
+        drop_corrected_targets(session, options, clock())
         _require_no_run(catalog)  # again: another may have begun since, and share the lock by now
         ordered = by_priority(targets, catalog, with_settings(config, options), clock())
         accounts = [encode(target) for target in ordered if target.highlight_pk is None]

@@ -11,13 +11,14 @@ from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import (
     EPILOG,
+    CostlyOption,
     GlobalOptions,
-    RiskyOption,
     global_options,
     is_on_terminal,
     json_option,
     list_file_option,
 )
+from archiver.cli.parameter_types import WholeNumber
 from archiver.exit_codes import PARTIAL
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 @list_file_option
 @click.option(
     "--full",
-    cls=RiskyOption,
+    cls=CostlyOption,
     is_flag=True,
     help="Fetch and pay for every highlight again, changed or not; look for every held file.",
 )
-@click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
+@click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option(run_report.EMPTY_FIELDS)
 @global_options

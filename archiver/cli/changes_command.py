@@ -12,7 +12,7 @@ import click
 from archiver.cli import load, output, signals
 from archiver.cli.change_summary import ChangeSummary
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
-from archiver.cli.parameter_types import TimeType
+from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _USUAL = timedelta(days=7)
     metavar="NAME",
     help="Only this account, by its username, a former one, or its id. May be repeated.",
 )
-@click.option("--run", "run_id", type=click.IntRange(min=1), metavar="ID", help="Only what this run saw.")
+@click.option("--run", "run_id", type=WholeNumber(min=1), metavar="ID", help="Only what this run saw.")
 @json_option({"changes": []})
 @global_options
 @click.pass_obj

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.events import (
     AccountDone,
@@ -15,6 +16,7 @@ from archiver.model.events import (
     RunStarted,
     UnitsSpent,
 )
+from archiver.model.identity import Subject
 from archiver.text_format import format_size, pluralize
 
 
@@ -45,8 +47,15 @@ def describe_event(event: Event) -> str:
             return f"waiting {seconds:.0f} s: {why}"
 
 
+def reason_word(subject: Subject, reason: str) -> str:
+    """Return a reason as people are told: a target that is "gone" has never existed."""
+    return "unknown" if subject is Subject.TARGET and reason == Reason.GONE else str(reason)
+
+
 def describe_failure(failure: Failure) -> str:
     """Return a failure as one line: what failed, the reason, the detail."""
+    if failure.subject is Subject.TARGET and failure.reason is Reason.GONE:
+        return f"{failure.subject_pk}: {failure.detail or 'no such account'}"
     role = "" if failure.role is None else f"{failure.role} of "
     detail = f" ({failure.detail})" if failure.detail else ""
     return f"{role}{failure.subject} {failure.subject_pk}: {failure.reason}{detail}"

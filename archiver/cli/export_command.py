@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 from msgspec import Struct
 
-from archiver.cli import advice, output, progress, signals
-from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
+from archiver.cli import advice, load, output, progress, signals
+from archiver.cli.filter_options import FilterOptions, filter_options, gone_option, split_targets
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import (
     EPILOG,
@@ -25,6 +25,7 @@ from archiver.cli.options import (
 from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
 from archiver.exit_codes import PARTIAL, outcome
+from archiver.runner.due_highlights import unmatched_globs
 from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, pluralize
 
@@ -257,9 +258,19 @@ def _confirm(to: Path, files: int) -> None:
 
 
 def print_empty(options: GlobalOptions, filters: FilterOptions) -> None:
-    """Print that the filters select no item, unless ``-q`` is given: a filter may be mistyped."""
-    if not options.quiet:
-        output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}")
+    """Print that the filters select no item, unless ``-q`` is given: a filter may be mistyped.
+
+    A title that would match in another case is named.
+    """
+    if options.quiet:
+        return
+    with load.open_archive(options) as archive:
+        accounts = split_targets(filters.accounts)["accounts"]
+        shown = archive.highlights(accounts=accounts) if filters.titles else ()
+        unmatched = unmatched_globs(filters.titles, (highlight.title for highlight in shown))
+    near = [title for title in unmatched.values() if title is not None]
+    case = f"; matching is case-sensitive: did you mean {' or '.join(map(repr, near))}?" if near else ""
+    output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}{case}")
 
 
 def _destination(form: str, to: Path) -> dict[str, object]:

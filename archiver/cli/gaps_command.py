@@ -12,6 +12,7 @@ import click
 from msgspec import Struct, field
 
 from archiver.cli import load, output, signals, text_table
+from archiver.cli.event_text import reason_word
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
@@ -41,7 +42,8 @@ def command(options: GlobalOptions, accounts: tuple[str, ...]) -> int:
     \b
     A reason is that of a failure (expired, not_found, network, too_large ...:
     see docs/schema.md), or
-      private, gone        the account is private, gone, or nobody has the name
+      private, gone        the account is private, or no longer exists
+      unknown              nobody has the name or id (in --json: gone)
       never_offered        the item is shown without a link to its picture or video
       fewer_than_counted   a page had fewer items than the highlight counts
       not_yet              no run has reached it: a budget, a signal or a kill
@@ -86,7 +88,7 @@ class AccountGaps(Struct):
 
     def add(self, gap: Gap, *, is_listed: bool) -> None:
         """Count a gap, and list it if ``is_listed``."""
-        self.counts[gap.reason.value] += 1
+        self.counts[reason_word(gap.subject, gap.reason)] += 1
         if is_listed:
             self.listed.append(gap)
 
@@ -111,7 +113,7 @@ def _account_of(gap: Gap) -> tuple[str, Pk | None]:
 def _row(gap: Gap, now: datetime) -> tuple[object, ...]:
     detail = f"{gap.present:,} of {gap.counted:,} items" if gap.present is not None else gap.detail
     title = gap.title if gap.title is not None else gap.highlight_pk
-    return gap.reason.value, _of(gap), title, gap.attempts, next_try(gap, now), detail
+    return reason_word(gap.subject, gap.reason), _of(gap), title, gap.attempts, next_try(gap, now), detail
 
 
 def _of(gap: Gap) -> str:

@@ -36,6 +36,7 @@ def command(options: GlobalOptions) -> int:
     path, is_named = locate(options.config, os.environ)
     directory = options.archive.absolute() if options.archive is not None else None
     written = write_configuration(path, directory)
+    is_key_set = bool(os.environ.get("HIKERAPI_TOKEN", "").strip())
     try:
         if not written and directory is not None:
             require_named(path, directory)
@@ -54,7 +55,13 @@ def command(options: GlobalOptions) -> int:
             + f" {config.archive.directory}",
             *(["its marker archive.json was missing; it was written again"] if is_restored else []),
             *advice.move_lines(config),
-            *next_steps(path, config.api.token_file, is_named=is_named),
+            *next_steps(
+                path,
+                config.api.token_file,
+                is_named=is_named,
+                accounts_file=config.sync.accounts_file,
+                is_key_set=is_key_set,
+            ),
         )
     return 0
 
@@ -111,15 +118,26 @@ def _make_private(directory: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def next_steps(path: Path, token_file: Path | None, *, is_named: bool) -> Iterator[str]:
-    """Yield what to do after ``init``. ``path``: the configuration; ``token_file``: its setting.
+def next_steps(
+    path: Path,
+    token_file: Path | None,
+    *,
+    is_named: bool,
+    accounts_file: Path | None = None,
+    is_key_set: bool = False,
+) -> Iterator[str]:
+    """Yield what to do after ``init``. ``path``: the configuration.
 
-    ``is_named``: the commands must name the configuration too.
+    ``token_file`` and ``accounts_file``: its settings. ``is_named``: the commands must name the configuration
+    too. ``is_key_set``: whether HIKERAPI_TOKEN is set.
     """
     option = advice.config_option(path, is_named=is_named)
+    key_steps = list(advice.key_file_steps(path, token_file))
+    if key_steps and is_key_set:
+        key_steps.append("(HIKERAPI_TOKEN is set in this shell, but cron does not know it)")
     steps = [
-        [f"list your accounts in {path}, or with: {advice.program_name()} add{option} NAME"],
-        list(advice.key_file_steps(path, token_file)),
+        [f"list your accounts in {accounts_file or path}, or with: {advice.program_name()} add{option} NAME"],
+        key_steps,
         [f"{advice.program_name()} plan{option}    # what the first night costs at least; free"],
         [f"crontab -e: {advice.cron_line(option)}"],
     ]

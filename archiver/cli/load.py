@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from archiver.archive.archive import Archive
 
 
-def config(options: GlobalOptions) -> Config:
-    """Read the configuration, print its warnings, and store it in ``options``."""
+def config(options: GlobalOptions, *, with_accounts: bool = True) -> Config:
+    """Read the configuration, print its warnings, and store it in ``options``.
+
+    ``with_accounts``: False for a command that does not need the list of accounts.
+    """
     directory = str(options.archive) if options.archive is not None else None
     exported = os.environ.get("HIKERAPI_TOKEN", "").strip()
-    options.loaded = configuration = load(options.config, os.environ, {"archive.directory": directory})
+    options.loaded = configuration = load(
+        options.config, os.environ, {"archive.directory": directory}, with_accounts=with_accounts
+    )
     options.key_file = None if exported else configuration.api.token_file
     if not options.quiet:
         output.print_messages(*(f"archiver: note: {warning}" for warning in configuration.warnings))

@@ -13,7 +13,7 @@ import click
 
 from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import GlobalOptions, JsonOption, RiskyOption, global_options
+from archiver.cli.options import CostlyOption, GlobalOptions, JsonOption, RiskyOption, global_options
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -115,16 +115,24 @@ def _usage_error(error: click.ClickException, words: list[str], options: GlobalO
     if ctx is not None and options.blank is None and "--json" in words:
         options.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
     options.command = path.partition(" ")[2]
+    text = error.format_message()
     if isinstance(error, click.NoSuchOption) and ctx is not None:
-        error = _without_harmful_suggestions(error, ctx)
-    return UsageError(error.format_message().rstrip("."), f"see {path} --help")
+        text = _without_harmful_suggestions(error, ctx)
+    return UsageError(text.rstrip("."), f"see {path} --help")
 
 
-def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) -> click.NoSuchOption:
-    """Return the error without suggestions of options that remove something or spend units."""
+def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) -> str:
+    """Return the message without suggestions of options that remove something.
+
+    A suggestion of one that spends units says so.
+    """
     harmful = {name for param in ctx.command.params if isinstance(param, RiskyOption) for name in param.opts}
+    costly = {name for param in ctx.command.params if isinstance(param, CostlyOption) for name in param.opts}
     near = [name for name in error.possibilities or () if name not in harmful]
-    return click.NoSuchOption(error.option_name, error.message, near, ctx)
+    text = click.NoSuchOption(error.option_name, error.message, near, ctx).format_message()
+    for name in costly:
+        text = text.replace(f"'{name}'", f"'{name}' (which spends units)")
+    return text
 
 
 def _report_error(error: ArchiverError, options: GlobalOptions) -> int:

@@ -85,6 +85,10 @@ class RiskyOption(click.Option):
     """An option that removes, overwrites or spends something: never suggested for a mistyped option."""
 
 
+class CostlyOption(click.Option):
+    """An option that only spends units: a suggestion of it says so."""
+
+
 def global_options(command: C) -> C:
     """Add the global options, to the group and to every command."""
     for option in reversed(_GLOBAL):

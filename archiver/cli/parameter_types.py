@@ -6,6 +6,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -74,6 +75,18 @@ class TimeType(click.ParamType[datetime]):
             return parse_time(str(value), datetime.now(UTC))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class WholeNumber(click.IntRange):
+    """The type of an option that takes a whole number, from ``min`` to ``max`` if they are given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or raise click's usage error, in the words of people."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            limits = f"{self.min} or more" if self.max is None else f"{self.min} to {self.max:,}"
+            self.fail(f"{value!r} is not a whole number, {limits}", param, ctx)
 
 
 class PathType(click.Path):

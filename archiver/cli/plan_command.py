@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, run_report, run_session, text_table
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
+from archiver.cli.options import EPILOG, CostlyOption, GlobalOptions, global_options, json_option
+from archiver.cli.parameter_types import WholeNumber
 from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize
 
@@ -28,12 +29,12 @@ _NONE = "none for now"
 @click.option(
     "--list",
     "list_trays",
-    cls=RiskyOption,
+    cls=CostlyOption,
     is_flag=True,
     help="List the trays now, which costs units; the plan is then exact.",
 )
 @click.option(
-    "--max-units", type=click.IntRange(min=0), metavar="N", help="With --list: spend no more than N units."
+    "--max-units", type=WholeNumber(min=0), metavar="N", help="With --list: spend no more than N units."
 )
 @click.option(
     "--wait", is_flag=True, help="With --list: wait for another run to end, instead of exit code 11."

@@ -15,7 +15,7 @@ import click
 
 from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
-from archiver.cli.parameter_types import parse_time
+from archiver.cli.parameter_types import WholeNumber, parse_time
 from archiver.config import default_path
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
@@ -57,7 +57,7 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     metavar="N",
     help="At most N rows, 0 for all. [default: 1000 as table or vertical, else all]",
 )

@@ -6,18 +6,19 @@ import click
 
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
+from archiver.cli.options import EPILOG, CostlyOption, GlobalOptions, global_options, json_option
+from archiver.cli.parameter_types import WholeNumber
 
 
 @click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
 @click.option(
     "--full",
-    cls=RiskyOption,
+    cls=CostlyOption,
     is_flag=True,
     help="Fetch and pay for every highlight again, changed or not; look for every held file.",
 )
-@click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
+@click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option(run_report.EMPTY_FIELDS)
 @global_options

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from archiver.cli import advice, output
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.event_text import describe_failure
+from archiver.cli.event_text import describe_failure, reason_word
 from archiver.cli.options import GlobalOptions
 from archiver.errors import GAPS, Reason
 from archiver.exit_codes import PARTIAL
@@ -44,6 +44,8 @@ _CODE_MESSAGES = {
     7: "no account could be reached",
 }
 """Exit codes of runs that did not end with an error."""
+
+_NETWORK = "check the network and the state of the API"
 
 EMPTY_FIELDS: Mapping[str, object] = {
     "run_id": None,
@@ -98,7 +100,8 @@ def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]
     has_other_cause = summary.exit_code != PARTIAL or any(_listed_failures(summary))
     if summary.exit_code and (has_other_cause or not hosts):
         message = summary.message or _CODE_MESSAGES.get(summary.exit_code, summary.outcome)
-        hint = f" ({summary.hint})" if summary.hint else ""
+        reason = summary.hint or (_NETWORK if summary.exit_code == 7 and not summary.message else "")
+        hint = f" ({reason})" if reason else ""
         slug = f" [{summary.slug}]" if show_slug and summary.slug else ""
         yield f"archiver: {summary.command}: {message}{hint}{slug}"
     for host, files in hosts[:_MAX_HOSTS]:
@@ -161,7 +164,7 @@ def failure_lines(summary: Summary, room: int = _MAX_LINES) -> Iterator[str]:
     failures = list(_listed_failures(summary))
     if not failures:
         return
-    reasons = Counter(failure.reason.value for failure in failures)
+    reasons = Counter(reason_word(failure.subject, failure.reason) for failure in failures)
     by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
     retry = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
     yield f"failed: {by_reason}{retry}"

@@ -15,7 +15,7 @@ import click
 from archiver.cli import advice, load, output, signals, text_table
 from archiver.cli.filter_options import split_targets
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
-from archiver.cli.parameter_types import TimeType
+from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_rows import NO_LIMIT
 from archiver.model.search_hits import Dated, Field, Kind
@@ -91,7 +91,7 @@ class _Words(click.Command):
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     metavar="N",
     help="At most N, 0 for all. [default: 20 on a terminal, else all]",
 )

@@ -22,6 +22,8 @@ _SAME_SIGNAL = 0.02
 """Seconds within which a second signal counts as the same one: a terminal and ``uv run`` may both send it."""
 _NOTICE = b"\narchiver: finishing what is in progress; send the signal again to end now\n"
 
+_ENDED = b"\narchiver: ended at once; what was recorded stays, and the next run continues\n"
+
 
 def die(signum: int) -> NoReturn:
     """End the process by the signal itself, so that a shell or service manager sees it (``$?``: 128 + N)."""
@@ -50,6 +52,9 @@ def stop_on_signal(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[N
                 with suppress(OSError):
                     os.write(2, _NOTICE)  # sys.stderr may be in the middle of a write
         elif now - first_at > _SAME_SIGNAL:
+            if not quiet:
+                with suppress(OSError):
+                    os.write(2, _ENDED)
             die(signum)
 
     previous = {s: signal.getsignal(s) for s in _STOP_SIGNALS}

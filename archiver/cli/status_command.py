@@ -109,7 +109,8 @@ def status_lines(
 ) -> Iterator[str]:
     """Yield the numbers for people, then the last runs. ``price``: of 1,000 units."""
     s = status
-    held = f"{s.files:,} in {pluralize(s.blobs, 'blob')}, {format_size(s.bytes)}"
+    different = f" ({s.blobs:,} different)" if s.blobs != s.files else ""
+    held = f"{s.files:,}{different}, {format_size(s.bytes)}"
     lost = f", {s.lost:,} lost" if s.lost else ""
     how_to_list = f" ({advice.command_line('gaps')})" if s.open_failures else ""
     rows = [
@@ -138,7 +139,8 @@ def status_lines(
     if s.last_runs:
         yield ""
         yield from text_table.format_table(
-            ("run", "command", "started", "outcome", "code", "units"), list(map(_row, s.last_runs))
+            ("run", "command", "started", "outcome", "code", "units"),
+            [_row(run, s) for run in s.last_runs],
         )
 
 
@@ -170,9 +172,15 @@ def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
     return name, f"{worker.started_at:%Y-%m-%d %H:%M}", worker.visits, lease
 
 
-def _row(run: Run) -> tuple[object, ...]:
-    outcome = run.outcome if run.finished_at is not None else "not finished"
+def _row(run: Run, status: Status) -> tuple[object, ...]:
+    outcome = run.outcome if run.finished_at is not None else _describe_open(run, status)
     return run.id, run.command, f"{run.started_at:%Y-%m-%d %H:%M}", outcome, run.exit_code, run.units
+
+
+def _describe_open(run: Run, status: Status) -> str:
+    if run.id == status.running or (status.shared_run is not None and run.id == status.shared_run.run_id):
+        return "running"
+    return "killed" if run.id in status.killed else "not finished"
 
 
 def _time(moment: datetime | None) -> str:

@@ -17,6 +17,7 @@ from archiver.cli.options import (
     is_on_terminal,
     json_option,
 )
+from archiver.cli.parameter_types import WholeNumber
 from archiver.errors import ArchiverError
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
@@ -91,7 +92,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     "--repair", cls=RiskyOption, is_flag=True, help="Record what is lost, and fetch it again; see above."
 )
 @click.option(
-    "--max-units", type=click.IntRange(min=0), metavar="N", help="With --repair: spend no more than N units."
+    "--max-units", type=WholeNumber(min=0), metavar="N", help="With --repair: spend no more than N units."
 )
 @click.option(
     "--wait", is_flag=True, help="With --repair: wait for another run to end, instead of exit code 11."

@@ -7,12 +7,13 @@ import click
 from archiver.cli import load, progress, signals
 from archiver.cli.log_file import LogObserver
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.parameter_types import WholeNumber
 from archiver.model.events import Event
 
 
 @click.command("worker", epilog=EPILOG)
 @click.option(
-    "--concurrency", type=click.IntRange(1, 64), metavar="N", help="Download N files at a time (1 to 64)."
+    "--concurrency", type=WholeNumber(1, 64), metavar="N", help="Download N files at a time (1 to 64)."
 )
 @click.option(
     "--until-idle",
@@ -38,6 +39,7 @@ def command(options: GlobalOptions, concurrency: int | None, until_idle: bool) -
     from archiver.runner.workers import StopFlag
 
     stop = StopFlag()
+    load.config(options, with_accounts=False)  # the run has the list
     with (
         load.open_archive(options) as archive,
         signals.stop_on_signal(stop, quiet=options.quiet, hint="start it again: the next run needs it"),

@@ -43,7 +43,7 @@ def read_account_tables(tables: object, path: Path) -> Iterator[Target]:
         where = f"{path}: account {number}"
         if not isinstance(table, dict):
             raise ConfigError(f"{where} is not a table: write [[accounts]] above it")
-        refuse_unknown_keys(table, (*_NAMES, "highlights"), path, f"[[accounts]] {number}, ")
+        refuse_unknown_keys(table, (*_NAMES, "highlights"), path, f"account {number} ([[accounts]])")
         try:
             yield _read_target(table, where)
         except TargetError as error:

@@ -70,9 +70,15 @@ def example() -> str:
 
 
 def load(
-    path: Path | None, environ: MutableMapping[str, str], overrides: Mapping[str, object] | None = None
+    path: Path | None,
+    environ: MutableMapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+    *,
+    with_accounts: bool = True,
 ) -> Config:
-    """Read the whole configuration. Without a file, every key has its default.
+    """Read the configuration. Without a file, every key has its default.
+
+    ``with_accounts``: False leaves ``sync.accounts_file`` unread.
 
     ``overrides`` are flags: ``{"archive.directory": "x"}``, None for a flag that was not given.
     HIKERAPI_TOKEN overrides ``api.token_file``. It is removed from ``environ``, so that no child process
@@ -94,7 +100,7 @@ def load(
     report = _report(settings)
 
     token, token_warning = _token(key, api)
-    accounts, account_warnings = _accounts(account_tables, place, sync)
+    accounts, account_warnings = _accounts(account_tables, place, sync if with_accounts else SyncSection())
     accounts_archive, database_archive, storage_archive = _own_archives(sections, place, environ)
     if not is_archive_of(archive.directory, storage_archive):
         archive = replace(archive, storage=None)
@@ -139,7 +145,9 @@ def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return a warning if the environment allows a store that is reached over plain http."""
     from archiver.bucket_settings import PLAIN_HTTP_WARNING, allows_http  # most archives do not need it
 
-    return (PLAIN_HTTP_WARNING,) if allows_http(environ) else ()
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
+    is_local = is_this_machine(urlsplit(endpoint).hostname or "")
+    return (PLAIN_HTTP_WARNING,) if allows_http(environ) and not is_local else ()
 
 
 def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:

@@ -68,7 +68,7 @@ def read_settings(
     }
     for key, value in flags.items():
         if key not in KEYS:
-            raise ConfigError(f"there is no key {key}{_nearest(key, KEYS)}")
+            raise ConfigError(f"unknown setting {key}{_nearest(key, KEYS)}")
         if value is not None:
             settings[key] = Setting(value, key)
     return settings
@@ -163,11 +163,15 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
-    """Raise ConfigError for the first unknown key, naming the known key that is most similar."""
+    """Raise ConfigError for the first unknown key, naming the known key that is most similar.
+
+    ``where``: the section that has the key, for the message.
+    """
     known = frozenset(known)
     for key in keys:
         if key not in known:
-            raise ConfigError(f"{path}: there is no key {where}{_quote(key)}{_nearest(key, known)}")
+            place = f" in {where}" if where else ""
+            raise ConfigError(f"{path}: unknown setting {_quote(key)}{place}{_nearest(key, known)}")
 
 
 def _keys_of_file(tables: Mapping[str, object], path: Path) -> Iterator[tuple[str, object]]:
@@ -176,7 +180,7 @@ def _keys_of_file(tables: Mapping[str, object], path: Path) -> Iterator[tuple[st
         if not isinstance(table, Mapping):
             raise ConfigError(f"{path}: {section} is a section: write [{section}] on a line of its own")
         known = [key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")]
-        refuse_unknown_keys(table, known, path, f"[{section}] ")
+        refuse_unknown_keys(table, known, path, f"[{section}]")
         yield from ((f"{section}.{key}", value) for key, value in table.items())
 
 

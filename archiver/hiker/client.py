@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -38,6 +39,7 @@ BODY_LIMIT = 16 * 1024 * 1024
 """Bytes of a decoded body. The largest known genuine answer, a highlight of 100 items, has about 200 kB."""
 
 _KEY_HEADER = "x-access-key"
+_OS_ERROR = re.compile(r"\[Errno -?[0-9]+\] (?P<why>.+)")
 _COOKIES = frozenset({"set-cookie", "set-cookie2"})
 
 
@@ -154,6 +156,8 @@ class HikerClient:
             why = "the run was stopped before the answer came"
         elif is_certificate:
             why = f"its certificate is not trusted ({error})"
+        elif (refusal := _OS_ERROR.fullmatch(str(error))) and not attempt.was_sent:
+            why = f"cannot be reached ({refusal['why']})"
         else:
             why = str(error) or type(error).__name__
         message = excerpt(self._secret.redact(f"{self._host}: {why}"))

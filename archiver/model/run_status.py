@@ -28,7 +28,9 @@ class Status(Struct, frozen=True):
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
     does not list now, each with the number of files that wait for it. ``waiting``: the number of adopted
     files that wait for their items. ``shared_run``: the open run whose accounts workers visit, and
-    ``workers``: those at work.
+    ``workers``: those at work. Of
+    the last runs without an end, ``running`` is the one that goes on, and ``killed`` those that do not; on
+    PostgreSQL, where another machine may be at work, those of which neither is certain are in neither.
     """
 
     accounts: int
@@ -47,3 +49,5 @@ class Status(Struct, frozen=True):
     waiting: int = 0
     shared_run: VisitCounts | None = None
     workers: tuple[WorkerStatus, ...] = ()
+    running: int | None = None
+    killed: tuple[int, ...] = ()

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import Struct
+
 from archiver.durable import storage_error
 from archiver.errors import ArchiveLocked, StorageError
 
@@ -66,6 +68,48 @@ def hold_run_lock(
         os.close(fd)
 
 
+class LockHolder(Struct, frozen=True):
+    """Who holds a lock, by the note in it. ``since`` is in UTC."""
+
+    command: str
+    pid: int
+    host: str
+    since: datetime
+
+    def __str__(self) -> str:
+        since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.command}, pid {self.pid} on {self.host}, since {since}"
+
+
+def find_holder(path: Path) -> LockHolder | None:
+    """Return who holds the lock at ``path``, without touching it; None if nobody does, or it is unknown.
+
+    The note of a process of this machine that was killed does not count.
+    """
+    try:
+        holder = _parse_note(path.read_bytes())
+    except OSError:
+        return None
+    if holder is None or holder.host != socket.gethostname():
+        return holder
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return holder  # a process of another user
+    return holder
+
+
+def _parse_note(text: bytes) -> LockHolder | None:
+    try:
+        note = json.loads(text)
+        since = datetime.fromisoformat(note["since"]).astimezone(UTC)
+        return LockHolder(str(note["command"]), int(note["pid"]), str(note["host"]), since)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _try_lock(fd: int, path: Path, mode: int) -> bool:
     try:
         fcntl.flock(fd, mode | fcntl.LOCK_NB)
@@ -80,8 +124,7 @@ def _try_lock(fd: int, path: Path, mode: int) -> bool:
 
 def _holder(fd: int) -> str:
     try:
-        note = json.loads(os.pread(fd, 4096, 0))
-        since = datetime.fromisoformat(note["since"]).astimezone(UTC)
-        return f"{note['command']}, pid {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M:%S} UTC"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "the process holding it is unknown"
+        holder = _parse_note(os.pread(fd, 4096, 0))
+    except OSError:
+        holder = None
+    return "the process holding it is unknown" if holder is None else str(holder)

@@ -1,7 +1,7 @@
 """``python -m archiver.sandbox``: the stand-in on its own, until SIGINT or SIGTERM.
 
-It first prints shell ``export`` lines for archiver and, when it ends, a JSON line with the number of
-requests.
+It first prints shell ``export`` lines for archiver to stdout and, when it ends, a JSON line with the number
+of requests to stderr: what is redirected into a file can be sourced by a shell.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
         signal.sigwait(ends)
-    sys.stdout.write(json.dumps({**upstream.requests.counts(), "balance": upstream.balance}) + "\n")
-    sys.stdout.flush()
+    sys.stderr.write(json.dumps({**upstream.requests.counts(), "balance": upstream.balance}) + "\n")
     return 0
 
 

@@ -114,7 +114,7 @@ def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: Co
 def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser, whole: bool) -> None:
     """As printed, they make a key file that others cannot read, and a crontab line without the key."""
     text = person.run("init", "--config", "c.toml", "--archive", "kept").err
-    assert "HIKERAPI_TOKEN" not in text
+    assert "(HIKERAPI_TOKEN is set in this shell, but cron does not know it)" in text
     write = next(line for line in text.splitlines() if "umask" in line).split("2. ")[1].split("    ")[0]
     subprocess.run(["sh", "-c", write], input="key\n", text=True, check=True)
     token = person.home / "hikerapi.token"
@@ -221,7 +221,7 @@ def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> Non
     """One line names it and says what to do, in the first run and during its back-off, with -q too."""
     config = write_config(person.home / "c.toml", ["natgeo", "nobody.xyz"])
     assert person.run("init", "-q", "--config", str(config)).code == 0
-    what = "nobody.xyz: gone (no account has this name: correct or remove it)"
+    what = "nobody.xyz: no account has this name: correct or remove it"
     for number in range(1, 5):
         done = person.run("run", "-q", "--json", "--config", str(config))
         assert (done.code, done.object["units"]) == (3, [0, 5 + 2, 1 + 1, 1 + 1, 1][number])
@@ -229,7 +229,7 @@ def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> Non
         failures = done.object["failures"]
         assert isinstance(failures, list)
         assert [(f["subject_pk"], f["reason"]) for f in failures] == [("nobody.xyz", "gone")]
-    assert "999: gone (no account has this id: correct or remove it)\n" in person.run("backup", "999").err
+    assert "999: no account has this id: correct or remove it\n" in person.run("backup", "999").err
 
 
 def test_a_rejected_key_names_the_file_that_it_came_from(person: CommandLineUser) -> None:
@@ -391,7 +391,10 @@ def test_init_asks_for_no_key_that_is_there(person: CommandLineUser) -> None:
     (write,) = re.findall(r"2\. (\(umask .*\))", first)
     subprocess.run(["sh", "-c", write], input="key\n", text=True, check=True)
     assert (person.home / "my key").read_text() == "key\n"
+    (person.home / "list.txt").write_text("natgeo\n")
+    config.write_text(f'sync.accounts_file = "list.txt"\n{config.read_text()}')
     again = person.run("init", "--config", "c.toml").err
+    assert f"  1. list your accounts in {person.home / 'list.txt'}, or with" in again
     assert "umask" not in again
     assert "  2. archiver plan --config " in again
 

@@ -122,6 +122,12 @@ def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path,
     assert ended.err.startswith(f"archiver: export {form}: the archive contains no items yet\n")
 
 
+def test_a_title_in_another_case_is_named(person: CommandLineUser) -> None:
+    """Matching is case-sensitive; where only the case differs, the message names the title."""
+    ended = person.run("export", "folder", "out", "--highlight", "gIFT*", "--dry-run")
+    assert "no item matches --highlight 'gIFT*'; matching is case-sensitive: did you mean 'Gift" in ended.err
+
+
 def test_a_table_of_nothing_on_stdout_is_told(person: CommandLineUser) -> None:
     """Beside the table, which has its head alone."""
     ended = person.run("export", "csv", "-", "--table", "items", "--highlight", "nosuch*")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -136,9 +139,36 @@ def test_gaps_of_an_archive_that_lacks_nothing(kept: InProcessUser) -> None:
     assert (none.code, none.out, none.err) == (0, "", "no gaps: everything that was offered is archived\n")
     assert person.run("gaps", "--json").object == {"exit_code": 0, "outcome": "ok", "gaps": []}
     assert person.run("backup", "nobody.here", "-q").code == 6
-    assert person.run("gaps", "nobody.here").out.startswith("nobody.here: 1 gap: 1 gone\n")
+    assert person.run("gaps", "nobody.here").out.startswith("nobody.here: 1 gap: 1 unknown\n")
     unknown = person.run("gaps", "nobody.else", "--json")
     assert (unknown.code, unknown.object["gaps"]) == (2, [])
+
+
+def test_a_name_that_was_corrected_is_no_gap(person: InProcessUser, tmp_path: Path) -> None:
+    """The next run drops the failure of an entry that the configuration does not name any more; the words say
+    that nobody has the name, and ``--json`` keeps its reason.
+    """
+    config = write_config(tmp_path / "config.toml", ["account0000", "account001"])
+    first = person.run("run")
+    assert "  account001: no account has this name: correct or remove it\n" in first.err
+    assert rows(person.run("gaps", "--json"), "gaps")[0]["reason"] == "gone"
+    write_config(config, ["account0000", "account0001"])
+    assert person.run("run", "-q").code == 0
+    assert person.run("gaps").out == ""
+    assert "open failures  0\n" in person.run("status").out
+
+
+def test_an_unfinished_run_goes_on_or_was_killed(kept: InProcessUser) -> None:
+    """``status`` says which: by the process that the lock names."""
+    with closing(sqlite3.connect(kept.archive / "archive.db", isolation_level=None)) as database:
+        database.execute(
+            "INSERT INTO runs (command, started_at, units) VALUES ('run', '2100-01-01T00:00:00.000000Z', 0)"
+        )
+    lock = kept.archive / "lock"
+    for pid, outcome in ((os.getpid(), "running"), (2**22 + 1, "killed")):
+        note = {"pid": pid, "host": socket.gethostname(), "command": "run", "since": "2100-01-01T00:00:00Z"}
+        lock.write_text(json.dumps(note))
+        assert kept.run("status").out.split("units\n")[-1].splitlines()[1].split()[4] == outcome
 
 
 @pytest.mark.whole

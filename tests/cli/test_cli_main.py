@@ -140,7 +140,12 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
             "backup: 'not a name' is not a target: it contains white space or control characters",
         ),
         (["backup", "a" * 3000], "is too long"),
-        (["run", "--max-units", "many"], "run: Invalid value for '--max-units'"),
+        (["run", "--ful"], "Did you mean '--full' (which spends units)?"),
+        (
+            ["run", "--max-units", "many"],
+            "run: Invalid value for '--max-units': 'many' is not a whole number, 0 or more (see",
+        ),
+        (["worker", "--concurrency", "65"], "'65' is not a whole number, 1 to 64 (see"),
         (["status", "--max-age", "36 hours"], "status: Invalid value for '--max-age'"),
         (["query"], "query: give the SQL once"),
         (["query", " \n"], "query: the SQL is empty"),

@@ -259,10 +259,10 @@ def test_failures_are_counted_by_reason_then_named() -> None:
     """The most frequent reason comes first, then each failure."""
     failures = (FAILURE, FAILURE, Failure(Subject.TARGET, "nobody", None, Reason.GONE, ""))
     once = list(run_report.failure_lines(Summary(1, "backup", failures=failures)))
-    assert once[0] == "failed: 2 http_status, 1 gone"
+    assert once[0] == "failed: 2 http_status, 1 unknown"
     lines = list(run_report.failure_lines(Summary(1, "run", failures=failures)))
-    assert lines[0] == "failed: 2 http_status, 1 gone (recorded, and tried again in later runs)"
-    assert lines[-1] == "  target nobody: gone"
+    assert lines[0] == "failed: 2 http_status, 1 unknown (recorded, and tried again in later runs)"
+    assert lines[-1] == "  nobody: no such account"
 
 
 def test_a_thousand_failures_take_ten_lines() -> None:

@@ -138,7 +138,7 @@ def test_fault_a5_a_missing_name_fails_the_monitor(
         box.received.clear()
         assert kept.run("run", "-q").code == 3
         text = box.at(f"{PING}/fail").body.decode()
-        assert "  target nobody.xyz: gone (no account has this name: correct or remove it)\n" in f"{text}\n"
+        assert "  nobody.xyz: no account has this name: correct or remove it\n" in f"{text}\n"
         assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
 
 

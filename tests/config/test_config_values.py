@@ -24,8 +24,12 @@ file = config_loading.file
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[download]\nconcurency = 2", r"no key \[download\] 'concurency'; did you mean concurrency\?"),
-        ("[downlod]\nconcurrency = 2", r"no key 'downlod'; did you mean download\?"),
+        (
+            "[download]\nconcurency = 2",
+            r"unknown setting 'concurency' in \[download\]; did you mean concurrency\?",
+        ),
+        ("[downlod]\nconcurrency = 2", r"unknown setting 'downlod'; did you mean download\?"),
+        ("[[accounts]]\nname = 'a'", r"unknown setting 'name' in account 1 \(\[\[accounts\]\]\); did you"),
         ('[api]\ntoken = "sesame"', r"did you mean token_file\?"),
         ("archive = 1", r"write \[archive\]"),
         ("[[accounts]]\nusernam = 'x'", r"did you mean username\?"),

@@ -138,5 +138,8 @@ def test_fault_h5_the_second_ends_it_now(harness: ArchiveHarness, commands: Fork
         ended = commands.end(pid)
         assert time.monotonic() - began < 5
     assert (ended.code, ended.out) == (-signal.SIGINT, "")
+    assert ended.err.endswith(
+        "archiver: ended at once; what was recorded stays, and the next run continues\n"
+    )
     assert_goes_on(harness)
     assert harness.one("select outcome from runs where id = 1") == "killed"

@@ -125,7 +125,7 @@ def test_the_control_endpoint() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_on_its_own(number: signal.Signals) -> None:
     """``python -m archiver.sandbox`` prints how to reach it, serves the asked world, and ends on a signal
-    with its counts.
+    with its counts on stderr.
     """
     command = [
         sys.executable,
@@ -138,9 +138,10 @@ def test_on_its_own(number: signal.Signals) -> None:
         "--items",
         "4",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
+            assert process.stderr is not None
             lines = [process.stdout.readline().strip() for _ in range(3)]
             shown = dict(line.removeprefix("export ").split("=", 1) for line in lines)
             assert shown.keys() == {
@@ -152,7 +153,8 @@ def test_on_its_own(number: signal.Signals) -> None:
             answer = get(f"{shown['ARCHIVER_API_BASE_URL']}/v1/user/highlights?user_id=70000000001", headers)
             assert [h["media_count"] for h in answer.json] == [4, 4, 4]
             process.send_signal(number)
-            counts = json.loads(process.stdout.read())
+            assert process.stdout.read() == ""  # a shell can source what is redirected into a file
+            counts = json.loads(process.stderr.read())
             assert (counts["units"], counts["api_calls"], counts["cdn_requests"]) == (2, 1, 0)
             assert process.wait(5) == 0
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from archiver.catalog.record.adopted_files import adopt, settle_all_waiting
 from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
-from archiver.catalog.record.failures import failure, resolution
+from archiver.catalog.record.failures import drop_targets, failure, resolution
 from archiver.catalog.record.highlight_page import page
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
 from archiver.catalog.record.storage import storage
@@ -35,6 +35,7 @@ __all__ = [
     "balance_before",
     "bind_target",
     "completion",
+    "drop_targets",
     "drop_trays",
     "end_bindings",
     "failure",

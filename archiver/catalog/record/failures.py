@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from archiver import retry
 from archiver.catalog import tables
@@ -64,6 +64,18 @@ def resolution(
         connection.execute(_RESOLVE_WHOLE, parameters)
     else:
         connection.execute(_RESOLVE_ROLE, {**parameters, "in_role": role})
+
+
+def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -> None:
+    """Record that nobody asks any more for targets other than those ``wanted`` (``Target.key``).
+
+    Their open failures are resolved: the entry of the configuration was corrected or removed.
+    """
+    is_open = _failures.c.subject == Subject.TARGET, _failures.c.resolved_at.is_(None)
+    keys = set(wanted)
+    for row in connection.execute(select(_failures.c.id, _failures.c.subject_pk).where(*is_open)).all():
+        if row.subject_pk not in keys:
+            update_row(connection, _failures, row.id, {"resolved_at": now})
 
 
 def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:
