@@ -239,7 +239,11 @@ def views() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
                 None,
             )
             yield f"highlight-{device}-{scheme}", first, options | {"color_scheme": scheme}, None
-            yield f"viewer-{device}-{scheme}", first, options | {"color_scheme": scheme}, f"i{MUSEUM.pk}0000"
+            year = f"{account}items-2025.html"
+            yield f"year-{device}-{scheme}", year, options | {"color_scheme": scheme}, None
+            for name, item in (("viewer", 0), ("video", 5)):
+                shown = f"i{MUSEUM.pk}0{item:03}"
+                yield f"{name}-{device}-{scheme}", first, options | {"color_scheme": scheme}, shown
 
 
 def take_screenshots(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:

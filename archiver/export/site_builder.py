@@ -1,27 +1,36 @@
 """The files of a site, from a walk through the archive.
 
-A page comes after the media that it shows; the first page comes last. Memory holds the items of one
-highlight, what the page of each account and the first page show, and the digests of the media so far.
+A page comes after the media that it shows; the first page comes last. Memory holds the items of one page,
+what the page of each account and the first page show, the digests of the media so far, and the pk, date and
+place of each item of one account, whose items wait in a temporary file for the pages of their years.
 """
 
 from __future__ import annotations
 
 import heapq
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
-from msgspec import Struct, field
+from msgspec import Struct, field, msgpack
+from msgspec.structs import replace
 
 from archiver.export.export_entry import ExportEntry
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed
 from archiver.model.identity import Digest, Pk
-from archiver.pages import cards, html_pages, item_tiles
+from archiver.pages import cards, html_pages, item_tiles, page_text
 from archiver.pages.cards import TimeSpan
 from archiver.pages.page_paths import account_directory, media_path
-from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile
+from archiver.pages.view_model import AccountCard, DetailList, HighlightCover, ItemDetail, ItemsPage, ItemTile
 
 LATEST_ITEMS = 24
 """How many items the page of an account shows."""
+
+ITEMS_PER_PAGE = 500
+"""How many items each of the further pages of an account shows at most."""
+
+_IN_MEMORY = 1 << 20
+_UNDATED = 0  # in place of a year
 
 FormerTitles = Callable[[Pk], Mapping[Pk, tuple[str, ...]]]
 """The former titles of each highlight of an account, the latest first."""
@@ -88,6 +97,57 @@ class _SiteWalk:
         self._cards.append(account.card())
 
 
+class _TileFile:
+    """The tiles of an account in a temporary file, to be read year by year."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+        self._places: dict[int, list[tuple[float, Pk, int, int]]] = {}
+
+    def add(self, tile: ItemTile) -> None:
+        """Add a tile. Its texts are kept as pages show them, its highlight as far as they name it."""
+        details = tuple(DetailList(one.heading, tuple(map(_clean, one.details))) for one in tile.detail_lists)
+        shown = replace(tile.highlight, title=page_text.clean(tile.highlight.title or ""), covers=())
+        content = msgpack.encode(replace(tile, detail_lists=details, highlight=shown))
+        at = tile.taken_at.astimezone(UTC) if tile.taken_at is not None else None
+        places = self._places.setdefault(at.year if at else _UNDATED, [])
+        places.append((at.timestamp() if at else 0, tile.pk, self._file.tell(), len(content)))
+        self._file.write(content)
+
+    def pages(self) -> list[tuple[ItemsPage, list[tuple[float, Pk, int, int]]]]:
+        """Return the pages, the latest first, with the places of their items.
+
+        A year with many items is divided from its first item on, so that later ones change few pages.
+        """
+        pages = []
+        for year in sorted(self._places):
+            places = sorted(self._places[year])
+            title = str(year) if year != _UNDATED else "Undated"
+            for part, start in enumerate(range(0, len(places), ITEMS_PER_PAGE), 1):
+                name, more = f"items-{title.lower()}", len(places) > ITEMS_PER_PAGE
+                page = ItemsPage(
+                    name if part == 1 else f"{name}-{part}",
+                    f"{title}, part {part}" if more else title,
+                    len(places[start : start + ITEMS_PER_PAGE]),
+                )
+                pages.append((page, places[start : start + ITEMS_PER_PAGE]))
+        return pages[::-1]
+
+    def read(self, places: Iterable[tuple[float, Pk, int, int]]) -> Iterator[ItemTile]:
+        """Yield the tiles at these places."""
+        for _, _, offset, length in places:
+            self._file.seek(offset)
+            yield msgpack.decode(self._file.read(length), type=ItemTile)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+
+def _clean(detail: ItemDetail) -> ItemDetail:
+    return replace(detail, text=page_text.clean(detail.text), note=page_text.clean(detail.note))
+
+
 class _AccountPages(Struct):
     """The pages of one account, made while the walk goes through its highlights."""
 
@@ -98,6 +158,7 @@ class _AccountPages(Struct):
     seen: set[Pk] = field(default_factory=set)
     covers: list[HighlightCover] = field(default_factory=list)
     latest: list[tuple[datetime, Pk, ItemTile]] = field(default_factory=list)
+    everything: _TileFile = field(default_factory=_TileFile)
     highlight: KeptHighlight | None = None
     tiles: list[ItemTile] = field(default_factory=list)
 
@@ -120,19 +181,27 @@ class _AccountPages(Struct):
         if tile.pk in self.seen:
             return
         self.seen.add(tile.pk)
+        self.everything.add(tile)
         self.span.add(tile.taken_at)
         if tile.taken_at is not None and tile.is_shown:
             add = heapq.heappush if len(self.latest) < LATEST_ITEMS else heapq.heappushpop
             add(self.latest, (tile.taken_at, tile.pk, tile))
 
     def finish(self) -> Iterator[ExportEntry | KeptFile]:
-        """Yield the page of the last highlight, the avatar, and the page of the account."""
+        """Yield the page of the last highlight, the avatar, and the pages of the account."""
         yield from self._finish_highlight(None)
         self.changes.add(self.account.gone_at)
         if self.account.avatar is not None:
             yield self.account.avatar
         latest = [tile for _, _, tile in sorted(self.latest, reverse=True, key=lambda entry: entry[:2])]
-        page = html_pages.account_page(self.card(), self.covers, latest)
+        pages = self.everything.pages() if len(self.seen) > len(latest) else []
+        links = [page for page, _ in pages]
+        for link, places in pages:
+            tiles = list(self.everything.read(reversed(places)))
+            text = html_pages.items_page(self.account, link, links, tiles)
+            yield self._page_entry(f"items {self.account.pk} {link.name}", link.name, text)
+        self.everything.close()
+        page = html_pages.account_page(self.card(), self.covers, latest, pages=links)
         yield self._page_entry(f"account {self.account.pk}", "index", page)
 
     def card(self) -> AccountCard:

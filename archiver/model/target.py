@@ -131,6 +131,11 @@ def _parse_item_link(text: str) -> ItemTarget | None:
     return None
 
 
+def is_username(text: str) -> bool:
+    """Return whether a text can be a username, as in ``instagram.com/<username>``, in either case."""
+    return _USERNAME.fullmatch(text) is not None and text.strip(".") != "" and text.lower() not in _RESERVED
+
+
 def is_code(text: str) -> bool:
     """Return whether a text can be an item's code, as in ``instagram.com/p/<code>``: URL-safe base64."""
     return _CODE.fullmatch(text) is not None

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from archiver.model.archived import KeptAccount, KeptHighlight
 from archiver.pages import page_text
-from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile, Pager
+from archiver.pages.view_model import AccountCard, HighlightCover, ItemsPage, ItemTile, Pager
 from archiver.text_format import format_size, pluralize
 
 _HERE = Path(__file__).parent
@@ -80,16 +80,24 @@ def account_page(
     covers: Sequence[HighlightCover],
     items: Sequence[ItemTile],
     *,
+    pages: Sequence[ItemsPage] = (),
     pager: Pager | None = None,
     is_live: bool = False,
 ) -> str:
-    """Return the page of an account: its highlights in the given order, then items.
+    """Return the page of an account: its highlights in the given order, then items, and links to ``pages``.
 
     ``pager``: which of its items these are, if they are not all or not only the latest.
     """
     former_usernames = [name for name in card.account.usernames if name != card.account.username]
     values = {"card": card, "former_usernames": former_usernames, "covers": covers, "latest": items}
-    return _render("account.html", up=_UP, pager=pager, is_live=is_live, **values)
+    return _render("account.html", up=_UP, pages=pages, pager=pager, is_live=is_live, **values)
+
+
+def items_page(
+    account: KeptAccount, page: ItemsPage, pages: Sequence[ItemsPage], tiles: Sequence[ItemTile]
+) -> str:
+    """Return one of the pages that show all items of an account, with links to the others."""
+    return _render("items.html", up=_UP, account=account, page=page, pages=pages, tiles=tiles)
 
 
 def highlight_page(
@@ -133,9 +141,12 @@ def _environment() -> Environment:
         "clock": page_text.format_duration,
         "count": pluralize,
         "day": page_text.format_day,
+        "highlight_address": page_text.highlight_address,
         "iso": page_text.format_iso_time,
         "moment": page_text.format_moment,
         "names": account_names,
+        "profile_address": page_text.profile_address,
+        "short_day": page_text.format_short_day,
         "size": format_size,
         "shorten": lambda text: page_text.shorten(text or ""),
         "span": page_text.format_span,

@@ -49,6 +49,7 @@ def make_tile(placed: Placed, highlight: KeptHighlight, account_name: str) -> It
         tuple(DownloadLink(media_path(file), _type_and_size(file)) for file in others),
         detail_lists,
         highlight,
+        page_text.item_address(item) if placed.gone_at is None and highlight.gone_at is None else None,
     )
 
 

@@ -11,6 +11,11 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 import idna
 from msgspec import Struct
 
+from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem
+from archiver.model.identity import is_pk
+from archiver.model.target import is_code, is_username
+
+_INSTAGRAM = "https://www.instagram.com"
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -64,6 +69,12 @@ def format_day(at: date) -> str:
     return f"{on.day} {_MONTHS[on.month - 1]} {on.year}"
 
 
+def format_short_day(at: datetime) -> str:
+    """Return ``4 Dec 2025``, in UTC."""
+    on = at.astimezone(UTC)
+    return f"{on.day} {_MONTHS[on.month - 1][:3]} {on.year}"
+
+
 def format_moment(at: datetime) -> str:
     """Return ``4 December 2025, 15:00 UTC``."""
     return f"{format_day(at)}, {at.astimezone(UTC):%H:%M} UTC"
@@ -111,6 +122,26 @@ def web_address(url: str) -> WebAddress | None:
     server = host if port is None else f"{host}:{port}"
     path, query, fragment = map(_encode, (parts.path.replace("\\", "/"), parts.query, parts.fragment))
     return WebAddress(urlunsplit((parts.scheme, server, path, query, fragment)), host)
+
+
+def profile_address(account: KeptAccount) -> str | None:
+    """Return the address of an account at Instagram; None if it is gone or has no valid username."""
+    name = account.username
+    if name is None or account.gone_at is not None or not is_username(name):
+        return None
+    return f"{_INSTAGRAM}/{name}/"
+
+
+def highlight_address(highlight: KeptHighlight) -> str | None:
+    """Return the address of a highlight at Instagram; None if it is no longer shown."""
+    if highlight.gone_at is not None or not is_pk(highlight.pk):
+        return None
+    return f"{_INSTAGRAM}/stories/highlights/{highlight.pk}/"
+
+
+def item_address(item: KeptItem) -> str | None:
+    """Return the address of an item at Instagram; None without a valid code."""
+    return f"{_INSTAGRAM}/p/{item.code}/" if item.code is not None and is_code(item.code) else None
 
 
 def _encode(part: str) -> str:

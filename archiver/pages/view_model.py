@@ -44,7 +44,7 @@ class ItemTile(Struct, frozen=True):
     """An item in a grid and in the viewer.
 
     ``kind`` is ``photo``, ``video``, or ``item`` if unknown. ``highlight`` shows the item; a grid of several
-    highlights names it.
+    highlights names it. ``instagram`` is its address there, while it is shown.
     """
 
     pk: str
@@ -58,6 +58,7 @@ class ItemTile(Struct, frozen=True):
     downloads: tuple[DownloadLink, ...]
     detail_lists: tuple[DetailList, ...]
     highlight: KeptHighlight
+    instagram: str | None = None
 
     @property
     def path(self) -> str | None:
@@ -83,6 +84,14 @@ class HighlightCover(Struct, frozen=True):
     first: datetime | None
     last: datetime | None
     former_titles: tuple[str, ...] = ()
+
+
+class ItemsPage(Struct, frozen=True):
+    """A page of an account with items of a year, or part of them. ``name`` is that of the file."""
+
+    name: str
+    title: str
+    items: int
 
 
 class AccountCard(Struct, frozen=True):

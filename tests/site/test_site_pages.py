@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 from xml.etree.ElementTree import Element
 
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 
 from archiver import text_format
 from archiver.model.identity import Role
-from archiver.model.upstream import WebLink
+from archiver.model.upstream import Hashtag, WebLink
 from archiver.pages import page_text
 from archiver.pages.html_pages import POLICY
 from tests.support.site_samples import (
     NOW,
+    Step,
     WrittenSite,
     account,
     file_of,
@@ -48,10 +50,19 @@ def elements(page: str) -> list[Element]:
     return list(parser.parse(page).iter())
 
 
+# The links to Instagram, which are there only if a name is valid.
+_INSTAGRAM = re.compile(
+    r'(<span>)?<a href="https://www\.instagram\.com/[\w./-]+" rel="noopener noreferrer nofollow">'
+    r"(View on )?Instagram</a>(</span>)?"
+)
+
+
 def shape(site: WrittenSite) -> dict[tuple[int, str], list[tuple[str, list[str]]]]:
     """What stands on the pages but for what it says: elements and the names of their attributes."""
     return {
-        (path.count("/"), path.rpartition("/")[2]): [(e.tag, list(e.attrib)) for e in elements(page)]
+        (path.count("/"), path.rpartition("/")[2]): [
+            (e.tag, list(e.attrib)) for e in elements(_INSTAGRAM.sub("", page))
+        ]
         for path, page in site.pages.items()
     }
 
@@ -122,6 +133,7 @@ def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, hos
     found = page_text.web_address(url)
     assert (found.host if found else None) == host
     page = write_site(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")
+    page = _INSTAGRAM.sub("", page)
     links = [e for e in elements(page) if e.tag == "a" and e.get("rel") == "noopener noreferrer nofollow"]
     leads_to = [urlsplit(str(link.get("href"))).hostname for link in links]
     assert leads_to == ([host] if host else [])
@@ -154,6 +166,7 @@ def test_fault_x7_a_page_loads_nothing_but_the_files_of_the_site() -> None:
     site = write_site(*highlight_saying("natgeo", "https://example.com/"), photo("102", highlight_pk="11"))
     assert "unsafe" not in POLICY
     for path, page in site.pages.items():
+        page = _INSTAGRAM.sub("", page)
         found = elements(page)
         assert [e.get("content") for e in found if "http-equiv" in e.attrib] == [POLICY]
         assert all(e.get("src") for e in found if e.tag == "script")
@@ -230,7 +243,7 @@ def test_what_is_gone_and_what_is_lacking_is_told() -> None:
     assert page.count("Its video is not in this archive.") == 1
     assert page.count("Its file is not in this archive.") == 1
     assert "This account no longer exists; noticed on" in site.page("index")
-    assert "The account is gone" in site.pages["index.html"]
+    assert '<span class="state">gone</span>' in site.pages["index.html"]
 
 
 def test_an_item_in_two_highlights_counts_once() -> None:
@@ -239,6 +252,75 @@ def test_an_item_in_two_highlights_counts_once() -> None:
     page = site.page("index")
     assert "<span>2 items</span>" in page
     assert [a for _, a in addresses(page) if "#i" in a] == ["10.html#i100", "11.html#i7"]
+
+
+def instagram_links(page: str) -> list[str]:
+    """Where the links to Instagram lead, each of which keeps the reader's page to itself."""
+    links = [e for e in elements(page) if e.tag == "a" and "instagram" in str(e.get("href"))]
+    assert {e.get("rel") for e in links} <= {"noopener noreferrer nofollow"}
+    return [str(e.get("href")) for e in links]
+
+
+def test_pages_lead_to_instagram_while_it_shows_what_they_show() -> None:
+    """An account by its name, a highlight by its pk, an item by its code; none that is gone."""
+    at = "https://www.instagram.com/"
+    shown = photo(code="DSd4Z8fgAAC"), photo("101", code="DSeCtH_gAAD", gone_at=NOW)
+    gone = highlight("11", gone_at=NOW), photo("102", highlight_pk="11", code="DSeCtH_gAAE")
+    site = write_site(account("natgeo"), highlight(), *shown, *gone)
+    assert instagram_links(site.page("10")) == [f"{at}stories/highlights/10/", f"{at}p/DSd4Z8fgAAC/"]
+    assert instagram_links(site.page("11")) == []
+    assert instagram_links(site.page("index")) == [f"{at}natgeo/", f"{at}p/DSd4Z8fgAAC/"]
+    assert instagram_links(write_site(account(gone_at=NOW)).page("index")) == []
+
+
+@pytest.mark.parametrize(
+    "text", [*HOSTILE, "", ".", "..", "p", "Accounts", "a/b", "a?b", "a#b", "é", "a" * 31]
+)
+def test_fault_x7_only_valid_names_and_codes_lead_to_instagram(text: str) -> None:
+    """Whatever else an account or an item is called, there is no link that it would change."""
+    site = write_site(account(text), highlight(), photo(code=text + "%"))
+    assert instagram_links(site.page("index")) == []
+
+
+def test_all_items_of_an_account_are_on_pages_of_their_years() -> None:
+    """The latest first, each once, those without a date last; the page of the account leads there. A year of
+    many items is divided so that new ones leave the first part as it is.
+    """
+    years = {str(n): NOW.replace(year=2023 + n % 3) + timedelta(seconds=n) for n in range(100, 160)}
+    many = {str(n): NOW.replace(year=2020) + timedelta(seconds=n) for n in range(1000, 1601)}
+    dated = years | many
+    steps: list[Step] = [account(), highlight(), *(photo(pk, taken_at=at) for pk, at in dated.items())]
+    steps += [photo("7", taken_at=None), place_item("8"), highlight("11", "\ud800")]
+    steps += [photo("100", highlight_pk="11"), photo("9", highlight_pk="11", hashtags=(Hashtag("\ud800"),))]
+    site = write_site(*steps)
+    index = site.page("index")
+    names = [href for _, href in addresses(index) if href.startswith("items-")]
+    assert names == [
+        *("items-2025.html", "items-2024.html", "items-2023.html", "items-2020-2.html", "items-2020.html"),
+        "items-undated.html",
+    ]
+    assert '2020, part 2 <span class="small">101 items</span>' in index
+    found = [
+        str(e.get("id")).removeprefix("i")
+        for name in names
+        for e in elements(site.page(name.removesuffix(".html")))
+        if e.tag == "li" and e.get("class") == "item"
+    ]
+    dated |= {pk: NOW + timedelta(seconds=int(pk)) for pk in ("8", "9")}
+    assert found == [*sorted(dated, key=lambda pk: (dated[pk], pk))[::-1], "7"]
+    late = NOW.replace(year=2020, month=12, day=31)
+    more = write_site(*steps, photo("5", highlight_pk="11", taken_at=late))
+    assert _LINKED.sub("", more.page("items-2020")) == _LINKED.sub("", site.page("items-2020"))
+
+
+_LINKED = re.compile('<nav class="years".*?</nav>', re.DOTALL)
+
+
+def test_a_small_account_has_no_pages_of_years() -> None:
+    """Its own page shows all its items."""
+    site = write_site(account(), highlight(), *(photo(str(n)) for n in range(100, 124)))
+    assert "All items, latest first" in site.page("index")
+    assert not [path for path in site.pages if "items-" in path]
 
 
 def test_highlights_lead_to_each_other_and_former_names_are_told() -> None:

@@ -13,6 +13,7 @@ from archiver.export.site_builder import FormerTitles, site_entries
 from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+from archiver.sandbox import media_files
 
 NOW = datetime(2025, 12, 4, 15, 0, tzinfo=UTC)
 Step = KeptAccount | KeptHighlight | Placed
@@ -50,6 +51,11 @@ def photo(pk: Pk = "100", **more: object) -> Placed:
     return place_item(pk, file_of(pk, Role.THUMBNAIL, "image/jpeg"), **more)  # type: ignore[arg-type]
 
 
+def video(pk: Pk = "100", **more: object) -> Placed:
+    files = file_of(pk, Role.THUMBNAIL, "image/jpeg"), file_of(pk, Role.VIDEO, "video/mp4")
+    return place_item(pk, *files, media_type=2, **more)  # type: ignore[arg-type]
+
+
 def highlight_saying(text: str, url: str) -> Iterator[Step]:
     """Yield an account that has ``text`` wherever text is possible, and links to ``url``."""
     yield account(text, usernames=(text, text + "2"))
@@ -82,8 +88,10 @@ class WrittenSite:
         return {path: content.decode() for path, content in self.files.items() if path.endswith(".html")}
 
     def write(self, directory: Path) -> Path:
-        """Write the pages and the other texts below a directory, and return it. The media stay away."""
-        for path, content in self.files.items():
+        """Write the pages and the media, which are all the same photo or video, and return the directory."""
+        kinds = {"jpg": media_files.PHOTOS[0], "mp4": media_files.VIDEOS[0]}
+        media = {path: media_files.base(kinds[path.rpartition(".")[2]]) for path in self.media}
+        for path, content in (self.files | media).items():
             there = directory / path
             there.parent.mkdir(parents=True, exist_ok=True)
             there.write_bytes(content)
