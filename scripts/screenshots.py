@@ -227,6 +227,7 @@ def views() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
     """Yield name, page, options of the browser page, and the item to open for each screenshot."""
     desk: dict[str, object] = {"viewport": {"width": 1280, "height": 800}}
     phone: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1.5}
+    phone |= {"has_touch": True, "is_mobile": True}
     account = f"accounts/lanternbay-{MUSEUM.pk}/"
     first = f"{account}{MUSEUM.pk}0.html"
     for scheme in ("light", "dark"):
@@ -241,7 +242,7 @@ def views() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
             yield f"highlight-{device}-{scheme}", first, options | {"color_scheme": scheme}, None
             year = f"{account}items-2025.html"
             yield f"year-{device}-{scheme}", year, options | {"color_scheme": scheme}, None
-            for name, item in (("viewer", 0), ("video", 5)):
+            for name, item in (("viewer", 12), ("video", 5)):
                 shown = f"i{MUSEUM.pk}0{item:03}"
                 yield f"{name}-{device}-{scheme}", first, options | {"color_scheme": scheme}, shown
 

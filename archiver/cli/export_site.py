@@ -18,11 +18,11 @@ def command(options: GlobalOptions, request: ExportRequest) -> int:
     nothing.
 
     Open DIR/index.html, from a disk, a USB stick or any web server. Each account has a page with its
-    highlights and latest items, each highlight a page with its items; what Instagram no longer shows is
-    marked. Pictures and videos open in a viewer: arrows, Home and End move, the space bar plays and pauses,
-    Escape closes; swiping works too.
+    highlights and latest items, each highlight and each year a page with its items; what Instagram no longer
+    shows is marked. Pictures and videos open in a viewer that works as stories do: tap to go on, hold to
+    pause, swipe; or arrows, Home, End, space and Escape.
 
-    The pages load nothing from elsewhere, and run only the viewer's script. Running it again updates them.
+    The pages load nothing from elsewhere, and run only their own scripts. Running it again updates them.
 
     Media are clones if the file system supports them, else hard links, else copies. A hard link is the
     archive's own file under a second name: it is write-protected, and changing it changes the archive. --link

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -77,7 +77,7 @@ def test_accounts_are_sorted_by_name_last_change_and_size(browser: Browser, site
     """Equal ones keep the order of the page, and names are in the order of a dictionary."""
     with open_site(browser, site) as visit:
         visit.goto(site / "index.html")
-        sort = visit.page.get_by_label("Sort by")
+        sort = visit.page.get_by_label("Sort")
         sort.select_option("size")
         by_size = shown(visit)
         assert by_size[0] == "user3"
@@ -102,3 +102,19 @@ def test_twenty_accounts_fit_a_phone(browser: Browser, site: Path, scripts: bool
         assert visit.page.locator(".cards").bounding_box()["width"] <= 390  # type: ignore[index]
         heights = {one.bounding_box()["height"] for one in visit.page.locator(".name").all()}  # type: ignore[index]
         assert len(heights) == 1
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_in_the_list(
+    browser: Browser, site: Path, scheme: Literal["light", "dark"]
+) -> None:
+    """With its controls, which a shorter list does not have, on a desktop and on a phone."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for device in ({}, _PHONE):
+        with open_site(browser, site, color_scheme=scheme, **device) as visit:
+            visit.goto(site / "index.html")
+            visit.page.get_by_role("searchbox").fill("person")
+            found = Axe().run(visit.page, options={"preload": False})
+        assert found.response["violations"] == []

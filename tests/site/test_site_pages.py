@@ -53,7 +53,7 @@ def elements(page: str) -> list[Element]:
 # The links to Instagram, which are there only if a name is valid.
 _INSTAGRAM = re.compile(
     r'(<span>)?<a href="https://www\.instagram\.com/[\w./-]+" rel="noopener noreferrer nofollow">'
-    r"(View on )?Instagram</a>(</span>)?"
+    r"View on Instagram</a>(</span>)?"
 )
 
 

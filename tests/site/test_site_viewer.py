@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -196,5 +196,23 @@ def test_dates_are_under_tiles_and_a_badge_beside_the_name(browser: Browser, sit
         assert visit.page.get_by_role("img", name="verified").is_visible()
         assert visit.page.inner_text("li.item >> nth=0") == "4 Dec 2025"
         open_viewer(visit, site)
-        link = visit.page.get_by_role("link", name="View on Instagram")
+        link = visit.page.get_by_role("dialog").get_by_role("link", name="View on Instagram")
         assert link.get_attribute("href") == "https://www.instagram.com/p/DSd4Z8fgAAC/"
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_in_the_viewer(
+    browser: Browser, site: Path, scheme: Literal["light", "dark"]
+) -> None:
+    """With a photo and a video that is paused, on a desktop and on a phone; and on the page of a year."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for device in ({}, _PHONE):
+        with open_site(browser, site, color_scheme=scheme, reduced_motion="reduce", **device) as visit:
+            visit.goto(next(site.glob("accounts/*/items-2025.html")))
+            found = [Axe().run(visit.page, options={"preload": False})]
+            for item in (0, 1):
+                open_viewer(visit, site, item)
+                found.append(Axe().run(visit.page, options={"preload": False}))
+        assert [one.response["violations"] for one in found] == [[], [], []]
