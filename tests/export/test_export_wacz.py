@@ -198,7 +198,7 @@ def test_the_command_says_what_it_made(person: CommandLineUser, harness: ExportH
     done = person.run("export", "wacz", "a.wacz", "--json").object
     assert planned == {**done, "dry_run": True}
     assert (done["form"], done["file"], done["directory"]) == ("wacz", "a.wacz", None)
-    assert (done["files"], done["copied"], done["written"]) == (12, 5, 7)
+    assert (done["files"], done["copied"], done["written"]) == (13, 5, 8)
     told = person.run("export", "wacz", "new/b.wacz")
     assert (told.code, told.out) == (0, "")
     assert told.err.startswith("12 files in new/b.wacz: 12 new (5 copied, 7 written, ")
@@ -238,7 +238,7 @@ def test_fault_x20_a_draft_of_a_killed_export_is_used_by_the_next(
     (harness.home / ".a.wacz.part").write_bytes(b"longer" * 100_000)
     assert person.run("export", "wacz", "a.wacz").code == 0
     assert sorted(path.name for path in harness.home.iterdir()) == ["a.wacz", "archive"]
-    assert len(list(captures(contents(harness.home / "a.wacz")))) == 12
+    assert len(list(captures(contents(harness.home / "a.wacz")))) == 13
 
 
 @pytest.mark.whole
@@ -325,7 +325,7 @@ def test_a_damaged_blob_is_left_out_and_named(
     assert ended.code == 3
     assert "its blob is damaged (archiver verify --read-data --repair)" in ended.err
     bodies = [body for _, _, body in captures(contents(harness.home / "a.wacz"))]
-    assert len(bodies) == 11
+    assert len(bodies) == 12
     assert b"PHOTO" not in bodies
     assert b"video" in bodies
 

@@ -39,6 +39,7 @@ _URLS = (
 # browsers take for 'self' of the policy.
 _LEFT = re.compile(
     "(?:Document uses the Unicode Private Use Area|Text run starts with a composing character|"
+    "The value of attribute .data-name. on element .li. .* starts with a composing character|"
     "This document appears to be written in |.* is not in Unicode Normalization Form C|"
     r"Resource violates Content Security Policy \(meta tag\): )"
 )

@@ -158,6 +158,11 @@ def test_the_sound_can_be_switched_off(browser: Browser, site: Path) -> None:
         assert not sound.is_visible()
         visit.press("ArrowRight")
         assert sound.get_attribute("aria-pressed") == "true"
+        sound.focus()
+        visit.press("Home")
+        visit.settle()
+        assert visit.shown()["focus"] == "viewer"  # the button went
+        visit.press("ArrowRight")
         sound.click()
         visit.page.wait_for_selector("[data-part=sound][aria-pressed=false]")
         visit.press("Home")
@@ -176,7 +181,7 @@ def test_a_bar_of_many_items_is_one_line(browser: Browser, site: Path) -> None:
 
 
 def test_the_setting_is_used_by_keyboard_and_the_title_is_never_empty(browser: Browser, site: Path) -> None:
-    """Arrows choose within the setting, and move nowhere."""
+    """Keys choose within the setting, and move nowhere."""
     with open_site(browser, site) as visit:
         visit.goto(next(site.glob("accounts/*/10.html")))
         assert visit.page.text_content("#viewer-title")
@@ -184,6 +189,8 @@ def test_the_setting_is_used_by_keyboard_and_the_title_is_never_empty(browser: B
         visit.page.focus("[data-part=moves]")
         visit.page.keyboard.press("ArrowDown")
         assert visit.page.input_value("[data-part=moves]") == "all"
+        visit.page.keyboard.press("End")
+        assert visit.page.input_value("[data-part=moves]") == "never"
         assert place(visit) == "#i100"
         visit.press("Escape")
         assert visit.page.text_content("#viewer-title") == "Photo 1 of 3"

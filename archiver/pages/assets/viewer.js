@@ -83,6 +83,8 @@
     dialog.dataset.sound = !player ? "none" : player.muted ? "off" : "on";
     part("sound").setAttribute("aria-pressed", String(Boolean(player && !player.muted)));
     fill();
+    const focused = document.activeElement; // a button that this item does not have gives the focus back
+    if (stage.contains(focused) && focused.offsetParent === null) stage.focus();
     if (isPlaying() && !isDrawing) {
       isDrawing = true;
       drawnAt = performance.now();
