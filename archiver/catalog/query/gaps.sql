@@ -91,9 +91,10 @@ gap AS (
                 ELSE 'user'
             END AS subject,
             coalesce(f.item_pk, f.highlight_pk, f.user_pk) AS subject_pk, f.role, b.lost_at
+        -- CROSS: SQLite reads the few lost blobs first, not all files.
         FROM blobs b
-        JOIN files f ON f.sha256 = b.sha256
-        WHERE b.lost_at IS NOT NULL
+        CROSS JOIN files f
+        WHERE f.sha256 = b.sha256 AND b.lost_at IS NOT NULL
         AND NOT EXISTS (
             SELECT 1 FROM files o JOIN blobs ob ON ob.sha256 = o.sha256
             WHERE o.item_pk = f.item_pk AND o.role = f.role AND ob.lost_at IS NULL
