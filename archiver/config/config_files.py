@@ -144,7 +144,10 @@ def _read_private(path: Path, setting: str) -> tuple[bytes, tuple[str, ...]]:
     if _is_replaceable(path):
         directory = shlex.quote(str(path.parent))
         raise ConfigError(f"other users can replace {path} ({setting})", f"chmod o-w {directory}")
-    return content, (f"other users can read {path} ({setting}): run {command}",) if mode & _READABLE else ()
+    # systemd gives a credential to the user of the service by an ACL, whose mask looks like a group's right.
+    is_credential = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
+    readable = stat.S_IROTH if is_credential else _READABLE
+    return content, (f"other users can read {path} ({setting}): run {command}",) if mode & readable else ()
 
 
 def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:

@@ -190,6 +190,20 @@ def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None
     assert ["chmod 600" in warning for warning in found.warnings] == [True] * warned
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o440, False), (0o444, True)])
+def test_fault_l7_a_key_that_systemd_hands_over(
+    file: Path, mode: int, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask of an ACL, which gives a credential to the user of the service, looks like a group's right."""
+    write_config_file(file.parent / "key", "sesame", mode)
+    environ = {"ARCHIVER_API_TOKEN_FILE": str(file.parent / "key")}
+    assert load(file, "", environ).warnings
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(file.parent))
+    handed = load(file, "", environ)
+    assert bool(handed.warnings) == warned
+    assert handed.token is not None
+
+
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
     """A key file that others can write is refused, with the command that repairs it."""
