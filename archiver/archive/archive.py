@@ -344,6 +344,15 @@ class Archive:
 
         return read_status(self._open())
 
+    def metrics(self, *, by_account: bool = False) -> str:
+        """Return the archive in numbers, in the text format of Prometheus. Makes no call.
+
+        ``by_account``: add gauges that name each account in their labels.
+        """
+        from archiver.archive.archive_metrics import read_metrics
+
+        return read_metrics(self._open(), by_account=by_account)
+
     def changes(
         self, accounts: Accounts | None = None, *, since: datetime | None = None, run_id: int | None = None
     ) -> Reading[NamedChange]:

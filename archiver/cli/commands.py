@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "worker": "Visit accounts for runs that several machines share.",
     "plan": "Show what the next run would do and cost.",
     "status": "Show the archive in numbers; units left at the API.",
+    "metrics": "Write the numbers of the archive for Prometheus.",
     "changes": "List what owners edited, added and removed.",
     "search": "Find accounts, highlights and items by words.",
     "gaps": "List what the archive lacks, and why.",

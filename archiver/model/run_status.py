@@ -6,6 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from archiver.model.identity import Pk
 from archiver.model.shared_runs import VisitCounts, WorkerStatus
 
 
@@ -51,3 +52,27 @@ class Status(Struct, frozen=True):
     workers: tuple[WorkerStatus, ...] = ()
     running: int | None = None
     killed: tuple[int, ...] = ()
+
+
+class LatestRecords(Struct, frozen=True):
+    """What was last recorded of each: None if it never was.
+
+    ``started_at``: the last ``run``, ``backup`` or ``demo``, which may be under way. ``finished_at`` and
+    ``exit_code``: the last of them that has ended. ``balance``: the units that the API stated last.
+    ``verified_at``: when the bytes of a blob were last read and found to be sound.
+    """
+
+    started_at: datetime | None
+    finished_at: datetime | None
+    exit_code: int | None
+    balance: int | None
+    verified_at: datetime | None
+
+
+class AccountNumbers(Struct, frozen=True):
+    """An account in numbers. ``listed_at``: when its highlights were last listed; None: never."""
+
+    pk: Pk
+    username: str | None
+    listed_at: datetime | None
+    items: int

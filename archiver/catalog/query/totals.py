@@ -11,7 +11,7 @@ from archiver.catalog.column_types import UtcTime, time_text
 from archiver.catalog.counters import OF_RUN
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
-from archiver.model.run_status import Run, Status
+from archiver.model.run_status import AccountNumbers, LatestRecords, Run, Status
 
 # In SQL: to declare the tables takes a twentieth of the time of ``archiver status``, and to compile the
 # statements as much again. The row of a run that has ended contains the sum of its calls.
@@ -42,6 +42,22 @@ SELECT id, command, started_at, finished_at, outcome, exit_code,
   END AS units
 FROM runs ORDER BY id DESC LIMIT 5
 """).columns(started_at=UtcTime, finished_at=UtcTime)
+_LATEST = text("""
+SELECT
+  (SELECT started_at FROM runs WHERE command IN ('run', 'backup', 'demo') ORDER BY id DESC LIMIT 1)
+    AS started_at,
+  (SELECT finished_at FROM runs WHERE command IN ('run', 'backup', 'demo') AND finished_at IS NOT NULL
+    ORDER BY id DESC LIMIT 1) AS finished_at,
+  (SELECT exit_code FROM runs WHERE command IN ('run', 'backup', 'demo') AND finished_at IS NOT NULL
+    ORDER BY id DESC LIMIT 1) AS exit_code,
+  (SELECT coalesce(balance_after, balance_before) FROM runs
+    WHERE coalesce(balance_after, balance_before) IS NOT NULL ORDER BY id DESC LIMIT 1) AS balance,
+  (SELECT max(verified_at) FROM blobs) AS verified_at
+""").columns(started_at=UtcTime, finished_at=UtcTime, verified_at=UtcTime)
+_BY_ACCOUNT = text("""
+SELECT pk, username, listed_at, (SELECT count(*) FROM items WHERE items.user_pk = users.pk) AS items
+FROM users ORDER BY pk
+""").columns(listed_at=UtcTime)
 _REFUSED_HOSTS = text("""
 SELECT host, count(*) AS files FROM failures
 WHERE reason = :reason AND resolved_at IS NULL AND role IN :roles AND host IS NOT NULL
@@ -79,6 +95,16 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         last_success_at=connection.scalar(_LAST_SUCCESS),
         waiting=row.waiting,
     )
+
+
+def latest_records(connection: Connection) -> LatestRecords:
+    """Return what was last recorded of runs, of the balance, and of the bytes that were verified."""
+    return LatestRecords(**connection.execute(_LATEST).mappings().one())
+
+
+def accounts_in_numbers(connection: Connection) -> tuple[AccountNumbers, ...]:
+    """Return each account in numbers, by ascending pk."""
+    return tuple(AccountNumbers(**row) for row in connection.execute(_BY_ACCOUNT).mappings())
 
 
 def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tuple[str, int], ...]:

@@ -1,0 +1,56 @@
+"""``archiver metrics``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from archiver.cli import load, output, signals
+from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.parameter_types import OutputFileType
+
+_SUFFIX = ".prom"
+
+
+@click.command("metrics", epilog=EPILOG)
+@click.option(
+    "--textfile",
+    "file",
+    type=OutputFileType(),
+    metavar="FILE",
+    help="Write FILE (*.prom, mode 0644) for node_exporter's textfile collector, instead of stdout.",
+)
+@click.option(
+    "--by-account",
+    is_flag=True,
+    help="Add items, gaps and time of each account, whose name is then in a label.",
+)
+@global_options
+@click.pass_obj
+def command(options: GlobalOptions, file: Path | None, by_account: bool) -> int:
+    """Write the numbers of the archive for Prometheus. Reads only, also during a run; makes no call and costs
+    nothing.
+
+    Every metric is a gauge without labels. Times are Unix seconds, 0 if it never happened; a number that is
+    not known is NaN. The units left are those that the API stated at the last run. FILE is replaced at once:
+    a reader never sees half of it.
+
+    \b
+    Examples:
+      archiver metrics
+      archiver metrics --textfile /var/lib/prometheus/node-exporter/archiver.prom
+    """
+    if file is not None and file.suffix != _SUFFIX:
+        raise click.BadParameter(
+            f"the name must end with {_SUFFIX}: node_exporter reads no other files", param_hint="--textfile"
+        )
+    with load.open_archive(options) as archive, signals.die_on_interrupt():
+        text = archive.metrics(by_account=by_account)
+    if file is None:
+        output.print_data(text)
+        return 0
+    from archiver.metrics import write_textfile
+
+    write_textfile(file, text)
+    return 0
