@@ -72,7 +72,7 @@ def change(person: CommandLineUser, statement: str) -> None:
 
 
 def test_an_archive_without_a_run_has_every_number(person: InProcessUser, upstream: FaultyStandIn) -> None:
-    """Times that never were are 0, numbers that are not known NaN; both accounts are gaps. No call is made."""
+    """Times that never were are 0, unknown numbers NaN; both accounts are gaps. No call is made."""
     upstream.requests.reset()
     found = metrics(person)
     assert found.pop("archiver_gaps") == 2

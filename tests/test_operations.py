@@ -1,0 +1,295 @@
+"""docs/operations.md and contrib/: whatever they name exists, and the programs that read them accept it."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from archiver import exit_codes
+from archiver.cli.main import cli
+from archiver.config import load
+from archiver.config.sources import ENVIRONMENT
+from tests.support import ROOT
+from tests.support.command_line import CommandLineUser, write_config
+from tests.support.command_parsing import parse_command
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+from tests.support.system_programs import require_program
+
+CONTRIB = ROOT / "contrib"
+PAGE = ROOT / "docs" / "operations.md"
+UNITS = sorted((CONTRIB / "systemd").glob("*.service"))
+PROGRAM = "/opt/archiver/bin/archiver"
+_METRIC = re.compile(r"\barchiver_[a-z_]+")
+_BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def settings(unit: Path) -> list[tuple[str, str]]:
+    """Return the settings of a unit in their order; a key may occur several times."""
+    lines = unit.read_text().splitlines()
+    return [(key, value) for key, sign, value in (line.partition("=") for line in lines) if sign]
+
+
+def unit_commands() -> Iterator[tuple[str, list[str]]]:
+    for unit in (*UNITS, CONTRIB / "systemd" / "metrics.conf"):
+        for key, value in settings(unit):
+            if key.startswith("Exec"):
+                yield unit.name, shlex.split(value.replace("%%", "%"))
+
+
+def page_commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands of archiver in the blocks of the page, also those that another program starts."""
+    for block in _BLOCK.findall(PAGE.read_text()):
+        for line in block.replace("\\\n", " ").replace("\\%", "%").splitlines():
+            words = shlex.split(line.partition(" #")[0]) if "archiver" in line and "'" not in line else []
+            for at, word in enumerate(words):
+                is_program = word.endswith("/bin/archiver") or (at == 0 and word == "archiver")
+                in_container = words[0] == "archiver-run" and word == "archiver"
+                if (is_program or in_container) and words[at + 1] != "$@":
+                    yield "page", [PROGRAM, *words[at + 1 :]]
+                    break
+    for text in re.findall(r"`(archiver [^`]+)`", PAGE.read_text()):
+        yield "page", [PROGRAM, *shlex.split(text)[1:]]
+
+
+def other_commands() -> Iterator[tuple[str, list[str]]]:
+    plist = plistlib.loads((CONTRIB / "launchd" / "archiver.plist").read_bytes())
+    script = shlex.split(plist["ProgramArguments"][2].partition("2>>")[0])
+    assert script[1] == "$HOME/archiver-venv/bin/archiver"
+    yield "launchd", [PROGRAM, *script[2:]]
+    image = (CONTRIB / "Containerfile").read_text()
+    yield "Containerfile", [PROGRAM, *json.loads(re.findall("^CMD (.*)$", image, re.MULTILINE)[0])]
+    for name, service in yaml.safe_load((CONTRIB / "compose.yaml").read_text())["services"].items():
+        if service.get("image") == "archiver":
+            yield f"compose {name}", [PROGRAM, *service["command"]]
+
+
+@pytest.fixture
+def upstream() -> Iterator[FaultyStandIn]:
+    """An account with a highlight of two items."""
+    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
+    """Somebody with the account in the configuration, and an empty archive."""
+    somebody = CommandLineUser(tmp_path, upstream)
+    somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", ["account0000"]))
+    assert somebody.run("init", "-q").code == 0
+    return somebody
+
+
+COMMANDS = [*unit_commands(), *page_commands(), *other_commands()]
+
+
+@pytest.mark.parametrize(("where", "words"), COMMANDS, ids=[" ".join(w[1:4]) for _, w in COMMANDS])
+def test_every_command_exists_with_its_options(where: str, words: list[str]) -> None:
+    """In units, in the plist, in the image, in the compose file and on the page."""
+    assert words[0] == PROGRAM
+    parse_command(words[1:])
+
+
+def test_a_command_that_does_not_exist_is_seen() -> None:
+    """So is an option; and the page has commands to look at."""
+    for words in (["runs"], ["run", "--no-such-option"], ["verify", "--subset", "x%"]):
+        with pytest.raises(click.UsageError):
+            parse_command(words)
+    assert len([words for where, words in COMMANDS if where == "page"]) > 15
+    assert cli.name is not None
+
+
+def test_every_variable_is_one_of_the_program() -> None:
+    """In units, image, compose file and page."""
+    files = [*UNITS, CONTRIB / "Containerfile", CONTRIB / "compose.yaml", PAGE]
+    found = {name for file in files for name in re.findall(r"\bARCHIVER_[A-Z_]+", file.read_text())}
+    assert found - {"ARCHIVER_USER"} <= {"ARCHIVER_CONFIG", *ENVIRONMENT}
+    assert "ARCHIVER_API_TOKEN_FILE" in found
+
+
+def test_the_configuration_on_the_page_is_accepted(tmp_path: Path) -> None:
+    """And the settings that the page names exist."""
+    (text,) = re.findall(r"<<'END'\n(.*?)END\n", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "config.toml").write_text(text)
+    config = load(tmp_path / "config.toml", {})
+    assert config.archive.directory == Path("/var/lib/archiver/archive")
+    example = tomllib.loads(
+        re.sub(r"^# (?=[a-z_]+ = )", "", (ROOT / "config.example.toml").read_text(), flags=re.M)
+    )
+    assert "ping_url" in example["report"]
+    assert "token_file" in example["api"]
+
+
+def test_the_database_of_the_compose_file_is_accepted(tmp_path: Path) -> None:
+    """It is reached through a socket in a volume that both containers have."""
+    compose = yaml.safe_load((CONTRIB / "compose.yaml").read_text())
+    services = compose["services"]
+    environ = {key: str(value) for key, value in services["run"]["environment"].items()}
+    url = load(None, environ | {"XDG_CONFIG_HOME": str(tmp_path)}).archive.database
+    assert url is not None
+    directory = url.partition("host=")[2]
+    for name in ("run", "serve"):
+        assert f"socket:{directory}" in services[name]["volumes"]
+    assert "socket:/var/run/postgresql" in services["database"]["volumes"]
+    mounts = {volume.partition(":")[0] for service in services.values() for volume in service["volumes"]}
+    assert {mount for mount in mounts if not mount.startswith(".")} == set(compose["volumes"])
+
+
+def test_the_page_has_every_exit_code() -> None:
+    """Each with what to do."""
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)}
+    assert codes == set(exit_codes._OUTCOMES)
+
+
+def test_the_page_names_files_that_exist() -> None:
+    """Each file of contrib/ is used on the page or in a unit, and each name leads to one."""
+    text = PAGE.read_text() + (ROOT / "docs" / "cluster.md").read_text()
+    names = {name.rstrip(".") for name in re.findall(r"contrib/[\w./-]+", text)}
+    names -= {name for name in names if not (ROOT / name).suffix}
+    assert [name for name in names if not (ROOT / name).is_file()] == []
+    files = {path.name for path in CONTRIB.rglob("*") if path.is_file()}
+    assert files - {Path(name).name for name in names} <= {"Containerfile", "alerts.test.yml"}
+    links = re.findall(r"\]\(([\w/.-]+)", PAGE.read_text())
+    assert [link for link in links if not (PAGE.parent / link).is_file()] == []
+
+
+# --- systemd
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units, with a program that exists here in the place of the installed one."""
+    for unit in (CONTRIB / "systemd").iterdir():
+        text = unit.read_text().replace(PROGRAM, sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    return tmp_path
+
+
+def analyze(units: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = require_program("systemd-analyze", "systemd")
+    return subprocess.run([program, *words], cwd=units, capture_output=True, text=True, timeout=60)
+
+
+def test_systemd_accepts_every_unit(units: Path) -> None:
+    """Without a warning; a misspelt setting has one."""
+    names = [f"./{path.name}" for path in sorted(units.glob("archiver*"))]
+    assert len(names) == 4
+    verified = analyze(units, "verify", "--man=no", *names)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    (units / "archiver.service").write_text((units / "archiver.service").read_text() + "ProtectSytem=full\n")
+    assert "ProtectSytem" in analyze(units, "verify", "--man=no", "./archiver.service").stderr
+
+
+@pytest.mark.parametrize("unit", [path.name for path in UNITS])
+def test_every_service_is_confined(units: Path, unit: str) -> None:
+    """An exposure of at most 1.5, of 10."""
+    rated = analyze(units, "security", "--no-pager", "--offline=true", "--threshold=15", f"./{unit}")
+    assert rated.returncode == 0, rated.stdout
+    found = dict(settings(units / unit))
+    assert found["ProtectSystem"] == "strict"
+    assert found["ReadWritePaths"] == "/var/lib/archiver"
+    assert found["User"] == "archiver"
+
+
+def test_the_services_are_confined_alike() -> None:
+    """The settings that confine them are the same, so that none is forgotten in one of them."""
+    first, *others = [
+        unit.read_text().partition("CapabilityBoundingSet=")[2].partition("\n\n[Install]")[0].strip()
+        for unit in UNITS
+    ]
+    assert [first] * 2 == others
+
+
+def test_a_missed_night_is_made_up_for() -> None:
+    """And not all machines start at the same second."""
+    timer = dict(settings(CONTRIB / "systemd" / "archiver.timer"))
+    assert timer["Persistent"] == "true"
+    assert timer["RandomizedDelaySec"] == "30min"
+
+
+def test_a_service_runs_with_its_credential(
+    person: CommandLineUser, upstream: FaultyStandIn, tmp_path: Path
+) -> None:
+    """The command of the unit, with the variables that it sets: the key is in none of them."""
+    environ = [
+        value for key, value in settings(CONTRIB / "systemd" / "archiver.service") if key == "Environment"
+    ]
+    credentials = tmp_path / "credentials"
+    credentials.mkdir(mode=0o550)
+    (credentials / "key").write_text(upstream.key)
+    (credentials / "key").chmod(0o440)
+    given = dict(text.replace("%d", str(credentials)).split("=", 1) for text in environ)
+    assert given.pop("ARCHIVER_CONFIG") == "/etc/archiver/config.toml"
+    person.more |= given | {"CREDENTIALS_DIRECTORY": str(credentials), "HIKERAPI_TOKEN": ""}
+    ended = person.run("run")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+# --- the others
+
+
+def test_launchd_gets_what_it_knows() -> None:
+    """A plist with a command, a time and a name."""
+    plist = plistlib.loads((CONTRIB / "launchd" / "archiver.plist").read_bytes())
+    assert plist["Label"] == "archiver"
+    assert plist["StartCalendarInterval"] == {"Hour": 2, "Minute": 17}
+    assert plist["Umask"] == 0o077
+    assert "kickstart gui/$(id -u)/archiver" in PAGE.read_text()
+
+
+def test_alerts_and_dashboard_use_metrics_that_exist(person: CommandLineUser) -> None:
+    """Every name in them is one that ``archiver metrics`` prints."""
+    printed = set(_METRIC.findall(person.run("metrics").out))
+    for name in ("alerts.yml", "alerts.test.yml", "dashboard.json"):
+        text = (CONTRIB / "prometheus" / name).read_text()
+        assert set(_METRIC.findall(text)) <= printed
+    rules = yaml.safe_load((CONTRIB / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+    tests = (CONTRIB / "prometheus" / "alerts.test.yml").read_text()
+    assert [rule["alert"] for rule in rules if tests.count(f"alertname: {rule['alert']}") < 2] == []
+    dashboard = json.loads((CONTRIB / "prometheus" / "dashboard.json").read_text())
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"]) > 8
+
+
+@pytest.mark.whole
+def test_promtool_accepts_the_alerts_and_each_fires() -> None:
+    """When it should, and none for a healthy archive."""
+    promtool = require_program("promtool", "prometheus")
+    for words in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
+        checked = subprocess.run(
+            [promtool, *words], cwd=CONTRIB / "prometheus", capture_output=True, text=True, timeout=60
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_image_has_all_that_the_wheel_is_made_of() -> None:
+    """What its first stage copies contains every file that the package links to; and the extras exist."""
+    image = (CONTRIB / "Containerfile").read_text()
+    copies = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.*)$", image, re.MULTILINE)]
+    copied = [ROOT / name for names in copies for name in names]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    tops = [*wheel["only-include"], *wheel.get("shared-data", ()), *wheel.get("force-include", ())]
+    linked = {path.resolve() for top in tops for path in (ROOT / top).rglob("*")}
+    stated = [project["project"]["readme"], *project["project"]["license-files"], *tops]
+    needed = linked | {ROOT / name for name in stated}
+    missing = [path for path in needed if not any(path.is_relative_to(place) for place in copied)]
+    assert missing == []
+    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", image, re.MULTILINE)
+    assert set(extras.split(",")) <= set(project["project"]["optional-dependencies"])
+
+
+def test_the_source_distribution_has_the_files() -> None:
+    """contrib/ is part of it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "contrib" in project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
