@@ -255,8 +255,8 @@ def test_alerts_and_dashboard_use_metrics_that_exist(person: CommandLineUser) ->
         text = (CONTRIB / "prometheus" / name).read_text()
         assert set(_METRIC.findall(text)) <= printed
     rules = yaml.safe_load((CONTRIB / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
-    tests = (CONTRIB / "prometheus" / "alerts.test.yml").read_text()
-    assert [rule["alert"] for rule in rules if tests.count(f"alertname: {rule['alert']}") < 2] == []
+    tested = re.findall(r"alertname: (\w+)", (CONTRIB / "prometheus" / "alerts.test.yml").read_text())
+    assert [rule["alert"] for rule in rules if tested.count(rule["alert"]) < 2] == []
     dashboard = json.loads((CONTRIB / "prometheus" / "dashboard.json").read_text())
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"]) > 8
 
