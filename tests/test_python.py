@@ -236,7 +236,10 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
     "changes since a text": (lambda a: a.changes(since="7d"), "since: '7d' is not a datetime"),  # type: ignore[arg-type]
     "changes of a run that was not made": (lambda a: a.changes(run_id=99), "there is no run 99"),
     "gaps of nobody": (lambda a: a.gaps(["natgeo", "nobody"]), "no account nobody"),
-    "costs by what is unknown": (lambda a: a.costs("week"), "by: 'week' is invalid: use one of day, account"),
+    "costs by what is unknown": (
+        lambda a: a.costs("week"),
+        "by: 'week' is invalid: use one of day, month, account",
+    ),
     "a share of nothing": (lambda a: a.verify(share=0), "share: 0 is not a number above 0, up to 1"),
     "a share of more than all": (lambda a: a.repair(share=5), "share: 5 is not a number above 0"),
     "the details of a number": (lambda a: a.show(787132), "787132 is not a username, id, pk"),  # type: ignore[arg-type]
