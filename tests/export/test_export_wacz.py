@@ -255,7 +255,7 @@ def test_fault_x20_a_killed_export_leaves_no_file(person: CommandLineUser, harne
         draft.write(b"longer" * 100_000)
     assert person.run("export", "wacz", "a.wacz").code == 0
     assert sorted(path.name for path in harness.home.iterdir()) == ["a.wacz", "archive"]
-    assert len(list(captures(contents(harness.home / "a.wacz")))) == 12
+    assert len(list(captures(contents(harness.home / "a.wacz")))) == 13
 
 
 def test_fault_x20_an_interrupted_export_leaves_nothing(harness: ExportHarness) -> None:
