@@ -648,7 +648,9 @@ def test_the_command_says_what_to_set(harness: ArchiveHarness, server: S3Server)
     done = person.run("storage", "move", PLACE)
     assert (done.code, f'storage = "{PLACE}"' in done.err) == (0, True), done.err
     assert f"moved from {harness.root} to {PLACE}" in done.err
-    assert "unencrypted" in done.err
+    assert "unencrypted" not in done.err  # the store is on this machine
+    looked = person.run("storage", "move", "-n", "directory")
+    assert (looked.code, f"would be copied from {PLACE} to " in looked.err) == (0, True)
     again = person.run("storage", "move", PLACE)
     assert (again.code, f'storage = "{PLACE}"' in again.err) == (0, True), again.err
     assert f"the archive is in {PLACE}: there is nothing to move" in again.err

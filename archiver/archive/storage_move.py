@@ -22,6 +22,7 @@ from archiver.archive.archive_copy import ArchiveCopy, Progress
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.archive.journaling import Journaling, compare_journal, describe_difference, require_current
+from archiver.archive.session import open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
 from archiver.catalog import Catalog, Database, record
@@ -65,6 +66,30 @@ def move_storage(
     return run_beside(mover.move, stop, can_leave=lambda: not mover.is_ending)
 
 
+class MovePreview(Struct, frozen=True):
+    """What a move would copy: files and bytes, from an ``old`` location to a ``new`` one."""
+
+    blobs: int
+    size: int
+    old: str
+    new: str
+
+
+def preview_move(config: Config, destination: str | None) -> MovePreview:
+    """Return what ``move_storage`` would copy. Nothing is written.
+
+    Raises MarkerMismatch if the new place cannot take this archive, and the errors of ``open_for_reading``.
+    """
+    mover = _Mover(config, destination, StopFlag(), lambda *_: None)
+    present = marker.read(config.archive.directory).storage  # the configuration may name either place
+    with open_for_reading(replace(config, archive=replace(config.archive, storage=present))) as session:
+        old, new = session.storage.location, mover.check_new_place()
+        if session.catalog.storage == destination:
+            return MovePreview(0, 0, old, old)
+        status = session.catalog.read(totals.status)
+        return MovePreview(status.blobs, status.bytes, old, new)
+
+
 class _Mover:
     def __init__(self, config: Config, destination: str | None, stop: StopFlag, progress: Progress) -> None:
         self._config, self._destination = config, destination
@@ -77,6 +102,13 @@ class _Mover:
 
     def _storage_at(self, storage: str | None) -> ArchiveStorage:
         return ArchiveStorage(replace(self._config, archive=replace(self._config.archive, storage=storage)))
+
+    def check_new_place(self) -> str:
+        """Return the new location. Raises MarkerMismatch if it belongs to another archive."""
+        own = marker.read(self._root)
+        if own.storage != self._destination:
+            self._check_new_place(own)
+        return self._new.location
 
     def move(self) -> StorageMove:
         """Take the locks, and read marker and database only then."""

@@ -13,6 +13,7 @@ from archiver.cli.options import (
     EPILOG,
     CostlyOption,
     GlobalOptions,
+    dry_run_option,
     global_options,
     is_on_terminal,
     json_option,
@@ -20,12 +21,15 @@ from archiver.cli.options import (
 )
 from archiver.cli.parameter_types import WholeNumber
 from archiver.exit_codes import PARTIAL
+from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from archiver.config import Config
     from archiver.model.target import Target
+    from archiver.runner.context import RunOptions
     from archiver.runner.tally import Summary
 
 
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     help="Fetch and pay for every highlight again, changed or not; look for every held file.",
 )
 @click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units.")
+@dry_run_option("Make no call and write nothing; print the plan instead.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option(run_report.EMPTY_FIELDS)
 @global_options
@@ -49,6 +54,7 @@ def command(
     list_files: tuple[Path, ...],
     full: bool,
     max_units: int | None,
+    dry_run: bool,
     wait: bool,
 ) -> int:
     """Archive accounts or highlights now, once. It needs HIKERAPI_TOKEN, but no configuration.
@@ -71,14 +77,16 @@ def command(
 
     asked = load.targets(targets, list_files)
     config = load.config(options)
-    changes = RunChanges()
+    changes, run_options = RunChanges(), RunOptions(full=full, from_config=False, ignore_backoff=True)
+    if dry_run:
+        return _print_plan(options, config, asked, run_options)
     with load.open_archive(options) as archive:
         summary = run_session.make_run(
             options,
             archive,
             asked,
             command="backup",
-            run_options=RunOptions(full=full, from_config=False, ignore_backoff=True),
+            run_options=run_options,
             max_units=max_units,
             wait=wait,
             create_missing=True,
@@ -94,6 +102,27 @@ def command(
             *advice.nightly_steps(existing_targets(asked, summary), config.archive.directory, path)
         )
     return code
+
+
+def _print_plan(
+    options: GlobalOptions, config: Config, targets: Sequence[Target], run_options: RunOptions
+) -> int:
+    """Print what a backup would do and cost, also if there is no archive yet."""
+    from archiver.blobs import marker
+    from archiver.cli.plan_command import print_plan
+
+    root = config.archive.directory
+    if marker.exists(root):
+        with load.open_archive(options) as archive:
+            print_plan(options, archive, targets, run_options)
+        return 0
+    accounts = pluralize(len(targets), "target")
+    output.print_messages(
+        f"the archive {root} would be made; {accounts}: each costs 1 or 2 units, and 1 for each highlight"
+    )
+    if options.blank is not None:
+        output.print_json({"exit_code": 0, "outcome": "ok", **options.blank})
+    return 0
 
 
 def existing_targets(targets: Sequence[Target], summary: Summary) -> list[Target]:

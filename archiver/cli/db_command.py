@@ -11,7 +11,7 @@ import click
 
 from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.lazy import CommandGroup
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
 from archiver.errors import UsageError
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import make_safe, pluralize
@@ -34,23 +34,25 @@ def command(ctx: click.Context) -> int:
 
 
 @command.command("upgrade", short_help="Upgrade the schema to that of this version.", epilog=EPILOG)
+@dry_run_option("Change nothing; print the revisions.")
 @global_options
 @click.pass_obj
-def upgrade(options: GlobalOptions) -> int:
+def upgrade(options: GlobalOptions, dry_run: bool) -> int:
     """Upgrade the schema to that of this version; a SQLite file is copied first. Not possible
     during a run (exit code 11).
 
     archiver run and other commands that write do this themselves. Commands that only read refuse an older
     schema (exit code 9) and name this command. A newer schema is never changed.
     """
-    from archiver.archive.database import upgrade_schema
+    from archiver.archive.database import read_revisions, upgrade_schema
 
-    before, after = upgrade_schema(load.config(options))
+    before, after = (read_revisions if dry_run else upgrade_schema)(load.config(options))
     if not options.quiet:
+        change = "would be" if dry_run else "was"
         output.print_messages(
             f"the schema is already at revision {after}"
             if before == after
-            else f"the schema was upgraded from revision {before} to {after}"
+            else f"the schema {change} upgraded from revision {before} to {after}"
         )
     return 0
 

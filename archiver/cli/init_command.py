@@ -9,14 +9,15 @@ from pathlib import Path
 import click
 
 from archiver.cli import advice, load, output
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
 from archiver.errors import ArchiverError, StorageError, UsageError
 
 
 @click.command("init", epilog=EPILOG)
+@dry_run_option("Write and make nothing; print what would be.")
 @global_options
 @click.pass_obj
-def command(options: GlobalOptions) -> int:
+def command(options: GlobalOptions, dry_run: bool) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
     The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
@@ -35,6 +36,8 @@ def command(options: GlobalOptions) -> int:
 
     path, is_named = locate(options.config, os.environ)
     directory = options.archive.absolute() if options.archive is not None else None
+    if dry_run:
+        return _print_dry_run(options, path, directory)
     written = write_configuration(path, directory)
     is_key_set = bool(os.environ.get("HIKERAPI_TOKEN", "").strip())
     try:
@@ -63,6 +66,22 @@ def command(options: GlobalOptions) -> int:
                 is_key_set=is_key_set,
             ),
         )
+    return 0
+
+
+def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None) -> int:
+    """Print what would be written and made."""
+    from archiver.blobs import marker
+    from archiver.config import default_directory
+
+    exists = path.exists()
+    if exists and directory is not None:
+        require_named(path, directory)
+    root = load.config(options).archive.directory if exists else directory or default_directory(path)
+    output.print_messages(
+        f"dry run: {path} {'exists, and stays as it is' if exists else 'would be written'}",
+        f"dry run: the archive {root} {'exists' if marker.exists(root) else 'would be made'}",
+    )
     return 0
 
 

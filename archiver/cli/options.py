@@ -89,6 +89,11 @@ class CostlyOption(click.Option):
     """An option that only spends units: a suggestion of it says so."""
 
 
+def dry_run_option(says: str) -> Callable[[C], C]:
+    """Return ``-n``, ``--dry-run`` with this help."""
+    return click.option("-n", "--dry-run", is_flag=True, help=says)
+
+
 def global_options(command: C) -> C:
     """Add the global options, to the group and to every command."""
     for option in reversed(_GLOBAL):

@@ -15,7 +15,13 @@ from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from archiver.archive.archive import Archive
     from archiver.model.api_calls import BudgetLeft
+    from archiver.model.target import Target
+    from archiver.runner.context import RunOptions
     from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
 
@@ -94,21 +100,39 @@ def command(
                 max_units=max_units,
                 wait=wait,
             )
-        plans = archive.plan(asked, options=run_options, since=since)
-        left = archive.budget_left()
-    if options.blank is not None:
-        output.print_json(json_view(plans, summary, left, config.budget.price_per_1000))
-    else:
-        output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
-        if not options.quiet:
-            output.print_messages(*remarks(plans, config.budget.price_per_1000))
-        if (limit := describe_limit(plans, left)) is not None and not options.quiet:
-            output.print_messages(f"archiver: plan: {limit}")
+        print_plan(options, archive, asked, run_options, since=since, summary=summary)
     if summary is None:
         return 0
     if options.blank is None:
         run_report.print_report(options, summary)
     return summary.exit_code
+
+
+def print_plan(
+    options: GlobalOptions,
+    archive: Archive,
+    targets: Sequence[Target],
+    run_options: RunOptions,
+    *,
+    since: datetime | None = None,
+    summary: Summary | None = None,
+) -> None:
+    """Print what the next run would do and cost, from what is archived; also for ``--dry-run`` of a run.
+
+    ``summary``: what was spent to make the plan exact, by listing the trays ``since`` then.
+    """
+    assert options.loaded is not None
+    price = options.loaded.budget.price_per_1000
+    plans = archive.plan(targets, options=run_options, since=since)
+    left = archive.budget_left()
+    if options.blank is not None:
+        output.print_json(json_view(plans, summary, left, price))
+        return
+    output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
+    if not options.quiet:
+        output.print_messages(*remarks(plans, price))
+        if (limit := describe_limit(plans, left)) is not None:
+            output.print_messages(f"archiver: {options.command}: {limit}")
 
 
 def remarks(plans: list[AccountPlan], price: str | None) -> Iterator[str]:

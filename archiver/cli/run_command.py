@@ -6,7 +6,14 @@ import click
 
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, CostlyOption, GlobalOptions, global_options, json_option
+from archiver.cli.options import (
+    EPILOG,
+    CostlyOption,
+    GlobalOptions,
+    dry_run_option,
+    global_options,
+    json_option,
+)
 from archiver.cli.parameter_types import WholeNumber
 
 
@@ -19,12 +26,18 @@ from archiver.cli.parameter_types import WholeNumber
     help="Fetch and pay for every highlight again, changed or not; look for every held file.",
 )
 @click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units.")
+@dry_run_option("Make no call and write nothing; print the plan instead.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option(run_report.EMPTY_FIELDS)
 @global_options
 @click.pass_obj
 def command(
-    options: GlobalOptions, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool
+    options: GlobalOptions,
+    accounts: tuple[str, ...],
+    full: bool,
+    max_units: int | None,
+    dry_run: bool,
+    wait: bool,
 ) -> int:
     """Archive every account of the configuration, or those named (by username or id). Run it each night from
     cron.
@@ -53,6 +66,12 @@ def command(
 
     config = load.config(options)
     targets = load.entries(config, accounts)
+    if dry_run:
+        from archiver.cli.plan_command import print_plan
+
+        with load.open_archive(options) as archive:
+            print_plan(options, archive, targets, RunOptions(full=full))
+        return 0
     # The report is read elsewhere: its commands must not depend on the working directory.
     options.config = options.config.absolute() if options.config is not None else None
     options.archive = options.archive.absolute() if options.archive is not None else None

@@ -10,12 +10,12 @@ import click
 
 from archiver.cli import load, output, progress, signals
 from archiver.cli.lazy import CommandGroup
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
 from archiver.errors import UsageError
-from archiver.text_format import pluralize
+from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
-    from archiver.archive.storage_move import StorageMove
+    from archiver.archive.storage_move import MovePreview, StorageMove
     from archiver.config import Config
 
 
@@ -32,9 +32,10 @@ def command(ctx: click.Context) -> int:
 
 @command.command("move", short_help="Move the archive to a bucket, or back.", epilog=EPILOG)
 @click.argument("destination", metavar="s3://BUCKET/PREFIX|directory")
+@dry_run_option("Copy nothing; print how much would be copied.")
 @global_options
 @click.pass_obj
-def move(options: GlobalOptions, destination: str) -> int:
+def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
     """Move pictures, videos, answers and journal to a bucket of an S3-compatible store, or from there into
     the directory of the archive ("directory"). Costs nothing. Not possible during a run (exit code 11).
 
@@ -49,7 +50,7 @@ def move(options: GlobalOptions, destination: str) -> int:
       archiver storage move s3://my-bucket/archive
       archiver storage move directory
     """
-    from archiver.archive.storage_move import move_storage
+    from archiver.archive.storage_move import move_storage, preview_move
     from archiver.config.load_config import warn_of_plain_http
     from archiver.runner.workers import StopFlag
 
@@ -57,6 +58,10 @@ def move(options: GlobalOptions, destination: str) -> int:
     configuration = load.config(options)
     if place is not None and configuration.archive.storage is None and not options.quiet:
         output.print_messages(*(f"archiver: note: {text}" for text in warn_of_plain_http(os.environ)))
+    if dry_run:
+        preview = preview_move(configuration, place)
+        output.print_messages(f"dry run, nothing was copied: {_describe_preview(preview)}")
+        return 0
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint="run it again"),
@@ -86,6 +91,13 @@ def _describe(moved: StorageMove) -> str:
     if moved.old == moved.new:
         return f"the archive is in {moved.new}: there is nothing to move"
     return f"{pluralize(moved.blobs, 'file')} moved from {moved.old} to {moved.new}"
+
+
+def _describe_preview(preview: MovePreview) -> str:
+    if preview.old == preview.new:
+        return f"the archive is in {preview.new}: there is nothing to move"
+    files = f"{pluralize(preview.blobs, 'file')}, {format_size(preview.size)},"
+    return f"{files} the answers and the journal would be copied from {preview.old} to {preview.new}"
 
 
 def _describe_setting(configuration: Config, place: str | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from archiver.cli.options import (
     EPILOG,
     GlobalOptions,
     RiskyOption,
+    dry_run_option,
     global_options,
     is_on_terminal,
     json_option,
@@ -103,6 +104,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     is_flag=True,
     help="With --repair: continue even if no blob is left, as after the loss of a disk.",
 )
+@dry_run_option("With --repair: only check, and record, move and fetch nothing.")
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
@@ -114,6 +116,7 @@ def command(
     max_units: int | None,
     wait: bool,
     accept_loss: bool,
+    dry_run: bool,
 ) -> int:
     """Check the archive: every file that the database names exists and has the right size, and with
     --read-data the right bytes; every stored answer can be read; the database is intact, and lacks no entry
@@ -145,12 +148,12 @@ def command(
     """
     if subset is not None and read_data is False:
         raise click.UsageError("--subset reads data: it cannot be combined with --quick")
-    if not repair and (wait or accept_loss or max_units is not None):
-        raise click.UsageError("--max-units, --wait and --accept-loss need --repair")
+    if not repair and (wait or accept_loss or dry_run or max_units is not None):
+        raise click.UsageError("--max-units, --wait, --accept-loss and --dry-run need --repair")
     reads = bool(read_data) or subset is not None
     share = subset or 1.0
     with load.open_archive(options) as archive:
-        if repair:
+        if repair and not dry_run:
             return _repair(options, archive, reads, share, _RepairOptions(max_units, wait, accept_loss))
         stop = StopFlag()
         with (
@@ -168,8 +171,9 @@ def command(
     if code or options.wants_summary:
         output.print_messages(*verify_report.check_lines(verification))
         if code and not verification.journal.hint:
+            how = "without --dry-run" if dry_run else "with --repair"
             output.print_messages(
-                "the same command with --repair records what is lost, and fetches what is still shown"
+                f"the same command {how} records what is lost, and fetches what is still shown"
             )
     return code
 

@@ -12,7 +12,7 @@ import pytest
 
 from archiver.cli import main as front
 from tests.support.archive_copies import ArchiveCopies
-from tests.support.command_line import CommandLineUser, files_of, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser, files_of, write_config
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
@@ -102,7 +102,7 @@ def test_targets_from_stdin(person: CommandLineUser) -> None:
     empty = person.run("backup", "-", stdin="# nobody\n")
     assert (empty.code, empty.err) == (
         2,
-        "archiver: backup: no target is given (name an account: archiver backup natgeo)\n",
+        "archiver: backup: no target is given (name an account, such as natgeo)\n",
     )
 
 
@@ -319,3 +319,21 @@ def test_the_log_tells_the_night(kept: CommandLineUser) -> None:
     assert "stored the video of item " in text
     assert "INFO run 1 ended: ok; 1 account, 3 of 3 highlights read" in text
     assert "oh=" not in text
+
+
+def test_a_dry_run_of_init_makes_nothing(tmp_path: Path) -> None:
+    """It names the configuration and the archive that would be made, or that exist."""
+    person = InProcessUser(tmp_path, None, {"ARCHIVER_ARCHIVE": ""})
+    done = person.run("init", "--dry-run", "--config", "c.toml", "--archive", "kept")
+    assert (done.code, done.err.splitlines()) == (
+        0,
+        [
+            f"dry run: {tmp_path / 'c.toml'} would be written",
+            f"dry run: the archive {tmp_path / 'kept'} would be made",
+        ],
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert person.run("init", "-q", "--config", "c.toml", "--archive", "kept").code == 0
+    again = person.run("init", "-n", "--config", "c.toml").err
+    assert again.count("exists") == 2
+    assert "already at revision" in person.run("db", "upgrade", "-n", "--config", "c.toml").err

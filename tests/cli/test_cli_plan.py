@@ -191,3 +191,17 @@ def test_a_plan_of_a_configured_account_is_that_of_a_run(person: CommandLineUser
         assert (account["units"], account["highlights"]) == (1, [])
         (account,) = accounts_of(person.run("plan", "--full", *words, "--json").object)
         assert [highlight["title"] for highlight in account["highlights"]] == ["Gift Guide"]
+
+
+def test_a_dry_run_is_the_plan(person: CommandLineUser, upstream: FaultyStandIn) -> None:
+    """``run`` and ``backup`` with -n print what ``plan`` prints, make no call and write nothing; a backup
+    also where there is no archive yet.
+    """
+    upstream.requests.reset()
+    assert person.run("run", "-n").out == person.run("plan").out != ""
+    planned = person.run("plan", "natgeo", "--json").object
+    assert person.run("backup", "-n", "natgeo", "--json").object["units"] == planned["units"]
+    new = person.run("backup", "-n", "nasa", "--archive", "new")
+    assert (new.code, "1 target: each costs 1 or 2 units" in new.err) == (0, True)
+    assert not (person.home / "new").exists()
+    assert not upstream.requests.api_calls()

@@ -70,6 +70,8 @@ def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(
     found = person.run("verify", "--read-data", "--json")
     assert (found.code, problems(found)) == (12, done)
 
+    looked = person.run("verify", "--read-data", "--repair", "--dry-run", "--json")
+    assert (looked.code, problems(looked), looked.object["repair"]) == (12, done, None)
     mended = person.run("verify", "--read-data", "--repair", "--json")
     assert (mended.code, problems(mended)) == (0, done)
     kept = {p.name.partition("-")[0]: p for p in (person.archive / "quarantine").iterdir()}

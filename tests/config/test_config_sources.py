@@ -9,6 +9,7 @@ import pytest
 
 from archiver import config
 from archiver.config import Config
+from archiver.config.load_config import warn_of_plain_http
 from archiver.config.sections import KEYS
 from archiver.errors import ConfigError, KeyMissing
 from tests.support import config_loading
@@ -161,6 +162,17 @@ def test_the_storage_is_of_the_configured_archive_only(file: Path, tmp_path: Pat
     assert load(file, text).archive.storage == "s3://bucket/mine"
     assert load(file, text, archive__directory=file.parent / "mine").archive.storage == "s3://bucket/mine"
     assert load(file, text, archive__directory=tmp_path / "other").archive.storage is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_noted"),
+    [("http://store.lan:9000", True), ("", True), ("http://127.0.0.1:9000", False)],
+)
+def test_plain_http_to_a_store_is_noted(endpoint: str, is_noted: bool) -> None:
+    """If the environment allows it, unless the store is on this machine."""
+    environ = {"AWS_ALLOW_HTTP": "true", "AWS_ENDPOINT_URL": endpoint}
+    assert bool(warn_of_plain_http(environ)) is is_noted
+    assert warn_of_plain_http({"AWS_ENDPOINT_URL": endpoint}) == ()
 
 
 # --- the key
