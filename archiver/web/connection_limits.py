@@ -18,7 +18,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from archiver.web.request_guard import HEADERS
 
 MAX_CONNECTIONS = 200
-MAX_HEAD_BYTES = 16_384
 _HEAD_SECONDS = 10.0
 """In which a client must send the head of its first request, and of a later one that it has begun."""
 _STALL_SECONDS = 60.0

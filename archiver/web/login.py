@@ -98,7 +98,7 @@ class Login:
         if not self._limit.take():
             wait = str(int(_SECONDS_PER_ATTEMPT))
             return _page("Too many attempts: wait a minute, then try again.", 429, **{"retry-after": wait})
-        given = parse_qs(form.decode("utf-8", "replace"), max_num_fields=4).get("token", [""])[0]
+        given = parse_qs(form.decode("utf-8", "replace")).get("token", [""])[0]
         digest = hashlib.sha256(given.strip().encode("utf-8", "replace")).digest()
         if not hmac.compare_digest(digest, self._token):
             return _page("This is not the token.", 403)

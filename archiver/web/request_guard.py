@@ -16,6 +16,7 @@ from archiver.pages.html_pages import LIVE_POLICY
 
 LOGIN_PATH = "/login"
 MAX_FORM_BYTES = 4096
+MAX_HEAD_BYTES = 16_384
 HEADERS = {
     "content-security-policy": LIVE_POLICY,
     "x-content-type-options": "nosniff",
@@ -81,6 +82,10 @@ class RequestGuard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that is not passed on."""
+        if scope["http_version"] not in ("1.0", "1.1"):
+            return _refuse(505, "This server speaks HTTP/1.1.")
+        if _head_size(scope) > MAX_HEAD_BYTES:  # uvicorn counts only what has not arrived at once
+            return _refuse(431, "The head of the request is too long.")
         hosts = header_values(scope, b"host")
         name = host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None:
@@ -95,6 +100,11 @@ class RequestGuard:
             allowed = "GET, HEAD, POST" if path == LOGIN_PATH and self._has_login else "GET, HEAD"
             return _refuse(405, "This server only shows.", allow=allowed)
         return _body_refusal(scope, MAX_FORM_BYTES if is_login else 0)
+
+
+def _head_size(scope: Scope) -> int:
+    fields = sum(len(name) + len(value) for name, value in scope["headers"])
+    return fields + len(scope["raw_path"]) + len(scope["query_string"])
 
 
 def _body_refusal(scope: Scope, limit: int) -> Response | None:

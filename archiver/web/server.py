@@ -18,7 +18,8 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from archiver.errors import UsageError
-from archiver.web.connection_limits import MAX_HEAD_BYTES, LimitedConnection
+from archiver.web.connection_limits import LimitedConnection
+from archiver.web.request_guard import MAX_HEAD_BYTES
 
 _BACKLOG = 128
 _HANDSHAKE_SECONDS = 10.0

@@ -58,7 +58,7 @@ class Authority:
         openssl = shutil.which("openssl")
         if openssl is None:
             pytest.skip("the openssl program makes the certificate of this test")
-        self._key, self._certificate = directory / "key.pem", directory / "cert.pem"
+        self.key, self.certificate = directory / "key.pem", directory / "cert.pem"
         names = "subjectAltName=DNS:a.fbcdn.net,DNS:b.fbcdn.net"
         kind = [
             "req",
@@ -72,15 +72,15 @@ class Authority:
             "2",
         ]
         subject = ["-subj", "/CN=a.fbcdn.net", "-addext", names]
-        files = ["-keyout", str(self._key), "-out", str(self._certificate)]
+        files = ["-keyout", str(self.key), "-out", str(self.certificate)]
         subprocess.run([openssl, *kind, *subject, *files], check=True, capture_output=True)
 
     def client(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self._certificate))
+        return ssl.create_default_context(cafile=str(self.certificate))
 
     def server(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._certificate, self._key)
+        context.load_cert_chain(self.certificate, self.key)
         return context
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import ssl
-import subprocess
-import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import ROOT, leak_detector
+from tests.support.forked_commands import ProcessResult, shared_commands
 
 SECONDS = 30
 
@@ -33,10 +34,11 @@ class Answer:
 
 @dataclass(slots=True)
 class ServedArchive:
-    """A server. ``address`` is the first line that it printed."""
+    """A server. ``address`` is the first line that it printed; no answer may contain ``directory``."""
 
-    process: subprocess.Popen[str]
+    pid: int
     address: str
+    directory: str
 
     @property
     def place(self) -> tuple[str, int]:
@@ -71,6 +73,7 @@ class ServedArchive:
             response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
         )
         connection.close()
+        assert self.directory not in answer.body.decode("latin-1") + str(answer.headers)
         return answer
 
     def connect(self) -> socket.socket:
@@ -81,13 +84,9 @@ class ServedArchive:
         """Send these bytes, and return everything that comes until the server closes the connection."""
         with self.connect() as connection:
             connection.sendall(request)
-            return read_all(connection)
-
-    def end(self, signum: int) -> tuple[int, str]:
-        """Send a signal; return the exit code and what was written to stderr."""
-        self.process.send_signal(signum)
-        _, errors = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, errors
+            received = read_all(connection)
+        assert self.directory.encode() not in received
+        return received
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -101,39 +100,45 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
-def start_server(environ: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
-    """Start ``archiver serve WORDS``."""
-    inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "HOME": "/nowhere"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "archiver", "serve", *words],
-        env={**inherited, **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def run_to_end(environ: Mapping[str, str], *words: str) -> ProcessResult:
+    """``archiver serve --port 0 WORDS``, which does not serve; return how it ended."""
+    return shared_commands().run(_environ(environ), "serve", "--port", "0", *words)
 
 
 @contextmanager
 def served(environ: Mapping[str, str], *words: str) -> Iterator[ServedArchive]:
     """``archiver serve --port 0 WORDS`` until the block ends; it must have reported no error."""
-    process = start_server(environ, "--port", "0", *words)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise AssertionError(process.communicate(timeout=SECONDS)[1])
-    server = ServedArchive(process, line.rstrip("\n"))
-    try:
-        yield server
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        out, errors = process.communicate(timeout=SECONDS)
-        leak_detector.note_output(line + out, errors)
-    assert out == ""
-    unexpected = [text for text in errors.splitlines() if "stopped by" not in text and "note:" not in text]
+    commands = shared_commands()
+    with tempfile.TemporaryDirectory() as place:
+        printed = Path(place, "out")
+        whole = _environ(environ)
+        pid = commands.begin(whole, "serve", "--port", "0", *words, stdout=printed)
+        try:
+            server = ServedArchive(pid, _first_line(printed), whole["ARCHIVER_ARCHIVE"])
+            yield server
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            ended = commands.end(pid)
+        out = printed.read_text()
+    assert out == f"{server.address}\n"
+    assert ended.code == -signal.SIGTERM
+    unexpected = [text for text in ended.err.splitlines() if "stopped by" not in text and "note:" not in text]
     assert unexpected == []
+
+
+def _environ(environ: Mapping[str, str]) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nowhere", **environ}
+
+
+def _first_line(printed: Path) -> str:
+    """Wait for the address of a server."""
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        if printed.exists() and (text := printed.read_text()).endswith("\n"):
+            return text.rstrip("\n")
+        time.sleep(0.01)
+    raise AssertionError("the server has not started")
 
 
 def write_token(path: Path, token: str) -> Path:

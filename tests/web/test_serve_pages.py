@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import signal
-from collections.abc import Iterator
-from datetime import timedelta
+import socket
 
 import pytest
 
-from archiver.model.identity import Role
-from tests.support.archive_copies import ArchiveCopies
-from tests.support.databases import NOW
+from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness
-from tests.support.web_server import ServedArchive, served
+from tests.support.web_server import ServedArchive
 
 ACCOUNT = "accounts/natgeo-787132"
-
-
-def fill(archive: ExportHarness) -> None:
-    """Fill an archive, with a renamed account and a file of an unknown type."""
-    archive.fill()
-    archive.keep("10", Role.THUMBNAIL, b"<svg/>", NOW + timedelta(days=1), mime="image/svg+xml")
-    archive.rename("nat.geo", NOW + timedelta(days=1))
-    archive.rename("natgeo", NOW + timedelta(days=2))
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopies) -> ExportHarness:
-    """An archive with a photo and a video in two highlights."""
-    return ExportHarness.copied(tmp_path_factory.mktemp("served"), archive_copies, "served", fill)
-
-
-@pytest.fixture(scope="module")
-def server(archive: ExportHarness) -> Iterator[ServedArchive]:
-    """A server of that archive, on loopback."""
-    with served(archive.environ) as running:
-        yield running
-
-
-def media_path(content: bytes, extension: str) -> str:
-    """Return the path of a file with this content."""
-    digest = hashlib.sha256(content).hexdigest()
-    return f"/media/{digest[:2]}/{digest}.{extension}"
 
 
 def test_the_pages_are_where_the_exported_site_has_them(server: ServedArchive) -> None:
@@ -81,11 +50,15 @@ def test_other_names_lead_to_the_page(server: ServedArchive, path: str) -> None:
 
 
 def test_the_first_line_is_the_address_and_a_signal_ends_the_server(archive: ExportHarness) -> None:
-    """With 128 + N, as every command does, and nothing else is on stdout."""
+    """With 128 + N, as every command does, while a browser's connection is open. stdout is a pipe."""
+    person = CommandLineUser(archive.home, more=archive.environ)
     for signum in (signal.SIGTERM, signal.SIGINT):
-        with served(archive.environ) as running:
-            assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]*/", running.address)
-            assert running.ask("/healthz").text == "ok\n"
-            code, errors = running.end(signum)
-        assert code == -signum
-        assert "stopped by" in errors
+        with person.start("serve", "--port", "0", shell='trap - INT; exec "$@"') as process:
+            assert process.stdout is not None
+            address = process.stdout.readline().rstrip("\n")
+            assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]*/", address)
+            with socket.create_connection(ServedArchive(process.pid, address, "").place, 10):
+                process.send_signal(signum)
+                out, errors = process.communicate(timeout=10)
+        assert (process.returncode, out) == (-signum, "")
+        assert errors == f"archiver: serve: stopped by {signal.Signals(signum).name}\n"

@@ -1,0 +1,173 @@
+"""Pictures and videos from ``archiver serve``: whole, in part, from a disk and from a bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.catalog import Catalog
+from archiver.model.identity import Role
+from tests.support.command_line import CommandLineUser
+from tests.support.databases import ARCHIVE_ID, NOW, execute_directly
+from tests.support.export_archive import ExportHarness
+from tests.support.s3_server import BUCKET, S3Server, s3_server
+from tests.support.sample_archive import content, digest, shelve
+from tests.support.web_server import ServedArchive, served
+
+VIDEO = b"video"
+PLACE = f"s3://{BUCKET}/pre/fix"
+
+
+def path_of(sha256: str, extension: str) -> str:
+    """Return the path of a file."""
+    return f"/media/{sha256[:2]}/{sha256}.{extension}"
+
+
+def media_path(content: bytes, extension: str) -> str:
+    """Return the path of a file with this content."""
+    return path_of(hashlib.sha256(content).hexdigest(), extension)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "content_range"),
+    [
+        ("bytes=0-0", 206, b"v", "bytes 0-0/5"),
+        ("bytes=1-3", 206, b"ide", "bytes 1-3/5"),
+        ("bytes=2-", 206, b"deo", "bytes 2-4/5"),
+        ("bytes=-2", 206, b"eo", "bytes 3-4/5"),
+        ("bytes=-99", 206, b"video", "bytes 0-4/5"),
+        ("bytes=3-999999999999999999", 206, b"eo", "bytes 3-4/5"),
+        ("bytes=5-", 416, b"", "bytes */5"),
+        ("bytes=999999999999999999-", 416, b"", "bytes */5"),
+        ("bytes=-0", 416, b"", "bytes */5"),
+        ("bytes=3-1", 200, b"video", None),
+        ("bytes=-", 200, b"video", None),
+        ("bytes=1-2,4-4", 200, b"video", None),
+        (f"bytes={'0-,' * 1300}", 200, b"video", None),
+        (f"bytes=0-{'9' * 4000}", 200, b"video", None),
+        ("lines=0-1", 200, b"video", None),
+        ("bytes=٣-٤".encode().decode("latin-1"), 200, b"video", None),
+    ],
+)
+def test_fault_v6_ranges(
+    server: ServedArchive, asked: str, status: int, body: bytes, content_range: str | None
+) -> None:
+    """One range is answered as RFC 9110 says; several, absurd or malformed ones give the whole, once."""
+    answer = server.ask(media_path(VIDEO, "mp4"), Range=asked)
+    assert (answer.status, answer.body) == (status, body)
+    assert answer.headers.get("content-range") == content_range
+    assert answer.headers["content-length"] == str(len(body))
+
+
+def test_a_file_is_kept_by_its_hash(server: ServedArchive) -> None:
+    """A browser asks once: the bytes under a hash never change."""
+    path = media_path(VIDEO, "mp4")
+    answer = server.ask(path)
+    assert answer.headers["content-type"] == "video/mp4"
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    tag = answer.headers["etag"]
+    assert server.ask(path, If_None_Match=f'"x", {tag}').status == 304
+    assert server.ask(path, If_None_Match='"x"').status == 200
+    assert server.ask(path, Range="bytes=0-0", If_Range=tag).status == 206
+    assert server.ask(path, Range="bytes=0-0", If_Range='"x"').status == 200
+    head = server.ask(path, "HEAD")
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "5")
+
+
+def test_pages_and_assets_are_asked_for_again_and_not_sent_again(server: ServedArchive) -> None:
+    """They have a tag, too, by their content."""
+    for path in ("/", "/accounts/natgeo-787132/", "/item/10", "/assets/viewer.js"):
+        answer = server.ask(path)
+        assert answer.headers["cache-control"] == "private, no-cache"
+        again = server.ask(path, If_None_Match=answer.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+
+
+def test_fault_v11_what_is_no_picture_is_a_download(server: ServedArchive) -> None:
+    """SVG can run scripts: it has neither its type nor a place in the page."""
+    answer = server.ask(media_path(b"<svg/>", "bin"))
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment; filename=")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_fault_v11_a_file_has_one_address(server: ServedArchive) -> None:
+    """Another extension, directory or case is not in the archive; nor is a blob that no row names."""
+    good = media_path(VIDEO, "mp4")
+    name = good.rpartition("/")[2]
+    strange = (good.replace(".mp4", ".html"), good.upper(), f"/media/00/{name}", f"{good}/", f"/media/{name}")
+    assert {path: server.ask(path).status for path in strange} == dict.fromkeys(strange, 404)
+    assert server.ask(media_path(b"nobody has this", "jpg")).status == 404
+
+
+def test_fault_v11_lost_bytes_are_not_found(archive: ExportHarness, server: ServedArchive) -> None:
+    """A file that is gone from the disk, or was replaced by a link, and one that is recorded as lost."""
+    photo, poster = hashlib.sha256(b"cover").hexdigest(), hashlib.sha256(b"avatar").hexdigest()
+    blob = archive.root / "blobs" / photo[:2] / photo
+    hidden = blob.with_name("hidden")
+    blob.rename(hidden)
+    try:
+        assert server.ask(path_of(photo, "jpg")).status == 404
+        blob.symlink_to(archive.root / "archive.json")
+        assert server.ask(path_of(photo, "jpg")).status == 404
+    finally:
+        blob.unlink(missing_ok=True)
+        hidden.rename(blob)
+    lose = "UPDATE blobs SET lost_at = {} WHERE sha256 = '" + poster + "'"
+    execute_directly(archive.root / "archive.db", lose.format("stored_at"))
+    try:
+        assert server.ask(path_of(poster, "jpg")).status == 404
+    finally:
+        execute_directly(archive.root / "archive.db", lose.format("NULL"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A store."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as started:
+        yield started
+
+
+def test_an_archive_in_a_bucket_is_served(store: S3Server, tmp_path: Path) -> None:
+    """Only the bytes of the range are asked for; a blob that is gone from the bucket is not found."""
+    person = CommandLineUser(tmp_path, more=store.environment())
+    Catalog.create(tmp_path / "new.db", ARCHIVE_ID, NOW).close()
+    person.archive.mkdir()
+    (tmp_path / "new.db").rename(person.archive / "archive.db")
+    shelve(person.archive, person.archive / "archive.db")
+    assert person.run("storage", "move", PLACE).code == 0
+    person.more["ARCHIVER_ARCHIVE_STORAGE"] = PLACE
+    whole = content("10", Role.VIDEO)
+    path = path_of(digest("10", Role.VIDEO), "mp4")
+    gone = digest("3", Role.COVER)
+    (store.objects / "pre/fix/blobs" / gone[:2] / gone).unlink()
+    with served(person.environ) as running:
+        assert running.ask(path).body == whole
+        store.requests.clear()
+        assert running.ask(path, Range="bytes=3-6").body == whole[3:7]
+        head, get = store.requests
+        assert (head.method, get.method) == ("HEAD", "GET")
+        assert {name.lower(): value for name, value in get.headers.items()}["range"] == "bytes=3-6"
+        extension = re.findall(rf"{gone}\.([a-z]+)", running.ask("/accounts/natgeo-787132/").text)
+        assert running.ask(path_of(gone, extension[0])).status == 404
+
+
+def test_both_databases_are_served_while_something_writes(own_database: str | Path, tmp_path: Path) -> None:
+    """The same pages, with the account list and the sums, on either database."""
+    archive = ExportHarness.make(tmp_path, own_database)
+    archive.fill()
+    with served(archive.environ) as running:
+        assert "natgeo" in running.ask("/?q=NATGEO&sort=size").text
+        assert running.ask("/accounts/natgeo-787132/").text.count('class="item') == 2
+        assert running.ask("/accounts/natgeo-787132/1.html?item=11").status == 200
+        assert running.ask("/item/11").status == 200
+        assert running.ask("/?q=%00%ff&page=9").status == 200
+        assert running.ask(media_path(VIDEO, "mp4"), Range="bytes=1-1").body == b"i"
+        archive.rename("renamed", NOW)
+        assert "accounts/renamed-787132/" in running.ask("/").text
