@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness
 from tests.support.web_server import ServedArchive
@@ -62,3 +65,20 @@ def test_the_first_line_is_the_address_and_a_signal_ends_the_server(archive: Exp
                 out, errors = process.communicate(timeout=10)
         assert (process.returncode, out) == (-signum, "")
         assert errors == f"archiver: serve: stopped by {signal.Signals(signum).name}\n"
+
+
+def test_a_missing_extra_is_named(archive: ExportHarness) -> None:
+    """With the command that installs it."""
+    without = (
+        "import sys; sys.modules['starlette'] = None; from archiver.__main__ import main; sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", without, "serve", "--port", "0"],
+        env={"PYTHONPATH": str(ROOT), "HOME": "/nowhere", **archive.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "needs, are not installed (install them: " in ended.stderr
+    assert ended.stderr.endswith("starlette uvicorn)\n")

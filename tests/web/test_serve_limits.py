@@ -1,0 +1,156 @@
+"""Clients of ``archiver serve`` that are slow, or many. The limits are shortened; the sockets are real."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.archive import Archive
+from archiver.errors import StoppedBySignal
+from archiver.model.identity import Role
+from archiver.runner.workers import StopFlag
+from archiver.web import connection_limits, login
+from archiver.web.serve_options import ServeOptions
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.databases import NOW
+from tests.support.export_archive import ExportHarness
+from tests.support.web_server import SECONDS, ServedArchive, read_all, write_token
+
+LARGE = 40_000_000
+DIGEST = hashlib.sha256(bytes(LARGE)).hexdigest()
+SHORT = 0.3
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopies) -> ExportHarness:
+    """An archive with one large video."""
+
+    def fill(archive: ExportHarness) -> None:
+        archive.fill()
+        archive.keep("11", Role.VIDEO, bytes(LARGE), NOW)
+
+    return ExportHarness.copied(tmp_path_factory.mktemp("large"), archive_copies, "served-large", fill)
+
+
+@pytest.fixture
+def hurried(large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedArchive]:
+    """A server in this process, whose patience is short."""
+    for waiting_for in connection_limits._LATE:
+        monkeypatch.setitem(connection_limits._LATE, waiting_for, SHORT)
+    monkeypatch.setattr(login, "_SECONDS_FOR_BODY", SHORT)
+    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 20)
+    token = write_token(tmp_path / "token", "0123456789abcdef")
+    ready, stop, addresses, errors = threading.Event(), StopFlag(), list[str](), list[Exception]()
+
+    def be_ready(address: str) -> None:
+        addresses.append(address)
+        ready.set()
+
+    def run() -> None:
+        with Archive(large.config) as archive:
+            options = ServeOptions(port=0, token_file=token)
+            archive.serve(options, on_ready=be_ready, report=errors.append, stop=stop)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ready.wait(SECONDS)
+    yield ServedArchive(0, addresses[0], str(large.root))
+    stop.stop(StoppedBySignal(2))
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    assert errors == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n",
+    ],
+)
+def test_fault_v5_an_unfinished_head_ends_the_connection(hurried: ServedArchive, sent: bytes) -> None:
+    """Also one of which nothing arrives, and that of a second request."""
+    with hurried.connect() as connection:
+        connection.sendall(sent)
+        began = time.monotonic()
+        read_all(connection)
+        assert time.monotonic() - began < SECONDS / 2
+
+
+def test_fault_v5_a_head_that_trickles_in_ends_the_connection(hurried: ServedArchive) -> None:
+    """One line after the other, each in time, is not enough."""
+    with hurried.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        assert is_cut_off(connection, b"X: 1\r\n")
+
+
+def test_fault_v5_an_unfinished_form_ends_the_connection(hurried: ServedArchive) -> None:
+    """The server waits for the login form, but not for long."""
+    origin = hurried.address.rstrip("/")
+    head = f"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nContent-Length: 30\r\n\r\n"
+    received = hurried.send_raw(head.replace("localhost", origin.partition("//")[2]).encode() + b"token=")
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("times", [1, 2000])
+def test_fault_v5_an_answer_that_is_not_read_ends_the_connection(hurried: ServedArchive, times: int) -> None:
+    """A video that nobody reads, and many short answers."""
+    path = f"/media/{DIGEST[:2]}/{DIGEST}.mp4" if times == 1 else "/assets/site.css"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {log_in(hurried)}\r\n\r\n"
+    with hurried.connect() as connection:
+        try:
+            connection.sendall(request.encode() * times)
+        except OSError:
+            return  # while the server waited for its answers to be read
+        assert is_cut_off(connection, request.encode())
+
+
+def is_cut_off(connection: socket.socket, sent: bytes) -> bool:
+    """Return whether the server ends the connection while something is sent every now and then."""
+    until = time.monotonic() + SECONDS / 2
+    while time.monotonic() < until:
+        try:
+            connection.sendall(sent)
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def log_in(server: ServedArchive) -> str:
+    """Return a cookie."""
+    form = b"token=0123456789abcdef"
+    answer = server.ask("/login", "POST", form, Origin=server.address.rstrip("/"))
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+def test_fault_v5_connections_are_limited(hurried: ServedArchive) -> None:
+    """What is over the limit is cut off at once; when the others have ended, new ones are welcome."""
+    opened = [hurried.connect() for _ in range(40)]
+    ended = 0
+    for connection in opened[20:]:
+        connection.settimeout(0.2)
+        try:
+            ended += connection.recv(1) == b""
+        except ConnectionResetError:
+            ended += 1
+        except TimeoutError:
+            pass
+    assert ended == 20
+    for connection in opened:
+        connection.close()
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        try:
+            assert hurried.ask("/healthz").status == 200
+            return
+        except ConnectionResetError:
+            time.sleep(0.05)
+    pytest.fail("it does not answer any more")
