@@ -810,14 +810,15 @@ class Archive:
         from archiver.runner.workers import StopFlag as NewStopFlag
 
         flag = stop or NewStopFlag()
-        serve(
-            self._open(),
-            options,
-            on_ready=on_ready,
-            report=report,
-            note=note,
-            is_stopped=lambda: flag.cause is not None,
-        )
+        with open_for_reading(self._config, self._database, is_lasting=True) as session:
+            serve(
+                session,
+                options,
+                on_ready=on_ready,
+                report=report,
+                note=note,
+                is_stopped=lambda: flag.cause is not None,
+            )
 
     def sqlite_file(self) -> Path:
         """Return the SQLite file, for programs that read SQLite. Raises UsageError if it is in PostgreSQL."""

@@ -70,10 +70,12 @@ class WritableSession(Session):
 
 
 @contextmanager
-def open_for_reading(config: Config, database: str | Path | None = None) -> Iterator[Session]:
+def open_for_reading(
+    config: Config, database: str | Path | None = None, *, is_lasting: bool = False
+) -> Iterator[Session]:
     """Open the archive of a configuration, without writing.
 
-    ``database``: the same database under another role.
+    ``database``: the same database under another role. ``is_lasting``: for hours, with many threads.
 
     Raises NoArchive, MarkerMismatch, SchemaOld, SchemaNew, DatabaseError, StorageError.
     """
@@ -81,7 +83,7 @@ def open_for_reading(config: Config, database: str | Path | None = None) -> Iter
     found = marker.read(root)
     source = find_database(config) if database is None else database
     with ExitStack() as stack:
-        catalog = stack.enter_context(Catalog.open(source, write=False))
+        catalog = stack.enter_context(Catalog.open(source, write=False, is_lasting=is_lasting))
         if found.storage != catalog.storage:
             found = marker.read(root)  # again: a move may have changed both since it was read
         found.require(catalog.archive_id, root)

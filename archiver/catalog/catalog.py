@@ -100,11 +100,19 @@ class Catalog:
             return cls(place, archive_id, reader, opened.pop_all(), storage=storage, writer=writer, lock=lock)
 
     @classmethod
-    def open(cls, database: str | Path, *, write: bool, clock: Callable[[], datetime] = utcnow) -> Catalog:
+    def open(
+        cls,
+        database: str | Path,
+        *,
+        write: bool,
+        clock: Callable[[], datetime] = utcnow,
+        is_lasting: bool = False,
+    ) -> Catalog:
         """Open an existing database. For writing, an older one is upgraded first; a reader never writes.
 
         To open a SQLite database for writing, the caller must hold the lock of the archive. ``clock``: the
-        time of the journal's entries. Raises SchemaOld (only for reading), JournalDiffers (only for writing)
+        time of the journal's entries. ``is_lasting``: as for ``engine.create_reader``. Raises SchemaOld (only
+        for reading), JournalDiffers (only for writing)
         if triggers of the journal are missing, SchemaNew, DatabaseForeign, DatabaseError, DiskFull, and
         ArchiveLocked if another writer has the PostgreSQL database open.
         """
@@ -113,7 +121,7 @@ class Catalog:
                 return opening.finish()
         place = engines.locate(database)
         with ExitStack() as opened:
-            reader = opened.enter_context(_disposing(engines.create_reader(place)))
+            reader = opened.enter_context(_disposing(engines.create_reader(place, is_lasting=is_lasting)))
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
             schema.require_current(status.revision, place)

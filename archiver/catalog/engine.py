@@ -33,6 +33,8 @@ _READER_CACHE_KIB = 65_536
 """Large, since blobs are looked up by hash, all over the file. Memory is used only as pages are read."""
 _RUN_CACHE_KIB = 2_048
 """For the readers of a process that writes: a run reads each account's pages once, so more is only memory."""
+_SERVER_CACHE_KIB = 4_096
+"""For a process with many readers that lasts: the system's own cache holds what is read often."""
 _WAL_INDEX_MISSING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
@@ -130,8 +132,10 @@ def create_coordinator(database: Database, worker: str, *, at_once: bool = False
     )
 
 
-def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
+def create_reader(database: Database, *, of_writer: bool = False, is_lasting: bool = False) -> Engine:
     """Create an engine whose connections only read. Several threads may use it at once.
+
+    ``is_lasting``: it is used for hours, and by many threads, so that the cache of each connection is small.
 
     ``of_writer``: this process writes too. Then a SQLite file is never opened without its WAL (see
     ``open_for_reading``), because the connection would not see what is written.
@@ -142,7 +146,11 @@ def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
     path = database.path
     assert path is not None
     engine = _create_sqlite(
-        lambda: _open_read_only(path, cache=_RUN_CACHE_KIB) if of_writer else open_for_reading(database),
+        lambda: (
+            _open_read_only(path, cache=_RUN_CACHE_KIB)
+            if of_writer
+            else open_for_reading(database, cache=_SERVER_CACHE_KIB if is_lasting else _READER_CACHE_KIB)
+        ),
         pool_size=_POOLED_READERS,
         max_overflow=-1,
     )
@@ -150,7 +158,7 @@ def create_reader(database: Database, *, of_writer: bool = False) -> Engine:
     return engine
 
 
-def open_for_reading(database: Database) -> sqlite3.Connection:
+def open_for_reading(database: Database, *, cache: int = _READER_CACHE_KIB) -> sqlite3.Connection:
     """Open a bare read-only connection to a SQLite file, with our settings. Raises sqlite3.Error.
 
     SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. On a disk that
@@ -161,15 +169,15 @@ def open_for_reading(database: Database) -> sqlite3.Connection:
     path = database.path
     assert path is not None
     try:
-        return _open_read_only(path)
+        return _open_read_only(path, cache=cache)
     except sqlite3.OperationalError as exc:
         if exc.sqlite_errorcode & 0xFF not in _WAL_INDEX_MISSING or not path.exists() or _has_wal(path):
             raise
-    file_alone = _open_read_only(path, immutable=True)
+    file_alone = _open_read_only(path, immutable=True, cache=cache)
     if not _has_wal(path):
         return file_alone
     file_alone.close()  # a run has just begun, and its WAL can be read
-    return _open_read_only(path)
+    return _open_read_only(path, cache=cache)
 
 
 def create_file(path: Path, *, group_readable: bool = False) -> None:

@@ -1,46 +1,50 @@
 """The accounts of the archive with their sums, in memory: to search and sort them must not read everything.
 
-The sums of a million items take seconds. So they are read again only after the archive has changed; if that
-takes long, in the background, and pages show the older sums meanwhile.
+The sums of a million items take seconds. So they are kept, account by account, until the account has changed.
+A page waits a tenth of a second for those that are missing; the others are read in the background.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Lock, Thread
 
 from msgspec import Struct
 
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
-from archiver.catalog.query.page_contents import AccountSums
+from archiver.catalog.query.page_contents import AccountRow, AccountSums
 from archiver.errors import ArchiverError
+from archiver.model.identity import Pk
 from archiver.pages import page_text
 
 SORTS = (("name", "name"), ("changed", "last change"), ("size", "size"))
-"""The orders in which accounts can be listed: as in the URL, and in words."""
+"""The orders of accounts, as in the URL and in words. The size of an account is its number of items."""
 
 _AT_ONCE = 0.1
-"""Seconds that a page may wait for newer sums."""
-_REST = 10.0
-"""Between two readings in the background, as many times as long as one takes: it must not fill a core."""
+"""Seconds that a page waits for sums."""
+_SHOW_AGAIN = 2.0
+"""Seconds after which sums that were read in the background are shown."""
+_REST = 20.0
+"""How many times as long as reading the names takes they are not read again."""
+_NOTHING = AccountSums()
 
 
 class AccountEntry(Struct, frozen=True):
-    """An account in the index. ``words``: what a search looks at."""
+    """An account in the index. ``sums``: None if they have not been read yet."""
 
-    sums: AccountSums
+    row: AccountRow
+    sums: AccountSums | None
     name: str
     words: str
 
 
 class SortedAccounts(Struct, frozen=True):
-    """All accounts in each of the orders. ``state``: that of the archive when they were read."""
+    """All accounts in each of the orders. ``is_complete``: whether all sums are known."""
 
-    state: int | None
     orders: dict[str, tuple[AccountEntry, ...]]
-    read_seconds: float
+    is_complete: bool
 
     def find(self, text: str, sort: str) -> Sequence[AccountEntry]:
         """Return the accounts whose names contain every word of the text, in this order or that of names."""
@@ -56,56 +60,89 @@ class AccountIndex:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._current: SortedAccounts | None = None
-        self._reading = Lock()
-        self._rest_until = 0.0
+        self._lock = Lock()
+        self._state: int | None = None
+        self._rows: list[AccountRow] = []
+        self._sums: dict[Pk, tuple[object, AccountSums]] = {}
+        self._shown: SortedAccounts | None = None
+        self._read_again_at = 0.0
+        self._is_reading = False
 
     def read(self) -> SortedAccounts:
-        """Return the accounts as of now, or as of a few seconds ago in a large archive.
+        """Return the accounts as of now; in a large archive, as of some seconds ago. Raises DatabaseError."""
+        with self._lock:
+            if self._refresh_rows() or self._shown is None:
+                self._read_sums(time.monotonic() + _AT_ONCE)
+                self._shown = self._arrange()
+            if not self._shown.is_complete and not self._is_reading:
+                self._is_reading = True
+                Thread(target=self._read_in_background, daemon=True, name="account sums").start()
+            return self._shown
 
-        Raises DatabaseError.
-        """
-        current = self._current
-        if current is None:
-            with self._reading:  # the first: everyone has to wait for it
-                return self._current or self._refresh()
-        if self._catalog.read(page_contents.state) == current.state:
-            return current
-        if current.read_seconds <= _AT_ONCE:
-            with self._reading:
-                return self._refresh()
-        if time.monotonic() >= self._rest_until and self._reading.acquire(blocking=False):
-            Thread(target=self._refresh_in_background, daemon=True, name="account index").start()
-        return current
+    def sums_of(self, user_pk: Pk) -> AccountSums:
+        """Return the sums of one account as of now. Raises DatabaseError."""
+        for row in self._catalog.read(page_contents.account_rows, user_pk):
+            known = self._sums.get(user_pk)
+            return known[1] if known is not None and known[0] == row.stamp else self._read_one(row)
+        return AccountSums()
 
-    def _refresh_in_background(self) -> None:
+    def _read_one(self, row: AccountRow) -> AccountSums:
+        sums = self._catalog.read(page_contents.account_sums, row.pk)
+        self._sums[row.pk] = row.stamp, sums
+        return sums
+
+    def _refresh_rows(self) -> bool:
+        """Read the names again if the archive has changed; return whether it did."""
+        now = time.monotonic()
+        if now < self._read_again_at:
+            return False
+        state = self._catalog.read(page_contents.state)
+        if state == self._state and self._shown is not None:
+            return False
+        self._rows = self._catalog.read(page_contents.account_rows)
+        self._state = state
+        self._read_again_at = now + _REST * (time.monotonic() - now - _AT_ONCE)
+        return True
+
+    def _missing(self) -> Iterator[AccountRow]:
+        """Yield the accounts whose sums are not known, or may have changed."""
+        for row in self._rows:
+            known = self._sums.get(row.pk)
+            if known is None or known[0] != row.stamp:
+                yield row
+
+    def _read_sums(self, until: float) -> None:
+        for row in self._missing():
+            if time.monotonic() >= until:
+                return
+            self._read_one(row)
+
+    def _read_in_background(self) -> None:
         try:
-            self._refresh()
-        except ArchiverError:  # the next page tries again, or says so
-            self._rest_until = time.monotonic() + _REST
+            while not self._shown or not self._shown.is_complete:
+                self._read_sums(time.monotonic() + _SHOW_AGAIN)
+                with self._lock:
+                    self._shown = self._arrange()
+        except ArchiverError:
+            return  # the next page tries again, and says so
         finally:
-            self._reading.release()
+            self._is_reading = False
 
-    def _refresh(self) -> SortedAccounts:
-        began = time.monotonic()
-        with self._catalog.snapshot() as moment:
-            state = moment.read(page_contents.state)
-            sums = moment.read(page_contents.account_sums)
-        entries = sorted(map(_entry, sums), key=lambda entry: (entry.name, entry.sums.pk))
+    def _arrange(self) -> SortedAccounts:
+        entries = sorted(map(self._entry, self._rows), key=lambda entry: (entry.name, entry.row.pk))
         by_change = sorted(entries, key=_change_time, reverse=True)
-        by_size = sorted(entries, key=lambda entry: entry.sums.bytes, reverse=True)
+        by_size = sorted(entries, key=lambda entry: (entry.sums or _NOTHING).items.items, reverse=True)
         orders = {"name": tuple(entries), "changed": tuple(by_change), "size": tuple(by_size)}
-        seconds = time.monotonic() - began
-        self._current = SortedAccounts(state, orders, seconds)
-        self._rest_until = time.monotonic() + _REST * seconds
-        return self._current
+        return SortedAccounts(orders, next(self._missing(), None) is None)
 
-
-def _entry(sums: AccountSums) -> AccountEntry:
-    shown = page_text.shorten(sums.full_name or "") or sums.username or sums.pk
-    names = (sums.username, sums.full_name, *sums.former_usernames, sums.pk)
-    return AccountEntry(sums, shown.casefold(), "\n".join(name.casefold() for name in names if name))
+    def _entry(self, row: AccountRow) -> AccountEntry:
+        shown = page_text.shorten(row.full_name or "") or row.username or row.pk
+        names = (row.username, row.full_name, *row.former_usernames, row.pk)
+        words = "\n".join(name.casefold() for name in names if name)
+        known = self._sums.get(row.pk)
+        return AccountEntry(row, known[1] if known is not None else None, shown.casefold(), words)
 
 
 def _change_time(entry: AccountEntry) -> float:
-    return entry.sums.changed_at.timestamp() if entry.sums.changed_at is not None else 0.0
+    at = (entry.sums or _NOTHING).changed_at
+    return at.timestamp() if at is not None else 0.0

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, change_history, content, page_contents
-from archiver.catalog.query.page_contents import ItemSums
+from archiver.catalog.query import account_state, change_history, content, details, page_contents
+from archiver.catalog.query.page_contents import AccountSums, ItemSums
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import KeptAccount, KeptHighlight, Placed, Selection
-from archiver.model.identity import Pk, is_pk
+from archiver.model.identity import Pk, Subject, is_pk
 from archiver.pages import cards, html_pages, item_tiles
 from archiver.pages.cards import TimeSpan
 from archiver.pages.page_paths import account_directory
@@ -23,8 +23,6 @@ from archiver.web.view import Page, PageRequest, Redirect, View
 
 ACCOUNTS_PER_PAGE = 60
 ITEMS_PER_PAGE = 100
-_COVER_CANDIDATES = 8
-"""How many items of a highlight without a cover are searched for a picture."""
 
 T = TypeVar("T")
 
@@ -36,17 +34,18 @@ def accounts_view(index: AccountIndex) -> View:
         search = request.query.get("q", "")[:200].strip()
         sort = request.query.get("sort", "name")
         sort = sort if sort in dict(SORTS) else "name"
-        found = index.read().find(search, sort)
+        accounts = index.read()
+        found = accounts.find(search, sort)
         asked = {"q": search} if search else {}
         pager = _pager(request, len(found), ACCOUNTS_PER_PAGE, **asked, sort=sort)
         shown = _page_of(found, pager, ACCOUNTS_PER_PAGE)
-        totals = {"items": sum(e.sums.items.items for e in found), "bytes": sum(e.sums.bytes for e in found)}
+        items = sum(e.sums.items.items for e in found if e.sums) if accounts.is_complete else None
         page = html_pages.live_page(
             "accounts.html",
             up="",
             cards=_account_cards(catalog, shown),
             total=len(found),
-            **totals,
+            items=items,
             search=search,
             sort=sort,
             sorts=SORTS,
@@ -60,44 +59,48 @@ def accounts_view(index: AccountIndex) -> View:
 def _account_cards(catalog: Catalog, entries: Sequence[AccountEntry]) -> list[AccountCard]:
     if not entries:
         return []
-    selection = Selection(user_pks=tuple(entry.sums.pk for entry in entries))
+    selection = Selection(user_pks=tuple(entry.row.pk for entry in entries))
     with catalog.snapshot() as moment:
         accounts = {account.pk: account for account in moment.stream(content.accounts, selection)}
     return [
-        cards.make_card(
-            accounts[entry.sums.pk],
-            entry.sums.highlights,
-            entry.sums.items.items,
-            TimeSpan(entry.sums.items.first, entry.sums.items.last),
-            entry.sums.changed_at,
-        )
+        _card(accounts[entry.row.pk], entry.row.highlights, entry.sums or AccountSums())
         for entry in entries
-        if entry.sums.pk in accounts
+        if entry.row.pk in accounts
     ]
 
 
-def show_account(catalog: Catalog, request: PageRequest) -> Page | Redirect | None:
-    """Return the page of an account: its highlights, and its items, the latest first.
+def _card(account: KeptAccount, highlights: int, sums: AccountSums) -> AccountCard:
+    span = TimeSpan(sums.items.first, sums.items.last)
+    return cards.make_card(account, highlights, sums.items.items, span, sums.changed_at)
+
+
+def account_view(index: AccountIndex) -> View:
+    """Return the view of an account: its highlights, and its items, the latest first.
 
     A name without a pk, a former name, or the pk under another name leads to it.
     """
-    with catalog.snapshot() as moment:
-        account = _find_account(moment, request.path["directory"])
+
+    def show(catalog: Catalog, request: PageRequest) -> Page | Redirect | None:
+        with catalog.snapshot() as moment:
+            account = _find_account(moment, request.path["directory"])
         if account is None:
             return None
         directory = account_directory(account)
         if directory != f"accounts/{request.path['directory']}":
             return Redirect(f"{directory}/index.html")
-        highlights = list(moment.stream(content.highlights, Selection(user_pks=(account.pk,))))
-        sums = moment.read(page_contents.account_span, account.pk)
-        pager = _pager(request, sums.items, ITEMS_PER_PAGE)
+        sums = index.sums_of(account.pk)
+        pager = _pager(request, sums.items.items, ITEMS_PER_PAGE)
         offset = (pager.page - 1) * ITEMS_PER_PAGE
-        pks = moment.read(page_contents.account_items, account.pk, ITEMS_PER_PAGE, offset)
-        covers = _covers(moment, account, highlights) if pager.page == 1 else []
-        tiles = _account_tiles(moment, account, highlights, pks)
-    card = cards.make_card(account, len(highlights), sums.items, TimeSpan(sums.first, sums.last))
-    shown = pager if pager.pages > 1 else None
-    return _html(html_pages.account_page(card, covers, tiles, pager=shown, is_live=True))
+        with catalog.snapshot() as moment:
+            highlights = list(moment.stream(content.highlights, Selection(user_pks=(account.pk,))))
+            pks = moment.read(page_contents.account_items, account.pk, ITEMS_PER_PAGE, offset)
+            covers = _covers(moment, account, highlights) if pager.page == 1 else []
+            tiles = _account_tiles(moment, account, highlights, pks)
+        card = _card(account, len(highlights), sums)
+        shown = pager if pager.pages > 1 else None
+        return _html(html_pages.account_page(card, covers, tiles, pager=shown, is_live=True))
+
+    return show
 
 
 def _find_account(moment: Snapshot, directory: str) -> KeptAccount | None:
@@ -128,45 +131,52 @@ def _covers(
 ) -> list[HighlightCover]:
     sums = moment.read(page_contents.highlight_sums, [highlight.pk for highlight in highlights])
     titles = moment.read(change_history.former_titles, account.pk)
+    pictures = _first_pictures(moment, highlights)
     return [
-        _cover(moment, highlight, sums.get(highlight.pk, ItemSums()), titles.get(highlight.pk, ()))
+        _cover(
+            highlight,
+            pictures.get(highlight.pk),
+            sums.get(highlight.pk, ItemSums()),
+            titles.get(highlight.pk, ()),
+        )
         for highlight in highlights
     ]
 
 
 def _cover(
-    moment: Snapshot, highlight: KeptHighlight, sums: ItemSums, former_titles: Sequence[str]
+    highlight: KeptHighlight, first: Picture | None, sums: ItemSums, former_titles: Sequence[str]
 ) -> HighlightCover:
-    has_cover = item_tiles.to_picture(highlight.cover) is not None
-    first = None if has_cover else _first_picture(moment, highlight.pk)
     return cards.make_cover(highlight, first, sums.items, TimeSpan(sums.first, sums.last), former_titles)
 
 
-def _first_picture(moment: Snapshot, highlight_pk: Pk) -> Picture | None:
-    pks = moment.read(page_contents.highlight_items, highlight_pk, _COVER_CANDIDATES, 0)
-    for place in _places(moment, highlight_pk, pks, with_entries=False):
-        pictures = map(item_tiles.to_picture, place.item.held)
-        if (found := next((picture for picture in pictures if picture is not None), None)) is not None:
-            return found
-    return None
+def _first_pictures(moment: Snapshot, highlights: Sequence[KeptHighlight]) -> dict[Pk, Picture]:
+    """Return the picture of the first item of each highlight that has no cover."""
+    pks = tuple(highlight.pk for highlight in highlights if item_tiles.to_picture(highlight.cover) is None)
+    first = moment.read(page_contents.first_items, pks) if pks else []
+    selection = Selection(highlight_pks=pks, item_pks=tuple(first))
+    found: dict[Pk, Picture] = {}
+    for place in moment.stream(content.contents, selection, with_entries=False) if first else ():
+        for file in place.item.held:
+            if (picture := item_tiles.to_picture(file)) is not None:
+                found.setdefault(place.highlight_pk, picture)
+    return found
 
 
-def _places(
-    moment: Snapshot, highlight_pk: Pk, pks: Sequence[Pk], *, with_entries: bool = True
-) -> Iterable[Placed]:
+def _places(moment: Snapshot, highlight_pk: Pk, pks: Sequence[Pk]) -> Iterable[Placed]:
     """Return these items of a highlight, in its order."""
     if not pks:
         return ()
     selection = Selection(highlight_pks=(highlight_pk,), item_pks=tuple(pks))
-    return moment.stream(content.contents, selection, with_entries=with_entries)
+    return moment.stream(content.contents, selection)
 
 
 def show_highlight(catalog: Catalog, request: PageRequest) -> Page | Redirect | None:
     """Return a page of a highlight's items. Its query: ``page``, or ``item`` for the page with that item."""
     with catalog.snapshot() as moment:
-        highlight = _first(
-            moment.stream(content.highlights, Selection(highlight_pks=(request.path["highlight"],)))
-        )
+        name = request.path["highlight"]
+        if name.startswith("items-"):  # an exported site has such pages
+            return Redirect(f"accounts/{request.path['directory']}/index.html")
+        highlight = _find_highlight(moment, name)
         if highlight is None:
             return None
         account = _first(moment.stream(content.accounts, Selection(user_pks=(highlight.user_pk,))))
@@ -180,16 +190,26 @@ def show_highlight(catalog: Catalog, request: PageRequest) -> Page | Redirect | 
         pks = moment.read(page_contents.highlight_items, highlight.pk, ITEMS_PER_PAGE, offset)
         name = html_pages.account_name(account)
         tiles = [item_tiles.make_tile(place, highlight, name) for place in _places(moment, highlight.pk, pks)]
-        titles = moment.read(change_history.former_titles, account.pk)
-        cover = _cover(moment, highlight, sums, titles.get(highlight.pk, ()))
-        siblings = list(moment.stream(content.highlights, Selection(user_pks=(account.pk,))))
-    at = next(n for n, sibling in enumerate(siblings) if sibling.pk == highlight.pk)
-    before = siblings[at - 1] if at > 0 else None
-    following = siblings[at + 1] if at + 1 < len(siblings) else None
+        first = _first_pictures(moment, [highlight]).get(highlight.pk)
+        cover = _cover(highlight, first, sums, _former_titles(moment, highlight))
+        before, following = (
+            _find_highlight(moment, pk) if pk is not None else None
+            for pk in moment.read(page_contents.neighbours, account.pk, highlight.pk)
+        )
     page = html_pages.highlight_page(
         account, cover, tiles, before, following, pager=pager if pager.pages > 1 else None, is_live=True
     )
     return _html(page)
+
+
+def _find_highlight(moment: Snapshot, pk: Pk) -> KeptHighlight | None:
+    return _first(moment.stream(content.highlights, Selection(highlight_pks=(pk,))))
+
+
+def _former_titles(moment: Snapshot, highlight: KeptHighlight) -> list[str]:
+    renamings = moment.read(details.renamings, Subject.HIGHLIGHT, highlight.pk)
+    titles = dict.fromkeys(change.old for change in renamings)
+    return [title for title in titles if title is not None and title != highlight.title]
 
 
 def _highlight_pager(moment: Snapshot, highlight_pk: Pk, items: int, request: PageRequest) -> Pager:

@@ -30,12 +30,10 @@ from archiver.web.request_guard import LOGIN_PATH, RequestGuard
 from archiver.web.view import PageRequest, Redirect, View
 
 VIEWS: Mapping[str, View] = {
-    "/accounts/{directory}/": content_views.show_account,
-    "/accounts/{directory}/index.html": content_views.show_account,
     "/accounts/{directory}/{highlight}.html": content_views.show_highlight,
     "/item/{item}": content_views.show_item,
 }
-"""The views by path. More than one view may need a value that is made when the server starts: ``_views``."""
+"""The views by path, besides those that need a value that is made when the server starts: ``_views``."""
 
 _ASSET_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -84,8 +82,15 @@ def create_app(site: WebSite) -> ASGIApp:
 
 
 def _views(site: WebSite) -> dict[str, View]:
-    accounts = content_views.accounts_view(AccountIndex(site.catalog))
-    return {"/": accounts, "/index.html": accounts, **VIEWS}
+    index = AccountIndex(site.catalog)
+    accounts, account = content_views.accounts_view(index), content_views.account_view(index)
+    return {
+        "/": accounts,
+        "/index.html": accounts,
+        "/accounts/{directory}/": account,
+        "/accounts/{directory}/index.html": account,
+        **VIEWS,
+    }
 
 
 def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:

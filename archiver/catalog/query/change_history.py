@@ -70,11 +70,13 @@ def usernames(connection: Connection) -> Iterator[str]:
 
 def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ...]]:
     """Return the former titles of each renamed highlight of an account, the latest first, each once."""
+    # Not a condition on the joined table: then SQLite would read the changes of all highlights.
+    own = select(_highlights.c.pk).where(_highlights.c.user_pk == user_pk)
     query = (
         select(_changes.c.subject_pk, _changes.c.old, _highlights.c.title)
         .join(_highlights, _highlights.c.pk == _changes.c.subject_pk)
         .where(_changes.c.subject == Subject.HIGHLIGHT, _changes.c.field == "title")
-        .where(_highlights.c.user_pk == user_pk, _changes.c.old.is_not(None))
+        .where(_changes.c.subject_pk.in_(own), _changes.c.old.is_not(None))
         .order_by(_changes.c.id.desc())
     )
     found: dict[Pk, dict[str, None]] = {}

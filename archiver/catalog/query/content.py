@@ -36,13 +36,14 @@ _files, _blobs = tables.files, tables.blobs
 
 P = TypeVar("P", Placed, PlacedFile)
 
-_IN_ORDER = (
+IN_ORDER = (
     _highlights.c.user_pk,
     _highlights.c.gone_at.is_not(None),
     _highlights.c.position.is_(None),
     _highlights.c.position,
     _highlights.c.pk,
 )
+"""The order of highlights: by account, shown ones first, as in the tray."""
 _PLACED_FILE = (
     *(_members.c.highlight_pk, _members.c.position, _members.c.gone_at),
     *(_items.c.pk, _items.c.code, _items.c.media_type),
@@ -131,7 +132,7 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
 
     Only the accounts and highlights of the selection are used.
     """
-    query = select(_highlights).order_by(*_IN_ORDER)
+    query = select(_highlights).order_by(*IN_ORDER)
     if selection.user_pks:
         query = query.where(_highlights.c.user_pk.in_(selection.user_pks))
     if selection.highlight_pks:
@@ -164,7 +165,7 @@ def contents(connection: Connection, selection: Selection, *, with_entries: bool
         .join(_members, _members.c.item_pk == _items.c.pk)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .where(*_highlight_conditions(selection), *_item_conditions(selection))
-        .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk)
+        .order_by(*IN_ORDER, _members.c.position, _members.c.item_pk)
     )
     for everything in _partitions(connection, query):
         rows = [row for row in everything if _has_title(row.title, selection.titles)]
@@ -184,7 +185,7 @@ def _placed_files(connection: Connection, selection: Selection) -> Iterator[Plac
         .join(_files, _files.c.item_pk == _items.c.pk)
         .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
         .where(_blobs.c.lost_at.is_(None), *_highlight_conditions(selection), *_item_conditions(selection))
-        .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk, _files.c.role)
+        .order_by(*IN_ORDER, _members.c.position, _members.c.item_pk, _files.c.role)
         .order_by(_files.c.last_seen_at.desc(), _files.c.id.desc())
     )
     place: tuple[Pk, Pk] | None = None

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, union
+from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 
 from archiver.catalog import tables
+from archiver.catalog.query.content import IN_ORDER
 from archiver.model.identity import Digest, Pk, Subject
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
@@ -34,52 +35,29 @@ _OF_HIGHLIGHT = (
     .order_by(_members.c.position, _members.c.item_pk)
 )
 _ACCOUNTS = (
-    select(_users.c.pk, _users.c.username, _users.c.full_name, func.count(_highlights.c.pk))
+    select(
+        *(_users.c.pk, _users.c.username, _users.c.full_name, func.count(_highlights.c.pk)),
+        *(func.max(_highlights.c.fetched_at), func.max(_highlights.c.completed_at)),
+        func.max(_highlights.c.gone_at),
+    )
     .outerjoin(_highlights, _highlights.c.user_pk == _users.c.pk)
     .group_by(_users.c.pk, _users.c.username, _users.c.full_name)
 )
-_ITEMS = (
-    select(
-        _highlights.c.user_pk,
-        func.count(_members.c.item_pk.distinct()),
-        *(func.min(_items.c.taken_at), func.max(_items.c.taken_at)),
-    )
+_OWN = _highlights.c.user_pk == bindparam("pk")
+# When the archive noticed a change of an account: an item or a highlight that came or went, an edit.
+_NOTICED: tuple[Select[Any], ...] = (
+    select(func.max(_members.c.first_seen_at), func.max(_members.c.gone_at))
+    .select_from(_highlights)
     .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .join(_items, _items.c.pk == _members.c.item_pk)
-    .group_by(_highlights.c.user_pk)
-)
-_NAMED_BLOBS = union(
-    select(_files.c.user_pk, _files.c.sha256).where(_files.c.user_pk.is_not(None)),
-    select(_highlights.c.user_pk, _files.c.sha256).join(
-        _highlights, _highlights.c.pk == _files.c.highlight_pk
+    .where(_OWN),
+    select(func.max(_highlights.c.first_seen_at), func.max(_highlights.c.gone_at)).where(_OWN),
+    select(func.max(_changes.c.at)).where(
+        _changes.c.subject == Subject.HIGHLIGHT,
+        _changes.c.subject_pk.in_(select(_highlights.c.pk).where(_OWN)),
     ),
-    select(_highlights.c.user_pk, _files.c.sha256)
-    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .join(_files, _files.c.item_pk == _members.c.item_pk),
-).subquery()
-_BYTES = (
-    select(_NAMED_BLOBS.c.user_pk, func.sum(_blobs.c.size))
-    .join(_blobs, _blobs.c.sha256 == _NAMED_BLOBS.c.sha256)
-    .where(_blobs.c.lost_at.is_(None))
-    .group_by(_NAMED_BLOBS.c.user_pk)
-)
-# When the archive noticed a change: an item or a highlight that came or went, an edit.
-_CHANGED: tuple[Select[Any], ...] = (
-    select(_highlights.c.user_pk, func.max(_members.c.first_seen_at), func.max(_members.c.gone_at))
-    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .group_by(_highlights.c.user_pk),
-    select(
-        _highlights.c.user_pk, func.max(_highlights.c.first_seen_at), func.max(_highlights.c.gone_at)
-    ).group_by(_highlights.c.user_pk),
-    select(_highlights.c.user_pk, func.max(_changes.c.at))
-    .join(
-        _changes,
-        and_(_changes.c.subject == Subject.HIGHLIGHT, _changes.c.subject_pk == _highlights.c.pk),
-    )
-    .group_by(_highlights.c.user_pk),
-    select(_changes.c.subject_pk, func.max(_changes.c.at))
-    .where(_changes.c.subject == Subject.USER)
-    .group_by(_changes.c.subject_pk),
+    select(func.max(_changes.c.at)).where(
+        _changes.c.subject == Subject.USER, _changes.c.subject_pk == bindparam("pk")
+    ),
 )
 _SPANS = (
     select(
@@ -87,6 +65,23 @@ _SPANS = (
         *(func.count(), func.min(_items.c.taken_at), func.max(_items.c.taken_at)),
     )
     .join(_items, _items.c.pk == _members.c.item_pk)
+    .group_by(_members.c.highlight_pk)
+)
+_FIRST_PLACES = (
+    select(_members.c.highlight_pk, func.min(_members.c.position).label("position"))
+    .where(_members.c.highlight_pk.in_(bindparam("pks", expanding=True)))
+    .group_by(_members.c.highlight_pk)
+    .subquery()
+)
+_FIRST_ITEMS = (
+    select(func.min(_members.c.item_pk))
+    .join(
+        _FIRST_PLACES,
+        and_(
+            _FIRST_PLACES.c.highlight_pk == _members.c.highlight_pk,
+            _FIRST_PLACES.c.position == _members.c.position,
+        ),
+    )
     .group_by(_members.c.highlight_pk)
 )
 _SEQ = select(func.max(tables.journal_head.c.seq))
@@ -100,10 +95,10 @@ class ItemSums(Struct, frozen=True):
     last: datetime | None = None
 
 
-class AccountSums(Struct, frozen=True):
-    """An account in a list: its names, and how much it has. Items and bytes are counted once each.
+class AccountRow(Struct, frozen=True):
+    """An account in a list: its names, and how many highlights it has or had.
 
-    ``changed_at``: when the archive last noticed something new, edited or removed.
+    ``stamp`` changes when a highlight is fetched, completed or gone: then its sums may have changed.
     """
 
     pk: Pk
@@ -111,9 +106,17 @@ class AccountSums(Struct, frozen=True):
     full_name: str | None
     former_usernames: tuple[str, ...]
     highlights: int
-    items: ItemSums
-    bytes: int
-    changed_at: datetime | None
+    stamp: tuple[object, ...]
+
+
+class AccountSums(Struct, frozen=True):
+    """How many items an account has or had, each counted once, and when they were taken.
+
+    ``changed_at``: when the archive last noticed something new, edited or gone.
+    """
+
+    items: ItemSums = ItemSums()
+    changed_at: datetime | None = None
 
 
 class BlobFacts(Struct, frozen=True):
@@ -130,35 +133,37 @@ def state(connection: Connection) -> int | None:
     return seq
 
 
-def account_sums(connection: Connection) -> list[AccountSums]:
-    """Return all accounts with their sums, in no order. Reads the whole archive: seconds for a million items.
-
-    Read it in a snapshot: several queries must see one point in time.
-    """
+def account_rows(connection: Connection, user_pk: Pk | None = None) -> list[AccountRow]:
+    """Return all accounts, or one, in no order."""
+    accounts, usernames = _ACCOUNTS, select(_usernames.c.user_pk, _usernames.c.username)
+    if user_pk is not None:
+        accounts = accounts.where(_users.c.pk == user_pk)
+        usernames = usernames.where(_usernames.c.user_pk == user_pk)
     names: dict[Pk, list[str]] = defaultdict(list)
-    for pk, name in connection.execute(select(_usernames.c.user_pk, _usernames.c.username)):
+    for pk, name in connection.execute(usernames):
         names[pk].append(name)
-    items = {pk: ItemSums(*numbers) for pk, *numbers in connection.execute(_ITEMS)}
-    sizes = {pk: int(size) for pk, size in connection.execute(_BYTES)}
-    changed: dict[Pk, datetime] = {}
-    for query in _CHANGED:
-        for pk, *times in connection.execute(query):
-            known = [at for at in (changed.get(pk), *times) if at is not None]
-            if known:
-                changed[pk] = max(known)
+    rows = connection.execute(accounts)
     return [
-        AccountSums(
+        AccountRow(
             pk,
             username,
             full_name,
             tuple(name for name in names[pk] if name != username),
             highlights,
-            items.get(pk, ItemSums()),
-            sizes.get(pk, 0),
-            changed.get(pk),
+            (highlights, *times),
         )
-        for pk, username, full_name, highlights in connection.execute(_ACCOUNTS)
+        for pk, username, full_name, highlights, *times in rows
     ]
+
+
+def account_sums(connection: Connection, user_pk: Pk) -> AccountSums:
+    """Return how many items an account has, and when it last changed. Reads all of its items."""
+    own = {"pk": user_pk}
+    items = _OF_ACCOUNT.order_by(None).subquery()
+    span = select(func.count(), func.min(items.c.taken_at), func.max(items.c.taken_at)).select_from(items)
+    noticed = [at for query in _NOTICED for at in connection.execute(query, own).one()]
+    changed_at = max((at for at in noticed if at is not None), default=None)
+    return AccountSums(ItemSums(*connection.execute(span, own).one()), changed_at)
 
 
 def highlight_sums(connection: Connection, highlight_pks: Sequence[Pk]) -> dict[Pk, ItemSums]:
@@ -174,17 +179,24 @@ def account_items(connection: Connection, user_pk: Pk, limit: int, offset: int) 
     return list(connection.scalars(query, {"pk": user_pk}))
 
 
-def account_span(connection: Connection, user_pk: Pk) -> ItemSums:
-    """Return how many items an account's highlights have, each counted once."""
-    own = _OF_ACCOUNT.order_by(None).subquery()
-    query = select(func.count(), func.min(own.c.taken_at), func.max(own.c.taken_at)).select_from(own)
-    return ItemSums(*connection.execute(query, {"pk": user_pk}).one())
-
-
 def highlight_items(connection: Connection, highlight_pk: Pk, limit: int, offset: int) -> list[Pk]:
     """Return some of the items of a highlight, in its order."""
     query = _OF_HIGHLIGHT.limit(limit).offset(offset)
     return list(connection.scalars(query, {"pk": highlight_pk}))
+
+
+def first_items(connection: Connection, highlight_pks: Sequence[Pk]) -> list[Pk]:
+    """Return an item at the first position of each of these highlights."""
+    pks = {"pks": list(highlight_pks)}
+    return list(connection.scalars(_FIRST_ITEMS, pks))
+
+
+def neighbours(connection: Connection, user_pk: Pk, highlight_pk: Pk) -> tuple[Pk | None, Pk | None]:
+    """Return the highlights before and after this one, as its account shows them."""
+    query = select(_highlights.c.pk).where(_highlights.c.user_pk == user_pk).order_by(*IN_ORDER)
+    pks = list(connection.scalars(query))
+    at = pks.index(highlight_pk)
+    return pks[at - 1] if at > 0 else None, pks[at + 1] if at + 1 < len(pks) else None
 
 
 def rank_in_highlight(connection: Connection, highlight_pk: Pk, item_pk: Pk) -> int | None:
