@@ -120,7 +120,7 @@ def test_the_viewer_opens_on_a_served_page(browser: Browser, running: ServedArch
 
 
 def test_somebody_logs_in(browser: Browser, shown: ExportHarness, tmp_path: Path) -> None:
-    """A wrong token is told; the right one leads to the page that was asked for. No script sees the cookie."""
+    """The right token leads to the page that was asked for; no script sees the cookie."""
     token = write_token(tmp_path / "token", "a token of some length")
     with served(shown.environ, "--token-file", str(token)) as locked:
         base = locked.address.rstrip("/")
