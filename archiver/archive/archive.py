@@ -191,6 +191,18 @@ class Archive:
 
         return selection.find_account(self._catalog, selection.read_account(name))
 
+    def usernames(self, prefix: str) -> tuple[str, ...]:
+        """Return the current usernames that begin with ``prefix``, in any case: at most 500, sorted."""
+        from archiver.catalog.query import name_prefixes
+
+        return self._catalog.read(name_prefixes.usernames, prefix)
+
+    def titles(self, prefix: str) -> tuple[str, ...]:
+        """Return the titles of highlights that begin with ``prefix``, each once: at most 500, sorted."""
+        from archiver.catalog.query import name_prefixes
+
+        return self._catalog.read(name_prefixes.titles, prefix)
+
     def highlight(self, pk: str) -> KeptHighlight:
         """Return the highlight of that pk, ``highlight:<pk>`` or link. Raises NotHeld."""
         from archiver.archive import selection

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from archiver.cli import advice, load, output
+from archiver.cli.name_completion import complete_title
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option, list_file_option
 from archiver.config import account_list
 from archiver.errors import UsageError
@@ -20,6 +21,7 @@ from archiver.errors import UsageError
     "globs",
     multiple=True,
     metavar="GLOB",
+    shell_complete=complete_title,
     help="Only highlights with such a title, as in 'BOTW*'; matching is case-sensitive. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be added; write nothing.")

@@ -9,6 +9,7 @@ import click
 
 from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import (
     EPILOG,
     CostlyOption,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @click.command("backup", epilog=EPILOG)
-@click.argument("targets", nargs=-1, metavar="[TARGET...]")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @list_file_option
 @click.option(
     "--full",

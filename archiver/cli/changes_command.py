@@ -11,6 +11,7 @@ import click
 
 from archiver.cli import load, output, signals
 from archiver.cli.change_summary import ChangeSummary
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.text_format import make_safe
@@ -34,6 +35,7 @@ _USUAL = timedelta(days=7)
     "accounts",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_account,
     help="Only this account, by its username, a former one, or its id. May be repeated.",
 )
 @click.option("--run", "run_id", type=WholeNumber(min=1), metavar="ID", help="Only what this run saw.")

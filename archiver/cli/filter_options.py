@@ -12,6 +12,7 @@ import click
 from msgspec import Struct
 
 from archiver.cli import load
+from archiver.cli.name_completion import complete_account, complete_title
 from archiver.cli.parameter_types import TimeType
 from archiver.errors import UsageError
 
@@ -25,6 +26,7 @@ _OPTIONS = (
         "accounts",
         multiple=True,
         metavar="NAME",
+        shell_complete=complete_account,
         help="Only this account: a present or former username, an id, or highlight:<pk>. May be repeated.",
     ),
     click.option(
@@ -32,6 +34,7 @@ _OPTIONS = (
         "titles",
         multiple=True,
         metavar="GLOB",
+        shell_complete=complete_title,
         help="Only highlights with such a title, as in 'BOTW*'; matching is case-sensitive. May be repeated.",
     ),
     click.option(

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from archiver.cli import load, output, signals, text_table
 from archiver.cli.event_text import reason_word
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
@@ -29,7 +30,7 @@ _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
 
 @click.command("gaps", epilog=EPILOG)
-@click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
+@click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
 @json_option({"gaps": []})
 @global_options
 @click.pass_obj

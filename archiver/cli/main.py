@@ -29,8 +29,8 @@ Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time),
 4 key, 5 units or budget, 6 not found or private, 7 upstream down, 8 storage,
 9 database, 10 no archive, 11 locked, 12 damage, 128+N signal.
 
-Shell completion: eval "$(_ARCHIVER_COMPLETE=bash_source archiver)" in ~/.bashrc
-(zsh_source and fish_source likewise)."""
+Shell completion: eval "$(archiver completion bash)" in ~/.bashrc; zsh and fish
+likewise."""
 
 
 class _Group(LazyGroup):
@@ -66,6 +66,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
     If a signal ended the command, it does not return: the process dies of that signal, as shells expect.
     """
+    if "_ARCHIVER_COMPLETE" in os.environ:
+        from archiver.cli import shell_completion
+
+        return shell_completion.answer(cli)
     words = list(sys.argv[1:] if args is None else args)
     _reserve_standard_descriptors()
     _disable_core_dumps()

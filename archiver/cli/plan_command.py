@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, run_report, run_session, text_table
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, CostlyOption, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import WholeNumber
 from archiver.model.values import replace
@@ -30,7 +31,7 @@ _NONE = "none for now"
 
 
 @click.command("plan", epilog=EPILOG)
-@click.argument("targets", nargs=-1, metavar="[TARGET...]")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @click.option("--full", is_flag=True, help="Plan to fetch every highlight again.")
 @click.option(
     "--list",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals, text_table
+from archiver.cli.name_completion import complete_query
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.cli.parameter_types import WholeNumber, parse_time
 from archiver.config import default_path
@@ -42,7 +43,7 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 @click.command("query", epilog=EPILOG)
-@click.argument("sql", required=False, metavar="SQL")
+@click.argument("sql", required=False, metavar="SQL", shell_complete=complete_query)
 @click.option(
     "--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="Read the SQL from a file."
 )

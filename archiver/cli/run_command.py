@@ -6,6 +6,7 @@ import click
 
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import (
     EPILOG,
     CostlyOption,
@@ -18,7 +19,7 @@ from archiver.cli.parameter_types import WholeNumber
 
 
 @click.command("run", epilog=EPILOG)
-@click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
+@click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
 @click.option(
     "--full",
     cls=CostlyOption,

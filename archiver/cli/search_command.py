@@ -14,6 +14,7 @@ import click
 
 from archiver.cli import advice, load, output, signals, text_table
 from archiver.cli.filter_options import split_targets
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.errors import NotHeld, TargetError, UsageError
@@ -73,6 +74,7 @@ class _Words(click.Command):
     "accounts",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_account,
     help="Only this account, by its username, a former one, or its id; or highlight:<pk>. May be repeated.",
 )
 @click.option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals
+from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.errors import UsageError
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
@@ -25,7 +26,7 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
 
 
 @click.command("show", epilog=EPILOG)
-@click.argument("target", metavar="[TARGET]", required=False)
+@click.argument("target", metavar="[TARGET]", required=False, shell_complete=complete_account)
 @click.option("--paths", is_flag=True, help="Only the absolute paths of its files, one a line.")
 @click.option("-0", "--null", is_flag=True, help="Like --paths, with a NUL after each path: for xargs -0.")
 @click.option(

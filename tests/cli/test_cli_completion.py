@@ -1,0 +1,172 @@
+"""Completion in real shells: what is inserted is quoted, whatever strangers write into titles."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CommandLineUser, write_config
+from tests.support.interactive_shell import InteractiveShell
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+SHELLS = ("bash", "zsh", "fish")
+OFFERED = (
+    "A$(touch x)`touch x` !touch !!",
+    "B; touch x & touch x | touch x > x #",
+    'C it\'s "so" \\ $HOME ~ {a,b} [ab]*? 🦋, <(touch x)',
+    "~root",
+    "=ls",
+)
+LEFT_OUT = ("P\ntouch x", "P\x1b]0;x\x07", "P\u202etouch", "P\rtouch x", "-rf")
+StartShell = Callable[[str], InteractiveShell]
+TYPED = "archiver export folder out --highlight "
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
+    """A user whose archive has an account with hostile titles."""
+    titles = [*OFFERED, *LEFT_OUT]
+    with FaultyStandIn(EditableWorld.generate(1, len(titles), 1)) as upstream:
+        account = upstream.world.account("account0000")
+        for highlight, title in zip(account.highlights, titles, strict=True):
+            upstream.world.retitle(highlight.pk, title)
+        user = CommandLineUser(tmp_path_factory.mktemp("completion"), upstream)
+        config = write_config(user.home / "config.toml", ["account0000", "another.name", "787132"])
+        user.more["ARCHIVER_CONFIG"] = str(config)
+        assert user.run("backup", "account0000").code == 0
+        yield user
+
+
+@pytest.fixture
+def start_shell(user: CommandLineUser, tmp_path: Path) -> Iterator[StartShell]:
+    """A function that starts a shell with the completion of this program."""
+    shells: list[InteractiveShell] = []
+
+    def start(name: str) -> InteractiveShell:
+        script = user.run("completion", name)
+        assert script.code == 0
+        shells.append(InteractiveShell(name, tmp_path / name, script.out, user.environ))
+        return shells[-1]
+
+    yield start
+    for shell in shells:
+        shell.close()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_title_is_only_a_word(start_shell: StartShell, name: str) -> None:
+    """Each title, completed from its first letter, is one argument that matches it; nothing runs."""
+    shell = start_shell(name)
+    for title in OFFERED[:3]:
+        line = shell.complete(TYPED + title[0])
+        assert len(line) > len(TYPED) + 1, title
+        arguments = shell.enter()
+        assert arguments == ["export", "folder", "out", "--highlight", glob.escape(title)]
+        assert fnmatch.fnmatchcase(title, arguments[-1])
+    assert not any(shell.cwd.iterdir())
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("name", SHELLS)
+def test_an_open_quote_is_continued(start_shell: StartShell, name: str, quote: str) -> None:
+    """After an opening quote too, a title is one argument, or is not offered at all; nothing runs."""
+    shell = start_shell(name)
+    for title in OFFERED[:3]:
+        typed = f"{TYPED}{quote}{title[0]}"
+        line = shell.complete(typed)
+        if line == typed:
+            assert (name, quote) == ("bash", '"')
+            shell.clear()
+            continue
+        if line.rstrip()[-1] != quote or line.rstrip() == typed:
+            shell.complete(quote)
+        assert shell.enter()[-1] == glob.escape(title)
+    assert not any(shell.cwd.iterdir())
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_a_terminal_might_obey_is_left_out(start_shell: StartShell, name: str) -> None:
+    """Titles with control characters or direction marks, and those like an option, are not offered."""
+    shell = start_shell(name)
+    assert shell.complete(f"{TYPED}P") == f"{TYPED}P"
+    shell.clear()
+    assert "-rf" not in shell.complete(f"{TYPED}-r")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_names_of_accounts_and_queries(start_shell: StartShell, name: str) -> None:
+    """Commands, accounts of the configuration and of the archive, and named queries are completed."""
+    shell = start_shell(name)
+    for typed, line in (
+        ("archiver verif", "archiver verify "),
+        ("archiver remove ano", "archiver remove another.name "),
+        ("archiver show @acc", "archiver show @account0000 "),
+        ("archiver query most-m", "archiver query most-mentioned "),
+        ("archiver search --account=ano", "archiver search --account=another.name "),
+    ):
+        assert shell.complete(typed) == line
+        shell.clear()
+
+
+def ask(user: CommandLineUser, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Return what the program answers to bash for these words."""
+    asked = {
+        "COMP_LINE": " ".join(words),
+        "COMP_WORD": words[-1],
+        "_ARCHIVER_COMPLETE": "bash_complete",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "archiver"],
+        env={**user.environ, **asked, **environ},
+        cwd=user.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_completion_prints_no_error_and_spends_nothing(user: CommandLineUser, tmp_path: Path) -> None:
+    """Without an archive, with a broken configuration or words, the answer is empty, and stderr too."""
+    assert user.upstream is not None
+    before = len(user.upstream.requests)
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[[")
+    for answer in (
+        ask(user, "archiver", "show", ""),
+        ask(user, "archiver", "show", "", ARCHIVER_CONFIG=str(broken)),
+        ask(user, "archiver", "show", "--archive", str(tmp_path / "none"), "x"),
+        ask(user, "archiver", "show", "--config", str(broken), ""),
+        ask(user, "archiver", "nothing", "x"),
+        ask(user, "archiver", "'"),
+        ask(user, "archiver", "show", "", _ARCHIVER_COMPLETE="ksh_complete"),
+    ):
+        assert (answer.returncode, answer.stderr) == (0, "")
+    assert ask(user, "archiver", "show", "").stdout.split() == ["plain,account0000", "plain,another.name"]
+    assert len(user.upstream.requests) == before
+
+
+def test_words_before_the_cursor_name_the_archive(user: CommandLineUser, tmp_path: Path) -> None:
+    """--archive and --config on the line decide what is completed."""
+    none = str(tmp_path / "none")
+    words = ["archiver", "export", "folder", "out", "--archive", none, "--highlight", ""]
+    assert ask(user, *words).stdout.strip() == ""
+    words[5] = str(user.archive)
+    assert len(ask(user, *words).stdout.splitlines()) == len(OFFERED)
+
+
+def test_completion_is_quick(user: CommandLineUser) -> None:
+    """Completing a title takes less than half a second of the processor."""
+    before = os.times()
+    ask(user, "archiver", "export", "folder", "out", "--highlight", "")
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 0.5
