@@ -61,7 +61,8 @@ def text_files() -> Iterator[Path]:
     """Yield the code and text files that people write: Python, Markdown, TOML and scripts."""
     for folder in ("archiver", "migrations", "tests", "docs", "benchmarks", "contrib", "scripts", ".ci"):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".md", ".toml") or (not path.suffix and folder in ("scripts", ".ci")):
+            is_script = not path.suffix and folder in ("scripts", ".ci") and path.is_file()
+            if path.suffix in (".py", ".md", ".toml") or is_script:
                 yield path
     yield from (path for path in ROOT.glob("*.*") if path.suffix in (".md", ".toml"))
 

@@ -80,9 +80,14 @@ sys.exit(doctest.testfile(sys.argv[2], module_relative=False).failed)
 
 
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
-    """Modules, queries, templates, media and migrations, and nothing else."""
+    """Modules, queries, templates, media and migrations, a man page for each command, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         there = {name for name in archive.namelist() if ".dist-info/" not in name}
+    data = {name for name in there if ".data/" in name}
+    commands = re.findall("^## (.+)$", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
+    pages = {f"share/man/man1/{command.replace(' ', '-')}.1" for command in commands}
+    assert {name.partition(".data/data/")[2] for name in data} == pages
+    there -= data
     files = {path for top in ("archiver", "migrations") for path in (ROOT / top).rglob("*") if path.is_file()}
     names = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
     assert there == {re.sub("^migrations/", "archiver/_migrations/", name) for name in names}
@@ -95,6 +100,8 @@ def test_the_wheel_is_what_runs(python: Path, tmp_path: Path, sqlite_template: P
 
     One test: a wheel for each of two workers takes as long as all else here.
     """
+    page = python.parent.parent / "share" / "man" / "man1" / "archiver-run.1"
+    assert r"archiver\-run" in page.read_text()
     where = run(python, "-c", _IMPORTS)
     package, migrations, length, assets = where.split()
     assert str(ROOT) not in where

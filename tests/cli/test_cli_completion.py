@@ -62,7 +62,7 @@ def start_shell(user: CommandLineUser, tmp_path: Path) -> Iterator[StartShell]:
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_a_title_is_only_a_word(start_shell: StartShell, name: str) -> None:
+def test_fault_x24_a_title_is_only_a_word(start_shell: StartShell, name: str) -> None:
     """Each title, completed from its first letter, is one argument that matches it; nothing runs."""
     shell = start_shell(name)
     for title in OFFERED[:3]:
@@ -76,7 +76,7 @@ def test_a_title_is_only_a_word(start_shell: StartShell, name: str) -> None:
 
 @pytest.mark.parametrize("quote", ["'", '"'])
 @pytest.mark.parametrize("name", SHELLS)
-def test_an_open_quote_is_continued(start_shell: StartShell, name: str, quote: str) -> None:
+def test_fault_x24_an_open_quote_is_continued(start_shell: StartShell, name: str, quote: str) -> None:
     """After an opening quote too, a title is one argument, or is not offered at all; nothing runs."""
     shell = start_shell(name)
     for title in OFFERED[:3]:
@@ -93,7 +93,7 @@ def test_an_open_quote_is_continued(start_shell: StartShell, name: str, quote: s
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_what_a_terminal_might_obey_is_left_out(start_shell: StartShell, name: str) -> None:
+def test_fault_x24_what_a_terminal_might_obey_is_left_out(start_shell: StartShell, name: str) -> None:
     """Titles with control characters or direction marks, and those like an option, are not offered."""
     shell = start_shell(name)
     assert shell.complete(f"{TYPED}P") == f"{TYPED}P"

@@ -35,8 +35,8 @@ _FISH = (
 )
 
 
-def require_shell(name: str) -> str:
-    """Return the path of a shell. Without it, a test fails on Linux and is skipped elsewhere."""
+def require_program(name: str) -> str:
+    """Return the path of a program. Without it, a test fails on Linux and is skipped elsewhere."""
     path = shutil.which(name)
     if path is None:
         message = f"{name} is missing: scripts/test installs it as root, or says how to"
@@ -49,7 +49,7 @@ class InteractiveShell:
     """A shell that has loaded a completion ``script``. ``archiver`` only records its arguments."""
 
     def __init__(self, name: str, home: Path, script: str, environ: Mapping[str, str]) -> None:
-        path = require_shell(name)
+        path = require_program(name)
         self._line, self._done = home / "line", home / "done"
         cwd = home / "cwd"
         for directory in (home, cwd, home / "config" / "fish"):
