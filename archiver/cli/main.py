@@ -29,8 +29,7 @@ Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time),
 4 key, 5 units or budget, 6 not found or private, 7 upstream down, 8 storage,
 9 database, 10 no archive, 11 locked, 12 damage, 128+N signal.
 
-Shell completion: eval "$(archiver completion bash)" in ~/.bashrc; zsh and fish
-likewise."""
+Shell completion for bash, zsh and fish: see the help of the command completion."""
 
 
 class _Group(LazyGroup):
