@@ -8,7 +8,14 @@ import click
 
 from archiver.cli import advice, load, output
 from archiver.cli.name_completion import complete_title
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option, list_file_option
+from archiver.cli.options import (
+    EPILOG,
+    GlobalOptions,
+    dry_run_option,
+    global_options,
+    json_option,
+    list_file_option,
+)
 from archiver.config import account_list
 from archiver.errors import UsageError
 
@@ -24,7 +31,7 @@ from archiver.errors import UsageError
     shell_complete=complete_title,
     help="Only highlights with such a title, as in 'BOTW*'; matching is case-sensitive. May be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be added; write nothing.")
+@dry_run_option("Only say what would be added; write nothing.")
 @json_option({"added": [], "listed": []})
 @global_options
 @click.pass_obj

@@ -6,12 +6,12 @@ import click
 
 from archiver.cli import load, output
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
 
 
 @click.command("remove", epilog=EPILOG)
 @click.argument("name", metavar="NAME", shell_complete=complete_account)
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed from the list; write nothing.")
+@dry_run_option("Only say what would be removed from the list; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option({"removed": [], "names": [], "pk": None})
 @global_options
