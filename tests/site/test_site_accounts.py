@@ -88,7 +88,7 @@ def test_accounts_are_sorted_by_name_last_change_and_size(browser: Browser, site
         assert sorted(by_size) == sorted(shown(visit))
 
 
-@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("scripts", [True, pytest.param(False, marks=pytest.mark.whole)])
 def test_twenty_accounts_fit_a_phone(browser: Browser, site: Path, scripts: bool) -> None:
     """In little more than two screens, each name on one line however long it is; without a script there are
     no controls.

@@ -82,8 +82,8 @@ def test_holding_pauses_until_it_is_let_go(browser: Browser, site: Path) -> None
     with open_site(browser, site, **_PHONE) as visit:
         finger = visit.page.context.new_cdp_session(visit.page)
         down = {"type": "touchStart", "touchPoints": [{"x": 300, "y": 300}]}
+        visit.repeat_videos()
         open_viewer(visit, site, 1)
-        visit.page.evaluate("() => { document.querySelector('video').loop = true; }")
         visit.page.wait_for_selector("[data-state=playing]")
         finger.send("Input.dispatchTouchEvent", down)
         visit.page.wait_for_selector("[data-held][data-state=paused]")
@@ -140,6 +140,7 @@ def test_nothing_moves_if_the_system_asks_for_less_motion(browser: Browser, site
         assert place(visit) == "#i101"
 
 
+@pytest.mark.whole
 def test_the_viewer_stays_while_its_details_are_read(browser: Browser, site: Path) -> None:
     """Somebody who has gone to the details with the keyboard is not taken away from them."""
     with open_site(browser, site) as visit:
@@ -150,9 +151,11 @@ def test_the_viewer_stays_while_its_details_are_read(browser: Browser, site: Pat
         assert place(visit) == "#i101"
 
 
+@pytest.mark.whole
 def test_the_sound_can_be_switched_off(browser: Browser, site: Path) -> None:
     """For this video and those after it; a photo has no such button."""
     with open_site(browser, site) as visit:
+        visit.repeat_videos()
         open_viewer(visit, site)
         sound = visit.page.locator("[data-part=sound]")
         assert not sound.is_visible()
@@ -170,6 +173,7 @@ def test_the_sound_can_be_switched_off(browser: Browser, site: Path) -> None:
         assert visit.page.evaluate("document.querySelector('video').muted")
 
 
+@pytest.mark.whole
 def test_a_bar_of_many_items_is_one_line(browser: Browser, site: Path) -> None:
     """It shows how far the reader is in all of them."""
     with open_site(browser, site) as visit:
@@ -196,6 +200,7 @@ def test_the_setting_is_used_by_keyboard_and_the_title_is_never_empty(browser: B
         assert visit.page.text_content("#viewer-title") == "Photo 1 of 3"
 
 
+@pytest.mark.whole
 def test_dates_are_under_tiles_and_a_badge_beside_the_name(browser: Browser, site: Path) -> None:
     """Without the details, which the viewer shows; a link there leads to Instagram."""
     with open_site(browser, site) as visit:

@@ -81,6 +81,10 @@ class Visit:
         """Open a page of the disk."""
         self.page.goto(path.as_uri() + fragment)
 
+    def repeat_videos(self) -> None:
+        """Have videos of the pages that are opened next begin again at their end, so that none ends."""
+        self.page.add_init_script("addEventListener('play', (on) => { on.target.loop = true; }, true)")
+
     def shown(self) -> dict[str, Any]:
         """What the viewer shows: ``open``, ``medium``, ``position``, ``focus``, ``hash``. Waits until the
         medium can be seen.
