@@ -58,7 +58,8 @@ class ProgressBar:
         self._has_no_size = _has_no_size()
         columns, rows = (80, 24) if self._has_no_size else (None, None)
         self.total, self._unit = total, unit
-        self._began_at = self._drawn_at = time.monotonic()
+        self._began_at = time.monotonic()
+        self._drawn_at = self._began_at - 2 * _REDRAWN  # the first one at once
         self._bar: tqdm[NoReturn] = tqdm(
             total=total,
             leave=False,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +159,21 @@ def test_a_terminal_sees_progress_and_a_summary(person: CommandLineUser) -> None
     assert "1/1 accounts" in text
     assert "1 account, 3 of 3 highlights read, 5 units spent" in text
     assert "init --archive" in text
+
+
+def test_an_interrupt_while_modules_are_imported_prints_nothing() -> None:
+    """Ctrl-C before the program has begun: death by SIGINT, without a traceback."""
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupter:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'archiver.cli.main':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupter())\n"
+        "from archiver.__main__ import main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_a_narrow_terminal_shows_the_counts(person: CommandLineUser) -> None:
