@@ -6,6 +6,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -199,3 +200,16 @@ def test_any_pattern_is_read_back(globs: list[str]) -> None:
     """Whatever characters a pattern has, TOML reads what was written."""
     lines = account_list.entry_lines(parse_target("nasa", tuple(globs)))
     assert tomllib.loads("\n".join(lines))["accounts"] == [{"username": "nasa", "highlights": globs}]
+
+
+def test_changes_wait_for_each_other(file: Path) -> None:
+    """While one process changes the list, another one waits, and then reads what the first has written."""
+    write_config_file(file, "# mine\n")
+    waiting = Thread(target=add, args=(file, parse_target("nasa")))
+    with config_files.hold(file):
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        file.write_text("# ours\n")
+    waiting.join(10)
+    assert file.read_text() == '# ours\n\n[[accounts]]\nusername = "nasa"\n'
