@@ -17,23 +17,11 @@ from archiver.errors import ArchiverError
 from archiver.model.archived import NamedChange
 from archiver.model.identity import Subject
 from archiver.text_format import pluralize
+from archiver.wording import PRESENCE, describe_change
 
 _MAX_LISTED = 1_000  # changes in the JSON object of a run; the table ``changes`` has all
 _MAX_WIDTH = 60  # columns of a title, name or value
 
-_FLAGS = {  # field → words for true and for false
-    (Subject.USER, "is_private"): ("went private", "public again"),
-    (Subject.USER, "is_verified"): ("verified", "no longer verified"),
-    (Subject.HIGHLIGHT, "is_pinned"): ("pinned", "unpinned"),
-}
-_EVENTS = {  # field whose values mean nothing to a person → words
-    (Subject.USER, "avatar_name"): "new avatar",
-    (Subject.HIGHLIGHT, "cover_name"): "new cover",
-    (Subject.HIGHLIGHT, "position"): "moved in the tray",
-    (Subject.HIGHLIGHT, "item_order"): "items reordered",
-}
-_NAMES = {(Subject.USER, "username"), (Subject.HIGHLIGHT, "title")}
-_PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
 _ITEM_WORDS = {  # whether an item was added by its first change, and by its last
     (True, True): "added",
     (False, False): "removed",
@@ -106,7 +94,7 @@ class ChangeSummary:
     def headline(self) -> str:
         """Return the numbers, as ``2 highlights new, 4 edited; 1 account edited``; '' if nothing changed."""
         counts = Counter(
-            (changes.subject, _PRESENCE.get(changes.presence[-1], "edited") if changes.presence else "edited")
+            (changes.subject, PRESENCE.get(changes.presence[-1], "edited") if changes.presence else "edited")
             for account in self._accounts.values()
             for changes in account.subjects.values()
         )
@@ -136,7 +124,7 @@ class RunChanges(Struct):
 
 def _describe_counts(noun: str, subject: Subject, counts: Mapping[tuple[Subject, str], int]) -> str:
     """Return the counts of one kind of subject, the noun only after the first number."""
-    present = [(counts[subject, word], word) for word in (*_PRESENCE.values(), "edited")]
+    present = [(counts[subject, word], word) for word in (*PRESENCE.values(), "edited")]
     return ", ".join(
         f"{f'{number:,}' if index else pluralize(number, noun)} {word}"
         for index, (number, word) in enumerate(pair for pair in present if pair[0])
@@ -158,30 +146,12 @@ def _prefix(changes: _SubjectChanges) -> str:
 
 def _describe(changes: _SubjectChanges) -> Iterator[str]:
     if changes.presence:
-        yield ", then ".join(_PRESENCE.get(word, word) for word in changes.presence)
+        yield ", then ".join(PRESENCE.get(word, word) for word in changes.presence)
     item_counts = Counter(changes.items.values())
     yield from (f"{item_counts[ends]:,} {words}" for ends, words in _ITEM_WORDS.items() if item_counts[ends])
     for name, (old, new) in changes.fields.items():
-        yield _describe_field(changes, name, old, new)
+        yield describe_change(changes.subject, name, old, new, changes.name, _shorten)
 
 
-def _describe_field(changes: _SubjectChanges, name: str, old: str | None, new: str | None) -> str:
-    """Describe one field from its first value to its last; if they are equal, it was changed and back."""
-    key, back = (changes.subject, name), " and back" if old == new else ""
-    if key in _FLAGS:
-        was_set = old == "false" if back else new == "true"
-        return _FLAGS[key][0 if was_set else 1] + back
-    if key in _EVENTS:
-        return _EVENTS[key] + back
-    if key in _NAMES:
-        if back:
-            return "renamed and back"
-        return f"renamed from {_value(old)}" + ("" if new == changes.name else f" to {_value(new)}")
-    if key == (Subject.HIGHLIGHT, "user_pk"):
-        return f"was the highlight of account {_value(old)}{back}"
-    what = name.replace("_", " ") if changes.subject is Subject.USER else name
-    return f"{what}: changed and back" if back else f"{what}: {_value(old)} -> {_value(new)}"
-
-
-def _value(text: str | None) -> str:
-    return truncate(text, _MAX_WIDTH) if text else "nothing"
+def _shorten(text: str) -> str:
+    return truncate(text, _MAX_WIDTH)

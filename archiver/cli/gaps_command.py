@@ -15,10 +15,9 @@ from archiver.cli import load, output, signals, text_table
 from archiver.cli.event_text import reason_word
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
-from archiver.errors import Reason
-from archiver.model.archived import Gap, GapReason
-from archiver.model.identity import Subject
+from archiver.model.archived import Gap
 from archiver.text_format import make_safe, pluralize
+from archiver.wording import describe_gap, next_try
 
 if TYPE_CHECKING:
     from archiver.model.identity import Pk
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 _SHOWN = 20
 """How many gaps of one account are listed without ``-v``: a screenful."""
 _COLUMNS = ("reason", "of", "highlight", "tries", "next try", "detail")
-_NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
 
 @click.command("gaps", epilog=EPILOG)
@@ -114,26 +112,5 @@ def _account_of(gap: Gap) -> tuple[str, Pk | None]:
 def _row(gap: Gap, now: datetime) -> tuple[object, ...]:
     detail = f"{gap.present:,} of {gap.counted:,} items" if gap.present is not None else gap.detail
     title = gap.title if gap.title is not None else gap.highlight_pk
-    return reason_word(gap.subject, gap.reason), _of(gap), title, gap.attempts, next_try(gap, now), detail
-
-
-def _of(gap: Gap) -> str:
-    if gap.subject is Subject.ITEM:
-        what = gap.code or gap.subject_pk
-        return f"{gap.role.value} of {what}" if gap.role is not None else what
-    if gap.role is not None:
-        return gap.role.value
-    return "account" if gap.subject in (Subject.USER, Subject.TARGET) else "highlight"
-
-
-def next_try(gap: Gap, now: datetime) -> str:
-    """Return when a gap is tried again, in words or as a day and time in UTC. Pure."""
-    if gap.gone:
-        return "never: no longer shown"
-    if gap.reason is Reason.HOST_NOT_ALLOWED:
-        return "when its host is allowed"
-    if gap.reason is Reason.TOO_LARGE:
-        return "when max_file_size allows it"
-    if gap.next_try_at is None:
-        return "next run" if gap.reason in _NEXT_RUN else "sweep"
-    return f"{gap.next_try_at:%Y-%m-%d %H:%M}" if gap.next_try_at > now else "next run"
+    reason = reason_word(gap.subject, gap.reason)
+    return reason, describe_gap(gap), title, gap.attempts, next_try(gap, now), detail

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from archiver.cli.gaps_command import AccountGaps, next_try
+from archiver.cli.gaps_command import AccountGaps
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Role, Subject
 from archiver.model.values import replace
 from archiver.text_format import make_safe
+from archiver.wording import next_try
 from tests.support.hostile_world import ESCAPES, FORGED
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)

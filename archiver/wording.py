@@ -1,0 +1,82 @@
+"""What is recorded, in words: a change of a field, what a gap lacks, and when it is tried again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from archiver.errors import Reason
+from archiver.model.archived import Gap, GapReason
+from archiver.model.identity import Subject
+
+PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
+"""The values of the field ``presence``."""
+
+_FLAGS = {  # field → words for true and for false
+    (Subject.USER, "is_private"): ("went private", "public again"),
+    (Subject.USER, "is_verified"): ("verified", "no longer verified"),
+    (Subject.HIGHLIGHT, "is_pinned"): ("pinned", "unpinned"),
+}
+_EVENTS = {  # field whose values mean nothing to a person → words
+    (Subject.USER, "avatar_name"): "new avatar",
+    (Subject.HIGHLIGHT, "cover_name"): "new cover",
+    (Subject.HIGHLIGHT, "position"): "moved in the tray",
+    (Subject.HIGHLIGHT, "item_order"): "items reordered",
+}
+_NAMES = {(Subject.USER, "username"), (Subject.HIGHLIGHT, "title")}
+_NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
+
+
+def describe_change(
+    subject: Subject,
+    field: str,
+    old: str | None,
+    new: str | None,
+    name: str | None,
+    shorten: Callable[[str], str],
+) -> str:
+    """Describe one field from its first value to its last; if they are equal, it was changed and back.
+
+    ``name``: the current name of the subject, which is not repeated. ``shorten`` is called for each value.
+    """
+
+    def shown(text: str | None) -> str:
+        return shorten(text) if text else "nothing"
+
+    key, back = (subject, field), " and back" if old == new else ""
+    if key in _FLAGS:
+        was_set = old == "false" if back else new == "true"
+        return _FLAGS[key][0 if was_set else 1] + back
+    if key in _EVENTS:
+        return _EVENTS[key] + back
+    if key in _NAMES:
+        if back:
+            return "renamed and back"
+        return f"renamed from {shown(old)}" + ("" if new == name else f" to {shown(new)}")
+    if key == (Subject.HIGHLIGHT, "user_pk"):
+        return f"was the highlight of account {shown(old)}{back}"
+    what = field.replace("_", " ") if subject is Subject.USER else field
+    return f"{what}: changed and back" if back else f"{what}: {shown(old)} -> {shown(new)}"
+
+
+def describe_gap(gap: Gap) -> str:
+    """Return what is missing: a file of an item, a highlight, or an account."""
+    if gap.subject is Subject.ITEM:
+        what = gap.code or gap.subject_pk
+        return f"{gap.role.value} of {what}" if gap.role is not None else what
+    if gap.role is not None:
+        return gap.role.value
+    return "account" if gap.subject in (Subject.USER, Subject.TARGET) else "highlight"
+
+
+def next_try(gap: Gap, now: datetime) -> str:
+    """Return when a gap is tried again, in words or as a day and time in UTC."""
+    if gap.gone:
+        return "never: no longer shown"
+    if gap.reason is Reason.HOST_NOT_ALLOWED:
+        return "when its host is allowed"
+    if gap.reason is Reason.TOO_LARGE:
+        return "when max_file_size allows it"
+    if gap.next_try_at is None:
+        return "next run" if gap.reason in _NEXT_RUN else "sweep"
+    return f"{gap.next_try_at:%Y-%m-%d %H:%M}" if gap.next_try_at > now else "next run"
