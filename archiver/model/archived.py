@@ -260,6 +260,21 @@ class Placed(Struct, frozen=True):
             )
 
 
+class ShownItem(Struct, frozen=True):
+    """An item in one of the highlights that show or showed it, and the account of that highlight."""
+
+    account: KeptAccount
+    highlight: KeptHighlight
+    placed: Placed
+
+
+class DatedPk(NamedTuple):
+    """A time and a pk: a place in a list that is in this order."""
+
+    at: datetime
+    pk: Pk
+
+
 class ContentSize(Struct, frozen=True):
     """The size of an account or a highlight.
 

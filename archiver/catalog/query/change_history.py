@@ -57,6 +57,35 @@ def changes(
         yield from _with_names(connection, rows)
 
 
+def changes_back(
+    connection: Connection, limit: int, *, before: int | None = None, after: int | None = None
+) -> tuple[NamedChange, ...]:
+    """Return changes, the latest first.
+
+    ``before``: only those with a lower id. ``after``: the first ones with a higher id.
+    """
+    query = select(_changes).limit(limit)
+    if after is not None:
+        rows = connection.execute(query.where(_changes.c.id > after).order_by(_changes.c.id)).all()[::-1]
+    else:
+        earlier = query if before is None else query.where(_changes.c.id < before)
+        rows = connection.execute(earlier.order_by(_changes.c.id.desc())).all()
+    return tuple(_with_names(connection, rows))
+
+
+def run_starts(connection: Connection, run_ids: Collection[int]) -> dict[int, datetime]:
+    """Return when these runs began."""
+    runs = tables.runs
+    query = select(runs.c.id, runs.c.started_at).where(runs.c.id.in_(bindparam("ids", expanding=True)))
+    return {row.id: row.started_at for row in connection.execute(query, {"ids": list(run_ids)})}
+
+
+def first_change(connection: Connection, run_id: int) -> int | None:
+    """Return the lowest id of the changes that a run saw; None if it saw none."""
+    found: int | None = connection.scalar(select(func.min(_changes.c.id)).where(_changes.c.run_id == run_id))
+    return found
+
+
 def last_run(connection: Connection) -> int | None:
     """Return the id of the latest run. Runs are numbered from 1, and none is ever deleted."""
     found: int | None = connection.scalar(select(func.max(tables.runs.c.id)))

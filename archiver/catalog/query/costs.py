@@ -5,7 +5,7 @@ The check of the balance is free and does not count as a call.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
+from archiver.catalog.counters import OF_RUN
 from archiver.catalog.ledger import units_of_run
 from archiver.model.api_calls import Cost, CostsBy, RunCost
 from archiver.model.values import replace
@@ -48,21 +49,25 @@ def costs(
     *,
     free_path: str,
     name_paths: Collection[str],
+    run_id: int | None = None,
 ) -> tuple[Cost, ...]:
     """Return the costs since then: dates and runs in order, accounts and endpoints by cost, highest first.
 
     ``free_path``: the path of the checks of the balance, which are left out. ``name_paths``: the paths of the
-    calls whose subject is a username.
+    calls whose subject is a username. ``run_id``: only what this run paid.
     """
+    conditions = [_calls.c.path != free_path]
+    conditions += [] if since is None else [_calls.c.started_at >= since]
+    conditions += [] if run_id is None else [_calls.c.run_id == run_id]
     if by is CostsBy.ACCOUNT:
-        return tuple(_cost(row) for row in connection.execute(_by_account(since, free_path, name_paths)))
+        return tuple(_cost(row) for row in connection.execute(_by_account(conditions, name_paths)))
     key = {
         CostsBy.DAY: _date(connection, "YYYY-MM-DD"),
         CostsBy.MONTH: _date(connection, "YYYY-MM"),
         CostsBy.ENDPOINT: _calls.c.path,
         CostsBy.RUN: _calls.c.run_id,
     }[by].label("key")
-    summed = _since(select(key, *_SUMS), since, free_path).group_by(key)
+    summed = select(key, *_SUMS).where(*conditions).group_by(key)
     in_order = summed.order_by(_SUMS[0].desc(), key) if by is CostsBy.ENDPOINT else summed.order_by(key)
     return tuple(_cost(row) for row in connection.execute(in_order))
 
@@ -87,6 +92,20 @@ def run_cost(connection: Connection, run_id: int, *, free_path: str) -> RunCost:
     return _run_cost(connection, row, free_path)
 
 
+def units_by_period(connection: Connection) -> dict[str, int]:
+    """Return the units of each month (``2026-11``) and day (``2026-11-27``) in UTC, in ascending order."""
+    totals = tables.budget_totals
+    query = select(totals.c.period, totals.c.units).where(totals.c.period < OF_RUN).order_by(totals.c.period)
+    return {row.period: row.units for row in connection.execute(query)}
+
+
+def last_paid_run(connection: Connection) -> int | None:
+    """Return the id of the last run that paid; None if none has."""
+    paid = select(_calls.c.run_id).where(_calls.c.units > 0).order_by(_calls.c.run_id.desc()).limit(1)
+    run_id: int | None = connection.scalar(paid)
+    return run_id
+
+
 def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, int], ...]:
     """Return the start and the units of each ``run`` that began since then and has ended."""
     ended = _runs.c.command == "run", _runs.c.finished_at.is_not(None), _runs.c.started_at >= since
@@ -96,14 +115,15 @@ def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, i
     return tuple((row.started_at, row.units) for row in rows)
 
 
-def _by_account(since: datetime | None, free_path: str, name_paths: Collection[str]) -> Select[Any]:
+def _by_account(conditions: Sequence[ColumnElement[bool]], name_paths: Collection[str]) -> Select[Any]:
     """Sum up each subject, then find its account.
 
     A highlight belongs to its owner, a name to the last account that had it.
     """
     is_by_name = _calls.c.path.in_(sorted(name_paths))
     subjects = (
-        _since(select(_calls.c.subject, is_by_name.label("is_by_name"), *_SUMS), since, free_path)
+        select(_calls.c.subject, is_by_name.label("is_by_name"), *_SUMS)
+        .where(*conditions)
         .group_by(_calls.c.subject, text("is_by_name"))
         .subquery()
     )
@@ -130,11 +150,6 @@ def _by_account(since: datetime | None, free_path: str, name_paths: Collection[s
         .select_from(summed.outerjoin(_users, _users.c.pk == summed.c.user_pk))
         .order_by(summed.c.units.desc(), func.coalesce(summed.c.user_pk, ""))
     )
-
-
-def _since(calls: Select[Any], since: datetime | None, free_path: str) -> Select[Any]:
-    paid = calls.where(_calls.c.path != free_path)
-    return paid if since is None else paid.where(_calls.c.started_at >= since)
 
 
 def _date(connection: Connection, form: str) -> ColumnElement[Any]:

@@ -1,6 +1,10 @@
 -- What the archive knows to be missing, and why: one row for each gap, in the order of accounts and
--- highlights.
+-- highlights. The lines marked with --accounts are for ``gaps_of`` alone: they limit it to some accounts.
 WITH
+--accounts: own_highlights AS (SELECT pk FROM highlights WHERE user_pk IN :user_pks),
+--accounts: own_items AS (
+--accounts:     SELECT item_pk FROM highlight_items WHERE highlight_pk IN (SELECT pk FROM own_highlights)
+--accounts: ),
 -- Highlights with an open failure, of their own page or of a file of an item that they show.
 failing AS (
     SELECT subject_pk AS highlight_pk FROM failures
@@ -28,6 +32,12 @@ gap AS (
             SELECT 1 FROM usernames n WHERE n.user_pk = u.pk AND n.username = f.subject_pk
         ))
     ))
+    --accounts: AND CASE f.subject
+    --accounts:     WHEN 'user' THEN f.subject_pk IN :user_pks
+    --accounts:     WHEN 'highlight' THEN f.subject_pk IN (SELECT pk FROM own_highlights)
+    --accounts:     WHEN 'item' THEN f.subject_pk IN (SELECT item_pk FROM own_items)
+    --accounts:     ELSE :with_targets = 1
+    --accounts: END
 
     UNION ALL -- accounts that are private or gone
     SELECT
@@ -35,6 +45,7 @@ gap AS (
         CASE u.verdict WHEN 'gone' THEN u.gone_at END, u.verdict_at, u.verdict_due_at, NULL, NULL
     FROM users u
     WHERE u.verdict IN ('private', 'gone')
+    --accounts: AND u.pk IN :user_pks
 
     UNION ALL -- items that lack a file, without an open failure that says why
     -- Once every file of a page was tried, each of them is stored or has an open failure. So this file was
@@ -54,6 +65,7 @@ gap AS (
         SELECT 1 FROM failures o
         WHERE o.subject = 'item' AND o.subject_pk = i.pk AND o.role = r.role AND o.resolved_at IS NULL
     )
+    --accounts: AND i.pk IN (SELECT item_pk FROM own_items)
 
     UNION ALL -- highlights that were not fetched, or not completed, though nothing failed
     SELECT
@@ -63,6 +75,7 @@ gap AS (
     JOIN users u ON u.pk = h.user_pk
     WHERE h.gone_at IS NULL AND h.completed_at IS NULL AND coalesce(u.verdict, '') NOT IN ('private', 'gone')
     AND h.pk NOT IN (SELECT highlight_pk FROM failing)
+    --accounts: AND h.user_pk IN :user_pks
 
     UNION ALL -- highlights with fewer items than the tray counted when they were fetched
     SELECT
@@ -77,6 +90,7 @@ gap AS (
             ) AS present
         FROM highlights
         WHERE gone_at IS NULL AND fetched_at IS NOT NULL
+        --accounts: AND user_pk IN :user_pks
     ) h
     WHERE h.present < h.counted
 
@@ -143,6 +157,7 @@ SELECT
     reason, subject, subject_pk, role, user_pk, username, highlight_pk, title, code,
     coalesce(detail, '') AS detail, attempts, first_at, last_at, next_try_at, gone, present, counted
 FROM named_gap
+--accounts: WHERE user_pk IN :user_pks OR subject = 'target'
 ORDER BY
     coalesce(username, user_pk, highlight_pk), coalesce(user_pk, ''), coalesce(tray_position, -1),
     coalesce(highlight_pk, ''), coalesce(item_position, -1), coalesce(role, ''), subject, subject_pk, reason

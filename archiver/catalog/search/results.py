@@ -111,20 +111,23 @@ def hits(
     kinds: Collection[Kind] = (),
     since: datetime | None = None,
     limit: int | None = None,
+    skip: int = 0,
 ) -> Iterator[Hit]:
     """Yield what matches the query, at most ``limit``, within these accounts, highlights and kinds.
 
     ``since``: made since then, or first seen, if the time it was made is unknown. Matches of names come
     first, then of hashtags and places, of mentions, of links, and of several of these together; the newest
-    first within each. With a limit, only the 1,000 last recorded matches of each group are sorted like this.
-    Streamed: read it with ``Catalog.stream``.
+    first within each. ``skip``: leave out so many of the first. With a limit, only the 1,000 last recorded
+    matches of each group are sorted like this. Streamed: read it with ``Catalog.stream``.
     """
     if (
         highlight_pks and not user_pks
     ):  # the index can filter by account, which leaves fewer documents to check
         owners = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(highlight_pks)).distinct()
         user_pks = connection.scalars(owners).all()
-    documents = _matching_documents(connection, query, user_pks, highlight_pks, kinds, since, limit)
+    up_to = None if limit is None else skip + limit
+    matching = _matching_documents(connection, query, user_pks, highlight_pks, kinds, since, up_to)
+    documents = islice(matching, skip, None)
     left = limit
     while batch := list(islice(documents, _BATCH if left is None else min(_BATCH, left))):
         hits = _read_hits(connection, query, batch)
