@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from archiver.model.archived import KeptAccount, KeptHighlight
 from archiver.pages import page_text
-from archiver.pages.view_model import AccountCard, HighlightCover, ItemsPage, ItemTile, Pager
+from archiver.pages.view_model import AccountCard, AtomFeed, HighlightCover, ItemsPage, ItemTile, Pager
 from archiver.text_format import format_size, pluralize
 
 _HERE = Path(__file__).parent
@@ -27,7 +27,14 @@ ASSETS = ("accounts.js", "icon.svg", "site.css", "viewer.js")
 LIVE_ASSETS = (*ASSETS, "live.css", "live.js")
 """All files in ``assets/``: those that the server needs."""
 
-LIVE_LINKS = (("Accounts", "index.html"),)
+LIVE_LINKS = (
+    ("Accounts", "index.html"),
+    ("Timeline", "timeline"),
+    ("Changes", "changes"),
+    ("Search", "search"),
+    ("Gaps", "gaps"),
+    ("Costs", "costs"),
+)
 """What every page of the server links to: a word, and the path relative to the first page."""
 
 # 'self' includes files of the site opened from file: (tried in Chromium 150, Firefox ESR and WebKitGTK).
@@ -118,6 +125,16 @@ def highlight_page(
 def live_page(template: str, up: str, **values: object) -> str:
     """Return a page that only the server has. ``up``: the path from its directory to the first page."""
     return _render(template, up=up, is_live=True, **values)
+
+
+def archive_page(name: str, **values: object) -> str:
+    """Return the page NAME in the first directory of the server, about the whole archive."""
+    return live_page(f"{name}.html", up="", here=name, **values)
+
+
+def atom_feed(feed: AtomFeed) -> str:
+    """Return a feed as XML."""
+    return _render("feed.atom", feed=feed)
 
 
 def _render(template: str, *, is_live: bool = False, **values: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -44,7 +44,8 @@ class ItemTile(Struct, frozen=True):
     """An item in a grid and in the viewer.
 
     ``kind`` is ``photo``, ``video``, or ``item`` if unknown. ``highlight`` shows the item; a grid of several
-    highlights names it. ``instagram`` is its address there, while it is shown.
+    highlights names it. ``instagram`` is its address there, while it is shown. A grid of several accounts
+    names ``account`` too, whose pages are in ``directory``: "" or a path that ends in a slash.
     """
 
     pk: str
@@ -59,6 +60,8 @@ class ItemTile(Struct, frozen=True):
     detail_lists: tuple[DetailList, ...]
     highlight: KeptHighlight
     instagram: str | None = None
+    account: KeptAccount | None = None
+    directory: str = ""
 
     @property
     def path(self) -> str | None:
@@ -126,3 +129,93 @@ class Pager(Struct, frozen=True):
             return f"?{urlencode({**query, 'page': number})}" if 1 <= number <= pages else None
 
         return cls(page, pages, link(page - 1), link(page + 1))
+
+
+class PageTurn(Struct, frozen=True):
+    """Links to the neighbours of a page of a list that is in the order of time; None at its ends."""
+
+    later: str | None = None
+    earlier: str | None = None
+
+
+class DayOfItems(Struct, frozen=True):
+    """The items that were taken on one day in UTC, or those of them that are on the page."""
+
+    day: date
+    tiles: tuple[ItemTile, ...]
+
+
+class SubjectLink(Struct, frozen=True):
+    """An account or a highlight on a page of several accounts. Without ``href`` it has no page."""
+
+    name: str
+    href: str | None = None
+    picture: Picture | None = None
+    note: str = ""
+    is_gone: bool = False
+
+
+class SubjectChanges(Struct, frozen=True):
+    """What changed in an account, a highlight or an item: in words, and the items added and removed."""
+
+    subject: SubjectLink
+    texts: tuple[str, ...]
+    tiles: tuple[ItemTile, ...]
+
+
+class AccountChanges(Struct, frozen=True):
+    """What one run saw change in an account and its highlights."""
+
+    account: SubjectLink
+    subjects: tuple[SubjectChanges, ...]
+
+
+class NightOfChanges(Struct, frozen=True):
+    """What one run saw change, or those of its changes that are on the page."""
+
+    run_id: int
+    started_at: datetime
+    accounts: tuple[AccountChanges, ...]
+
+
+class GapLine(Struct, frozen=True):
+    """A gap: what is missing, in which highlight, why, and when it is tried again."""
+
+    what: str
+    highlight: SubjectLink | None
+    reason: str
+    attempts: int | None
+    next_try: str
+
+
+class GapsOfAccount(Struct, frozen=True):
+    """The gaps of an account."""
+
+    account: SubjectLink
+    gaps: tuple[GapLine, ...]
+
+
+class FeedEntry(Struct, frozen=True):
+    """An item in a feed. ``updated``: when the archive first saw it."""
+
+    id: str
+    updated: datetime
+    tile: ItemTile
+    files: tuple[FeedFile, ...]
+
+
+class FeedFile(Struct, frozen=True):
+    """A file of an item in a feed; ``size`` in bytes."""
+
+    path: str
+    mime: str
+    size: int
+
+
+class AtomFeed(Struct, frozen=True):
+    """A feed of new items. ``origin``: scheme and host of the server, for absolute links."""
+
+    id: str
+    origin: str
+    updated: datetime
+    entries: tuple[FeedEntry, ...]

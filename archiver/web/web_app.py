@@ -22,7 +22,7 @@ from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
 from archiver.errors import DatabaseError, StorageError, UsageError
 from archiver.pages import html_pages, page_text
-from archiver.web import content_views
+from archiver.web import archive_views, content_views
 from archiver.web.account_index import AccountIndex
 from archiver.web.login import Login, LoginGate
 from archiver.web.media_response import answer_media
@@ -32,6 +32,7 @@ from archiver.web.view import PageRequest, Redirect, View
 VIEWS: Mapping[str, View] = {
     "/accounts/{directory}/{highlight}.html": content_views.show_highlight,
     "/item/{item}": content_views.show_item,
+    **archive_views.VIEWS,
 }
 """The views by path, besides those that need a value that is made when the server starts: ``_views``."""
 

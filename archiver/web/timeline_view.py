@@ -1,0 +1,81 @@
+"""The timeline: the items of all accounts, by the day on which they were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+
+from archiver.catalog import Catalog
+from archiver.catalog.query import newest_items
+from archiver.catalog.snapshot import Snapshot
+from archiver.model.archived import DatedPk
+from archiver.model.identity import utcnow
+from archiver.pages import html_pages
+from archiver.pages.view_model import DayOfItems, PageTurn
+from archiver.web import page_parts
+from archiver.web.view import Page, PageRequest
+
+PER_PAGE = 60
+_MAX_YEARS = 30
+_BEGINNING = DatedPk(datetime(1970, 1, 1, tzinfo=UTC), "")
+
+
+def show_timeline(catalog: Catalog, request: PageRequest) -> Page | None:
+    """Return a page of the timeline, from its latest item on.
+
+    ``before`` and ``after`` in the query continue from an item, ``day`` (``2025-12-04``, in UTC) begins with
+    the items of that day.
+    """
+    try:
+        before = page_parts.read_place(request.query, "before") or _read_day(request.query)
+        after = page_parts.read_place(request.query, "after")
+    except (ValueError, OverflowError):
+        return None
+    with catalog.snapshot() as snapshot:
+        places = snapshot.read(newest_items.newest_taken, PER_PAGE, before=before, after=after)
+        turn = _turn(snapshot, places, before)
+        tiles = page_parts.read_tiles(snapshot, [place.pk for place in places])
+        years = list(_years(snapshot))
+    days = [
+        DayOfItems(day, tuple(tiles[place.pk] for place in group if place.pk in tiles))
+        for day, group in groupby(places, key=lambda place: place.at.astimezone(UTC).date())
+    ]
+    months = list(_months(days[0].day.year)) if days else []
+    values = {"days": days, "turn": turn, "years": years, "months": months}
+    return Page(html_pages.archive_page("timeline", **values).encode())
+
+
+def _read_day(query: Mapping[str, str]) -> DatedPk | None:
+    if "day" not in query:
+        return None
+    day = date.fromisoformat(query["day"])
+    return DatedPk(datetime.combine(day + timedelta(days=1), time.min, UTC), "")
+
+
+def _turn(snapshot: Snapshot, places: tuple[DatedPk, ...], before: DatedPk | None) -> PageTurn:
+    first, last = (places[0], places[-1]) if places else (before, None)
+    later = first is not None and snapshot.read(newest_items.newest_taken, 1, after=first)
+    earlier = last is not None and snapshot.read(newest_items.newest_taken, 1, before=last)
+    return PageTurn(
+        page_parts.write_place("after", first) if first and later else None,
+        page_parts.write_place("before", last) if last and earlier else None,
+    )
+
+
+def _years(snapshot: Snapshot) -> Iterator[tuple[int, date]]:
+    """Yield the years that have items, and those between, with their last days; the latest first."""
+    last = snapshot.read(newest_items.newest_taken, 1)
+    first = snapshot.read(newest_items.newest_taken, 1, after=_BEGINNING)
+    if last and first:
+        latest = min(last[0].at.year, utcnow().year)
+        for year in range(latest, max(first[0].at.year, latest - _MAX_YEARS) - 1, -1):
+            yield year, date(year, 12, 31)
+
+
+def _months(year: int) -> Iterator[tuple[str, date]]:
+    """Yield the months of a year with their last days, the latest first."""
+    for month in range(12, 0, -1):
+        following = date(year + 1, 1, 1) if month == 12 else date(year, month + 1, 1)
+        last = following - timedelta(days=1)
+        yield f"{last:%B}", last
