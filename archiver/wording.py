@@ -40,7 +40,7 @@ def describe_change(
     ``name``: the current name of the subject, which is not repeated. ``shorten`` is called for each value.
     """
 
-    def shown(text: str | None) -> str:
+    def value_text(text: str | None) -> str:
         return shorten(text) if text else "nothing"
 
     key, back = (subject, field), " and back" if old == new else ""
@@ -52,11 +52,11 @@ def describe_change(
     if key in _NAMES:
         if back:
             return "renamed and back"
-        return f"renamed from {shown(old)}" + ("" if new == name else f" to {shown(new)}")
+        return f"renamed from {value_text(old)}" + ("" if new == name else f" to {value_text(new)}")
     if key == (Subject.HIGHLIGHT, "user_pk"):
-        return f"was the highlight of account {shown(old)}{back}"
+        return f"was the highlight of account {value_text(old)}{back}"
     what = field.replace("_", " ") if subject is Subject.USER else field
-    return f"{what}: changed and back" if back else f"{what}: {shown(old)} -> {shown(new)}"
+    return f"{what}: changed and back" if back else f"{what}: {value_text(old)} -> {value_text(new)}"
 
 
 def describe_gap(gap: Gap) -> str:

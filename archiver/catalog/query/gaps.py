@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, TextualSelect, bindparam, func, select, text
+from sqlalchemy import BindParameter, Connection, Text, TextualSelect, bindparam, func, select, text
 
 from archiver.catalog import tables
 from archiver.catalog.column_types import UtcTime
@@ -83,7 +83,7 @@ def _query() -> TextualSelect:
 
 @cache
 def _query_of_accounts() -> TextualSelect:
-    pks: BindParameter[Any] = bindparam("user_pks", expanding=True)
+    pks: BindParameter[Any] = bindparam("user_pks", type_=Text(), expanding=True)
     return text(_sql().replace(_OF_ACCOUNTS, "")).bindparams(pks).columns(**_DATES)
 
 
