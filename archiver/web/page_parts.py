@@ -82,7 +82,7 @@ def read_place(query: Mapping[str, str], name: str) -> DatedPk | None:
         return None
     at, _, pk = query[name].partition(" ")
     when = datetime.fromisoformat(at)
-    if when.tzinfo is None or not is_pk(pk):
+    if when.tzinfo is None or (pk and not is_pk(pk)):
         raise ValueError(f"not a place: {name}")
     return DatedPk(when, pk)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl, urlsplit
 from xml.etree.ElementTree import Element
 
 import html5lib
@@ -30,7 +31,7 @@ def existing_page(catalog: Catalog, path: str, **query: str) -> Element:
 
 def text_of(element: Element) -> str:
     """Return the text of an element on one line."""
-    return " ".join("".join(element.itertext()).split())
+    return " ".join(" ".join(element.itertext()).split())
 
 
 def texts(root: Element, tag: str) -> list[str]:
@@ -45,6 +46,11 @@ def tiles(root: Element) -> list[str]:
     ]
 
 
+def hrefs(root: Element) -> list[str]:
+    """Return the addresses of all links."""
+    return [a.attrib["href"] for a in root.iter("a")]
+
+
 def links(root: Element) -> dict[str, str]:
     """Return the addresses of the links, by their text."""
     return {text_of(a): a.attrib["href"] for a in root.iter("a") if text_of(a)}
@@ -52,6 +58,4 @@ def links(root: Element) -> dict[str, str]:
 
 def query_of(href: str) -> dict[str, str]:
     """Return the parameters of a link."""
-    from urllib.parse import parse_qsl, urlsplit
-
     return dict(parse_qsl(urlsplit(href).query))
