@@ -16,7 +16,7 @@ from archiver.model.identity import is_pk
 from archiver.model.target import is_code, is_username
 
 _INSTAGRAM = "https://www.instagram.com"
-_MONTHS = (
+MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
@@ -66,13 +66,13 @@ def shorten(text: str, limit: int = 80) -> str:
 def format_day(at: date) -> str:
     """Return ``4 December 2025``, in English and, for a datetime, in UTC."""
     on = at.astimezone(UTC) if isinstance(at, datetime) else at
-    return f"{on.day} {_MONTHS[on.month - 1]} {on.year}"
+    return f"{on.day} {MONTHS[on.month - 1]} {on.year}"
 
 
 def format_short_day(at: datetime) -> str:
     """Return ``4 Dec 2025``, in UTC."""
     on = at.astimezone(UTC)
-    return f"{on.day} {_MONTHS[on.month - 1][:3]} {on.year}"
+    return f"{on.day} {MONTHS[on.month - 1][:3]} {on.year}"
 
 
 def format_moment(at: datetime) -> str:
@@ -92,7 +92,7 @@ def format_span(first: datetime, last: datetime) -> str:
         return format_day(end)
     if (begin.year, begin.month) == (end.year, end.month):
         return f"{begin.day} – {format_day(end)}"
-    return " – ".join(f"{_MONTHS[at.month - 1]} {at.year}" for at in (begin, end))
+    return " – ".join(f"{MONTHS[at.month - 1]} {at.year}" for at in (begin, end))
 
 
 def format_duration(seconds: float) -> str:

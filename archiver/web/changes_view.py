@@ -14,6 +14,7 @@ from archiver.catalog.query import change_history
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import KeptAccount, KeptHighlight, NamedChange
 from archiver.model.identity import Pk, Subject
+from archiver.model.values import replace
 from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import (
     AccountChanges,
@@ -112,7 +113,8 @@ class _Nights(Struct, frozen=True):
     def _link(self, account: KeptAccount | None, change: NamedChange) -> SubjectLink:
         highlight = self.highlights.get(change.subject_pk) if change.subject is Subject.HIGHLIGHT else None
         if highlight is not None and account is not None:
-            return page_parts.highlight_link(highlight, account)
+            link = page_parts.highlight_link(highlight, account)
+            return replace(link, is_gone=False)  # the changes say so
         if change.subject is Subject.USER:
             return SubjectLink("Account")
         return SubjectLink(f"{change.subject.value.capitalize()} {change.subject_pk}")

@@ -11,7 +11,7 @@ from archiver.catalog.query import newest_items
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import DatedPk
 from archiver.model.identity import utcnow
-from archiver.pages import html_pages
+from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import DayOfItems, PageTurn
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
@@ -77,5 +77,4 @@ def _months(year: int) -> Iterator[tuple[str, date]]:
     """Yield the months of a year with their last days, the latest first."""
     for month in range(12, 0, -1):
         following = date(year + 1, 1, 1) if month == 12 else date(year, month + 1, 1)
-        last = following - timedelta(days=1)
-        yield f"{last:%B}", last
+        yield page_text.MONTHS[month - 1], following - timedelta(days=1)
