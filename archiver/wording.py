@@ -69,6 +69,11 @@ def describe_gap(gap: Gap) -> str:
     return "account" if gap.subject in (Subject.USER, Subject.TARGET) else "highlight"
 
 
+def reason_word(subject: Subject, reason: str) -> str:
+    """Return a reason as people are told: a target that is "gone" has never existed."""
+    return "unknown" if subject is Subject.TARGET and reason == Reason.GONE else str(reason)
+
+
 def next_try(gap: Gap, now: datetime) -> str:
     """Return when a gap is tried again, in words or as a day and time in UTC."""
     if gap.gone:

@@ -47,11 +47,6 @@ def describe_event(event: Event) -> str:
             return f"waiting {seconds:.0f} s: {why}"
 
 
-def reason_word(subject: Subject, reason: str) -> str:
-    """Return a reason as people are told: a target that is "gone" has never existed."""
-    return "unknown" if subject is Subject.TARGET and reason == Reason.GONE else str(reason)
-
-
 def describe_failure(failure: Failure) -> str:
     """Return a failure as one line: what failed, the reason, the detail."""
     if failure.subject is Subject.TARGET and failure.reason is Reason.GONE:

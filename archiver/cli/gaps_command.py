@@ -12,12 +12,11 @@ import click
 from msgspec import Struct, field
 
 from archiver.cli import load, output, signals, text_table
-from archiver.cli.event_text import reason_word
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.model.archived import Gap
 from archiver.text_format import make_safe, pluralize
-from archiver.wording import describe_gap, next_try
+from archiver.wording import describe_gap, next_try, reason_word
 
 if TYPE_CHECKING:
     from archiver.model.identity import Pk

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from archiver.cli import advice, output
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.event_text import describe_failure, reason_word
+from archiver.cli.event_text import describe_failure
 from archiver.cli.options import GlobalOptions
 from archiver.errors import GAPS, Reason
 from archiver.exit_codes import PARTIAL
 from archiver.model.archived import Failure
 from archiver.runner.tally import Summary, files_not_downloaded
 from archiver.text_format import format_size, pluralize
+from archiver.wording import reason_word
 
 _COUNTS = (
     "units",

@@ -14,7 +14,7 @@ from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import GapLine, GapsOfAccount, SubjectLink
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
-from archiver.wording import describe_gap, next_try
+from archiver.wording import describe_gap, next_try, reason_word
 
 MAX_ITEMS = 15_000
 """A page is about accounts with at most so many items, or one account: to find a gap, each item is read."""
@@ -67,7 +67,7 @@ def _line(gap: Gap, account: KeptAccount | None, now: datetime) -> GapLine:
     return GapLine(
         describe_gap(gap),
         _highlight_link(gap, account),
-        gap.reason.value.replace("_", " ") + counted,
+        reason_word(gap.subject, gap.reason).replace("_", " ") + counted,
         gap.attempts,
         next_try(gap, now),
     )
