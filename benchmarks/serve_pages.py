@@ -5,16 +5,19 @@
 
 A view is called as the server calls it, without HTTP. ``first`` is its first call in this process;
 ``median`` and ``cpu`` are medians of the others, in milliseconds of time and of this process's processor.
+``server`` is what the processes of a PostgreSQL server on this machine used, on average.
 ``--postgresql`` copies the rows into an empty database, or into a server of its own, and measures that too.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,8 +58,9 @@ def measure_pages(database: str | Path, rounds: int) -> None:
     print(f"\n{'PostgreSQL' if isinstance(database, str) else 'SQLite'}, in milliseconds")
     with Catalog.open(database, write=False) as catalog:
         for path, query in _requests(catalog):
-            took, used, size = [], [], 0
-            for _ in range(rounds + 1):
+            took, used, size, before = [], [], 0, 0.0
+            for n in range(rounds + 1):
+                before = before if n > 1 else _read_server_time(database)
                 began, began_cpu = time.perf_counter(), time.process_time()
                 page = VIEWS[path](catalog, PageRequest(query=query, origin="http://127.0.0.1:8000"))
                 took.append((time.perf_counter() - began) * 1000)
@@ -65,9 +69,21 @@ def measure_pages(database: str | Path, rounds: int) -> None:
             shown = " ".join([path, *(f"{name}={value}" for name, value in query.items())])
             print(
                 f"{shown:<46} first {took[0]:6.1f}  median {median(took[1:]):6.1f}"
-                f"  cpu {median(used[1:]):6.1f}  {size:>8,} bytes",
+                f"  cpu {median(used[1:]):6.1f}"
+                f"  server {(_read_server_time(database) - before) / rounds:6.1f}  {size:>8,} bytes",
                 flush=True,
             )
+
+
+def _read_server_time(database: str | Path) -> float:
+    """Return the milliseconds of processor time that the open connections have used; 0 for SQLite."""
+    if isinstance(database, Path):
+        return 0.0
+    with connect(database) as connection:
+        pids = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        stats = [Path(f"/proc/{pid}/stat") for (pid,) in pids]
+    ticks = [stat.read_text().rpartition(") ")[2].split()[11:13] for stat in stats if stat.exists()]
+    return sum(map(int, chain.from_iterable(ticks))) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def _requests(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -16,7 +16,7 @@ from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
 from archiver.wording import describe_gap, next_try, reason_word
 
-MAX_ITEMS = 15_000
+MAX_ITEMS = 8_000
 """A page is about accounts with at most so many items, or one account: to find a gap, each item is read."""
 
 MAX_GAPS = 300

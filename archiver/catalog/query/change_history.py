@@ -82,7 +82,9 @@ def run_starts(connection: Connection, run_ids: Collection[int]) -> dict[int, da
 
 def first_change(connection: Connection, run_id: int) -> int | None:
     """Return the lowest id of the changes that a run saw; None if it saw none."""
-    found: int | None = connection.scalar(select(func.min(_changes.c.id)).where(_changes.c.run_id == run_id))
+    # Of an expression: for the column PostgreSQL would read the changes of all runs, from the first.
+    lowest = select(func.min(_changes.c.id + 0)).where(_changes.c.run_id == run_id)
+    found: int | None = connection.scalar(lowest)
     return found
 
 

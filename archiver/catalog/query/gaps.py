@@ -16,7 +16,7 @@ from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Pk, Role, Subject
 
 _BATCH = 1000
-_OF_ACCOUNTS = "--accounts: "
+_OF_ACCOUNTS, _OF_ALL = "--accounts: ", "--all"
 _GAP_REASONS = frozenset(reason.value for reason in GapReason)
 
 
@@ -84,7 +84,9 @@ def _query() -> TextualSelect:
 @cache
 def _query_of_accounts() -> TextualSelect:
     pks: BindParameter[Any] = bindparam("user_pks", type_=Text(), expanding=True)
-    return text(_sql().replace(_OF_ACCOUNTS, "")).bindparams(pks).columns(**_DATES)
+    lines = _sql().replace(_OF_ACCOUNTS, "").splitlines()
+    sql = "\n".join(line for line in lines if not line.endswith(_OF_ALL))
+    return text(sql).bindparams(pks).columns(**_DATES)
 
 
 def _sql() -> str:

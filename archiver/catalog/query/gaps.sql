@@ -1,10 +1,17 @@
 -- What the archive knows to be missing, and why: one row for each gap, in the order of accounts and
--- highlights. The lines marked with --accounts are for ``gaps_of`` alone: they limit it to some accounts.
+-- highlights. Lines with --accounts are for some accounts alone, those with --all for all.
 WITH
 --accounts: own_highlights AS (SELECT pk FROM highlights WHERE user_pk IN :user_pks),
 --accounts: own_items AS (
---accounts:     SELECT item_pk FROM highlight_items WHERE highlight_pk IN (SELECT pk FROM own_highlights)
+--accounts:     SELECT DISTINCT item_pk FROM highlight_items
+--accounts:     WHERE highlight_pk IN (SELECT pk FROM own_highlights)
 --accounts: ),
+listed_items AS (
+    SELECT pk, media_type FROM items --all
+--accounts:     -- By subqueries, also below: PostgreSQL would rather read all items than join some thousand.
+--accounts:     SELECT item_pk AS pk, (SELECT media_type FROM items WHERE pk = item_pk) AS media_type
+--accounts:     FROM own_items
+),
 -- Highlights with an open failure, of their own page or of a file of an item that they show.
 failing AS (
     SELECT subject_pk AS highlight_pk FROM failures
@@ -56,16 +63,16 @@ gap AS (
             WHERE m.item_pk = i.pk AND h.tried_at IS NOT NULL
         ) THEN 'not_yet' ELSE coalesce(f.reason, 'never_offered') END,
         'item', i.pk, r.role, f.detail, f.attempts, f.first_at, f.last_at, NULL, NULL, NULL
-    FROM items i
+    FROM listed_items i
     JOIN item_roles r ON r.role = 'thumbnail' OR i.media_type = 2
     LEFT JOIN last_resolved l ON l.item_pk = i.pk AND l.role = r.role
     LEFT JOIN failures f ON f.id = l.failure_id
-    WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.item_pk = i.pk AND files.role = r.role)
+    WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.item_pk = i.pk AND files.role = r.role) --all
+    --accounts: WHERE (SELECT count(*) FROM files WHERE files.item_pk = i.pk AND files.role = r.role) = 0
     AND NOT EXISTS (
         SELECT 1 FROM failures o
         WHERE o.subject = 'item' AND o.subject_pk = i.pk AND o.role = r.role AND o.resolved_at IS NULL
     )
-    --accounts: AND i.pk IN (SELECT item_pk FROM own_items)
 
     UNION ALL -- highlights that were not fetched, or not completed, though nothing failed
     SELECT

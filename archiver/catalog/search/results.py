@@ -51,7 +51,8 @@ _MATCHING = {
     .order_by(_index.c.rowid.desc()),
     "postgresql": select(*_COLUMNS)
     .where(literal_column("search_documents.words").op("@@")(cast(bindparam("expression"), TSQUERY)))
-    .order_by(_documents.c.id.desc()),
+    # By an expression: PostgreSQL would read documents in the order of the column until enough match.
+    .order_by((_documents.c.id + 0).desc()),
 }
 # An item is shown with one of its highlights: one that still shows it, if there is one.
 _other, _other_highlight = _members.alias(), _highlights.alias()
