@@ -95,7 +95,7 @@ def test_words_of_strangers_are_text(tmp_path: Path) -> None:
     feed is XML.
     """
     expected: dict[str, list[tuple[str, list[str]]]] = {}
-    for number, text in enumerate(("plain", *HOSTILE)):
+    for number, text in enumerate(("plain words", *HOSTILE)):
         with Catalog.create(tmp_path / f"{number}.db", ARCHIVE_ID, NOW) as catalog:
             record_words(catalog, text)
             for path in PAGES:
