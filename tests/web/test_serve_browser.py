@@ -51,7 +51,9 @@ def running(shown: ExportHarness) -> Iterator[ServedArchive]:
 
 def visit_pages(visit: Visit, base: str) -> Iterator[str]:
     """Open each kind of page, and yield its name."""
-    for path in ("", "accounts/natgeo-787132/", "accounts/natgeo-787132/1.html", "item/10", "nothing"):
+    views = ("timeline", "changes", "search?q=travel", "gaps", "costs")
+    of_account = ("accounts/natgeo-787132/", "accounts/natgeo-787132/1.html", "item/10")
+    for path in ("", *of_account, *views, "nothing"):
         visit.page.goto(f"{base}/{path}")
         visit.settle()
         yield path
