@@ -121,7 +121,8 @@ def require_space(
     for entry in entries():
         if not isinstance(entry.content, Digest):
             continue
-        blob = blobs.stat(entry.content) if not needed else None
+        # A copy needs no look at a blob, which may be in a bucket while the rows are read.
+        blob = blobs.stat(entry.content) if not needed and method is not LinkMethod.COPY else None
         if blob is not None and forecast.method_for(entry.content, blob) is not LinkMethod.COPY:
             return None
         needed += entry.size
