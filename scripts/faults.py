@@ -29,6 +29,7 @@ SECTIONS = {
     "B": "Spending",
     "S": "Object storage",
     "W": "Workers",
+    "V": "The web server",
 }
 TEST_NAME = re.compile(r"test_fault_([a-z]\d+)_")
 
