@@ -7,6 +7,7 @@ A page waits a tenth of a second for those that are missing; the others are read
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from threading import Lock, Thread
 
@@ -49,7 +50,7 @@ class SortedAccounts(Struct, frozen=True):
     def find(self, text: str, sort: str) -> Sequence[AccountEntry]:
         """Return the accounts whose names contain every word of the text, in this order or that of names."""
         entries = self.orders.get(sort, self.orders["name"])
-        words = text.casefold().replace("@", " ").split()
+        words = _plain(text).replace("@", " ").split()
         if not words:
             return entries
         return [entry for entry in entries if all(word in entry.words for word in words)]
@@ -138,9 +139,15 @@ class AccountIndex:
     def _entry(self, row: AccountRow) -> AccountEntry:
         shown = page_text.shorten(row.full_name or "") or row.username or row.pk
         names = (row.username, row.full_name, *row.former_usernames, row.pk)
-        words = "\n".join(name.casefold() for name in names if name)
+        words = "\n".join(_plain(name) for name in names if name)
         known = self._sums.get(row.pk)
-        return AccountEntry(row, known[1] if known is not None else None, shown.casefold(), words)
+        return AccountEntry(row, known[1] if known is not None else None, _plain(shown), words)
+
+
+def _plain(text: str) -> str:
+    """Return a text without accents and the like, in lower case, as accounts.js compares names."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in decomposed if not unicodedata.category(c).startswith("M")).casefold()
 
 
 def _change_time(entry: AccountEntry) -> float:

@@ -197,3 +197,13 @@ def test_a_reflink_is_hashed_as_it_was_stored(tmp_path: Path, monkeypatch: pytes
             assert list(writer.copy(file.fileno())) == [b"as it was"]
             assert writer.commit() == (sha256(b"as it was"), 9)
         assert store.path(sha256(b"as it was")).read_bytes() == b"as it was"
+
+
+def test_a_range_of_a_blob_is_read(store: BlobStore) -> None:
+    """From any byte on, at least as many as were asked for; of an absent blob nothing."""
+    digest = put(store, b"0123456789")
+    for start, length in ((0, 10), (3, 4), (9, 1)):
+        with store.open_range(digest, start, length) as file:
+            assert file.read(length) == b"0123456789"[start : start + length]
+    with pytest.raises(StorageError):
+        store.open_range(sha256(b"absent"), 0, 1)

@@ -1,0 +1,119 @@
+"""The views of the content, without a server: lists in pages, and the index of accounts."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from archiver.catalog import Catalog, record
+from archiver.model.upstream import User
+from archiver.web import account_index, content_views
+from archiver.web.account_index import AccountIndex
+from archiver.web.view import Page, PageRequest
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.catalog_samples import tray, video
+from tests.support.databases import NOW
+from tests.support.export_archive import ExportHarness
+
+NAMES = ("Zoë", "anna", "Bob", "émile", "carl")
+DIRECTORY = {"directory": "natgeo-787132"}
+
+
+def fill(archive: ExportHarness) -> None:
+    """Five more accounts, of which each is changed a day later than the one before; natgeo has five items."""
+    archive.show({"1": "Many"}, {"1": tuple(video(str(pk)) for pk in range(10, 15))})
+    with archive.catalog() as rows:
+        for n, name in enumerate(NAMES):
+            user = User(str(n + 1), f"user{n}", name, False, False)
+            rows.write(record.tray, archive.run_id, user.pk, tray(user=user), NOW + timedelta(days=n))
+
+
+@pytest.fixture
+def catalog(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopies) -> Iterator[Catalog]:
+    """The database, open as the server opens it."""
+    home = tmp_path_factory.mktemp("views")
+    archive = ExportHarness.copied(home, archive_copies, "views", fill)
+    with Catalog.open(archive.root / "archive.db", write=False, is_lasting=True) as opened:
+        yield opened
+
+
+def text_of(shown: object) -> str:
+    """Return the text of a page."""
+    assert isinstance(shown, Page)
+    return shown.content.decode()
+
+
+def items_in(shown: object) -> list[str]:
+    """Return the items of a page, in its order."""
+    return re.findall(r'<li class="item[^>]* id="i(\d+)"', text_of(shown))
+
+
+def test_a_long_highlight_comes_in_pages(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its order; an item leads to the page that has it, and no number leads beyond the last one."""
+    monkeypatch.setattr(content_views, "ITEMS_PER_PAGE", 2)
+
+    def show(**query: str) -> object:
+        return content_views.show_highlight(catalog, PageRequest({**DIRECTORY, "highlight": "1"}, query))
+
+    pages = [items_in(show(page=str(n))) for n in range(1, 4)]
+    assert pages == [["10", "11"], ["12", "13"], ["14"]]
+    assert items_in(show(item="13")) == pages[1]
+    assert items_in(show(item="99")) == pages[0]
+    assert [items_in(show(page=n)) for n in ("0", "-1", "x", "²", "9" * 30)] == [pages[0]] * 5
+    assert items_in(show(page="4")) == pages[2]
+    second = text_of(show(page="2"))
+    assert 'rel="prev" href="?page=1"' in second
+    assert 'rel="next" href="?page=3"' in second
+    assert "Page 2 of 3" in second
+
+
+def test_an_account_shows_all_items_in_pages(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest first; its highlights are on the first page."""
+    monkeypatch.setattr(content_views, "ITEMS_PER_PAGE", 3)
+    view = content_views.account_view(AccountIndex(catalog))
+    first, last = (view(catalog, PageRequest(DIRECTORY, {"page": n})) for n in "12")
+    assert items_in(first) + items_in(last) == ["14", "13", "12", "11", "10"]
+    assert 'class="covers"' in text_of(first)
+    assert 'class="covers"' not in text_of(last)
+
+
+def names_in(shown: object) -> list[str]:
+    """Return the accounts of a page, in its order."""
+    return re.findall(r'<a class="card[^>]*href="accounts/([^"-]+)-', text_of(shown))
+
+
+def test_accounts_are_sorted_and_found(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, size and last change, page after page; by any word of any name, without case and accents."""
+    monkeypatch.setattr(content_views, "ACCOUNTS_PER_PAGE", 4)
+    view = content_views.accounts_view(AccountIndex(catalog))
+
+    def show(**query: str) -> list[str]:
+        return names_in(view(catalog, PageRequest(query=query)))
+
+    assert show() + show(page="2") == ["user1", "user2", "user4", "user3", "natgeo", "user0"]
+    assert show(sort="size")[0] == "natgeo"
+    assert show(q="ZOË") == ["user0"]
+    assert show(q="@user a") == ["user1", "user4"]
+    assert show(q="EMILE user3") == ["user3"]
+    assert show(q="nobody") == []
+    assert "q=user&amp;sort=size&amp;page=2" in text_of(
+        view(catalog, PageRequest(query={"q": "user", "sort": "size"}))
+    )
+
+
+def test_no_page_waits_for_the_sums_of_all(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read in the background; until then the list has names alone, and says so."""
+    monkeypatch.setattr(account_index, "_AT_ONCE", 0)
+    index = AccountIndex(catalog)
+    view = content_views.accounts_view(index)
+    first = text_of(view(catalog, PageRequest()))
+    assert "still counting items" in first
+    assert "6 accounts" in first
+    until = time.monotonic() + 30
+    while not index.read().is_complete and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "<span>5 items</span>" in text_of(view(catalog, PageRequest()))
