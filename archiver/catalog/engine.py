@@ -31,10 +31,9 @@ _POOLED_READERS = 8
 """About as many as read at once in a run: to open a connection takes longer than all reads of a page."""
 _READER_CACHE_KIB = 65_536
 """Large, since blobs are looked up by hash, all over the file. Memory is used only as pages are read."""
-_RUN_CACHE_KIB = 2_048
-"""For the readers of a process that writes: a run reads each account's pages once, so more is only memory."""
-_SERVER_CACHE_KIB = 4_096
-"""For a process with many readers that lasts: the system's own cache holds what is read often."""
+_SMALL_CACHE_KIB = 2_048
+"""For the readers of a process that writes or serves, where more is only memory: a run reads each account's
+pages once, and a server has many readers."""
 _WAL_INDEX_MISSING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
@@ -147,9 +146,9 @@ def create_reader(database: Database, *, of_writer: bool = False, is_lasting: bo
     assert path is not None
     engine = _create_sqlite(
         lambda: (
-            _open_read_only(path, cache=_RUN_CACHE_KIB)
+            _open_read_only(path, cache=_SMALL_CACHE_KIB)
             if of_writer
-            else open_for_reading(database, cache=_SERVER_CACHE_KIB if is_lasting else _READER_CACHE_KIB)
+            else open_for_reading(database, cache=_SMALL_CACHE_KIB if is_lasting else _READER_CACHE_KIB)
         ),
         pool_size=_POOLED_READERS,
         max_overflow=-1,

@@ -43,7 +43,7 @@ _ASSET_TYPES = {
 }
 _DEEPEST = 8
 """No page is in a deeper directory."""
-_THREADS = 8
+_THREADS = 4
 """How many pages are made at once; more requests wait."""
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
