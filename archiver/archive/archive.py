@@ -821,6 +821,7 @@ class Archive:
         from archiver.archive.serving import serve
         from archiver.runner.workers import StopFlag as NewStopFlag
 
+        self._require_open()
         flag = stop or NewStopFlag()
         with open_for_reading(self._config, self._database, is_lasting=True) as session:
             serve(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from threading import Lock, Thread
 
 from msgspec import Struct
@@ -144,6 +145,7 @@ class AccountIndex:
         return AccountEntry(row, known[1] if known is not None else None, _plain(shown), words)
 
 
+@lru_cache(maxsize=65_536)
 def _plain(text: str) -> str:
     """Return a text without accents and the like, in lower case, as accounts.js compares names."""
     decomposed = unicodedata.normalize("NFKD", text)
