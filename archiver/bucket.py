@@ -1,8 +1,8 @@
 """A bucket of an S3-compatible store, and the part of it below one prefix.
 
-Objects are put whole: a reader finds the old bytes or the new ones, never a part. Nothing here deletes an
-object: see ``StoredObject.is_absent``. This is the only module that imports obstore, which is installed by
-the extra ``s3``.
+Objects are put whole: a reader finds the old bytes or the new ones, never a part. Only ``archiver forget``
+deletes objects: see ``StoredObject.is_absent``. This is the only module that imports obstore, which is
+installed by the extra ``s3``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -50,6 +51,8 @@ _NOT_PARTIAL = "non-partial response"
 
 _BEYOND_END = "status code: 416"
 """What it says if the object ends before the range begins."""
+
+_DELETED = "deleted"
 
 _used_by: set[int] = set()
 """The processes that have sent requests: this one, or the one that it was forked from."""
@@ -374,6 +377,19 @@ class Bucket:
                 "run again later",
             )
 
+    def delete(self, name: str) -> None:
+        """Delete an object; one that is missing is no error. Earlier versions of it are the store's affair.
+
+        Raises StorageError also if the access keys lack the right to delete.
+        """
+        import obstore
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                obstore.delete(self._small, name)
+
+        self.call(name, _DELETED, delete)
+
     def _client_for(self, size: int) -> S3Store:
         return self._small if size <= _SMALL else self._large
 
@@ -494,6 +510,7 @@ def _client(
         "checksum_algorithm": "SHA256",
         "conditional_put": "etag",
         "skip_signature": False,
+        "disable_bulk_delete": True,  # not every store knows it
         **(
             {"endpoint": settings.endpoint, "aws_endpoint_url_s3": settings.endpoint}
             if settings.endpoint
@@ -623,6 +640,11 @@ def _storage_error(problem: str, text: str) -> StorageError:
     status = _first(r"status code: (\d{3})", text)
     if code in _FULL or status == "507":
         return DiskFull(f"{problem}: the store is full", "free space in the store, or raise its quota")
+    if status == "403" and problem.endswith(f"cannot be {_DELETED}"):
+        return StorageError(
+            f"{problem}: the store does not allow it",
+            "give the access keys the right DeleteObject, which only the command forget needs, and run again",
+        )
     if status == "403" and "performing DELETE" in text:  # hides why the upload failed
         return StorageError(
             f"{problem}: the upload failed, and the store does not allow to drop its parts",

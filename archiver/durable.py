@@ -207,6 +207,44 @@ def write_whole(
         os.close(fd)
 
 
+def remove_files(root: Path, names: Iterable[str]) -> None:
+    """Remove files below ``root`` durably, by names relative to it; those that are missing are no error.
+
+    A directory three or more levels below ``root`` that is left empty is removed, with those above it that
+    are, except the first. Raises OSError.
+    """
+    directories: dict[str, list[str]] = {}
+    for name in names:
+        directory, _, file = name.rpartition("/")
+        directories.setdefault(directory, []).append(file)
+    for directory, files in sorted(directories.items()):
+        levels = directory.split("/") if directory else []
+        with suppress(FileNotFoundError), open_levels(root, levels) as opened:
+            for file in files:
+                with suppress(FileNotFoundError):
+                    os.unlink(file, dir_fd=opened[-1])
+            sync_directory(opened[-1])
+            for depth in range(len(levels), 1, -1) if len(levels) > 2 else ():
+                try:
+                    os.rmdir(levels[depth - 1], dir_fd=opened[depth - 1])
+                except OSError:
+                    break
+                sync_directory(opened[depth - 1])
+
+
+@contextmanager
+def open_levels(root: Path, levels: Iterable[str]) -> Iterator[list[int]]:
+    """Open a directory and the given directories, each within the one before. Raises OSError."""
+    opened = [open_root(root)]
+    try:
+        for level in levels:
+            opened.append(open_directory(level, within=opened[-1]))
+        yield opened
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 def clone(source: int, target: int) -> None:
     """Make the file ``target`` a reflink of ``source``: it shares its blocks until one of them is changed.
 

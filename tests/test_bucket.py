@@ -128,6 +128,20 @@ def test_more_than_16_mb_are_uploaded_in_parts_with_checksums(server: S3Server, 
     assert "x-amz-checksum-sha256" in server.requests[0].headers
 
 
+def test_an_object_is_deleted(server: S3Server, bucket: Bucket) -> None:
+    """By one request, which every store knows; a missing one is no error. The message names the right."""
+    bucket.put("a/b", b"x")
+    server.calls()
+    bucket.delete("a/b")
+    bucket.delete("a/b")
+    assert server.calls() == ["DELETE pre/fix/a/b"] * 2
+    assert bucket.head("a/b") is None
+    server.act = refuse(403, "AccessDenied")
+    with pytest.raises(StorageError, match="cannot be deleted: the store does not allow it") as refused:
+        bucket.delete("a/b")
+    assert "DeleteObject" in refused.value.hint
+
+
 def test_an_object_is_put_only_if_absent(bucket: Bucket) -> None:
     """The first conditional put stores the object, a second one leaves it."""
     assert bucket.put_if_absent("x", b"first")

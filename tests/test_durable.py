@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.durable import open_root, storage_errors, sync, sync_directory, write_all
+from archiver.durable import open_root, remove_files, storage_errors, sync, sync_directory, write_all
 from archiver.errors import DiskFull, StorageError
 
 
@@ -73,3 +73,22 @@ def test_missing_levels_of_a_root_are_made_and_a_standing_one_is_left(tmp_path: 
     ]
     with pytest.raises(FileNotFoundError):
         open_root(tmp_path / "c")
+
+
+def test_files_are_removed_and_links_are_not_followed(tmp_path: Path) -> None:
+    """Missing ones are no error. Directories of three levels that are left empty go too."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for name in ("blobs/ab/1", "quarantine/j/2026/11/2", "quarantine/3"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    outside.mkdir()
+    (outside / "4").write_text("x")
+    (root / "link").symlink_to(outside)
+    names = ["blobs/ab/1", "blobs/ab/missing", "no/such/place", "quarantine/j/2026/11/2"]
+    remove_files(root, names)
+    remove_files(root, names)
+    left = sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+    assert left == ["blobs", "blobs/ab", "link", "quarantine", "quarantine/3"]
+    with pytest.raises(NotADirectoryError):
+        remove_files(root, ["link/4"])
+    assert (outside / "4").exists()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 from archiver.answers.answer_storage import AnswerStorage, AnswerWriter
+from archiver.answers.segment_names import pack_head, parse_origin
 from archiver.answers.warc_reader import Member, is_cut_off, members, pieces, unpack_record
 from archiver.answers.warc_record import LARGEST, is_own_record, parse_answer
 from archiver.durable import storage_errors
@@ -89,6 +90,38 @@ class AnswerStore:
                 if answer is not None or is_own_record(member.plain):
                     yield os.pread(fd, member.length, member.offset), answer
 
+    def copy_without(self, segment: str, dropped: Container[int], new_segment: str) -> dict[int, int]:
+        """Store the whole records of a segment as ``new_segment``, without some answers and their requests.
+
+        ``dropped``: the offsets of these answers. Return the new offset of each other answer by its old one.
+        Bytes that are no whole record are left out, and so is a request whose answer is. Raises the errors of
+        ``iterate``, DiskFull.
+        """
+        moved: dict[int, int] = {}
+        origin = parse_origin(new_segment)
+        started_at = datetime.now(UTC) if origin is None else origin.started_at
+
+        def records() -> Iterator[bytes]:
+            head = pack_head(new_segment, started_at, self._archive_id)
+            yield head
+            end, has_answer = len(head), False
+            for member in members(fd):
+                answer = _answer_in(member)
+                if answer is None and not (has_answer and is_own_record(member.plain)):
+                    has_answer = False
+                    continue
+                has_answer = answer is not None and member.offset not in dropped
+                if answer is not None and not has_answer:
+                    continue
+                if has_answer:
+                    moved[member.offset] = end
+                yield os.pread(fd, member.length, member.offset)
+                end += member.length
+
+        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            self.storage.copy_in(new_segment, records())
+        return moved
+
     def surplus(
         self, segment: str, known_lengths: Mapping[int, int] = MappingProxyType({})
     ) -> Iterator[Surplus]:
@@ -117,3 +150,11 @@ class AnswerStore:
                     continue
                 if not self.storage.is_set_aside(surplus):
                     yield surplus
+
+
+def _answer_in(member: Member) -> Answer | None:
+    """Return the answer of a record; None if it has none, or one that cannot be read."""
+    try:
+        return parse_answer(member.plain)
+    except AnswerMalformed:
+        return None

@@ -17,11 +17,18 @@ _SEGMENT_OF_RUN = re.compile(
     r"[0-9]{4}/[0-9]{2}/([0-9]{1,18})-(trays|fetched)-([0-9]{8}T[0-9]{6})Z-[0-9a-f]+\.warc\.gz"
 )
 
+_LAST_PART = re.compile(r"(-[0-9a-f]+)?\.warc\.gz$")
+
 
 def new_segment(run_id: int, started_at: datetime, *, is_tray: bool) -> str:
     """Return the name of a new segment of a run. ``started_at``, in UTC, decides the month."""
     kind = "trays" if is_tray else "fetched"
     return f"{started_at:%Y/%m}/{run_id}-{kind}-{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}.warc.gz"
+
+
+def rename_segment(segment: str) -> str:
+    """Return the name of a segment that is to replace this one: of the same run, kind and time."""
+    return f"{_LAST_PART.sub('', segment)}-{secrets.token_hex(8)}.warc.gz"
 
 
 def pack_head(segment: str, started_at: datetime, archive_id: str) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archiver.blobs.spool import list_parts, part_of, remove_part, worker_of
 from archiver.config import Config
+from archiver.durable import remove_files, storage_errors
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.temporary import make_temporary_place
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
+
+
+IN_DIRECTORY = "./"
+"""The beginning of the name of a file that is in the archive's directory, wherever the rest is."""
+_PROBE = "quarantine/probe"
+_DELETED_AT_ONCE = 1000
 
 
 class ArchiveStorage:
@@ -182,6 +189,44 @@ class ArchiveStorage:
             group_readable=self._group_readable,
             part=part,
         )
+
+    def require_deletion(self) -> None:
+        """Raise StorageError if the access keys of a bucket lack the right to delete an object."""
+        if self.bucket is not None:
+            self.bucket.put(_PROBE, b"\n")
+            self.bucket.delete(_PROBE)
+
+    def delete(self, names: Sequence[str], check: Callable[[], None]) -> None:
+        """Delete files of the archive durably, by their names below it; missing ones are no error.
+
+        Those that begin with ``IN_DIRECTORY`` are in the archive's directory, wherever the rest is. ``check``
+        is called in between, and may raise to stop. Raises StorageError.
+        """
+        local = [name.removeprefix(IN_DIRECTORY) for name in names if name.startswith(IN_DIRECTORY)]
+        stored = [name for name in names if not name.startswith(IN_DIRECTORY)]
+        if self.bucket is None:
+            local, stored = [*local, *stored], []
+        for start in range(0, len(local), _DELETED_AT_ONCE):
+            check()
+            with storage_errors(f"files in {self._root} cannot be deleted"):
+                remove_files(self._root, local[start : start + _DELETED_AT_ONCE])
+        if self.bucket is not None:
+            for name in stored:
+                check()
+                self.bucket.delete(name)
+
+    def list_quarantine(self) -> list[str]:
+        """Return the names of all files in ``quarantine/``, as ``delete`` takes them. Raises StorageError."""
+        place = self._root / "quarantine"
+        with storage_errors(f"{place} cannot be listed"):
+            names = sorted(
+                path.relative_to(self._root).as_posix()
+                for path in place.rglob("*")
+                if path.is_symlink() or not path.is_dir()
+            )
+        if self.bucket is None:
+            return names
+        return [IN_DIRECTORY + name for name in names] + [o.name for o in self.bucket.list("quarantine")]
 
     def empty_spool(self) -> None:
         """Put the answers that wait in the spool into the bucket, if the archive is in one."""

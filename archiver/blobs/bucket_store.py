@@ -3,7 +3,7 @@
 A blob is written to the spool, which is ``tmp/`` of the archive's directory, hashed, and uploaded whole. So a
 blob is complete or absent, whenever the program, the store or the network fails.
 
-Nothing is ever deleted: see ``StoredObject.is_absent``.
+Nothing is deleted here: see ``StoredObject.is_absent``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 An object is put whole, so every batch of lines is a file of its own, with a header. Entries are gathered for
 longer than on a disk, so that a night makes few of them.
 
-Nothing is deleted: see ``StoredObject.is_absent``.
+Nothing is deleted here: see ``StoredObject.is_absent``.
 """
 
 from __future__ import annotations

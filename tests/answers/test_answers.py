@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import time
@@ -15,7 +16,7 @@ from warcio.cli import main as warcio
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.disk_answers import DiskAnswers
-from archiver.answers.segment_names import holds_trays, parse_origin
+from archiver.answers.segment_names import holds_trays, parse_origin, rename_segment
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Origin
 from archiver.model.values import replace
@@ -212,3 +213,28 @@ def test_an_answer_costs_little_to_keep(store: AnswerStore) -> None:
             writer.keep(answer(body), is_tray=True)
         assert (time.thread_time() - before) / 50 < 0.005
         assert writer.keep(answer(body), is_tray=True).length < len(body) / 3
+
+
+def test_a_segment_is_copied_without_some_of_its_answers(tmp_path: Path, store: AnswerStore) -> None:
+    """Nor their requests, nor what is no whole record; WARC tools find nothing wrong with the copy."""
+    bodies = [os.urandom(500) for _ in range(4)]
+    with store.writer(7, STARTED) as writer:
+        places = [writer.keep(answer(body, f"12345{n}"), is_tray=False) for n, body in enumerate(bodies)]
+    segment, dropped = places[0].segment, places[2]
+    file = tmp_path / "answers" / segment
+    damaged = bytearray(file.read_bytes())
+    damaged[places[1].offset + 30] ^= 1  # its request is left out too
+    file.write_bytes(bytes(damaged))
+    new = rename_segment(segment)
+    assert parse_origin(new) == parse_origin(segment)
+    moved = store.copy_without(segment, {dropped.offset}, new)
+    assert moved.keys() == {places[0].offset, places[3].offset}
+    for place in (places[0], places[3]):
+        copy = replace(place, segment=new, offset=moved[place.offset])
+        assert store.read(copy).body == bodies[places.index(place)]
+    with (tmp_path / "answers" / new).open("rb") as stream:
+        found = [record.rec_type for record in ArchiveIterator(stream)]
+    assert found == ["warcinfo", "response", "request", "response", "request"]
+    plain = gzip.decompress((tmp_path / "answers" / new).read_bytes())
+    assert [n for n in range(4) if f"12345{n}".encode() in plain] == [0, 3]
+    assert list(store.surplus(new)) == []
