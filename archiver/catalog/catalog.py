@@ -43,6 +43,7 @@ class Catalog:
         opened: ExitStack,
         *,
         storage: str | None,
+        removals: int = 0,
         writer: Engine | None = None,
         lock: WriterLock | None = None,
         clock: Callable[[], datetime] = utcnow,
@@ -50,10 +51,11 @@ class Catalog:
     ) -> None:
         """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
-        ``storage``: see ``SchemaStatus``. ``opened`` disposes of the engines. ``lock``: the lock of a writer
-        to PostgreSQL. ``clock``: the time of the journal's entries. ``worker_id``: see ``join``.
+        ``storage``, ``removals``: see ``SchemaStatus``. ``opened`` disposes of the engines. ``lock``: the
+        lock of a writer to PostgreSQL. ``clock``: the time of the journal's entries. ``worker_id``: see
+        ``join``.
         """
-        self.archive_id, self.storage = archive_id, storage
+        self.archive_id, self.storage, self.removals = archive_id, storage, removals
         self._clock = clock
         self.on_change: Callable[[], None] = lambda: None
         """Called just before the commit of a transaction that has changes for the journal."""
@@ -125,7 +127,14 @@ class Catalog:
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
             schema.require_current(status.revision, place)
-            return cls(place, status.archive_id, reader, opened.pop_all(), storage=status.storage)
+            return cls(
+                place,
+                status.archive_id,
+                reader,
+                opened.pop_all(),
+                storage=status.storage,
+                removals=status.removals,
+            )
 
     @classmethod
     def join(cls, database: str | Path, worker_id: str, *, clock: Callable[[], datetime] = utcnow) -> Catalog:
@@ -157,6 +166,7 @@ class Catalog:
                 reader,
                 opened.pop_all(),
                 storage=status.storage,
+                removals=status.removals,
                 writer=writer,
                 lock=lock,
                 clock=clock,
@@ -352,6 +362,16 @@ class Catalog:
         with map_errors(str(self._database)):
             sqlite_copy.copy_sqlite(self._database.path, to)
 
+    def scrub(self) -> None:
+        """Rewrite the database, so that its files hold no bytes of rows that were removed. May be repeated.
+
+        SQLite: the file is written again and the WAL emptied. PostgreSQL: the tables are written again; its
+        own log is beyond our reach. Raises DatabaseError, also if another program reads a SQLite file all
+        the time; DiskFull.
+        """
+        with map_errors(str(self._database)):
+            engines.scrub(self._database)
+
     def close(self) -> None:
         """Commit all queued facts, move the WAL into the file, release the lock. May be called again."""
         self._closing.close()
@@ -402,6 +422,7 @@ class Opening:
             self._reader,
             self._opened.pop_all(),
             storage=self.state.storage,
+            removals=self.state.removals,
             writer=self._writer,
             lock=self._lock,
             clock=self._clock,

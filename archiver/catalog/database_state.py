@@ -14,7 +14,7 @@ from archiver.model.journal_entries import Entry, JournalHead
 class DatabaseState(Struct, frozen=True):
     """Whose database it is, at which revision, and where its journal ends.
 
-    ``storage``: see ``SchemaStatus``.
+    ``storage``, ``removals``: see ``SchemaStatus``.
     ``has_triggers``, ``has_counters``: whether all triggers of the journal, and of the counters, are there;
     True for an older schema, since the upgrade creates them. ``head``: None if it has no journal yet.
     ``pending``: the entries in the outbox, which a killed process may have written to the journal after
@@ -24,6 +24,7 @@ class DatabaseState(Struct, frozen=True):
     revision: str
     archive_id: str
     storage: str | None
+    removals: int
     has_triggers: bool
     has_counters: bool
     head: JournalHead | None
@@ -60,6 +61,7 @@ def state_of(connection: Connection, database: Database) -> DatabaseState:
         revision=status.revision,
         archive_id=status.archive_id,
         storage=status.storage,
+        removals=status.removals,
         has_triggers=not is_current or journal_triggers.are_complete(connection),
         has_counters=not is_current or counters.are_complete(connection),
         head=head,

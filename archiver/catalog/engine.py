@@ -65,6 +65,7 @@ PG_NETWORK = {
 }
 """For libpq: an unreachable server is noticed within about a minute instead of hours."""
 _PG_READ_ONLY = " -c default_transaction_read_only=on"
+_PG_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
 _SECRETS = ("password", "sslpassword", "passfile", "sslkey")
 
 
@@ -207,6 +208,40 @@ def checkpoint(engine: Engine) -> None:
         assert driver is not None
         driver.execute("PRAGMA busy_timeout = 0").close()
         driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def scrub(database: Database) -> None:
+    """Write all tables again, so that nothing is left of removed rows. Raises the errors of the driver.
+
+    SQLite's VACUUM leaves no free pages; secure_delete fills with zeros what it does not use.
+    """
+    if database.url is not None:
+        engine = _create_postgresql(
+            database.url,
+            f"{_PG_OPTIONS} -c statement_timeout=0",
+            pool_size=1,
+            max_overflow=0,
+            autocommit=True,
+        )
+        try:
+            with engine.connect() as connection:
+                names = connection.exec_driver_sql(_PG_TABLES).scalars().all()
+                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {', '.join(names)}")
+        finally:
+            engine.dispose()
+        return
+    raw = _open_for_writing(database)
+    try:
+        raw.execute("PRAGMA secure_delete = ON").close()
+        raw.execute("VACUUM").close()
+        (is_busy, *_) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        raw.close()
+    if is_busy:
+        raise DatabaseError(
+            f"the database {database} still holds bytes of removed rows: another program is reading it",
+            "end that program, and run this again",
+        )
 
 
 def sync(path: Path) -> None:

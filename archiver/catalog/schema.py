@@ -38,19 +38,23 @@ _STATUS = (
 )
 _STORAGE_SINCE = "0014"
 """The revision that added ``archive.storage``."""
+_REMOVALS_SINCE = "0018"
+"""The revision that added ``removals``."""
 
 
 class SchemaStatus(Struct, frozen=True):
     """What a database of archiver says about itself, at any revision.
 
     ``has_runs``: a run has been recorded in it. ``storage``: where blobs, answers and journal are, as in
-    ``archive.storage``; None if they are in the directory of the archive.
+    ``archive.storage``; None if they are in the directory of the archive. ``removals``: how often
+    ``archiver forget`` has removed an account from it.
     """
 
     revision: str
     archive_id: str
     has_runs: bool
     storage: str | None
+    removals: int = 0
 
 
 def migrations() -> Path:
@@ -105,10 +109,12 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
             "archiver init makes a new one; archiver db rebuild makes it from the journal of an archive",
         )
     revision, archive_id, has_runs = row
-    storage = None
+    storage, removals = None, 0
     if revision >= _STORAGE_SINCE:
         storage = connection.exec_driver_sql("SELECT storage FROM archive").scalar_one()
-    return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage)
+    if revision >= _REMOVALS_SINCE:
+        removals = connection.exec_driver_sql("SELECT count(*) FROM removals").scalar_one()
+    return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage, removals)
 
 
 def is_busy(error: DatabaseError) -> bool:

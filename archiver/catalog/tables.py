@@ -468,6 +468,29 @@ journal_head = Table(
 )
 
 
+# What ``archiver forget`` has removed and has still to do. See ``catalog/record/removal.py``.
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("reason", Text),
+)
+
+deletions = Table("deletions", metadata, Column("name", PkText, primary_key=True))
+
+removal_requests = Table(
+    "removal_requests",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("user_pk", PkText),
+    Column("names", Text, nullable=False),
+    Column("reason", Text),
+)
+
+
 # Runs whose accounts several workers visit. See ``catalog/leases.py`` and ``catalog/visits.py``.
 
 workers = Table(

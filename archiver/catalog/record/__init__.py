@@ -10,6 +10,7 @@ from archiver.catalog.record.adopted_files import adopt, settle_all_waiting
 from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
 from archiver.catalog.record.failures import drop_targets, failure, resolution
 from archiver.catalog.record.highlight_page import page
+from archiver.catalog.record.removal import Rewriting, deleted_files, removal, removal_request
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
 from archiver.catalog.record.storage import storage
 from archiver.catalog.record.stored_files import (
@@ -29,12 +30,14 @@ from archiver.catalog.record.users import bind_target, end_bindings, user, verdi
 __all__ = [
     "Fact",
     "FileRecorded",
+    "Rewriting",
     "StoredFile",
     "adopt",
     "balance_after",
     "balance_before",
     "bind_target",
     "completion",
+    "deleted_files",
     "drop_targets",
     "drop_trays",
     "end_bindings",
@@ -48,6 +51,8 @@ __all__ = [
     "lost_blobs",
     "page",
     "recovered_answers",
+    "removal",
+    "removal_request",
     "resolution",
     "settle_all_waiting",
     "start_run",
