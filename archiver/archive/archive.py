@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from archiver.catalog import Catalog
     from archiver.export.export_entry import ExportStats
     from archiver.export.table_files import TableForm
+    from archiver.model.account_removal import AccountRemoval
     from archiver.model.api_calls import BudgetLeft, CostsBy
     from archiver.model.archived import (
         Gap,
@@ -651,6 +652,53 @@ class Archive:
             stop=stop or NewStopFlag(),
             clock=clock,
         )
+
+    def plan_removal(self, account: AccountName, *, reason: str | None = None) -> AccountRemoval:
+        """Return what ``forget`` would remove, and what it would leave. Writes nothing. Raises its errors."""
+        from archiver.archive import selection
+        from archiver.archive.forgetting import plan_removal
+
+        return plan_removal(self._open(), selection.read_account(account), reason)
+
+    def forget(
+        self,
+        account: AccountName,
+        *,
+        reason: str | None = None,
+        wait: bool = False,
+        stop: StopFlag | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> AccountRemoval:
+        """Delete an account from the archive: rows, files, answers, and every trace. It cannot be undone.
+
+        What other accounts show of it stays. ``reason`` is recorded, with the time and without a name. If it
+        is interrupted, the next command that writes finishes it. Raises NotHeld, UsageError if ``reason``
+        names the account, ArchiveLocked, StorageError if a store does not allow to delete, DiskFull,
+        DatabaseError, StoppedBySignal.
+        """
+        from archiver.archive import selection
+        from archiver.archive.forgetting import forget_account
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        self._require_open()
+        return forget_account(
+            self._config,
+            selection.read_account(account),
+            reason=None if reason is None else arguments.require_text("reason", reason, "text"),
+            wait=wait,
+            stop=stop or NewStopFlag(),
+            clock=clock,
+        )
+
+    def finish_removal(self, *, wait: bool = False, stop: StopFlag | None = None) -> bool:
+        """Finish a ``forget`` that was interrupted; return whether there was one. Raises its errors."""
+        from archiver.catalog.query import account_parts
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        if not self._catalog.read(account_parts.is_unfinished):
+            return False
+        with open_for_writing(self._config, "forget", stop or NewStopFlag(), wait=wait):
+            return True
 
     def waiting_files(self) -> Reading[WaitingFile]:
         """Return the adopted files that wait for their items, by folder, highlight and item."""

@@ -102,7 +102,7 @@ def restore_marker(config: Config) -> bool:
         os.close(open_root(root, 0o750 if group_readable else 0o700))
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         if not marker.exists(root):
-            own = Marker(found.archive_id, storage=found.storage)
+            own = Marker(found.archive_id, storage=found.storage, removals=found.removals)
             storage.require(found.storage, own)
             storage.probe(own)
             marker.write(root, own, group_readable=group_readable)

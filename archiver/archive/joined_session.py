@@ -71,7 +71,7 @@ def join_archive(
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), is_shared=True))
         found = marker.read(root)
         catalog = stack.enter_context(Catalog.join(find_database(config), worker_id, clock=clock))
-        found.require(catalog.archive_id, root)
+        found.require(catalog.archive_id, root, catalog.removals)
         storage = ArchiveStorage(config, worker_id=worker_id)
         storage.require(catalog.storage, found)
         storage.probe(found)

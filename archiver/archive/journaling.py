@@ -107,6 +107,10 @@ class Journaling:
         """Ship, within the time that the journal gathers entries, what others have committed."""
         self._shipper.notify()
 
+    def ship(self) -> None:
+        """Write everything that is committed now. Raises DiskFull, StorageError, DatabaseError."""
+        self._shipper.ship()
+
     def write_snapshot(self) -> JournalHead:
         """Write all rows into a new file of the journal, and return where it ends. A rebuild begins with it.
 

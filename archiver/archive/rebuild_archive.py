@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
 from archiver.archive.journaling import Journaling, compare_journal, require_current
-from archiver.archive.session import open_for_writing
+from archiver.archive.session import finish_removal, open_for_writing
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, record, schema
 from archiver.catalog.database_state import read_state
@@ -37,6 +38,7 @@ class RebuiltArchive(Struct, frozen=True):
 
     ``journal``: what was applied. ``recovery``: the stored answers that no entry of the journal names, and
     that are recorded now. ``was_copy``: an older copy was brought up to date; no new database was built.
+    ``was_before_removal``: the file that was set aside has what ``archiver forget`` has removed since.
     ``torn``: the last file of the journal, if its end could not be read: what was there is missing. None
     otherwise; earlier files may have torn ends, but then a later file has what was there.
     """
@@ -45,6 +47,7 @@ class RebuiltArchive(Struct, frozen=True):
     recovery: Recovery
     was_copy: bool
     torn: str | None
+    was_before_removal: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -108,13 +111,16 @@ def rebuild_database(
             journal.begin(compared)
             if catalog.storage != found.storage == config.archive.storage:
                 catalog.write(record.storage, found.storage)  # the journal lacks the end of the last move
+            finish_removal(config, catalog, storage, journal, stop)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         if is_complete and not recovery.answers:
             raise UsageError(
                 f"the database {place} is complete: there is nothing to rebuild",
                 "archiver verify compares it with the journal; if it is damaged, move it away first",
             )
-        return RebuiltArchive(report, recovery, present is not None and not is_complete, torn)
+        was_copy = present is not None and not is_complete
+        is_old = report.set_aside is not None and _knows_fewer_removals(locate(report.set_aside), found)
+        return RebuiltArchive(report, recovery, was_copy, torn, is_old)
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -124,6 +130,13 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
     """
     with open_for_writing(config, "db snapshot", stop, wait=False, clock=clock) as session:
         return session.journal.write_snapshot()
+
+
+def _knows_fewer_removals(copy: Database, found: marker.Marker) -> bool:
+    """Return whether a database is a copy from before ``archiver forget``."""
+    with suppress(DatabaseError):
+        return schema.read_status(copy).removals < found.removals
+    return False
 
 
 def _compare_present(
@@ -140,7 +153,10 @@ def _compare_present(
         return None
     try:
         state = read_state(place)
-        found.require(state.archive_id, root)
+        if state.removals < found.removals:
+            found.require(state.archive_id, root, found.removals)
+            return None  # from before archiver forget: it is renamed, never brought up to date
+        found.require(state.archive_id, root, state.removals)
         comparison = compare_journal(files, state)
         if comparison.state is JournalState.CURRENT:
             state.require_triggers()

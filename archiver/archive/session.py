@@ -16,6 +16,7 @@ from archiver.catalog import Catalog
 from archiver.config import Config
 from archiver.errors import StorageError
 from archiver.model.identity import utcnow
+from archiver.model.values import replace
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
@@ -86,7 +87,7 @@ def open_for_reading(
         catalog = stack.enter_context(Catalog.open(source, write=False, is_lasting=is_lasting))
         if found.storage != catalog.storage:
             found = marker.read(root)  # again: a move may have changed both since it was read
-        found.require(catalog.archive_id, root)
+        found.require(catalog.archive_id, root, catalog.removals)
         storage = ArchiveStorage(config)
         storage.require(catalog.storage, found)
         yield Session(config, catalog, storage, stack)
@@ -149,7 +150,7 @@ def open_rows(
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
         found = marker.read(root)  # under the lock: a move may have changed it while this command waited
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
-        found.require(opening.state.archive_id, root)
+        found.require(opening.state.archive_id, root, opening.state.removals)
         storage = ArchiveStorage(config)
         storage.require(opening.state.storage, found)
         storage.probe(found)
@@ -160,9 +161,26 @@ def open_rows(
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock))
         journal.begin(compared)
-        if found.format < marker.FORMAT:
-            marker.rewrite(root, found, group_readable=group_readable)
+        if found.format < marker.FORMAT or found.removals < catalog.removals:
+            removals = max(found.removals, catalog.removals)
+            marker.rewrite(root, replace(found, removals=removals), group_readable=group_readable)
+        finish_removal(config, catalog, storage, journal, stop)
         yield catalog, storage, journal
+
+
+def finish_removal(
+    config: Config, catalog: Catalog, storage: ArchiveStorage, journal: Journaling, stop: StopFlag
+) -> None:
+    """Finish a removal of ``archiver forget`` that was begun and has not ended, if there is one.
+
+    Raises StorageError, DatabaseError, DiskFull.
+    """
+    from archiver.catalog.query import account_parts
+
+    if catalog.read(account_parts.is_unfinished):
+        from archiver.archive import forgetting
+
+        forgetting.finish(config, catalog, storage, journal, stop)
 
 
 def read_download_rules(config: Config) -> DownloadRules:

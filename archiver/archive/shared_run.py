@@ -111,7 +111,8 @@ def _close_earlier_run(config: Config, stop: StopFlag, observe: Observer, *, wai
     while True:
         try:
             with Catalog.join(find_database(config), new_worker_id()) as catalog:
-                marker.read(config.archive.directory).require(catalog.archive_id, config.archive.directory)
+                own = marker.read(config.archive.directory)
+                own.require(catalog.archive_id, config.archive.directory, catalog.removals)
                 remove_expired(catalog)
                 _require_no_run(catalog)
                 if catalog.coordinate(visits.close_all):

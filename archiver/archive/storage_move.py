@@ -22,7 +22,7 @@ from archiver.archive.archive_copy import ArchiveCopy, Progress
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.archive.journaling import Journaling, compare_journal, describe_difference, require_current
-from archiver.archive.session import open_for_reading
+from archiver.archive.session import finish_removal, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
 from archiver.catalog import Catalog, Database, record
@@ -124,7 +124,7 @@ class _Mover:
                 raise
             with opening:
                 state = opening.state
-                own.require(state.archive_id, self._root)
+                own.require(state.archive_id, self._root, state.removals)
                 self._require_places(own, state)
                 state.require_triggers()
                 if own.storage == state.storage == self._destination:
@@ -196,6 +196,7 @@ class _Mover:
         with opening.finish() as catalog:
             with Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow) as journal:
                 journal.begin(compared)  # what a killed process has left belongs there
+                finish_removal(self._config, catalog, old, journal, self._stop)
             old.empty_spool()
             copy = ArchiveCopy(old, self._new, catalog, self._root, self._stop)
             self._check_new_place(own)

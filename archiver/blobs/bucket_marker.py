@@ -59,6 +59,11 @@ def require(bucket: Bucket, own: Marker) -> None:
             "correct archive.storage; or restore that object from archive.json in the archive's directory",
         )
     require_own(bucket, found, own)
+    if found.removals > own.removals:
+        raise MarkerMismatch(
+            "archive.json in the directory is from before an account was forgotten",
+            f"put {bucket.location(NAME)} in its place, then archiver db rebuild",
+        )
     if found.storage != own.storage:
         raise StorageError(
             f"the archive has left {bucket.location('')}: it is in {found.storage or 'a directory'} now",

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
-from archiver.errors import MarkerMismatch, NoArchive, StorageError
+from archiver.errors import JournalDiffers, MarkerMismatch, NoArchive, StorageError
 from archiver.model.values import replace
 
 FORMAT = 2
@@ -39,6 +39,8 @@ class Marker(Struct, frozen=True):
     ``storage``: where blobs, answers and journal are, as in ``archive.storage``; None: in the directory.
     ``moving_to``: a move to this storage (or DIRECTORY) has copied everything and is about to end: the
     database names either place. Only a move goes on from there. None: no move is about to end.
+    ``removals``: how often ``archiver forget`` has removed an account; a database that knows of fewer is a
+    copy from before.
     """
 
     id: str
@@ -46,14 +48,23 @@ class Marker(Struct, frozen=True):
     is_demo: bool = field(name="demo", default=False)
     storage: str | None = None
     moving_to: str | None = None
+    removals: int = 0
 
-    def require(self, database_id: str, root: Path) -> None:
-        """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``."""
+    def require(self, database_id: str, root: Path, removals: int) -> None:
+        """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``.
+
+        ``removals``: of the database. Raises JournalDiffers if it is a copy from before a removal.
+        """
         if self.id != database_id:
             raise MarkerMismatch(
                 f"the directory {root} and the database belong to different archives "
                 f"({self.id} and {database_id})",
                 "mount the right disk, or name the right database",
+            )
+        if removals < self.removals:
+            raise JournalDiffers(
+                "the database is a copy from before an account was forgotten, and still holds it",
+                "archiver db rebuild makes one without it; then delete the copy",
             )
 
     def require_no_move(self) -> None:
@@ -153,6 +164,8 @@ def pack(marker: Marker) -> bytes:
         fields["storage"] = marker.storage
     if marker.moving_to is not None:
         fields["moving_to"] = marker.moving_to
+    if marker.removals:
+        fields["removals"] = marker.removals
     return json.dumps(fields).encode() + b"\n"
 
 

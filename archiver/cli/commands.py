@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "reread": "Read stored answers again, and add what the database lacks; free.",
     "db": "Upgrade, copy or rebuild the database.",
     "storage": "Move pictures, answers and journal to a bucket, or back.",
+    "forget": "Delete an account and every trace of it.",
     "completion": "Print the script that completes names in bash, zsh or fish.",
     "demo": "Try it: two nights against a stand-in; no key, no network, no cost.",
 }

@@ -149,6 +149,8 @@ def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         yield f"the database was rebuilt from the journal: a snapshot and {entries}"
     if report.set_aside is not None:
         yield f"the database file that was there before is now {report.set_aside}"
+    if rebuilt.was_before_removal:
+        yield "it is from before an account was forgotten, and still holds it: delete that file"
 
 
 def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.errors import MarkerMismatch, NoArchive, StorageError
+from archiver.errors import JournalDiffers, MarkerMismatch, NoArchive, StorageError
 
 ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
 
@@ -104,6 +104,16 @@ def test_fault_h31_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: s
 
 def test_fault_h15_a_database_of_another_archive_is_told(tmp_path: Path) -> None:
     """Directory and database must have the same id."""
-    Marker(ID).require(ID, tmp_path)
+    Marker(ID).require(ID, tmp_path, 0)
     with pytest.raises(MarkerMismatch, match="different archives"):
-        Marker(ID).require("another", tmp_path)
+        Marker(ID).require("another", tmp_path, 0)
+
+
+def test_fault_h55_a_database_from_before_a_removal_is_refused(tmp_path: Path) -> None:
+    """The marker counts the removals; one that does not is of an archive without any."""
+    marker.write(tmp_path, Marker(ID, removals=2))
+    own = marker.read(tmp_path)
+    own.require(ID, tmp_path, 2)
+    with pytest.raises(JournalDiffers, match="from before"):
+        own.require(ID, tmp_path, 1)
+    assert b"removals" not in marker.pack(Marker(ID))

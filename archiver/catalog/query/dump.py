@@ -73,7 +73,7 @@ _IS_IN_PART: Mapping[str, Callable[[ArchivePart, Row[Any]], bool]] = {
     "failures": _has_subject,
 }
 
-TABLES = (*_IS_IN_PART, "adopted", "targets", "runs", "api_calls", "answers", "archive")
+TABLES = (*_IS_IN_PART, "adopted", "targets", "runs", "api_calls", "answers", "archive", "removals")
 """All tables. Files come before blobs, as dumping files finds the blobs of a part."""
 PART_TABLES = tuple(_IS_IN_PART)
 """The tables whose rows belong to accounts, highlights or items; others belong to the archive as a whole."""

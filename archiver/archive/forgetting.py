@@ -1,0 +1,331 @@
+"""``forget``: removes an account, in steps of which each can follow a kill at any point.
+
+1. The account is taken off the list of the configuration. The request and the names of new answer segments
+   are recorded, lines of the log are removed, and the segments are written without the account's answers.
+2. One transaction removes the rows, and records which files are to be deleted. It is not journaled.
+3. A snapshot of what stays begins the journal again. The marker counts the removal, so that an older copy of
+   the database is refused. The files are deleted.
+4. Another snapshot follows, without the names of those files, which are hashes. The journal before it is
+   deleted, and the database is written again, without free space.
+
+Until step 2 the request is there, and the next command that writes begins again with it; afterwards it goes
+on with the list of files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.segment_names import rename_segment
+from archiver.archive import account_traces, selection
+from archiver.archive.archive_storage import ArchiveStorage
+from archiver.archive.database import locate_database
+from archiver.archive.journaling import Journaling
+from archiver.archive.session import Session, open_for_writing
+from archiver.blobs import bucket_marker, marker
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_parts, content, stored_answers
+from archiver.config import Config, account_list, is_archive_of
+from archiver.durable import is_data_loss
+from archiver.errors import AnswerMalformed, StorageError, UsageError
+from archiver.model.account_removal import AccountParts, AccountRemoval, PlacedAnswer, RemovalRequest
+from archiver.model.archived import Selection
+from archiver.model.identity import utcnow
+from archiver.model.target import Target
+from archiver.model.upstream import HighlightPage, Tray, User
+from archiver.model.values import replace
+from archiver.reread.reading import read_content
+from archiver.reread.recover import recover
+from archiver.runner.workers import StopFlag
+
+COMMAND = "forget"
+_FIRST, _SECOND = "journal/first snapshot", "journal/second snapshot"
+"""In the list of files to delete: which snapshots are still to be written."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def forget_account(
+    config: Config,
+    account: Target,
+    *,
+    reason: str | None,
+    wait: bool,
+    stop: StopFlag,
+    clock: Callable[[], datetime] = utcnow,
+) -> AccountRemoval:
+    """Remove an account from the archive; see ``Archive.forget``."""
+    with open_for_writing(config, COMMAND, stop, wait=wait, clock=clock) as session:
+        forgetting = _Forgetting(config, session.catalog, session.storage, session.journal, stop)
+        request = find_request(session.catalog, account, reason, clock())
+        forgetting.prepare()
+        parts = _read_parts(session.catalog, session.answers, request)
+        entries = _take_off_list(config, parts)
+        return replace(forgetting.forget(request), entries=entries)
+
+
+def plan_removal(session: Session, account: Target, reason: str | None = None) -> AccountRemoval:
+    """Return what ``forget_account`` would remove. Writes nothing."""
+    request = find_request(session.catalog, account, reason, utcnow())
+    parts = _read_parts(session.catalog, session.answers, request)
+    database = locate_database(session.config).path
+    return replace(
+        _describe(session.config, session.catalog, parts),
+        log_lines=account_traces.count_log_lines(session.root, account_traces.words_of(parts)),
+        quarantined=len(_find_quarantine_copies(session.storage, parts)),
+        copies=account_traces.find_copies(session.root, database),
+        entries=_take_off_list(session.config, parts, dry_run=True),
+    )
+
+
+def find_request(catalog: Catalog, account: Target, reason: str | None, now: datetime) -> RemovalRequest:
+    """Return the request to remove an account.
+
+    Raises NotHeld if the archive has nothing of it, UsageError if several accounts have had the name, or if
+    ``reason`` names the account.
+    """
+    pks = selection.find_pks(catalog, account)
+    if len(pks) > 1:
+        raise UsageError(f"several accounts have had the name {account.text}", f"use an id: {', '.join(pks)}")
+    names = frozenset() if account.username is None else frozenset([account.username.lower()])
+    request = RemovalRequest(now, pks[0] if pks else account.user_pk, names, reason)
+    parts = catalog.read(account_parts.read_parts, request)
+    if parts.is_empty and not pks:
+        raise selection.not_archived(catalog, account)
+    if reason is not None:
+        _require_nameless(reason, parts)
+    return request
+
+
+def finish(
+    config: Config, catalog: Catalog, storage: ArchiveStorage, journal: Journaling, stop: StopFlag
+) -> None:
+    """Finish a removal that was begun and has not ended.
+
+    Raises StorageError, also if the access keys of a bucket lack the right to delete; DiskFull,
+    DatabaseError.
+    """
+    _Forgetting(config, catalog, storage, journal, stop).finish()
+
+
+class _Forgetting:
+    def __init__(
+        self,
+        config: Config,
+        catalog: Catalog,
+        storage: ArchiveStorage,
+        journal: Journaling,
+        stop: StopFlag,
+    ) -> None:
+        self._config, self._catalog, self._storage, self._journal = config, catalog, storage, journal
+        self._check = stop.check
+        self._root = config.archive.directory
+        self._answers = AnswerStore(storage.answers(), archive_id=catalog.archive_id)
+
+    def prepare(self) -> None:
+        """Make sure that files can be deleted, and that every stored answer has a row."""
+        self._storage.require_deletion()
+        self._storage.empty_spool()
+        self._storage.remove_spools(frozenset)
+        recover(self._catalog, self._answers, self._check)
+
+    def finish(self) -> None:
+        """Go on where a killed process stopped."""
+        self._storage.require_deletion()
+        request = self._catalog.read(account_parts.read_request)
+        if request is None:
+            self._delete_all()
+            return
+        names = self._catalog.read(account_parts.read_deletions)
+        self._storage.delete(names, self._check)  # new segments, which no row names yet
+        self._catalog.write(record.deleted_files, names)
+        self.prepare()
+        self.forget(request)
+
+    def forget(self, request: RemovalRequest) -> AccountRemoval:
+        """Remove the account, and return what was removed."""
+        catalog, root = self._catalog, self._root
+        parts = _read_parts(catalog, self._answers, request)
+        removed = _describe(self._config, catalog, parts)
+        old = sorted({answer.location.segment for answer in parts.answers})
+        new = {segment: rename_segment(segment) for segment in old}
+        catalog.write(record.removal_request, request, [f"answers/{name}" for name in new.values()])
+        self._journal.ship()
+        lines = account_traces.remove_log_lines(root, account_traces.words_of(parts))
+        rewriting = self._rewrite(parts, new)
+        quarantined = _find_quarantine_copies(self._storage, parts)
+        copies = account_traces.find_copies(root, locate_database(self._config).path)
+        deletions = [
+            *(f"blobs/{digest[:2]}/{digest}" for digest, _ in parts.blobs),
+            *(f"answers/{segment}" for segment in old),
+            *quarantined,
+            *copies,
+            *(_FIRST, _SECOND),
+        ]
+        self._check()
+        catalog.write(record.removal, request, parts, rewriting, deletions)
+        self._delete_all()
+        return replace(
+            removed,
+            log_lines=lines,
+            quarantined=len(quarantined),
+            copies=copies,
+            lost=len(rewriting.lost),
+        )
+
+    def _rewrite(self, parts: AccountParts, new: dict[str, str]) -> record.Rewriting:
+        """Write segments again without the account's answers, unless nothing else is in them."""
+        dropped: dict[str, set[int]] = defaultdict(set)
+        for answer in parts.answers:
+            dropped[answer.location.segment].add(answer.location.offset)
+        moved: dict[int, tuple[str, int]] = {}
+        lost: list[int] = []
+        for segment, offsets in dropped.items():
+            self._check()
+            others = [
+                answer
+                for answer in self._catalog.read(stored_answers.answers_of_segment, segment)
+                if answer.location.offset not in offsets
+            ]
+            places: dict[int, int] = {}
+            if others and self._storage.answers().size(segment) is not None:
+                places = self._answers.copy_without(segment, offsets, new[segment])
+            for other in others:
+                if other.location.offset in places:
+                    moved[other.id] = new[segment], places[other.location.offset]
+                else:
+                    lost.append(other.id)
+        return record.Rewriting(moved, lost)
+
+    def _delete_all(self) -> None:
+        """Delete the files that the rows of the account had, and every trace of their names."""
+        names = self._catalog.read(account_parts.read_deletions)
+        files = [name for name in names if name not in (_FIRST, _SECOND)]
+        if _FIRST in names:
+            self._journal.write_snapshot()
+            self._catalog.write(record.deleted_files, [_FIRST])
+        self._mark()
+        self._storage.delete(files, self._check)
+        self._catalog.write(record.deleted_files, files)
+        if _SECOND in names:
+            account_traces.empty_temporary_place(self._root)
+            head = self._journal.write_snapshot()
+            old = [f"journal/{name}" for name in self._storage.journal().names() if name < head.file]
+            self._storage.delete(old, self._check)
+            self._catalog.scrub()
+            self._catalog.write(record.deleted_files, [_SECOND])
+
+    def _mark(self) -> None:
+        """Count the removal in the markers: a database that does not know of it is refused from now on."""
+        own, removals = marker.read(self._root), self._catalog.read(account_parts.count_removals)
+        if own.removals < removals:
+            own = replace(own, removals=removals)
+            marker.rewrite(self._root, own, group_readable=self._config.archive.group_readable)
+        if self._storage.bucket is not None:
+            bucket_marker.rewrite(self._storage.bucket, own)
+
+
+def _read_parts(catalog: Catalog, answers: AnswerStore, request: RemovalRequest) -> AccountParts:
+    """Return what belongs to the account; of doubtful answers their content decides."""
+    parts = catalog.read(account_parts.read_parts, request)
+    own = [answer for answer in parts.doubtful if _is_about(parts, answers, answer)]
+    return replace(parts, answers=(*parts.answers, *own), doubtful=())
+
+
+def _is_about(parts: AccountParts, answers: AnswerStore, placed: PlacedAnswer) -> bool:
+    """Return whether an answer is about the account: by the owner it states, else if it has the pk at all."""
+    if parts.user_pk is None:
+        return False
+    try:
+        answer = answers.read(placed.location)
+    except AnswerMalformed:
+        return False
+    except StorageError as error:
+        if not is_data_loss(error):
+            raise
+        return False
+    owner: User | None = None
+    with suppress(AnswerMalformed):
+        match read_content(answer):
+            case User() as user:
+                owner = user
+            case Tray(user=user):
+                owner = user
+            case HighlightPage(highlight=highlight):
+                owner = highlight.user
+    return parts.user_pk.encode() in answer.body if owner is None else owner.pk == parts.user_pk
+
+
+def _find_quarantine_copies(storage: ArchiveStorage, parts: AccountParts) -> list[str]:
+    """Return the files in ``quarantine/`` that may hold something of the account.
+
+    These are copies of its blobs, bytes that were between stored answers of its segments, and whole journals.
+    """
+    digests = {digest for digest, _ in parts.blobs}
+    segments = tuple({answer.location.segment.replace("/", "-") + "-" for answer in parts.answers})
+    found = []
+    for name in storage.list_quarantine():
+        _, _, rest = name.rpartition("quarantine/")
+        digest = _DIGEST.match(rest)
+        if rest.startswith(("journal-", *segments)) or (digest is not None and digest[0] in digests):
+            found.append(name)
+    return found
+
+
+def _describe(config: Config, catalog: Catalog, parts: AccountParts) -> AccountRemoval:
+    username = None
+    if parts.user_pk is not None:
+        for account in catalog.stream(content.accounts, Selection(user_pks=(parts.user_pk,))):
+            username = account.username
+    return AccountRemoval(
+        user_pk=parts.user_pk,
+        username=username,
+        highlights=len(parts.highlight_pks),
+        items=len(parts.item_pks),
+        files=parts.files,
+        blobs=len(parts.blobs),
+        bytes=sum(size for _, size in parts.blobs),
+        waiting=len(parts.waiting),
+        answers=len(parts.answers),
+        calls=len({*parts.calls, *(answer.call_id for answer in parts.answers)}),
+        changes=parts.changes,
+        failures=len(parts.failures),
+        log_lines=0,
+        quarantined=0,
+        copies=(),
+        left=catalog.read(account_parts.count_left, parts),
+        unknown=account_traces.find_unknown(config.archive.directory, locate_database(config).path),
+    )
+
+
+def _take_off_list(config: Config, parts: AccountParts, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Remove the entries of the configuration that name the account; return them.
+
+    Raises ConfigError if they cannot be found as lines, StorageError if a file cannot be written.
+    """
+    if not is_archive_of(config.archive.directory, config.accounts_archive):
+        return ()
+
+    def is_own(entry: Target) -> bool:
+        if entry.highlight_pk is not None:
+            return entry.highlight_pk in parts.highlight_pks
+        is_named = entry.username is not None and entry.username.lower() in parts.names - parts.shared_names
+        return is_named or (entry.user_pk is not None and entry.user_pk == parts.user_pk)
+
+    entries = account_list.remove_from_list(config, is_own, dry_run=True)
+    if entries and not dry_run:
+        account_list.remove_from_list(config, is_own)
+    return tuple(entry.target.text for entry in entries)
+
+
+def _require_nameless(reason: str, parts: AccountParts) -> None:
+    """Raise UsageError if a text names the account, or anything in it by its pk."""
+    pks = {*parts.highlight_pks, *parts.item_pks, *([parts.user_pk] if parts.user_pk is not None else [])}
+    is_named = any(name in reason.lower() for name in parts.names)
+    if is_named or not pks.isdisjoint(_NUMBER.findall(reason)):
+        raise UsageError("the reason names what is to be forgotten", "write one without names and numbers")

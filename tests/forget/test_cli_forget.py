@@ -1,0 +1,128 @@
+"""``archiver forget``: it asks for the name again, says what it did, and what is left to do by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.archive import forgetting
+from archiver.archive.archive import Archive
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.command_line import InProcessUser, on_terminal
+from tests.support.forgotten_account import FORMER, NAME, OTHER, archive_both, leave_traces, make_world
+from tests.support.standin.faulty_standin import FaultyStandIn
+
+
+@pytest.fixture
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """An archive of two accounts at the place of the user's own."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(make_world()) as first:
+            made = ArchiveHarness(workshop / "archive", first)
+            archive_both(made)
+            leave_traces(made, workshop)
+        return made.root
+
+    archive_copies.copy("an account to forget", make, tmp_path / "kept")
+    with FaultyStandIn(make_world(is_edited=True)) as upstream:
+        yield ArchiveHarness(tmp_path / "kept", upstream)
+
+
+@pytest.fixture
+def person(harness: ArchiveHarness) -> InProcessUser:
+    return InProcessUser(harness.root.parent)
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.startswith("archive.db-")
+    }
+
+
+def test_a_dry_run_says_what_would_be_removed_and_changes_nothing(
+    person: InProcessUser, harness: ArchiveHarness
+) -> None:
+    """The same numbers as afterwards."""
+    before = _files(harness.root)
+    dry = person.run("forget", NAME, "--dry-run")
+    assert (dry.code, dry.out) == (0, "")
+    assert "2 highlights, 4 items, 10 stored files" in dry.err
+    assert "would be removed" in dry.err
+    assert "also mine.sqlite, a copy of the database" in dry.err
+    planned = person.run("forget", NAME, "--dry-run", "--json").object
+    assert _files(harness.root) == before
+    done = person.run("forget", NAME, "--yes", "--json").object
+    assert (planned["dry_run"], done["dry_run"]) == (True, False)
+    assert planned["removed"] == done["removed"]
+    assert person.run("forget", NAME, "--yes").code == 2
+
+
+def test_without_a_terminal_it_needs_yes(person: InProcessUser, harness: ArchiveHarness) -> None:
+    """Code 2, and nothing is removed; the message names a command that works as printed."""
+    before = _files(harness.root)
+    refused = person.run("forget", NAME)
+    assert refused.code == 2
+    assert f"forget --dry-run {NAME}; then add --yes" in refused.err
+    assert _files(harness.root) == before
+
+
+@pytest.mark.parametrize(("typed", "code"), [(f"{NAME}\n", 0), (f"@{NAME}\n", 0), ("yes\n", 2), ("\n", 2)])
+def test_on_a_terminal_the_name_is_typed_again(
+    person: InProcessUser, harness: ArchiveHarness, typed: str, code: int
+) -> None:
+    """Anything else removes nothing."""
+    ended, shown = on_terminal(person, "forget", NAME, typed=typed)
+    assert ended == code, shown
+    assert f"Type {NAME} to delete this" in shown
+    assert harness.one("select count(*) from users") == (1 if code == 0 else 2)
+
+
+@pytest.mark.parametrize(
+    "reason", [f"asked by {NAME.upper()}", "account 70000000000", "as 17800000000000000"]
+)
+def test_a_reason_that_names_the_account_is_refused(
+    person: InProcessUser, harness: ArchiveHarness, reason: str
+) -> None:
+    """By its name, by its pk, or by that of a highlight."""
+    refused = person.run("forget", NAME, "--yes", "--reason", reason)
+    assert refused.code == 2
+    assert "the reason names" in refused.err
+    assert harness.one("select count(*) from users") == 2
+
+
+def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: ArchiveHarness) -> None:
+    """Under any of its names; a run would archive it again. The output also names what it did not look at."""
+    config = person.home / "config.toml"
+    head = f'[archive]\ndirectory = "{harness.root}"\n\n'
+    other = f'[[accounts]]\nusername = "{OTHER}"\n'
+    config.write_text(f'{head}[[accounts]]\nusername = "{FORMER}"\n\n{other}')
+    before = config.read_text()
+    (harness.root / "notes.txt").write_text("?")
+    dry = person.run("--config", str(config), "forget", NAME, "--dry-run")
+    assert f"also {FORMER} in the list of accounts" in dry.err
+    assert config.read_text() == before
+    done = person.run("--config", str(config), "forget", NAME, "--yes")
+    assert done.code == 0, done.err
+    assert FORMER not in config.read_text()
+    assert config.read_text() == head + other
+    assert "notes.txt" in done.err
+
+
+def test_the_same_command_finishes_one_that_was_interrupted(
+    person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and ends with code 0 although the account is gone by then."""
+    with monkeypatch.context() as patch, Archive(harness.config) as archive:
+        patch.setattr(forgetting._Forgetting, "_mark", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            archive.forget(NAME)
+    again = person.run("forget", NAME, "--yes")
+    assert (again.code, again.out) == (0, "")
+    assert "interrupted is finished" in again.err
+    assert harness.one("select count(*) from deletions") == 0

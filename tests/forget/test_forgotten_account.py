@@ -1,0 +1,348 @@
+"""``archiver forget``: nothing of the account is left, and everything of the others is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from archiver.archive.archive import Archive
+from archiver.archive.session import open_for_writing
+from archiver.catalog import Catalog
+from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, UsageError
+from archiver.model.target import parse_target
+from archiver.runner.workers import StopFlag
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import PostgresServer
+from tests.support.forgotten_account import (
+    FORMER,
+    NAME,
+    OTHER,
+    archive_both,
+    digests_of,
+    find_words,
+    leave_traces,
+    make_world,
+    words_of,
+)
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
+from tests.support.s3_server import BUCKET, QUICK, s3_server
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.table_dumps import execute
+
+
+@dataclass
+class ForgettingArchive:
+    """An archive of two accounts with everything that commands leave; ``places`` are all its files."""
+
+    harness: ArchiveHarness
+    places: list[Path]
+    words: set[bytes]
+
+    @property
+    def pk(self) -> str:
+        """Of the account that is forgotten."""
+        return self.harness.upstream.world.account(NAME).pk
+
+    def find(self) -> list[str]:
+        """Return where anything of the account is, in the files and, on PostgreSQL, in the rows."""
+        found = [each for place in self.places for each in find_words(place, self.words)]
+        if self.harness.database is not None:
+            text = repr(all_rows(self.harness)).lower().encode()
+            found += [f"a row: {word.decode()}" for word in self.words if word in text]
+        return found
+
+
+@pytest.fixture
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of the two accounts, on a disk, with SQLite."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(make_world()) as first:
+            made = ArchiveHarness(workshop / "archive", first)
+            archive_both(made)
+            leave_traces(made, workshop)
+        return made.root
+
+    archive_copies.copy("an account to forget", make, tmp_path / "archive")
+    with FaultyStandIn(make_world(is_edited=True)) as upstream:
+        yield ArchiveHarness(tmp_path / "archive", upstream)
+
+
+@pytest.fixture(params=["disk", "bucket", pytest.param("postgresql", marks=pytest.mark.whole)])
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ForgettingArchive]:
+    """Such an archive, on a disk, in a bucket, or with PostgreSQL."""
+    if request.param == "disk":
+        made = request.getfixturevalue("harness")
+        yield _forgetting(made, [made.root])
+        return
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    with FaultyStandIn(make_world()) as upstream:
+        made = ArchiveHarness(tmp_path / "archive", upstream)
+        if request.param == "bucket":
+            with s3_server(tmp_path / "s3") as server:
+                for name, value in server.environment().items():
+                    monkeypatch.setenv(name, value)
+                monkeypatch.setattr("archiver.bucket.TimeLimits", lambda: QUICK)
+                made.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/pre/fix"
+                archive_both(made)
+                leave_traces(made, tmp_path)
+                yield _forgetting(made, [made.root, server.objects])
+            return
+        postgres: PostgresServer = request.getfixturevalue("postgres")
+        with postgres.database() as url:
+            made.database = url
+            archive_both(made)
+            leave_traces(made, tmp_path)
+            yield _forgetting(made, [made.root])
+
+
+def _forgetting(harness: ArchiveHarness, places: list[Path]) -> ForgettingArchive:
+    pk = harness.upstream.world.account(NAME).pk
+    words = words_of(harness.upstream.world.account(NAME)) | digests_of(harness, pk)
+    return ForgettingArchive(harness, places, words)
+
+
+def test_no_byte_and_no_word_of_the_account_is_left(archive: ForgettingArchive) -> None:
+    """In every file of the archive, unpacked: names, pks, titles, names of files, and their hashes.
+
+    Afterwards verify, db rebuild and reread find nothing to do, and a run of the other account is quiet.
+    """
+    harness = archive.harness
+    assert {found.rpartition(": ")[2].encode() for found in archive.find()} == archive.words
+    others = _rows_of_others(harness)
+    with Archive(harness.config) as opened:
+        planned = opened.plan_removal(NAME)
+        removed = opened.forget(NAME, reason="a take-down")
+    assert archive.find() == []
+    assert removed == planned
+    assert _rows_of_others(harness) == others
+    if "ARCHIVER_ARCHIVE_STORAGE" not in harness.environ:
+        assert len(list((harness.root / "blobs").iterdir())) == 256
+    assert harness.rows("select reason from removals") == [("a take-down",)]
+    with Archive(harness.config) as opened:
+        found = opened.verify(read_data=True)
+        assert (found.is_damaged, found.journal.is_compared) == (False, True)
+        assert (found.answers.unrecorded, found.answers.foreign, found.blobs.orphans) == (0, (), 0)
+    require_equal_after_rebuild(harness)
+    assert set(harness.reread().row_counts.values()) <= {(0, 0)}
+    quiet = harness.night(OTHER)
+    assert (quiet.exit_code, quiet.units, quiet.files_new) == (0, 1, 0)
+    assert archive.find() == []
+
+
+def _rows_of_others(harness: ArchiveHarness) -> dict[str, object]:
+    """Return what must not change: the other account, its items and files, and the ledger."""
+    pk = harness.upstream.world.account(OTHER).pk
+    queries = {
+        "account": f"select * from users where pk = '{pk}'",
+        "highlights": f"select * from highlights where user_pk = '{pk}' order by pk",
+        "items": f"select * from items where user_pk = '{pk}' order by pk",
+        "files": "select f.* from files f join items i on i.pk = f.item_pk "
+        f"where i.user_pk = '{pk}' order by f.id",
+        "answers": "select a.id, a.sha256, c.subject from answers a join api_calls c on c.id = a.api_call_id"
+        f" where c.subject = '{pk}' or c.subject in (select pk from highlights where user_pk = '{pk}')"
+        " order by a.id",
+        "ledger": "select id, run_id, path, units, started_at, finished_at from api_calls order by id",
+    }
+    return {name: harness.rows(query) for name, query in queries.items()}
+
+
+def test_only_a_run_that_names_it_archives_it_again(harness: ArchiveHarness) -> None:
+    """As an account that was never there: its tray and every highlight are paid for."""
+    with Archive(harness.config) as archive:
+        archive.forget(FORMER)
+    assert harness.night(OTHER).units == 1
+    assert harness.one("select count(*) from users") == 1
+    again = harness.night(NAME)
+    assert (again.exit_code, again.files_new) == (0, 9)
+    assert harness.one("select username from users where username = ?", NAME) == NAME
+
+
+def test_what_other_accounts_show_stays(tmp_path: Path) -> None:
+    """A mention, an item that is in a highlight of both, with its files, and bytes that both have.
+
+    The plan counts them.
+    """
+    with FaultyStandIn(make_world()) as upstream:
+        world = upstream.world
+        account, other = world.account(FORMER), world.account(OTHER)
+        shared = account.highlights[1].items[0]
+        world.put_item(other.highlights[0].pk, shared.pk, source=account.highlights[1].pk)
+        other.highlights[0].items[0].mentions.append(
+            {"user": {"pk": int(account.pk), "username": FORMER, "full_name": "Zoe"}, "x": 0.5, "y": 0.5}
+        )
+        same = other.highlights[0].items[0]
+        same.thumbnail = account.highlights[0].items[0].thumbnail
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(FORMER, OTHER).exit_code == 0
+        with Archive(harness.config) as archive:
+            (both,) = {file.blob.sha256 for file in archive.current_files(archive.item(same.pk))} & {
+                file.blob.sha256 for file in archive.current_files(account.pk)
+            }
+            kept = [file.blob.sha256 for file in archive.current_files(archive.item(shared.pk))]
+            left = archive.plan_removal(FORMER).left
+            assert (left.mentions, left.shared_items) == (1, 1)
+            archive.forget(FORMER)
+            files = list(archive.current_files(archive.item(shared.pk)))
+            assert [file.blob.sha256 for file in files] == kept
+            assert all(archive.path(file).exists() for file in files)
+            assert both in {file.blob.sha256 for file in archive.current_files(archive.item(same.pk))}
+            assert [hit.subject_pk for hit in archive.search(FORMER)]
+            with pytest.raises(NotHeld):
+                archive.account(account.pk)
+            assert not archive.verify(read_data=True).is_damaged
+        require_equal_after_rebuild(harness)
+        assert harness.night(OTHER).units == 1
+        with Archive(harness.config) as archive:
+            archive.forget(OTHER)
+        assert harness.rows("select * from items") == []
+        assert [path for path in (harness.root / "blobs").rglob("*") if path.is_file()] == []
+
+
+def test_a_name_that_never_resolved_can_be_forgotten(harness: ArchiveHarness) -> None:
+    """The archive has only a failure, a call and its answer."""
+    assert harness.night("nobody.there", OTHER).exit_code == 3
+    with Archive(harness.config) as archive:
+        removed = archive.forget("Nobody.There")
+    assert (removed.answers, removed.failures) == (1, 1)
+    assert find_words(harness.root, {b"nobody.there"}) == []
+
+
+@pytest.mark.parametrize("owner", [NAME, OTHER])
+def test_an_answer_of_which_nothing_was_recorded_is_told_by_its_content(tmp_path: Path, owner: str) -> None:
+    """As of a highlight whose rows were deleted by hand. Those of others stay, whomever they mention."""
+    with FaultyStandIn(make_world(is_edited=True)) as upstream:
+        world = upstream.world
+        account = world.account(NAME)
+        pk = world.account(owner).highlights[1].pk
+        world.account(OTHER).highlights[1].items[0].mentions.append(
+            {"user": {"pk": int(account.pk), "username": NAME, "full_name": "Zoe"}, "x": 0.5, "y": 0.5}
+        )
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(NAME, OTHER).exit_code == 0
+        execute(
+            harness,
+            f"delete from files where highlight_pk = '{pk}'",
+            f"delete from highlight_items where highlight_pk = '{pk}'",
+            f"delete from highlights where pk = '{pk}'",
+        )
+        with Archive(harness.config) as archive:
+            archive.forget(NAME)
+        subjects = [subject for (subject,) in harness.rows("select distinct subject from api_calls")]
+        assert (pk in subjects) == (owner == OTHER)
+        assert bool(find_words(harness.root / "answers", {pk.encode()})) == (owner == OTHER)
+
+
+def test_a_name_that_another_account_has_had_is_not_enough_to_take_its_answers(tmp_path: Path) -> None:
+    """Answers to that name are told apart by the pk in them."""
+    with FaultyStandIn(make_world()) as upstream:
+        world = upstream.world
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        first, second = world.account(FORMER), world.account(OTHER)
+        assert harness.night(FORMER).exit_code == 0
+        world.rename(first.pk, "zoe.after")
+        assert harness.night(first.pk).exit_code == 0
+        world.rename(second.pk, FORMER)
+        assert harness.night(parse_target(second.pk)).exit_code == 0
+        assert harness.night(FORMER, bound=False).exit_code == 0
+        with Archive(harness.config) as archive:
+            with pytest.raises(UsageError, match="reason names"):
+                archive.forget(first.pk, reason=f"asked by {FORMER.upper()}")
+            archive.forget(first.pk)
+            assert not archive.verify(read_data=True).is_damaged
+            assert archive.account(second.pk).username == FORMER
+        assert find_words(harness.root, {first.pk.encode(), b"zoe.after"}) == []
+        require_equal_after_rebuild(harness)
+
+
+@pytest.mark.parametrize("lines", [[], ["2026-11-27 00:00:00 INFO nothing"]])
+def test_the_log_keeps_the_lines_of_others(harness: ArchiveHarness, lines: list[str]) -> None:
+    """Also that of a rotated file; their modes stay."""
+    old = harness.root / "log/archiver.log.1"
+    old.write_text("\n".join([*lines, f"2026-11-27 00:00:00 INFO @{NAME.upper()}. done"]))
+    old.chmod(0o640)
+    with Archive(harness.config) as archive:
+        assert archive.forget(NAME).log_lines == 3
+    assert old.read_text().splitlines() == lines
+    assert old.stat().st_mode & 0o777 == 0o640
+    assert OTHER in (harness.root / "log/archiver.log").read_text()
+
+
+def test_fault_h55_an_older_copy_of_the_database_is_refused_and_rebuilt_without_the_account(
+    harness: ArchiveHarness,
+) -> None:
+    """By commands that read, write or repair: code 9. ``db rebuild`` sets it aside, and says so."""
+    database = harness.root / "archive.db"
+    copy = shutil.copy(database, harness.root.parent / "copy.db")
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    rows = all_rows(harness)
+    for path in harness.root.glob("archive.db*"):
+        path.unlink()
+    shutil.copy(copy, database)
+    uses: list[Callable[[Archive], object]] = [Archive.status, Archive.repair, Archive.reread]
+    for use in uses:
+        with Archive(harness.config) as archive, pytest.raises(JournalDiffers, match="before") as refused:
+            use(archive)
+        assert refused.value.exit_code == 9
+        assert "db rebuild" in refused.value.hint
+    report = rebuild(harness)
+    assert report.was_before_removal
+    assert all_rows(harness) == rows
+    assert report.journal.set_aside is not None
+    report.journal.set_aside.unlink()
+    words = words_of(harness.upstream.world.account(NAME))
+    assert find_words(harness.root, words) == []
+
+
+def test_a_lost_database_is_rebuilt_without_the_account(harness: ArchiveHarness) -> None:
+    """Row by row, with the entry that remains."""
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    rows = all_rows(harness)
+    lose_database(harness)
+    rebuild(harness)
+    assert all_rows(harness) == rows
+    assert len(rows["removals"]) == 1
+
+
+def test_it_needs_the_archive_alone(harness: ArchiveHarness) -> None:
+    """As an upgrade does."""
+    with (
+        open_for_writing(harness.config, "run", StopFlag(), wait=False),
+        Archive(harness.config) as archive,
+        pytest.raises(ArchiveLocked),
+    ):
+        archive.forget(NAME)
+
+
+@pytest.mark.whole
+def test_it_waits_for_no_worker(tmp_path: Path, postgres: PostgresServer) -> None:
+    """With workers too, code 11: one has the database open."""
+    with FaultyStandIn(make_world(is_edited=True)) as upstream, postgres.database() as url:
+        harness = ArchiveHarness(tmp_path / "archive", upstream, database=url)
+        assert harness.night(NAME).exit_code == 0
+        with Archive(harness.config) as archive:
+            with Catalog.join(url, "another"), pytest.raises(ArchiveLocked):
+                archive.forget(NAME)
+            archive.forget(NAME)
+
+
+@pytest.mark.whole
+def test_a_program_that_reads_all_the_time_lets_the_rest_wait(harness: ArchiveHarness) -> None:
+    """SQLite cannot empty its WAL then: code 9. The next command that writes does it."""
+    with closing(sqlite3.connect(harness.root / "archive.db")) as reader, Archive(harness.config) as archive:
+        reader.execute("begin")
+        reader.execute("select count(*) from users").fetchall()
+        with pytest.raises(DatabaseError, match="another program is reading it"):
+            archive.forget(NAME)
+        assert harness.one("select count(*) from users") == 1
+    assert harness.night(OTHER).units == 1
+    assert find_words(harness.root, words_of(harness.upstream.world.account(NAME))) == []
