@@ -560,9 +560,9 @@ def test_a_reader_that_opens_during_the_end_of_a_move_sees_the_new_place(
     point_to(harness, PLACE)
     config, open_catalog = harness.config, Catalog.open
 
-    def open_after_move(database: str | Path, *, write: bool) -> Catalog:
+    def open_after_move(database: str | Path, *, write: bool, is_lasting: bool) -> Catalog:
         move(harness, PLACE)
-        return open_catalog(database, write=write)
+        return open_catalog(database, write=write, is_lasting=is_lasting)
 
     monkeypatch.setattr(Catalog, "open", open_after_move)
     with open_for_reading(config) as session:
