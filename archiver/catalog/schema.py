@@ -38,7 +38,7 @@ _STATUS = (
 )
 _STORAGE_SINCE = "0014"
 """The revision that added ``archive.storage``."""
-_REMOVALS_SINCE = "0018"
+_REMOVALS_SINCE = "0017"
 """The revision that added ``removals``."""
 
 
