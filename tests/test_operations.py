@@ -273,7 +273,9 @@ def test_promtool_accepts_the_alerts_and_each_fires() -> None:
 
 
 def test_the_image_has_all_that_the_wheel_is_made_of() -> None:
-    """What its first stage copies contains every file that the package links to; and the extras exist."""
+    """What its first stage copies contains every file that the package links to, and the scripts that build
+    it; and the extras exist.
+    """
     image = (CONTRIB / "Containerfile").read_text()
     copies = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.*)$", image, re.MULTILINE)]
     copied = [ROOT / name for names in copies for name in names]
@@ -281,7 +283,8 @@ def test_the_image_has_all_that_the_wheel_is_made_of() -> None:
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     tops = [*wheel["only-include"], *wheel.get("shared-data", ()), *wheel.get("force-include", ())]
     linked = {path.resolve() for top in tops for path in (ROOT / top).rglob("*")}
-    stated = [project["project"]["readme"], *project["project"]["license-files"], *tops]
+    hooks = [hook["path"] for hook in wheel["hooks"].values()]
+    stated = [project["project"]["readme"], *project["project"]["license-files"], *tops, *hooks]
     needed = linked | {ROOT / name for name in stated}
     missing = [path for path in needed if not any(path.is_relative_to(place) for place in copied)]
     assert missing == []
