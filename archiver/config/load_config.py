@@ -227,9 +227,11 @@ def _existing_default(place: Path) -> Path | None:
 
 
 def _new_default(place: Path) -> Path | None:
-    """Return where the archive would be by default if it were not at the former default."""
+    """Return where the archive at the former default can be moved; None if there is none, or something is
+    there already: ``mv`` would put the archive into that directory, where nothing would find it.
+    """
     former, new = _former_default(place), _data_directory()
-    return new if former != new and marker.exists(former) else None
+    return new if marker.exists(former) and not os.path.lexists(new) else None
 
 
 def _former_default(place: Path) -> Path:

@@ -156,7 +156,7 @@ class Config(Struct, frozen=True):
     ``warnings`` must be shown to the user. ``accounts_archive`` is the archive that ``accounts`` belong to,
     which may differ from ``archive.directory`` (``--archive``); None means any archive. ``database_archive``
     is the same for the two databases. The storage of another archive is left out. ``new_default``: where the
-    archive would be if it were not at the former default, beside the configuration; else None.
+    archive can be moved if it is at the former default, beside the configuration; else None.
     """
 
     archive: ArchiveSection = ArchiveSection()

@@ -146,7 +146,7 @@ def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
 
 def test_an_archive_at_the_former_default_is_used(file: Path, home: Path) -> None:
     """A directory "archive" beside the configuration stays the default, also without its disk; where an
-    archive is there, its new place is known, unless the configuration names it.
+    archive is there, its new place is known, unless the configuration names it or the new place is taken.
     """
     former, new = file.parent / "archive", home / ".local/share/archiver/archive"
     former.mkdir(parents=True)
@@ -154,6 +154,8 @@ def test_an_archive_at_the_former_default_is_used(file: Path, home: Path) -> Non
     (former / "archive.json").touch()
     assert (load(file, "").archive.directory, load(file, "").new_default) == (former, new)
     assert load(file, '[archive]\ndirectory = "archive"').new_default is None
+    new.mkdir(parents=True)
+    assert load(file, "").new_default is None, "mv would put the archive into this directory"
 
 
 def test_the_storage_is_of_the_configured_archive_only(file: Path, tmp_path: Path) -> None:
