@@ -72,12 +72,13 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
 def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None) -> int:
     """Print what would be written and made."""
     from archiver.blobs import marker
-    from archiver.config import default_directory
+    from archiver.config import planned_directory
 
     exists = path.exists()
     if exists and directory is not None:
         require_named(path, directory)
-    root = load.config(options).archive.directory if exists else directory or default_directory(path)
+    planned = directory or planned_directory(path, os.environ)
+    root = load.config(options).archive.directory if exists else planned
     output.print_messages(
         f"dry run: {path} {'exists, and stays as it is' if exists else 'would be written'}",
         f"dry run: the archive {root} {'exists' if marker.exists(root) else 'would be made'}",

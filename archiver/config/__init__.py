@@ -5,7 +5,7 @@ Only this package knows the names of the keys.
 
 from __future__ import annotations
 
-from archiver.config.load_config import default_directory, default_path, example, is_archive_of, load, locate
+from archiver.config.load_config import default_path, example, is_archive_of, load, locate, planned_directory
 from archiver.config.sections import (
     ApiSection,
     ArchiveSection,
@@ -26,10 +26,10 @@ __all__ = [
     "ReportSection",
     "ReportWhen",
     "SyncSection",
-    "default_directory",
     "default_path",
     "example",
     "is_archive_of",
     "load",
     "locate",
+    "planned_directory",
 ]

@@ -153,7 +153,7 @@ def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:
     values = section_values(settings, "archive")
     if "directory" not in values:
-        values["directory"] = default_directory(place)
+        values["directory"] = _default_directory(place)
     return ArchiveSection(**values)
 
 
@@ -212,7 +212,12 @@ def _directory(settings: Mapping[str, Setting]) -> Path | None:
     return None if setting is None else convert(setting, Path)
 
 
-def default_directory(place: Path) -> Path:
+def planned_directory(place: Path, environ: Mapping[str, str]) -> Path:
+    """Return the directory of the archive once the configuration of ``init``, which names none, is written."""
+    return _archive(read_settings({}, place, environ, {}), place).directory
+
+
+def _default_directory(place: Path) -> Path:
     """Return the directory of the archive if none is named: the former default if it exists.
 
     It need not have a marker: the disk that is mounted there may be missing.
@@ -222,7 +227,7 @@ def default_directory(place: Path) -> Path:
 
 
 def _existing_default(place: Path) -> Path | None:
-    default = default_directory(place)
+    default = _default_directory(place)
     return default if marker.exists(default) else None
 
 
