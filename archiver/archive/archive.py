@@ -574,8 +574,11 @@ class Archive:
         from archiver.archive.followed_accounts import unfollow
 
         target = selection.read_account(name)
-        opening = self._open if self._open_if_current() is not None else None
-        return unfollow(self._config, opening, target, dry_run=dry_run, wait=wait)
+        try:
+            session = self._open()
+        except NoArchive:
+            session = None
+        return unfollow(self._config, session, target, dry_run=dry_run, wait=wait)
 
     def reread(
         self,

@@ -189,26 +189,30 @@ def split_listed(
 
 
 def unfollow(
-    config: Config, open_reading: Callable[[], Session] | None, target: Target, *, dry_run: bool, wait: bool
+    config: Config, session: Session | None, target: Target, *, dry_run: bool, wait: bool
 ) -> Removal:
     """Take an account off the list and end the bindings of its names; see ``Archive.unfollow``.
 
-    ``open_reading``: None if there is no archive yet.
+    ``session``: the archive, open for reading; None if there is none yet.
     """
     pk: Pk | None = None
     matches = _is_spelled(target)
     names: tuple[str, ...] = ()
     is_own = is_archive_of(config.archive.directory, config.accounts_archive)
-    if open_reading is not None and is_own:
-        catalog = open_reading().catalog
+    if session is not None and is_own:
+        catalog = session.catalog
         pk, matches = _find_entries(catalog, config.accounts, target)
         names = catalog.read(account_state.bound_names, pk, target.username)
     entries = account_list.remove_from_list(config, matches, dry_run=True)
-    if not dry_run:
-        if names:  # before the list: while an entry is listed, the next run would bind it again
-            with open_rows(config, "remove", StopFlag(), wait=wait) as (writing, _, _):
-                writing.write(record.end_bindings, names)
+    if dry_run:
+        return Removal(entries, pk, names)
+    if session is None or not is_own or not (entries or names):
+        return Removal(account_list.remove_from_list(config, matches), pk, names)
+    with open_rows(config, "remove", StopFlag(), wait=wait) as (writing, _, _):
+        # The list first: if this ends in between, the name that is still bound is not followed any more.
         entries = account_list.remove_from_list(config, matches)
+        names = writing.read(account_state.bound_names, pk, target.username)  # a run may have bound more
+        writing.write(record.end_bindings, names)
     return Removal(entries, pk, names)
 
 

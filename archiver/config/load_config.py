@@ -213,7 +213,7 @@ def _directory(settings: Mapping[str, Setting]) -> Path | None:
 
 
 def planned_directory(place: Path, environ: Mapping[str, str]) -> Path:
-    """Return the directory of the archive once the configuration of ``init``, which names none, is written."""
+    """Return the directory of the archive for the configuration that ``init`` writes, which names none."""
     return _archive(read_settings({}, place, environ, {}), place).directory
 
 

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from archiver.catalog import schema
+from archiver.config import config_files
+from archiver.errors import StorageError
+from archiver.model.identity import utcnow
+from archiver.runner import run_lock
 from tests.support.command_line import CommandLineUser, InProcessUser, write_config
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -151,14 +156,54 @@ def test_a_removed_name_may_mean_another_account(user: InProcessUser, upstream: 
 
 def test_a_run_keeps_the_bindings_to_itself(user: InProcessUser) -> None:
     """``remove`` ends with 11 while another command writes, and the list stays."""
-    from archiver.model.identity import utcnow
-    from archiver.runner import run_lock
-
     user.run("init")
     user.run("run")
     with run_lock.hold_run_lock(user.archive / "lock", "run", utcnow(), wait=None):
         assert user.run("remove", "account0000").code == 11
     assert listed(user) == [("account0000", "archived", "account0000")]
+
+
+def test_a_run_may_bind_a_name_that_is_removed(user: InProcessUser) -> None:
+    """``remove`` of a name that no run has reached yet ends with 11 too: the run that goes on may bind it."""
+    user.run("init")
+    with run_lock.hold_run_lock(user.archive / "lock", "run", utcnow(), wait=None):
+        assert user.run("remove", "account0000").code == 11
+        assert user.run("remove", "nobody.there").err == "nobody.there is not listed\n"
+    assert listed(user) == [("account0000", "new", "account0000")]
+
+
+def test_remove_holds_the_lock_until_both_are_done(
+    user: InProcessUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run can come between the list and the bindings. If the list cannot be changed, the binding stays: a
+    name that is listed must not mean another account.
+    """
+    holders = []
+
+    def fail(path: Path, text: str) -> None:
+        holders.append(run_lock.find_holder(user.archive / "lock"))
+        raise StorageError(f"{path} cannot be changed")
+
+    user.run("init")
+    user.run("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(config_files, "replace_text", fail)
+        assert user.run("remove", "account0000").code == 8
+    assert [holder.command for holder in holders if holder is not None] == ["remove"]
+    assert bindings(user) == ["account0000"]
+    assert user.run("remove", "account0000").code == 0
+    assert bindings(user) == []
+
+
+def test_an_older_schema_ends_no_binding(user: InProcessUser) -> None:
+    """Until the schema is upgraded, ``remove`` ends with 9: it would leave the binding, and say nothing."""
+    user.run("init")
+    user.run("run")
+    with closing(sqlite3.connect(user.archive / "archive.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = ?", [schema.revisions()[-2]])
+    removed = user.run("remove", "account0000")
+    assert (removed.code, "db upgrade" in removed.err) == (9, True)
+    assert "account0000" in Path(user.more["ARCHIVER_CONFIG"]).read_text()
 
 
 def test_a_list_is_no_account(tmp_path: Path, upstream: FaultyStandIn) -> None:
