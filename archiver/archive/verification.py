@@ -34,8 +34,9 @@ Progress = Callable[[int, int], None]
 _RECORDED_AT_ONCE = 10_000
 _RESTORED_AT_ONCE = 500
 _RECORDED_BETWEEN = 200_000
-_PLACED = 1_000
 """Blobs between two writes: opening the database for writing while we read from it reads all of it."""
+_PLACED = 1_000
+"""Damaged blobs of which the place is looked up."""
 
 
 class Verification(Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
 from archiver.cli.parameter_types import PathType
 from archiver.cli.run_session import RESUME
 from archiver.exit_codes import PARTIAL, outcome
@@ -40,7 +40,7 @@ _NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "refused"
     metavar="NAME",
     help="The account whose files these are, if the folders do not say so (instaloader without metadata).",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done; store and record nothing.")
+@dry_run_option("Only say what would be done; store and record nothing.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option(_NOTHING)
 @global_options

@@ -18,6 +18,7 @@ from archiver.cli.options import (
     EPILOG,
     GlobalOptions,
     RiskyOption,
+    dry_run_option,
     global_options,
     is_on_terminal,
     json_option,
@@ -131,9 +132,7 @@ _PRUNE = click.option(
     " On a terminal it asks first. Without it such files stay.",
 )
 _YES = click.option("--yes", cls=RiskyOption, is_flag=True, help="With --prune: do not ask.")
-_DRY_RUN = click.option(
-    "-n", "--dry-run", is_flag=True, help="Make and remove nothing; print what would be done."
-)
+_DRY_RUN = dry_run_option("Make and remove nothing; print what would be done.")
 _FILE = click.argument("directory", metavar="FILE", type=OutputFileType())
 _MEDIA_OPTIONS = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN)
 

@@ -29,9 +29,9 @@ class Status(Struct, frozen=True):
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
     does not list now, each with the number of files that wait for it. ``waiting``: the number of adopted
     files that wait for their items. ``shared_run``: the open run whose accounts workers visit, and
-    ``workers``: those at work. Of
-    the last runs without an end, ``running`` is the one that goes on, and ``killed`` those that do not; on
-    PostgreSQL, where another machine may be at work, those of which neither is certain are in neither.
+    ``workers``: those at work. Of the last runs without an end, ``running`` is the one that goes on, and
+    ``killed`` those that do not; on PostgreSQL, where another machine may be at work, those of which neither
+    is certain are in neither.
     """
 
     accounts: int

@@ -45,7 +45,7 @@ def test_it_says_what_it_did(person: InProcessUser, archive: AdoptingArchive) ->
     """Counts, what becomes of what waits, and each reason with the first file; code 3 if one was refused."""
     folder = person.home / "in"
     post = folder / f"natgeo/{STAMP}_DC2wZsRM1aB.jpg"
-    dry = person.run("adopt", "in", "--dry-run", "--json")
+    dry = person.run("adopt", "in", "-n", "--json")
     assert (dry.code, dry.object) == (
         3,
         {
