@@ -409,11 +409,16 @@ class Archive:
 
         return reports.read_units_per_night(self._open())
 
-    def budget_left(self, *, clock: Callable[[], datetime] = utcnow) -> BudgetLeft | None:
-        """Return what the tightest limit of the budget leaves for a run now; None without limits."""
+    def budget_left(
+        self, *, max_units: int | None = None, clock: Callable[[], datetime] = utcnow
+    ) -> BudgetLeft | None:
+        """Return what the tightest limit leaves for a run now; None without limits.
+
+        ``max_units``: the limit of this run, beside those of the budget.
+        """
         from archiver.archive.nightly_run import read_budget_left
 
-        return read_budget_left(self._open(), clock)
+        return read_budget_left(self._open(), clock, max_units)
 
     def balance(self) -> Balance:
         """Return the units left at the API, by a free call.

@@ -107,9 +107,13 @@ def plan_targets(
         yield plan
 
 
-def read_budget_left(session: Session, clock: Clock) -> BudgetLeft | None:
-    """Return what the tightest limit of the budget leaves for a run that begins now; None without limits."""
-    return session.catalog.read(ledger.tightest_limit, 0, clock(), run_limits(session.config, None).units)
+def read_budget_left(session: Session, clock: Clock, max_units: int | None = None) -> BudgetLeft | None:
+    """Return what the tightest limit leaves for a run that begins now; None without limits.
+
+    ``max_units``: the limit of this run.
+    """
+    limits = run_limits(session.config, max_units).units
+    return session.catalog.read(ledger.tightest_limit, 0, clock(), limits)
 
 
 def fetch_balance(config: Config) -> Balance:

@@ -53,7 +53,7 @@ def reserve(
     # The row comes first: its trigger locks the totals, so nobody else can change them before the commit.
     for room in _rooms(connection, run_id, now, limits):
         if room.left < promised:
-            raise _budget_reached(room, call, promised, is_flag=limits.is_flag and room.limit == "per_run")
+            raise _budget_reached(room, call, promised)
     return int(reserved)
 
 
@@ -133,8 +133,9 @@ def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -
         return []
     # Later days and months count too: a clock that was wrong may have dated calls in the future.
     rows = connection.execute(_SPENT, starts).all()
+    spent = {name: sum(row.units for row in rows if _is_since(row.period, starts[name])) for name in bounds}
     return [
-        BudgetLeft(name, bound, bound - sum(row.units for row in rows if _is_since(row.period, starts[name])))
+        BudgetLeft(name, bound, bound - spent[name], is_flag=limits.is_flag and name == "per_run")
         for name, bound in bounds.items()
     ]
 
@@ -145,12 +146,11 @@ def _is_since(period: str, start: str) -> bool:
     return period == start or (not is_of_run and len(period) == len(start) and period > start)
 
 
-def _budget_reached(room: BudgetLeft, call: Call, promised: int, *, is_flag: bool) -> BudgetReached:
+def _budget_reached(room: BudgetLeft, call: Call, promised: int) -> BudgetReached:
     left = room.left + call.units - promised
-    name = f"--max-units {room.units}" if is_flag else f"budget.max_units_{room.limit} = {room.units:,}"
     return BudgetReached(
-        f"{name} is reached"
+        f"{room.name} is reached"
         if left <= 0
-        else f"{name} leaves {pluralize(left, 'unit')}, and the next call costs {call.units}",
+        else f"{room.name} leaves {pluralize(left, 'unit')}, and the next call costs {call.units}",
         f"run again{_WHEN_AGAIN[room.limit]} to continue where this run stopped, or raise the limit",
     )

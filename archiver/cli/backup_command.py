@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,11 +24,10 @@ from archiver.cli.options import (
 )
 from archiver.cli.parameter_types import WholeNumber
 from archiver.exit_codes import PARTIAL
-from archiver.text_format import pluralize
+from archiver.model.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from archiver.config import Config
     from archiver.model.target import Target
@@ -80,7 +81,8 @@ def command(
     config = load.config(options)
     changes, run_options = RunChanges(), RunOptions(full=full, from_config=False, ignore_backoff=True)
     if dry_run:
-        return _print_plan(options, config, asked, run_options)
+        _print_plan(options, config, asked, run_options, max_units)
+        return 0
     with load.open_archive(options) as archive:
         summary = run_session.make_run(
             options,
@@ -106,24 +108,31 @@ def command(
 
 
 def _print_plan(
-    options: GlobalOptions, config: Config, targets: Sequence[Target], run_options: RunOptions
-) -> int:
-    """Print what a backup would do and cost, also if there is no archive yet."""
+    options: GlobalOptions,
+    config: Config,
+    targets: Sequence[Target],
+    run_options: RunOptions,
+    max_units: int | None,
+) -> None:
+    """Print what a backup would do and cost; if there is no archive yet, from an empty, temporary one."""
+    from tempfile import TemporaryDirectory
+
+    from archiver.archive.archive import Archive
+    from archiver.archive.creation import create_archive
     from archiver.blobs import marker
     from archiver.cli.plan_command import print_plan
+    from archiver.config import ArchiveSection
 
     root = config.archive.directory
-    if marker.exists(root):
-        with load.open_archive(options) as archive:
-            print_plan(options, archive, targets, run_options)
-        return 0
-    accounts = pluralize(len(targets), "target")
-    output.print_messages(
-        f"the archive {root} would be made; {accounts}: each costs 1 or 2 units, and 1 for each highlight"
-    )
-    if options.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", **options.blank})
-    return 0
+    with ExitStack() as stack:
+        if not marker.exists(root):
+            if not options.quiet:
+                output.print_messages(f"the archive {root} would be made")
+            place = Path(stack.enter_context(TemporaryDirectory())) / "archive"
+            config = replace(config, archive=ArchiveSection(directory=place))
+            create_archive(config)
+        archive = stack.enter_context(Archive(config))
+        print_plan(options, archive, targets, run_options, max_units=max_units)
 
 
 def existing_targets(targets: Sequence[Target], summary: Summary) -> list[Target]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _PERIODS = {"per_run": "", "per_day": " today (UTC)", "per_month": " this month (UTC)"}
 _NONE = "none for now"
+_MOST_NAMES = 5
+"""How many targets are named in a command that is advised."""
 
 
 @click.command("plan", epilog=EPILOG)
@@ -117,32 +119,40 @@ def print_plan(
     *,
     since: datetime | None = None,
     summary: Summary | None = None,
+    max_units: int | None = None,
 ) -> None:
     """Print what the next run would do and cost, from what is archived; also for ``--dry-run`` of a run.
 
-    ``summary``: what was spent to make the plan exact, by listing the trays ``since`` then.
+    ``summary``: what was spent to make the plan exact, by listing the trays ``since`` then. ``max_units``:
+    the limit of the run itself.
     """
     assert options.loaded is not None
     price = options.loaded.budget.price_per_1000
     plans = archive.plan(targets, options=run_options, since=since)
-    left = archive.budget_left()
+    left = archive.budget_left(max_units=max_units)
     if options.blank is not None:
         output.print_json(json_view(plans, summary, left, price))
         return
     output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
     if not options.quiet:
-        output.print_messages(*remarks(plans, price))
+        names = () if tuple(targets) == options.loaded.accounts else [target.text for target in targets]
+        output.print_messages(*remarks(plans, price, names))
         if (limit := describe_limit(plans, left)) is not None:
             output.print_messages(f"archiver: {options.command}: {limit}")
 
 
-def remarks(plans: list[AccountPlan], price: str | None) -> Iterator[str]:
-    """Yield what "+" means, if there is one, and the total in money. ``price``: of 1,000 units."""
+def remarks(plans: list[AccountPlan], price: str | None, names: Sequence[str]) -> Iterator[str]:
+    """Yield what "+" means, if there is one, and the total in money.
+
+    ``price``: of 1,000 units. ``names``: the targets, () for all of the configuration.
+    """
     is_exact = all(plan.is_exact for plan in plans)
     if not is_exact:
+        listing = advice.command_line(" ".join(("plan --list", *map(advice.quote, names))))
+        how = f" ({listing} reads it now, for 1 unit an account)" if len(names) <= _MOST_NAMES else ""
         yield (
             "+: at least this; only the list of highlights shows what is new or changed, and a run reads it"
-            f" first ({advice.command_line('plan --list')} reads it now, for 1 unit an account)"
+            f" first{how}"
         )
     if price is not None:
         amount = format_price(price, sum(plan.units for plan in plans))
@@ -154,7 +164,7 @@ def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str |
     if budget is None:
         return None
     left = pluralize(budget.left, "unit") if budget.left else "no units"
-    limit = f"budget.max_units_{budget.limit} = {budget.units:,} leaves {left}{_PERIODS[budget.limit]}"
+    limit = f"{budget.name} leaves {left}{_PERIODS[budget.limit]}"
     if any(plan.refused_by for plan in plans):
         return f"{limit}: the next run makes no paid call"
     if sum(plan.units for plan in plans) > budget.left:

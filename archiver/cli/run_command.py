@@ -71,7 +71,7 @@ def command(
         from archiver.cli.plan_command import print_plan
 
         with load.open_archive(options) as archive:
-            print_plan(options, archive, targets, RunOptions(full=full))
+            print_plan(options, archive, targets, RunOptions(full=full), max_units=max_units)
         return 0
     # The report is read elsewhere: its commands must not depend on the working directory.
     options.config = options.config.absolute() if options.config is not None else None

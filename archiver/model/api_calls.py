@@ -142,11 +142,22 @@ class Limits(Struct, frozen=True):
 
 
 class BudgetLeft(Struct, frozen=True):
-    """What is left of one limit of the budget. ``limit`` is its name (``per_day``), ``units`` its size."""
+    """What is left of one limit of the budget. ``limit`` is its name (``per_day``), ``units`` its size.
+
+    ``is_flag``: it is the command's ``--max-units``.
+    """
 
     limit: str
     units: int
     left: int
+    is_flag: bool = False
+
+    @property
+    def name(self) -> str:
+        """The flag or the setting, with its value, for messages."""
+        return (
+            f"--max-units {self.units}" if self.is_flag else f"budget.max_units_{self.limit} = {self.units:,}"
+        )
 
 
 class CostsBy(StrEnum):

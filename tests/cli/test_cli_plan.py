@@ -202,6 +202,28 @@ def test_a_dry_run_is_the_plan(person: CommandLineUser, upstream: FaultyStandIn)
     planned = person.run("plan", "natgeo", "--json").object
     assert person.run("backup", "-n", "natgeo", "--json").object["units"] == planned["units"]
     new = person.run("backup", "-n", "nasa", "--archive", "new")
-    assert (new.code, "1 target: each costs 1 or 2 units" in new.err) == (0, True)
+    assert (new.code, new.out.split()[-2:]) == (0, ["total", "2+"])
+    assert "new would be made" in new.err
+    in_json = person.run("backup", "-n", "nasa", "--archive", "new", "--json").object
+    assert (list(in_json), in_json["units"]) == (list(planned), 2)
     assert not (person.home / "new").exists()
     assert not upstream.requests.api_calls()
+
+
+def test_a_dry_run_knows_its_limit(person: CommandLineUser) -> None:
+    """With ``--max-units``, ``run -n`` and ``backup -n`` say that the run would stop there."""
+    for words in (["run", "--full"], ["backup", "natgeo", "--full"]):
+        done = person.run(*words, "-n", "--max-units", "1")
+        assert "--max-units 1 leaves 1 unit: the next run stops there, with code 5" in done.err
+        assert "max-units" not in person.run(*words, "-n", "--max-units", "1000").err
+
+
+def test_a_plan_advises_to_list_what_it_plans(person: CommandLineUser) -> None:
+    """The command that lists the trays names the same targets, since each costs a unit; for very many there
+    is none.
+    """
+    assert " plan --list reads it now" in person.run("run", "-n").err
+    for words in (["plan", "nasa", "@1"], ["backup", "-n", "nasa", "@1"]):
+        assert " plan --list nasa @1 reads it now" in person.run(*words).err
+    many = [f"name{number}" for number in range(9)]
+    assert "--list" not in person.run("backup", "-n", *many).err
