@@ -22,7 +22,7 @@ from archiver.cli.options import GlobalOptions
 
 VARIABLE = "_ARCHIVER_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 """Seconds after which completion gives up, as with a database server that does not answer."""
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
 _WORD_BREAKS = frozenset("@:=")
