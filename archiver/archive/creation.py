@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import suppress
+from pathlib import Path
 
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
@@ -43,7 +44,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
     marker is written last: without it there is no archive.
     """
     root = config.archive.directory
-    if _is_archive(config):
+    if is_archive(root):
         return False
     storage = ArchiveStorage(config)
     unfinished = _unfinished_database(config)  # one that cannot be used is refused before anything is made
@@ -116,9 +117,11 @@ def _has_own_rows(config: Config) -> bool:
     return has_both and find_database(config) == database
 
 
-def _is_archive(config: Config) -> bool:
-    """Return whether the directory is an archive. Raises StorageError if it holds something else."""
-    root = config.archive.directory
+def is_archive(root: Path) -> bool:
+    """Return whether a directory is an archive; False if one can be made there.
+
+    Raises StorageError if it holds something else.
+    """
     with storage_errors(f"{root} cannot be read"), suppress(FileNotFoundError):
         if root.exists() and not root.is_dir():
             raise StorageError(f"{root} is a file, not a directory", "choose another path")

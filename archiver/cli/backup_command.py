@@ -118,21 +118,21 @@ def _print_plan(
     from tempfile import TemporaryDirectory
 
     from archiver.archive.archive import Archive
-    from archiver.archive.creation import create_archive
-    from archiver.blobs import marker
+    from archiver.archive.creation import create_archive, is_archive
     from archiver.cli.plan_command import print_plan
     from archiver.config import ArchiveSection
 
     root = config.archive.directory
     with ExitStack() as stack:
-        if not marker.exists(root):
+        is_new = not is_archive(root)
+        if is_new:
             if not options.quiet:
                 output.print_messages(f"the archive {root} would be made")
             place = Path(stack.enter_context(TemporaryDirectory())) / "archive"
             config = replace(config, archive=ArchiveSection(directory=place))
             create_archive(config)
         archive = stack.enter_context(Archive(config))
-        print_plan(options, archive, targets, run_options, max_units=max_units)
+        print_plan(options, archive, targets, run_options, max_units=max_units, can_list=not is_new)
 
 
 def existing_targets(targets: Sequence[Target], summary: Summary) -> list[Target]:

@@ -71,7 +71,7 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
 
 def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None) -> int:
     """Print what would be written and made."""
-    from archiver.blobs import marker
+    from archiver.archive.creation import is_archive
     from archiver.config import planned_directory
 
     exists = path.exists()
@@ -81,7 +81,7 @@ def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None) -
     root = load.config(options).archive.directory if exists else planned
     output.print_messages(
         f"dry run: {path} {'exists, and stays as it is' if exists else 'would be written'}",
-        f"dry run: the archive {root} {'exists' if marker.exists(root) else 'would be made'}",
+        f"dry run: the archive {root} {'exists' if is_archive(root) else 'would be made'}",
     )
     return 0
 

@@ -120,11 +120,12 @@ def print_plan(
     since: datetime | None = None,
     summary: Summary | None = None,
     max_units: int | None = None,
+    can_list: bool = True,
 ) -> None:
     """Print what the next run would do and cost, from what is archived; also for ``--dry-run`` of a run.
 
     ``summary``: what was spent to make the plan exact, by listing the trays ``since`` then. ``max_units``:
-    the limit of the run itself.
+    the limit of the run itself. ``can_list``: whether to advise ``plan --list``.
     """
     assert options.loaded is not None
     price = options.loaded.budget.price_per_1000
@@ -135,21 +136,22 @@ def print_plan(
         return
     output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
     if not options.quiet:
-        names = () if tuple(targets) == options.loaded.accounts else [target.text for target in targets]
-        output.print_messages(*remarks(plans, price, names))
+        words = () if tuple(targets) == options.loaded.accounts else [advice.quote(t.text) for t in targets]
+        is_advised = can_list and len(words) <= _MOST_NAMES
+        listing = advice.command_line(" ".join(("plan --list", *words))) if is_advised else None
+        output.print_messages(*remarks(plans, price, listing))
         if (limit := describe_limit(plans, left)) is not None:
             output.print_messages(f"archiver: {options.command}: {limit}")
 
 
-def remarks(plans: list[AccountPlan], price: str | None, names: Sequence[str]) -> Iterator[str]:
+def remarks(plans: list[AccountPlan], price: str | None, listing: str | None) -> Iterator[str]:
     """Yield what "+" means, if there is one, and the total in money.
 
-    ``price``: of 1,000 units. ``names``: the targets, () for all of the configuration.
+    ``price``: of 1,000 units. ``listing``: a command that lists the trays of these accounts, to advise.
     """
     is_exact = all(plan.is_exact for plan in plans)
     if not is_exact:
-        listing = advice.command_line(" ".join(("plan --list", *map(advice.quote, names))))
-        how = f" ({listing} reads it now, for 1 unit an account)" if len(names) <= _MOST_NAMES else ""
+        how = f" ({listing} reads it now, for 1 unit an account)" if listing is not None else ""
         yield (
             "+: at least this; only the list of highlights shows what is new or changed, and a run reads it"
             f" first{how}"

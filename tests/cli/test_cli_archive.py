@@ -337,5 +337,7 @@ def test_a_dry_run_of_init_makes_nothing(tmp_path: Path) -> None:
     again = person.run("init", "-n", "--config", "c.toml").err
     assert again.count("exists") == 2
     assert "already at revision" in person.run("db", "upgrade", "-n", "--config", "c.toml").err
+    refused = person.run("init", "-n", "--config", "new.toml", "--archive", ".")
+    assert (refused.code, "is not empty" in refused.err) == (8, True)
     elsewhere = InProcessUser(tmp_path, None, {"ARCHIVER_ARCHIVE": str(tmp_path / "other")})
     assert f"the archive {tmp_path / 'other'} would be made" in elsewhere.run("init", "-n").err

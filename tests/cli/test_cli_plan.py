@@ -207,6 +207,11 @@ def test_a_dry_run_is_the_plan(person: CommandLineUser, upstream: FaultyStandIn)
     in_json = person.run("backup", "-n", "nasa", "--archive", "new", "--json").object
     assert (list(in_json), in_json["units"]) == (list(planned), 2)
     assert not (person.home / "new").exists()
+    assert "plan --list" not in new.err, "there is no archive that could be listed into"
+    (person.home / "other").mkdir()
+    (person.home / "other" / "mine").touch()
+    refused = person.run("backup", "-n", "nasa", "--archive", "other")
+    assert (refused.code, "is not empty" in refused.err) == (8, True)
     assert not upstream.requests.api_calls()
 
 
