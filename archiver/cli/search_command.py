@@ -169,7 +169,7 @@ def _suggest_show(archive: Archive, text: tuple[str, ...]) -> Iterator[str]:
 def _suggest_account(archive: Archive, text: tuple[str, ...]) -> Iterator[str]:
     """Yield what to type instead if one of the words is an account's name, which does not find its items."""
     words = " ".join(text).split()
-    if len(words) < 2 or (at := _find_username(archive, words)) is None:
+    if len(words) < 2 or "OR" in words or (at := _find_username(archive, words)) is None:
         return
     name, others = words[at].removeprefix("@"), [*words[:at], *words[at + 1 :]]
     if all(word.startswith("-") for word in others):

@@ -76,6 +76,7 @@ def test_an_account_among_the_words_is_told_as_where_to_search(kept: InProcessUs
     assert (ended.code, ended.out) == (0, "")
     assert ended.err == f"nothing found\narchiver: search: within that account: {hint}\n"
     assert kept.run(*hint.split()[1:]).out
+    assert kept.run("search", "natgeo", "yosemite", "OR", "nothing").err == "nothing found\n"
     assert "--account natgeo -- yosemite -x" in kept.run("search", "--", "natgeo", "yosemite", "-x").err
     for words in (
         ["nobody", "yosemite"],
