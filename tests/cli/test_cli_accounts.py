@@ -206,6 +206,18 @@ def test_an_older_schema_ends_no_binding(user: InProcessUser) -> None:
     assert "account0000" in Path(user.more["ARCHIVER_CONFIG"]).read_text()
 
 
+def test_what_is_not_listed_any_more_is_no_gap(user: InProcessUser) -> None:
+    """After ``remove``, the next run closes the failure of a name or a highlight that does not exist."""
+    user.run("init")
+    user.run("add", "nobody.there", "highlight:999")
+    assert user.run("run").code == 3
+    assert len(user.run("gaps", "--json").object["gaps"]) == 2  # type: ignore[arg-type]
+    user.run("remove", "nobody.there")
+    user.run("remove", "highlight:999")
+    assert user.run("run").code == 0
+    assert user.run("gaps", "--json").object["gaps"] == []
+
+
 def test_a_list_is_no_account(tmp_path: Path, upstream: FaultyStandIn) -> None:
     """``backup accounts.txt`` pays for nothing and advises -i; ``backup -i`` archives what the list names."""
     user = CommandLineUser(tmp_path, upstream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from archiver import retry
 from archiver.catalog import tables
@@ -15,7 +15,7 @@ from archiver.errors import NOT_RETRIED
 from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Role, Subject
 
-_failures = tables.failures
+_failures, _highlights = tables.failures, tables.highlights
 _INSERT = _failures.insert()
 _RESOLVE = (
     update(_failures)
@@ -67,13 +67,18 @@ def resolution(
 
 
 def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -> None:
-    """Record that nobody asks any more for targets other than those ``wanted`` (``Target.key``).
+    """Resolve the open failures of targets other than those ``wanted`` (``Target.key``).
 
-    Their open failures are resolved: the entry of the configuration was corrected or removed.
+    Their entries in the configuration were corrected or removed. A highlight without a row was a target.
     """
-    is_open = _failures.c.subject == Subject.TARGET, _failures.c.resolved_at.is_(None)
+    is_stored = select(_highlights.c.pk).where(_highlights.c.pk == _failures.c.subject_pk).exists()
+    is_target = or_(
+        _failures.c.subject == Subject.TARGET, and_(_failures.c.subject == Subject.HIGHLIGHT, ~is_stored)
+    )
+    is_open = _failures.c.resolved_at.is_(None)
     keys = set(wanted)
-    for row in connection.execute(select(_failures.c.id, _failures.c.subject_pk).where(*is_open)).all():
+    query = select(_failures.c.id, _failures.c.subject_pk).where(is_open, is_target)
+    for row in connection.execute(query).all():
         if row.subject_pk not in keys:
             update_row(connection, _failures, row.id, {"resolved_at": now})
 
