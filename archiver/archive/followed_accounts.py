@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -17,10 +16,8 @@ from archiver.config import Config, account_list, is_archive_of
 from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
 from archiver.model.identity import Pk, Subject
-from archiver.model.target import Target
+from archiver.model.target import Target, TargetIdentity
 from archiver.runner.workers import StopFlag
-
-_Identity: TypeAlias = tuple[str | None, str | None, str | None]
 
 
 class FollowState(StrEnum):
@@ -67,7 +64,7 @@ def read_followed(session: Session) -> Iterator[FollowedAccount]:
     stored = {account.pk: account for account in catalog.read(account_totals.account_totals)}
     failures = catalog.read(account_totals.failed_targets)
     for entry in entries:
-        yield _read_entry(catalog, entry, stored.get(owners.get(_identity(entry)) or ""), failures)
+        yield _read_entry(catalog, entry, stored.get(owners.get(entry.identity) or ""), failures)
     listed = set(owners.values())
     for account in stored.values():
         if account.pk not in listed:
@@ -135,13 +132,13 @@ def _state_of_failure(reason: Reason) -> FollowState:
     return FollowState.NOT_FOUND if reason in (Reason.GONE, Reason.NOT_FOUND) else FollowState.FAILED
 
 
-def _read_owners(catalog: Catalog, entries: Sequence[Target]) -> dict[_Identity, Pk]:
+def _read_owners(catalog: Catalog, entries: Sequence[Target]) -> dict[TargetIdentity, Pk]:
     """Return the account of each entry, as far as the archive knows; of a highlight, its owner.
 
-    The keys are ``_identity``, as an account may be listed in several spellings.
+    The keys are identities, as an account may be listed in several spellings.
     """
     progress = catalog.read(account_state.progress)
-    owners: dict[_Identity, Pk] = {}
+    owners: dict[TargetIdentity, Pk] = {}
     for entry in entries:
         if entry.highlight_pk is not None:
             highlight = catalog.read(account_totals.single_highlight, entry.highlight_pk)
@@ -149,7 +146,7 @@ def _read_owners(catalog: Catalog, entries: Sequence[Target]) -> dict[_Identity,
         else:
             pk = progress.pk_of(entry, from_config=True)
         if pk is not None:
-            owners[_identity(entry)] = pk
+            owners[entry.identity] = pk
     return owners
 
 
@@ -161,7 +158,7 @@ def split_listed(
     An account is listed under any name that leads to it. ``catalog``: None if there is no archive yet. Raises
     UsageError for a target that is listed with other highlights.
     """
-    by_name = {_identity(entry): entry for entry in entries}
+    by_name = {entry.identity: entry for entry in entries}
     by_pk: dict[Pk, Target] = {}
     progress = None
     if catalog is not None:
@@ -171,12 +168,12 @@ def split_listed(
     new: list[Target] = []
     listed: list[tuple[Target, Target]] = []
     for target in targets:
-        entry = by_name.get(_identity(target))
+        entry = by_name.get(target.identity)
         if entry is None and progress is not None and target.highlight_pk is None:
             entry = by_pk.get(progress.pk_of(target, from_config=False) or "")
         if entry is None:
             new.append(target)
-            by_name[_identity(target)] = target
+            by_name[target.identity] = target
             continue
         if entry not in new and entry.highlights != target.highlights and target.highlights:
             patterns = ", ".join(entry.highlights) or "all"
@@ -228,7 +225,7 @@ def _find_entries(
     owners = _read_owners(catalog, entries)
     if target.highlight_pk is not None:
         return None, is_spelled
-    own = owners.get(_identity(target))
+    own = owners.get(target.identity)
     pks: Collection[Pk] = () if own is None else (own,)
     if not pks:
         pks = set(catalog.read(account_state.archived_pks, target))
@@ -237,12 +234,8 @@ def _find_entries(
         raise UsageError(
             f"several accounts have had the name {target.text}", f"use an id: {', '.join(sorted(pks))}"
         )
-    return next(iter(pks), None), lambda entry: is_spelled(entry) or owners.get(_identity(entry)) in pks
+    return next(iter(pks), None), lambda entry: is_spelled(entry) or owners.get(entry.identity) in pks
 
 
 def _is_spelled(target: Target) -> Callable[[Target], bool]:
-    return lambda entry: _identity(entry) == _identity(target)
-
-
-def _identity(target: Target) -> _Identity:
-    return target.username, target.user_pk, target.highlight_pk
+    return lambda entry: entry.identity == target.identity

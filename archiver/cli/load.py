@@ -14,7 +14,7 @@ from archiver.cli import output
 from archiver.cli.options import GlobalOptions
 from archiver.config import Config, account_list, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
-from archiver.model.target import Target, parse_target, read_targets
+from archiver.model.target import Target, TargetIdentity, parse_target, read_targets
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -54,10 +54,10 @@ def targets(
     """
     if files is not None:
         _refuse_lists(words)
-    first: dict[tuple[str | None, ...], Target] = {}
+    first: dict[TargetIdentity, Target] = {}
     for text in _texts(words, files or ()):
         target = parse_target(text, highlights)
-        first.setdefault((target.username, target.user_pk, target.highlight_pk), target)
+        first.setdefault(target.identity, target)
     if not first:
         raise UsageError("no target is given", "name an account, such as natgeo")
     return tuple(first.values())
@@ -81,7 +81,7 @@ def entry(configuration: Config, target: Target) -> Target | None:
     from archiver.archive.archive import Archive
 
     for known in configuration.accounts:
-        if _same(known, target):
+        if known.identity == target.identity:
             return known
     try:
         with Archive(configuration) as archive:
@@ -101,14 +101,6 @@ def _entry(configuration: Config, word: str) -> Target:
     similar = difflib.get_close_matches(target.username or target.text, names, n=2)
     meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
     raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} archives it once")
-
-
-def _same(entry: Target, target: Target) -> bool:
-    return (entry.username, entry.user_pk, entry.highlight_pk) == (
-        target.username,
-        target.user_pk,
-        target.highlight_pk,
-    )
 
 
 def _texts(words: Iterable[str], files: Iterable[Path]) -> Iterator[str]:

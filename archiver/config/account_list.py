@@ -17,7 +17,7 @@ from archiver.config import config_files
 from archiver.config.sections import Config
 from archiver.config.sources import refuse_unknown_keys
 from archiver.errors import ConfigError, TargetError, UsageError
-from archiver.model.target import Target, parse_target, read_targets
+from archiver.model.target import Target, TargetIdentity, parse_target, read_targets
 
 _NAMES = ("username", "user_id", "target")
 _ENTRY_HEAD = re.compile(r"""\s*\[\[\s*(accounts|"accounts"|'accounts')\s*\]\]""")
@@ -64,11 +64,10 @@ def deduplicate(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[st
 
     There is a warning for each later entry that selects other highlights.
     """
-    first_entries: dict[tuple[str | None, ...], Target] = {}
+    first_entries: dict[TargetIdentity, Target] = {}
     warnings = []
     for target in targets:
-        identity = (target.username, target.user_pk, target.highlight_pk)
-        first = first_entries.setdefault(identity, target)
+        first = first_entries.setdefault(target.identity, target)
         if first.highlights != target.highlights:
             warnings.append(
                 f"{target.text} is listed twice with different highlights: the first entry counts"

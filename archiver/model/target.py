@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
@@ -36,6 +37,10 @@ _ITEM_HINT = (
 )
 
 
+TargetIdentity: TypeAlias = tuple[str | None, Pk | None, Pk | None]
+"""Username, pk of an account and pk of a highlight, of which one is set."""
+
+
 class Target(Struct, frozen=True):
     """An account or highlight that the user named. Exactly one of username, user_pk and highlight_pk is set.
 
@@ -47,6 +52,11 @@ class Target(Struct, frozen=True):
     user_pk: Pk | None = None
     highlight_pk: Pk | None = None
     highlights: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> TargetIdentity:
+        """What is named, however it is spelled, and whatever the title globs are."""
+        return self.username, self.user_pk, self.highlight_pk
 
     @property
     def key(self) -> str:
