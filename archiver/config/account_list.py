@@ -108,6 +108,10 @@ def add_to_list(config: Config, targets: Sequence[Target], *, dry_run: bool = Fa
         return
     with config_files.hold(path):
         lines, tables = _read_tables(path)
+        listed = {entry.identity for entry in read_account_tables(tables.get("accounts", []), path)}
+        targets = [target for target in targets if target.identity not in listed]
+        if not targets:  # another process has added them
+            return
         spans = _entry_spans(lines, tables, path)
         place = _after_comments(lines, spans[-1][1]) if spans else len(lines) - (lines[-1] == "")
         added = [line for target in targets for line in ("", *entry_lines(target))][place == 0 :]

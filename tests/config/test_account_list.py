@@ -62,6 +62,16 @@ def add(file: Path, *targets: Target, dry_run: bool = False) -> None:
     account_list.add_to_list(config.load(file, {}), targets, dry_run=dry_run)
 
 
+def test_two_that_add_at_once_add_an_entry_once(file: Path) -> None:
+    """What another process has added since the configuration was read is not added again."""
+    write_config_file(file, "")
+    found = config.load(file, {})
+    for names in (("nasa",), ("@NASA", "natgeo"), ("natgeo",)):
+        account_list.add_to_list(found, [parse_target(name) for name in names])
+    assert [target.username for target in config.load(file, {}).accounts] == ["nasa", "natgeo"]
+    assert file.read_text().count("[[accounts]]") == 2
+
+
 def test_an_entry_is_added_below_the_last_one(file: Path) -> None:
     """A new entry follows the last one and its comments; nothing else changes."""
     write_config_file(file, COMMENTED.partition("[[ ")[0])
