@@ -63,8 +63,9 @@ def read_lines(path: Path, what: str = "sync.accounts_file") -> list[str]:
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Wait until no other process changes this file, if the file system has locks."""
-    descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+    """Wait until no other process changes this file, if the file system has locks. Raises StorageError."""
+    with durable.storage_errors(f"{path} cannot be changed"):
+        descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

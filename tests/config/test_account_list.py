@@ -195,6 +195,15 @@ def test_a_file_that_cannot_be_written_stays(file: Path, monkeypatch: pytest.Mon
     assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
 
 
+def test_a_directory_that_cannot_be_opened(file: Path) -> None:
+    """It is an error of storage, like a file that cannot be written: here the directory is gone."""
+    write_config_file(file, COMMENTED)
+    found = config.load(file, {})
+    file.parent.rename(file.parent.with_name("elsewhere"))
+    with pytest.raises(StorageError, match="cannot be changed"):
+        account_list.add_to_list(found, [parse_target("nasa")])
+
+
 def test_without_a_file_there_is_no_list() -> None:
     """Without a configuration nothing is removed, and adding says how to write one."""
     assert account_list.remove_from_list(config.Config(), lambda entry: True) == ()
