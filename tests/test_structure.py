@@ -138,6 +138,16 @@ def test_no_line_is_too_long() -> None:
     assert [line for path in text_files() for line in long_lines(path)] == []
 
 
+def test_no_file_has_marks_of_a_conflict() -> None:
+    """A merge that was committed before it was finished would be published."""
+    marked = [
+        str(path.relative_to(ROOT))
+        for path in text_files()
+        if re.search("^(<{7}|>{7}) ", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert marked == []
+
+
 @pytest.mark.parametrize(
     "name", ["told", "_kept", "held", "found", "Refused", "noted", "_said", "met", "unread"]
 )
