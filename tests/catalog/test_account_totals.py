@@ -56,6 +56,16 @@ def test_a_binding_ends(listed: Catalog) -> None:
     assert listed.read(account_state.resolve, parse_target("other"), from_config=True) == "5"
 
 
+def test_failures_of_targets_that_are_not_listed_end(listed: Catalog) -> None:
+    """Those of other names and of highlights without a row are resolved; a highlight in a tray stays due."""
+    for pk in ("18", "404", "405"):
+        failure = Failure(Subject.HIGHLIGHT, pk, None, Reason.NOT_FOUND, "404")
+        listed.write(record.failure, failure, NOW)
+    listed.write(record.drop_targets, ["natgeo", "405"], NOW)
+    still_open = {pk for _, pk in listed.read(account_totals.failed_targets)}
+    assert still_open == {"18", "405"}
+
+
 def test_names_by_their_beginning(listed: Catalog) -> None:
     """A prefix is text, not a pattern; case counts in titles only."""
     assert listed.read(name_prefixes.titles, "100%") == ("100% $(x)",)
