@@ -382,6 +382,16 @@ def test_fault_h44_a_report_names_the_archive_by_its_whole_path(
     assert "not_found" in person.run(*shlex.split(printed)).out
 
 
+def test_init_says_how_to_remove_the_example(person: CommandLineUser) -> None:
+    """The account of a new configuration would be paid for beside those that ``add`` adds."""
+    made = person.run("init", "--config", "c.toml")
+    (words,) = re.findall(r"archiver (remove .* natgeo) ", made.err)
+    assert person.run("add", "--config", "c.toml", "nasa").code == 0
+    assert person.run(*shlex.split(words)).code == 0
+    assert [target.username for target in load(person.home / "c.toml", {}).accounts] == ["nasa"]
+    assert " remove " not in person.run("init", "--config", "c.toml").err
+
+
 def test_init_asks_for_no_key_that_is_there(person: CommandLineUser) -> None:
     """If the configuration has a ``token_file``, the only step is to write that file, if it is missing."""
     config = write_config(person.home / "c.toml", ["natgeo"])
@@ -449,7 +459,7 @@ def test_plan_explains_its_plus(person: CommandLineUser, archive_copies: Archive
     done = person.run("plan", "natgeo", "--archive", "kept")
     assert done.err.splitlines() == [
         "+: at least this; only the list of highlights shows what is new or changed, and a run reads it first"
-        " (archiver --archive kept plan --list reads it now, for 1 unit an account)",
+        " (archiver --archive kept plan --list natgeo reads it now, for 1 unit an account)",
         "price: 0.60 EUR or more, at 600 EUR for 1,000 units",
     ]
     assert "at least" not in done.out
