@@ -94,7 +94,7 @@ def find_holder(path: Path) -> LockHolder | None:
         return holder
     try:
         os.kill(holder.pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         return holder  # a process of another user
