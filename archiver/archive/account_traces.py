@@ -73,21 +73,31 @@ def find_copies(root: Path, database: Path | None) -> tuple[str, ...]:
     ``database``: the SQLite file that is in use. What its upgrade and ``db rebuild`` left beside it is found
     by name, other copies by their first bytes. Compressed ones are not found. Raises StorageError.
     """
-    live = set() if database is None else {path.name for path in engine.files_of(database)}
-    live = live if database is not None and database.parent.resolve() == root.resolve() else set()
     with storage_errors(f"{root} cannot be listed"):
+        live = _live_files(root, database)
         found = sorted(entry.name for entry in os.scandir(root) if entry.is_file(follow_symlinks=False))
         return tuple(
             IN_DIRECTORY + name for name in found if name not in live and _is_copy(root, name, live, found)
         )
 
 
+def _live_files(root: Path, database: Path | None) -> set[str]:
+    """Return the names in ``root`` of the database that is in use and of the files beside it.
+
+    The files are compared, not their paths: a directory may be mounted twice, or be spelled in two ways.
+    """
+    if database is None:
+        return set()
+    used = database.stat()
+    same = [e.name for e in os.scandir(root) if os.path.samestat(e.stat(follow_symlinks=False), used)]
+    return {path.name for name in same for path in engine.files_of(Path(name))}
+
+
 def find_unknown(root: Path, database: Path | None) -> tuple[str, ...]:
     """Return what else is in the archive's directory: this program did not make it. Raises StorageError."""
     known = {name.removeprefix(IN_DIRECTORY) for name in find_copies(root, database)} | _OWN
-    if database is not None:
-        known |= {path.name for path in engine.files_of(database)}
     with storage_errors(f"{root} cannot be listed"):
+        known |= _live_files(root, database)
         return tuple(sorted({path.name for path in root.iterdir()} - known))
 
 

@@ -60,7 +60,7 @@ def read_followed(session: Session) -> Iterator[FollowedAccount]:
     """Yield the entries in their order, then the other accounts of the archive by name."""
     config, catalog = session.config, session.catalog
     entries = config.accounts if is_archive_of(config.archive.directory, config.accounts_archive) else ()
-    owners = _read_owners(catalog, entries)
+    owners = read_owners(catalog, entries)
     stored = {account.pk: account for account in catalog.read(account_totals.account_totals)}
     failures = catalog.read(account_totals.failed_targets)
     for entry in entries:
@@ -132,7 +132,7 @@ def _state_of_failure(reason: Reason) -> FollowState:
     return FollowState.NOT_FOUND if reason in (Reason.GONE, Reason.NOT_FOUND) else FollowState.FAILED
 
 
-def _read_owners(catalog: Catalog, entries: Sequence[Target]) -> dict[TargetIdentity, Pk]:
+def read_owners(catalog: Catalog, entries: Sequence[Target]) -> dict[TargetIdentity, Pk]:
     """Return the account of each entry, as far as the archive knows; of a highlight, its owner.
 
     The keys are identities, as an account may be listed in several spellings.
@@ -164,7 +164,7 @@ def split_listed(
     if catalog is not None:
         progress = catalog.read(account_state.progress)
         accounts = [entry for entry in entries if entry.highlight_pk is None]
-        by_pk = {pk: by_name[identity] for identity, pk in _read_owners(catalog, accounts).items()}
+        by_pk = {pk: by_name[identity] for identity, pk in read_owners(catalog, accounts).items()}
     new: list[Target] = []
     listed: list[tuple[Target, Target]] = []
     for target in targets:
@@ -222,7 +222,7 @@ def _find_entries(
     to. Raises UsageError if several accounts have had the name and more than one of them is listed.
     """
     is_spelled = _is_spelled(target)
-    owners = _read_owners(catalog, entries)
+    owners = read_owners(catalog, entries)
     if target.highlight_pk is not None:
         return None, is_spelled
     own = owners.get(target.identity)

@@ -25,8 +25,9 @@ from archiver.answers.segment_names import rename_segment
 from archiver.archive import account_traces, selection
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import locate_database
+from archiver.archive.followed_accounts import read_owners
 from archiver.archive.journaling import Journaling
-from archiver.archive.session import Session, open_for_writing
+from archiver.archive.session import Session, open_for_writing, require_answers, require_blobs
 from archiver.blobs import bucket_marker, marker
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_parts, content, stored_answers
@@ -63,9 +64,11 @@ def forget_account(
     with open_for_writing(config, COMMAND, stop, wait=wait, clock=clock) as session:
         forgetting = _Forgetting(config, session.catalog, session.storage, session.journal, stop)
         request = find_request(session.catalog, account, reason, clock())
+        require_blobs(session)
+        require_answers(session)
         forgetting.prepare()
         parts = _read_parts(session.catalog, session.answers, request)
-        entries = _take_off_list(config, parts)
+        entries = _take_off_list(config, session.catalog, parts)
         return replace(forgetting.forget(request), entries=entries)
 
 
@@ -79,7 +82,7 @@ def plan_removal(session: Session, account: Target, reason: str | None = None) -
         log_lines=account_traces.count_log_lines(session.root, account_traces.words_of(parts)),
         quarantined=len(_find_quarantine_copies(session.storage, parts)),
         copies=account_traces.find_copies(session.root, database),
-        entries=_take_off_list(session.config, parts, dry_run=True),
+        entries=_take_off_list(session.config, session.catalog, parts, dry_run=True),
     )
 
 
@@ -303,19 +306,26 @@ def _describe(config: Config, catalog: Catalog, parts: AccountParts) -> AccountR
     )
 
 
-def _take_off_list(config: Config, parts: AccountParts, *, dry_run: bool = False) -> tuple[str, ...]:
-    """Remove the entries of the configuration that name the account; return them.
+def _take_off_list(
+    config: Config, catalog: Catalog, parts: AccountParts, *, dry_run: bool = False
+) -> tuple[str, ...]:
+    """Remove the entries of the configuration that mean the account; return them.
+
+    A name means the account to which it is bound, else the one that has it, else any that had it.
 
     Raises ConfigError if they cannot be found as lines, StorageError if a file cannot be written.
     """
     if not is_archive_of(config.archive.directory, config.accounts_archive):
         return ()
+    owners = read_owners(catalog, config.accounts)
 
     def is_own(entry: Target) -> bool:
         if entry.highlight_pk is not None:
             return entry.highlight_pk in parts.highlight_pks
-        is_named = entry.username is not None and entry.username.lower() in parts.names - parts.shared_names
-        return is_named or (entry.user_pk is not None and entry.user_pk == parts.user_pk)
+        owner = owners.get(entry.identity)
+        if owner is not None:
+            return owner == parts.user_pk
+        return entry.username is not None and entry.username.lower() in parts.names - parts.shared_names
 
     entries = account_list.remove_from_list(config, is_own, dry_run=True)
     if entries and not dry_run:

@@ -161,10 +161,13 @@ def open_rows(
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock))
         journal.begin(compared)
-        if found.format < marker.FORMAT or found.removals < catalog.removals:
-            removals = max(found.removals, catalog.removals)
-            marker.rewrite(root, replace(found, removals=removals), group_readable=group_readable)
+        if found.format < marker.FORMAT:
+            marker.rewrite(root, found, group_readable=group_readable)
         finish_removal(config, catalog, storage, journal, stop)
+        # Not before: until the journal has a removal, a rebuilt database would be refused.
+        found = marker.read(root)
+        if found.removals < catalog.removals:
+            marker.rewrite(root, replace(found, removals=catalog.removals), group_readable=group_readable)
         yield catalog, storage, journal
 
 
@@ -215,3 +218,16 @@ def require_blobs(session: Session) -> None:
         f"the database lists {missing} blobs, and none of them is in {session.storage.place}",
         f"{session.storage.remedy}; if they are truly gone: archiver verify --repair --accept-loss",
     )
+
+
+def require_answers(session: Session) -> None:
+    """Raise StorageError if there are no stored answers at all, and rows say that some are not lost."""
+    from archiver.catalog.query import stored_answers
+
+    answers, lost = session.catalog.read(stored_answers.answer_counts)
+    if answers > lost and next(iter(session.answers.storage.segments()), None) is None:
+        raise StorageError(
+            f"the database lists {answers - lost} stored answers, and there are none in "
+            f"{session.storage.location}/answers",
+            f"{session.storage.remedy}; if they are truly gone: archiver verify --repair",
+        )

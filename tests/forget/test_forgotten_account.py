@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive import account_traces
 from archiver.archive.archive import Archive
 from archiver.archive.session import open_for_writing
 from archiver.catalog import Catalog
-from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, UsageError
+from archiver.config import load
+from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, StorageError, UsageError
 from archiver.model.target import parse_target
 from archiver.runner.workers import StopFlag
 from tests.support.archive_copies import ArchiveCopies
@@ -260,6 +262,81 @@ def test_a_name_that_another_account_has_had_is_not_enough_to_take_its_answers(t
             assert archive.account(second.pk).username == FORMER
         assert find_words(harness.root, {first.pk.encode(), b"zoe.after"}) == []
         require_equal_after_rebuild(harness)
+
+
+def test_an_entry_of_the_list_is_removed_if_it_means_the_account_now(tmp_path: Path) -> None:
+    """Whoever had its name before: else the next run would archive the account again."""
+    with FaultyStandIn(make_world()) as upstream:
+        world = upstream.world
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        first, second = world.account(FORMER), world.account(OTHER)
+        world.rename(first.pk, "zoe.before.that")
+        world.rename(second.pk, FORMER)
+        assert harness.night(parse_target(second.pk)).exit_code == 0
+        world.rename(second.pk, OTHER)
+        assert harness.night(parse_target(second.pk)).exit_code == 0
+        world.rename(first.pk, FORMER)
+        assert harness.night(FORMER, OTHER).exit_code == 0
+        file = tmp_path / "config.toml"
+        entries = [f'[[accounts]]\nusername = "{name}"\n' for name in (FORMER, OTHER)]
+        file.write_text("\n".join([f'[archive]\ndirectory = "{harness.root}"\n', *entries]))
+        with Archive(load(file, harness.variables)) as archive:
+            assert archive.plan_removal(FORMER).entries == archive.forget(FORMER).entries == (FORMER,)
+        assert FORMER not in file.read_text()
+        assert OTHER in file.read_text()
+
+
+def test_only_the_whole_pk_in_a_failure_names_the_account(harness: ArchiveHarness) -> None:
+    """A failure of another name that has these digits inside a longer number stays."""
+    pk = harness.upstream.world.account(NAME).pk
+    time = "2026-01-01T00:00:00.000000Z"
+    execute(
+        harness,
+        *(
+            "insert into failures (subject, subject_pk, reason, detail, attempts, first_at, last_at) values "
+            f"('target', '{name}', 'name_taken', 'account {number} has it', 1, '{time}', '{time}')"
+            for name, number in (("one", pk), ("two", f"9{pk}"))
+        ),
+    )
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    assert harness.rows("select subject_pk from failures where subject = 'target'") == [("two",)]
+
+
+def test_that_a_highlight_of_another_account_was_its_own_is_forgotten(harness: ArchiveHarness) -> None:
+    """The history of that highlight names both owners by their pks."""
+    first, second = (harness.upstream.world.account(name) for name in (NAME, OTHER))
+    execute(
+        harness,
+        "insert into changes (run_id, at, subject, subject_pk, field, old, new) values "
+        f"(1, '2026-01-01T00:00:00.000000Z', 'highlight', '{second.highlights[0].pk}', 'user_pk', "
+        f"'{first.pk}', '{second.pk}')",
+    )
+    with Archive(harness.config) as archive:
+        assert archive.plan_removal(NAME).changes == archive.forget(NAME).changes
+    assert find_words(harness.root, {first.pk.encode()}) == []
+
+
+def test_the_database_in_use_is_no_copy_whatever_path_leads_to_it(harness: ArchiveHarness) -> None:
+    """As where a directory is mounted twice; here the file has two names."""
+    elsewhere = harness.root.parent / "rows.db"
+    elsewhere.hardlink_to(harness.root / "archive.db")
+    assert "./archive.db" not in account_traces.find_copies(harness.root, elsewhere)
+    assert "archive.db" not in account_traces.find_unknown(harness.root, elsewhere)
+
+
+@pytest.mark.parametrize("place", ["blobs", "answers"])
+def test_nothing_is_removed_while_a_disk_is_not_mounted(harness: ArchiveHarness, place: str) -> None:
+    """Else its files would come back with the disk, without rows. If they are truly gone, repair says so."""
+    before = all_rows(harness)
+    (harness.root / place).rename(harness.root.parent / place)
+    (harness.root / place).mkdir()
+    with Archive(harness.config) as archive:
+        with pytest.raises(StorageError, match="none"):
+            archive.forget(NAME)
+        assert all_rows(harness) == before
+        archive.repair(read_data=True, accept_loss=True)
+        archive.forget(NAME)
 
 
 @pytest.mark.parametrize("lines", [[], ["2026-11-27 00:00:00 INFO nothing"]])

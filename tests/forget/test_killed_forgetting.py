@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
+from archiver.archive.journaling import Journaling
 from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
-from archiver.errors import UsageError
+from archiver.errors import DiskFull, UsageError
 from archiver.runner.workers import StopFlag
 from tests.support import ROOT
 from tests.support.archive_copies import ArchiveCopies
@@ -202,6 +203,27 @@ def test_fault_h54_a_removal_killed_at_any_system_call_is_finished_by_the_next_c
     record_property("killed", dict(died))
     assert died["pwrite64"] > 20
     assert died["unlinkat"] + died["unlink"] > 5
+
+
+def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
+    killed: KilledForgetting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a database that is lost before, as while the disk is full, could not be made again."""
+
+    def fail(_: Journaling) -> None:
+        raise DiskFull("no space")
+
+    killed.restore()
+    with monkeypatch.context() as full:
+        full.setattr(Journaling, "write_snapshot", fail)
+        with pytest.raises(DiskFull):
+            killed.forget()
+        with pytest.raises(DiskFull), Archive(killed.harness.config) as archive:
+            archive.finish_removal()
+    lose_database(killed.harness)
+    rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
+    killed.forget()
+    assert find_words(killed.root, killed.words) == []
 
 
 def test_fault_h54_a_database_that_is_lost_in_the_middle_is_rebuilt_with_what_is_left_to_do(

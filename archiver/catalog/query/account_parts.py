@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ _calls, _answers = tables.api_calls, tables.answers
 _changes, _failures = tables.changes, tables.failures
 
 _AT_ONCE = 500
+_NUMBER = re.compile(r"[0-9]+")
 
 _PLACED: Select[Any] = select(
     _answers.c.id,
@@ -82,9 +84,15 @@ def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
         calls=tuple(call_ids),
         answers=tuple(answers),
         doubtful=tuple(answer for answer in doubtful if answer.id not in certain),
-        changes=sum(_count(connection, _changes, subject, pks) for subject, pks in owned.subjects()),
+        changes=sum(_count(connection, _changes, subject, pks) for subject, pks in owned.subjects())
+        + _count_moves(connection, owned),
         failures=tuple(_own_failures(connection, owned)),
     )
+
+
+def names_owner(pk: Pk) -> ColumnElement[bool]:
+    """Return the condition for a change that says that a highlight came from the account, or went to it."""
+    return and_(_changes.c.field == "user_pk", or_(_changes.c.old == pk, _changes.c.new == pk))
 
 
 def count_left(connection: Connection, parts: AccountParts) -> LeftBehind:
@@ -264,6 +272,14 @@ def _count(connection: Connection, table: Any, subject: Subject, pks: Iterable[s
     return len(_ids(connection, table.c.id, table.c.subject_pk, pks, table.c.subject == subject))
 
 
+def _count_moves(connection: Connection, owned: _OwnedFiles) -> int:
+    """Return how many changes say that highlights of others were the account's."""
+    if owned.pk is None:
+        return 0
+    pks = connection.scalars(select(_changes.c.subject_pk).where(names_owner(owned.pk)))
+    return sum(pk not in owned.highlights for pk in pks)
+
+
 def _own_failures(connection: Connection, owned: _OwnedFiles) -> Iterator[int]:
     for subject, pks in owned.subjects():
         yield from _ids(
@@ -274,8 +290,10 @@ def _own_failures(connection: Connection, owned: _OwnedFiles) -> Iterator[int]:
     of_target = _failures.c.subject == Subject.TARGET
     found = set(_ids(connection, _failures.c.id, key, keys, of_target))
     if owned.pk is not None:  # as for a name that another account has had
-        named = _failures.c.detail.contains(owned.pk, autoescape=True)
-        found.update(connection.scalars(select(_failures.c.id).where(of_target, named)))
+        named = select(_failures.c.id, _failures.c.detail).where(
+            of_target, _failures.c.detail.contains(owned.pk, autoescape=True)
+        )
+        found.update(row.id for row in connection.execute(named) if owned.pk in _NUMBER.findall(row.detail))
     yield from sorted(found)
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from sqlalchemy import Column, ColumnElement, Connection, bindparam, delete, update
 
 from archiver.catalog import counters, journal_triggers, tables
-from archiver.catalog.query.account_parts import in_chunks
+from archiver.catalog.query.account_parts import in_chunks, names_owner
 from archiver.catalog.record.answer_records import lost_answers
 from archiver.model.account_removal import AccountParts, RemovalRequest
 from archiver.model.identity import Subject
@@ -124,6 +124,8 @@ def _delete_rows(connection: Connection, parts: AccountParts) -> None:
         _delete(connection, tables.changes.c.subject_pk, of, tables.changes.c.subject == subject)
         documents = tables.search_documents.c
         _delete(connection, documents.subject_pk, of, documents.subject == subject)
+    for pk in own_pks:
+        connection.execute(delete(tables.changes).where(names_owner(pk)))
     _delete(connection, tables.failures.c.id, parts.failures)
 
 
