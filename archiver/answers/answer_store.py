@@ -10,7 +10,14 @@ from types import MappingProxyType
 
 from archiver.answers.answer_storage import AnswerStorage, AnswerWriter
 from archiver.answers.segment_names import pack_head, parse_origin
-from archiver.answers.warc_reader import Member, is_cut_off, members, pieces, unpack_record
+from archiver.answers.warc_reader import (
+    Member,
+    is_cut_off,
+    members,
+    pieces,
+    unpack_beginning,
+    unpack_record,
+)
 from archiver.answers.warc_record import LARGEST, is_own_record, parse_answer
 from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed
@@ -121,6 +128,18 @@ class AnswerStore:
         with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             self.storage.copy_in(new_segment, records())
         return moved
+
+    def fragments(self, segment: str, known_lengths: Mapping[int, int]) -> Iterator[bytes]:
+        """Yield the text of what is in a segment beside whole records of this program, as far as it unpacks.
+
+        ``known_lengths``: as for ``surplus``. Raises the same errors as ``iterate``.
+        """
+        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            for piece in pieces(fd, known_lengths):
+                if not isinstance(piece, Member):
+                    yield unpack_beginning(fd, piece)
+                elif not is_own_record(piece.plain):
+                    yield piece.plain
 
     def surplus(
         self, segment: str, known_lengths: Mapping[int, int] = MappingProxyType({})

@@ -6,6 +6,7 @@ import os
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -102,6 +103,18 @@ def pieces(
             offset += result.length
     if unreadable is not None:
         yield UnreadableBytes(unreadable, end - unreadable)
+
+
+def unpack_beginning(fd: int, piece: UnreadableBytes) -> bytes:
+    """Return what can be unpacked of bytes that are no whole record; at most ``LARGEST``. Raises OSError."""
+    unpacker, plain = zlib.decompressobj(16 + zlib.MAX_WBITS), bytearray()
+    end = piece.offset + piece.length
+    with suppress(zlib.error):
+        for at in range(piece.offset, end, _SECTOR):
+            plain += unpacker.decompress(os.pread(fd, min(_SECTOR, end - at), at), LARGEST - len(plain))
+            if unpacker.eof or len(plain) >= LARGEST:
+                break
+    return bytes(plain)
 
 
 def is_cut_off(fd: int, start: int, end: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+from base64 import b64encode
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -26,10 +27,25 @@ _OWN = frozenset(
 
 
 def words_of(parts: AccountParts) -> frozenset[bytes]:
-    """Return the words that name an account or a part of it: names, pks and codes."""
+    """Return the words that name an account or a part of it: names, pks, codes, hashes, and ids in links."""
     pks = [] if parts.user_pk is None else [parts.user_pk]
-    words = (*parts.names, *pks, *parts.highlight_pks, *parts.item_pks, *parts.item_codes)
+    digests = [digest for digest, _ in parts.blobs]
+    in_links = [b64encode(f"highlight:{pk}".encode()).decode().rstrip("=") for pk in parts.highlight_pks]
+    words = (
+        *parts.names,
+        *pks,
+        *parts.highlight_pks,
+        *parts.item_pks,
+        *parts.item_codes,
+        *digests,
+        *in_links,
+    )
     return frozenset(word.lower().encode() for word in words)
+
+
+def has_word(text: bytes, words: Container[bytes]) -> bool:
+    """Return whether a text has one of the words."""
+    return any(word.strip(b".").lower() in words or word.lower() in words for word in _WORD.findall(text))
 
 
 def count_log_lines(root: Path, words: Container[bytes]) -> int:
@@ -130,8 +146,7 @@ def _logs(root: Path) -> list[str]:
 
 def _has_word(line: bytes, words: Container[bytes]) -> bool:
     """Return whether a line has one of the words, after its time and level."""
-    message = line.split(b" ", 2)[-1]
-    return any(word.strip(b".").lower() in words or word.lower() in words for word in _WORD.findall(message))
+    return has_word(line.split(b" ", 2)[-1], words)
 
 
 def _is_copy(root: Path, name: str, live: set[str], others: list[str]) -> bool:

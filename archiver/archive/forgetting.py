@@ -15,8 +15,7 @@ on with the list of files.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 
@@ -80,7 +79,7 @@ def plan_removal(session: Session, account: Target, reason: str | None = None) -
     return replace(
         _describe(session.config, session.catalog, parts),
         log_lines=account_traces.count_log_lines(session.root, account_traces.words_of(parts)),
-        quarantined=len(_find_quarantine_copies(session.storage, parts)),
+        quarantined=len(_find_quarantine_copies(session.storage, parts, _segments_of(parts))),
         copies=account_traces.find_copies(session.root, database),
         entries=_take_off_list(session.config, session.catalog, parts, dry_run=True),
     )
@@ -155,13 +154,13 @@ class _Forgetting:
         catalog, root = self._catalog, self._root
         parts = _read_parts(catalog, self._answers, request)
         removed = _describe(self._config, catalog, parts)
-        old = sorted({answer.location.segment for answer in parts.answers})
+        old = sorted({*_segments_of(parts), *self._find_fragments(parts)})
         new = {segment: rename_segment(segment) for segment in old}
         catalog.write(record.removal_request, request, [f"answers/{name}" for name in new.values()])
         self._journal.ship()
         lines = account_traces.remove_log_lines(root, account_traces.words_of(parts))
         rewriting = self._rewrite(parts, new)
-        quarantined = _find_quarantine_copies(self._storage, parts)
+        quarantined = _find_quarantine_copies(self._storage, parts, old)
         copies = account_traces.find_copies(root, locate_database(self._config).path)
         deletions = [
             *(f"blobs/{digest[:2]}/{digest}" for digest, _ in parts.blobs),
@@ -181,9 +180,29 @@ class _Forgetting:
             lost=len(rewriting.lost),
         )
 
+    def _find_fragments(self, parts: AccountParts) -> list[str]:
+        """Return the segments with parts of answers about the account, as a power loss leaves them."""
+        found: list[str] = []
+        if self._storage.bucket is not None:  # objects are put whole
+            return found
+        words = account_traces.words_of(parts)
+        for segment in self._answers.storage.segments():
+            self._check()
+            lengths = self._catalog.read(stored_answers.lengths_by_offset, segment)
+            try:
+                texts = self._answers.fragments(segment, lengths)
+                if any(account_traces.has_word(text, words) for text in texts):
+                    found.append(segment)
+            except AnswerMalformed:
+                continue
+            except StorageError as error:
+                if not is_data_loss(error):
+                    raise
+        return found
+
     def _rewrite(self, parts: AccountParts, new: dict[str, str]) -> record.Rewriting:
         """Write segments again without the account's answers, unless nothing else is in them."""
-        dropped: dict[str, set[int]] = defaultdict(set)
+        dropped: dict[str, set[int]] = {segment: set() for segment in new}
         for answer in parts.answers:
             dropped[answer.location.segment].add(answer.location.offset)
         moved: dict[int, tuple[str, int]] = {}
@@ -264,18 +283,24 @@ def _is_about(parts: AccountParts, answers: AnswerStore, placed: PlacedAnswer) -
     return parts.user_pk.encode() in answer.body if owner is None else owner.pk == parts.user_pk
 
 
-def _find_quarantine_copies(storage: ArchiveStorage, parts: AccountParts) -> list[str]:
+def _segments_of(parts: AccountParts) -> set[str]:
+    return {answer.location.segment for answer in parts.answers}
+
+
+def _find_quarantine_copies(
+    storage: ArchiveStorage, parts: AccountParts, segments: Iterable[str]
+) -> list[str]:
     """Return the files in ``quarantine/`` that may hold something of the account.
 
-    These are copies of its blobs, bytes that were between stored answers of its segments, and whole journals.
+    These are copies of its blobs, bytes that were between the answers of its segments, and whole journals.
     """
     digests = {digest for digest, _ in parts.blobs}
-    segments = tuple({answer.location.segment.replace("/", "-") + "-" for answer in parts.answers})
+    beginnings = tuple(segment.replace("/", "-") + "-" for segment in segments)
     found = []
     for name in storage.list_quarantine():
         _, _, rest = name.rpartition("quarantine/")
         digest = _DIGEST.match(rest)
-        if rest.startswith(("journal-", *segments)) or (digest is not None and digest[0] in digests):
+        if rest.startswith(("journal-", *beginnings)) or (digest is not None and digest[0] in digests):
             found.append(name)
     return found
 

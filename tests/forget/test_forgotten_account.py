@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -325,6 +327,40 @@ def test_the_database_in_use_is_no_copy_whatever_path_leads_to_it(harness: Archi
     assert "archive.db" not in account_traces.find_unknown(harness.root, elsewhere)
 
 
+def test_an_answer_that_a_power_loss_cut_off_is_forgotten(harness: ArchiveHarness) -> None:
+    """It has no row, and its segment may hold nothing else of the account. Other segments stay."""
+    pk = harness.upstream.world.account(NAME).pk
+    segment, offset, length = harness.rows(
+        "select a.segment, a.offset, a.length from answers a join api_calls c on c.id = a.api_call_id "
+        f"where c.subject = '{pk}'"
+    )[0]
+    packed = (harness.root / f"answers/{segment}").read_bytes()[int(str(offset)) :][: int(str(length)) - 9]
+    assert harness.night(OTHER, insist=True, full=True).exit_code == 0
+    newest = max((harness.root / "answers").rglob("*-fetched-*"), key=lambda path: path.stat().st_mtime_ns)
+    with newest.open("ab") as file:
+        file.write(packed)
+    others = {path for path in (harness.root / "answers").rglob("*.gz") if not _has_part(path, pk.encode())}
+    assert others
+    with Archive(harness.config) as archive:
+        assert archive.verify(read_data=True).answers.surplus == ()
+        assert archive.forget(NAME).lost == 0
+        assert not archive.verify(read_data=True).is_damaged
+    left = set((harness.root / "answers").rglob("*.gz"))
+    assert others <= left
+    assert [path for path in left if _has_part(path, pk.encode())] == []
+
+
+def _has_part(path: Path, word: bytes) -> bool:
+    """Return whether a word is in what can be unpacked of a file."""
+    content = path.read_bytes()
+    while content:
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        if word in unpacker.decompress(content):
+            return True
+        content = unpacker.unused_data
+    return False
+
+
 @pytest.mark.parametrize("place", ["blobs", "answers"])
 def test_nothing_is_removed_while_a_disk_is_not_mounted(harness: ArchiveHarness, place: str) -> None:
     """Else its files would come back with the disk, without rows. If they are truly gone, repair says so."""
@@ -337,6 +373,21 @@ def test_nothing_is_removed_while_a_disk_is_not_mounted(harness: ArchiveHarness,
         assert all_rows(harness) == before
         archive.repair(read_data=True, accept_loss=True)
         archive.forget(NAME)
+
+
+def test_lines_of_the_log_that_name_it_by_a_link_or_a_hash_are_removed(harness: ArchiveHarness) -> None:
+    """A link of a story has the highlight in base64; a message about a file has its hash."""
+    pk = harness.upstream.world.account(NAME).highlights[0].pk
+    link = b64encode(f"highlight:{pk}".encode()).decode().rstrip("=")
+    log = harness.root / "log/archiver.log.1"
+    with Archive(harness.config) as archive:
+        digest = next(iter(archive.current_files(NAME))).blob.sha256
+        log.write_text(
+            f"2026-11-27T00:00:00.000000Z INFO https://www.instagram.com/s/{link}?story_media_id=1: done\n"
+            f"2026-11-27T00:00:00.000000Z ERROR OSError: {harness.blob_file(digest)}\n"
+        )
+        archive.forget(NAME)
+    assert log.read_text() == ""
 
 
 @pytest.mark.parametrize("lines", [[], ["2026-11-27 00:00:00 INFO nothing"]])
