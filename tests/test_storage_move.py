@@ -134,6 +134,26 @@ def test_a_place_that_was_left_can_be_used_again(harness: ArchiveHarness) -> Non
     require_rebuilt(harness)
 
 
+def test_a_place_that_was_left_before_an_account_was_forgotten_is_refused(
+    tmp_path: Path, server: S3Server
+) -> None:
+    """Its answers would be recorded again, even without its journal. Once it is empty, it can be used."""
+    with FaultyStandIn(EditableWorld.generate(2, 1, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(ACCOUNT, "account0001").exit_code == 0
+        move(harness, PLACE)
+        with Archive(harness.config) as archive:
+            assert {"answers", "blobs", "journal"} <= set(archive.forget("account0001").unknown)
+        shutil.rmtree(harness.root / "journal")
+        with pytest.raises(JournalDiffers, match="before an account was forgotten") as refused:
+            move(harness, None)
+        assert refused.value.hint.startswith(f"delete blobs, answers and journal in {harness.root}")
+        shutil.rmtree(harness.root / "answers")
+        shutil.rmtree(harness.root / "blobs")
+        move(harness, None)
+        require_whole(harness)
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "from the bucket"])
 def test_the_old_place_is_refused(harness: ArchiveHarness, back: bool) -> None:
     """Neither the old configuration nor an older copy of the database writes there."""

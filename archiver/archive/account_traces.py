@@ -109,12 +109,18 @@ def _live_files(root: Path, database: Path | None) -> set[str]:
     return {path.name for name in same for path in engine.files_of(Path(name))}
 
 
-def find_unknown(root: Path, database: Path | None) -> tuple[str, ...]:
-    """Return what else is in the archive's directory: this program did not make it. Raises StorageError."""
+def find_unknown(root: Path, database: Path | None, *, has_files: bool) -> tuple[str, ...]:
+    """Return what else is in the archive's directory and in ``log/``, and is not part of it.
+
+    ``has_files``: blobs, answers and journal are there, and not in a bucket. Raises StorageError.
+    """
     known = {name.removeprefix(IN_DIRECTORY) for name in find_copies(root, database)} | _OWN
+    known -= set() if has_files else {"blobs", "answers", "journal"}
     with storage_errors(f"{root} cannot be listed"):
         known |= _live_files(root, database)
-        return tuple(sorted({path.name for path in root.iterdir()} - known))
+        logs = {f"log/{entry.name}" for entry in _entries(root / "log")}
+        known |= {f"log/{name}" for name in _logs(root)}
+        return tuple(sorted(({path.name for path in root.iterdir()} | logs) - known))
 
 
 def empty_temporary_place(root: Path) -> None:

@@ -27,7 +27,7 @@ from archiver.blobs.bucket_store import object_name
 from archiver.blobs.store import BlobStore
 from archiver.bucket import Bucket
 from archiver.catalog import Catalog, outbox
-from archiver.catalog.query import holdings, stored_answers, totals
+from archiver.catalog.query import account_parts, holdings, stored_answers, totals
 from archiver.durable import enter_directory, is_data_loss, open_root, storage_errors
 from archiver.errors import AnswerMalformed, JournalDamaged, JournalDiffers, StorageError
 from archiver.journal.journal_check import follow, newest_snapshot
@@ -63,6 +63,22 @@ class ArchiveCopy:
     ) -> None:
         self._old, self._new, self._catalog, self._root, self._stop = old, new, catalog, root, stop
         self._counting = threading.Lock()
+
+    def check_answers(self) -> None:
+        """Raise JournalDiffers if the new place may hold an account that was forgotten since it was left.
+
+        Then it has answers that the archive has not, and they would be recorded again.
+        """
+        if not self._catalog.read(account_parts.count_removals):
+            return
+        target, own = self._answers(self._new), set(self._answers(self._old).names())
+        for name in target.names():
+            if name not in own:
+                raise JournalDiffers(
+                    f"{target.location(name)} is not part of this archive, and may be from before an account"
+                    " was forgotten",
+                    f"delete blobs, answers and journal in {self._new.location}, or choose another place",
+                )
 
     def check_journals(self) -> None:
         """Check the journal, and that the new place has none, or only what this one begins with.

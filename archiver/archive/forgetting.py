@@ -77,7 +77,7 @@ def plan_removal(session: Session, account: Target, reason: str | None = None) -
     parts = _read_parts(session.catalog, session.answers, request)
     database = locate_database(session.config).path
     return replace(
-        _describe(session.config, session.catalog, parts),
+        _describe(session.config, session.catalog, session.answers, parts),
         log_lines=account_traces.count_log_lines(session.root, account_traces.words_of(parts)),
         quarantined=len(_find_quarantine_copies(session.storage, parts, _segments_of(parts))),
         copies=account_traces.find_copies(session.root, database),
@@ -153,7 +153,7 @@ class _Forgetting:
         """Remove the account, and return what was removed."""
         catalog, root = self._catalog, self._root
         parts = _read_parts(catalog, self._answers, request)
-        removed = _describe(self._config, catalog, parts)
+        removed = _describe(self._config, catalog, self._answers, parts)
         old = sorted({*_segments_of(parts), *self._find_fragments(parts)})
         new = {segment: rename_segment(segment) for segment in old}
         catalog.write(record.removal_request, request, [f"answers/{name}" for name in new.values()])
@@ -305,7 +305,7 @@ def _find_quarantine_copies(
     return found
 
 
-def _describe(config: Config, catalog: Catalog, parts: AccountParts) -> AccountRemoval:
+def _describe(config: Config, catalog: Catalog, answers: AnswerStore, parts: AccountParts) -> AccountRemoval:
     username = None
     if parts.user_pk is not None:
         for account in catalog.stream(content.accounts, Selection(user_pks=(parts.user_pk,))):
@@ -327,8 +327,21 @@ def _describe(config: Config, catalog: Catalog, parts: AccountParts) -> AccountR
         quarantined=0,
         copies=(),
         left=catalog.read(account_parts.count_left, parts),
-        unknown=account_traces.find_unknown(config.archive.directory, locate_database(config).path),
+        unknown=_find_unknown(config, answers),
     )
+
+
+def _find_unknown(config: Config, answers: AnswerStore) -> tuple[str, ...]:
+    """Return what is in the archive's directory, or below ``answers/``, and is not part of the archive.
+
+    If the archive is in a bucket, that is also what it left here when it moved.
+    """
+    is_here = config.archive.storage is None
+    unknown = account_traces.find_unknown(
+        config.archive.directory, locate_database(config).path, has_files=is_here
+    )
+    foreign = [f"answers/{name}" for name in answers.storage.foreign_names()] if is_here else []
+    return (*unknown, *foreign)
 
 
 def _take_off_list(

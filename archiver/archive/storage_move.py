@@ -200,6 +200,7 @@ class _Mover:
             old.empty_spool()
             copy = ArchiveCopy(old, self._new, catalog, self._root, self._stop)
             self._check_new_place(own)
+            copy.check_answers()
             copy.check_journals()
             self._take_place(own)
             copied = copy.copy_blobs(self._progress)

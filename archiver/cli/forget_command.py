@@ -95,6 +95,10 @@ def _confirm(name: str, planned: AccountRemoval) -> None:
 
 def _lines(removal: AccountRemoval, *, dry_run: bool) -> Iterator[str]:
     would = "would be" if dry_run else "were"
+    account = removal.username or removal.user_pk
+    if account is not None:
+        pk = "" if removal.user_pk in (None, account) else f" ({removal.user_pk})"
+        yield f"account {make_safe(account)}{pk}:"
     yield (
         f"{pluralize(removal.highlights, 'highlight')}, {pluralize(removal.items, 'item')}, "
         f"{pluralize(removal.blobs, 'stored file')} ({format_size(removal.bytes)}) and "
@@ -121,4 +125,4 @@ def _lines(removal: AccountRemoval, *, dry_run: bool) -> Iterator[str]:
 
 def _advice(removal: AccountRemoval) -> Iterator[str]:
     for name in removal.unknown:
-        yield f"not looked into, since archiver did not make it: {name} in the archive's directory"
+        yield f"not looked into, since it is not part of the archive: {make_safe(name)} in its directory"

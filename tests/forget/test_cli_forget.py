@@ -54,6 +54,7 @@ def test_a_dry_run_says_what_would_be_removed_and_changes_nothing(
     assert (dry.code, dry.out) == (0, "")
     assert "2 highlights, 4 items, 10 stored files" in dry.err
     assert "would be removed" in dry.err
+    assert f"account {NAME} (70000000000):" in dry.err
     assert "also mine.sqlite, a copy of the database" in dry.err
     planned = person.run("forget", NAME, "--dry-run", "--json").object
     assert _files(harness.root) == before
@@ -103,7 +104,9 @@ def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: Archi
     other = f'[[accounts]]\nusername = "{OTHER}"\n'
     config.write_text(f'{head}[[accounts]]\nusername = "{FORMER}"\n\n{other}')
     before = config.read_text()
-    (harness.root / "notes.txt").write_text("?")
+    foreign = ["notes.txt", "log/mine.txt", "answers/mine.warc.gz"]
+    for name in foreign:
+        (harness.root / name).write_text("?")
     dry = person.run("--config", str(config), "forget", NAME, "--dry-run")
     assert f"also {FORMER} in the list of accounts" in dry.err
     assert config.read_text() == before
@@ -111,7 +114,8 @@ def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: Archi
     assert done.code == 0, done.err
     assert FORMER not in config.read_text()
     assert config.read_text() == head + other
-    assert "notes.txt" in done.err
+    for name in foreign:
+        assert f"{name} in its directory" in done.err
 
 
 def test_the_same_command_finishes_one_that_was_interrupted(
