@@ -13,11 +13,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from archiver.archive import forgetting
 from archiver.archive.archive import Archive
 from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.session import open_for_reading, open_for_writing
 from archiver.archive.storage_move import StorageMove, move_storage
+from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.errors import (
     ArchiveLocked,
@@ -152,6 +154,22 @@ def test_a_place_that_was_left_before_an_account_was_forgotten_is_refused(
         shutil.rmtree(harness.root / "blobs")
         move(harness, None)
         require_whole(harness)
+
+
+def test_a_move_that_finishes_a_removal_counts_it_in_both_markers(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older copy of the database is refused at the new place too."""
+    with FaultyStandIn(EditableWorld.generate(2, 1, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(ACCOUNT, "account0001").exit_code == 0
+        with monkeypatch.context() as patch, Archive(harness.config) as archive:
+            patch.setattr(forgetting._Forgetting, "_mark", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                archive.forget("account0001")
+        move(harness, PLACE)
+        assert marker.read(harness.root).removals == 1
+        assert b'"removals": 1' in (server.objects / "a/archive.json").read_bytes()
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "from the bucket"])

@@ -28,7 +28,7 @@ from archiver.blobs.marker import DIRECTORY, Marker
 from archiver.catalog import Catalog, Database, record
 from archiver.catalog.catalog import Opening
 from archiver.catalog.database_state import DatabaseState, read_state
-from archiver.catalog.query import totals
+from archiver.catalog.query import account_parts, totals
 from archiver.config import Config
 from archiver.errors import DatabaseError, DatabaseForeign, JournalDamaged, MarkerMismatch
 from archiver.journal.journal_check import JournalState
@@ -197,6 +197,7 @@ class _Mover:
             with Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow) as journal:
                 journal.begin(compared)  # what a killed process has left belongs there
                 finish_removal(self._config, catalog, old, journal, self._stop)
+            own = replace(own, removals=catalog.read(account_parts.count_removals))  # that may be one more
             old.empty_spool()
             copy = ArchiveCopy(old, self._new, catalog, self._root, self._stop)
             self._check_new_place(own)
