@@ -100,7 +100,9 @@ def find_request(catalog: Catalog, account: Target, reason: str | None, now: dat
     if parts.is_empty and not pks:
         raise selection.not_archived(catalog, account)
     if reason is not None:
-        _require_nameless(reason, parts)
+        pk = request.user_pk
+        full_names = frozenset[str]() if pk is None else catalog.read(account_parts.read_full_names, pk)
+        _require_nameless(reason, parts, full_names)
     return request
 
 
@@ -371,9 +373,12 @@ def _take_off_list(
     return tuple(entry.target.text for entry in entries)
 
 
-def _require_nameless(reason: str, parts: AccountParts) -> None:
-    """Raise UsageError if a text names the account, or anything in it by its pk."""
+def _require_nameless(reason: str, parts: AccountParts, full_names: frozenset[str]) -> None:
+    """Raise UsageError if a text names the account, or anything in it by its pk, code or hash."""
     pks = {*parts.highlight_pks, *parts.item_pks, *([parts.user_pk] if parts.user_pk is not None else [])}
-    is_named = any(name in reason.lower() for name in parts.names)
+    is_named = any(name.lower() in reason.lower() for name in parts.names | full_names)
+    is_named = is_named or account_traces.has_word(
+        reason.encode(errors="replace"), account_traces.words_of(parts)
+    )
     if is_named or not pks.isdisjoint(_NUMBER.findall(reason)):
         raise UsageError("the reason names what is to be forgotten", "write one without names and numbers")

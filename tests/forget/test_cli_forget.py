@@ -12,7 +12,15 @@ from archiver.archive.archive import Archive
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import InProcessUser, on_terminal
-from tests.support.forgotten_account import FORMER, NAME, OTHER, archive_both, leave_traces, make_world
+from tests.support.forgotten_account import (
+    FORMER,
+    FULL_NAME,
+    NAME,
+    OTHER,
+    archive_both,
+    leave_traces,
+    make_world,
+)
 from tests.support.standin.faulty_standin import FaultyStandIn
 
 
@@ -85,12 +93,13 @@ def test_on_a_terminal_the_name_is_typed_again(
 
 
 @pytest.mark.parametrize(
-    "reason", [f"asked by {NAME.upper()}", "account 70000000000", "as 17800000000000000"]
+    "reason",
+    [f"asked by {NAME.upper()}", f"by {FULL_NAME.lower()}", "account 70000000000", "as 17800000000000000"],
 )
 def test_a_reason_that_names_the_account_is_refused(
     person: InProcessUser, harness: ArchiveHarness, reason: str
 ) -> None:
-    """By its name, by its pk, or by that of a highlight."""
+    """By its name, its full name, its pk, or that of a highlight."""
     refused = person.run("forget", NAME, "--yes", "--reason", reason)
     assert refused.code == 2
     assert "the reason names" in refused.err

@@ -90,6 +90,15 @@ def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
     )
 
 
+def read_full_names(connection: Connection, pk: Pk) -> frozenset[str]:
+    """Return the full names that an account has or had."""
+    of_account = _changes.c.subject == Subject.USER, _changes.c.subject_pk == pk
+    former = select(_changes.c.old).where(*of_account, _changes.c.field == "full_name")
+    present = select(_users.c.full_name).where(_users.c.pk == pk)
+    found = chain(connection.scalars(present), connection.scalars(former))
+    return frozenset(name for name in found if name)
+
+
 def names_owner(pk: Pk) -> ColumnElement[bool]:
     """Return the condition for a change that says that a highlight came from the account, or went to it."""
     return and_(_changes.c.field == "user_pk", or_(_changes.c.old == pk, _changes.c.new == pk))
