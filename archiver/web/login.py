@@ -11,7 +11,6 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -67,14 +66,10 @@ class Login:
 
     def is_logged_in(self, scope: Scope) -> bool:
         """Return whether the request has a cookie of this process that has not expired."""
-        for header in header_values(scope, b"cookie"):
-            try:
-                found = SimpleCookie(header).get(self._cookie)
-            except CookieError:
-                continue
-            if found is not None and self._is_valid(found.value):
-                return True
-        return False
+        # Other servers on this host name may have cookies in any form, of which http.cookies reads nothing.
+        cookies = (cookie for header in header_values(scope, b"cookie") for cookie in header.split(";"))
+        pairs = (cookie.strip().partition("=") for cookie in cookies)
+        return any(name == self._cookie and self._is_valid(value) for name, _, value in pairs)
 
     def _is_valid(self, value: str) -> bool:
         expiry, _, signature = value.partition(".")

@@ -123,6 +123,23 @@ def test_fault_v7_a_cookie_cannot_be_made(locked: ServedArchive) -> None:
         assert locked.ask("/", Cookie=f"{name}={other}").status == 303
 
 
+@pytest.mark.parametrize("other", ['a={"b": 1, "c": 2}', "a b=1", "a", 'a="b', "a[1]=é", "archiver=1.a", "a=b; ;"])
+def test_cookies_of_other_servers_do_not_matter(locked: ServedArchive, other: str) -> None:
+    """Those of every port of this machine are sent here, before and after ours, whatever their form."""
+    own = cookie_of(post(locked, FORM))
+    for cookies in (f"{other}; {own}", f"{own}; {other}"):
+        assert locked.ask("/", Cookie=cookies.encode().decode("latin-1")).status == 200
+
+
+def test_fault_v7_cookies_are_read_in_no_time() -> None:
+    """A value that is quoted and full of backslashes is no more work than another."""
+    login = Login(b"", is_secure=False)
+    scope = {"headers": [(b"cookie", b'archiver="' + b"\\" * 60_000 + b'"')]}
+    began = time.monotonic()
+    assert not login.is_logged_in(scope)
+    assert time.monotonic() - began < 1
+
+
 def test_a_login_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a week."""
     login = Login(b"", is_secure=False)
@@ -189,6 +206,12 @@ def test_fault_v9_it_is_not_reached_from_elsewhere_by_mistake(
         (ServeOptions(host="0.0.0.0", token_file=Path("t"), proxies=("192.0.2.2",)), "--allow-host"),
         (ServeOptions(uds=Path("x"), token_file=Path("t")), "--allow-host"),
         (ServeOptions(tls_cert=Path("c")), "belong together"),
+        (
+            ServeOptions(
+                uds=Path("x"), token_file=Path("t"), allow_hosts=("a.example",), proxies=("127.0.0.1",)
+            ),
+            "--behind-proxy",
+        ),
         (ServeOptions(proxies=("proxy.example",)), "IP address"),
         (ServeOptions(host="192.0.2.1", proxies=("192.0.2.0/24",)), "IP address"),
     ],
