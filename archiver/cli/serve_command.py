@@ -10,7 +10,7 @@ import click
 
 from archiver.cli import load, output, signals
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
-from archiver.cli.parameter_types import PathType
+from archiver.cli.parameter_types import PathType, WholeNumber
 
 _SILENT_SECONDS = 60.0
 
@@ -19,7 +19,7 @@ _SILENT_SECONDS = 60.0
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Listen on this address.  [127.0.0.1]")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=8000,
     metavar="N",
     help="Listen on this port; 0: any free one.  [8000]",

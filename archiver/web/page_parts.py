@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from archiver.catalog.query import content, newest_items
@@ -77,14 +77,17 @@ def write_place(name: str, place: DatedPk) -> str:
 
 
 def read_place(query: Mapping[str, str], name: str) -> DatedPk | None:
-    """Return the place that a parameter names; None without it. Raises ValueError for any other text."""
+    """Return the place that a parameter names; None without it.
+
+    Raises ValueError for any other text, OverflowError for a time that UTC has not.
+    """
     if name not in query:
         return None
     at, _, pk = query[name].partition(" ")
     when = datetime.fromisoformat(at)
     if when.tzinfo is None or (pk and not is_pk(pk)):
         raise ValueError(f"not a place: {name}")
-    return DatedPk(when, pk)
+    return DatedPk(when.astimezone(UTC), pk)
 
 
 def read_number(query: Mapping[str, str], name: str) -> int | None:

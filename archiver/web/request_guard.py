@@ -27,8 +27,6 @@ HEADERS = {
 }
 """Headers of every response, unless it has its own."""
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

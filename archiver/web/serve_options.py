@@ -52,6 +52,10 @@ class ServeOptions(Struct, frozen=True):
         self.peers()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key belong together", "give both")
+        if self.uds is not None and self.proxies:
+            raise UsageError(
+                "--behind-proxy names an address, and a Unix socket has none", "leave out --behind-proxy"
+            )
         is_private = self.uds is None and not self.proxies and is_on_this_machine(self.host)
         if is_private:
             return

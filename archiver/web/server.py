@@ -47,7 +47,8 @@ def load_tls(certificate: Path, key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "they do not fit together"
+        is_of_file = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
+        reason = exc.strerror if is_of_file else "they do not fit together"
         message = f"the certificate {certificate} and the key {key} cannot be used: {reason}"
         raise UsageError(message, "both must be PEM files, the key without a password") from None
     return context

@@ -8,7 +8,7 @@ from archiver.catalog import Catalog, record
 from archiver.web import timeline_view
 from tests.support.catalog_samples import FACTS, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
-from tests.support.view_pages import existing_page, hrefs, links, query_of, texts, tiles
+from tests.support.view_pages import existing_page, hrefs, links, query_of, texts, tiles, view_page
 
 DAY = timedelta(days=1)
 
@@ -40,6 +40,14 @@ def test_every_dated_item_is_on_one_page_of_the_timeline(catalog: Catalog, run_i
     first = existing_page(catalog, "/timeline", **query_of(links(back)["Later"]))
     assert tiles(first) == pages[0]
     assert "Later" not in links(first)
+
+
+@SQLITE_EVERYDAY
+def test_a_place_that_no_link_names_has_no_page(catalog: Catalog, run_id: int) -> None:
+    """Also one that is outside the calendar in UTC."""
+    for place in ("", "2025-12-04", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "x 1"):
+        for name in ("before", "after"):
+            assert view_page(catalog, "/timeline", **{name: place}) is None
 
 
 @SQLITE_EVERYDAY
