@@ -18,6 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from archiver.web.request_guard import HEADERS
 
 MAX_CONNECTIONS = 200
+IS_GONE = "is_gone"
+"""In the state of each request: a function that returns whether its client is gone."""
 _HEAD_SECONDS = 10.0
 """In which a client must send the head of its first request, and of a later one that it has begun."""
 _STALL_SECONDS = 60.0
@@ -45,6 +47,7 @@ class LimitedConnection(H11Protocol):
         """Take a connection, unless it comes from elsewhere, or there are too many."""
         is_full = len(self.connections) >= MAX_CONNECTIONS
         super().connection_made(transport)
+        self.app_state = {IS_GONE: transport.is_closing}
         if is_full or not self._is_welcome(transport):
             transport.abort()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import BinaryIO
 
 from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
@@ -17,6 +18,7 @@ from archiver.catalog.query import page_contents
 from archiver.errors import StorageError
 from archiver.media_types import EXTENSIONS, extension_for
 from archiver.model.identity import Digest
+from archiver.web.connection_limits import IS_GONE
 
 _NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.([a-z0-9]+)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -68,7 +70,33 @@ async def answer_media(request: Request, catalog: Catalog, store: BlobStore) -> 
     headers["content-length"] = str(part.end - part.start)
     if opened.file is None:
         return Response(status_code=part.status, headers=headers)
-    return StreamingResponse(_pieces(opened, opened.file), part.status, headers)
+    return _BlobResponse(opened, opened.file, headers)
+
+
+class _BlobResponse(Response):
+    """A part of a blob, read while it is sent, until the client is gone. Closes the file.
+
+    Starlette's own way leaves a cycle behind for each download that is broken off, with its last piece in it.
+    """
+
+    def __init__(self, opened: _OpenPart, file: BinaryIO, headers: dict[str, str]) -> None:
+        super().__init__(status_code=opened.part.status, headers=headers)
+        self._opened, self._file = opened, file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises StorageError if the file ends too early."""
+        is_gone: Callable[[], bool] = scope["state"][IS_GONE]
+        left = self._opened.part.end - self._opened.part.start
+        piece = self._opened.first_piece
+        with self._file as file:
+            begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            await send(begin)
+            while piece and not is_gone():
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+                piece = await to_thread.run_sync(file.read, min(left, _PIECE)) if left else b""
+        if left and not is_gone():
+            raise StorageError("a blob is shorter than its store says", "run archiver verify")
 
 
 def _headers(digest: Digest, mime: str) -> dict[str, str]:
@@ -100,20 +128,6 @@ def _open(store: BlobStore, digest: Digest, asked: str | None, is_read: bool) ->
     except BaseException:
         file.close()
         raise
-
-
-async def _pieces(opened: _OpenPart, file: BinaryIO) -> AsyncIterator[bytes]:
-    left = opened.part.end - opened.part.start
-    piece = opened.first_piece
-    try:
-        while piece:
-            left -= len(piece)
-            yield piece
-            piece = await to_thread.run_sync(file.read, min(left, _PIECE)) if left else b""
-        if left:
-            raise StorageError("a blob is shorter than its store says", "run archiver verify")
-    finally:
-        file.close()
 
 
 def _requested_part(asked: str | None, size: int) -> _Part:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from anyio import to_thread
 from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
@@ -22,6 +23,8 @@ from archiver.web.connection_limits import LimitedConnection
 from archiver.web.request_guard import MAX_HEAD_BYTES
 
 _BACKLOG = 128
+_THREADS = 8
+"""How many threads read blobs; each keeps memory that it has used once."""
 _HANDSHAKE_SECONDS = 10.0
 _SECONDS_TO_END = 2
 _KEEP_ALIVE_SECONDS = 15
@@ -46,12 +49,14 @@ def load_tls(certificate: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
-    except (OSError, ValueError) as exc:
-        is_of_file = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
-        reason = exc.strerror if is_of_file else "they do not fit together"
-        message = f"the certificate {certificate} and the key {key} cannot be used: {reason}"
-        raise UsageError(message, "both must be PEM files, the key without a password") from None
-    return context
+    except (ssl.SSLError, ValueError):
+        reason = "they do not fit together"
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+    else:
+        return context
+    message = f"the certificate {certificate} and the key {key} cannot be used: {reason}"
+    raise UsageError(message, "both must be PEM files, the key without a password")
 
 
 def _no_password() -> str:
@@ -171,6 +176,7 @@ class _StoppableServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections; uvicorn's own way leaves a minute for a TLS handshake."""
         loop = asyncio.get_running_loop()
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         self.servers = [
             await loop.create_server(
                 lambda: self.config.http_protocol_class(  # type: ignore[call-arg]

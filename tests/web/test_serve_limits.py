@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import socket
 import threading
@@ -110,6 +111,30 @@ def test_fault_v5_an_answer_that_is_not_read_ends_the_connection(hurried: Served
         except OSError:
             return  # while the server waited for its answers to be read
         assert is_cut_off(connection, request.encode())
+
+
+def test_a_download_that_is_broken_off_leaves_nothing_in_memory(hurried: ServedArchive) -> None:
+    """Neither its file nor its last piece, also before Python looks for cycles."""
+    path = f"/media/{DIGEST[:2]}/{DIGEST}.mp4"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {log_in(hurried)}\r\n\r\n"
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with hurried.connect() as connection:
+                connection.sendall(request.encode())
+                connection.recv(1000)
+        until = time.monotonic() + SECONDS / 2
+        while open_parts() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert open_parts() == 0
+    finally:
+        gc.enable()
+
+
+def open_parts() -> int:
+    """Return how many parts of blobs are in memory."""
+    return sum(type(one).__name__ == "_OpenPart" for one in gc.get_objects())
 
 
 def is_cut_off(connection: socket.socket, sent: bytes) -> bool:

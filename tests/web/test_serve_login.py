@@ -123,7 +123,9 @@ def test_fault_v7_a_cookie_cannot_be_made(locked: ServedArchive) -> None:
         assert locked.ask("/", Cookie=f"{name}={other}").status == 303
 
 
-@pytest.mark.parametrize("other", ['a={"b": 1, "c": 2}', "a b=1", "a", 'a="b', "a[1]=é", "archiver=1.a", "a=b; ;"])
+@pytest.mark.parametrize(
+    "other", ['a={"b": 1, "c": 2}', "a b=1", "a", 'a="b', "a[1]=é", "archiver=1.a", "a=b; ;"]
+)
 def test_cookies_of_other_servers_do_not_matter(locked: ServedArchive, other: str) -> None:
     """Those of every port of this machine are sent here, before and after ours, whatever their form."""
     own = cookie_of(post(locked, FORM))
