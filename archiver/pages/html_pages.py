@@ -24,8 +24,8 @@ _UP = "../../"
 ASSETS = ("accounts.js", "icon.svg", "site.css", "viewer.js")
 """The files in ``assets/`` that an exported site needs."""
 
-LIVE_ASSETS = (*ASSETS, "live.css", "live.js")
-"""All files in ``assets/``: those that the server needs."""
+LIVE_ASSETS = ("icon.svg", "live.css", "live.js", "site.css", "viewer.js")
+"""Those that the server needs."""
 
 LIVE_LINKS = (
     ("Accounts", "index.html"),
@@ -58,7 +58,7 @@ LIVE_POLICY = "; ".join(
 
 
 def asset(name: str) -> bytes:
-    """Return the content of one of LIVE_ASSETS."""
+    """Return the content of one of ASSETS and LIVE_ASSETS."""
     return (_HERE / "assets" / name).read_bytes()
 
 

@@ -102,7 +102,7 @@ def test_words_of_strangers_are_text(tmp_path: Path) -> None:
                 found = shape(existing_page(catalog, path))
                 assert found == expected.setdefault(path, found), (path, text)
             searched = existing_page(catalog, "/search", q=text)
-            assert [e.get("src") for e in searched.iter("script")] == ["assets/live.js", "assets/viewer.js"]
+            assert [e.get("src") for e in searched.iter("script")] == ["assets/viewer.js"]
             feed = ElementTree.fromstring(view_page(catalog, "/feed.atom") or "")
             assert len(feed.findall("{http://www.w3.org/2005/Atom}entry")) == 1
 

@@ -226,7 +226,7 @@ def test_fault_v10_hostile_titles_are_text(hostile: ServedArchive) -> None:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", page.text)
         markup = Markup()
         markup.feed(page.text)
-        assert set(markup.scripts) <= {"accounts.js", "live.js", "viewer.js"}
+        assert set(markup.scripts) <= {"live.js", "viewer.js"}
         assert not markup.handlers
         assert "49" not in page.text.partition("<h1")[2].partition("</h1>")[0]
 

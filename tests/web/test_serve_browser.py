@@ -102,6 +102,18 @@ def test_accounts_are_found_while_somebody_types(browser: Browser, running: Serv
         assert visit.page.locator("#found").inner_text().startswith("1 account")
 
 
+def test_the_list_says_that_the_server_does_not_answer(browser: Browser, running: ServedArchive) -> None:
+    """The accounts on the page stay there, and it is no longer said how many were found."""
+    base = running.address.rstrip("/")
+    with open_site(browser, Path("/"), base) as visit:
+        visit.page.goto(f"{base}/")
+        visit.page.route("**/?q=*", lambda route: route.abort("connectionrefused"))
+        visit.page.get_by_label("Search").fill("n")
+        visit.page.get_by_text("The server does not answer").wait_for()
+        assert visit.page.locator(".card").count() == 1
+        visit.complaints.clear()
+
+
 def test_the_list_works_without_scripts(browser: Browser, running: ServedArchive) -> None:
     """As a form with a button."""
     base = running.address.rstrip("/")

@@ -1,4 +1,6 @@
 // Searches the list of accounts while somebody types, and when the order changes. Without it, the form works.
+// The server searches and sorts: a page has only a part of the list. accounts.js does it for an exported site,
+// which has all accounts on one page and no server.
 "use strict";
 
 const finder = document.getElementById("finder");
@@ -31,6 +33,9 @@ function load(url) {
     }
     history.replaceState(null, "", url);
   });
+  request.addEventListener("error", () => {
+    document.querySelector("#found").textContent = "The server does not answer.";
+  });
   request.send();
 }
 
@@ -39,11 +44,9 @@ function search(delay) {
   waiting = setTimeout(() => load(address()), delay);
 }
 
-if (finder) {
-  finder.addEventListener("submit", (event) => {
-    event.preventDefault();
-    search(0);
-  });
-  finder.elements.q.addEventListener("input", () => search(150));
-  finder.elements.sort.addEventListener("change", () => search(0));
-}
+finder.addEventListener("submit", (event) => {
+  event.preventDefault();
+  search(0);
+});
+finder.elements.q.addEventListener("input", () => search(150));
+finder.elements.sort.addEventListener("change", () => search(0));
