@@ -140,9 +140,11 @@ def test_somebody_logs_in(browser: Browser, shown: ExportHarness, tmp_path: Path
         base = locked.address.rstrip("/")
         with open_site(browser, Path("/"), base) as visit:
             visit.page.goto(f"{base}/accounts/natgeo-787132/?page=1")
+            visit.settle()  # the browser complains of a field that has the focus before the page gives it
             visit.page.get_by_label("Token").fill("guess")
             visit.page.keyboard.press("Enter")
             visit.page.get_by_text("This is not the token").wait_for()
+            visit.settle()
             visit.page.get_by_label("Token").fill("a token of some length")
             visit.page.keyboard.press("Enter")
             visit.page.wait_for_url("**/accounts/natgeo-787132/?page=1")
