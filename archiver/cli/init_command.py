@@ -26,7 +26,8 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
 
     The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
     config directory, readable only by you, and names the directory of --archive if that is given. Otherwise
-    the archive is made in archiver/archive in your data directory. An existing configuration or archive stays
+    the archive is made in archiver/archive in your data directory or, if --config or ARCHIVER_CONFIG names
+    the configuration, in the directory "archive" beside it. An existing configuration or archive stays
     as it is; only a missing marker archive.json is written again. An --archive that an existing configuration
     does not name is refused.
 
@@ -40,6 +41,8 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
 
     path, is_named = locate(options.config, os.environ)
     directory = options.archive.absolute() if options.archive is not None else None
+    if directory is None and is_named and not path.exists() and not os.environ.get("ARCHIVER_ARCHIVE"):
+        directory = path.absolute().parent / "archive"  # two configurations must not share one by default
     if dry_run:
         return _print_dry_run(options, path, directory)
     written = write_configuration(path, directory)

@@ -321,6 +321,16 @@ def test_the_log_tells_the_night(kept: CommandLineUser) -> None:
     assert "oh=" not in text
 
 
+def test_each_named_configuration_has_an_archive_of_its_own(tmp_path: Path) -> None:
+    """Two that name no directory must not share one: each names the directory beside it."""
+    person = InProcessUser(tmp_path, None, {"ARCHIVER_ARCHIVE": ""})
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert person.run("init", "-q", "--config", f"{name}/c.toml").code == 0
+        assert (tmp_path / name / "archive" / "archive.json").is_file()
+        assert f'directory = "{tmp_path / name / "archive"}"' in (tmp_path / name / "c.toml").read_text()
+
+
 def test_a_dry_run_of_init_makes_nothing(tmp_path: Path) -> None:
     """It names the configuration and the archive that would be made, or that exist."""
     person = InProcessUser(tmp_path, None, {"ARCHIVER_ARCHIVE": ""})
