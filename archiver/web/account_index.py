@@ -63,7 +63,8 @@ class AccountIndex:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._lock = Lock()
-        self._state: int | None = None
+        self._state: tuple[int | None, int | None] | None = None
+        self._last_change: int | None = None
         self._rows: list[AccountRow] = []
         self._sums: dict[Pk, tuple[object, AccountSums]] = {}
         self._shown: SortedAccounts | None = None
@@ -101,7 +102,12 @@ class AccountIndex:
         state = self._catalog.read(page_contents.state)
         if state == self._state and self._shown is not None:
             return False
-        self._rows = self._catalog.read(page_contents.account_rows)
+        with self._catalog.snapshot() as snapshot:
+            if self._last_change is not None:
+                for pk in snapshot.read(page_contents.edited_since, self._last_change):
+                    self._sums.pop(pk, None)
+            self._last_change = snapshot.read(page_contents.last_change)
+            self._rows = snapshot.read(page_contents.account_rows)
         self._state = state
         self._read_again_at = now + _REST * (time.monotonic() - now - _AT_ONCE)
         return True

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,31 @@ def test_accounts_are_sorted_and_found(catalog: Catalog, monkeypatch: pytest.Mon
     assert "q=user&amp;sort=size&amp;page=2" in text_of(
         view(catalog, PageRequest(query={"q": "user", "sort": "size"}))
     )
+
+
+@pytest.mark.parametrize("edited", ["title", "name"])
+def test_an_edit_is_the_last_change_of_its_account(
+    tmp_path: Path, archive_copies: ArchiveCopies, edited: str
+) -> None:
+    """While the server runs, and without anything new in a highlight."""
+    archive = ExportHarness.copied(tmp_path, archive_copies, "views", fill)
+    with Catalog.open(archive.root / "archive.db", write=False, is_lasting=True) as opened:
+        view = content_views.accounts_view(AccountIndex(opened))
+        with archive.catalog() as rows:
+            rows.write(
+                record.tray,
+                archive.run_id,
+                "1",
+                tray(user=User("1", "user.new", "Zoë", False, False)),
+                NOW + timedelta(days=8),
+            )
+        newest_first = PageRequest(query={"sort": "changed"})
+        assert names_in(view(opened, newest_first))[0] == "user.new"
+        if edited == "title":
+            archive.show({"1": "Few"}, {}, NOW + timedelta(days=9))
+        else:
+            archive.rename("natgeo.again", NOW + timedelta(days=9))
+        assert names_in(view(opened, newest_first))[0].startswith("natgeo")
 
 
 def test_no_page_waits_for_the_sums_of_all(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,15 @@ _NOTICED: tuple[Select[Any], ...] = (
         _changes.c.subject == Subject.USER, _changes.c.subject_pk == bindparam("pk")
     ),
 )
+_LAST_CHANGE = select(func.max(_changes.c.id))
+_EDITED = (
+    select(func.coalesce(_highlights.c.user_pk, _changes.c.subject_pk))
+    .outerjoin(
+        _highlights,
+        and_(_changes.c.subject == Subject.HIGHLIGHT, _highlights.c.pk == _changes.c.subject_pk),
+    )
+    .where(_changes.c.id > bindparam("after"))
+)
 _SPANS = (
     select(
         _members.c.highlight_pk,
@@ -84,7 +93,10 @@ _FIRST_ITEMS = (
     )
     .group_by(_members.c.highlight_pk)
 )
-_SEQ = select(func.max(tables.journal_head.c.seq))
+_STATE = select(
+    select(func.max(tables.journal_head.c.seq)).scalar_subquery(),
+    select(func.max(tables.journal_outbox.c.id)).scalar_subquery(),
+)
 
 
 class ItemSums(Struct, frozen=True):
@@ -127,10 +139,10 @@ class BlobFacts(Struct, frozen=True):
     is_lost: bool
 
 
-def state(connection: Connection) -> int | None:
-    """Return a number that differs after every change of what pages show: the head of the journal."""
-    seq: int | None = connection.scalar(_SEQ)
-    return seq
+def state(connection: Connection) -> tuple[int | None, int | None]:
+    """Return what differs after each change of what pages show: the journal's end, and what awaits it."""
+    seq, pending = connection.execute(_STATE).one()
+    return seq, pending
 
 
 def account_rows(connection: Connection, user_pk: Pk | None = None) -> list[AccountRow]:
@@ -154,6 +166,16 @@ def account_rows(connection: Connection, user_pk: Pk | None = None) -> list[Acco
         )
         for pk, username, full_name, highlights, *times in rows
     ]
+
+
+def last_change(connection: Connection) -> int:
+    """Return the id of the last change; 0 if nothing has changed."""
+    return connection.scalar(_LAST_CHANGE) or 0
+
+
+def edited_since(connection: Connection, change_id: int) -> set[Pk]:
+    """Return the accounts that were edited after this change, themselves or in a highlight."""
+    return set(connection.scalars(_EDITED, {"after": change_id}))
 
 
 def account_sums(connection: Connection, user_pk: Pk) -> AccountSums:
