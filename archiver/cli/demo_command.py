@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +121,7 @@ def next_steps(directory: Path) -> tuple[str, ...]:
     program = advice.program_name()
     return (
         "now try:",
+        *([f"  {program} serve {option}     # pages for your browser"] if find_spec("uvicorn") else []),
         f"  {program} status {option}",
         f'  {program} query {option} "SELECT title FROM highlights"',  # noqa: S608  # for a person to type
         f"  {program} verify --read-data -v {option}",
