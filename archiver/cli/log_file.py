@@ -74,6 +74,11 @@ class LogFile(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """Do nothing: a log that cannot be written must not write to stderr."""
 
+    def close(self) -> None:
+        """Close the file. What a full or broken disk does not take is lost: closing writes it once more."""
+        with suppress(OSError):
+            super().close()
+
 
 class GatheredLog(logging.Handler):
     """Gathers records, and writes them to ``file`` from a thread of its own: each second, and at the end.

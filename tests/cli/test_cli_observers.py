@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import resource
 import stat
 import sys
 import threading
@@ -29,6 +30,7 @@ from archiver.model.events import (
 )
 from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
+from tests.support import disk_limits
 
 FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.HTTP_STATUS, "status 500\x1b[2J")
 EVENTS: tuple[Event, ...] = (
@@ -229,6 +231,19 @@ def test_a_log_that_cannot_be_written_is_ignored(tmp_path: Path, capfd: pytest.C
     for event in EVENTS:
         observer(event)
     observer.close("ended")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_log_that_a_full_disk_does_not_take_is_ignored(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Closing it fails too, as a part of a line is still to be written; the end of the run stays the same."""
+    observer = log_file.LogObserver(tmp_path)
+    with disk_limits.limit(resource.RLIMIT_FSIZE, 20):
+        for event in EVENTS:
+            observer(event)
+        observer.close("ended")
+    assert (tmp_path / "log" / "archiver.log").stat().st_size == 20
     assert capfd.readouterr().err == ""
 
 
