@@ -2,7 +2,8 @@
 
 The workers of a shared run hold it together, in shared mode.
 
-The kernel releases it when the process ends, whatever the reason.
+The kernel releases it when the process ends, whatever the reason. Every command that writes takes it first,
+so it is also where root is refused in the archive of another user.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import errno
 import fcntl
 import json
 import os
+import pwd
+import shlex
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,9 +41,10 @@ def hold_run_lock(
 
     ``wait`` is called with seconds between two tries until the lock is free (it may raise to give up);
     without it the lock is tried once. ``is_shared``: hold it beside other workers. Raises ArchiveLocked,
-    naming the holder, or StorageError if locks do not work.
+    naming the holder, or StorageError if locks do not work, or if root must not write here.
     """
     try:
+        _refuse_root(path.parent)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise storage_error(error, f"the lock file {path} cannot be opened") from error
@@ -66,6 +70,22 @@ def hold_run_lock(
             os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def _refuse_root(directory: Path) -> None:
+    """Raise StorageError for root, if the directory belongs to somebody else, who could not write root's
+    files. Raises OSError.
+    """
+    owner = directory.stat().st_uid
+    if os.geteuid() == 0 != owner:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise StorageError(
+            f"the archive {directory} belongs to {name}, who could not use what root writes to it",
+            f"run it as that user: sudo -u {shlex.quote(name)} …",
+        )
 
 
 class LockHolder(Struct, frozen=True):

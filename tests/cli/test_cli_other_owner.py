@@ -1,0 +1,84 @@
+"""Root in the archive of another user, as of a service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.command_line import CommandLineUser, files_of, write_config
+from tests.support.disk_limits import NOBODY
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give an archive to another user")
+
+
+def give_away(root: Path) -> None:
+    """Make everything in a directory belong to nobody."""
+    for path in (root, *root.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+
+
+def written_files(root: Path) -> dict[str, int]:
+    """Return the files of an archive, without those that SQLite makes for reading."""
+    return {name: size for name, size in files_of(root).items() if not name.startswith("archive.db-")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run",
+        "run --max-units 5",
+        "backup natgeo",
+        "forget natgeo --yes",
+        "remove natgeo",
+        "reread",
+        "verify --repair",
+        "db snapshot",
+        "db rebuild",
+    ],
+)
+def test_root_does_not_write_to_the_archive_of_another_user(
+    tmp_path: Path, archive_copies: ArchiveCopies, words: str
+) -> None:
+    """Code 8, with the user to be; nothing is written, in the list of accounts neither, and no call made."""
+    with FaultyStandIn(EditableWorld.seed()) as upstream:
+        person = CommandLineUser(tmp_path, upstream).in_process
+        archive_copies.backed_up(person, "natgeo")
+        config = write_config(tmp_path / "config.toml", ["natgeo"])
+        person.more["ARCHIVER_CONFIG"] = str(config)
+        give_away(person.archive)
+        before, listed = written_files(person.archive), config.read_text()
+        ended = person.run(*words.split())
+        assert ended.code == 8
+        assert f"the archive {person.archive} belongs to nobody" in ended.err
+        assert "(run it as that user: sudo -u nobody …)" in ended.err
+        assert (written_files(person.archive), config.read_text()) == (before, listed)
+        assert {path.stat().st_uid for path in person.archive.rglob("*")} == {NOBODY}
+        assert upstream.units == 0
+
+
+def test_root_makes_no_archive_in_the_directory_of_another_user(tmp_path: Path) -> None:
+    """``init`` leaves it empty, and removes the configuration that it has written."""
+    person = CommandLineUser(tmp_path).in_process
+    person.archive.mkdir()
+    give_away(person.archive)
+    ended = person.run("init")
+    assert (ended.code, list(person.archive.iterdir())) == (8, [])
+    assert "belongs to nobody" in ended.err
+    assert not list((tmp_path / "config").rglob("*.toml"))
+
+
+@pytest.mark.parametrize("words", ["status", "accounts", "show natgeo", "verify", "forget natgeo --dry-run"])
+def test_root_may_read_the_archive_of_another_user(
+    tmp_path: Path, archive_copies: ArchiveCopies, words: str
+) -> None:
+    """Code 0, and no file of root is left in it."""
+    person = CommandLineUser(tmp_path).in_process
+    archive_copies.backed_up(person, "natgeo")
+    give_away(person.archive)
+    assert person.run(*words.split()).code == 0
+    assert {path.stat().st_uid for path in person.archive.rglob("*")} == {NOBODY}
