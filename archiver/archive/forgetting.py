@@ -42,6 +42,7 @@ from archiver.model.values import replace
 from archiver.reread.reading import read_content
 from archiver.reread.recover import recover
 from archiver.runner.workers import StopFlag
+from archiver.text_format import make_safe
 
 COMMAND = "forget"
 _FIRST, _SECOND = "journal/first snapshot", "journal/second snapshot"
@@ -100,6 +101,8 @@ def find_request(catalog: Catalog, account: Target, reason: str | None, now: dat
     if parts.is_empty and not pks:
         raise selection.not_archived(catalog, account)
     if reason is not None:
+        if make_safe(reason) != reason:
+            raise UsageError("the reason must be one line of text, without control characters")
         pk = request.user_pk
         full_names = frozenset[str]() if pk is None else catalog.read(account_parts.read_full_names, pk)
         _require_nameless(reason, parts, full_names)

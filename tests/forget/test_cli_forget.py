@@ -106,6 +106,17 @@ def test_a_reason_that_names_the_account_is_refused(
     assert harness.one("select count(*) from users") == 2
 
 
+@pytest.mark.parametrize("reason", ["two\nlines", "\x1b[2J", "not UTF-8: \udcff"])
+def test_a_reason_that_a_table_cannot_show_is_refused(
+    person: InProcessUser, harness: ArchiveHarness, reason: str
+) -> None:
+    """Nothing is removed."""
+    refused = person.run("forget", NAME, "--yes", "--reason", reason)
+    assert refused.code == 2
+    assert "one line of text" in refused.err
+    assert harness.one("select count(*) from users") == 2
+
+
 def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: ArchiveHarness) -> None:
     """Under any of its names; a run would archive it again. The output also names what it did not look at."""
     config = person.home / "config.toml"
