@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 
-from archiver.archive.session import Session, open_for_writing, read_download_rules, require_blobs
+from archiver.archive.session import (
+    Session,
+    open_for_writing,
+    read_download_rules,
+    require_blobs,
+    require_current_list,
+)
+from archiver.blobs import marker
 from archiver.blobs.disk import free_bytes
 from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
@@ -50,10 +57,13 @@ def run_targets(
 ) -> Summary:
     """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
     key = require_key(config)
+    removals = marker.read(config.archive.directory).removals
     with (
         open_for_writing(config, command, stop, wait=wait, clock=clock) as session,
         ExitStack() as stack,
     ):
+        if wait:
+            require_current_list(session, removals)
         require_blobs(session)
         drop_corrected_targets(session, options, clock())
         client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)

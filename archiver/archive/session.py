@@ -14,7 +14,7 @@ from archiver.archive.database import find_database
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.config import Config
-from archiver.errors import StorageError
+from archiver.errors import ArchiveLocked, StorageError
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 
@@ -230,4 +230,15 @@ def require_answers(session: Session) -> None:
             f"the database lists {answers - lost} stored answers, and there are none in "
             f"{session.storage.location}/answers",
             f"{session.storage.remedy}; if they are truly gone: archiver verify --repair",
+        )
+
+
+def require_current_list(session: Session, removals: int) -> None:
+    """Raise ArchiveLocked if an account was forgotten since ``removals`` were counted.
+
+    A list of accounts that was read before may still name it, and a run would archive it again.
+    """
+    if marker.read(session.root).removals > removals:
+        raise ArchiveLocked(
+            "an account was forgotten while this run waited", "run again, with the present list"
         )

@@ -10,7 +10,7 @@ from datetime import datetime
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
 from archiver.archive.nightly_run import drop_corrected_targets, require_key, run_limits, with_settings
-from archiver.archive.session import WritableSession, open_for_writing, require_blobs
+from archiver.archive.session import WritableSession, open_for_writing, require_blobs, require_current_list
 from archiver.archive.worker import OutageWait
 from archiver.blobs import marker
 from archiver.catalog import Catalog, leases, ledger, record, visits
@@ -70,11 +70,14 @@ def run_shared(
     """Let workers visit the targets, and return the summary of the whole run; see ``Archive.run``."""
     require_cluster(config)
     require_key(config)
+    removals = marker.read(config.archive.directory).removals
     _close_earlier_run(config, stop, observe, wait=wait)
     orders = Orders.of(with_settings(config, options), run_limits(config, max_units).units)
     worker_id = new_worker_id()
 
     def begin(session: WritableSession) -> SharedRunWatch:
+        if wait:
+            require_current_list(session, removals)
         require_blobs(session)
         catalog = session.catalog
         drop_corrected_targets(session, options, clock())

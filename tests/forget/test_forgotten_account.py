@@ -7,15 +7,16 @@ import sqlite3
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from archiver.archive import account_traces
 from archiver.archive.archive import Archive
-from archiver.archive.session import open_for_writing
+from archiver.archive.session import WritableSession, open_for_writing
 from archiver.catalog import Catalog
 from archiver.config import load
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, StorageError, UsageError
@@ -439,6 +440,22 @@ def test_a_lost_database_is_rebuilt_without_the_account(harness: ArchiveHarness)
     rebuild(harness)
     assert all_rows(harness) == rows
     assert len(rows["removals"]) == 1
+
+
+def test_a_run_that_waited_meanwhile_does_not_archive_the_account_again(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list is from before: code 11. Here the account is forgotten as soon as the run wants the lock."""
+
+    def forget_before(*args: Any, **settings: Any) -> AbstractContextManager[WritableSession]:
+        with Archive(harness.config) as another:
+            another.forget(NAME)
+        return open_for_writing(*args, **settings)
+
+    monkeypatch.setattr("archiver.archive.nightly_run.open_for_writing", forget_before)
+    with Archive(harness.config) as archive, pytest.raises(ArchiveLocked, match="was forgotten"):
+        archive.run([NAME, OTHER], wait=True)
+    assert harness.one("select count(*) from users") == 1
 
 
 def test_it_needs_the_archive_alone(harness: ArchiveHarness) -> None:
