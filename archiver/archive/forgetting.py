@@ -243,7 +243,8 @@ class _Forgetting:
             account_traces.empty_temporary_place(self._root)
             head = self._journal.write_snapshot()
             old = [f"journal/{name}" for name in self._storage.journal().names() if name < head.file]
-            self._storage.delete(old, self._check)
+            aside = _find_journals_aside(self._storage)  # also what was damaged in the middle
+            self._storage.delete([*old, *aside], self._check)
             self._catalog.scrub()
             self._catalog.write(record.deleted_files, [_SECOND])
 
@@ -308,6 +309,13 @@ def _find_quarantine_copies(
         if rest.startswith(("journal-", *beginnings)) or (digest is not None and digest[0] in digests):
             found.append(name)
     return found
+
+
+def _find_journals_aside(storage: ArchiveStorage) -> list[str]:
+    """Return the files of journals in ``quarantine/``."""
+    return [
+        name for name in storage.list_quarantine() if name.rpartition("quarantine/")[2].startswith("journal-")
+    ]
 
 
 def _describe(config: Config, catalog: Catalog, answers: AnswerStore, parts: AccountParts) -> AccountRemoval:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive import forgetting
 from archiver.archive.archive import Archive
 from archiver.archive.journaling import Journaling
 from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
@@ -223,6 +224,23 @@ def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
     lose_database(killed.harness)
     rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
     killed.forget()
+    assert find_words(killed.root, killed.words) == []
+
+
+def test_fault_h54_a_journal_that_is_set_aside_in_the_middle_is_deleted_too(
+    killed: KilledForgetting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is damaged then, and ``verify --repair`` moves it to ``quarantine/``."""
+    killed.restore()
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting._Forgetting, "_mark", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            killed.forget()
+    newest = max((killed.root / "journal").rglob("*.gz"))
+    newest.chmod(0o600)
+    newest.write_bytes(newest.read_bytes()[:40])
+    with Archive(killed.harness.config) as archive:
+        archive.repair()
     assert find_words(killed.root, killed.words) == []
 
 
