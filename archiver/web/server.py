@@ -83,7 +83,8 @@ def _listen_on_port(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError):
         raise UsageError(f"--host {host} is not an address of this machine") from None
     family, _, _, _, address = found[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small pieces at once (TCP_NODELAY) only if the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
