@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 from anyio import to_thread
@@ -12,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
@@ -20,10 +23,12 @@ from archiver.media_types import EXTENSIONS, extension_for
 from archiver.model.identity import Digest
 from archiver.web.connection_limits import IS_GONE
 
-_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.([a-z0-9]+)")
+_PATH = re.compile(r"/media/([0-9a-f]{2})/(\1[0-9a-f]{62})\.([a-z0-9]+)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _FIRST_PIECE = 65_536
 _PIECE = 262_144
+_KNOWN_SECONDS = 2.0
+_MOST_KNOWN = 10_000
 
 
 class _Part(Struct, frozen=True):
@@ -41,36 +46,82 @@ class _OpenPart(Struct, frozen=True):
     first_piece: bytes
 
 
-async def answer_media(request: Request, catalog: Catalog, store: BlobStore) -> Response | None:
-    """Return a picture or a video; None if the archive does not have it, or its bytes are lost.
+class MediaFiles:
+    """The blobs of an archive, as responses.
 
-    Anything that is not a raster picture or a video is a download. Raises DatabaseError, StorageError.
+    What the database says of a blob is kept for two seconds: a browser that plays a video asks for many parts
+    of it. Such a blob is opened without a change of threads if it is on a disk: the disk does not sleep.
     """
-    match = _NAME.fullmatch(request.path_params["name"])
-    if match is None:
-        return None
-    digest = Digest(match[2])
-    facts = await to_thread.run_sync(catalog.read, page_contents.blob_facts, digest)
-    if facts is None or facts.is_lost or extension_for(facts.mime) != match[3]:
-        return None
-    headers = _headers(digest, facts.mime)
-    if headers["etag"] in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
-        return Response(status_code=304, headers=headers)
-    asked = request.headers.get("range") if request.method == "GET" else None
-    if request.headers.get("if-range", headers["etag"]) != headers["etag"]:
-        asked = None
-    opened = await to_thread.run_sync(_open, store, digest, asked, request.method == "GET")
-    if opened is None:
-        return None
-    part = opened.part
-    if part.status == 416:
-        return Response(status_code=416, headers={"content-range": f"bytes */{opened.size}"})
-    if part.status == 206:
-        headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{opened.size}"
-    headers["content-length"] = str(part.end - part.start)
-    if opened.file is None:
-        return Response(status_code=part.status, headers=headers)
-    return _BlobResponse(opened, opened.file, headers)
+
+    def __init__(
+        self, catalog: Catalog, store: BlobStore, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._catalog, self._store, self._clock = catalog, store, clock
+        self._is_on_disk = isinstance(store, DiskStore)
+        self._types: dict[Digest, tuple[float, str]] = {}
+
+    async def answer(self, request: Request) -> Response | None:
+        """Return a picture or a video; None if the archive does not have it, or its bytes are lost.
+
+        Anything that is not a raster picture or a video is a download. Raises DatabaseError, StorageError.
+        """
+        match = _PATH.fullmatch(request.scope["path"])
+        if match is None:
+            return None
+        digest, asked = Digest(match[2]), request.headers
+        etag, is_read = f'"{digest}"', request.method == "GET"
+        is_cached = etag in [tag.strip() for tag in asked.get("if-none-match", "").split(",")]
+        wanted = asked.get("range") if is_read and asked.get("if-range", etag) == etag else None
+        open_part = None if is_cached else partial(_open, self._store, digest, wanted, is_read)
+        mime = self._known_type(digest)
+        find = partial(self._find, digest, match[3], mime, open_part)
+        is_quick = mime is not None and self._is_on_disk
+        mime, opened = find() if is_quick else await to_thread.run_sync(find)
+        if mime is None:
+            return None
+        headers = _headers(etag, digest, mime)
+        if is_cached:
+            return Response(status_code=304, headers=headers)
+        if opened is None:
+            return None
+        part = opened.part
+        if part.status == 416:
+            return Response(status_code=416, headers={"content-range": f"bytes */{opened.size}"})
+        if part.status == 206:
+            headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{opened.size}"
+        headers["content-length"] = str(part.end - part.start)
+        if opened.file is None:
+            return Response(status_code=part.status, headers=headers)
+        return _BlobResponse(opened, opened.file, headers)
+
+    def _find(
+        self,
+        digest: Digest,
+        extension: str,
+        mime: str | None,
+        open_part: Callable[[], _OpenPart | None] | None,
+    ) -> tuple[str | None, _OpenPart | None]:
+        """Return the media type and the open part; no type if there is no such blob with this extension."""
+        mime = mime or self._read_type(digest)
+        if mime is None or extension_for(mime) != extension:
+            return None, None
+        return mime, open_part() if open_part is not None else None
+
+    def _known_type(self, digest: Digest) -> str | None:
+        until, mime = self._types.get(digest, (0.0, None))
+        return mime if self._clock() < until else None
+
+    def _read_type(self, digest: Digest) -> str | None:
+        """Return the media type of a blob; None if the database has none of that name, or says it is lost."""
+        now = self._clock()
+        facts = self._catalog.read(page_contents.blob_facts, digest)
+        if facts is None or facts.is_lost:
+            self._types.pop(digest, None)
+            return None
+        if len(self._types) >= _MOST_KNOWN:
+            self._types.clear()
+        self._types[digest] = now + _KNOWN_SECONDS, facts.mime
+        return facts.mime
 
 
 class _BlobResponse(Response):
@@ -99,9 +150,9 @@ class _BlobResponse(Response):
             raise StorageError("a blob is shorter than its store says", "run archiver verify")
 
 
-def _headers(digest: Digest, mime: str) -> dict[str, str]:
+def _headers(etag: str, digest: Digest, mime: str) -> dict[str, str]:
     headers = {
-        "etag": f'"{digest}"',
+        "etag": etag,
         "cache-control": "private, max-age=31536000, immutable",
         "accept-ranges": "bytes",
         "content-type": mime,

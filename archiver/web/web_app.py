@@ -25,7 +25,7 @@ from archiver.pages import html_pages, page_text
 from archiver.web import archive_views, content_views
 from archiver.web.account_index import AccountIndex
 from archiver.web.login import Login, LoginGate
-from archiver.web.media_response import answer_media
+from archiver.web.media_response import MediaFiles
 from archiver.web.request_guard import LOGIN_PATH, RequestGuard
 from archiver.web.view import PageRequest, Redirect, View
 
@@ -70,16 +70,33 @@ def create_app(site: WebSite) -> ASGIApp:
     routes = [Route(path, _page_endpoint(site, view, limiter)) for path, view in _views(site).items()]
     routes += [
         Route("/accounts/{directory}", _add_slash),
-        Route("/media/{name:path}", _report_errors(site, partial(_answer_media, site))),
         Route("/assets/{name}", _answer_asset),
         Route("/healthz", _report_errors(site, partial(_answer_health, site))),
     ]
     if site.login is not None:
         routes.append(Route(LOGIN_PATH, site.login.answer, methods=["GET", "POST"]))
-    router: ASGIApp = Router(routes, redirect_slashes=False, default=_answer_unknown)
+    router: ASGIApp = _MediaGate(Router(routes, redirect_slashes=False, default=_answer_unknown), site)
     if site.login is not None:
         router = LoginGate(router, site.login)
     return RequestGuard(router, site.hosts, has_login=site.login is not None, report=site.report)
+
+
+class _MediaGate:
+    """Answers requests for media, and passes others on to ``app``: a router would try many routes first."""
+
+    def __init__(self, app: ASGIApp, site: WebSite) -> None:
+        self._app, self._files = app, MediaFiles(site.catalog, site.store)
+        self._answer = _report_errors(site, self._answer_media)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/media/"):
+            response = await self._answer(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer_media(self, request: Request) -> Response:
+        return await self._files.answer(request) or _not_found(request)
 
 
 def _views(site: WebSite) -> dict[str, View]:
@@ -137,10 +154,6 @@ def _read_request(site: WebSite, request: Request) -> PageRequest:
         query.setdefault(name, page_text.clean(value))
     path = {name: page_text.clean(value) for name, value in request.path_params.items()}
     return PageRequest(path, query, origin)
-
-
-async def _answer_media(site: WebSite, request: Request) -> Response:
-    return await answer_media(request, site.catalog, site.store) or _not_found(request)
 
 
 async def _answer_asset(request: Request) -> Response:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import re
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.model.identity import Role
 from tests.support.command_line import CommandLineUser
@@ -16,7 +20,7 @@ from tests.support.databases import ARCHIVE_ID, NOW, execute_directly
 from tests.support.export_archive import ExportHarness
 from tests.support.s3_server import BUCKET, S3Server, s3_server
 from tests.support.sample_archive import content, digest, shelve
-from tests.support.web_server import ServedArchive, served
+from tests.support.web_server import SECONDS, ServedArchive, served
 
 VIDEO = b"video"
 PLACE = f"s3://{BUCKET}/pre/fix"
@@ -77,6 +81,39 @@ def test_a_file_is_kept_by_its_hash(server: ServedArchive) -> None:
     assert server.ask(path, Range="bytes=0-0", If_Range='"x"').status == 200
     head = server.ask(path, "HEAD")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "5")
+
+
+def test_answers_over_one_connection_wait_for_nothing(server: ServedArchive) -> None:
+    """A head and a body are sent at once; otherwise the body waits 40 ms for the client's next packet."""
+    took = []
+    connection = http.client.HTTPConnection(*server.place, timeout=SECONDS)
+    with closing(connection):
+        for _ in range(15):
+            began = time.perf_counter()
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b"ok\n"
+            took.append(time.perf_counter() - began)
+    assert min(took[5:]) < 0.03
+
+
+def test_a_file_that_is_larger_than_a_piece_arrives_whole(
+    archive: ExportHarness, server: ServedArchive
+) -> None:
+    """All pieces are sent, the first and the others, also when the file has just been asked for."""
+    large = bytes(range(256)) * 4000
+    with DiskStore(archive.root) as store:
+        store.prepare()
+        with store.writer() as writer:
+            writer.write(large)
+            sha256, size = writer.commit()
+    insert = (
+        "INSERT INTO blobs (sha256, size, mime, stored_at) SELECT '{}', {}, 'video/mp4', stored_at FROM blobs"
+    )
+    execute_directly(archive.root / "archive.db", f"{insert.format(sha256, size)} LIMIT 1")
+    path = path_of(sha256, "mp4")
+    for _ in range(2):
+        assert server.ask(path).body == large
+        assert server.ask(path, Range="bytes=1000-900000").body == large[1000:900_001]
 
 
 def test_pages_and_assets_are_asked_for_again_and_not_sent_again(server: ServedArchive) -> None:
