@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import re
@@ -11,10 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.model.identity import Role
+from archiver.web.media_response import MediaFiles
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW, execute_directly
 from tests.support.export_archive import ExportHarness
@@ -94,6 +97,29 @@ def test_answers_over_one_connection_wait_for_nothing(server: ServedArchive) -> 
             assert connection.getresponse().read() == b"ok\n"
             took.append(time.perf_counter() - began)
     assert min(took[5:]) < 0.03
+
+
+def test_fault_v11_what_is_known_of_a_file_expires(archive: ExportHarness) -> None:
+    """A file that becomes lost is shown two seconds longer at most, while its bytes are there."""
+    now = [0.0]
+    sha256 = hashlib.sha256(VIDEO).hexdigest()
+    scope = {"type": "http", "method": "HEAD", "path": path_of(sha256, "mp4"), "headers": []}
+    lose = "UPDATE blobs SET lost_at = {} WHERE sha256 = '" + sha256 + "'"
+    database = archive.root / "archive.db"
+    with Catalog.open(database, write=False) as catalog, DiskStore(archive.root) as store:
+        files = MediaFiles(catalog, store, lambda: now[0])
+
+        def is_shown() -> bool:
+            return asyncio.run(files.answer(Request(scope))) is not None
+
+        assert is_shown()
+        execute_directly(database, lose.format("stored_at"))
+        try:
+            assert is_shown()
+            now[0] = 2.0
+            assert not is_shown()
+        finally:
+            execute_directly(database, lose.format("NULL"))
 
 
 def test_a_file_that_is_larger_than_a_piece_arrives_whole(
