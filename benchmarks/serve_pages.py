@@ -57,7 +57,7 @@ def measure_pages(database: str | Path, rounds: int) -> None:
     """Print a line for each page of an archive."""
     print(f"\n{'PostgreSQL' if isinstance(database, str) else 'SQLite'}, in milliseconds")
     with Catalog.open(database, write=False) as catalog:
-        for path, query in _requests(catalog):
+        for path, query in archive_requests(catalog):
             took, used, size, before = [], [], 0, 0.0
             for n in range(rounds + 1):
                 before = before if n > 1 else _read_server_time(database)
@@ -86,7 +86,9 @@ def _read_server_time(database: str | Path) -> float:
     return sum(map(int, chain.from_iterable(ticks))) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def _requests(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, str]]]:
+def archive_requests(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the pages of the whole archive: each path with its query."""
+
     def value(sql: str) -> str:
         return str(catalog.run_query(sql, rows=1, seconds=60).rows[0][0])
 
