@@ -122,8 +122,10 @@ def test_the_configuration_on_the_page_is_accepted(tmp_path: Path) -> None:
     """And the settings that the page names exist."""
     (text,) = re.findall(r"<<'END'\n(.*?)END\n", PAGE.read_text(), re.DOTALL)
     (tmp_path / "config.toml").write_text(text)
-    config = load(tmp_path / "config.toml", {})
+    config = load(tmp_path / "config.toml", {}, with_accounts=False)
     assert config.archive.directory == Path("/var/lib/archiver/archive")
+    empty_list = f"sudo install -o archiver -g archiver -m 600 /dev/null {config.sync.accounts_file}"
+    assert empty_list in PAGE.read_text()
     example = tomllib.loads(
         re.sub(r"^# (?=[a-z_]+ = )", "", (ROOT / "config.example.toml").read_text(), flags=re.M)
     )

@@ -42,15 +42,15 @@ def command(
     globs: tuple[str, ...],
     dry_run: bool,
 ) -> int:
-    """Add accounts or highlights to the configuration; the next run archives them. Makes no call, costs
-    nothing.
+    """Add accounts or highlights to the list of the configuration; the next run archives them. Makes no call,
+    costs nothing.
 
     A TARGET is what archiver backup takes: a username, @username, numeric user id, profile or highlight link,
     highlight:<pk> or /s/ share link. Whether the account exists is found out by the next run. What is listed
     already, under any name that the archive knows, is not added again.
 
-    Each becomes an [[accounts]] table below the last one. Everything else in the file stays as it is,
-    comments too.
+    Each becomes an [[accounts]] table below the last one or, if sync.accounts_file names a list, a line of
+    that (unless it has patterns). Everything else in the files stays as it is, comments too.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def command(
     """
     asked = load.targets(targets, list_files, _require_patterns(globs))
     config = load.config(options)
-    path = account_list.require_file(config)
+    account_list.require_file(config)
     with load.open_archive(options) as archive:
         new, listed = archive.split_listed(asked)
     account_list.add_to_list(config, new, dry_run=dry_run)
@@ -73,7 +73,7 @@ def command(
     elif not options.quiet:
         would = "would be " if dry_run else ""
         output.print_messages(
-            *(f"{target.text}: {would}added to {path}" for target in new),
+            *(f"{target.text}: {would}added to {account_list.file_for(config, target)}" for target in new),
             *(f"{one.text}: already listed{_other_name(one.text, entry.text)}" for one, entry in listed),
         )
         if new and not dry_run and options.is_watched:

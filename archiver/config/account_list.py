@@ -98,31 +98,67 @@ def toml_value(value: str | list[str]) -> str:
 
 
 def add_to_list(config: Config, targets: Sequence[Target], *, dry_run: bool = False) -> None:
-    """Add these targets to ``[[accounts]]`` in the file of the configuration, below its last entry.
+    """Add these targets to the files that ``file_for`` names, below their last entries.
 
-    The caller has left out what is listed. ``dry_run``: write nothing. Raises UsageError if there is no file,
-    ConfigError if its entries cannot be found as lines, StorageError if it cannot be written.
+    The caller has left out what is listed. ``dry_run``: write nothing. Raises UsageError if there is no
+    configuration, ConfigError if its entries cannot be found as lines, StorageError if a file cannot be
+    written.
     """
     path = require_file(config)
-    if not targets:
-        return
+    by_file: dict[Path, list[Target]] = {}
+    for target in targets:
+        by_file.setdefault(file_for(config, target), []).append(target)
     with config_files.hold(path):
-        lines, tables = _read_tables(path)
-        listed = {entry.identity for entry in read_account_tables(tables.get("accounts", []), path)}
-        targets = [target for target in targets if target.identity not in listed]
-        if not targets:  # another process has added them
-            return
-        spans = _entry_spans(lines, tables, path)
-        place = _after_comments(lines, spans[-1][1]) if spans else len(lines) - (lines[-1] == "")
-        added = [line for target in targets for line in ("", *entry_lines(target))][place == 0 :]
-        if place < len(lines) and not _is_blank(lines[place]):
-            added.append("")
-        if lines[0].endswith("\r"):
-            added = [f"{line}\r" for line in added]
-        end = [""] if place == len(lines) else []  # the last line had no end
-        changed = [*lines[:place], *added, *end, *lines[place:]]
-        wanted = [*_tables_of(tables), *map(entry_fields, targets)]
-        _replace_tables(path, changed, tables, wanted, dry_run=dry_run)
+        for file, added in by_file.items():
+            add = _add_tables if file == path else _add_lines
+            add(file, added, dry_run=dry_run)
+
+
+def file_for(config: Config, target: Target) -> Path:
+    """Return the file to which a target is added: ``sync.accounts_file`` if there is one, as a line.
+
+    A target with title patterns, which a line cannot have, is added to the configuration. Raises UsageError
+    if there is none.
+    """
+    path, list_file = require_file(config), config.sync.accounts_file
+    return path if list_file is None or target.highlights else list_file
+
+
+def _add_tables(path: Path, targets: Sequence[Target], *, dry_run: bool) -> None:
+    lines, tables = _read_tables(path)
+    listed = {entry.identity for entry in read_account_tables(tables.get("accounts", []), path)}
+    targets = [target for target in targets if target.identity not in listed]
+    if not targets:  # another process has added them
+        return
+    spans = _entry_spans(lines, tables, path)
+    place = _after_comments(lines, spans[-1][1]) if spans else len(lines) - (lines[-1] == "")
+    added = [line for target in targets for line in ("", *entry_lines(target))][place == 0 :]
+    if place < len(lines) and not _is_blank(lines[place]):
+        added.append("")
+    if lines[0].endswith("\r"):
+        added = [f"{line}\r" for line in added]
+    end = [""] if place == len(lines) else []  # the last line had no end
+    changed = [*lines[:place], *added, *end, *lines[place:]]
+    wanted = [*_tables_of(tables), *map(entry_fields, targets)]
+    _replace_tables(path, changed, tables, wanted, dry_run=dry_run)
+
+
+def _add_lines(path: Path, targets: Sequence[Target], *, dry_run: bool) -> None:
+    lines = config_files.read_lines(path)
+    listed = {entry.target.identity for entry in _entries_of_lines(lines, path)}
+    added = [_entry_line(target) for target in targets if target.identity not in listed]
+    if not added:  # another process has added them
+        return
+    if lines[0].endswith("\r"):
+        added = [f"{line}\r" for line in added]
+    before = lines[:-1] if lines[-1] == "" else lines
+    config_files.replace_text(path, "\n".join([*before, *added, ""]), dry_run=dry_run)
+
+
+def _entry_line(target: Target) -> str:
+    if target.username is not None:
+        return f"@{target.username}" if target.username.isdigit() else target.username
+    return target.user_pk or target.text
 
 
 def remove_from_list(
@@ -133,7 +169,7 @@ def remove_from_list(
     This covers ``[[accounts]]`` and the lines of ``sync.accounts_file``, also entries that are listed twice.
     An entry goes with the comments on its own lines; all other lines stay. ``dry_run``: write nothing.
     Without a file there is no list. Raises ConfigError if the entries cannot be found as lines, StorageError
-    if a file cannot be written.
+    if a file cannot be written; also with ``dry_run``.
     """
     if config.path is None:
         return ()
@@ -185,9 +221,9 @@ def _without_lines(lines: Sequence[str], spans: Iterable[tuple[int, int]]) -> li
 def _remove_lines(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> list[ListedEntry]:
     lines = config_files.read_lines(path)
     removed = [entry for entry in _entries_of_lines(lines, path) if matches(entry.target)]
-    if removed and not dry_run:
+    if removed:
         spans = {(entry.line - 1, entry.line) for entry in removed}
-        config_files.replace_text(path, "\n".join(_without_lines(lines, spans)))
+        config_files.replace_text(path, "\n".join(_without_lines(lines, spans)), dry_run=dry_run)
     return removed
 
 
@@ -254,8 +290,7 @@ def _replace_tables(
         after = {}
     if after != ({**others, "accounts": wanted} if wanted else others):
         raise ConfigError(f"{path} is written in a way that this command cannot change", "change it by hand")
-    if not dry_run:
-        config_files.replace_text(path, text)
+    config_files.replace_text(path, text, dry_run=dry_run)
 
 
 def _read_target(table: dict[str, object], where: str) -> Target:

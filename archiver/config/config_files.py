@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from archiver import durable
-from archiver.errors import ConfigError
+from archiver.errors import ConfigError, StorageError
 from archiver.secret import Secret
 
 _MAX_BYTES = 10**6
@@ -74,16 +74,24 @@ def hold(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str, *, dry_run: bool = False) -> None:
     """Replace the text of a file at once: readers see the old one or the new one, also after a power loss.
 
     The new file is written beside the old one, and has its mode, owner and byte order mark. A symbolic link
-    stays, and the file that it leads to is replaced. Raises StorageError, with the old file unchanged.
+    stays, and the file that it leads to is replaced. ``dry_run``: write nothing. Raises StorageError, with
+    the old file unchanged; also with ``dry_run``, if its directory cannot be written.
     """
+    file = path.resolve()
+    if not os.access(file.parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise StorageError(
+            f"{path} cannot be changed: the directory {file.parent} cannot be written",
+            "run this as the owner of the directory, or change the list by hand",
+        )
+    if dry_run:
+        return
     with durable.storage_errors(f"{path} cannot be changed"):
         content, old = _read_bytes(path)
         mark = _MARK if content.startswith(_MARK) else b""
-        file = path.resolve()
         directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             durable.write_whole(

@@ -1,4 +1,4 @@
-"""Root in the archive of another user, as of a service."""
+"""The archive of another user, as of a service: root in it, and the list of accounts beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, files_of, write_config
-from tests.support.disk_limits import NOBODY
+from tests.support.disk_limits import NOBODY, another_user, shared_directory
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -82,3 +82,37 @@ def test_root_may_read_the_archive_of_another_user(
     give_away(person.archive)
     assert person.run(*words.split()).code == 0
     assert {path.stat().st_uid for path in person.archive.rglob("*")} == {NOBODY}
+
+
+def test_a_service_changes_its_list_and_not_the_configuration_of_root(archive_copies: ArchiveCopies) -> None:
+    """As docs/operations.md sets it up: ``add``, ``remove`` and ``forget`` work. An entry in [[accounts]] is
+    root's, which a dry run of ``forget`` says too.
+    """
+    with shared_directory() as place:
+        etc, person = place / "etc", CommandLineUser(place / "service").in_process
+        for directory in (etc, person.home):
+            directory.mkdir()
+        archive_copies.backed_up(person, "natgeo")
+        names = person.home / "accounts.txt"
+        names.touch(0o600)
+        give_away(person.home)
+        os.chown(names, NOBODY, os.getegid())  # the user of the block below keeps root's group
+        config = etc / "config.toml"
+        person.more["ARCHIVER_CONFIG"] = str(config)
+        head = f'archive.directory = "{person.archive}"\n'
+        config.write_text(f'{head}[[accounts]]\nusername = "natgeo"\n')
+        config.chmod(0o644)
+        with another_user():
+            for words in ("add nasa", "remove natgeo -n", "forget natgeo --dry-run", "forget natgeo --yes"):
+                ended = person.run(*words.split())
+                assert ended.code == 8
+                assert f"{config} cannot be changed: the directory {etc} cannot be written" in ended.err
+        config.write_text(f'{head}sync.accounts_file = "{names}"\n')
+        with another_user():
+            ended = person.run("add", "natgeo", "nasa")
+            assert ended.err == f"natgeo: added to {names}\nnasa: added to {names}\n"
+            assert person.run("remove", "nasa").code == 0
+            assert names.read_text() == "natgeo\n"
+            assert person.run("forget", "natgeo", "--yes", "-q").code == 0
+            assert names.read_text() == ""
+        assert {path.stat().st_uid for path in person.home.rglob("*")} == {NOBODY}

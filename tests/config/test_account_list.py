@@ -18,6 +18,7 @@ from archiver.errors import ConfigError, StorageError, UsageError
 from archiver.model.target import Target, parse_target
 from tests.support import config_loading
 from tests.support.config_loading import write_config_file
+from tests.support.disk_limits import another_user, shared_directory
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file
@@ -131,6 +132,44 @@ def test_the_lines_of_a_list_are_removed(file: Path) -> None:
     assert remove(file, "nasa") == [("nasa", 2), ("nasa", 2), ("nasa", 5)]
     assert names.read_bytes().decode() == "\ufeff# mine\r\n\r\nesa # Europe\r\n"
     assert file.read_text() == 'sync.accounts_file = "list"\n'
+
+
+def test_an_account_is_added_to_the_list_if_there_is_one(file: Path) -> None:
+    """As a line of accounts_file, below the last one; with title patterns, which lines lack, as a table."""
+    text = 'sync.accounts_file = "list"\n'
+    write_config_file(file, text)
+    names = write_config_file(file.parent / "list", "# mine\r\nesa # Europe")
+    add(file, parse_target("@Nasa"), parse_target("787132"), parse_target("@123"), dry_run=True)
+    assert names.read_text() == "# mine\nesa # Europe"
+    for _ in range(2):
+        add(file, parse_target("@Nasa"), parse_target("787132"), parse_target("@123"))
+    assert names.read_bytes() == b"# mine\r\nesa # Europe\nnasa\r\n787132\r\n@123\r\n"
+    assert file.read_text() == text
+    add(file, parse_target("natgeo", ("BOTW*",)))
+    assert file.read_text() == f'{text}\n[[accounts]]\nusername = "natgeo"\nhighlights = ["BOTW*"]\n'
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_directory_that_cannot_be_written_is_named(dry_run: bool) -> None:
+    """Also by a dry run: that of the configuration, or that of the list, whichever is to be changed."""
+    with shared_directory() as place:
+        file = write_config_file(place / "etc" / "a.toml", COMMENTED, mode=0o644)
+        names = write_config_file(place / "list" / "names", "natgeo\n", mode=0o644)
+        other = write_config_file(
+            place / "etc" / "b.toml", "sync.accounts_file = '../list/names'\n", mode=0o644
+        )
+        for directory in (file.parent, names.parent):
+            directory.chmod(0o555)
+        with another_user():
+            for config_file, changed in ((file, file), (other, names)):
+                message = f"cannot be changed: the directory {changed.parent} cannot be written"
+                with pytest.raises(StorageError, match=message):
+                    add(config_file, parse_target("nasa"), dry_run=dry_run)
+                with pytest.raises(StorageError, match=message):
+                    remove(config_file, "natgeo", dry_run=dry_run)
+                assert remove(config_file, "nobody", dry_run=dry_run) == []
+        for directory in (file.parent, names.parent):
+            directory.chmod(0o755)
 
 
 def test_a_dry_run_writes_nothing(file: Path) -> None:

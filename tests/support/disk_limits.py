@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
@@ -60,6 +61,14 @@ def another_user() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@contextmanager
+def shared_directory() -> Iterator[Path]:
+    """A directory that other users can read, unlike those of the tests."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def can_unshare() -> bool:
