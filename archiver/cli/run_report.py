@@ -70,15 +70,11 @@ def print_report(
 
     ``is_product``: the report is the output of the command, printed even without a terminal.
     """
-    must_count = is_product and options.wants_summary
-    if options.is_watched:
+    if options.is_watched or (is_product and options.wants_summary):
         output.print_messages(*report_lines(summary, changes, show_slug=options.verbose))
     elif summary.exit_code:
-        counts = count_lines(summary) if must_count else ()
-        head = [*outcome_lines(summary, show_slug=options.verbose), *counts, *note_lines(summary)]
+        head = [*outcome_lines(summary, show_slug=options.verbose), *note_lines(summary)]
         output.print_messages(*head, *failure_lines(summary, _MAX_LINES - len(head)))
-    elif must_count:
-        output.print_messages(*count_lines(summary), *note_lines(summary))
     if options.blank is not None:
         output.print_json(json_fields(summary, changes))
     return summary.exit_code

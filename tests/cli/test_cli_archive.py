@@ -77,6 +77,21 @@ def test_backup_needs_no_configuration(
     assert found["api_calls"] == len(paid_calls(upstream.requests))
 
 
+def test_a_backup_says_what_it_saw_change(
+    kept: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
+) -> None:
+    """Off a terminal too, as ``run`` says it on one; and nothing with -q."""
+    upstream.world.retitle("18018069326790931", "Best")
+    upstream.world.remove_highlight("17893209825281221")
+    assert call(kept, "backup", "natgeo", "--full") == 0
+    err = capsys.readouterr().err
+    assert "nothing new\nchanged: 1 highlight gone, 1 edited\n" in err
+    assert "  natgeo: Best: renamed from " in err
+    upstream.world.retitle("18018069326790931", "Better")
+    assert call(kept, "backup", "natgeo", "-q") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_second_backup_downloads_nothing(
     kept: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
