@@ -157,7 +157,7 @@ def key_file_steps(config: Path, token_file: Path | None) -> Iterator[str]:
 def nightly_steps(targets: Sequence[Target], directory: Path, config: Path) -> Iterator[str]:
     """Yield how to archive these targets every night. ``config`` is the file that ``init`` will write."""
     yield f"to archive this every night: {program_name()} init --archive {quote(directory)}"
-    yield f"then replace the account in {config} with:"
+    yield f"then add to {config}:"
     for target in targets[:_MAX_ENTRIES]:
         yield from (f"  {line}" for line in account_list.entry_lines(target))
     if len(targets) > _MAX_ENTRIES:

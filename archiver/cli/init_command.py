@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from archiver.cli import advice, load, output
 from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
 from archiver.errors import ArchiverError, StorageError, UsageError
-
-if TYPE_CHECKING:
-    from archiver.model.target import Target
 
 
 @click.command("init", epilog=EPILOG)
@@ -71,7 +67,6 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
                 is_named=is_named,
                 accounts_file=config.sync.accounts_file,
                 is_key_set=is_key_set,
-                examples=config.accounts if written else (),
             ),
         )
     return 0
@@ -153,12 +148,11 @@ def next_steps(
     is_named: bool,
     accounts_file: Path | None = None,
     is_key_set: bool = False,
-    examples: Sequence[Target] = (),
 ) -> Iterator[str]:
     """Yield what to do after ``init``. ``path``: the configuration.
 
     ``token_file`` and ``accounts_file``: its settings. ``is_named``: the commands must name the configuration
-    too. ``is_key_set``: whether HIKERAPI_TOKEN is set. ``examples``: accounts that only ``init`` has listed.
+    too. ``is_key_set``: whether HIKERAPI_TOKEN is set.
     """
     option = advice.config_option(path, is_named=is_named)
     key_steps = list(advice.key_file_steps(path, token_file))
@@ -166,13 +160,7 @@ def next_steps(
         key_steps.append("(HIKERAPI_TOKEN is set in this shell, but cron does not know it)")
     program = advice.program_name()
     steps = [
-        [
-            f"list your accounts in {accounts_file or path}, or with: {program} add{option} NAME",
-            *(
-                f"{program} remove{option} {example.text}    # an example, which would be paid for too"
-                for example in examples
-            ),
-        ],
+        [f"list your accounts in {accounts_file or path}, or with: {program} add{option} NAME"],
         key_steps,
         [f"{program} plan{option}    # what the first night costs at least; free"],
         [f"crontab -e: {advice.cron_line(option)}"],

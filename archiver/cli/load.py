@@ -70,7 +70,7 @@ def entries(configuration: Config, words: Sequence[str]) -> tuple[Target, ...]:
     """
     if not configuration.accounts:
         account_list.require_file(configuration)
-        raise UsageError("no accounts are configured", "archiver add NAME adds one")
+        raise UsageError("no account is listed", "archiver add NAME adds one")
     if not words:
         return configuration.accounts
     return tuple(dict.fromkeys(_entry(configuration, word) for word in words))

@@ -47,11 +47,12 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def _used(person: CommandLineUser, upstream: FaultyStandIn) -> None:
-    """Use every command that makes files: init, run, backup, query, verify, db backup."""
+    """Use every command that makes files: init, add, run, backup, query, verify, db backup."""
     settings = person.home / "config" / "archiver" / "config.toml"
     backup = ["backup", "salwaaa_ki", "-q"]
     for words in (
         ["init", "-q"],
+        ["add", "natgeo", "-q"],
         ["run", "-q"],
         backup,
         ["query", "SELECT 1"],
