@@ -163,14 +163,18 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
-    """Raise ConfigError for the first unknown key, naming the known key that is most similar.
+    """Raise ConfigError for the first unknown key.
 
-    ``where``: the section that has the key, for the message.
+    It names the section that the key belongs to, or else the known key that is most similar. ``where``: the
+    section that has the key, for the message.
     """
     known = frozenset(known)
     for key in keys:
         if key not in known:
             place = f" in {where}" if where else ""
+            homes = [f"[{section}]" for section in SECTIONS if f"{section}.{key}" in KEYS]
+            if homes:
+                raise ConfigError(f"{path}: {key}{place} belongs under {' or '.join(homes)}")
             raise ConfigError(f"{path}: unknown setting {_quote(key)}{place}{_nearest(key, known)}")
 
 

@@ -28,6 +28,12 @@ file = config_loading.file
             "[download]\nconcurency = 2",
             r"unknown setting 'concurency' in \[download\]; did you mean concurrency\?",
         ),
+        (
+            "[[accounts]]\nusername = 'a'\ntoken_file = 'key'",
+            r": token_file in account 1 \(\[\[accounts\]\]\) belongs under \[api\]",
+        ),
+        ("[sync]\nreserve = '1 GB'", r": reserve in \[sync\] belongs under \[archive\]"),
+        ("url = 'json://x'", r": url belongs under \[report\]"),
         ("[downlod]\nconcurrency = 2", r"unknown setting 'downlod'; did you mean download\?"),
         ("[[accounts]]\nname = 'a'", r"unknown setting 'name' in account 1 \(\[\[accounts\]\]\); did you"),
         ('[api]\ntoken = "sesame"', r"did you mean token_file\?"),
