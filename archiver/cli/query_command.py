@@ -180,7 +180,7 @@ def _print_schema(schema: Rows, table: str | None, form: str) -> None:
         similar = difflib.get_close_matches(table or "", names, n=2)
         meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
         raise UsageError(f"there is no table {table}{meant}", "archiver query --schema lists them")
-    for text in format_rows(Rows(schema.columns, rows), form):
+    for text in format_rows(Rows(schema.columns, rows), form, wraps_last=True):
         output.print_data(text)
 
 
@@ -215,7 +215,8 @@ def _list(own: Path, form: str, *, postgresql: bool) -> None:
         (query.name, " ".join(query.parameters(postgresql=postgresql)), query.about)
         for query in named_queries.all_queries(own).values()
     )
-    for text in format_rows(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
+    rows = Rows(("name", "parameters", "answers"), lines, truncated=False)
+    for text in format_rows(rows, form, wraps_last=True):
         output.print_data(text)
 
 
@@ -300,24 +301,27 @@ def _statement(sql: str | None, file: Path | None) -> str:
         raise UsageError(f"the SQL file {path} cannot be read: {why}") from error
 
 
-def format_rows(rows: Rows | RowStream, form: str) -> Iterator[str]:
-    """Yield the rows in one of the five formats, in pieces of whole lines; csv and ndjson as read."""
+def format_rows(rows: Rows | RowStream, form: str, *, wraps_last: bool = False) -> Iterator[str]:
+    """Yield the rows in one of the five formats, in pieces of whole lines; csv and ndjson as read.
+
+    ``wraps_last``: in a table, the last column is not cut to the terminal.
+    """
     if form == "csv":
         yield from _pieces(_csv(rows))
     elif form == "ndjson":
         yield from _pieces(f"{line}\n" for line in _objects(rows))
     elif form in _FOR_PEOPLE:
         if rows.columns:
-            yield "".join(f"{line}\n" for line in _format_for_people(rows, form))
+            yield "".join(f"{line}\n" for line in _format_for_people(rows, form, wraps_last))
     else:
         objects = list(_objects(rows))
         yield "".join(f"{line}\n" for line in (["[", ",\n".join(objects), "]"] if objects else ["[]"]))
 
 
-def _format_for_people(rows: Rows | RowStream, form: str) -> Iterator[str]:
+def _format_for_people(rows: Rows | RowStream, form: str, wraps_last: bool) -> Iterator[str]:
     columns, values, width = rows.columns, tuple(rows.rows), output.terminal_width()
     if form == "table" and (width is None or text_table.is_readable(columns, values, width)):
-        return text_table.format_table(columns, values, width)
+        return text_table.format_table(columns, values, width, wraps_last=wraps_last)
     return text_table.format_vertically(columns, values)
 
 

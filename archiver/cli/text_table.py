@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -15,11 +16,16 @@ _MIN_WIDTH = 8  # no cell is cut further: the terminal wraps lines that still do
 
 
 def format_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    width: int | None = None,
+    *,
+    wraps_last: bool = False,
 ) -> Iterator[str]:
     """Yield a head, a rule and the rows as safe lines without trailing blanks, numbers aligned right.
 
     ``width``: columns of the terminal, to which long cells are cut (with ``…``); None cuts nothing.
+    ``wraps_last``: the last column goes on in further lines instead.
     """
     head = [make_safe(name) for name in columns]
     cells = [[format_cell(value) for value in row] for row in rows]
@@ -31,8 +37,9 @@ def format_table(
     if width is not None:
         widths = fit_widths(widths, width)
     for row in (head, ["-" * w for w in widths], *cells):
-        padded = (_pad(text, w, right) for text, w, right in zip(row, widths, is_numeric, strict=True))
-        yield _SEPARATOR.join(padded).rstrip(" ")
+        for line in _wrap_last(row, widths[-1]) if wraps_last else (row,):
+            padded = (_pad(text, w, right) for text, w, right in zip(line, widths, is_numeric, strict=True))
+            yield _SEPARATOR.join(padded).rstrip(" ")
 
 
 def is_readable(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int) -> bool:
@@ -87,6 +94,14 @@ def fit_widths(widths: Sequence[int], width: int) -> list[int]:
     while limit > _MIN_WIDTH and sum(min(w, limit) for w in widths) > room:
         limit -= 1
     return [min(w, limit) for w in widths]
+
+
+def _wrap_last(row: Sequence[str], width: int) -> Iterator[Sequence[str]]:
+    """Yield the row with the first line of its last cell, then the other lines of that cell."""
+    *others, last = row
+    for line in textwrap.wrap(last, width, break_on_hyphens=False) or [""]:
+        yield [*others, line]
+        others = [""] * len(others)
 
 
 def _pad(text: str, width: int, align_right: bool) -> str:

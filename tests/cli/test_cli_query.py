@@ -19,7 +19,7 @@ from archiver.archive.schema_rows import read_schema
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
-from archiver.cli import query_command
+from archiver.cli import output, query_command
 from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.datasette.metadata import describe_tables
@@ -67,6 +67,21 @@ def test_the_tables_and_columns_are_listed(catalog: Catalog, database: str | Pat
     assert {("users", "username"), ("account_items", "picture_path"), ("items", "pk")} <= columns
     assert not [row for row in listed.rows if str(row[0]).startswith("search_index")]
     assert sum(row[2] is not None for row in listed.rows) > 100
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("--schema", "former ones: user_pk,"), ("--list", "-p username=")]
+)
+def test_meanings_are_wrapped_on_a_terminal(
+    home: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch, option: str, words: str
+) -> None:
+    """In 80 columns nothing is cut: what a table or a query is for goes on in the next lines."""
+    monkeypatch.setattr(output, "terminal_width", lambda: 80)
+    assert main(["query", option]) == 0
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert words in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_the_schema_of_one_table(home: Path, capsys: Shown) -> None:
