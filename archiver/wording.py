@@ -1,4 +1,4 @@
-"""What is recorded, in words: a change of a field, what a gap lacks, and when it is tried again. Pure."""
+"""What is recorded, in words: a change of a field, a gap and its next try, a match of a search. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
+from archiver.model.search_hits import Field, Said
 
 PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
 """The values of the field ``presence``."""
@@ -24,6 +25,13 @@ _EVENTS = {  # field whose values mean nothing to a person → words
     (Subject.HIGHLIGHT, "item_order"): "items reordered",
 }
 _NAMES = {(Subject.USER, "username"), (Subject.HIGHLIGHT, "title")}
+_SIGN = {
+    Field.HASHTAG: "#",
+    Field.MENTION: "@",
+    Field.SPONSOR: "@",
+    Field.USERNAME: "@",
+    Field.FORMER_USERNAME: "@",
+}
 _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
 
@@ -59,6 +67,11 @@ def describe_change(
     return f"{what}: changed and back" if back else f"{what}: {value_text(old)} -> {value_text(new)}"
 
 
+def describe_match(said: Said) -> str:
+    """Return a text that a search has found, after the word for where it comes from."""
+    return f"{said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}"
+
+
 def describe_gap(gap: Gap) -> str:
     """Return what is missing: a file of an item, a highlight, or an account."""
     if gap.subject is Subject.ITEM:
@@ -74,6 +87,13 @@ def reason_word(subject: Subject, reason: str) -> str:
     return "unknown" if subject is Subject.TARGET and reason == Reason.GONE else str(reason)
 
 
+def describe_reason(subject: Subject, reason: str) -> str:
+    """Return a reason as a page states it, in words."""
+    if reason == GapReason.NOT_YET:
+        return "no run has reached it yet"
+    return reason_word(subject, reason).replace("_", " ")
+
+
 def next_try(gap: Gap, now: datetime) -> str:
     """Return when a gap is tried again, in words or as a day and time in UTC."""
     if gap.gone:
@@ -83,5 +103,5 @@ def next_try(gap: Gap, now: datetime) -> str:
     if gap.reason is Reason.TOO_LARGE:
         return "when max_file_size allows it"
     if gap.next_try_at is None:
-        return "next run" if gap.reason in _NEXT_RUN else "sweep"
+        return "next run" if gap.reason in _NEXT_RUN else "next periodic re-fetch"
     return f"{gap.next_try_at:%Y-%m-%d %H:%M}" if gap.next_try_at > now else "next run"

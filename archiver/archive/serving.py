@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from archiver.archive.session import Session
-from archiver.config.config_files import read_login_token
+from archiver.config.config_files import read_login_token, warn_if_readable
 from archiver.errors import UsageError, install_command
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def serve(
     tls = None
     if options.tls_cert is not None and options.tls_key is not None:
         tls = server.load_tls(options.tls_cert, options.tls_key)
+        for warning in warn_if_readable(options.tls_key, "--tls-key"):
+            note(warning)
     endpoint = server.Endpoint(options.host, options.port, options.uds, tls, options.peers())
     site = WebSite(
         session.catalog,
@@ -54,5 +56,5 @@ def serve(
     )
     app = create_app(site)
     with server.listen(endpoint) as (listener, address):
-        on_ready(address)
+        on_ready(options.name_address(address))
         server.run(app, listener, endpoint, is_stopped)

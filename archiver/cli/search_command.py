@@ -19,9 +19,10 @@ from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_opt
 from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_rows import NO_LIMIT
-from archiver.model.search_hits import Dated, Field, Kind
+from archiver.model.search_hits import Dated, Kind
 from archiver.model.target import parse_target
 from archiver.text_format import make_safe, pluralize
+from archiver.wording import describe_match
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
 _ON_A_TERMINAL = 20
 _SHOWN = 4
 """How many texts of one hit are shown: an item may mention dozens of similar names."""
-_SIGN = {
-    Field.HASHTAG: "#",
-    Field.MENTION: "@",
-    Field.SPONSOR: "@",
-    Field.USERNAME: "@",
-    Field.FORMER_USERNAME: "@",
-}
-
-
 _DATED = {Dated.TAKEN: "taken", Dated.CREATED: "created", Dated.FIRST_SEEN: "first seen"}
 
 
@@ -203,7 +195,7 @@ def hit_lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
     gone = ", no longer shown" if hit.gone else ""
     yield make_safe(f"{' · '.join(filter(None, what))} · {_DATED[hit.dated]} {hit.at:%Y-%m-%d}{gone}")
     for said in hit.matched[:_SHOWN]:
-        yield _cut(f"  {said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}", width)
+        yield _cut(f"  {describe_match(said)}", width)
     if len(hit.matched) > _SHOWN:
         yield f"  and {len(hit.matched) - _SHOWN:,} more"
     yield make_safe(f"  {command} {_target(hit)}")

@@ -140,6 +140,14 @@ def read_login_token(path: Path) -> tuple[bytes, tuple[str, ...]]:
     return hashlib.sha256(token).digest(), warnings
 
 
+def warn_if_readable(path: Path, setting: str) -> tuple[str, ...]:
+    """Return a warning if others can read a file with a secret; none if it cannot be examined."""
+    try:
+        return _readability(path, setting, path.stat().st_mode)
+    except (OSError, ValueError):
+        return ()
+
+
 def _read_private(path: Path, setting: str) -> tuple[bytes, tuple[str, ...]]:
     """Return the content of a file with a secret, and a warning if others can read it.
 
@@ -147,16 +155,23 @@ def _read_private(path: Path, setting: str) -> tuple[bytes, tuple[str, ...]]:
     """
     content, status = _read_bytes(path)
     mode = status.st_mode
-    command = f"chmod 600 {shlex.quote(str(path))}"
     if mode & _WRITABLE:
-        raise ConfigError(f"other users can write {path} ({setting})", command)
+        raise ConfigError(f"other users can write {path} ({setting})", _command(path))
     if _is_replaceable(path):
         directory = shlex.quote(str(path.parent))
         raise ConfigError(f"other users can replace {path} ({setting})", f"chmod o-w {directory}")
+    return content, _readability(path, setting, mode)
+
+
+def _readability(path: Path, setting: str, mode: int) -> tuple[str, ...]:
     # systemd gives a credential to the user of the service by an ACL, whose mask looks like a group's right.
     is_credential = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
     readable = stat.S_IROTH if is_credential else _READABLE
-    return content, (f"other users can read {path} ({setting}): run {command}",) if mode & readable else ()
+    return (f"other users can read {path} ({setting}): run {_command(path)}",) if mode & readable else ()
+
+
+def _command(path: Path) -> str:
+    return f"chmod 600 {shlex.quote(str(path))}"
 
 
 def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:

@@ -164,6 +164,7 @@ def _environment() -> Environment:
         "names": account_names,
         "profile_address": page_text.profile_address,
         "short_day": page_text.format_short_day,
+        "short_moment": page_text.format_short_moment,
         "size": format_size,
         "shorten": lambda text: page_text.shorten(text or ""),
         "span": page_text.format_span,

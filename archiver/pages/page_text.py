@@ -80,19 +80,24 @@ def format_moment(at: datetime) -> str:
     return f"{format_day(at)}, {at.astimezone(UTC):%H:%M} UTC"
 
 
+def format_short_moment(at: datetime) -> str:
+    """Return ``4 Dec 2025, 15:00``, in UTC."""
+    return f"{format_short_day(at)}, {at.astimezone(UTC):%H:%M}"
+
+
 def format_iso_time(at: datetime) -> str:
     """Return a time for ``<time datetime>``, to the second, in UTC."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_span(first: datetime, last: datetime) -> str:
-    """Return ``4 December 2025``, ``4 – 6 December 2025`` or ``May 2025 – January 2026``."""
+    """Return ``4 December 2025``, ``4 – 6 December 2025`` or ``May 2025 – Jan 2026``."""
     begin, end = first.astimezone(UTC), last.astimezone(UTC)
     if begin.date() == end.date():
         return format_day(end)
     if (begin.year, begin.month) == (end.year, end.month):
         return f"{begin.day} – {format_day(end)}"
-    return " – ".join(f"{MONTHS[at.month - 1]} {at.year}" for at in (begin, end))
+    return " – ".join(f"{MONTHS[at.month - 1][:3]} {at.year}" for at in (begin, end))
 
 
 def format_duration(seconds: float) -> str:

@@ -179,7 +179,7 @@ class NightOfChanges(Struct, frozen=True):
 
 
 class GapLine(Struct, frozen=True):
-    """A gap: what is missing, in which highlight, why, and when it is tried again."""
+    """A gap: what is missing (``cover of``), the highlight that follows, why, and when it is tried again."""
 
     what: str
     highlight: SubjectLink | None
@@ -193,6 +193,11 @@ class GapsOfAccount(Struct, frozen=True):
 
     account: SubjectLink
     gaps: tuple[GapLine, ...]
+
+    @property
+    def has_attempts(self) -> bool:
+        """Return whether any of the gaps has been tried."""
+        return any(gap.attempts for gap in self.gaps)
 
 
 class FeedEntry(Struct, frozen=True):

@@ -14,7 +14,7 @@ from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import GapLine, GapsOfAccount, SubjectLink
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
-from archiver.wording import describe_gap, next_try, reason_word
+from archiver.wording import describe_gap, describe_reason, next_try
 
 MAX_ITEMS = 8_000
 """A page is about accounts with at most so many items, or one account: to find a gap, each item is read."""
@@ -63,14 +63,22 @@ def _by_account(
 
 
 def _line(gap: Gap, account: KeptAccount | None, now: datetime) -> GapLine:
+    highlight = _highlight_link(gap, account)
     counted = f": {gap.present:,} of {gap.counted:,} items" if gap.present is not None else ""
     return GapLine(
-        describe_gap(gap),
-        _highlight_link(gap, account),
-        reason_word(gap.subject, gap.reason).replace("_", " ") + counted,
+        describe_gap(gap) + (_joint(gap) if highlight is not None else ""),
+        highlight,
+        describe_reason(gap.subject, gap.reason) + counted,
         gap.attempts,
         next_try(gap, now),
     )
+
+
+def _joint(gap: Gap) -> str:
+    """Return the word between what is missing and the highlight; none if that is the highlight itself."""
+    if gap.subject is Subject.ITEM:
+        return " in"
+    return " of" if gap.role is not None else ""
 
 
 def _highlight_link(gap: Gap, account: KeptAccount | None) -> SubjectLink | None:

@@ -15,11 +15,13 @@ from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import SubjectLink
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
+from archiver.wording import describe_match
 
 PER_PAGE = 40
 MAX_PAGES = 20
 """So many pages are in the order of a search; see ``results.hits``."""
 
+_SHOWN_MATCHES = 2  # of an item
 _MAX_LENGTH = 300  # of what is typed, in characters
 _FORMER = (Field.FORMER_USERNAME, Field.FORMER_FULL_NAME, Field.FORMER_TITLE)
 
@@ -86,6 +88,10 @@ def _values(snapshot: Snapshot, hits: list[Hit]) -> dict[str, object]:
             if hit.subject_pk in highlights and hit.user_pk in accounts
         ],
         "tiles": [tiles[hit.subject_pk] for hit in of[Subject.ITEM] if hit.subject_pk in tiles],
+        "matches": {
+            hit.subject_pk: [page_text.shorten(describe_match(said)) for said in hit.matched[:_SHOWN_MATCHES]]
+            for hit in of[Subject.ITEM]
+        },
     }
 
 

@@ -59,22 +59,38 @@ class ServeOptions(Struct, frozen=True):
         is_private = self.uds is None and not self.proxies and is_on_this_machine(self.host)
         if is_private:
             return
-        where = f"{self.host}" if self.uds is None else f"the socket {self.uds}"
+        missing: list[tuple[str, str]] = []
         if self.token_file is None:
-            raise UsageError(
-                f"others can reach {where}: the pages need a login",
-                "add --token-file FILE; or listen on 127.0.0.1, for this machine alone",
-            )
+            missing.append(("the pages need a login", "--token-file FILE"))
         if not self.is_secure:
-            raise UsageError(
-                f"the token would cross the network to {where} in the clear",
-                "add --tls-cert FILE --tls-key FILE, or --behind-proxy ADDRESS",
+            missing.append(
+                (
+                    "the token would cross the network in the clear",
+                    "--tls-cert FILE --tls-key FILE (or --behind-proxy ADDRESS)",
+                )
             )
         if not self.allowed_hosts() - set(_LOOPBACK_NAMES):
-            raise UsageError(
-                "no host name is allowed but those of this machine",
-                "add --allow-host NAME: the name in the address that browsers show",
+            missing.append(
+                (
+                    "no host name but those of this machine is allowed",
+                    "--allow-host NAME, as browsers show it",
+                )
             )
+        if missing:
+            where = self.host if self.uds is None else f"the socket {self.uds}"
+            problems, options = ("; ".join(part) for part in zip(*missing, strict=True))
+            raise UsageError(
+                f"others can reach {where}: {problems}",
+                f"add {options}. Or listen on 127.0.0.1, for this machine alone",
+            )
+
+    def name_address(self, address: str) -> str:
+        """Return an address on which is listened; named by ``allow_hosts`` if it is no host."""
+        scheme, _, rest = address.partition("://")
+        host, _, port = rest.rpartition(":")
+        if not self.allow_hosts or not host or not ip_address(host.strip("[]")).is_unspecified:
+            return address
+        return f"{scheme}://{_host(self.allow_hosts[0])}:{port}"
 
     def allowed_hosts(self) -> frozenset[str]:
         """Return the host names that requests may use, in lower case and without ports.

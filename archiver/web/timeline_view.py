@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from itertools import groupby
 
 from archiver.catalog import Catalog
@@ -37,11 +38,11 @@ def show_timeline(catalog: Catalog, request: PageRequest) -> Page | None:
         turn = _turn(snapshot, places, before)
         tiles = page_parts.read_tiles(snapshot, [place.pk for place in places])
         years = list(_years(snapshot))
+        months = list(_months(snapshot, places[0].at.astimezone(UTC).date())) if places else []
     days = [
         DayOfItems(day, tuple(tiles[place.pk] for place in group if place.pk in tiles))
         for day, group in groupby(places, key=lambda place: place.at.astimezone(UTC).date())
     ]
-    months = list(_months(days[0].day.year)) if days else []
     values = {"days": days, "turn": turn, "years": years, "months": months}
     return Page(html_pages.archive_page("timeline", **values).encode())
 
@@ -73,8 +74,18 @@ def _years(snapshot: Snapshot) -> Iterator[tuple[int, date]]:
             yield year, date(year, 12, 31)
 
 
-def _months(year: int) -> Iterator[tuple[str, date]]:
-    """Yield the months of a year with their last days, the latest first."""
+def _months(snapshot: Snapshot, shown: date) -> Iterator[tuple[str, date | None]]:
+    """Yield the months of the year that is shown, the latest first, with their last days if they have items.
+
+    To find them takes one look-up for each month that has items.
+    """
+    have_items = {shown.month}
+    before = DatedPk(datetime(shown.year + 1, 1, 1, tzinfo=UTC), "") if shown.year < MAXYEAR else None
+    while (found := snapshot.read(newest_items.newest_taken, 1, before=before)) and (
+        at := found[0].at.astimezone(UTC)
+    ).year == shown.year:
+        have_items.add(at.month)
+        before = DatedPk(datetime(at.year, at.month, 1, tzinfo=UTC), "")
     for month in range(12, 0, -1):
-        following = date(year + 1, 1, 1) if month == 12 else date(year, month + 1, 1)
-        yield page_text.MONTHS[month - 1], following - timedelta(days=1)
+        last = date(shown.year, month, monthrange(shown.year, month)[1])
+        yield page_text.MONTHS[month - 1][:3], last if month in have_items else None

@@ -6,6 +6,8 @@ A view is added to VIEWS with one line; what every page links to is in ``html_pa
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from urllib.parse import quote
@@ -21,6 +23,7 @@ from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
 from archiver.errors import DatabaseError, StorageError, UsageError
+from archiver.model.values import replace
 from archiver.pages import html_pages, page_text
 from archiver.web import archive_views, content_views
 from archiver.web.account_index import AccountIndex
@@ -43,6 +46,7 @@ _ASSET_TYPES = {
 }
 _DEEPEST = 8
 """No page is in a deeper directory."""
+_RECONNECT_SECONDS = 5.0
 _THREADS = 4
 """How many pages are made at once; more requests wait."""
 
@@ -66,6 +70,7 @@ class WebSite(Struct, frozen=True):
 
 def create_app(site: WebSite) -> ASGIApp:
     """Return the application."""
+    site = replace(site, report=_reconnect_after_errors(site))
     limiter = CapacityLimiter(_THREADS)
     routes = [Route(path, _page_endpoint(site, view, limiter)) for path, view in _views(site).items()]
     routes += [
@@ -109,6 +114,24 @@ def _views(site: WebSite) -> dict[str, View]:
         "/accounts/{directory}/index.html": account,
         **VIEWS,
     }
+
+
+def _reconnect_after_errors(site: WebSite) -> Callable[[Exception], None]:
+    """Return ``site.report``, which then also opens the database again if that was what failed.
+
+    The file may have been replaced. At most once in some seconds: while it stays damaged, that helps nothing.
+    """
+    last = -math.inf
+
+    def report(error: Exception) -> None:
+        nonlocal last
+        site.report(error)
+        now = time.monotonic()
+        if isinstance(error, DatabaseError) and now - last >= _RECONNECT_SECONDS:
+            last = now
+            site.catalog.reconnect()
+
+    return report
 
 
 def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:
@@ -195,7 +218,7 @@ def _not_found(request: Request) -> Response:
 
 
 def _message(request: Request, status: int, title: str, text: str) -> Response:
-    page = html_pages.live_page("message.html", up=_to_top(request), title=title, text=text, link=True)
+    page = html_pages.live_page("message.html", up=_to_top(request), here="", title=title, text=text)
     headers = {"cache-control": "no-store", "content-type": "text/html; charset=utf-8"}
     return Response(page.encode(), status, headers)
 

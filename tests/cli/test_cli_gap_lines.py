@@ -27,14 +27,14 @@ GAP = Gap(Reason.EXPIRED, Subject.ITEM, "1", Role.VIDEO, code="C1")
         (replace(GAP, next_try_at=NOW + timedelta(days=1), gone=True), "never: no longer shown"),
         (replace(GAP, reason=Reason.TOO_LARGE), "when max_file_size allows it"),
         (replace(GAP, reason=Reason.HOST_NOT_ALLOWED), "when its host is allowed"),
-        (replace(GAP, reason=Reason.REFUSED), "sweep"),
-        (replace(GAP, reason=GapReason.NEVER_OFFERED), "sweep"),
+        (replace(GAP, reason=Reason.REFUSED), "next periodic re-fetch"),
+        (replace(GAP, reason=GapReason.NEVER_OFFERED), "next periodic re-fetch"),
         (replace(GAP, reason=GapReason.NOT_YET), "next run"),
         (replace(GAP, reason=Reason.LOST), "next run"),
     ],
 )
 def test_when_it_is_tried_again(gap: Gap, told: str) -> None:
-    """A day that is to come, the next run, the sweep, a setting; never, where it is not shown any more."""
+    """A day to come, the next run or periodic re-fetch, a setting; never, if it is not shown any more."""
     assert next_try(gap, NOW) == told
 
 

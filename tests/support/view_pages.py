@@ -56,6 +56,11 @@ def links(root: Element) -> dict[str, str]:
     return {text_of(a): a.attrib["href"] for a in root.iter("a") if text_of(a)}
 
 
+def marked(root: Element) -> list[str]:
+    """Return the text of the links that lead to where the reader is."""
+    return [text_of(a) for a in root.iter("a") if a.get("aria-current")]
+
+
 def query_of(href: str) -> dict[str, str]:
     """Return the parameters of a link."""
     return dict(parse_qsl(urlsplit(href).query))

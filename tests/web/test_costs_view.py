@@ -36,7 +36,7 @@ def test_units_are_listed_by_month_day_run_account_and_endpoint(
         *("2026-04-01 2", "2026-03-31 3"),
     ]
     assert [row for row in rows if ", run, " in row] == [
-        "2, run, 1 April 2026, 23:30 UTC 2",
-        "1, run, 31 March 2026, 23:30 UTC 3",
+        "2, run, 1 Apr 2026, 23:30 2",
+        "1, run, 31 Mar 2026, 23:30 3",
     ]
     assert rows[-3::2] == ["natgeo 2 1", "/v1/user/highlights 2 1"]

@@ -52,7 +52,7 @@ def test_a_gap_says_what_is_missing_and_where(catalog: Catalog) -> None:
     record_three_nights(catalog)
     root = existing_page(catalog, "/gaps")
     rows = texts(root, "tr")
-    assert "thumbnail of C14 Gift Guide network 1 next run" in " ".join(rows)
+    assert "thumbnail of C14 in Gift Guide network 1 next run" in " ".join(rows)
     assert any(href.endswith(".html#i14") for href in hrefs(root))
 
 

@@ -87,7 +87,7 @@ def test_accounts_are_found_while_somebody_types(browser: Browser, running: Serv
     with open_site(browser, Path("/"), base, **DESKTOP) as visit:
         visit.page.goto(f"{base}/")
         visit.page.evaluate("window.isSamePage = true")
-        visit.page.get_by_label("Search").focus()
+        visit.page.get_by_label("Filter accounts").focus()
         visit.page.keyboard.type("nobody")
         visit.page.get_by_text("No account has these words").wait_for()
         assert visit.page.locator(".card").count() == 0
@@ -108,7 +108,7 @@ def test_the_list_says_that_the_server_does_not_answer(browser: Browser, running
     with open_site(browser, Path("/"), base) as visit:
         visit.page.goto(f"{base}/")
         visit.page.route("**/?q=*", lambda route: route.abort("connectionrefused"))
-        visit.page.get_by_label("Search").fill("n")
+        visit.page.get_by_label("Filter accounts").fill("n")
         visit.page.get_by_text("The server does not answer").wait_for()
         assert visit.page.locator(".card").count() == 1
         visit.complaints.clear()
@@ -119,7 +119,7 @@ def test_the_list_works_without_scripts(browser: Browser, running: ServedArchive
     base = running.address.rstrip("/")
     with open_site(browser, Path("/"), base, java_script_enabled=False) as visit:
         visit.page.goto(f"{base}/")
-        visit.page.get_by_label("Search").fill("nobody")
+        visit.page.get_by_label("Filter accounts").fill("nobody")
         visit.page.get_by_role("button", name="Show").click()
         assert "No account has these words" in visit.page.content()
 

@@ -193,7 +193,8 @@ def test_fault_v9_it_is_not_reached_from_elsewhere_by_mistake(
 ) -> None:
     """Without a login, without encryption, or without a host name it does not start off loopback."""
     token = "--token-file", str(token_file)
-    assert "--token-file" in refusal(archive, "--host", "0.0.0.0")
+    everything = refusal(archive, "--host", "0.0.0.0")
+    assert [name in everything for name in ("--token-file", "--tls-cert", "--allow-host")] == [True] * 3
     assert "in the clear" in refusal(archive, "--host", "0.0.0.0", *token)
 
 
@@ -225,6 +226,23 @@ def test_fault_v9_what_would_expose_the_archive_is_refused(options: ServeOptions
     with pytest.raises(UsageError) as raised:
         options.check()
     assert said in f"{raised.value} {raised.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "shown"),
+    [
+        (("archive.example",), "https://0.0.0.0:8443/", "https://archive.example:8443/"),
+        (("2001:db8::1", "b.example"), "https://[::]:8443/", "https://[2001:db8::1]:8443/"),
+        (("archive.example",), "https://192.0.2.7:8443/", "https://192.0.2.7:8443/"),
+        (("archive.example",), "unix:/run/web", "unix:/run/web"),
+        ((), "http://0.0.0.0:8000/", "http://0.0.0.0:8000/"),
+    ],
+)
+def test_the_address_that_is_printed_can_be_opened(
+    allowed: tuple[str, ...], address: str, shown: str
+) -> None:
+    """Where it listens on all addresses, it names a host that requests may use."""
+    assert ServeOptions(allow_hosts=allowed).name_address(address) == shown
 
 
 @pytest.mark.parametrize(
@@ -276,8 +294,11 @@ def test_tls(archive: ExportHarness, token_file: Path, tmp_path: Path) -> None:
         assert "secure" in answer.headers["set-cookie"].lower()
         assert running.ask("/", tls=client, Cookie=cookie_of(answer)).status == 200
         assert b"HTTP/1.1" not in running.send_raw(b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    authority.key.chmod(0o644)
+    message = refusal(archive, *files, "--allow-host", "a b")
+    assert f"other users can read {authority.key} (--tls-key): run chmod 600 {authority.key}" in message
     message = refusal(archive, "--tls-cert", str(token_file), "--tls-key", str(authority.key))
-    assert "cannot be used" in message
+    assert "cannot be used: they do not fit together" in message
 
 
 def test_fault_v8_only_the_proxy_may_connect(archive: ExportHarness, token_file: Path) -> None:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from archiver.catalog import Catalog, record
+from archiver.pages.page_text import MONTHS
 from archiver.web import timeline_view
-from tests.support.catalog_samples import FACTS, page, tray, video
+from tests.support.catalog_samples import FACTS, file_of, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
-from tests.support.view_pages import existing_page, hrefs, links, query_of, texts, tiles, view_page
+from tests.support.view_pages import (
+    existing_page,
+    hrefs,
+    links,
+    marked,
+    query_of,
+    text_of,
+    texts,
+    tiles,
+    view_page,
+)
 
 DAY = timedelta(days=1)
 
@@ -69,11 +80,33 @@ def test_a_reader_can_jump_to_a_day_a_month_and_a_year(catalog: Catalog, run_id:
     root = existing_page(catalog, "/timeline")
     assert [name for name in links(root) if name.isdigit()] == ["2021", "2020", "2019"]
     assert tiles(existing_page(catalog, "/timeline", **query_of(links(root)["2020"]))) == ["1"]
-    assert tiles(existing_page(catalog, "/timeline", **query_of(links(root)["June"]))) == ["1"]
+    assert tiles(existing_page(catalog, "/timeline", **query_of(links(root)["Jul"]))) == ["2", "1"]
     assert tiles(existing_page(catalog, "/timeline", day="2021-07-09")) == ["2", "1"]
     empty = existing_page(catalog, "/timeline", day="2018-12-31")
     assert tiles(empty) == []
     assert tiles(existing_page(catalog, "/timeline", **query_of(links(empty)["Later"]))) == ["2", "1"]
+
+
+def test_only_months_with_items_are_links(catalog: Catalog, run_id: int) -> None:
+    """Of the year that is shown, whose link is marked, as that of its month is."""
+    ends = datetime(2021, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    taken = {"1": datetime(2020, 8, 5, tzinfo=UTC), "2": datetime(2021, 3, 1, tzinfo=UTC), "3": ends}
+    record_items(catalog, run_id, dict(taken))
+    for query, months in (({}, ["Dec", "Mar"]), ({"day": "2021-04-30"}, ["Dec", "Mar"])):
+        root = existing_page(catalog, "/timeline", **query)
+        assert [name for name in links(root) if name in {month[:3] for month in MONTHS}] == months
+    assert marked(existing_page(catalog, "/timeline")) == ["Timeline", "2021", "Dec"]
+    assert marked(existing_page(catalog, "/timeline", day="2021-04-30")) == ["Timeline", "2021", "Mar"]
+    assert marked(existing_page(catalog, "/timeline", day="2019-01-01")) == ["Timeline"]
+
+
+@SQLITE_EVERYDAY
+def test_a_tile_names_its_account(catalog: Catalog, run_id: int) -> None:
+    """The day is in the heading above it."""
+    record_items(catalog, run_id, {"1": NOW})
+    catalog.write(record.file, run_id, file_of("1", content="video"), None, NOW)
+    captions = [text_of(p) for p in existing_page(catalog, "/timeline").iter("p") if p.get("class") == "date"]
+    assert captions == ["National Geographic"]
 
 
 @SQLITE_EVERYDAY
