@@ -137,7 +137,7 @@ def not_archived(catalog: Catalog, account: Target) -> NotHeld:
     meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
     return NotHeld(
         f"the archive has no account {account.text}{meant}",
-        'archiver query "SELECT pk, username FROM users" lists them',
+        "archiver accounts lists them",
     )
 
 

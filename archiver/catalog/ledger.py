@@ -152,5 +152,7 @@ def _budget_reached(room: BudgetLeft, call: Call, promised: int) -> BudgetReache
         f"{room.name} is reached"
         if left <= 0
         else f"{room.name} leaves {pluralize(left, 'unit')}, and the next call costs {call.units}",
-        f"run again{_WHEN_AGAIN[room.limit]} to continue where this run stopped, or raise the limit",
+        f"run again{_WHEN_AGAIN[room.limit]} to continue where this run stopped, or raise the limit"
+        if room.units
+        else "raise the limit",
     )

@@ -10,7 +10,14 @@ from msgspec.structs import asdict
 
 from archiver.cli import advice, load, output, signals
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
+from archiver.cli.options import (
+    EPILOG,
+    GlobalOptions,
+    RiskyOption,
+    dry_run_option,
+    global_options,
+    json_option,
+)
 from archiver.errors import NotHeld, UsageError
 from archiver.exit_codes import outcome
 from archiver.model.account_removal import AccountRemoval
@@ -23,7 +30,7 @@ _RESUME = "the next command that writes to the archive finishes it"
 
 @click.command("forget", epilog=EPILOG)
 @click.argument("name", metavar="NAME", shell_complete=complete_account)
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed, and what would stay.")
+@dry_run_option("Only say what would be removed, and what would stay.")
 @click.option(
     "--yes", cls=RiskyOption, is_flag=True, help="Do not ask for the name again; needed without a terminal."
 )

@@ -69,9 +69,9 @@ def command(
     which only listing the tray (the account's highlights) can show. The units for listing it are included. If
     a budget leaves the run no units, a line says so.
 
-    --list lists the trays now: 1 unit an account, recorded as a run. Nothing is
-    downloaded, and the changes it sees are recorded. The next run then costs what the plan says, including
-    its own look at the trays, as long as nothing changes on Instagram.
+    --list lists the trays now, which costs at least 1 unit an account (a new one needs 2) and is recorded as
+    a run. Nothing is downloaded, and the changes it sees are recorded. The next run then costs what the plan
+    says, including its own look at the trays, as long as nothing changes on Instagram.
 
     \b
     Examples:
@@ -151,7 +151,7 @@ def remarks(plans: list[AccountPlan], price: str | None, listing: str | None) ->
     """
     is_exact = all(plan.is_exact for plan in plans)
     if not is_exact:
-        how = f" ({listing} reads it now, for 1 unit an account)" if listing is not None else ""
+        how = f" ({listing} reads it now, for at least 1 unit an account)" if listing is not None else ""
         yield (
             "+: at least this; only the list of highlights shows what is new or changed, and a run reads it"
             f" first{how}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import load, output
+from archiver.cli import advice, load, output
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
 
@@ -46,7 +46,7 @@ def command(options: GlobalOptions, name: str, dry_run: bool, wait: bool) -> int
             *(f"{e.target.text}: {would}removed from {e.path}, line {e.line}" for e in done.entries),
         )
         if not done.entries:
-            output.print_messages(f"{name} is not listed")
+            output.print_messages(f"{name} is not listed ({advice.command_line('accounts')} shows who is)")
         elif options.is_watched:
             output.print_messages("what is archived stays")
     return 0

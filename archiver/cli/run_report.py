@@ -96,7 +96,7 @@ def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]
     hosts = summary.hosts_not_allowed
     has_other_cause = summary.exit_code != PARTIAL or any(_listed_failures(summary))
     if summary.exit_code and (has_other_cause or not hosts):
-        message = summary.message or _CODE_MESSAGES.get(summary.exit_code, summary.outcome)
+        message = summary.message or _code_message(summary)
         reason = summary.hint or (_NETWORK if summary.exit_code == 7 and not summary.message else "")
         hint = f" ({reason})" if reason else ""
         slug = f" [{summary.slug}]" if show_slug and summary.slug else ""
@@ -108,6 +108,12 @@ def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]
         more = pluralize(len(hosts) - _MAX_HOSTS, "other host")
         gaps = advice.command_line("gaps")
         yield f"archiver: {summary.command}: {files:,} more not downloaded from {more} ({gaps})"
+
+
+def _code_message(summary: Summary) -> str:
+    if summary.command == "plan" and summary.exit_code == PARTIAL:
+        return "not everything could be listed"
+    return _CODE_MESSAGES.get(summary.exit_code, summary.outcome)
 
 
 def count_lines(summary: Summary) -> Iterator[str]:

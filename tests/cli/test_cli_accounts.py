@@ -111,7 +111,7 @@ def test_an_account_is_listed_under_any_of_its_names(user: InProcessUser, upstre
     assert bindings(user) == ["account0000"]
     assert "account0000: removed" in user.run("remove", "https://instagram.com/renamed").err
     assert bindings(user) == []
-    assert user.run("remove", "renamed").err == "renamed is not listed\n"
+    assert user.run("remove", "renamed").err.startswith("renamed is not listed (archiver accounts ")
     assert listed(user) == [("account0001", "new", "account0001"), (None, "archived", "renamed")]
 
 
@@ -168,7 +168,9 @@ def test_a_run_may_bind_a_name_that_is_removed(user: InProcessUser) -> None:
     user.run("init")
     with run_lock.hold_run_lock(user.archive / "lock", "run", utcnow(), wait=None):
         assert user.run("remove", "account0000").code == 11
-        assert user.run("remove", "nobody.there").err == "nobody.there is not listed\n"
+        assert user.run("remove", "nobody.there").err.startswith(
+            "nobody.there is not listed (archiver accounts "
+        )
     assert listed(user) == [("account0000", "new", "account0000")]
 
 
@@ -238,5 +240,5 @@ def test_without_a_configuration(tmp_path: Path) -> None:
     user = CommandLineUser(tmp_path).in_process
     added = user.run("add", "natgeo")
     assert (added.code, "init writes one" in added.err) == (2, True)
-    assert user.run("remove", "natgeo").err == "natgeo is not listed\n"
+    assert user.run("remove", "natgeo").err.startswith("natgeo is not listed (archiver accounts ")
     assert user.run("accounts").code == 10

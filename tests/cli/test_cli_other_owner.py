@@ -103,7 +103,7 @@ def test_a_service_changes_its_list_and_not_the_configuration_of_root(archive_co
         config.write_text(f'{head}[[accounts]]\nusername = "natgeo"\n')
         config.chmod(0o644)
         with another_user():
-            for words in ("add nasa", "remove natgeo -n", "forget natgeo --dry-run", "forget natgeo --yes"):
+            for words in ("add nasa", "remove natgeo -n", "forget natgeo -n", "forget natgeo --yes"):
                 ended = person.run(*words.split())
                 assert ended.code == 8
                 assert f"{config} cannot be changed: the directory {etc} cannot be written" in ended.err

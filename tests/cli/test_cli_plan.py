@@ -73,6 +73,13 @@ def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
     assert (exact.code, exact.err) == (0, "")
 
 
+def test_a_plan_says_that_it_could_not_list_everything(person: CommandLineUser) -> None:
+    """Code 3 for a name that nobody has. Nothing was to be archived, so it does not say that."""
+    ended = person.run("plan", "--list", "natgeo", "nobody.there")
+    assert ended.code == 3
+    assert ended.err.startswith("archiver: plan: not everything could be listed\n")
+
+
 def test_a_limit_ends_the_look_at_the_trays(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """Code 5; what was seen is exact, the other account a guess."""
     ended = person.run("plan", "--list", "--max-units", "1", "--json")
