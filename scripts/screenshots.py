@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take screenshots of a site, as it looks in a browser. Some of them are in docs/site/.
+"""Take screenshots of a site and of ``archiver serve`` in a browser. Some of them are in docs/site/.
 
     scripts/screenshots.py WORK TO [NAME...]
 
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,6 +81,7 @@ OTHERS = (
     ("the.weather.post", "The Weather Post"),
     ("zeina_draws", "Zeina draws"),
 )
+SERVED = {"timeline": "timeline", "search": "search?q=slowsea", "changes": "changes", "accounts": ""}
 GONE = 8  # the position of the highlight that its owner has removed
 
 
@@ -245,20 +248,38 @@ def views() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
             for name, item in (("viewer", 12), ("video", 5)):
                 shown = f"i{MUSEUM.pk}0{item:03}"
                 yield f"{name}-{device}-{scheme}", first, options | {"color_scheme": scheme}, shown
+            for name, page in SERVED.items():
+                yield f"serve-{name}-{device}-{scheme}", page, options | {"color_scheme": scheme}, None
 
 
-def take_screenshots(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:
-    """Write the screenshots with these names to ``to``, or all of them if there are no names."""
+def take_screenshots(browser: Browser, site: str, server: str, to: Path, names: Sequence[str]) -> None:
+    """Write the screenshots with these names to ``to``, or all of them if there are no names.
+
+    ``site`` and ``server``: the addresses of the first pages, with a slash at the end.
+    """
     to.mkdir(parents=True, exist_ok=True)
     for name, path, options, item_id in views():
         if names and name not in names:
             continue
         page = browser.new_page(**options)  # type: ignore[arg-type]
-        page.goto(f"{site.as_uri()}/{path}" + (f"#{item_id}" if item_id else ""))
+        first = server if name.startswith("serve-") else site
+        page.goto(f"{first}{path}" + (f"#{item_id}" if item_id else ""))
         page.wait_for_function("[...document.images].every((i) => i.complete || i.loading === 'lazy')")
         page.wait_for_timeout(300)
         page.screenshot(path=to / f"{name}.jpg", type="jpeg", quality=80)
         page.close()
+
+
+@contextmanager
+def serve(archive: Path) -> Iterator[str]:
+    """Serve the archive on a free port of this machine; yield the address."""
+    command = (sys.executable, "-m", "archiver", "serve", "--archive", str(archive), "--port", "0")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 def main() -> None:
@@ -275,7 +296,8 @@ def main() -> None:
             fill(config, browser)
         with Archive(config) as archive:
             archive.export_site(work / "site")
-        take_screenshots(browser, work / "site", to, sys.argv[3:])
+        with serve(work / "archive") as server:
+            take_screenshots(browser, f"{(work / 'site').as_uri()}/", server, to, sys.argv[3:])
         browser.close()
 
 
