@@ -127,8 +127,8 @@ def test_nothing_is_said_beside_the_data(kept: InProcessUser, args: tuple[str, .
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--account", "natgoe"), "no account natgoe; did you mean natgeo? (archiver query"),
-        (("--account", "1234"), "no account 1234 (archiver query"),
+        (("--account", "natgoe"), "no account natgoe; did you mean natgeo? (archiver accounts"),
+        (("--account", "1234"), "no account 1234 (archiver accounts"),
         (("--account", f"highlight:{BOTW}"), "is not an account (name one by its username or id)"),
         (("--run", "99"), "there is no run 99 (the last one is 2)"),
         (("--run", str(2**64)), "there is no run"),
