@@ -9,11 +9,14 @@ from archiver.catalog.query import gaps
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Subject
+from archiver.model.upstream import User
 from archiver.web import gaps_view
-from tests.support.catalog_samples import NATGEO
+from tests.support.catalog_samples import NATGEO, tray
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.three_night_catalog import NASA, record_three_nights
 from tests.support.view_pages import existing_page, hrefs, links, query_of, text_of, texts
+
+OTHER = User("55", "other", "Other", False, False)
 
 
 def test_the_gaps_of_accounts_are_those_of_all(catalog: Catalog) -> None:
@@ -54,6 +57,17 @@ def test_a_gap_says_what_is_missing_and_where(catalog: Catalog) -> None:
     rows = texts(root, "tr")
     assert "thumbnail of C14 in Gift Guide network 1 next run" in " ".join(rows)
     assert any(href.endswith(".html#i14") for href in hrefs(root))
+
+
+@SQLITE_EVERYDAY
+def test_tries_are_a_column_if_there_were_any(catalog: Catalog) -> None:
+    """The reason and the next try are in words."""
+    record_three_nights(catalog)
+    heads = [row for row in texts(existing_page(catalog, "/gaps"), "tr") if row.startswith("Missing")]
+    assert "Missing Reason Tries Next try" in heads
+    catalog.write(record.tray, catalog.write(record.start_run, "run", NOW), "55", tray("9", user=OTHER), NOW)
+    rows = texts(existing_page(catalog, "/gaps", account="55"), "tr")
+    assert rows == ["Missing Reason Next try", "highlight Gift Guide no run has reached it yet next run"]
 
 
 @SQLITE_EVERYDAY

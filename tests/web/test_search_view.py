@@ -7,7 +7,7 @@ import pytest
 from archiver.catalog import Catalog, record
 from archiver.model.upstream import Hashtag
 from archiver.web import search_view
-from tests.support.catalog_samples import FACTS, page, tray, video
+from tests.support.catalog_samples import FACTS, file_of, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.three_night_catalog import record_three_nights
 from tests.support.view_pages import existing_page, hrefs, links, query_of, text_of, texts, tiles
@@ -26,6 +26,18 @@ def test_accounts_highlights_and_items_are_linked(catalog: Catalog) -> None:
     renamed = existing_page(catalog, "/search", q="gift")
     assert "Gift Guide" in text_of(renamed)
     assert "formerly Gift Guide" in text_of(renamed)
+
+
+@SQLITE_EVERYDAY
+def test_an_item_says_whose_it_is_and_what_matched(catalog: Catalog, run_id: int) -> None:
+    """In the words of ``archiver search``."""
+    catalog.write(record.tray, run_id, "787132", tray("1"), NOW)
+    item = video("10", hashtags=(Hashtag("moon"), Hashtag("sun")))
+    catalog.write(record.page, run_id, None, page("1", item), FACTS, NOW)
+    catalog.write(record.file, run_id, file_of("10", content="video"), None, NOW)
+    (tile,) = (li for li in existing_page(catalog, "/search", q="moo").iter("li") if li.get("id") == "i10")
+    captions = {p.get("class"): text_of(p) for p in tile.iter("p") if p.get("class") in ("date", "match")}
+    assert captions == {"date": "National Geographic", "match": "hashtag: #moon"}
 
 
 def test_every_match_is_on_one_page(catalog: Catalog, run_id: int) -> None:

@@ -37,6 +37,24 @@ def test_the_pages_are_where_the_exported_site_has_them(server: ServedArchive) -
 
 
 @pytest.mark.parametrize(
+    ("path", "current"),
+    [
+        ("/", [("index.html", "page")]),
+        (f"/{ACCOUNT}/", [("../../index.html", "true")]),
+        (f"/{ACCOUNT}/1.html", [("../../index.html", "true")]),
+        ("/item/10", [("../index.html", "true")]),
+        ("/timeline/nothing", []),
+    ],
+)
+def test_every_page_has_the_bar(server: ServedArchive, path: str, current: list[tuple[str, str]]) -> None:
+    """With the list of accounts marked on its own pages and on those of accounts, highlights and items."""
+    page = server.ask(path).text
+    assert re.findall(r'<li><a href="([^"]*)" aria-current="(.*?)"', page) == current
+    assert page.count(">Timeline</a>") == 1
+    assert "All accounts" not in page
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/accounts/nat.geo-787132/index.html",
