@@ -66,22 +66,22 @@ class ServeOptions(Struct, frozen=True):
             missing.append(
                 (
                     "the token would cross the network in the clear",
-                    "--tls-cert FILE --tls-key FILE (or --behind-proxy ADDRESS)",
+                    "--tls-cert FILE --tls-key FILE or --behind-proxy ADDRESS",
                 )
             )
         if not self.allowed_hosts() - set(_LOOPBACK_NAMES):
             missing.append(
                 (
                     "no host name but those of this machine is allowed",
-                    "--allow-host NAME, as browsers show it",
+                    "--allow-host NAME",
                 )
             )
         if missing:
             where = self.host if self.uds is None else f"the socket {self.uds}"
-            problems, options = ("; ".join(part) for part in zip(*missing, strict=True))
+            problems, options = zip(*missing, strict=True)
             raise UsageError(
-                f"others can reach {where}: {problems}",
-                f"add {options}. Or listen on 127.0.0.1, for this machine alone",
+                f"others can reach {where}: {'; '.join(problems)}",
+                f"add {', and '.join(options)}; or listen on 127.0.0.1, for this machine alone",
             )
 
     def name_address(self, address: str) -> str:
