@@ -320,7 +320,9 @@ def commands_in(text: str) -> list[str]:
         ("search natgeo yosemite", "{} search --account natgeo yosemite", ""),
         pytest.param("search gift -shop", "search {} gift -- -shop", "Gift Guide", marks=pytest.mark.whole),
         pytest.param("search -- -gift", "{} search -- shop -sale", "", marks=pytest.mark.whole),
-        pytest.param("query 'SELECT nonsense'", "{} query --list", "mentions-of", marks=pytest.mark.whole),
+        pytest.param(
+            "query 'SELECT nonsense'", "{} query --schema", "account_items", marks=pytest.mark.whole
+        ),
         ("export folder ./tree", "{} verify --repair", "missing"),
     ],
 )
