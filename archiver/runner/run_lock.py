@@ -15,6 +15,7 @@ import os
 import pwd
 import shlex
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -75,9 +76,14 @@ def hold_run_lock(
 def _refuse_root(directory: Path) -> None:
     """Raise StorageError for root, if the directory belongs to somebody else, who could not write root's
     files. Raises OSError.
+
+    Some file systems (exFAT, CIFS) give every file to the same user: there root may write.
     """
     owner = directory.stat().st_uid
     if os.geteuid() == 0 != owner:
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            if os.fstat(probe.fileno()).st_uid == owner:
+                return
         try:
             name = pwd.getpwuid(owner).pw_name
         except KeyError:

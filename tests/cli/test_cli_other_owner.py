@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from archiver.model.identity import utcnow
+from archiver.runner.run_lock import hold_run_lock
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, files_of, write_config
 from tests.support.disk_limits import NOBODY, another_user, shared_directory
@@ -70,6 +72,22 @@ def test_root_makes_no_archive_in_the_directory_of_another_user(tmp_path: Path) 
     assert (ended.code, list(person.archive.iterdir())) == (8, [])
     assert "belongs to nobody" in ended.err
     assert not list((tmp_path / "config").rglob("*.toml"))
+
+
+def test_root_may_write_where_every_file_belongs_to_one_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems, such as exFAT, know no owners: what root writes there belongs to that user too."""
+    give_away(tmp_path)
+    fstat = os.fstat
+
+    def as_nobody(descriptor: int) -> os.stat_result:
+        found = fstat(descriptor)
+        return os.stat_result((*found[:4], NOBODY, *found[5:]))
+
+    monkeypatch.setattr(os, "fstat", as_nobody)
+    with hold_run_lock(tmp_path / "lock", "run", utcnow()):
+        assert (tmp_path / "lock").exists()
 
 
 @pytest.mark.parametrize("words", ["status", "accounts", "show natgeo", "verify", "forget natgeo --dry-run"])
