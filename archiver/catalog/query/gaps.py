@@ -59,17 +59,19 @@ def next_accounts(connection: Connection, after: Pk, max_items: int) -> tuple[Pk
 
 
 def _read(connection: Connection, query: TextualSelect, values: Mapping[str, Any]) -> Iterator[Gap]:
-    for row in connection.execution_options(yield_per=_BATCH).execute(query, values).mappings():
-        reason = row["reason"]
-        yield Gap(
-            **{
-                **row,
-                "reason": GapReason(reason) if reason in _GAP_REASONS else Reason(reason),
-                "subject": Subject(row["subject"]),
-                "role": Role(row["role"]) if row["role"] is not None else None,
-                "gone": bool(row["gone"]),
-            }
-        )
+    # Closed at once if the reader stops before its end: else the cursor stays open on the server.
+    with connection.execution_options(yield_per=_BATCH).execute(query, values) as rows:
+        for row in rows.mappings():
+            reason = row["reason"]
+            yield Gap(
+                **{
+                    **row,
+                    "reason": GapReason(reason) if reason in _GAP_REASONS else Reason(reason),
+                    "subject": Subject(row["subject"]),
+                    "role": Role(row["role"]) if row["role"] is not None else None,
+                    "gone": bool(row["gone"]),
+                }
+            )
 
 
 _DATES = {"first_at": UtcTime, "last_at": UtcTime, "next_try_at": UtcTime}
