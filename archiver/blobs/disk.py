@@ -144,7 +144,7 @@ class DiskStore:
         return self.size(digest) is not None
 
     def size(self, digest: Digest) -> int | None:
-        with storage_errors(f"the size of {self.path(digest)} cannot be read"):
+        with storage_errors(f"the size of {self.location(digest)} cannot be read"):
             try:
                 with self._open_directory_of(digest) as directory:
                     status = os.stat(digest, dir_fd=directory, follow_symlinks=False)
@@ -153,7 +153,7 @@ class DiskStore:
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, digest: Digest) -> BinaryIO:
-        problem = f"{self.path(digest)} cannot be read"
+        problem = f"{self.location(digest)} cannot be read"
         with storage_errors(problem), self._open_directory_of(digest) as directory:
             return os.fdopen(open_regular(digest, within=directory), "rb")
 
@@ -188,11 +188,11 @@ class DiskStore:
         return self._root / "blobs" / digest[:2] / digest
 
     def location(self, digest: Digest) -> str:
-        return str(self.path(digest))
+        return f"{self._root}/blobs/{digest[:2]}/{digest}"  # a Path would cost more than opening the file
 
     def quarantine(self, digest: Digest) -> str:
         name = f"{digest}-{secrets.token_hex(4)}"
-        problem = f"{self.path(digest)} cannot be moved to quarantine/"
+        problem = f"{self.location(digest)} cannot be moved to quarantine/"
         with storage_errors(problem), self._open_directory_of(digest) as directory:
             quarantine = enter_directory("quarantine", self._mode, within=self._root_fd)
             try:

@@ -26,6 +26,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 """Headers of every response, unless it has its own."""
+_ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -123,6 +124,4 @@ def _refuse(status: int, text: str, **headers: str) -> Response:
 def _with_defaults(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     own = list(headers)
     names = {name.lower() for name, _ in own}
-    return own + [
-        (name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in names
-    ]
+    return own + [field for field in _ENCODED if field[0] not in names]
