@@ -588,6 +588,7 @@ class Archive:
     def reread(
         self,
         *,
+        dry_run: bool = False,
         wait: bool = False,
         progress: Progress = lambda done, total: None,
         stop: StopFlag | None = None,
@@ -595,14 +596,27 @@ class Archive:
     ) -> RereadReport:
         """Read all stored answers again, and add what the database lacks. Makes no call.
 
-        ``progress`` gets the number of answers read, and their total. Raises StoppedBySignal, ArchiveLocked,
-        StorageError, DatabaseError.
+        ``dry_run``: do it to a copy of the rows, which is then removed. ``progress`` gets the number of
+        answers read, and their total. Raises StoppedBySignal, ArchiveLocked, StorageError, DatabaseError,
+        DiskFull.
         """
-        from archiver.reread.reread import COMMAND, reread
+        from archiver.reread.reread import COMMAND, plan_reread, reread
+        from archiver.runner import run_lock
         from archiver.runner.workers import StopFlag as NewStopFlag
 
         self._require_open()
         stop = stop or NewStopFlag()
+        if dry_run:
+            reading = self._open()
+            run_lock.require_free(reading.root / "lock")
+            return plan_reread(
+                reading.catalog,
+                reading.answers,
+                reading.root,
+                check=stop.check,
+                progress=progress,
+                clock=clock,
+            )
         with open_for_writing(self._config, COMMAND, stop, wait=wait) as session:
             return reread(
                 session.catalog,
@@ -899,12 +913,13 @@ class Archive:
         self._open()
         return path
 
-    def backup_database(self, to: str | os.PathLike[str]) -> None:
-        """Write a consistent copy of the SQLite database, also during a run.
+    def backup_database(self, to: str | os.PathLike[str], *, dry_run: bool = False) -> int:
+        """Write a consistent copy of the SQLite database, also during a run. Return its size in bytes.
 
-        Raises UsageError for PostgreSQL, and if the file exists; DatabaseError, DiskFull.
+        ``dry_run``: write nothing. Raises UsageError for PostgreSQL, and if the file exists; DatabaseError,
+        StorageError, DiskFull.
         """
-        self._catalog.backup(arguments.require_path("to", to))
+        return self._catalog.backup(arguments.require_path("to", to), dry_run=dry_run)
 
     # --- closing
 

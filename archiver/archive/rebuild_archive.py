@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -13,10 +14,10 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
-from archiver.archive.journaling import Journaling, compare_journal, require_current
-from archiver.archive.session import finish_removal, open_for_writing
+from archiver.archive.journaling import Journaling, compare_journal, describe_difference, require_current
+from archiver.archive.session import finish_removal, open_for_reading, open_for_writing
 from archiver.blobs import marker
-from archiver.catalog import Catalog, locate, record, schema
+from archiver.catalog import Catalog, locate, record, row_dump, schema
 from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.config import Config
@@ -25,10 +26,12 @@ from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead
+from archiver.model.values import replace
 from archiver.rebuild.rebuild import RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
 from archiver.runner.workers import StopFlag
+from archiver.temporary import temporary_place
 
 Progress = Callable[[int, int], None]
 
@@ -75,11 +78,8 @@ def rebuild_database(
     root = config.archive.directory
     marker.read(root)  # before a lock file is made
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
-        found = marker.read(root)
-        storage = ArchiveStorage(config)
-        storage.require(found.storage, found)
+        found, storage, files = _open_journal(config)
         storage.probe(found)
-        files = storage.journal()
         database = find_database(config)
         place = locate(database)
         present = _compare_present(place, found, files, root)
@@ -97,8 +97,7 @@ def rebuild_database(
                 progress=progress,
                 check=stop.check,
             )
-        last = files.names()[-1]
-        torn = last if last in files.torn and not is_complete else None  # a complete database lacks nothing
+        torn = None if is_complete else _torn_end(files)  # a complete database lacks nothing
         compared = (
             require_current(files, read_state(place), follow_database=skip_damage, now=utcnow())
             if report.damage is None
@@ -114,13 +113,72 @@ def rebuild_database(
             finish_removal(config, catalog, storage, journal, stop)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         if is_complete and not recovery.answers:
-            raise UsageError(
-                f"the database {place} is complete: there is nothing to rebuild",
-                "archiver verify compares it with the journal; if it is damaged, move it away first",
-            )
+            raise _nothing_to_rebuild(place)
         was_copy = present is not None and not is_complete
         is_old = report.set_aside is not None and _knows_fewer_removals(locate(report.set_aside), found)
         return RebuiltArchive(report, recovery, was_copy, torn, is_old)
+
+
+def plan_rebuild(
+    config: Config, *, skip_damage: bool = False, stop: StopFlag, progress: Progress
+) -> RebuiltArchive:
+    """Return what ``rebuild_database`` would do. The journal is read into a temporary database.
+
+    ``journal.set_aside`` is the file that would be renamed. Takes the arguments of ``rebuild_database``, and
+    raises its errors.
+    """
+    root = config.archive.directory
+    found, storage, files = _open_journal(config)
+    run_lock.require_free(root / "lock")
+    place = locate(find_database(config))
+    present = _compare_present(place, found, files, root)
+    is_complete = present is not None and present.state is JournalState.CURRENT
+    if place.path is None and present is None:
+        with schema.connect(place) as connection:
+            schema.require_no_tables(connection, place)
+    with tempfile.TemporaryDirectory(prefix="archiver-rebuild-", dir=temporary_place(root)) as directory:
+        path = Path(directory) / "archive.db"
+        report = rebuild(
+            files,
+            found.id,
+            Database(path=path),
+            copy_head=None,
+            skip_damage=skip_damage,
+            group_readable=False,
+            progress=progress,
+            check=stop.check,
+        )
+        with Catalog.open(path, write=True) as catalog:
+            recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
+    if is_complete:
+        if not recovery.answers:
+            raise _nothing_to_rebuild(place)
+        return RebuiltArchive(RebuildReport(), recovery, was_copy=False, torn=None)
+    set_aside = place.path if place.path is not None and os.path.lexists(place.path) else None
+    report = replace(report, set_aside=set_aside)
+    if present is not None:
+        report = replace(report, entries=present.following)
+    is_old = set_aside is not None and _knows_fewer_removals(place, found)
+    return RebuiltArchive(report, recovery, present is not None, _torn_end(files), is_old)
+
+
+def _open_journal(config: Config) -> tuple[marker.Marker, ArchiveStorage, JournalFiles]:
+    found = marker.read(config.archive.directory)
+    storage = ArchiveStorage(config)
+    storage.require(found.storage, found)
+    return found, storage, storage.journal()
+
+
+def _torn_end(files: JournalFiles) -> str | None:
+    last = files.names()[-1]
+    return last if last in files.torn else None
+
+
+def _nothing_to_rebuild(place: Database) -> UsageError:
+    return UsageError(
+        f"the database {place} is complete: there is nothing to rebuild",
+        "archiver verify compares it with the journal; if it is damaged, move it away first",
+    )
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -130,6 +188,17 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
     """
     with open_for_writing(config, "db snapshot", stop, wait=False, clock=clock) as session:
         return session.journal.write_snapshot()
+
+
+def plan_snapshot(config: Config) -> int:
+    """Return how many rows ``take_snapshot`` would write. Raises its errors."""
+    with open_for_reading(config) as session:
+        run_lock.require_free(session.root / "lock")
+        state = read_state(locate(find_database(config)))
+        difference = describe_difference(compare_journal(session.storage.journal(), state))
+        if difference is not None:
+            raise difference
+        return session.catalog.read(row_dump.count_rows)
 
 
 def _knows_fewer_removals(copy: Database, found: marker.Marker) -> bool:

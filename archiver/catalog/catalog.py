@@ -353,18 +353,22 @@ class Catalog:
 
         return adhoc_query.stream_query(self._database, sql, seconds=seconds, parameters=parameters)
 
-    def backup(self, to: Path) -> None:
+    def backup(self, to: Path, *, dry_run: bool = False) -> int:
         """Copy the database into the new file ``to``, all from one point in time, even during a run.
 
-        Raises UsageError if the file exists, or for PostgreSQL, which has its own program for backups;
-        DatabaseError, for example if the database is damaged; DiskFull.
+        Returns the size in bytes. ``dry_run``: leave no file. Raises UsageError if the file exists, or for
+        PostgreSQL, which has its own program for backups; DatabaseError, for example if the database is
+        damaged; StorageError, DiskFull.
         """
         if self._database.path is None:
             raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
         if to.exists():
             raise UsageError(f"the file already exists: {to}", "name another file")
         with map_errors(str(self._database)):
+            if dry_run:
+                return sqlite_copy.plan_copy(self._database.path, to)
             sqlite_copy.copy_sqlite(self._database.path, to)
+        return to.stat().st_size
 
     def scrub(self) -> None:
         """Rewrite the database, so that its files hold no bytes of rows that were removed. May be repeated.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.row_changes import ChangeApplier
+from archiver.catalog.snapshot import Snapshot
 from archiver.errors import JournalDamaged, SchemaNew
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead, RowChange
 from archiver.model.values import replace
 
+ROWS_AT_ONCE = 1000
 SUFFIX = ".rebuild"
 """The suffix of a SQLite file that is being rebuilt, beside its final name."""
 _COMMIT_AFTER = 50_000
@@ -125,6 +127,20 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
             built = _begin(connection, copy)
             yield built
         built.set_aside = _put_in_place(new, path)
+
+
+def copy_rows(source: Snapshot, path: Path, check: Callable[[], None]) -> None:
+    """Write the journaled rows of a database into a new SQLite file.
+
+    ``check`` is called often, and may raise to stop. Raises DatabaseError, DiskFull.
+    """
+    with building(Database(path=path), copy=False, group_readable=False) as copied:
+        for table, rows in source.stream(row_dump.all_rows, ROWS_AT_ONCE):
+            check()
+            changes = [RowChange(table, key, values) for key, values in rows]
+            copied.apply(schema.head(), changes)
+        head = source.read(outbox.read_head) or JournalHead(0, "", "", 0)
+        copied.finish(head, source.read(row_dump.sequences))
 
 
 def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:

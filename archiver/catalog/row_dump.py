@@ -23,6 +23,11 @@ def all_rows(connection: Connection, at_once: int) -> Iterator[tuple[str, list[D
             yield table.name, rows
 
 
+def count_rows(connection: Connection) -> int:
+    """Return how many rows ``all_rows`` yields."""
+    return sum(connection.scalar(select(func.count()).select_from(table)) or 0 for table in JOURNALED)
+
+
 def table_rows(connection: Connection, table: Table, at_once: int) -> Iterator[list[DumpedRow]]:
     """Yield the rows of a table by ascending key, at most ``at_once`` at a time."""
     is_sqlite = connection.dialect.name == "sqlite"

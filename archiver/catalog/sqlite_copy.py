@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,24 @@ PART_SUFFIX = ".part"
 """The suffix of an unfinished copy. Its name also begins with a dot."""
 
 
+def plan_copy(source: Path, target: Path) -> int:
+    """Return how many bytes ``copy_sqlite`` would write. Leaves no file, and raises its errors.
+
+    Whether the database is damaged, and the disk large enough, only the copy itself shows.
+    """
+    with storage_errors(_failure(target)), tempfile.TemporaryFile(dir=target.parent):
+        pass
+    with closing(open_for_reading(Database(path=source))) as reading:
+        pages, size = (
+            reading.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+        )
+    return int(pages) * int(size)
+
+
+def _failure(target: Path) -> str:
+    return f"the copy {target} cannot be written"
+
+
 def copy_sqlite(source: Path, target: Path) -> None:
     """Copy a database into a new file, even while it is being written to.
 
@@ -25,7 +44,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
     StorageError about the target, DatabaseError if the database is damaged.
     """
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
-    failure = f"the copy {target} cannot be written"
+    failure = _failure(target)
     with storage_errors(failure):
         create_file(part)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, output
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
@@ -28,9 +28,10 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
     is_flag=True,
     help="Overwrite existing files with other content.",
 )
+@dry_run_option("Write nothing; print which files would be written.")
 @global_options
 @click.pass_obj
-def command(options: GlobalOptions, directory: Path, force: bool) -> int:
+def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool) -> int:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
     The archive is only read; costs nothing.
 
@@ -49,6 +50,7 @@ def command(options: GlobalOptions, directory: Path, force: bool) -> int:
       archiver datasette ~/archive-web > start && sh start -p 8002
     """
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
+    from archiver.export.dry_run import find_writable
 
     config = load.config(options).archive
     with load.open_archive(options) as archive:
@@ -61,7 +63,14 @@ def command(options: GlobalOptions, directory: Path, force: bool) -> int:
         output.print_data(description)
         return 0
     files = {directory / _METADATA: description, directory / "plugins" / PLUGIN_NAME: plugin_source()}
-    _write(files, force=force)
+    changed = _changed_files(files, force=force)
+    if dry_run:
+        find_writable(directory)
+        output.print_messages(*(f"{path} would be written" for path in changed))
+        if not changed:
+            output.print_messages(f"{directory} has these files already: nothing would be written")
+        return 0
+    _write(files)
     output.print_data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
     return 0
 
@@ -76,24 +85,33 @@ def _start(directory: Path, database: Path) -> list[str]:
     return ["datasette", "serve", "--host", "127.0.0.1", *shown, *settings, *immutable, str(database)]
 
 
-def _write(files: dict[Path, str], *, force: bool) -> None:
-    """Write each file completely or not at all.
+def _changed_files(files: dict[Path, str], *, force: bool) -> list[Path]:
+    """Return the files that are missing, or have other content.
 
-    Raises UsageError, before anything is written, if a file exists with other content or the directory is in
-    an archive or export; StorageError.
+    Raises UsageError if a file exists with other content, unless with ``force``, or if the directory is in an
+    archive or export; StorageError.
     """
     from archiver.export.open_export import refuse_archives, refuse_exports
 
+    changed = []
     for path, text in files.items():
         refuse_archives(path.parent)
         refuse_exports(path.parent)
         with storage_errors(f"{path} cannot be read"):
+            exists = path.exists()
             differs = _differs(path, text.encode())
+        if differs or not exists:
+            changed.append(path)
         if differs and not force:
             raise UsageError(
                 f"{path} exists already, with other content",
                 "name another directory, or overwrite it with --force",
             )
+    return changed
+
+
+def _write(files: dict[Path, str]) -> None:
+    """Write each file completely or not at all. Raises StorageError."""
     for path, text in files.items():
         with storage_errors(f"{path} cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)

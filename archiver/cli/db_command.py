@@ -14,7 +14,7 @@ from archiver.cli.lazy import CommandGroup
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
 from archiver.errors import UsageError
 from archiver.exit_codes import PARTIAL
-from archiver.text_format import make_safe, pluralize
+from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.rebuild_archive import RebuiltArchive
@@ -83,9 +83,10 @@ def current(options: GlobalOptions) -> int:
     metavar="FILE",
     help="The copy; must not exist.",
 )
+@dry_run_option("Write nothing; print the size of the copy.")
 @global_options
 @click.pass_obj
-def backup(options: GlobalOptions, file: Path | None) -> int:
+def backup(options: GlobalOptions, file: Path | None, dry_run: bool) -> int:
     """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
     pg_dump.
 
@@ -94,8 +95,11 @@ def backup(options: GlobalOptions, file: Path | None) -> int:
     """
     to = file if file is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
     with load.open_archive(options) as archive:
-        archive.backup_database(to.absolute())
-    output.print_data(f"{make_safe(str(to))}\n")
+        size = archive.backup_database(to.absolute(), dry_run=dry_run)
+    if dry_run:
+        output.print_messages(f"the database, {format_size(size)}, would be copied to {to}")
+    else:
+        output.print_data(f"{make_safe(str(to))}\n")
     return 0
 
 
@@ -106,9 +110,10 @@ def backup(options: GlobalOptions, file: Path | None) -> int:
     is_flag=True,
     help="Where the journal is damaged, keep the rows up to there, and begin the journal again.",
 )
+@dry_run_option("Change nothing; read the journal into a temporary database, and print what would be done.")
 @global_options
 @click.pass_obj
-def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
+def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
     """Make the database again from the journal of the archive, or bring an older copy up to date. Costs
     nothing, and downloads nothing.
 
@@ -123,7 +128,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
     by the next run, if Instagram still shows them. The old journal is moved to quarantine/. If rows may be
     missing, the exit code is 3.
     """
-    from archiver.archive.rebuild_archive import rebuild_database
+    from archiver.archive.rebuild_archive import plan_rebuild, rebuild_database
     from archiver.runner.workers import StopFlag
 
     stop = StopFlag()
@@ -131,33 +136,40 @@ def rebuild(options: GlobalOptions, skip_damage: bool) -> int:
         signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESTART),
         progress.show_steps(options, "bytes") as steps,
     ):
-        rebuilt = rebuild_database(load.config(options), skip_damage=skip_damage, stop=stop, progress=steps)
-    if options.wants_summary:
-        output.print_messages(*_rebuild_lines(rebuilt))
-    output.print_messages(*_missing_lines(rebuilt))  # also under cron
+        work = plan_rebuild if dry_run else rebuild_database
+        rebuilt = work(load.config(options), skip_damage=skip_damage, stop=stop, progress=steps)
+    if dry_run or options.wants_summary:
+        output.print_messages(*_rebuild_lines(rebuilt, dry_run=dry_run))
+    output.print_messages(*_missing_lines(rebuilt, dry_run=dry_run))  # also under cron
     return 0 if rebuilt.is_complete else PARTIAL
 
 
-def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
-    report = rebuilt.journal
+def _rebuild_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
+    report, was = rebuilt.journal, "would be" if dry_run else "was"
     entries = pluralize(report.entries, "entry", "entries")
     if not report.rows:
-        yield "the database had every entry of the journal already"
+        yield f"the database {'has' if dry_run else 'had'} every entry of the journal already"
     elif rebuilt.was_copy:
-        yield f"the older database was brought up to date with {entries} of the journal"
+        yield f"the older database {was} brought up to date with {entries} of the journal"
     else:
-        yield f"the database was rebuilt from the journal: a snapshot and {entries}"
-    if report.set_aside is not None:
+        yield f"the database {was} rebuilt from the journal: a snapshot and {entries}"
+    if report.set_aside is not None and dry_run:
+        yield f"the database file {report.set_aside} would be renamed"
+    elif report.set_aside is not None:
         yield f"the database file that was there before is now {report.set_aside}"
     if rebuilt.was_before_removal:
         yield "it is from before an account was forgotten, and still holds it: delete that file"
 
 
-def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
+def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
     recovery = rebuilt.recovery
     if rebuilt.journal.damage is not None:
         yield f"the journal ends early: {rebuilt.journal.damage}"
-        yield "what came later is missing; the old journal is in quarantine/, and a new one has begun"
+        yield (
+            "what came later would be missing, and a new journal would begin"
+            if dry_run
+            else "what came later is missing; the old journal is in quarantine/, and a new one has begun"
+        )
     if rebuilt.torn is not None:
         yield (
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "
@@ -169,22 +181,28 @@ def _missing_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
         )
     if recovery.answers:
         answers, units = pluralize(recovery.answers, "answer"), pluralize(recovery.units, "unit")
-        yield f"stored answers that are not in the journal were recorded: {answers}, {units}"
+        were = "would be" if dry_run else "were"
+        yield f"stored answers that are not in the journal {were} recorded: {answers}, {units}"
         yield f"{advice.command_line('reread')} adds what they contain"
 
 
 @command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)
+@dry_run_option("Write nothing; print how many rows there are.")
 @global_options
 @click.pass_obj
-def snapshot(options: GlobalOptions) -> int:
+def snapshot(options: GlobalOptions, dry_run: bool) -> int:
     """Write all rows into a new file of the journal. Not possible during a run (exit code 11).
 
     The next db rebuild begins with that file, and applies only the changes after it. A run writes such a file
     itself once the changes since the last one are larger than it, and larger than 1 MiB.
     """
-    from archiver.archive.rebuild_archive import take_snapshot
+    from archiver.archive.rebuild_archive import plan_snapshot, take_snapshot
     from archiver.runner.workers import StopFlag
 
+    if dry_run:
+        rows = pluralize(plan_snapshot(load.config(options)), "row")
+        output.print_messages(f"{rows} would be written into a new file in journal/")
+        return 0
     head = take_snapshot(load.config(options), stop=StopFlag())
     if not options.quiet:
         output.print_messages(f"all rows are in journal/{head.file}")

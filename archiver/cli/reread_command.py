@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
 from archiver.cli.run_session import RESUME
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archiver.reread.reread import RereadReport
 
 _NOTHING: dict[str, object] = {
+    "dry_run": False,
     "run_id": None,
     "answers_read": 0,
     "answers_unreadable": [],
@@ -31,10 +32,11 @@ _NOTHING: dict[str, object] = {
 
 @click.command("reread", epilog=EPILOG)
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@dry_run_option("Change nothing; do it to a copy of the rows, and print what would be added.")
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
-def command(options: GlobalOptions, wait: bool) -> int:
+def command(options: GlobalOptions, wait: bool, dry_run: bool) -> int:
     """Read all stored answers again, and add what the database lacks. Makes no call, costs nothing.
 
     Use it after an upgrade, since a newer version may understand more of an old answer, and after you
@@ -49,6 +51,7 @@ def command(options: GlobalOptions, wait: bool) -> int:
     \b
     Examples:
       archiver reread
+      archiver reread --dry-run
       archiver reread --json
     """
     stop = StopFlag()
@@ -57,11 +60,12 @@ def command(options: GlobalOptions, wait: bool) -> int:
         signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME),
         progress.show_steps(options, "answers") as steps,
     ):
-        report = archive.reread(progress=steps, stop=stop, wait=wait)
+        report = archive.reread(dry_run=dry_run, progress=steps, stop=stop, wait=wait)
     if options.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", **_json_view(report)})
-    if options.wants_summary or (report.replay.unreadable and not options.quiet):
-        output.print_messages(*_report_lines(report))
+        output.print_json({"exit_code": 0, "outcome": "ok", "dry_run": dry_run, **_json_view(report)})
+    is_asked = dry_run and options.blank is None
+    if is_asked or options.wants_summary or (report.replay.unreadable and not options.quiet):
+        output.print_messages(*_report_lines(report, dry_run=dry_run))
     return 0
 
 
@@ -81,13 +85,15 @@ def _json_view(report: RereadReport) -> dict[str, object]:
     }
 
 
-def _report_lines(report: RereadReport) -> Iterator[str]:
+def _report_lines(report: RereadReport, *, dry_run: bool) -> Iterator[str]:
+    would = "would be " if dry_run else ""
     learns = any(map(any, report.row_counts.values()))
     yield f"{pluralize(report.replay.read_count, 'answer')} read{'' if learns else ', nothing to add'}"
     if report.recovery.answers:
         again = pluralize(report.recovery.answers, "stored answer")
         units = pluralize(report.recovery.units, "unit")
-        yield f"{again} had no row: recorded again, with {units} that the ledger lacked"
+        lacked = "lacks" if dry_run else "lacked"
+        yield f"{again} had no row: {would}recorded again, with {units} that the ledger {lacked}"
     if report.replay.unreadable:
         first = report.replay.unreadable[0]
         verify = advice.command_line("verify --read-data")
@@ -98,4 +104,4 @@ def _report_lines(report: RereadReport) -> Iterator[str]:
     for what, counts in (("added", 0), ("filled", 1)):
         rows = [f"{n[counts]:,} in {table}" for table, n in report.row_counts.items() if n[counts]]
         if rows:
-            yield f"rows {what}: {', '.join(rows)}"
+            yield f"rows {would}{what}: {', '.join(rows)}"

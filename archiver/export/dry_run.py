@@ -193,10 +193,12 @@ class MethodForecast:
         return 0
 
 
-def require_writable(existing: Path, directory: Path) -> None:
-    """Raise StorageError if this user cannot write ``directory``.
+def find_writable(directory: Path) -> Path:
+    """Return the directory, or its nearest parent that exists. Raises StorageError if it cannot be written.
 
-    ``existing`` is the directory, or its nearest parent that exists.
+    Raises OSError if it cannot be read.
     """
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         raise StorageError(f"{directory} cannot be written", "name another directory, or check who owns it")
+    return existing

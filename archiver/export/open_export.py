@@ -19,7 +19,7 @@ from archiver.blobs.disk import free_bytes
 from archiver.blobs.marker import EXPORT_DIRECTORY
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
-from archiver.export.dry_run import DryRun, MethodForecast, require_writable
+from archiver.export.dry_run import DryRun, MethodForecast, find_writable
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
 from archiver.export.export_scan import ExportScan, OpenDirectories
 from archiver.export.export_sync import ExportSync
@@ -91,8 +91,7 @@ def _open_dry_run(
     top = empty = open_root(temporary / "empty")
     stack.callback(os.close, empty)
     with storage_errors(f"{directory} cannot be opened"):
-        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-        require_writable(existing, directory)
+        existing = find_writable(directory)
         if existing == directory:
             top = open_root(directory)
             stack.callback(os.close, top)

@@ -7,6 +7,7 @@ a scratch catalog, as runs would record them, and whatever the archive lacks is 
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,10 +19,13 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, journal_triggers, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
+from archiver.catalog.rebuilt_database import copy_rows
 from archiver.errors import ArchiverError
 from archiver.exit_codes import outcome
+from archiver.model.values import replace
 from archiver.reread.recover import Recovery, recover
 from archiver.reread.replay import ReplayReport, replay
+from archiver.temporary import temporary_place
 
 COMMAND = "reread"
 
@@ -29,10 +33,11 @@ COMMAND = "reread"
 class RereadReport(Struct, frozen=True):
     """The result. ``row_counts``: for each table, how many rows were added and how many were filled.
 
-    ``lost_count``: how many answers are recorded as lost and were therefore not read.
+    ``run_id``: None for a dry run. ``lost_count``: how many answers are recorded as lost and were therefore
+    not read.
     """
 
-    run_id: int
+    run_id: int | None
     recovery: Recovery
     replay: ReplayReport
     lost_count: int
@@ -77,6 +82,30 @@ def reread(
         raise
     catalog.write(record.finish_run, run_id, clock(), outcome(0), 0)
     return RereadReport(run_id, recovery, replay_report, lost, row_counts)
+
+
+def plan_reread(
+    catalog: Catalog,
+    store: AnswerStore,
+    root: Path,
+    *,
+    check: Callable[[], None],
+    progress: Callable[[int, int], None],
+    clock: Callable[[], datetime],
+) -> RereadReport:
+    """Return what ``reread`` would do to the archive at ``root``, by doing it to a copy of its rows.
+
+    Takes the arguments of ``reread``, and raises its errors.
+    """
+    prefix = f"archiver-{COMMAND}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=temporary_place(root)) as place:
+        path = Path(place) / "copy.db"
+        with catalog.snapshot() as snapshot:
+            copy_rows(snapshot, path, check)
+        with Catalog.open(path, write=True) as copy:
+            copy.write(journal_triggers.drop)
+            report = reread(copy, store, path.parent, check=check, progress=progress, clock=clock)
+    return replace(report, run_id=None)
 
 
 @contextmanager

@@ -52,10 +52,7 @@ def hold_run_lock(
     try:
         while not _try_lock(fd, path, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX):
             if wait is None:
-                raise ArchiveLocked(
-                    f"the archive is locked by another run: {_holder(fd)}",
-                    "wait for it to end, or use --wait",
-                )
+                raise _lock_error(_holder(fd))
             wait(_RETRY_SECONDS)
         note = {
             "pid": os.getpid(),
@@ -71,6 +68,22 @@ def hold_run_lock(
             os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def require_free(path: Path) -> None:
+    """Raise ArchiveLocked if another process holds the lock at ``path``, by the note in it. Writes nothing.
+
+    For a dry run of a command that would take the lock.
+    """
+    holder = find_holder(path)
+    if holder is not None:
+        raise _lock_error(str(holder))
+
+
+def _lock_error(holder: str) -> ArchiveLocked:
+    return ArchiveLocked(
+        f"the archive is locked by another run: {holder}", "wait for it to end, or use --wait"
+    )
 
 
 def _refuse_root(directory: Path) -> None:

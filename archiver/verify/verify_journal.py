@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from archiver.catalog import Catalog, outbox, row_dump
 from archiver.catalog.engine import Database
 from archiver.catalog.journal_triggers import JOURNALED
-from archiver.catalog.rebuilt_database import RebuiltDatabase, building
+from archiver.catalog.rebuilt_database import ROWS_AT_ONCE, RebuiltDatabase, building
 from archiver.catalog.row_dump import DumpedRow
 from archiver.catalog.snapshot import Snapshot
 from archiver.errors import JournalDamaged, SchemaNew
@@ -21,7 +21,6 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead, RowChange, RowKey
 from archiver.temporary import temporary_place
 
-_ROWS_AT_ONCE = 1000
 _LISTED = 20
 """Rows that a report lists; it counts all."""
 
@@ -170,8 +169,8 @@ def _read(
 def _compare(journal: Snapshot, rows: Snapshot, report: JournalReport, check: Callable[[], None]) -> None:
     """Merge the two ascending streams of each table."""
     for table in JOURNALED:
-        ours = _flat(journal.stream(row_dump.table_rows, table, _ROWS_AT_ONCE), check)
-        theirs = _flat(rows.stream(row_dump.table_rows, table, _ROWS_AT_ONCE), check)
+        ours = _flat(journal.stream(row_dump.table_rows, table, ROWS_AT_ONCE), check)
+        theirs = _flat(rows.stream(row_dump.table_rows, table, ROWS_AT_ONCE), check)
         one, two = next(ours, None), next(theirs, None)
         while one is not None or two is not None:
             if two is None or (one is not None and _order(one[0]) < _order(two[0])):

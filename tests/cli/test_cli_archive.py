@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from archiver.cli import main as front
+from archiver.model.identity import utcnow
+from archiver.runner import run_lock
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, InProcessUser, files_of, write_config
 from tests.support.standin import actions
@@ -250,6 +253,27 @@ def test_the_database_can_be_copied(kept: CommandLineUser, capsys: Shown) -> Non
     revision = capsys.readouterr().out.strip()
     assert call(kept, "db", "upgrade") == 0
     assert f"the schema is already at revision {revision}" in capsys.readouterr().err
+
+
+def test_dry_runs_of_db_say_what_they_would_do(kept: CommandLineUser, capsys: Shown) -> None:
+    """Nothing is written; a place where no file can be made is refused as by the command itself."""
+
+    def journal() -> list[str]:
+        return sorted(path.name for path in kept.archive.rglob("journal/**/*"))
+
+    before = journal()
+    assert call(kept, "db", "backup", "-n", "-o", "copy.db") == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert re.fullmatch(r"the database, [0-9.]+ kB, would be copied to copy.db\n", shown.err)
+    assert not (kept.home / "copy.db").exists()
+    assert call(kept, "db", "backup", "-n", "-o", "nowhere/copy.db") == 8
+    assert call(kept, "db", "snapshot", "-n") == 0
+    shown = capsys.readouterr()
+    assert re.search(r"^[0-9,]+ rows would be written into a new file in journal/$", shown.err, re.M)
+    assert journal() == before
+    with run_lock.hold_run_lock(kept.archive / "lock", "run", utcnow()):
+        assert call(kept, "db", "snapshot", "-n") == 11
 
 
 def test_what_failed_is_told_without_a_terminal(

@@ -186,6 +186,19 @@ def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
     assert queries["ask-changes"]["title"] == "What changed since a day?"
 
 
+def test_a_dry_run_names_the_files(tmp_path: Path, person: InProcessUser) -> None:
+    """It makes none. Afterwards, none would be written."""
+    place = tmp_path / "web"
+    ended = person.run("datasette", str(place), "-n")
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == (
+        f"{place}/metadata.json would be written\n{place}/plugins/{PLUGIN_NAME} would be written\n"
+    )
+    assert not place.exists()
+    assert person.run("datasette", str(place)).code == 0
+    assert "nothing would be written" in person.run("datasette", str(place), "-n").err
+
+
 def test_files_of_others_stay(tmp_path: Path, person: InProcessUser) -> None:
     """A file that says something else is refused before anything is written; the same again is nothing,
     --force writes over it.

@@ -42,6 +42,7 @@ def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: CommandLi
     assert {name: first.object[name] for name in first.object if name not in ("added", "filled")} == {
         "exit_code": 0,
         "outcome": "ok",
+        "dry_run": False,
         "run_id": 2,
         "answers_read": 6,
         "answers_unreadable": [],
@@ -60,6 +61,24 @@ def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: CommandLi
     assert person.run("verify", "--json").object["answers_unrecorded"] == 0
     assert upstream_of(person).requests.api_calls() == []
     assert rows(person, "select sum(units) from api_calls") == [(8,)]
+
+
+def test_a_dry_run_says_what_would_come_of_it(person: CommandLineUser) -> None:
+    """The same numbers in other words, for people and programs, even under -q. Nothing changes."""
+    units = forget(person)
+    asked = person.run("reread", "-n")
+    assert (asked.code, asked.out) == (0, "")
+    assert asked.err == person.run("reread", "-nq").err
+    assert asked.err == (
+        "6 answers read\n"
+        "6 stored answers had no row: would be recorded again, "
+        f"with {units} units that the ledger lacks\n"
+        "rows would be added: 2 in usernames\nrows would be filled: 4 in highlights\n"
+    )
+    planned = person.run("reread", "--dry-run", "--json").object
+    done = person.run("reread", "--json").object
+    assert (planned["dry_run"], planned["run_id"]) == (True, None)
+    assert {**planned, "dry_run": False, "run_id": 2} == done
 
 
 @pytest.mark.whole
@@ -97,8 +116,9 @@ def test_somebody_at_a_terminal_is_told_what_was_added(person: CommandLineUser) 
 
 
 def test_it_takes_the_lock(person: CommandLineUser) -> None:
-    """While another run holds the lock it is code 11, and nothing is done."""
+    """While another run holds the lock it is code 11, for a dry run too, and nothing is done."""
     with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
         refused = person.run("reread", "--json")
+        assert person.run("reread", "--dry-run").code == 11
     assert (refused.code, refused.object["outcome"], refused.object["run_id"]) == (11, "locked", None)
     assert rows(person, "select count(*) from runs") == [(1,)]

@@ -13,14 +13,24 @@ import pytest
 from sqlalchemy import make_url
 
 from archiver.archive.archive import Archive
-from archiver.archive.rebuild_archive import rebuild_database
+from archiver.archive.rebuild_archive import RebuiltArchive, plan_rebuild, rebuild_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import engine
-from archiver.errors import DatabaseError, JournalDiffers, MarkerMismatch, UsageError
+from archiver.errors import (
+    ArchiveLocked,
+    DatabaseError,
+    DatabaseForeign,
+    JournalDamaged,
+    JournalDiffers,
+    MarkerMismatch,
+    UsageError,
+)
 from archiver.journal.journal_check import JournalState, compare, follow
+from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead
 from archiver.rebuild.rebuild import RebuildReport
+from archiver.runner import run_lock
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_copies import ArchiveCopies
@@ -112,6 +122,65 @@ def test_fault_h50_an_older_copy_is_refused_and_brought_up_to_date(harness: Arch
     report = require_brought_up_to_date(harness, rows)
     assert report.set_aside is not None
     assert report.set_aside.read_bytes()[:6] == b"SQLite"
+
+
+def all_files(harness: ArchiveHarness) -> dict[str, bytes]:
+    """Return the files of an archive, but for the index and the empty WAL that any reader makes."""
+    return {
+        str(path.relative_to(harness.root)): path.read_bytes()
+        for path in harness.root.rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+def plan(harness: ArchiveHarness) -> RebuiltArchive:
+    """Return what a rebuild would do; it must change no file."""
+    before = all_files(harness)
+    planned = plan_rebuild(harness.config, stop=StopFlag(), progress=lambda done, total: None)
+    assert all_files(harness) == before
+    return planned
+
+
+def test_a_dry_run_says_what_a_rebuild_does_to_each_database(harness: ArchiveHarness) -> None:
+    """To a current one nothing; an older copy is brought up to date; without a database it is all built."""
+    with pytest.raises(UsageError, match="is complete"):
+        plan(harness)
+    copy = harness.root.parent / "older.db"
+    shutil.copy(harness.root / "archive.db", copy)
+    edit_later(harness)
+    lose_database(harness)
+    built = plan(harness)
+    assert (built.was_copy, built.journal.set_aside, built.is_complete) == (False, None, True)
+    shutil.copy(copy, harness.root / "archive.db")
+    planned = plan(harness)
+    assert planned.journal.set_aside == harness.root / "archive.db"
+    rebuilt = rebuild(harness)
+    assert planned.was_copy
+    assert rebuilt.was_copy
+    assert planned.journal.entries == rebuilt.journal.entries > 0
+    lose_database(harness)
+    assert rebuild(harness) == built
+
+
+def test_a_dry_run_of_a_rebuild_refuses_what_a_rebuild_refuses(
+    harness: ArchiveHarness, postgres: PostgresServer
+) -> None:
+    """A run that goes on, a PostgreSQL database that has other tables, a journal that is damaged."""
+    with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()), pytest.raises(ArchiveLocked):
+        plan(harness)
+    with postgres.database() as url:
+        elsewhere = replace(harness, database=url)
+        planned = plan(elsewhere)
+        assert (planned.was_copy, planned.journal.set_aside) == (False, None)
+        execute(elsewhere, "CREATE TABLE other (a int)")
+        with pytest.raises(DatabaseForeign):
+            plan(elsewhere)
+    lose_database(harness)
+    last = max(harness.root.glob("journal/*/*/*.gz"))
+    content = last.read_bytes()
+    last.write_bytes(content[:60] + b"garbage" + content[67:])
+    with pytest.raises(JournalDamaged):
+        plan(harness)
 
 
 def test_a_database_of_another_archive_is_not_set_aside(tmp_path: Path, sqlite_template: Path) -> None:

@@ -131,12 +131,12 @@ class ArchiveHarness:
         with Archive(self.config) as archive:
             return archive.status()
 
-    def reread(self, stop: StopFlag | None = None) -> RereadReport:
+    def reread(self, stop: StopFlag | None = None, *, dry_run: bool = False) -> RereadReport:
         """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""
         self._watched()
         self.upstream.requests.reset()
         with Archive(self.config) as archive:
-            return archive.reread(stop=stop, clock=lambda: self.now)
+            return archive.reread(dry_run=dry_run, stop=stop, clock=lambda: self.now)
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Return the rows of a query, read without the program; ``?`` stands for a value."""
