@@ -43,21 +43,45 @@ _ACCOUNTS = (
     .outerjoin(_highlights, _highlights.c.user_pk == _users.c.pk)
     .group_by(_users.c.pk, _users.c.username, _users.c.full_name)
 )
-_OWN = _highlights.c.user_pk == bindparam("pk")
+_owner = _highlights.c.user_pk
+_IS_OURS = _owner.in_(bindparam("pks", expanding=True))
+_SHOWN = (
+    select(_owner, _members.c.item_pk)
+    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
+    .where(_IS_OURS)
+    .distinct()
+    .subquery()
+)
+_ITEM_SUMS = (
+    select(_SHOWN.c.user_pk, func.count(), func.min(_items.c.taken_at), func.max(_items.c.taken_at))
+    .join(_items, _items.c.pk == _SHOWN.c.item_pk)
+    .group_by(_SHOWN.c.user_pk)
+)
 # When the archive noticed a change of an account: an item or a highlight that came or went, an edit.
 _NOTICED: tuple[Select[Any], ...] = (
-    select(func.max(_members.c.first_seen_at), func.max(_members.c.gone_at))
-    .select_from(_highlights)
+    select(_owner, func.max(_members.c.first_seen_at), func.max(_members.c.gone_at))
     .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .where(_OWN),
-    select(func.max(_highlights.c.first_seen_at), func.max(_highlights.c.gone_at)).where(_OWN),
-    select(func.max(_changes.c.at)).where(
+    .where(_IS_OURS)
+    .group_by(_owner),
+    select(_owner, func.max(_highlights.c.first_seen_at), func.max(_highlights.c.gone_at))
+    .where(_IS_OURS)
+    .group_by(_owner),
+    # A join makes SQLite read the changes of all highlights.
+    select(
+        select(_owner).where(_highlights.c.pk == _changes.c.subject_pk).scalar_subquery().label("owner"),
+        func.max(_changes.c.at),
+    )
+    .where(
         _changes.c.subject == Subject.HIGHLIGHT,
-        _changes.c.subject_pk.in_(select(_highlights.c.pk).where(_OWN)),
-    ),
-    select(func.max(_changes.c.at)).where(
-        _changes.c.subject == Subject.USER, _changes.c.subject_pk == bindparam("pk")
-    ),
+        _changes.c.subject_pk.in_(select(_highlights.c.pk).where(_IS_OURS)),
+    )
+    .group_by("owner"),
+    select(_changes.c.subject_pk, func.max(_changes.c.at))
+    .where(
+        _changes.c.subject == Subject.USER,
+        _changes.c.subject_pk.in_(bindparam("pks", expanding=True)),
+    )
+    .group_by(_changes.c.subject_pk),
 )
 _LAST_CHANGE = select(func.max(_changes.c.id))
 _EDITED = (
@@ -178,14 +202,20 @@ def edited_since(connection: Connection, change_id: int) -> set[Pk]:
     return set(connection.scalars(_EDITED, {"after": change_id}))
 
 
-def account_sums(connection: Connection, user_pk: Pk) -> AccountSums:
-    """Return how many items an account has, and when it last changed. Reads all of its items."""
-    own = {"pk": user_pk}
-    items = _OF_ACCOUNT.order_by(None).subquery()
-    span = select(func.count(), func.min(items.c.taken_at), func.max(items.c.taken_at)).select_from(items)
-    noticed = [at for query in _NOTICED for at in connection.execute(query, own).one()]
-    changed_at = max((at for at in noticed if at is not None), default=None)
-    return AccountSums(ItemSums(*connection.execute(span, own).one()), changed_at)
+def account_sums(connection: Connection, user_pks: Sequence[Pk]) -> dict[Pk, AccountSums]:
+    """Return how many items each of these accounts has, and when it last changed.
+
+    Reads all of their items.
+    """
+    ours = {"pks": list(user_pks)}
+    items = {pk: ItemSums(*sums) for pk, *sums in connection.execute(_ITEM_SUMS, ours)}
+    noticed: dict[Pk, list[datetime]] = {pk: [] for pk in user_pks}
+    for query in _NOTICED:
+        for pk, *times in connection.execute(query, ours):
+            noticed[pk] += filter(None, times)
+    return {
+        pk: AccountSums(items.get(pk, ItemSums()), max(times, default=None)) for pk, times in noticed.items()
+    }
 
 
 def highlight_sums(connection: Connection, highlight_pks: Sequence[Pk]) -> dict[Pk, ItemSums]:
