@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import ssl
 import stat
@@ -19,13 +20,15 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from archiver.errors import UsageError
-from archiver.web.connection_limits import LimitedConnection
+from archiver.web.connection_limits import MAX_CONNECTIONS, LimitedConnection
 from archiver.web.request_guard import MAX_HEAD_BYTES
 
 _BACKLOG = 128
 _THREADS = 8
 """How many threads read blobs; each keeps memory that it has used once."""
 _HANDSHAKE_SECONDS = 10.0
+_OPEN_FILES = 2 * MAX_CONNECTIONS + 100
+"""A connection may have a blob open; the others are the database's, and those of Python."""
 _SECONDS_TO_END = 2
 _KEEP_ALIVE_SECONDS = 15
 
@@ -142,6 +145,7 @@ def _remove_stale(path: Path) -> None:
 
 def run(app: ASGIApp, listener: socket.socket, endpoint: Endpoint, is_stopped: Callable[[], bool]) -> None:
     """Answer requests until ``is_stopped``, then finish those that are under way, for two seconds."""
+    _allow_open_files()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application reports its errors
     connection = type("Connection", (LimitedConnection,), {"peers": endpoint.peers})
     config = Config(
@@ -160,6 +164,17 @@ def run(app: ASGIApp, listener: socket.socket, endpoint: Endpoint, is_stopped: C
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
     _StoppableServer(config, endpoint.tls, is_stopped).run([listener])
+
+
+def _allow_open_files() -> None:
+    """Raise the number of files that this process may open, if it is too low for all connections.
+
+    macOS begins with 256. Where no more are allowed, clients wait until others have left.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _StoppableServer(Server):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -83,6 +84,22 @@ def test_the_first_line_is_the_address_and_a_signal_ends_the_server(archive: Exp
                 out, errors = process.communicate(timeout=10)
         assert (process.returncode, out) == (-signum, "")
         assert errors == f"archiver: serve: stopped by {signal.Signals(signum).name}\n"
+
+
+def test_few_open_files_are_enough_for_many_connections(archive: ExportHarness) -> None:
+    """A shell may allow fewer than the server needs, as macOS does; then it allows itself more."""
+    person = CommandLineUser(archive.home, more=archive.environ)
+    process = person.start("serve", "--port", "0", shell='ulimit -S -n 64; exec "$@"')
+    with process, ExitStack() as opened:
+        opened.callback(process.kill)
+        assert process.stdout is not None
+        server = ServedArchive(process.pid, process.stdout.readline().rstrip("\n"), str(archive.root))
+        for _ in range(100):
+            opened.enter_context(server.connect())
+        with server.connect() as connection:
+            connection.settimeout(5)  # those that send nothing would be cut off after ten seconds
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_missing_extra_is_named(archive: ExportHarness) -> None:
