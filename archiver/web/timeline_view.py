@@ -19,7 +19,6 @@ from archiver.web.view import Page, PageRequest
 
 PER_PAGE = 60
 _MAX_YEARS = 30
-_BEGINNING = DatedPk(datetime(1970, 1, 1, tzinfo=UTC), "")
 
 
 def show_timeline(catalog: Catalog, request: PageRequest) -> Page | None:
@@ -65,13 +64,18 @@ def _turn(snapshot: Snapshot, places: tuple[DatedPk, ...], before: DatedPk | Non
 
 
 def _years(snapshot: Snapshot) -> Iterator[tuple[int, date]]:
-    """Yield the years that have items, and those between, with their last days; the latest first."""
-    last = snapshot.read(newest_items.newest_taken, 1)
-    first = snapshot.read(newest_items.newest_taken, 1, after=_BEGINNING)
-    if last and first:
-        latest = min(last[0].at.year, utcnow().year)
-        for year in range(latest, max(first[0].at.year, latest - _MAX_YEARS) - 1, -1):
-            yield year, date(year, 12, 31)
+    """Yield the years that have items, with their last days; the latest first.
+
+    To find them takes one look-up for each.
+    """
+    year = utcnow().year + 1
+    for _ in range(_MAX_YEARS):
+        before = DatedPk(datetime(year, 1, 1, tzinfo=UTC), "")
+        found = snapshot.read(newest_items.newest_taken, 1, before=before)
+        if not found:
+            return
+        year = found[0].at.astimezone(UTC).year
+        yield year, date(year, 12, 31)
 
 
 def _months(snapshot: Snapshot, shown: date) -> Iterator[tuple[str, date | None]]:
