@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from archiver.web.atom_feed import show_feed
+from archiver.web.atom_feed import FEED_PATH, show_feed
 from archiver.web.changes_view import show_changes
 from archiver.web.costs_view import show_costs
 from archiver.web.gaps_view import show_gaps
@@ -18,6 +18,6 @@ VIEWS: Mapping[str, View] = {
     "/search": show_search,
     "/gaps": show_gaps,
     "/costs": show_costs,
-    "/feed.atom": show_feed,
+    FEED_PATH: show_feed,
 }
 """Each path with its view. They have no placeholders."""

@@ -13,6 +13,7 @@ from archiver.pages.view_model import AtomFeed, FeedEntry, FeedFile
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
 
+FEED_PATH = "/feed.atom"
 ENTRIES = 60
 MEDIA_TYPE = "application/atom+xml; charset=utf-8"
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,6 +6,7 @@ The cookie is signed with a key of this process, so that a restart ends all logi
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import secrets
@@ -18,6 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archiver.pages import html_pages
+from archiver.web.atom_feed import FEED_PATH
 from archiver.web.request_guard import LOGIN_PATH, header_values
 
 _OPEN_PATHS = (LOGIN_PATH, "/healthz")
@@ -94,13 +96,31 @@ class Login:
             wait = str(int(_SECONDS_PER_ATTEMPT))
             return _page("Too many attempts: wait a minute, then try again.", 429, **{"retry-after": wait})
         given = parse_qs(form.decode("utf-8", "replace")).get("token", [""])[0]
-        digest = hashlib.sha256(given.strip().encode("utf-8", "replace")).digest()
-        if not hmac.compare_digest(digest, self._token):
+        if not self._is_token(given):
             return _page("This is not the token.", 403)
         self._limit.give_back()
         response = Response(status_code=303, headers={"location": _next_path(request)})
         self._set_cookie(response)
         return response
+
+    def refuse_reader(self, scope: Scope) -> Response | None:
+        """Return the answer to a feed reader, which has no cookie; None if it has the token.
+
+        It sends the token as the password of HTTP Basic (RFC 7617), with any name. A wrong one uses up an
+        attempt.
+        """
+        given = _read_password(scope)
+        if given is not None and not self._limit.take():
+            return PlainTextResponse("Too many attempts: wait a minute.\n", 429)
+        if given is None or not self._is_token(given):
+            challenge = {"www-authenticate": 'Basic realm="archiver", charset="UTF-8"'}
+            return PlainTextResponse("The token is the password, with any name.\n", 401, headers=challenge)
+        self._limit.give_back()
+        return None
+
+    def _is_token(self, given: str) -> bool:
+        digest = hashlib.sha256(given.strip().encode("utf-8", "replace")).digest()
+        return hmac.compare_digest(digest, self._token)
 
     def _set_cookie(self, response: Response) -> None:
         expiry = str(int(time.time()) + _LIFETIME)
@@ -127,7 +147,10 @@ class Login:
 
 
 class LoginGate:
-    """Passes requests on to ``app`` if they are logged in, and leads others to the login page."""
+    """Passes requests on to ``app`` if they are logged in, and leads others to the login page.
+
+    The feed, and the files that it names, may be asked for with the token instead.
+    """
 
     def __init__(self, app: ASGIApp, login: Login) -> None:
         self._app, self._login = app, login
@@ -139,11 +162,27 @@ class LoginGate:
         if is_open or self._login.is_logged_in(scope):
             await self._app(scope, receive, send)
             return
+        is_of_reader = path.startswith("/media/") and header_values(scope, b"authorization")
+        if path == FEED_PATH or is_of_reader:
+            await (self._login.refuse_reader(scope) or self._app)(scope, receive, send)
+            return
         query = scope["query_string"].decode("latin-1")
         wanted = quote(path.removeprefix("/") + (f"?{query}" if query else ""), safe="")
         up = "../" * min(path.count("/") - 1, 8)
         headers = {"location": f"{up}login?next={wanted}", "cache-control": "no-store"}
         await Response(status_code=303, headers=headers)(scope, receive, send)
+
+
+def _read_password(scope: Scope) -> str | None:
+    """Return the password of HTTP Basic; None if there is none, or it cannot be read."""
+    for header in header_values(scope, b"authorization"):
+        scheme, _, encoded = header.partition(" ")
+        try:
+            if scheme.lower() == "basic":
+                return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+        except ValueError:  # neither base64 nor UTF-8
+            return None
+    return None
 
 
 def _next_path(request: Request) -> str:

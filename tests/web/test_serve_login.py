@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import re
 import socket
@@ -83,6 +84,40 @@ def test_fault_v7_a_login_leads_nowhere_else(locked: ServedArchive, wanted: str)
     target = urlsplit(urljoin(f"{locked.address}login", answer.headers["location"]))
     assert answer.headers["location"].startswith("./")
     assert f"{target.scheme}://{target.netloc}/" == locked.address
+
+
+def basic(password: str) -> str:
+    """Return the header of a feed reader."""
+    return "Basic " + base64.b64encode(f"reader:{password}".encode()).decode()
+
+
+def test_a_feed_reader_has_the_token_as_its_password(locked: ServedArchive) -> None:
+    """For the feed, which asks for it, and the files that it names. Pages want the cookie all the same."""
+    asked = locked.ask("/feed.atom")
+    assert (asked.status, asked.headers["www-authenticate"]) == (
+        401,
+        'Basic realm="archiver", charset="UTF-8"',
+    )
+    feed = locked.ask("/feed.atom", Authorization=basic(TOKEN))
+    assert feed.status == 200
+    found = re.search(r"/media/[0-9a-f/]+\.mp4", feed.text)
+    assert found is not None
+    assert locked.ask(found[0], Authorization=basic(TOKEN)).status == 200
+    assert locked.ask(found[0]).status == 303
+    assert locked.ask("/", Authorization=basic(TOKEN)).status == 303
+    for wrong in ("Basic", "Basic é", f"Bearer {TOKEN}", "Basic ////", basic("")):
+        assert locked.ask("/feed.atom", Authorization=wrong.encode().decode("latin-1")).status == 401
+
+
+def test_fault_v7_guesses_of_feed_readers_are_limited(archive: ExportHarness, token_file: Path) -> None:
+    """Together with those at the login page; the right password uses up none."""
+    with served(archive.environ, "--token-file", str(token_file)) as locked:
+        for _ in range(12):
+            assert locked.ask("/feed.atom", Authorization=basic(TOKEN)).status == 200
+        tried = [locked.ask("/feed.atom", Authorization=basic(f"guess{n}")).status for n in range(10)]
+        assert tried == [401] * 10
+        assert locked.ask("/feed.atom", Authorization=basic(TOKEN)).status == 429
+        assert post(locked, FORM).status == 429
 
 
 def test_fault_v7_guesses_are_limited(archive: ExportHarness, token_file: Path) -> None:
