@@ -8,6 +8,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 """First characters of a text that a spreadsheet may run as a formula (OWASP ASVS 5.0, 1.2.10)."""
@@ -117,13 +121,22 @@ def format_size(size: int) -> str:
     return f"{size / 1_000**power:.1f} {_SIZE_UNITS[power - 1]}"
 
 
-def format_price(per_1000: str, units: int) -> str:
-    """Return what units cost at a price for a thousand (``PRICE``): ``1.23 EUR``, rounded to two decimals."""
-    from decimal import ROUND_HALF_UP, Decimal  # slow, and most people have no price
+def exact_price(per_1000: str, units: int) -> Decimal:
+    """Return what units cost at a price for a thousand (``PRICE``), without its currency."""
+    from decimal import Decimal  # slow, and most people have no price
 
     match = PRICE.fullmatch(per_1000)
     assert match is not None, "the configuration was checked"
-    exact, least = Decimal(match[2]) * units / 1000, Decimal("0.01")
+    return Decimal(match[2]) * units / 1000
+
+
+def format_price(per_1000: str, units: int) -> str:
+    """Return what units cost at a price for a thousand (``PRICE``): ``1.23 EUR``, rounded to two decimals."""
+    from decimal import ROUND_HALF_UP, Decimal
+
+    match = PRICE.fullmatch(per_1000)
+    assert match is not None
+    exact, least = exact_price(per_1000, units), Decimal("0.01")
     is_less = 0 < exact < least
     amount = least if is_less else exact.quantize(least, ROUND_HALF_UP)
     return f"{'<' * is_less}{match[1]}{amount:,}{match[3]}"

@@ -466,6 +466,10 @@ def test_plan_explains_its_plus(person: CommandLineUser, archive_copies: Archive
     costs, status = (person.run(name, "--archive", "kept") for name in ("costs", "status"))
     assert costs.out.splitlines()[-1].split() == ["total", "5", "3.00", "EUR", "4"]
     assert "their price    3.00 EUR, including " in status.out
+    in_json = [
+        person.run(*words, "--archive", "kept", "--json").object for words in (("costs",), ("plan", "natgeo"))
+    ]
+    assert [one["price"] for one in in_json] == [3.0, 0.6]
 
 
 def test_a_terminal_is_asked_for_targets(person: CommandLineUser) -> None:
