@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tests.support.ceph_rgw import CephRgw
     from tests.support.crash.traced_run import TracedRun
     from tests.support.real_stores import RealStore
+    from tests.support.s3_server import S3Server
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -250,6 +251,15 @@ def catalog(database: str | Path) -> Iterator[Catalog]:
 def run_id(catalog: Catalog) -> int:
     """A run that is on."""
     return catalog.write(record.start_run, "run", NOW)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[S3Server]:
+    """An S3 server with an empty bucket."""
+    from tests.support.s3_server import s3_server
+
+    with s3_server(tmp_path / "s3") as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -35,19 +35,12 @@ from tests.support.s3_server import (
     read_half_and_reset,
     refuse,
     reset,
-    s3_server,
     stall_until,
 )
 from tests.support.scripted_server import Connection, black_hole, scripted_server
 
 LARGE = SINGLE_PUT + 1
 TOKEN = "canary-session-token-000000000000000000"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        yield started
 
 
 @pytest.fixture

@@ -45,12 +45,9 @@ ACCOUNT = "account0000"
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        for name, value in started.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("archiver.bucket.TimeLimits", lambda: QUICK)
-        yield started
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    server.set_environment(monkeypatch, limits=QUICK)
+    return server
 
 
 @pytest.fixture

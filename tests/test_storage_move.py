@@ -36,7 +36,7 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
-from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, s3_server, stall_until
+from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, stall_until
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -46,12 +46,9 @@ PLACE, OTHER_PLACE = f"s3://{BUCKET}/a", f"s3://{BUCKET}/b"
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        for name, value in started.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("archiver.bucket.TimeLimits", lambda: QUICK)
-        yield started
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    server.set_environment(monkeypatch, limits=QUICK)
+    return server
 
 
 @pytest.fixture

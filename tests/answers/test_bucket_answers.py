@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,7 @@ from archiver.model.archived import Surplus
 from archiver.model.values import replace
 from tests.support.answer_samples import STARTED, answer
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
-from tests.support.s3_server import S3Server, lose_answer, refuse, s3_server
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        yield started
+from tests.support.s3_server import S3Server, lose_answer, refuse
 
 
 @pytest.fixture

@@ -35,17 +35,10 @@ from tests.support.s3_server import (
     rclone_server,
     refuse,
     reset,
-    s3_server,
     stall_until,
 )
 
 OWN = Marker("an archive")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        yield started
 
 
 @pytest.fixture

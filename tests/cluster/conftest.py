@@ -11,7 +11,7 @@ from archiver.archive.creation import create_for_run
 from archiver.catalog import Catalog, leases
 from tests.support.cluster import ClusterHarness
 from tests.support.databases import drop_everything
-from tests.support.s3_server import BUCKET, S3Server, s3_server
+from tests.support.s3_server import BUCKET, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -37,12 +37,10 @@ def harness(tmp_path: Path, empty: str, upstream: FaultyStandIn) -> ClusterHarne
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """A store, which the environment names."""
-    with s3_server(tmp_path / "store") as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
+    server.set_environment(monkeypatch)
+    return server
 
 
 @pytest.fixture

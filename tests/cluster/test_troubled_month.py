@@ -31,7 +31,7 @@ from tests.support.databases import OwnServer
 from tests.support.nights.expected_facts import differences
 from tests.support.nights.thirty_nights import ThirtyNights
 from tests.support.rebuilt_archive import require_equal_after_rebuild
-from tests.support.s3_server import BUCKET, S3Server, refuse, s3_server
+from tests.support.s3_server import BUCKET, S3Server, refuse
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 
@@ -150,18 +150,11 @@ def postgresql() -> Iterator[OwnServer]:
 
 @pytest.mark.whole
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_month_of_troubles(
-    seed: int, tmp_path: Path, postgresql: OwnServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_month_of_troubles(seed: int, tmp_path: Path, postgresql: OwnServer, server: S3Server) -> None:
     """In the end the archive is the world upstream with its history, and the ledger the bill; no account was
     written by a worker that did not hold it; what was paid for twice was under way at a kill.
     """
-    with (
-        s3_server(tmp_path / "store") as server,
-        FaultyStandIn(EditableWorld.generate(12, 5, 4)) as upstream,
-    ):
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
+    with FaultyStandIn(EditableWorld.generate(12, 5, 4)) as upstream:
         harness = TroubledHarness(
             tmp_path / "archive", upstream, postgresql.url, objects=server.objects / "pre"
         )

@@ -23,7 +23,7 @@ from archiver.runner.workers import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
-from tests.support.s3_server import BUCKET, Handler, S3Server, s3_server
+from tests.support.s3_server import BUCKET, Handler, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -152,12 +152,11 @@ class MovedArchive:
     ids="-".join,
 )
 def archive(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MovedArchive]:
     old, new = request.param
-    with s3_server(tmp_path / "s3") as server, FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
+    server.set_environment(monkeypatch)
+    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
         moved = MovedArchive(
             ArchiveHarness(tmp_path / "archive", upstream), server, tmp_path / "before", old, new
         )

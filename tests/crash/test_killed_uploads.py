@@ -8,7 +8,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.config import load
 from tests.support.command_line import CommandLineUser
-from tests.support.s3_server import BUCKET, Handler, S3Server, s3_server
+from tests.support.s3_server import BUCKET, Handler, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -25,11 +24,9 @@ ACCOUNT = "account0000"
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        for name, value in started.environment().items():
-            monkeypatch.setenv(name, value)
-        yield started
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    server.set_environment(monkeypatch)
+    return server
 
 
 class Killer:

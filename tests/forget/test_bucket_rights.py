@@ -16,17 +16,14 @@ from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forgotten_account import NAME, OTHER, find_words, make_world, words_of
 from tests.support.rebuilt_archive import require_equal_after_rebuild
-from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, s3_server
+from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse
 from tests.support.standin.faulty_standin import FaultyStandIn
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        for name, value in started.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("archiver.bucket.TimeLimits", lambda: QUICK)
-        yield started
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    server.set_environment(monkeypatch, limits=QUICK)
+    return server
 
 
 @pytest.fixture

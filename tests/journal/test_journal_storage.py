@@ -14,17 +14,11 @@ from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, NO_HASH, FileHeader, encode_snapshot
 from archiver.journal.journal_storage import JournalStorage
-from tests.support.s3_server import Act, S3Server, ignore_range, refuse, s3_server
+from tests.support.s3_server import Act, S3Server, ignore_range, refuse
 
 HEADER = FileHeader("an archive", FORMAT, "1", "0013")
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 FIRST, SECOND = "2026/10/000000000001-00000000.jsonl.gz", "2026/11/000000000003-00000000.jsonl.gz"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[S3Server]:
-    with s3_server(tmp_path / "s3") as started:
-        yield started
 
 
 @pytest.fixture

@@ -95,6 +95,13 @@ class S3Server:
         """Return the variables that a client of this server needs."""
         return client_environment(self.url) | changed
 
+    def set_environment(self, patch: pytest.MonkeyPatch, *, limits: TimeLimits | None = None) -> None:
+        """Let the environment name this server. ``limits``: those of the clients in this process."""
+        for name, value in self.environment().items():
+            patch.setenv(name, value)
+        if limits is not None:
+            patch.setattr("archiver.bucket.TimeLimits", lambda: limits)
+
     def bucket(self, prefix: str = "pre/fix", limits: TimeLimits | None = QUICK, **changed: str) -> Bucket:
         return Bucket.open(f"s3://{BUCKET}/{prefix}", self.environment(**changed), limits=limits)
 
