@@ -54,8 +54,7 @@ def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 def harness(tmp_path: Path, server: S3Server) -> Iterator[ArchiveHarness]:
     """An archive of one account with two highlights, in a bucket, after its first night."""
     with FaultyStandIn(EditableWorld.generate(1, 2, 4)) as upstream:
-        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pre/fix/"}
-        harness = ArchiveHarness(tmp_path / "archive", upstream, environ=storage)
+        harness = ArchiveHarness(tmp_path / "archive", upstream, storage=f"s3://{BUCKET}/pre/fix/")
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness
 
@@ -161,9 +160,7 @@ def test_the_database_is_rebuilt_from_the_bucket(harness: ArchiveHarness) -> Non
 @pytest.mark.parametrize("storage", [None, f"s3://{BUCKET}/elsewhere"])
 def test_fault_s4_another_storage_is_refused(harness: ArchiveHarness, storage: str | None) -> None:
     """Nobody reads or writes where the archive is not."""
-    del harness.environ["ARCHIVER_ARCHIVE_STORAGE"]
-    if storage is not None:
-        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = storage
+    harness.storage = storage
     with pytest.raises(StorageError, match="the archive is stored in"):
         harness.night(ACCOUNT)
     with pytest.raises(StorageError, match="the archive is stored in"), open_for_reading(harness.config):
@@ -176,9 +173,7 @@ def test_fault_s4_a_rebuild_reads_only_the_journal_that_the_marker_names(
 ) -> None:
     """A journal that the archive has left would give an old database. The message names the setting."""
     lose_database(harness)
-    del harness.environ["ARCHIVER_ARCHIVE_STORAGE"]
-    if storage is not None:
-        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = storage
+    harness.storage = storage
     with pytest.raises(StorageError, match="the archive is stored in") as refused:
         rebuild(harness)
     assert refused.value.hint == f'set archive.storage = "s3://{BUCKET}/pre/fix"'
@@ -189,7 +184,7 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
     """A new archive is not made where another one is."""
-    other = ArchiveHarness(tmp_path / "other", harness.upstream, environ=dict(harness.environ))
+    other = ArchiveHarness(tmp_path / "other", harness.upstream, storage=harness.storage)
     with pytest.raises((StorageError, MarkerMismatch), match="has an archive already"):
         other.night(ACCOUNT)
     assert not (tmp_path / "other").exists()
@@ -222,7 +217,7 @@ def test_fault_s4_another_archive_behind_a_wrong_endpoint_is_not_touched(
 
     with s3_server(tmp_path / "another store") as wrong:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wrong.url)
-        other = ArchiveHarness(tmp_path / "other", harness.upstream, environ=dict(harness.environ))
+        other = ArchiveHarness(tmp_path / "other", harness.upstream, storage=harness.storage)
         assert other.night(ACCOUNT).exit_code == 0
         before = contents(wrong)
         with pytest.raises(MarkerMismatch, match="belongs to another archive"):
@@ -331,8 +326,7 @@ def add_highlights(harness: ArchiveHarness) -> None:
 
 
 def require_whole(harness: ArchiveHarness) -> None:
-    with Archive(harness.config) as archive:
-        found = archive.verify(read_data=True)
+    found = harness.verify()
     assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
     assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
@@ -421,7 +415,7 @@ def test_after_the_machine_is_lost_the_marker_and_the_bucket_are_enough(
 ) -> None:
     """On a new machine, ``db rebuild`` makes the database, and the next night pays for nothing again."""
     before = all_rows(harness)
-    new = ArchiveHarness(tmp_path / "new", harness.upstream, environ=dict(harness.environ))
+    new = ArchiveHarness(tmp_path / "new", harness.upstream, storage=harness.storage)
     new.root.mkdir()
     shutil.copy(harness.root / "archive.json", new.root)
     rebuild(new)
@@ -438,8 +432,7 @@ def test_rows_in_postgresql_and_bytes_in_a_bucket(
         postgres.database() as url,
         FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream,
     ):
-        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pg"}
-        harness = ArchiveHarness(tmp_path / "archive", upstream, database=url, environ=storage)
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url, storage=f"s3://{BUCKET}/pg")
         assert harness.night(ACCOUNT).exit_code == 0
         assert harness.night(ACCOUNT).files_new == 0
         assert {path.name for path in harness.root.iterdir()} <= {"archive.json", "lock", "log", "tmp"}
@@ -461,7 +454,7 @@ def test_fault_s8_a_directory_of_before_a_move_is_brought_up_to_date(
         shutil.copytree(harness.root, tmp_path / "backup")
         place = f"s3://{BUCKET}/pre/fix"
         move_storage(harness.config, place, stop=StopFlag(), progress=lambda done, total, text: None)
-        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = place
+        harness.storage = place
         add_highlights(harness)
         assert harness.night(ACCOUNT).exit_code == 0
         before = all_rows(harness)
@@ -525,19 +518,17 @@ def test_fault_s8_a_wrong_bucket_at_the_first_run_can_be_corrected(
     """
     with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
-        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = "s3://archive-buket/pre/fix"
+        harness.storage = "s3://archive-buket/pre/fix"
         with pytest.raises(StorageError, match="the bucket does not exist"):
             harness.night(ACCOUNT)
         assert not harness.root.exists()
-        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/wrong"
+        harness.storage = f"s3://{BUCKET}/wrong"
         server.act = fail_at("PUT", "wrong")
         with pytest.raises(StorageError, match="503"):
             harness.night(ACCOUNT)
         assert (harness.root / "archive.db").exists()
         server.act = None
-        del harness.environ["ARCHIVER_ARCHIVE_STORAGE"]
-        if corrected is not None:
-            harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = corrected
+        harness.storage = corrected
         assert harness.night(ACCOUNT).exit_code == 0
         assert harness.one("select storage from archive") == corrected
         require_whole(harness)
@@ -553,8 +544,7 @@ def test_no_transaction_lasts_while_a_request_is_answered(
         FaultyStandIn(EditableWorld.generate(2, 2, 2)) as upstream,
         psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as observer,
     ):
-        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pg"}
-        harness = ArchiveHarness(tmp_path / "archive", upstream, database=url, environ=storage)
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url, storage=f"s3://{BUCKET}/pg")
         transactions: list[tuple[str, object]] = []
         lock = threading.Lock()
 
@@ -631,8 +621,7 @@ def test_a_store_that_ignores_ranges_and_preconditions_holds_an_archive(
     ):
         for name, value in client_environment(url).items():
             monkeypatch.setenv(name, value)
-        storage = {"ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pre/fix"}
-        harness = ArchiveHarness(tmp_path / "archive", upstream, environ=storage)
+        harness = ArchiveHarness(tmp_path / "archive", upstream, storage=f"s3://{BUCKET}/pre/fix")
         for _ in range(2):
             assert harness.night(ACCOUNT).exit_code == 0
         require_whole(harness)

@@ -39,14 +39,13 @@ def archive(
     """One after two nights and a repair, with a video of more than 16 MB. All tests read the same."""
     root = tmp_path_factory.mktemp("read")
     with real_store(request.param, root, lambda: request.getfixturevalue("ceph")) as store:
-        storage = {"ARCHIVER_ARCHIVE_STORAGE": store.place(PREFIX)}
         with (
             FaultyStandIn(EditableWorld.generate(1, 1, 2, video_size=SINGLE_PUT + 1)) as upstream,
             pytest.MonkeyPatch.context() as patch,
         ):
             for name, value in store.environment().items():
                 patch.setenv(name, value)
-            harness = ArchiveHarness(root / "archive", upstream, environ=storage)
+            harness = ArchiveHarness(root / "archive", upstream, storage=store.place(PREFIX))
             assert harness.night(ACCOUNT).exit_code == 0
             damaged = min(store.sizes(f"{PREFIX}blobs/"))
             store.write(damaged, bytes(store.sizes()[damaged]))

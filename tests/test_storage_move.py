@@ -13,7 +13,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from archiver.archive import forgetting
 from archiver.archive.archive import Archive
 from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
@@ -35,13 +34,13 @@ from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
+from tests.support.forgotten_account import begin_to_forget
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, stall_until
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
-STORAGE = "ARCHIVER_ARCHIVE_STORAGE"
 PLACE, OTHER_PLACE = f"s3://{BUCKET}/a", f"s3://{BUCKET}/b"
 
 
@@ -68,20 +67,13 @@ def move(
 ) -> StorageMove:
     """Move the archive, and let the configuration name the new place."""
     moved = move_storage(harness.config, to, stop=stop or StopFlag(), progress=progress)
-    point_to(harness, to)
+    harness.storage = to
     return moved
-
-
-def point_to(harness: ArchiveHarness, place: str | None) -> None:
-    harness.environ.pop(STORAGE, None)
-    if place is not None:
-        harness.environ[STORAGE] = place
 
 
 def require_whole(harness: ArchiveHarness) -> None:
     """Everything can be read, and a night costs one unit and fetches nothing."""
-    with Archive(harness.config) as archive:
-        found = archive.verify(read_data=True)
+    found = harness.verify()
     assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
     summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
@@ -153,17 +145,12 @@ def test_a_place_that_was_left_before_an_account_was_forgotten_is_refused(
         require_whole(harness)
 
 
-def test_a_move_that_finishes_a_removal_counts_it_in_both_markers(
-    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_move_that_finishes_a_removal_counts_it_in_both_markers(tmp_path: Path, server: S3Server) -> None:
     """An older copy of the database is refused at the new place too."""
     with FaultyStandIn(EditableWorld.generate(2, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(ACCOUNT, "account0001").exit_code == 0
-        with monkeypatch.context() as patch, Archive(harness.config) as archive:
-            patch.setattr(forgetting._Forgetting, "_mark", lambda _: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                archive.forget("account0001")
+        begin_to_forget(harness)
         move(harness, PLACE)
         assert marker.read(harness.root).removals == 1
         assert b'"removals": 1' in (server.objects / "a/archive.json").read_bytes()
@@ -174,20 +161,20 @@ def test_the_old_place_is_refused(harness: ArchiveHarness, back: bool) -> None:
     """Neither the old configuration nor an older copy of the database writes there."""
     old_database = (harness.root / "archive.db").read_bytes()
     move(harness, PLACE)
-    point_to(harness, None)
+    harness.storage = None
     with pytest.raises(StorageError, match="the archive is stored in"):
         harness.night(ACCOUNT)
     if back:
-        point_to(harness, PLACE)
+        harness.storage = PLACE
         old_database = (harness.root / "archive.db").read_bytes()
         move(harness, None)
-        point_to(harness, PLACE)
+        harness.storage = PLACE
         with pytest.raises(StorageError, match="the archive is stored in"):
             harness.night(ACCOUNT)
     lose_database(harness)
     (harness.root / "archive.db").write_bytes(old_database)
     for place in (None, PLACE):
-        point_to(harness, place)
+        harness.storage = place
         with pytest.raises(MarkerMismatch, match="and the database says"):
             harness.night(ACCOUNT)
 
@@ -237,7 +224,7 @@ def test_a_store_that_fails_during_a_move_changes_nothing(
 
 def make_other(harness: ArchiveHarness, tmp_path: Path) -> ArchiveHarness:
     """Return another archive, which is in the bucket."""
-    other = ArchiveHarness(tmp_path / "other", harness.upstream, environ={STORAGE: PLACE})
+    other = ArchiveHarness(tmp_path / "other", harness.upstream, storage=PLACE)
     assert other.night(ACCOUNT).exit_code == 0
     return other
 
@@ -269,7 +256,7 @@ def test_fault_s4_a_configuration_that_names_the_place_of_another_archive_harms_
     """The old place is where marker and database say that the archive is, whatever the configuration says."""
     other = make_other(harness, tmp_path)
     before = contents(server.objects)
-    point_to(harness, PLACE)
+    harness.storage = PLACE
     moved = move_storage(harness.config, None, stop=StopFlag(), progress=lambda *_: None)
     assert moved.old == moved.new == str(harness.root)
     with pytest.raises(StorageError, match="the archive is stored in the directory"):
@@ -288,13 +275,13 @@ def test_fault_s9_an_older_database_is_no_interrupted_move(harness: ArchiveHarne
     (harness.root / "archive.db").write_bytes(old_database)
     before = contents(server.objects, harness.root)
     for place in (None, PLACE):
-        point_to(harness, place)
+        harness.storage = place
         for destination in (None, PLACE, OTHER_PLACE):
             with pytest.raises(MarkerMismatch):
                 move_storage(harness.config, destination, stop=StopFlag(), progress=lambda *_: None)
     after = contents(server.objects, harness.root)
     assert {name for name in before if before[name] != after.get(name)} <= {str(harness.root / "lock")}
-    point_to(harness, PLACE)
+    harness.storage = PLACE
     rebuild(harness)
     require_whole(harness)
 
@@ -490,7 +477,7 @@ def test_fault_s9_every_command_names_the_move_that_has_not_ended(
         read,
     ]
     for place in (old, new):
-        point_to(harness, place)
+        harness.storage = place
         for command in commands:
             with pytest.raises(StorageError, match="is being moved to") as refused:
                 command()
@@ -536,7 +523,7 @@ def test_fault_s9_a_database_that_is_lost_before_the_move_ends_is_rebuilt(
     with pytest.raises(DatabaseError) as lost:
         move(harness, PLACE)
     assert "archiver db rebuild" in lost.value.hint
-    point_to(harness, PLACE)
+    harness.storage = PLACE
     rebuild(harness)
     after = all_rows(harness)
     assert [name for name in before if before[name] != after[name]] == ["archive"]
@@ -553,7 +540,7 @@ def test_fault_s9_an_older_database_does_not_end_a_move(harness: ArchiveHarness)
     with pytest.raises(JournalDiffers) as older:
         move(harness, PLACE)
     assert "archiver db rebuild" in older.value.hint
-    point_to(harness, PLACE)
+    harness.storage = PLACE
     with pytest.raises(MarkerMismatch):
         harness.night(ACCOUNT)
     rebuild(harness)
@@ -592,7 +579,7 @@ def test_a_reader_that_opens_during_the_end_of_a_move_sees_the_new_place(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The marker that it has read before is not compared with the database that it reads after."""
-    point_to(harness, PLACE)
+    harness.storage = PLACE
     config, open_catalog = harness.config, Catalog.open
 
     def open_after_move(database: str | Path, *, write: bool, is_lasting: bool) -> Catalog:
@@ -689,18 +676,18 @@ def test_the_command_says_what_to_set(harness: ArchiveHarness, server: S3Server)
     again = person.run("storage", "move", PLACE)
     assert (again.code, f'storage = "{PLACE}"' in again.err) == (0, True), again.err
     assert f"the archive is in {PLACE}: there is nothing to move" in again.err
-    person.more[STORAGE] = PLACE
+    person.more["ARCHIVER_ARCHIVE_STORAGE"] = PLACE
     back = person.run("storage", "move", "directory")
     assert (back.code, "now remove storage from [archive]" in back.err) == (0, True), back.err
 
 
 def test_the_configuration_may_name_the_new_place_first(harness: ArchiveHarness, server: S3Server) -> None:
     """What the database records decides where the archive is; then nothing is left to set."""
-    more = harness.variables | server.environment() | {STORAGE: PLACE}
+    more = harness.variables | server.environment() | {"ARCHIVER_ARCHIVE_STORAGE": PLACE}
     person = CommandLineUser(harness.root.parent, harness.upstream, more)
     done = person.run("storage", "move", PLACE)
     assert (done.code, "moved from" in done.err, "now set" in done.err) == (0, True, False), done.err
-    point_to(harness, PLACE)
+    harness.storage = PLACE
     require_whole(harness)
 
 

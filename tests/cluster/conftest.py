@@ -46,9 +46,8 @@ def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 @pytest.fixture
 def bucket_harness(tmp_path: Path, empty: str, upstream: FaultyStandIn, server: S3Server) -> ClusterHarness:
     """An archive in PostgreSQL and a bucket."""
-    harness = ClusterHarness(tmp_path / "archive", upstream, empty, objects=server.objects / "pre")
-    harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/pre"
-    return harness
+    storage, objects = f"s3://{BUCKET}/pre", server.objects / "pre"
+    return ClusterHarness(tmp_path / "archive", upstream, empty, storage=storage, objects=objects)
 
 
 @pytest.fixture

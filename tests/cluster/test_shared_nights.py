@@ -62,8 +62,7 @@ def test_workers_can_share_a_directory(harness: ClusterHarness, upstream: Faulty
     with worker_threads(harness, 2):
         assert harness.night(*accounts).exit_code == 0
     assert differences(harness, accounts) == []
-    with Archive(harness.config) as archive:
-        assert not archive.verify(read_data=True).is_damaged
+    assert not harness.verify().is_damaged
     require_equal_after_rebuild(harness)
 
 

@@ -158,7 +158,7 @@ def test_a_month_of_troubles(seed: int, tmp_path: Path, postgresql: OwnServer, s
         harness = TroubledHarness(
             tmp_path / "archive", upstream, postgresql.url, objects=server.objects / "pre"
         )
-        harness.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/pre"
+        harness.storage = f"s3://{BUCKET}/pre"
         harness.paid_again = Counter()
         with worker_processes(harness, tmp_path / "machines", WORKERS) as workers:
             harness.troubles = Troubles(

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from archiver.archive.archive import Archive
 from archiver.archive.storage_move import move_storage
 from archiver.errors import StorageError
 from archiver.runner.workers import StopFlag
@@ -28,7 +27,6 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
-STORAGE = "ARCHIVER_ARCHIVE_STORAGE"
 PLACES = {"directory": None, "a": f"s3://{BUCKET}/a", "b": f"s3://{BUCKET}/b"}
 NEVER = 1_000_000
 
@@ -49,19 +47,14 @@ class MovedArchive:
         """Remember everything as it is now."""
         shutil.copytree(self.harness.root, self.before / "archive")
         shutil.copytree(self.server.objects, self.before / "objects")
-        self.point_to(self.old)
+        self.harness.storage = PLACES[self.old]
 
     def restore(self) -> None:
         """Make everything as it was."""
         for place, name in ((self.harness.root, "archive"), (self.server.objects, "objects")):
             shutil.rmtree(place)
             shutil.copytree(self.before / name, place)
-        self.point_to(self.old)
-
-    def point_to(self, place: str) -> None:
-        self.harness.environ.pop(STORAGE, None)
-        if PLACES[place] is not None:
-            self.harness.environ[STORAGE] = str(PLACES[place])
+        self.harness.storage = PLACES[self.old]
 
     def start(self, step: int) -> subprocess.Popen[bytes]:
         """Start the command, to be killed before this step of its own."""
@@ -115,7 +108,7 @@ class MovedArchive:
         """
         taken = 0
         for place in (self.new, self.old):
-            self.point_to(place)
+            self.harness.storage = PLACES[place]
             try:
                 summary = self.harness.night(ACCOUNT)
             except StorageError as refused:
@@ -126,7 +119,7 @@ class MovedArchive:
                 assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
                 taken += 1
         assert taken <= 1
-        self.point_to(self.old)
+        self.harness.storage = PLACES[self.old]
 
     def require_moved(self) -> None:
         """The same command ends the move: everything is there, and can be rebuilt from there. The old place
@@ -135,9 +128,8 @@ class MovedArchive:
         move_storage(self.harness.config, PLACES[self.new], stop=StopFlag(), progress=lambda *_: None)
         with pytest.raises(StorageError, match="the archive is stored in"):
             self.harness.night(ACCOUNT)
-        self.point_to(self.new)
-        with Archive(self.harness.config) as archive:
-            found = archive.verify(read_data=True)
+        self.harness.storage = PLACES[self.new]
+        found = self.harness.verify()
         assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
         assert found.blobs.checked == self.blobs
         before = all_rows(self.harness)
@@ -157,10 +149,8 @@ def archive(
     old, new = request.param
     server.set_environment(monkeypatch)
     with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
-        moved = MovedArchive(
-            ArchiveHarness(tmp_path / "archive", upstream), server, tmp_path / "before", old, new
-        )
-        moved.point_to(old)
+        harness = ArchiveHarness(tmp_path / "archive", upstream, storage=PLACES[old])
+        moved = MovedArchive(harness, server, tmp_path / "before", old, new)
         assert moved.harness.night(ACCOUNT).exit_code == 0
         moved.blobs = int(str(moved.harness.one("select count(*) from blobs")))
         moved.keep()

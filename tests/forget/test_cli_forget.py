@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from archiver.archive import forgetting
-from archiver.archive.archive import Archive
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import InProcessUser, on_terminal
 from tests.support.forgotten_account import (
@@ -17,31 +13,13 @@ from tests.support.forgotten_account import (
     FULL_NAME,
     NAME,
     OTHER,
-    archive_both,
-    leave_traces,
-    make_world,
+    begin_to_forget,
 )
-from tests.support.standin.faulty_standin import FaultyStandIn
-
-
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
-    """An archive of two accounts at the place of the user's own."""
-
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(make_world()) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            archive_both(made)
-            leave_traces(made, workshop)
-        return made.root
-
-    archive_copies.copy("an account to forget", make, tmp_path / "kept")
-    with FaultyStandIn(make_world(is_edited=True)) as upstream:
-        yield ArchiveHarness(tmp_path / "kept", upstream)
 
 
 @pytest.fixture
 def person(harness: ArchiveHarness) -> InProcessUser:
+    """Somebody whose archive this is."""
     return InProcessUser(harness.root.parent)
 
 
@@ -139,13 +117,10 @@ def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: Archi
 
 
 def test_the_same_command_finishes_one_that_was_interrupted(
-    person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+    person: InProcessUser, harness: ArchiveHarness
 ) -> None:
     """It says so, and ends with code 0 although the account is gone by then."""
-    with monkeypatch.context() as patch, Archive(harness.config) as archive:
-        patch.setattr(forgetting._Forgetting, "_mark", lambda _: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            archive.forget(NAME)
+    begin_to_forget(harness)
     again = person.run("forget", NAME, "--yes")
     assert (again.code, again.out) == (0, "")
     assert "interrupted is finished" in again.err

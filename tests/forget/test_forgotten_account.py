@@ -7,7 +7,7 @@ import sqlite3
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from archiver.config import load
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, StorageError, UsageError
 from archiver.model.target import parse_target
 from archiver.runner.workers import StopFlag
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.forgotten_account import (
@@ -37,7 +36,7 @@ from tests.support.forgotten_account import (
     words_of,
 )
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
-from tests.support.s3_server import BUCKET, QUICK, s3_server
+from tests.support.s3_server import BUCKET, QUICK, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import execute
 
@@ -50,11 +49,6 @@ class ForgettingArchive:
     places: list[Path]
     words: set[bytes]
 
-    @property
-    def pk(self) -> str:
-        """Of the account that is forgotten."""
-        return self.harness.upstream.world.account(NAME).pk
-
     def find(self) -> list[str]:
         """Return where anything of the account is, in the files and, on PostgreSQL, in the rows."""
         found = [each for place in self.places for each in find_words(place, self.words)]
@@ -64,54 +58,27 @@ class ForgettingArchive:
         return found
 
 
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
-    """A copy of an archive of the two accounts, on a disk, with SQLite."""
-
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(make_world()) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            archive_both(made)
-            leave_traces(made, workshop)
-        return made.root
-
-    archive_copies.copy("an account to forget", make, tmp_path / "archive")
-    with FaultyStandIn(make_world(is_edited=True)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
-
-
 @pytest.fixture(params=["disk", "bucket", pytest.param("postgresql", marks=pytest.mark.whole)])
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ForgettingArchive]:
     """Such an archive, on a disk, in a bucket, or with PostgreSQL."""
     if request.param == "disk":
         made = request.getfixturevalue("harness")
-        yield _forgetting(made, [made.root])
+        yield ForgettingArchive(made, [made.root], words_of(made) | digests_of(made))
         return
-    monkeypatch = request.getfixturevalue("monkeypatch")
-    with FaultyStandIn(make_world()) as upstream:
+    with FaultyStandIn(make_world()) as upstream, ExitStack() as opened:
         made = ArchiveHarness(tmp_path / "archive", upstream)
+        places = [made.root]
         if request.param == "bucket":
-            with s3_server(tmp_path / "s3") as server:
-                for name, value in server.environment().items():
-                    monkeypatch.setenv(name, value)
-                monkeypatch.setattr("archiver.bucket.TimeLimits", lambda: QUICK)
-                made.environ["ARCHIVER_ARCHIVE_STORAGE"] = f"s3://{BUCKET}/pre/fix"
-                archive_both(made)
-                leave_traces(made, tmp_path)
-                yield _forgetting(made, [made.root, server.objects])
-            return
-        postgres: PostgresServer = request.getfixturevalue("postgres")
-        with postgres.database() as url:
-            made.database = url
-            archive_both(made)
-            leave_traces(made, tmp_path)
-            yield _forgetting(made, [made.root])
-
-
-def _forgetting(harness: ArchiveHarness, places: list[Path]) -> ForgettingArchive:
-    pk = harness.upstream.world.account(NAME).pk
-    words = words_of(harness.upstream.world.account(NAME)) | digests_of(harness, pk)
-    return ForgettingArchive(harness, places, words)
+            server: S3Server = request.getfixturevalue("server")
+            server.set_environment(request.getfixturevalue("monkeypatch"), limits=QUICK)
+            made.storage = f"s3://{BUCKET}/pre/fix"
+            places.append(server.objects)
+        else:
+            postgres: PostgresServer = request.getfixturevalue("postgres")
+            made.database = opened.enter_context(postgres.database())
+        archive_both(made)
+        leave_traces(made, tmp_path)
+        yield ForgettingArchive(made, places, words_of(made) | digests_of(made))
 
 
 def test_no_byte_and_no_word_of_the_account_is_left(archive: ForgettingArchive) -> None:
@@ -128,7 +95,7 @@ def test_no_byte_and_no_word_of_the_account_is_left(archive: ForgettingArchive) 
     assert archive.find() == []
     assert removed == planned
     assert _rows_of_others(harness) == others
-    if "ARCHIVER_ARCHIVE_STORAGE" not in harness.environ:
+    if harness.storage is None:
         assert len(list((harness.root / "blobs").iterdir())) == 256
     assert harness.rows("select reason from removals") == [("a take-down",)]
     with Archive(harness.config) as opened:
@@ -427,8 +394,7 @@ def test_fault_h55_an_older_copy_of_the_database_is_refused_and_rebuilt_without_
     assert all_rows(harness) == rows
     assert report.journal.set_aside is not None
     report.journal.set_aside.unlink()
-    words = words_of(harness.upstream.world.account(NAME))
-    assert find_words(harness.root, words) == []
+    assert find_words(harness.root, words_of(harness)) == []
 
 
 def test_a_lost_database_is_rebuilt_without_the_account(harness: ArchiveHarness) -> None:
@@ -490,4 +456,4 @@ def test_a_program_that_reads_all_the_time_lets_the_rest_wait(harness: ArchiveHa
             archive.forget(NAME)
         assert harness.one("select count(*) from users") == 1
     assert harness.night(OTHER).units == 1
-    assert find_words(harness.root, words_of(harness.upstream.world.account(NAME))) == []
+    assert find_words(harness.root, words_of(harness)) == []

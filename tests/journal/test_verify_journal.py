@@ -126,8 +126,7 @@ def test_fault_h50_an_older_copy_is_not_sound(harness: ArchiveHarness, tmp_path:
 def test_a_change_by_another_program_is_no_damage(harness: ArchiveHarness) -> None:
     """It is committed, and waits for the next transaction of ours to get its place in the journal."""
     execute(harness, "UPDATE users SET full_name = 'Corrected by hand'")
-    with Archive(harness.config) as archive:
-        report = archive.verify(read_data=True).journal
+    report = harness.verify().journal
     assert (report.damage, report.counts) == (None, {})
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from archiver.archive.archive import Archive
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.nights import early_end
@@ -47,8 +46,7 @@ def half_a_year(
 
 
 def _verify(harness: ArchiveHarness) -> None:
-    with Archive(harness.config) as archive:
-        assert not archive.verify(read_data=True).is_damaged
+    assert not harness.verify().is_damaged
 
 
 @pytest.mark.whole

@@ -120,8 +120,7 @@ def _cut_short(harness: ArchiveHarness, to: Path, account: str = "natgeo") -> Ar
 
 
 def _verified_blobs(harness: ArchiveHarness) -> VerifyReport:
-    with Archive(harness.config) as archive:
-        return archive.verify(read_data=True).blobs
+    return harness.verify().blobs
 
 
 def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(

@@ -43,8 +43,7 @@ def test_what_was_read_is_noted_unless_a_run_holds_the_lock(harness: ArchiveHarn
     """Beside a run verify only reads; without one it sets ``verified_at`` of every blob."""
     blobs = harness.one("select count(*) from blobs")
     with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()):
-        with Archive(harness.config) as archive:
-            assert archive.verify(read_data=True).is_damaged is False
+        assert harness.verify().is_damaged is False
         assert harness.one(UNREAD) == blobs
     with Archive(harness.config) as archive:
         archive.verify(read_data=True)

@@ -12,6 +12,7 @@ import psycopg
 
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
+from archiver.archive.verification import Verification
 from archiver.config import Config, load
 from archiver.model.archived import Gap
 from archiver.model.events import Event
@@ -38,6 +39,7 @@ class ArchiveHarness:
     environ: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     later: timedelta = timedelta()
+    storage: str | None = None  # where a bucket is, as ``archive.storage`` names it
 
     def __post_init__(self) -> None:
         self.upstream.settings.clock = lambda: self.now.timestamp()
@@ -81,6 +83,7 @@ class ArchiveHarness:
             "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
             "ARCHIVER_SYNC_SWEEP_DAYS": "0",
             **({"ARCHIVER_ARCHIVE_DATABASE": self.database} if self.database else {}),
+            **({"ARCHIVER_ARCHIVE_STORAGE": self.storage} if self.storage else {}),
             **self.environ,
         }
 
@@ -130,6 +133,11 @@ class ArchiveHarness:
         """The archive in numbers."""
         with Archive(self.config) as archive:
             return archive.status()
+
+    def verify(self) -> Verification:
+        """What a check of all bytes finds."""
+        with Archive(self.config) as archive:
+            return archive.verify(read_data=True)
 
     def reread(self, stop: StopFlag | None = None, *, dry_run: bool = False) -> RereadReport:
         """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""

@@ -8,8 +8,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from archiver.archive import forgetting
 from archiver.archive.archive import Archive
-from archiver.sandbox.world_objects import SandboxAccount
 from tests.support.adopting_archive import STAMP, put
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.media_samples import jpeg
@@ -49,7 +51,7 @@ def leave_traces(harness: ArchiveHarness, folder: Path) -> None:
     with Archive(harness.config) as archive:
         assert archive.adopt(theirs).waiting == 1
         digest = next(iter(archive.current_files(account.pk))).blob.sha256
-    if "ARCHIVER_ARCHIVE_STORAGE" not in harness.environ:
+    if harness.storage is None:
         damaged = harness.blob_file(digest)
         damaged.chmod(0o600)
         damaged.write_bytes(damaged.read_bytes() + b"x")
@@ -79,8 +81,17 @@ def leave_traces(harness: ArchiveHarness, folder: Path) -> None:
     (harness.root / "tmp" / "archiver-verify-x" / "rebuilt.db").write_text(NAME)
 
 
-def words_of(account: SandboxAccount) -> set[bytes]:
+def begin_to_forget(harness: ArchiveHarness) -> None:
+    """Forget the account, but fail when its rows are gone and the rest is still to be done."""
+    with Archive(harness.config) as archive, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forgetting._Forgetting, "_mark", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            archive.forget(NAME)
+
+
+def words_of(harness: ArchiveHarness) -> set[bytes]:
     """Return everything that names the account, or anything that is its own."""
+    account = harness.upstream.world.account(NAME)
     words = {account.pk, account.username, FORMER, FULL_NAME, TITLE, OLD_TITLE}
     words |= {account.avatar.name} if account.avatar else set()
     for highlight in account.highlights:
@@ -90,8 +101,9 @@ def words_of(account: SandboxAccount) -> set[bytes]:
     return {word.lower().encode() for word in words}
 
 
-def digests_of(harness: ArchiveHarness, pk: str) -> set[bytes]:
-    """Return the names of the blobs that only this account has, as bytes."""
+def digests_of(harness: ArchiveHarness) -> set[bytes]:
+    """Return the names of the blobs that only the account has, as bytes."""
+    pk = harness.upstream.world.account(NAME).pk
     with Archive(harness.config) as archive:
         own = {file.blob.sha256 for file in archive.current_files(pk)}
         others = {

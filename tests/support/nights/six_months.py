@@ -102,8 +102,7 @@ class SixMonths:
         }
 
     def _verify(self) -> None:
-        with Archive(self.harness.config) as archive:
-            assert not archive.verify(read_data=True).is_damaged
+        assert not self.harness.verify().is_damaged
 
     def _repair(self) -> None:
         """A blob is lost, and fetched again."""
