@@ -359,7 +359,7 @@ def test_without_a_prefix_names_are_those_of_the_bucket(server: S3Server) -> Non
 @pytest.mark.parametrize(
     "act", [refuse(503, "SlowDown"), refuse(500, "InternalError"), reset, read_half_and_reset, lose_answer]
 )
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("large", [False, pytest.param(True, marks=pytest.mark.whole)])
 def test_a_passing_fault_is_survived(server: S3Server, bucket: Bucket, act: Act, large: bool) -> None:
     """A busy server, a broken connection, half an upload or a lost answer only repeat the request."""
     content = os.urandom(LARGE if large else 100_000)
@@ -536,7 +536,7 @@ def test_a_body_that_ends_too_early_is_asked_for_again_or_an_error(server: S3Ser
         bucket.read("x", 600_000)
 
 
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("large", [False, pytest.param(True, marks=pytest.mark.whole)])
 def test_a_store_that_does_not_answer_is_given_up(
     server: S3Server, bucket: Bucket, over: threading.Event, large: bool
 ) -> None:

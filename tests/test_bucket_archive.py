@@ -109,7 +109,7 @@ def test_fault_s5_it_can_be_verified_and_damage_is_found_and_fetched_again(
     assert broken.read_bytes() == right
 
 
-@pytest.mark.parametrize("way", ["repair", "rebuild"])
+@pytest.mark.parametrize("way", ["repair", pytest.param("rebuild", marks=pytest.mark.whole)])
 def test_fault_s5_a_damaged_end_of_the_journal_is_put_right(
     harness: ArchiveHarness, server: S3Server, way: str
 ) -> None:
@@ -191,7 +191,14 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "repair", "upgrade", "snapshot", "rebuild", "rebuild from nothing"]
+    "command",
+    [
+        *("run", "repair", "rebuild"),
+        *(
+            pytest.param(command, marks=pytest.mark.whole)
+            for command in ("upgrade", "snapshot", "rebuild from nothing")
+        ),
+    ],
 )
 def test_fault_s4_another_archive_behind_a_wrong_endpoint_is_not_touched(
     harness: ArchiveHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
@@ -243,7 +250,7 @@ def test_fault_s2_a_store_that_is_away_at_the_start_costs_nothing(
     assert harness.night(ACCOUNT).exit_code == 0
 
 
-@pytest.mark.parametrize("keep_answers", ["all", "fetched"])
+@pytest.mark.parametrize("keep_answers", ["all", pytest.param("fetched", marks=pytest.mark.whole)])
 @pytest.mark.parametrize("place", ["blobs", "answers", "journal"])
 def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
     harness: ArchiveHarness, server: S3Server, place: str, keep_answers: str
@@ -279,6 +286,7 @@ def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
     require_whole(harness)
 
 
+@pytest.mark.whole
 def test_fault_s3_a_store_that_goes_away_ends_the_paying_at_once(
     harness: ArchiveHarness, server: S3Server
 ) -> None:
@@ -442,6 +450,7 @@ def test_rows_in_postgresql_and_bytes_in_a_bucket(
         assert all_rows(harness) == before
 
 
+@pytest.mark.whole
 def test_fault_s8_a_directory_of_before_a_move_is_brought_up_to_date(
     tmp_path: Path, server: S3Server
 ) -> None:
@@ -535,6 +544,7 @@ def test_fault_s8_a_wrong_bucket_at_the_first_run_can_be_corrected(
         assert harness.night(ACCOUNT).units == 1
 
 
+@pytest.mark.whole
 def test_no_transaction_lasts_while_a_request_is_answered(
     tmp_path: Path, server: S3Server, postgres: PostgresServer
 ) -> None:

@@ -116,6 +116,7 @@ def test_there_and_back_again(harness: ArchiveHarness, server: S3Server) -> None
     require_rebuilt(harness)
 
 
+@pytest.mark.whole
 def test_a_place_that_was_left_can_be_used_again(harness: ArchiveHarness) -> None:
     """Between a directory and a bucket, and between two buckets."""
     for place in (PLACE, None, PLACE, OTHER_PLACE, PLACE, None):
@@ -156,7 +157,9 @@ def test_a_move_that_finishes_a_removal_counts_it_in_both_markers(tmp_path: Path
         assert b'"removals": 1' in (server.objects / "a/archive.json").read_bytes()
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "from the bucket"])
+@pytest.mark.parametrize(
+    "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "from the bucket"]
+)
 def test_the_old_place_is_refused(harness: ArchiveHarness, back: bool) -> None:
     """Neither the old configuration nor an older copy of the database writes there."""
     old_database = (harness.root / "archive.db").read_bytes()
@@ -200,7 +203,14 @@ def test_a_move_that_is_stopped_goes_on_where_it_stopped(harness: ArchiveHarness
     require_whole(harness)
 
 
-@pytest.mark.parametrize("place", ["blobs", "answers", "journal", "archive.json"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "blobs",
+        *(pytest.param(place, marks=pytest.mark.whole) for place in ("answers", "journal")),
+        "archive.json",
+    ],
+)
 def test_a_store_that_fails_during_a_move_changes_nothing(
     harness: ArchiveHarness, server: S3Server, place: str
 ) -> None:
@@ -234,7 +244,7 @@ def ignore_preconditions(handler: Handler) -> bool:
     return False
 
 
-@pytest.mark.parametrize("has_preconditions", [True, False])
+@pytest.mark.parametrize("has_preconditions", [True, pytest.param(False, marks=pytest.mark.whole)])
 def test_fault_s4_a_place_with_another_archive_is_refused(
     harness: ArchiveHarness, server: S3Server, tmp_path: Path, has_preconditions: bool
 ) -> None:
@@ -286,7 +296,7 @@ def test_fault_s9_an_older_database_is_no_interrupted_move(harness: ArchiveHarne
     require_whole(harness)
 
 
-@pytest.mark.parametrize("has_left", [False, True])
+@pytest.mark.parametrize("has_left", [False, pytest.param(True, marks=pytest.mark.whole)])
 def test_fault_s9_an_older_directory_does_not_move_over_what_is_newer(
     harness: ArchiveHarness, server: S3Server, tmp_path: Path, has_left: bool
 ) -> None:
@@ -334,7 +344,9 @@ def test_what_the_bucket_still_has_is_checked_before_it_counts(
     require_whole(harness)
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "to the directory"])
+@pytest.mark.parametrize(
+    "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
+)
 def test_fault_s9_a_journal_with_other_bytes_is_not_replaced(
     harness: ArchiveHarness, server: S3Server, back: bool
 ) -> None:
@@ -359,9 +371,11 @@ def test_fault_s9_a_journal_with_other_bytes_is_not_replaced(
 # --- what cannot be moved
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "to the directory"])
+@pytest.mark.parametrize(
+    "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
+)
 @pytest.mark.parametrize("is_missing", [False, True], ids=["damaged", "missing"])
-@pytest.mark.parametrize("folder", ["blobs", "answers"])
+@pytest.mark.parametrize("folder", ["blobs", pytest.param("answers", marks=pytest.mark.whole)])
 def test_fault_s9_what_is_damaged_or_missing_is_not_moved(
     harness: ArchiveHarness, server: S3Server, folder: str, is_missing: bool, back: bool
 ) -> None:
@@ -391,7 +405,9 @@ def test_fault_s9_what_is_damaged_or_missing_is_not_moved(
     require_whole(harness)
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "to the directory"])
+@pytest.mark.parametrize(
+    "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
+)
 def test_fault_s9_a_damaged_journal_is_not_moved(
     harness: ArchiveHarness, server: S3Server, back: bool
 ) -> None:
@@ -448,7 +464,9 @@ RECORDED = "archiver.blobs.bucket_marker.rewrite"
 
 
 @pytest.mark.parametrize("at", [UNRECORDED, RECORDED])
-@pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "to the directory"])
+@pytest.mark.parametrize(
+    "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
+)
 def test_fault_s9_every_command_names_the_move_that_has_not_ended(
     harness: ArchiveHarness, server: S3Server, tmp_path: Path, at: str, back: bool
 ) -> None:
@@ -490,7 +508,9 @@ def test_fault_s9_every_command_names_the_move_that_has_not_ended(
 
 
 @pytest.mark.parametrize("at", [UNRECORDED, RECORDED])
-@pytest.mark.parametrize("back", [False, True], ids=["to the bucket", "to the directory"])
+@pytest.mark.parametrize(
+    "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
+)
 def test_a_move_can_be_given_up_until_the_database_has_it(
     harness: ArchiveHarness, server: S3Server, at: str, back: bool
 ) -> None:
@@ -512,7 +532,7 @@ def test_a_move_can_be_given_up_until_the_database_has_it(
     require_rebuilt(harness)
 
 
-@pytest.mark.parametrize("at", [UNRECORDED, RECORDED])
+@pytest.mark.parametrize("at", [UNRECORDED, pytest.param(RECORDED, marks=pytest.mark.whole)])
 def test_fault_s9_a_database_that_is_lost_before_the_move_ends_is_rebuilt(
     harness: ArchiveHarness, at: str
 ) -> None:
@@ -591,6 +611,7 @@ def test_a_reader_that_opens_during_the_end_of_a_move_sees_the_new_place(
         assert session.catalog.storage == PLACE
 
 
+@pytest.mark.whole
 def test_no_other_writer_and_no_open_transaction_on_postgresql(
     tmp_path: Path, server: S3Server, postgres: PostgresServer
 ) -> None:
@@ -627,7 +648,7 @@ def test_no_other_writer_and_no_open_transaction_on_postgresql(
         require_rebuilt(harness)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.whole), signal.SIGTERM])
 def test_a_signal_ends_a_move_at_once(
     harness: ArchiveHarness, server: S3Server, number: signal.Signals
 ) -> None:

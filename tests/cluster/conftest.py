@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.archive.creation import create_for_run
 from archiver.catalog import Catalog, leases
 from tests.support.cluster import ClusterHarness
-from tests.support.databases import drop_everything
+from tests.support.databases import drop_everything, empty_database
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -51,11 +50,10 @@ def bucket_harness(tmp_path: Path, empty: str, upstream: FaultyStandIn, server: 
 
 
 @pytest.fixture
-def joined(harness: ClusterHarness) -> Iterator[tuple[Catalog, Catalog]]:
+def joined(postgres_archive: str) -> Iterator[tuple[Catalog, Catalog]]:
     """The database of an archive, opened by two workers, ``one`` and ``two``."""
-    create_for_run(harness.config)
-    assert harness.database is not None
-    with Catalog.join(harness.database, "one") as one, Catalog.join(harness.database, "two") as two:
+    empty_database(postgres_archive)
+    with Catalog.join(postgres_archive, "one") as one, Catalog.join(postgres_archive, "two") as two:
         for catalog, name in ((one, "one"), (two, "two")):
             catalog.coordinate(leases.join, name, f"host:{name}", 60, is_run=False, replaces=None)
         yield one, two

@@ -222,7 +222,7 @@ def test_a_heartbeat_stops_the_work_once_the_lease_is_lost(joined: Two) -> None:
     one, two = joined
     stop = StopFlag()
     with Heartbeat(one, "third", "host:3", 0.4, stop, is_run=False, replaces=None):
-        time.sleep(1)
+        time.sleep(0.6)
         assert stop.cause is None
         two.coordinate(leases.leave, "third")
         wait_until(lambda: stop.cause is not None, 5)
@@ -262,6 +262,7 @@ def test_archives_without_workers_have_no_rows_of_them(harness: ClusterHarness) 
             assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,)
 
 
+@pytest.mark.whole
 def test_a_visit_of_a_very_long_list_is_taken_quickly(joined: Two) -> None:
     """Whether it is an account, or a highlight that must wait for another."""
     one, two = joined

@@ -115,6 +115,7 @@ def refuse_file(*_: object) -> None:
     raise StorageError("no file can be made")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("count", [3])
 def test_all_that_workers_commit_is_in_the_journal_when_they_leave(
     bucket_harness: ClusterHarness, count: int
@@ -131,6 +132,7 @@ def test_all_that_workers_commit_is_in_the_journal_when_they_leave(
         assert not archive.verify().is_damaged
 
 
+@pytest.mark.whole
 def test_a_due_snapshot_waits_until_the_workers_have_left(
     harness: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,8 +83,12 @@ def without_bytes(root: Path, objects: Path) -> list[str]:
     return missing
 
 
-@pytest.mark.parametrize("is_handled", [False, True], ids=["before it is stored", "when it is stored"])
-@pytest.mark.parametrize("keeps", ["all", "fetched"])
+@pytest.mark.parametrize(
+    "is_handled",
+    [False, pytest.param(True, marks=pytest.mark.whole)],
+    ids=["before it is stored", "when it is stored"],
+)
+@pytest.mark.parametrize("keeps", ["all", pytest.param("fetched", marks=pytest.mark.whole)])
 def test_fault_s1_a_kill_at_any_upload_leaves_no_row_without_its_bytes(
     tmp_path: Path, server: S3Server, sample_seed: str, whole: bool, keeps: str, is_handled: bool
 ) -> None:

@@ -127,6 +127,7 @@ def test_the_viewer_moves_on_when_a_video_ends(browser: Browser, site: Path) -> 
         assert place(visit) == "#i101"
 
 
+@pytest.mark.whole
 def test_nothing_moves_if_the_system_asks_for_less_motion(browser: Browser, site: Path) -> None:
     """A video waits for its button, and the viewer stays at its end. The setting says so."""
     with open_site(browser, site, reduced_motion="reduce") as visit:

@@ -71,7 +71,7 @@ def hurried(large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "sent",
     [
-        b"",
+        pytest.param(b"", marks=pytest.mark.whole),
         b"GET / HTTP/1.1\r\nHost: loc",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n",
     ],
@@ -100,7 +100,7 @@ def test_fault_v5_an_unfinished_form_ends_the_connection(hurried: ServedArchive)
     assert received.startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.parametrize("times", [1, 2000])
+@pytest.mark.parametrize("times", [1, pytest.param(2000, marks=pytest.mark.whole)])
 def test_fault_v5_an_answer_that_is_not_read_ends_the_connection(hurried: ServedArchive, times: int) -> None:
     """A video that nobody reads, and many short answers."""
     path = f"/media/{DIGEST[:2]}/{DIGEST}.mp4" if times == 1 else "/assets/site.css"
