@@ -17,6 +17,7 @@ from archiver.catalog import engine as engines
 from archiver.catalog import schema, sqlite_copy
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import is_connection_lost, map_errors
+from archiver.catalog.schema import SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
@@ -38,12 +39,10 @@ class Catalog:
     def __init__(
         self,
         database: Database,
-        archive_id: str,
+        status: SchemaStatus,
         reader: Engine,
         opened: ExitStack,
         *,
-        storage: str | None,
-        removals: int = 0,
         writer: Engine | None = None,
         lock: WriterLock | None = None,
         clock: Callable[[], datetime] = utcnow,
@@ -51,11 +50,10 @@ class Catalog:
     ) -> None:
         """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
-        ``storage``, ``removals``: see ``SchemaStatus``. ``opened`` disposes of the engines. ``lock``: the
-        lock of a writer to PostgreSQL. ``clock``: the time of the journal's entries. ``worker_id``: see
-        ``join``.
+        ``opened`` disposes of the engines. ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time
+        of the journal's entries. ``worker_id``: see ``join``.
         """
-        self.archive_id, self.storage, self.removals = archive_id, storage, removals
+        self.archive_id, self.storage, self.removals = status.archive_id, status.storage, status.removals
         self._clock = clock
         self.on_change: Callable[[], None] = lambda: None
         """Called just before the commit of a transaction that has changes for the journal."""
@@ -99,7 +97,8 @@ class Catalog:
             lock = _take_lock(place, opened)
             schema.create(place, archive_id, now, storage=storage, group_readable=group_readable)
             writer, reader = _create_engines(place, opened)
-            return cls(place, archive_id, reader, opened.pop_all(), storage=storage, writer=writer, lock=lock)
+            status = SchemaStatus(schema.head(), archive_id, has_runs=False, storage=storage, removals=0)
+            return cls(place, status, reader, opened.pop_all(), writer=writer, lock=lock)
 
     @classmethod
     def open(
@@ -127,14 +126,7 @@ class Catalog:
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
             schema.require_current(status.revision, place)
-            return cls(
-                place,
-                status.archive_id,
-                reader,
-                opened.pop_all(),
-                storage=status.storage,
-                removals=status.removals,
-            )
+            return cls(place, status, reader, opened.pop_all())
 
     @classmethod
     def join(cls, database: str | Path, worker_id: str, *, clock: Callable[[], datetime] = utcnow) -> Catalog:
@@ -162,11 +154,9 @@ class Catalog:
                 state_of(connection, place).require_triggers()
             return cls(
                 place,
-                status.archive_id,
+                status,
                 reader,
                 opened.pop_all(),
-                storage=status.storage,
-                removals=status.removals,
                 writer=writer,
                 lock=lock,
                 clock=clock,
@@ -426,11 +416,9 @@ class Opening:
         schema.upgrade(self._database, self.state.revision)
         return Catalog(
             self._database,
-            self.state.archive_id,
+            self.state,
             self._reader,
             self._opened.pop_all(),
-            storage=self.state.storage,
-            removals=self.state.removals,
             writer=self._writer,
             lock=self._lock,
             clock=self._clock,

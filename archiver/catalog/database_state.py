@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, inspect
 
 from archiver.catalog import counters, journal_triggers, outbox, schema, tables
@@ -11,20 +11,15 @@ from archiver.errors import JournalDiffers
 from archiver.model.journal_entries import Entry, JournalHead
 
 
-class DatabaseState(Struct, frozen=True):
+class DatabaseState(schema.SchemaStatus, frozen=True):
     """Whose database it is, at which revision, and where its journal ends.
 
-    ``storage``, ``removals``: see ``SchemaStatus``.
     ``has_triggers``, ``has_counters``: whether all triggers of the journal, and of the counters, are there;
     True for an older schema, since the upgrade creates them. ``head``: None if it has no journal yet.
     ``pending``: the entries in the outbox, which a killed process may have written to the journal after
     ``head``.
     """
 
-    revision: str
-    archive_id: str
-    storage: str | None
-    removals: int
     has_triggers: bool
     has_counters: bool
     head: JournalHead | None
@@ -58,10 +53,7 @@ def state_of(connection: Connection, database: Database) -> DatabaseState:
     if is_current or inspect(connection).has_table(tables.journal_head.name):
         head = outbox.read_head(connection)
     return DatabaseState(
-        revision=status.revision,
-        archive_id=status.archive_id,
-        storage=status.storage,
-        removals=status.removals,
+        **asdict(status),
         has_triggers=not is_current or journal_triggers.are_complete(connection),
         has_counters=not is_current or counters.are_complete(connection),
         head=head,

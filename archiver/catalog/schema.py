@@ -54,7 +54,7 @@ class SchemaStatus(Struct, frozen=True):
     archive_id: str
     has_runs: bool
     storage: str | None
-    removals: int = 0
+    removals: int
 
 
 def migrations() -> Path:
