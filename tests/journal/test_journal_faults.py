@@ -47,8 +47,6 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.released_journal import released
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
 
 LINE = b'{"seq":5,"prev":"0","at":"2026-01-01T00:00:00.000000Z","run":null,"rows":{}}'
@@ -57,17 +55,8 @@ LINE = b'{"seq":5,"prev":"0","at":"2026-01-01T00:00:00.000000Z","run":null,"rows
 @pytest.fixture
 def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
     """A copy of an archive of one account after its first night and a quiet one."""
-
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            for _ in range(2):
-                assert made.night("account0000").exit_code == 0
-        return made.root
-
-    archive_copies.copy("two nights", make, tmp_path / "archive")
-    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
+    with archive_copies.after_nights(2, (1, 1, 1), tmp_path / "archive") as copied:
+        yield copied
 
 
 def files(harness: ArchiveHarness) -> list[Path]:

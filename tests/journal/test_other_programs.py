@@ -34,16 +34,8 @@ _FIRST = "(SELECT min(pk) FROM highlights)"
 @pytest.fixture
 def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
     """A copy of an archive of one account with two highlights, after a night."""
-
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            assert made.night("account0000").exit_code == 0
-        return made.root
-
-    archive_copies.copy("a night of two highlights", make, tmp_path / "archive")
-    with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
+    with archive_copies.after_nights(1, (1, 2, 1), tmp_path / "archive") as copied:
+        yield copied
 
 
 def write_snapshot(harness: ArchiveHarness) -> None:

@@ -21,24 +21,14 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import NOW
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
 
 
 @pytest.fixture
 def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
     """A copy of an archive of one account after its first night."""
-
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            assert made.night("account0000").exit_code == 0
-        return made.root
-
-    archive_copies.copy("a night", make, tmp_path / "archive")
-    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
+    with archive_copies.after_nights(1, (1, 1, 1), tmp_path / "archive") as copied:
+        yield copied
 
 
 def change_unseen(harness: ArchiveHarness, table: str, statement: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -42,6 +43,23 @@ class ArchiveCopies:
                 workshop.mkdir()
                 make(workshop).rename(kept)
         shutil.copytree(kept, to, symlinks=True)
+
+    @contextmanager
+    def after_nights(self, nights: int, size: tuple[int, int, int], to: Path) -> Iterator[ArchiveHarness]:
+        """Yield an archive of all accounts of the world ``EditableWorld.generate(*size)``, after some nights,
+        at ``to``; upstream has that world.
+        """
+
+        def make(workshop: Path) -> Path:
+            with FaultyStandIn(EditableWorld.generate(*size)) as upstream:
+                first = ArchiveHarness(workshop / "archive", upstream)
+                for _ in range(nights):
+                    assert first.night(*(a.username for a in upstream.world.accounts)).exit_code == 0
+            return first.root
+
+        self.copy(f"{nights} nights of {size}", make, to)
+        with FaultyStandIn(EditableWorld.generate(*size)) as upstream:
+            yield ArchiveHarness(to, upstream)
 
     def backed_up(self, person: CommandLineUser, *accounts: str, to: Path | None = None) -> None:
         """Put the archive that ``archiver backup ACCOUNTS`` makes of the world ``EditableWorld.seed()`` where
