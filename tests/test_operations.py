@@ -21,7 +21,7 @@ from archiver.cli.main import cli
 from archiver.config import load
 from archiver.config.sources import ENVIRONMENT
 from tests.support import ROOT
-from tests.support.command_line import CommandLineUser, write_config
+from tests.support.command_line import CommandLineUser
 from tests.support.command_parsing import parse_command
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -86,7 +86,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """Somebody with the account in the configuration, and an empty archive."""
     somebody = CommandLineUser(tmp_path, upstream)
-    somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", ["account0000"]))
+    somebody.list_accounts("account0000")
     assert somebody.run("init", "-q").code == 0
     return somebody
 

@@ -15,7 +15,7 @@ from archiver.config import config_files
 from archiver.errors import StorageError
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
-from tests.support.command_line import CommandLineUser, InProcessUser, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -31,7 +31,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 def user(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     """A user whose configuration, named by the environment, lists account0000."""
     user = CommandLineUser(tmp_path, upstream)
-    user.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", ["account0000"]))
+    user.list_accounts("account0000")
     return user.in_process
 
 

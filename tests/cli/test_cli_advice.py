@@ -36,13 +36,6 @@ from tests.support.standin.world_edits import EditableWorld
 
 
 @pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed()) as standin:
-        yield standin
-
-
-@pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """A user whose environment points to the stand-in and to no archive."""
     return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,31 +17,8 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, InProcessUser, files_of, write_config
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
-from tests.support.standin.world_edits import EditableWorld
 
 Shown = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as standin:
-        yield standin
-
-
-@pytest.fixture
-def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
-    """Somebody whose environment leads to the stand-in; this process has that environment too."""
-    somebody = CommandLineUser(tmp_path, upstream)
-    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
-    _enter(somebody, monkeypatch)
-    return somebody
-
-
-def _enter(person: CommandLineUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in person.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(person.home)
 
 
 def call(person: CommandLineUser, *args: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import CommandLineUser, write_config
+from tests.support.command_line import CommandLineUser
 from tests.support.interactive_shell import InteractiveShell
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -41,8 +41,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
         for highlight, title in zip(account.highlights, titles, strict=True):
             upstream.world.retitle(highlight.pk, title)
         user = CommandLineUser(tmp_path_factory.mktemp("completion"), upstream)
-        config = write_config(user.home / "config.toml", ["account0000", "another.name", "787132"])
-        user.more["ARCHIVER_CONFIG"] = str(config)
+        user.list_accounts("account0000", "another.name", "787132")
         assert user.run("backup", "account0000").code == 0
         yield user
 

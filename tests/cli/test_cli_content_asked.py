@@ -7,7 +7,6 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -34,17 +33,6 @@ def upstream() -> Iterator[FaultyStandIn]:
     """The hostile world."""
     with FaultyStandIn(hostile_world()) as standin:
         yield standin
-
-
-@pytest.fixture
-def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
-    """Somebody whose environment, in this process, leads to the stand-in."""
-    somebody = CommandLineUser(tmp_path, upstream)
-    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
-    for name, value in somebody.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    return somebody
 
 
 @pytest.mark.whole

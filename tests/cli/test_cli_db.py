@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import empty_database, make_newer_migrations
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 
 Shown = pytest.CaptureFixture[str]
 PASSWORD = "canary-of-the-database"
@@ -39,13 +38,6 @@ ALL = (*READING, ["backup", "natgeo"], ["db", "upgrade"], ["plan", "natgeo"])
 
 
 @pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed()) as standin:
-        yield standin
-
-
-@pytest.fixture
 def person(
     tmp_path: Path,
     upstream: FaultyStandIn,
@@ -54,10 +46,7 @@ def person(
 ) -> CommandLineUser:
     """Somebody with an archive of salwaaa_ki; this process has their environment."""
     somebody = CommandLineUser(tmp_path, upstream)
-    for name, value in somebody.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
+    somebody.enter(monkeypatch)
     archive_copies.backed_up(somebody, "salwaaa_ki")
     return somebody
 

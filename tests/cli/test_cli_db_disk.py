@@ -7,7 +7,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,19 +16,11 @@ from archiver.archive.creation import create_archive
 from archiver.config import load
 from tests.support.command_line import CommandLineUser, CommandResult
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
 EACH_HELD_ONCE = "SELECT count(*), count(DISTINCT item_pk || role) FROM files WHERE item_pk NOTNULL"
 WHOLE = "SELECT count(*), sum(completed_at NOTNULL) FROM highlights"
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed()) as standin:
-        yield standin
 
 
 @pytest.fixture

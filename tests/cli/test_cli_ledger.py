@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_copies import ArchiveCopies
-from tests.support.command_line import CommandResult, InProcessUser, write_config
+from tests.support.command_line import CommandResult, InProcessUser
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
@@ -33,8 +33,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 def person(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     """Somebody with both accounts in the configuration, and an empty archive."""
     somebody = InProcessUser(tmp_path, upstream)
-    accounts = ["account0000", "account0001"]
-    somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", accounts))
+    somebody.list_accounts("account0000", "account0001")
     assert somebody.run("init", "-q").code == 0
     return somebody
 
@@ -145,15 +144,15 @@ def test_gaps_of_an_archive_that_lacks_nothing(kept: InProcessUser) -> None:
     assert (unknown.code, unknown.object["gaps"]) == (2, [])
 
 
-def test_a_name_that_was_corrected_is_no_gap(person: InProcessUser, tmp_path: Path) -> None:
+def test_a_name_that_was_corrected_is_no_gap(person: InProcessUser) -> None:
     """The next run drops the failure of an entry that the configuration does not name any more; the words say
     that nobody has the name, and ``--json`` keeps its reason.
     """
-    config = write_config(tmp_path / "config.toml", ["account0000", "account001"])
+    person.list_accounts("account0000", "account001")
     first = person.run("run")
     assert "  account001: no account has this name: correct or remove it\n" in first.err
     assert rows(person.run("gaps", "--json"), "gaps")[0]["reason"] == "gone"
-    write_config(config, ["account0000", "account0001"])
+    person.list_accounts("account0000", "account0001")
     assert person.run("run", "-q").code == 0
     assert person.run("gaps").out == ""
     assert "open failures  0\n" in person.run("status").out

@@ -15,7 +15,7 @@ import pytest
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import totals
 from archiver.model.run_status import LatestRecords
-from tests.support.command_line import CommandLineUser, InProcessUser, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.databases import NOW
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -35,8 +35,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 def person(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     """Somebody with both accounts in the configuration, and an empty archive."""
     somebody = InProcessUser(tmp_path, upstream)
-    accounts = ["account0000", "account0001"]
-    somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", accounts))
+    somebody.list_accounts("account0000", "account0001")
     assert somebody.run("init", "-q").code == 0
     return somebody
 

@@ -10,7 +10,7 @@ import pytest
 from archiver.model.identity import utcnow
 from archiver.runner.run_lock import hold_run_lock
 from tests.support.archive_copies import ArchiveCopies
-from tests.support.command_line import CommandLineUser, files_of, write_config
+from tests.support.command_line import CommandLineUser, files_of
 from tests.support.disk_limits import NOBODY, another_user, shared_directory
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -50,8 +50,7 @@ def test_root_does_not_write_to_the_archive_of_another_user(
     with FaultyStandIn(EditableWorld.seed()) as upstream:
         person = CommandLineUser(tmp_path, upstream).in_process
         archive_copies.backed_up(person, "natgeo")
-        config = write_config(tmp_path / "config.toml", ["natgeo"])
-        person.more["ARCHIVER_CONFIG"] = str(config)
+        config = person.list_accounts("natgeo")
         give_away(person.archive)
         before, listed = written_files(person.archive), config.read_text()
         ended = person.run(*words.split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,8 @@ import pytest
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, InProcessUser, write_config
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 
 BOTW = "18018069326790931"
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as standin:
-        yield standin
 
 
 @pytest.fixture
@@ -29,8 +20,7 @@ def person(tmp_path: Path, upstream: FaultyStandIn, archive_copies: ArchiveCopie
     got an item.
     """
     somebody = InProcessUser(tmp_path, upstream)
-    config = write_config(tmp_path / "c.toml", ["natgeo", "salwaaa_ki"])
-    somebody.more = {"ARCHIVER_CONFIG": str(config)}
+    somebody.list_accounts("natgeo", "salwaaa_ki")
     archive_copies.backed_up(somebody, "natgeo", "salwaaa_ki")
     upstream.world.add_item(BOTW)
     return somebody
@@ -179,7 +169,7 @@ def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, ups
     assert person.run("plan", "787132", "--json").object == person.run("plan", "natgeo", "--json").object
     assert person.run("run", "787132", "--json").object["accounts"] == 1
     assert [asked.subject.user for asked in upstream.requests.api_calls("/v1/user/highlights")] == ["787132"]
-    write_config(person.home / "c.toml", ["787132", "salwaaa_ki"])
+    person.list_accounts("787132", "salwaaa_ki")
     upstream.world.rename("natgeo", "natgeo2")
     assert person.run("run", "natgeo", "-q").code == 0
     for name in ("natgeo", "natgeo2", "787132"):
@@ -191,7 +181,7 @@ def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, ups
 @pytest.mark.whole
 def test_a_plan_of_a_configured_account_is_that_of_a_run(person: CommandLineUser) -> None:
     """With the titles that the configuration asks for, and its back-off."""
-    config = person.home / "c.toml"
+    config = person.home / "config.toml"
     config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["Gift*"]\n')
     for words in ((), ("natgeo",), ("787132",)):
         (account,) = accounts_of(person.run("plan", *words, "--json").object)

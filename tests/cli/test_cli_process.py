@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,6 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, CommandResult, on_terminal
 from tests.support.forked_commands import shared_commands
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed()) as standin:
-        yield standin
 
 
 @pytest.fixture

@@ -21,12 +21,11 @@ from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 from tests.support import leak_detector
 from tests.support.archive_copies import ArchiveCopies
-from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser, write_config
+from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser
 from tests.support.databases import NOW
 from tests.support.report_receiver import ReportReceiver, receive_reports
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 
 TOKEN = "canary-8f14e45fceea167a"
 BOTW = "18018069326790931"
@@ -51,19 +50,11 @@ def box() -> Iterator[ReportReceiver]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as standin:
-        yield standin
-
-
-@pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn, box: ReportReceiver) -> InProcessUser:
     """A user with an empty archive, natgeo in the configuration, and a report and a ping URL."""
     somebody = InProcessUser(tmp_path, upstream)
-    config = write_config(tmp_path / "config.toml", ["natgeo"])
-    somebody.more = {
-        "ARCHIVER_CONFIG": str(config),
+    somebody.list_accounts("natgeo")
+    somebody.more |= {
         "ARCHIVER_REPORT_URL": f"{box.url}/hook/{TOKEN}",
         "ARCHIVER_REPORT_PING_URL": f"{box.url}/ping/{TOKEN}",
     }
@@ -133,7 +124,7 @@ def test_fault_a5_a_missing_name_fails_the_monitor(
     kept: InProcessUser, box: ReportReceiver, whole: bool
 ) -> None:
     """It does so in every run, also during the back-off of the name; the report says what to do."""
-    write_config(kept.home / "config.toml", ["natgeo", "nobody.xyz"])
+    kept.list_accounts("natgeo", "nobody.xyz")
     for _ in range(4 if whole else 2):
         box.received.clear()
         assert kept.run("run", "-q").code == 3

@@ -20,28 +20,8 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, on_terminal
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, requests_with
-from tests.support.standin.world_edits import EditableWorld
 
-KEY = "canary-0123456789abcdef"
 Shown = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed(), key=KEY) as standin:
-        yield standin
-
-
-@pytest.fixture
-def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
-    """A user whose environment, in this process, points to the stand-in."""
-    somebody = CommandLineUser(tmp_path, upstream)
-    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
-    for name, value in somebody.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    return somebody
 
 
 def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
@@ -74,6 +54,7 @@ def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
 
 def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
     person: CommandLineUser,
+    upstream: FaultyStandIn,
     archive_copies: ArchiveCopies,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Shown,
@@ -82,7 +63,9 @@ def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
     archive_copies.backed_up(person, "natgeo")
 
     def fail(_: Archive) -> None:
-        raise RuntimeError(f"illegal header b'{KEY}' for https://cdn.example/a.jpg?oh=00_Afsignature&oe=1")
+        raise RuntimeError(
+            f"illegal header b'{upstream.key}' for https://cdn.example/a.jpg?oh=00_Afsignature&oe=1"
+        )
 
     monkeypatch.setattr(Archive, "status", fail)
     assert front.main(["status", "--debug", "--json"]) == 1
@@ -90,13 +73,15 @@ def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
     log = (person.archive / "log" / "archiver.log").read_text("utf-8")
     for text in (shown.err, shown.out, log):
         assert "illegal header b'***' for https://cdn.example/a.jpg?…" in text
-        assert KEY not in text
+        assert upstream.key not in text
         assert "signature" not in text
 
 
-def test_fault_l4_the_environment_gives_the_key_up(person: CommandLineUser, capsys: Shown) -> None:
+def test_fault_l4_the_environment_gives_the_key_up(
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
+) -> None:
     """Once the configuration is read, child processes cannot inherit the key."""
-    assert os.environ["HIKERAPI_TOKEN"] == KEY
+    assert os.environ["HIKERAPI_TOKEN"] == upstream.key
     assert front.main(["plan", "natgeo"]) == 10
     assert "HIKERAPI_TOKEN" not in os.environ
 
@@ -114,7 +99,7 @@ def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(
     process.kill()
     process.communicate(timeout=20)
     assert b"backup" in listed
-    assert KEY.encode() not in listed
+    assert upstream.key.encode() not in listed
     assert children == ""
 
 
@@ -196,7 +181,7 @@ print(resource.getrlimit(resource.RLIMIT_CORE) == (0, most))
 
 
 def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(
-    person: CommandLineUser, capsys: Shown, whole: bool
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, whole: bool
 ) -> None:
     """No printed command line has a place for the key: help, init, demo, backup, example configuration."""
     said = [config.example()]
@@ -216,4 +201,4 @@ def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(
     text = "\n".join(said)
     assert "HIKERAPI_TOKEN" in text
     assert re.findall(r"HIKERAPI_TOKEN=\S*|x-access-key", text) == []
-    assert KEY not in text
+    assert upstream.key not in text

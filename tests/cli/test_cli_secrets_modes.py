@@ -12,17 +12,9 @@ import pytest
 from archiver.cli import main as front
 from tests.support.command_line import CommandLineUser
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 
 OWNERS = {"lock", "config.toml", "copy.db"}
 """Files that have 0600 even with group_readable."""
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """natgeo and salwaaa_ki, over loopback."""
-    with FaultyStandIn(EditableWorld.seed()) as standin:
-        yield standin
 
 
 @pytest.fixture
@@ -31,10 +23,7 @@ def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPa
     home = tmp_path / "home"
     home.mkdir(0o700)
     somebody = CommandLineUser(home, upstream)
-    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
-    for name, value in somebody.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(home)
+    somebody.enter(monkeypatch)
     return somebody
 
 

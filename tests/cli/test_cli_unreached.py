@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import CommandLineUser, InProcessUser, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -19,8 +19,7 @@ def person(tmp_path: Path) -> Iterator[CommandLineUser]:
     """
     with FaultyStandIn(EditableWorld.generate(3, 2, 1), key="canary-0123456789abcdef") as upstream:
         somebody = InProcessUser(tmp_path, upstream)
-        config = write_config(tmp_path / "c.toml", ["account0000", "account0001", "account0002"])
-        somebody.more = {"ARCHIVER_CONFIG": str(config)}
+        somebody.list_accounts("account0000", "account0001", "account0002")
         assert somebody.run("init", "-q").code == 0
         yield somebody
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.command_line import CommandLineUser, write_config
+from tests.support.command_line import CommandLineUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -27,8 +27,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUs
     """A user whose archive holds the whole account that the configuration names."""
     with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as upstream:
         user = CommandLineUser(tmp_path_factory.mktemp("startup"), upstream)
-        config = write_config(user.home / "config.toml", ["account0000"])
-        user.more["ARCHIVER_CONFIG"] = str(config)
+        user.list_accounts("account0000")
         assert user.run("init").code == 0
         assert user.run("run").code == 0
         yield user

@@ -16,6 +16,8 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 import archiver
 from archiver.cli import main as front
 from tests.support import leak_detector
@@ -84,6 +86,19 @@ class CommandLineUser:
     def in_process(self) -> InProcessUser:
         """The same user, for commands that need no process of their own."""
         return InProcessUser(self.home, self.upstream, self.more)
+
+    def list_accounts(self, *accounts: str) -> Path:
+        """Write a configuration with these accounts, which the environment names; return its path."""
+        config = write_config(self.home / "config.toml", accounts)
+        self.more["ARCHIVER_CONFIG"] = str(config)
+        return config
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Let this process have the user's environment and home."""
+        patch.delenv("ARCHIVER_CONFIG", raising=False)
+        for name, value in self.environ.items():
+            patch.setenv(name, value)
+        patch.chdir(self.home)
 
     def start(
         self,
