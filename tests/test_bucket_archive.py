@@ -23,7 +23,7 @@ from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
-from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.s3_server import (
     BUCKET,
     QUICK,
@@ -150,10 +150,7 @@ def test_files_are_read_and_exported(harness: ArchiveHarness, tmp_path: Path) ->
 
 def test_the_database_is_rebuilt_from_the_bucket(harness: ArchiveHarness) -> None:
     """All rows come back from the journal that is there."""
-    before = all_rows(harness)
-    lose_database(harness)
-    rebuild(harness)
-    assert all_rows(harness) == before
+    require_equal_after_rebuild(harness)
     assert harness.night(ACCOUNT).units == 1
 
 
@@ -444,10 +441,7 @@ def test_rows_in_postgresql_and_bytes_in_a_bucket(
         assert harness.night(ACCOUNT).exit_code == 0
         assert harness.night(ACCOUNT).files_new == 0
         assert {path.name for path in harness.root.iterdir()} <= {"archive.json", "lock", "log", "tmp"}
-        before = all_rows(harness)
-        lose_database(harness)
-        rebuild(harness)
-        assert all_rows(harness) == before
+        require_equal_after_rebuild(harness)
 
 
 @pytest.mark.whole
@@ -637,9 +631,6 @@ def test_a_store_that_ignores_ranges_and_preconditions_holds_an_archive(
         require_whole(harness)
         with Archive(harness.config) as archive:
             assert archive.export_wacz(tmp_path / "pages.wacz", with_answers=True).failed == 0
-        before = all_rows(harness)
-        lose_database(harness)
-        rebuild(harness)
-        assert all_rows(harness) == before
+        require_equal_after_rebuild(harness)
         assert harness.reread().replay.unreadable == ()
         assert harness.night(ACCOUNT).units == 1

@@ -35,7 +35,7 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.forgotten_account import begin_to_forget
-from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, stall_until
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -79,14 +79,6 @@ def require_whole(harness: ArchiveHarness) -> None:
     assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
 
 
-def require_rebuilt(harness: ArchiveHarness) -> None:
-    """The journal gives all rows."""
-    before = all_rows(harness)
-    lose_database(harness)
-    rebuild(harness)
-    assert all_rows(harness) == before
-
-
 def contents(*places: Path) -> dict[str, bytes]:
     """Return every file below these places."""
     return {str(path): path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
@@ -110,10 +102,10 @@ def test_there_and_back_again(harness: ArchiveHarness, server: S3Server) -> None
     moved = move(harness, PLACE)
     assert (moved.blobs, moved.copied) == (blobs, blobs)
     require_whole(harness)
-    require_rebuilt(harness)
+    require_equal_after_rebuild(harness)
     assert move(harness, None).copied == 0  # the blobs are still in the directory
     require_whole(harness)
-    require_rebuilt(harness)
+    require_equal_after_rebuild(harness)
 
 
 @pytest.mark.whole
@@ -123,7 +115,7 @@ def test_a_place_that_was_left_can_be_used_again(harness: ArchiveHarness) -> Non
         assert harness.night(ACCOUNT).exit_code == 0
         move(harness, place)
     require_whole(harness)
-    require_rebuilt(harness)
+    require_equal_after_rebuild(harness)
 
 
 def test_a_place_that_was_left_before_an_account_was_forgotten_is_refused(
@@ -504,7 +496,7 @@ def test_fault_s9_every_command_names_the_move_that_has_not_ended(
     assert contents(server.objects) == before
     move(harness, new)
     require_whole(harness)
-    require_rebuilt(harness)
+    require_equal_after_rebuild(harness)
 
 
 @pytest.mark.parametrize("at", [UNRECORDED, RECORDED])
@@ -529,7 +521,7 @@ def test_a_move_can_be_given_up_until_the_database_has_it(
         require_whole(harness)
         move(harness, new)
     require_whole(harness)
-    require_rebuilt(harness)
+    require_equal_after_rebuild(harness)
 
 
 @pytest.mark.parametrize("at", [UNRECORDED, pytest.param(RECORDED, marks=pytest.mark.whole)])
@@ -645,7 +637,7 @@ def test_no_other_writer_and_no_open_transaction_on_postgresql(
         assert opened == []
         assert next(requests) > 20
         require_whole(harness)
-        require_rebuilt(harness)
+        require_equal_after_rebuild(harness)
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.whole), signal.SIGTERM])

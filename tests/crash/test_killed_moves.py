@@ -21,7 +21,7 @@ from archiver.errors import StorageError
 from archiver.runner.workers import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
+from tests.support.rebuilt_archive import require_equal_after_rebuild
 from tests.support.s3_server import BUCKET, Handler, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -132,10 +132,7 @@ class MovedArchive:
         found = self.harness.verify()
         assert (found.blobs.damaged, found.answers.damaged, found.journal.is_damaged) == ((), (), False)
         assert found.blobs.checked == self.blobs
-        before = all_rows(self.harness)
-        lose_database(self.harness)
-        rebuild(self.harness)
-        assert all_rows(self.harness) == before
+        require_equal_after_rebuild(self.harness)
         assert self.harness.night(ACCOUNT).units == 1
 
 

@@ -77,10 +77,7 @@ def test_fault_h51_what_a_kill_tore_off_is_cut(harness: ArchiveHarness) -> None:
     last.write_bytes(whole + gzip.compress(LINE + b"\n")[:20])
     assert harness.night("account0000").exit_code == 0
     assert last.read_bytes() == whole
-    before = all_rows(harness)
-    lose_database(harness)
-    rebuild(harness)
-    assert all_rows(harness) == before
+    require_equal_after_rebuild(harness)
 
 
 @pytest.mark.parametrize(
@@ -271,10 +268,7 @@ def test_fault_h50_a_lost_journal_is_noticed_and_repaired(harness: ArchiveHarnes
         rebuild(harness)
     with Archive(harness.config) as archive:
         assert archive.repair().has_new_journal
-    before = all_rows(harness)
-    lose_database(harness)
-    rebuild(harness)
-    assert all_rows(harness) == before
+    require_equal_after_rebuild(harness)
 
 
 @pytest.mark.parametrize("command", ["repair", "db rebuild"])
@@ -300,10 +294,7 @@ def test_fault_h51_garbage_after_a_power_loss_is_cut(harness: ArchiveHarness) ->
     last.write_bytes(whole + bytes(4096))
     assert harness.night("account0000").exit_code == 0
     assert last.read_bytes() == whole
-    before = all_rows(harness)
-    lose_database(harness)
-    rebuild(harness)
-    assert all_rows(harness) == before
+    require_equal_after_rebuild(harness)
 
 
 def test_fault_h51_a_first_snapshot_that_its_database_does_not_know_is_moved_away(

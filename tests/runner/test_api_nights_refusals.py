@@ -18,6 +18,7 @@ from tests.support.api_faults import (
     account_pk,
     answer_error,
     attempts,
+    everybody,
     highlight_pk,
     page,
     skip_waits,
@@ -44,10 +45,6 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """No wait of these nights takes any time."""
     return skip_waits(monkeypatch)
-
-
-def everybody(count: int = 50) -> list[str]:
-    return [account_pk(n) for n in range(count)]
 
 
 def test_fault_a1_a_rejected_key_stops_the_run_before_anything_is_billed(harness: ArchiveHarness) -> None:

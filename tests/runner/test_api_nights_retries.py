@@ -12,7 +12,17 @@ import pytest
 
 from archiver.model.events import Pause
 from archiver.sandbox.world_objects import Json
-from tests.support.api_faults import BROKEN, TRAY, Waits, account_pk, answer_error, attempts, skip_waits, tray
+from tests.support.api_faults import (
+    BROKEN,
+    TRAY,
+    Waits,
+    account_pk,
+    answer_error,
+    attempts,
+    everybody,
+    skip_waits,
+    tray,
+)
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -33,10 +43,6 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """No wait of these nights takes any time."""
     return skip_waits(monkeypatch)
-
-
-def everybody(count: int = 50) -> list[str]:
-    return [account_pk(n) for n in range(count)]
 
 
 # --- 429

@@ -18,8 +18,9 @@ from archiver.durable import open_root
 from archiver.errors import StorageError
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import empty_database
+from tests.support.disk_limits import another_user
 from tests.support.failing_disk import FailingDisk
-from tests.support.host_faults import another_user, assert_sound, blobs, outside, run
+from tests.support.host_faults import assert_sound, blobs, outside, run
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 

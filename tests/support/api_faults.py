@@ -48,6 +48,10 @@ def account_pk(number: int) -> str:
     return str(FIRST_ACCOUNT + number)
 
 
+def everybody(count: int = 50) -> list[str]:
+    return [account_pk(n) for n in range(count)]
+
+
 def highlight_pk(number: int, place: int = 0) -> str:
     return str(FIRST_HIGHLIGHT + 10_000 * number + place)
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from archiver.archive.archive import Archive
 from archiver.errors import ArchiverError
 from archiver.runner.context import RunOptions
 from tests.support.archive_harness import ArchiveHarness
-
-NOBODY = 65534
 
 
 def environ(harness: ArchiveHarness, *accounts: str) -> dict[str, str]:
@@ -75,16 +71,3 @@ def assert_sound(harness: ArchiveHarness) -> None:
 def outside(place: Path) -> dict[str, bytes]:
     """Everything below a directory that nobody may touch: its files with their bytes."""
     return {str(p): p.read_bytes() if p.is_file() else b"" for p in sorted(place.rglob("*"))}
-
-
-@contextmanager
-def another_user() -> Iterator[None]:
-    """Somebody who is not root, for the block."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
