@@ -232,6 +232,18 @@ def remove_files(root: Path, names: Iterable[str]) -> None:
                 sync_directory(opened[depth - 1])
 
 
+def enter_levels(root: Path, mode: int, *levels: str) -> int:
+    """Open the last of the given directories, each within the one before; create those that do not exist."""
+    fd = open_root(root)
+    for level in levels:
+        above = fd
+        try:
+            fd = enter_directory(level, mode, within=above)
+        finally:
+            os.close(above)
+    return fd
+
+
 @contextmanager
 def open_levels(root: Path, levels: Iterable[str]) -> Iterator[list[int]]:
     """Open a directory and the given directories, each within the one before. Raises OSError."""

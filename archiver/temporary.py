@@ -10,17 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from archiver.durable import enter_directory, open_root, storage_errors
+from archiver.durable import enter_levels, storage_errors
 
 
 def make_temporary_place(root: Path, mode: int) -> None:
     """Make the directory for temporary files, with this mode, if it is missing. Raises StorageError."""
     with storage_errors(f"{root / 'tmp'} cannot be made"):
-        fd = open_root(root)
-        try:
-            os.close(enter_directory("tmp", mode, within=fd))
-        finally:
-            os.close(fd)
+        os.close(enter_levels(root, mode, "tmp"))
 
 
 def temporary_place(root: Path) -> Path | None:

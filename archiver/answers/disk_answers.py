@@ -22,7 +22,7 @@ from archiver.answers.segment_names import SEGMENT, holds_trays, new_segment, pa
 from archiver.answers.warc_record import pack_answer
 from archiver.append_file import AppendFile
 from archiver.durable import (
-    enter_directory,
+    enter_levels,
     open_directory,
     open_regular,
     open_root,
@@ -109,14 +109,7 @@ class DiskAnswers:
             write_whole(file, pieces, self._modes[1], tmp=tmp, within=within)
 
     def _enter(self, *levels: str) -> int:
-        fd = open_root(self._root.parent)
-        for level in levels:
-            above = fd
-            try:
-                fd = enter_directory(level, self._modes[0], within=above)
-            finally:
-                os.close(above)
-        return fd
+        return enter_levels(self._root.parent, self._modes[0], *levels)
 
     def is_set_aside(self, surplus: Surplus) -> bool:
         copy = self._root.parent / "quarantine" / name_aside(surplus)
@@ -130,8 +123,7 @@ class DiskAnswers:
         problem = f"the surplus bytes of answers/{surplus.segment} cannot be moved to quarantine/"
         with storage_errors(problem), ExitStack() as stack:
             fd = stack.enter_context(self._open(surplus.segment, os.O_RDWR))
-            root = _close_with(stack, open_root(self._root.parent))
-            quarantine = _close_with(stack, enter_directory("quarantine", self._modes[0], within=root))
+            quarantine = _close_with(stack, self._enter("quarantine"))
             with suppress(FileNotFoundError):  # left by a killed process
                 os.unlink(part, dir_fd=quarantine)
             new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -236,14 +228,8 @@ class DiskAnswerWriter:
 
     def _enter_month(self) -> int:
         with storage_errors(f"{self._root} cannot be created"):
-            fd = open_root(self._root.parent)
-            for level in (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}"):
-                above = fd
-                try:
-                    fd = enter_directory(level, self._directory_mode, within=above)
-                finally:
-                    os.close(above)
-            return fd
+            levels = (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}")
+            return enter_levels(self._root.parent, self._directory_mode, *levels)
 
     @property
     def tray_segments(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from archiver.blobs.store import BlobStore
 from archiver.bucket import Bucket
 from archiver.catalog import Catalog, outbox
 from archiver.catalog.query import account_parts, holdings, stored_answers, totals
-from archiver.durable import enter_directory, is_data_loss, open_root, storage_errors
+from archiver.durable import enter_levels, is_data_loss, storage_errors
 from archiver.errors import AnswerMalformed, JournalDamaged, JournalDiffers, StorageError
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles
@@ -488,9 +488,5 @@ def _size_of(file: BinaryIO) -> int:
 def _temporary_file(root: Path) -> BinaryIO:
     """Return an empty file without a name in the spool."""
     with storage_errors(f"the spool {root / 'tmp'} cannot be written"):
-        fd = open_root(root)
-        try:
-            os.close(enter_directory("tmp", 0o700, within=fd))
-        finally:
-            os.close(fd)
+        os.close(enter_levels(root, 0o700, "tmp"))
         return cast("BinaryIO", tempfile.TemporaryFile(dir=root / "tmp"))

@@ -16,7 +16,8 @@ from typing import BinaryIO
 from archiver.append_file import AppendFile
 from archiver.durable import (
     enter_directory,
-    open_directory,
+    enter_levels,
+    open_levels,
     open_regular,
     open_root,
     storage_errors,
@@ -110,28 +111,12 @@ class DiskJournal:
             return write_whole(file, pieces, self._modes[1], tmp=tmp, within=month)
 
     def _enter(self, *levels: str) -> int:
-        fd = open_root(self._root)
-        for level in levels:
-            above = fd
-            try:
-                fd = enter_directory(level, self._modes[0], within=above)
-            finally:
-                os.close(above)
-        return fd
+        return enter_levels(self._root, self._modes[0], *levels)
 
     def _open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        fd = open_root(self._root)
         *levels, file = ("journal", *name.split("/"))
-        for level in levels:
-            above = fd
-            try:
-                fd = open_directory(level, within=above)
-            finally:
-                os.close(above)
-        try:
-            return open_regular(file, within=fd, flags=flags)
-        finally:
-            os.close(fd)
+        with open_levels(self._root, levels) as opened:
+            return open_regular(file, within=opened[-1], flags=flags)
 
 
 class DiskFile:
