@@ -14,15 +14,13 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import (
     EPILOG,
-    CostlyOption,
     GlobalOptions,
-    dry_run_option,
     global_options,
     is_on_terminal,
     json_option,
     list_file_option,
+    run_options,
 )
-from archiver.cli.parameter_types import WholeNumber
 from archiver.exit_codes import PARTIAL
 from archiver.model.values import replace
 
@@ -38,15 +36,7 @@ if TYPE_CHECKING:
 @click.command("backup", epilog=EPILOG)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @list_file_option
-@click.option(
-    "--full",
-    cls=CostlyOption,
-    is_flag=True,
-    help="Fetch and pay for every highlight again, changed or not; look for every held file.",
-)
-@click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units.")
-@dry_run_option("Make no call and write nothing; print the plan instead.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@run_options
 @json_option(run_report.EMPTY_FIELDS)
 @global_options
 @click.pass_obj

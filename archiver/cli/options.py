@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from archiver.cli.parameter_types import PathType
+from archiver.cli.parameter_types import PathType, WholeNumber
 from archiver.errors import KeyRejected
 
 if TYPE_CHECKING:
@@ -101,6 +101,13 @@ def global_options(command: C) -> C:
     return command
 
 
+def run_options(command: C) -> C:
+    """Add the options of the commands that archive accounts."""
+    for option in reversed(_RUN):
+        command = option(command)
+    return command
+
+
 def json_option(nothing: Mapping[str, object]) -> Callable[[C], C]:
     """Add ``--json``. ``nothing``: the fields besides exit_code and outcome if nothing was done."""
 
@@ -164,6 +171,18 @@ def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None =
     callback = _keep if shows is None else show_and_exit
     return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=says)
 
+
+_RUN: tuple[Callable[[C], C], ...] = (
+    click.option(
+        "--full",
+        cls=CostlyOption,
+        is_flag=True,
+        help="Fetch and pay for every highlight again, changed or not; look for every held file.",
+    ),
+    click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units."),
+    dry_run_option("Make no call and write nothing; print the plan instead."),
+    click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11."),
+)
 
 _GLOBAL: tuple[Callable[[C], C], ...] = (
     click.option(

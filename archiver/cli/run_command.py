@@ -7,28 +7,12 @@ import click
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import (
-    EPILOG,
-    CostlyOption,
-    GlobalOptions,
-    dry_run_option,
-    global_options,
-    json_option,
-)
-from archiver.cli.parameter_types import WholeNumber
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option, run_options
 
 
 @click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
-@click.option(
-    "--full",
-    cls=CostlyOption,
-    is_flag=True,
-    help="Fetch and pay for every highlight again, changed or not; look for every held file.",
-)
-@click.option("--max-units", type=WholeNumber(min=0), metavar="N", help="Spend no more than N units.")
-@dry_run_option("Make no call and write nothing; print the plan instead.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@run_options
 @json_option(run_report.EMPTY_FIELDS)
 @global_options
 @click.pass_obj
