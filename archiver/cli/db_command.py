@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.lazy import CommandGroup
+from archiver.cli.lazy import CommandGroup, exit_code_of_group
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
-from archiver.errors import UsageError
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
 
@@ -27,10 +26,7 @@ _RESTART = "run it again"
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Upgrade, copy or rebuild the database, or write all its rows into the journal. Costs nothing."""
-    if ctx.invoked_subcommand is None:
-        output.print_help(ctx.get_help())
-        return UsageError.exit_code
-    return 0
+    return exit_code_of_group(ctx)
 
 
 @command.command("upgrade", short_help="Upgrade the schema to that of this version.", epilog=EPILOG)

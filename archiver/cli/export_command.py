@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option, split_targets
-from archiver.cli.lazy import LazyGroup
+from archiver.cli.lazy import LazyGroup, exit_code_of_group
 from archiver.cli.options import (
     EPILOG,
     GlobalOptions,
@@ -90,10 +90,7 @@ def command(ctx: click.Context) -> int:
       archiver export folder ~/highlights --account natgeo
       archiver export csv ./tables --since 7d
     """
-    if ctx.invoked_subcommand is None:
-        output.print_help(ctx.get_help())
-        return UsageError.exit_code
-    return 0
+    return exit_code_of_group(ctx)
 
 
 class ExportRequest(Struct, frozen=True):

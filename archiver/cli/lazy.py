@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import click
 
 from archiver.cli.options import GlobalOptions
+from archiver.errors import UsageError
 
 
 class CommandGroup(click.Group):
@@ -55,3 +56,13 @@ class LazyGroup(CommandGroup):
         """Write the table as click would."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.table.items()))
+
+
+def exit_code_of_group(ctx: click.Context) -> int:
+    """Return the exit code of a group: 0 if a command follows; without one, print the help and return 2."""
+    if ctx.invoked_subcommand is not None:
+        return 0
+    from archiver.cli import output
+
+    output.print_help(ctx.get_help())
+    return UsageError.exit_code

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from archiver.cli.commands import COMMANDS
-from archiver.cli.lazy import LazyGroup
+from archiver.cli.lazy import LazyGroup, exit_code_of_group
 from archiver.cli.options import CostlyOption, GlobalOptions, JsonOption, RiskyOption, global_options
 from archiver.errors import (
     AnswerMalformed,
@@ -52,12 +52,7 @@ def cli(ctx: click.Context) -> int:
       archiver backup natgeo --archive ./natgeo  one account, once
       archiver init                              a configuration, for every night
     """
-    if ctx.invoked_subcommand is None:
-        from archiver.cli import output
-
-        output.print_help(ctx.get_help())
-        return UsageError.exit_code
-    return 0
+    return exit_code_of_group(ctx)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, progress, signals
-from archiver.cli.lazy import CommandGroup
+from archiver.cli.lazy import CommandGroup, exit_code_of_group
 from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
 from archiver.errors import UsageError
 from archiver.text_format import format_size, pluralize
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Move pictures, videos, answers and journal to a bucket, or back. Costs nothing."""
-    if ctx.invoked_subcommand is None:
-        output.print_help(ctx.get_help())
-        return UsageError.exit_code
-    return 0
+    return exit_code_of_group(ctx)
 
 
 @command.command("move", short_help="Move the archive to a bucket, or back.", epilog=EPILOG)
