@@ -216,15 +216,7 @@ class Catalog:
         """
         if self._coordinator_at_once is None:
             raise self._no_workers()
-        with map_errors(str(self._database)):
-            try:
-                with self._coordinator_at_once.connect() as connection:
-                    return fact(connection, *args, **kwargs)
-            except DBAPIError as exc:
-                if not is_connection_lost(exc):
-                    raise
-            with self._coordinator_at_once.connect() as connection:
-                return fact(connection, *args, **kwargs)
+        return self._call(self._coordinator_at_once, fact, *args, **kwargs)
 
     def _no_workers(self) -> DatabaseError:
         return DatabaseError(f"the database {self._database} is not open for workers")
@@ -268,14 +260,24 @@ class Catalog:
 
         The query is repeated once if the connection was lost. Raises DatabaseError.
         """
+        return self._call(self._reader, query, *args, **kwargs)
+
+    def _call(
+        self,
+        engine: Engine,
+        query: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Return ``query(connection, ...)``, called once more if the connection was lost."""
         with map_errors(str(self._database)):
             try:
-                with self._reader.connect() as connection:
+                with engine.connect() as connection:
                     return query(connection, *args, **kwargs)
             except DBAPIError as exc:
                 if not is_connection_lost(exc):
                     raise
-            with self._reader.connect() as connection:
+            with engine.connect() as connection:
                 return query(connection, *args, **kwargs)
 
     def stream(
