@@ -82,10 +82,9 @@ def run_shared(
         catalog = session.catalog
         drop_corrected_targets(session, options, clock())
         _require_no_run(catalog)  # again: another may have begun since, and share the lock by now
-        accounts, highlights = (
-            list(map(encode, some))
-            for some in by_priority(targets, catalog, with_settings(config, options), clock())
-        )
+        ordered = by_priority(targets, catalog, with_settings(config, options), clock())
+        accounts = [encode(target) for target in ordered if target.highlight_pk is None]
+        highlights = [encode(target) for target in ordered if target.highlight_pk is not None]
         rate, name, lease = config.api.requests_per_second or 1.0, worker_name(), config.cluster.lease
         run_id = catalog.write(
             record.together,

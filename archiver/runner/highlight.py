@@ -22,6 +22,7 @@ from archiver.runner.decide import Job
 from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
 from archiver.runner.due_highlights import Why
 from archiver.runner.metered_api import MeteredApi, Reply
+from archiver.runner.workers import OneAtATime
 
 
 class HighlightSync:
@@ -41,6 +42,7 @@ class HighlightSync:
         self._catalog = catalog
         self._answers = answers
         self._context = context
+        self._one_at_a_time = OneAtATime()
 
     def sync(
         self,
@@ -53,10 +55,17 @@ class HighlightSync:
     ) -> Meaning:
         """Fetch a highlight and all its files. Return how its page was answered; failures are recorded.
 
+        If it is a target and its account is another, the second waits, and uses the page of the first.
         ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: the unit set aside for this job,
         released once the page is read or has failed. ``may_pay``: if False, only a stored answer is used.
         Raises errors that stop the run, or all paid calls.
         """
+        with self._one_at_a_time.work_on(job.pk):
+            return self._sync(job, claims, account, promise, may_pay=may_pay)
+
+    def _sync(
+        self, job: Job, claims: Claims, account: str, promise: Promise | None, *, may_pay: bool
+    ) -> Meaning:
         try:
             answer: PageAnswer | Meaning = (
                 self._answers.find(job)

@@ -1,7 +1,6 @@
 """The order in which targets are visited.
 
-It matters if a limit or a kill ends a run early. Highlights come when all accounts are done: visited together
-with its account, a highlight's page might be paid for twice.
+It matters if a limit or a kill ends a run early.
 """
 
 from __future__ import annotations
@@ -30,18 +29,15 @@ class _Rank(IntEnum):
 
 def by_priority(
     targets: Sequence[Target], catalog: Catalog, options: RunOptions, now: datetime
-) -> tuple[list[Target], list[Target]]:
-    """Return the accounts and then the highlights among the targets, each in the order of their visits.
+) -> list[Target]:
+    """Return the targets: never listed ones first, then unfinished ones, then those listed longest ago.
 
-    Those never listed are first, then unfinished ones, then those listed longest ago. Targets of the same
-    rank and time keep their order.
+    Targets of the same rank and time keep their order.
     """
-    ordered = list(targets)
-    if len(targets) > 1:
-        account_progress = catalog.read(progress)
-        ordered.sort(key=lambda target: _priority(target, account_progress, catalog, options, now))
-    accounts = [target for target in ordered if target.highlight_pk is None]
-    return accounts, [target for target in ordered if target.highlight_pk is not None]
+    if len(targets) < 2:
+        return list(targets)
+    account_progress = catalog.read(progress)
+    return sorted(targets, key=lambda target: _priority(target, account_progress, catalog, options, now))
 
 
 def _priority(

@@ -53,8 +53,8 @@ def run(
     visitor = Visitor(resources, context, options=options, limits=limits, may_spend=may_spend)
     balance = BalanceCheck(visitor.api, catalog, run_id)
 
-    def in_turn(some: Sequence[Target]) -> Iterator[tuple[Target, Turn]]:
-        for target in some:
+    def in_turn() -> Iterator[tuple[Target, Turn]]:
+        for target in by_priority(targets, catalog, options, clock()):
             yield target, visitor.api.budget.turn()
 
     error: BaseException | None = None
@@ -62,8 +62,7 @@ def run(
         with stop.stop_on_error():
             visitor.prepare()
             balance.begin(limits.calls_per_second, visitor.jobs)
-            for some in by_priority(targets, catalog, options, clock()):
-                visitor.visit_each(in_turn(some), lambda target_and_turn: visitor.visit(*target_and_turn))
+            visitor.visit_each(in_turn(), lambda target_and_turn: visitor.visit(*target_and_turn))
     except BaseException as cause:
         error = cause
     visitor.finish_jobs()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -84,6 +84,27 @@ class StopFlag:
         if seconds > 0:
             self._event.wait(seconds)
         self.check()
+
+
+class OneAtATime:
+    """Lets threads work on the same thing one after the other."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._under_way: set[Hashable] = set()
+
+    @contextmanager
+    def work_on(self, thing: Hashable) -> Iterator[None]:
+        """Wait until no other thread works on the thing, then work on it."""
+        with self._condition:
+            self._condition.wait_for(lambda: thing not in self._under_way)
+            self._under_way.add(thing)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._under_way.discard(thing)
+                self._condition.notify_all()
 
 
 def run_beside(work: Callable[[], T], stop: StopFlag, *, can_leave: Callable[[], bool]) -> T:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive.archive import Archive
 from archiver.model.target import parse_target
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -24,7 +25,7 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def test_an_account_and_one_of_its_highlights_pay_for_its_page_once(harness: ArchiveHarness) -> None:
-    """Even if the answer takes a while: the highlight is visited when the accounts are done."""
+    """Even if the answer takes a while: the second to need the page waits for it."""
     harness.upstream.faults.add(
         path="/v1/highlight/by/url", highlight=BOTW, count=None, before=lambda _: time.sleep(0.3)
     )
@@ -32,3 +33,14 @@ def test_an_account_and_one_of_its_highlights_pay_for_its_page_once(harness: Arc
     assert summary.exit_code == 0
     pages = "select count(*) from api_calls where path = '/v1/highlight/by/url' and subject = ?"
     assert harness.one(pages, BOTW) == 1
+
+
+def test_a_highlight_that_was_never_fetched_is_not_kept_waiting_by_a_budget(harness: ArchiveHarness) -> None:
+    """It comes before accounts that were listed, although it is a single highlight."""
+    harness.night("salwaaa_ki")
+    harness.sleep(days=1)
+    targets = [parse_target("salwaaa_ki"), parse_target(f"highlight:{BOTW}")]
+    with Archive(harness.config) as archive:
+        summary = archive.run(targets, max_units=1, clock=lambda: harness.now)
+    assert summary.exit_code == 5
+    assert harness.one("select count(*) from highlights where pk = ? and completed_at is not null", BOTW) == 1
