@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import Connection
 
 from archiver.catalog import Catalog, record
-from archiver.model.upstream import User
+from archiver.catalog.query import page_contents
+from archiver.catalog.query.page_contents import AccountSums
+from archiver.model.upstream import Highlight, User
 from archiver.web import account_index, content_views
 from archiver.web.account_index import AccountIndex
 from archiver.web.view import Page, PageRequest
 from tests.support.archive_copies import ArchiveCopies
-from tests.support.catalog_samples import tray, video
-from tests.support.databases import NOW
+from tests.support.catalog_samples import FACTS, tray, video
+from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.export_archive import ExportHarness
 
 NAMES = ("Zoë", "anna", "Bob", "émile", "carl")
@@ -143,3 +148,34 @@ def test_no_page_waits_for_the_sums_of_all(catalog: Catalog, monkeypatch: pytest
     while not index.read().is_complete and time.monotonic() < until:
         time.sleep(0.01)
     assert "<span>5 items</span>" in text_of(view(catalog, PageRequest()))
+
+
+def test_a_page_reads_few_sums_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many after a short read, one after a long one, and none after a tenth of a second. Accounts
+    with few highlights come first. In the background, twenty are read at once.
+    """
+    now, page = 0.0, threading.current_thread()
+    reads = {True: list[int](), False: list[int]()}
+    read_sums = page_contents.account_sums
+
+    def read_slowly(connection: Connection, pks: Sequence[str]) -> dict[str, AccountSums]:
+        nonlocal now
+        reads[threading.current_thread() is page].append(len(pks))
+        now += sum(0.03 if pk in large else 0.001 for pk in pks)
+        return read_sums(connection, pks)
+
+    monkeypatch.setattr(page_contents, "account_sums", read_slowly)
+    monkeypatch.setattr(account_index, "time", SimpleNamespace(monotonic=lambda: now))
+    large = [str(n) for n in range(100, 130)]
+    with Catalog.create(tmp_path / "archive.db", ARCHIVE_ID, NOW) as opened:
+        run = opened.write(record.start_run, "run", NOW)
+        for pk in [*large, *map(str, range(130, 160))]:
+            user = User(pk, f"user{pk}", None, False, False)
+            highlights = [Highlight(f"{pk}0", user, "Title", facts=FACTS)] if pk in large else []
+            opened.write(record.tray, run, pk, tray(*highlights, user=user), NOW)
+        index = AccountIndex(opened)
+        index.read()
+        until = time.monotonic() + 30
+        while not index.read().is_complete and time.monotonic() < until:
+            time.sleep(0.01)
+    assert reads == {True: [1, 2, 4, 8, 16, 1, 1], False: [20, 7]}
