@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -29,6 +29,10 @@ _ATTEMPTS = 10
 """How many attempts may follow each other at once."""
 _SECONDS_PER_ATTEMPT = 6.0
 _SECONDS_FOR_BODY = 10.0
+_TOO_MANY = "Too many attempts: wait a minute, then try again."
+_NO_STORE = {"cache-control": "no-store"}
+_TRY_AGAIN = {**_NO_STORE, "retry-after": str(int(_ATTEMPTS * _SECONDS_PER_ATTEMPT))}
+"""With 429. All attempts are back by then, if nobody else tries."""
 
 
 class AttemptLimit:
@@ -93,8 +97,7 @@ class Login:
         except (TimeoutError, ClientDisconnect):
             return PlainTextResponse("The form did not arrive.\n", 408, headers={"connection": "close"})
         if not self._limit.take():
-            wait = str(int(_SECONDS_PER_ATTEMPT))
-            return _page("Too many attempts: wait a minute, then try again.", 429, **{"retry-after": wait})
+            return _page(_TOO_MANY, 429, _TRY_AGAIN)
         given = parse_qs(form.decode("utf-8", "replace")).get("token", [""])[0]
         if not self._is_token(given):
             return _page("This is not the token.", 403)
@@ -111,10 +114,10 @@ class Login:
         """
         given = _read_password(scope)
         if given is not None and not self._limit.take():
-            return PlainTextResponse("Too many attempts: wait a minute.\n", 429)
+            return PlainTextResponse(f"{_TOO_MANY}\n", 429, _TRY_AGAIN)
         if given is None or not self._is_token(given):
-            challenge = {"www-authenticate": 'Basic realm="archiver", charset="UTF-8"'}
-            return PlainTextResponse("The token is the password, with any name.\n", 401, headers=challenge)
+            headers = {**_NO_STORE, "www-authenticate": 'Basic realm="archiver", charset="UTF-8"'}
+            return PlainTextResponse("The token is the password, with any name.\n", 401, headers)
         self._limit.give_back()
         return None
 
@@ -149,7 +152,9 @@ class Login:
 class LoginGate:
     """Passes requests on to ``app`` if they are logged in, and leads others to the login page.
 
-    The feed, and the files that it names, may be asked for with the token instead.
+    The feed, and the files that it names, may be asked for with the token instead. Feed readers and download
+    programs send it only after a challenge (401). A browser would show a password prompt for each picture of
+    a page whose login has ended, so it gets no challenge for files.
     """
 
     def __init__(self, app: ASGIApp, login: Login) -> None:
@@ -162,15 +167,25 @@ class LoginGate:
         if is_open or self._login.is_logged_in(scope):
             await self._app(scope, receive, send)
             return
-        is_of_reader = path.startswith("/media/") and header_values(scope, b"authorization")
-        if path == FEED_PATH or is_of_reader:
-            await (self._login.refuse_reader(scope) or self._app)(scope, receive, send)
-            return
+        is_file = path.startswith("/media/")
+        if is_file or path == FEED_PATH:
+            refusal = self._login.refuse_reader(scope)
+            has_challenge = refusal is not None and "www-authenticate" in refusal.headers
+            if not (has_challenge and is_file and _is_from_browser(scope)):
+                await (refusal or self._app)(scope, receive, send)
+                return
         query = scope["query_string"].decode("latin-1")
         wanted = quote(path.removeprefix("/") + (f"?{query}" if query else ""), safe="")
         up = "../" * min(path.count("/") - 1, 8)
-        headers = {"location": f"{up}login?next={wanted}", "cache-control": "no-store"}
+        headers = {"location": f"{up}login?next={wanted}", **_NO_STORE}
         await Response(status_code=303, headers=headers)(scope, receive, send)
+
+
+def _is_from_browser(scope: Scope) -> bool:
+    """Return whether a browser sent the request: only browsers state what they will do with the answer."""
+    if header_values(scope, b"sec-fetch-dest") or header_values(scope, b"sec-fetch-mode"):
+        return True
+    return any("text/html" in value.lower() for value in header_values(scope, b"accept"))
 
 
 def _read_password(scope: Scope) -> str | None:
@@ -191,8 +206,6 @@ def _next_path(request: Request) -> str:
     return f"./{quote(path)}{mark}{quote(query, safe='=&%+')}"
 
 
-def _page(problem: str | None, status: int = 200, **headers: str) -> Response:
+def _page(problem: str | None, status: int = 200, headers: Mapping[str, str] = _NO_STORE) -> Response:
     page = html_pages.live_page("login.html", up="", problem=problem)
-    return HTMLResponse(
-        page, status, headers={"referrer-policy": "same-origin", "cache-control": "no-store", **headers}
-    )
+    return HTMLResponse(page, status, {"referrer-policy": "same-origin", **headers})

@@ -29,6 +29,7 @@ from tests.support.web_server import (
 
 TOKEN = "correct horse battery staple"
 FORM = b"token=correct+horse+battery+staple"
+PICTURE = "/media/ab/" + "ab" * 32 + ".jpg"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ def cookie_of(answer: Answer) -> str:
 
 def test_only_who_logged_in_may_look(locked: ServedArchive) -> None:
     """Everything leads to the login page, except what that page needs and the check of the health."""
-    for path in ("/", "/accounts/natgeo-787132/", "/media/ab/" + "ab" * 32 + ".jpg", "/nothing", "/item/1"):
-        answer = locked.ask(path)
+    for path in ("/", "/accounts/natgeo-787132/", PICTURE, "/nothing", "/item/1"):
+        answer = locked.ask(path, Sec_Fetch_Mode="navigate")
         assert answer.status == 303
         assert re.fullmatch(r"(\.\./)*login\?next=[^/]*", answer.headers["location"])
     for path in ("/login", "/healthz", "/assets/site.css"):
@@ -93,20 +94,39 @@ def basic(password: str) -> str:
 
 def test_a_feed_reader_has_the_token_as_its_password(locked: ServedArchive) -> None:
     """For the feed, which asks for it, and the files that it names. Pages want the cookie all the same."""
-    asked = locked.ask("/feed.atom")
-    assert (asked.status, asked.headers["www-authenticate"]) == (
-        401,
-        'Basic realm="archiver", charset="UTF-8"',
-    )
+    for path in ("/feed.atom", PICTURE):
+        asked = locked.ask(path)
+        assert (asked.status, asked.headers["www-authenticate"]) == (
+            401,
+            'Basic realm="archiver", charset="UTF-8"',
+        )
+        assert asked.headers["cache-control"] == "no-store"
     feed = locked.ask("/feed.atom", Authorization=basic(TOKEN))
     assert feed.status == 200
     found = re.search(r"/media/[0-9a-f/]+\.mp4", feed.text)
     assert found is not None
     assert locked.ask(found[0], Authorization=basic(TOKEN)).status == 200
-    assert locked.ask(found[0]).status == 303
+    assert locked.ask(found[0]).status == 401
     assert locked.ask("/", Authorization=basic(TOKEN)).status == 303
     for wrong in ("Basic", "Basic é", f"Bearer {TOKEN}", "Basic ////", basic("")):
         assert locked.ask("/feed.atom", Authorization=wrong.encode().decode("latin-1")).status == 401
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "no-cors"},
+        {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"},
+        {"Sec-Fetch-Dest": "video", "Authorization": "Basic ////"},
+    ],
+)
+def test_a_browser_never_asks_for_a_password(locked: ServedArchive, sent: dict[str, str]) -> None:
+    """For a file on a page whose login has ended: without a challenge, it shows no prompt."""
+    answer = locked.ask(PICTURE, **sent)  # type: ignore[arg-type]
+    assert (answer.status, answer.headers["location"][:18]) == (303, "../../login?next=m")
+    assert "www-authenticate" not in answer.headers
+    assert locked.ask(PICTURE, **{**sent, "Authorization": basic(TOKEN)}).status == 404  # type: ignore[arg-type]
 
 
 def test_fault_v7_guesses_of_feed_readers_are_limited(archive: ExportHarness, token_file: Path) -> None:
@@ -116,8 +136,9 @@ def test_fault_v7_guesses_of_feed_readers_are_limited(archive: ExportHarness, to
             assert locked.ask("/feed.atom", Authorization=basic(TOKEN)).status == 200
         tried = [locked.ask("/feed.atom", Authorization=basic(f"guess{n}")).status for n in range(10)]
         assert tried == [401] * 10
-        assert locked.ask("/feed.atom", Authorization=basic(TOKEN)).status == 429
-        assert post(locked, FORM).status == 429
+        for late in (locked.ask("/feed.atom", Authorization=basic(TOKEN)), post(locked, FORM)):
+            assert late.status == 429
+            assert (late.headers["retry-after"], late.headers["cache-control"]) == ("60", "no-store")
 
 
 def test_fault_v7_guesses_are_limited(archive: ExportHarness, token_file: Path) -> None:
