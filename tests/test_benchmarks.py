@@ -102,6 +102,7 @@ def test_workers_are_compared_with_one_process(tmp_path: Path, place: tuple[str,
     assert [path.name for path in tmp_path.iterdir()] == ["picture.svg"]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_same_figures_give_the_same_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str

@@ -549,6 +549,7 @@ def test_a_store_that_does_not_answer_is_given_up(
     assert time.monotonic() - began < longest
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("server")
 def test_a_body_that_stalls_is_given_up(over: threading.Event) -> None:
     """A store that stops in the middle of a body is reported after the time limits."""
@@ -569,6 +570,7 @@ def test_a_body_that_stalls_is_given_up(over: threading.Event) -> None:
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.whole
 def test_a_store_that_cannot_be_reached_is_reported(server: S3Server) -> None:
     """A refused connection, a host that swallows it, and a server without TLS are StorageErrors."""
     port = server.url.rpartition(":")[2]

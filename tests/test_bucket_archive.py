@@ -190,10 +190,10 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "repair", "rebuild"),
+        *("run", "repair"),
         *(
             pytest.param(command, marks=pytest.mark.whole)
-            for command in ("upgrade", "snapshot", "rebuild from nothing")
+            for command in ("upgrade", "snapshot", "rebuild", "rebuild from nothing")
         ),
     ],
 )
@@ -248,7 +248,7 @@ def test_fault_s2_a_store_that_is_away_at_the_start_costs_nothing(
 
 
 @pytest.mark.parametrize("keep_answers", ["all", pytest.param("fetched", marks=pytest.mark.whole)])
-@pytest.mark.parametrize("place", ["blobs", "answers", "journal"])
+@pytest.mark.parametrize("place", ["blobs", pytest.param("answers", marks=pytest.mark.whole), "journal"])
 def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(
     harness: ArchiveHarness, server: S3Server, place: str, keep_answers: str
 ) -> None:
@@ -512,7 +512,11 @@ def test_a_bucket_that_is_configured_after_init_is_not_ignored(tmp_path: Path, s
     assert person.run("init").code == 0
 
 
-@pytest.mark.parametrize("corrected", [f"s3://{BUCKET}/pre/fix", None], ids=["bucket", "directory"])
+@pytest.mark.parametrize(
+    "corrected",
+    [pytest.param(f"s3://{BUCKET}/pre/fix", marks=pytest.mark.whole), None],
+    ids=["bucket", "directory"],
+)
 def test_fault_s8_a_wrong_bucket_at_the_first_run_can_be_corrected(
     tmp_path: Path, server: S3Server, corrected: str | None
 ) -> None:
@@ -596,6 +600,7 @@ def test_an_emptied_bucket_is_noticed_by_few_requests(harness: ArchiveHarness, s
         assert len(archive.verify().blobs.damaged) == len(blobs) - 1
 
 
+@pytest.mark.whole
 def test_a_check_without_reading_lists_instead_of_asking_for_each(
     harness: ArchiveHarness, server: S3Server
 ) -> None:

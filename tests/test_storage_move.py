@@ -198,8 +198,7 @@ def test_a_move_that_is_stopped_goes_on_where_it_stopped(harness: ArchiveHarness
 @pytest.mark.parametrize(
     "place",
     [
-        "blobs",
-        *(pytest.param(place, marks=pytest.mark.whole) for place in ("answers", "journal")),
+        *(pytest.param(place, marks=pytest.mark.whole) for place in ("blobs", "answers", "journal")),
         "archive.json",
     ],
 )
@@ -252,6 +251,7 @@ def test_fault_s4_a_place_with_another_archive_is_refused(
     require_whole(other)
 
 
+@pytest.mark.whole
 def test_fault_s4_a_configuration_that_names_the_place_of_another_archive_harms_it_not(
     harness: ArchiveHarness, server: S3Server, tmp_path: Path
 ) -> None:
@@ -267,6 +267,7 @@ def test_fault_s4_a_configuration_that_names_the_place_of_another_archive_harms_
     require_whole(other)
 
 
+@pytest.mark.whole
 def test_fault_s9_an_older_database_is_no_interrupted_move(harness: ArchiveHarness, server: S3Server) -> None:
     """A database from before the move names the directory. It does not bring the archive back there."""
     old_database = (harness.root / "archive.db").read_bytes()
@@ -323,6 +324,7 @@ def test_what_the_directory_still_has_is_checked_before_it_counts(
     require_whole(harness)
 
 
+@pytest.mark.whole
 def test_what_the_bucket_still_has_is_checked_before_it_counts(
     harness: ArchiveHarness, server: S3Server
 ) -> None:
@@ -366,7 +368,9 @@ def test_fault_s9_a_journal_with_other_bytes_is_not_replaced(
 @pytest.mark.parametrize(
     "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
 )
-@pytest.mark.parametrize("is_missing", [False, True], ids=["damaged", "missing"])
+@pytest.mark.parametrize(
+    "is_missing", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["damaged", "missing"]
+)
 @pytest.mark.parametrize("folder", ["blobs", pytest.param("answers", marks=pytest.mark.whole)])
 def test_fault_s9_what_is_damaged_or_missing_is_not_moved(
     harness: ArchiveHarness, server: S3Server, folder: str, is_missing: bool, back: bool
@@ -397,6 +401,7 @@ def test_fault_s9_what_is_damaged_or_missing_is_not_moved(
     require_whole(harness)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
 )
@@ -455,7 +460,7 @@ RECORDED = "archiver.blobs.bucket_marker.rewrite"
 """The database names the new place, and the markers do not yet."""
 
 
-@pytest.mark.parametrize("at", [UNRECORDED, RECORDED])
+@pytest.mark.parametrize("at", [pytest.param(UNRECORDED, marks=pytest.mark.whole), RECORDED])
 @pytest.mark.parametrize(
     "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
 )
@@ -499,7 +504,7 @@ def test_fault_s9_every_command_names_the_move_that_has_not_ended(
     require_equal_after_rebuild(harness)
 
 
-@pytest.mark.parametrize("at", [UNRECORDED, RECORDED])
+@pytest.mark.parametrize("at", [UNRECORDED, pytest.param(RECORDED, marks=pytest.mark.whole)])
 @pytest.mark.parametrize(
     "back", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["to the bucket", "to the directory"]
 )
@@ -542,6 +547,7 @@ def test_fault_s9_a_database_that_is_lost_before_the_move_ends_is_rebuilt(
     require_whole(harness)
 
 
+@pytest.mark.whole
 def test_fault_s9_an_older_database_does_not_end_a_move(harness: ArchiveHarness) -> None:
     """It is refused with the command that brings it up to date, and that does."""
     old_database = (harness.root / "archive.db").read_bytes()
@@ -694,6 +700,7 @@ def test_the_command_says_what_to_set(harness: ArchiveHarness, server: S3Server)
     assert (back.code, "now remove storage from [archive]" in back.err) == (0, True), back.err
 
 
+@pytest.mark.whole
 def test_the_configuration_may_name_the_new_place_first(harness: ArchiveHarness, server: S3Server) -> None:
     """What the database records decides where the archive is; then nothing is left to set."""
     more = harness.variables | server.environment() | {"ARCHIVER_ARCHIVE_STORAGE": PLACE}

@@ -267,6 +267,7 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
     assert [path.read_bytes() for path in aside] == [strange] * 2
 
 
+@pytest.mark.whole
 def test_fault_h41_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
     """Hundreds of members that unpack to more than any record are surplus, reported after a few of them."""
     with store.writer(7, STARTED) as writer:

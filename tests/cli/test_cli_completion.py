@@ -75,7 +75,7 @@ def test_fault_x24_a_title_is_only_a_word(start_shell: StartShell, name: str) ->
     assert not any(shell.cwd.iterdir())
 
 
-@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("quote", ["'", pytest.param('"', marks=pytest.mark.whole)])
 @pytest.mark.parametrize("name", BASH_EVERYDAY)
 def test_fault_x24_an_open_quote_is_continued(start_shell: StartShell, name: str, quote: str) -> None:
     """After an opening quote too, a title is one argument, or is not offered at all; nothing runs."""

@@ -61,6 +61,7 @@ PAGES = "pages/html_pages.py"
 """Jinja2, for templates that the package brings along and nobody else writes."""
 
 
+@pytest.mark.whole
 def test_fault_x15_no_text_from_outside_becomes_code_or_a_template() -> None:
     """No eval, no shell, no process, no object loader and no format of a text that is not written in the
     source.

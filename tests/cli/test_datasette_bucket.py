@@ -439,6 +439,7 @@ def test_what_is_not_installed_is_named(
     assert "Traceback" not in err
 
 
+@pytest.mark.whole
 def test_an_archive_in_a_directory_needs_no_archiver(tmp_path: Path) -> None:
     """The plug-in runs where archiver is not installed."""
     person = CommandLineUser(tmp_path / "home")

@@ -234,6 +234,7 @@ def test_a_signal_to_the_run_lets_the_workers_finish_what_they_have_begun(
     assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
+@pytest.mark.whole
 def test_a_run_that_another_has_closed_is_not_ok(harness: ClusterHarness, upstream: FaultyStandIn) -> None:
     """Its process was stopped for longer than its lease, say: code 11, since accounts were not visited."""
 
@@ -352,6 +353,7 @@ def test_a_run_does_not_wait_forever_for_a_worker_that_is_lost(
     assert [summary.exit_code for summary in summaries] == [7]
 
 
+@pytest.mark.whole
 def test_a_run_that_waited_for_the_lock_does_not_take_the_place_of_one_that_has_begun(
     harness: ClusterHarness, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

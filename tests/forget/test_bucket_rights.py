@@ -62,7 +62,9 @@ def test_fault_s10_without_the_right_to_delete_nothing_is_removed(
     assert not harness.verify().is_damaged
 
 
-@pytest.mark.parametrize("after", [1, 4, 12])
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.whole), 4, pytest.param(12, marks=pytest.mark.whole)]
+)
 def test_fault_s10_a_right_that_is_lost_in_the_middle_lets_the_rest_wait(
     harness: ArchiveHarness, server: S3Server, after: int
 ) -> None:
@@ -82,6 +84,7 @@ def test_fault_s10_a_right_that_is_lost_in_the_middle_lets_the_rest_wait(
     require_equal_after_rebuild(harness)
 
 
+@pytest.mark.whole
 def test_a_move_first_finishes_a_removal(harness: ArchiveHarness, server: S3Server) -> None:
     """Nothing of the account gets to the new place."""
     begin_to_forget(harness)

@@ -58,7 +58,9 @@ class ForgettingArchive:
         return found
 
 
-@pytest.fixture(params=["disk", "bucket", pytest.param("postgresql", marks=pytest.mark.whole)])
+@pytest.fixture(
+    params=["disk", *(pytest.param(place, marks=pytest.mark.whole) for place in ("bucket", "postgresql"))]
+)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ForgettingArchive]:
     """Such an archive, on a disk, in a bucket, or with PostgreSQL."""
     if request.param == "disk":
@@ -187,7 +189,7 @@ def test_a_name_that_never_resolved_can_be_forgotten(harness: ArchiveHarness) ->
     assert find_words(harness.root, {b"nobody.there"}) == []
 
 
-@pytest.mark.parametrize("owner", [NAME, OTHER])
+@pytest.mark.parametrize("owner", [NAME, pytest.param(OTHER, marks=pytest.mark.whole)])
 def test_an_answer_of_which_nothing_was_recorded_is_told_by_its_content(tmp_path: Path, owner: str) -> None:
     """As of a highlight whose rows were deleted by hand. Those of others stay, whomever they mention."""
     with FaultyStandIn(make_world(is_edited=True)) as upstream:
@@ -329,7 +331,7 @@ def _has_part(path: Path, word: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize("place", ["blobs", "answers"])
+@pytest.mark.parametrize("place", ["blobs", pytest.param("answers", marks=pytest.mark.whole)])
 def test_nothing_is_removed_while_a_disk_is_not_mounted(harness: ArchiveHarness, place: str) -> None:
     """Else its files would come back with the disk, without rows. If they are truly gone, repair says so."""
     before = all_rows(harness)

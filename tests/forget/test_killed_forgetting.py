@@ -222,6 +222,7 @@ def test_fault_h54_a_journal_that_is_set_aside_in_the_middle_is_deleted_too(kill
     assert find_words(killed.root, killed.words) == []
 
 
+@pytest.mark.whole
 def test_fault_h54_a_database_that_is_lost_in_the_middle_is_rebuilt_with_what_is_left_to_do(
     killed: KilledForgetting, sample_seed: str, whole: bool
 ) -> None:

@@ -297,6 +297,7 @@ def test_fault_h51_garbage_after_a_power_loss_is_cut(harness: ArchiveHarness) ->
     require_equal_after_rebuild(harness)
 
 
+@pytest.mark.whole
 def test_fault_h51_a_first_snapshot_that_its_database_does_not_know_is_moved_away(
     harness: ArchiveHarness,
 ) -> None:
@@ -374,6 +375,7 @@ def test_fault_h49_what_a_killed_creation_left_is_not_applied_to_the_next(
     assert all_rows(harness) == rows
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_fault_h9_a_file_that_was_given_up_is_no_other_history(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
@@ -430,6 +432,7 @@ def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_
     require_equal_after_rebuild(harness)
 
 
+@pytest.mark.whole
 def test_fault_h51_an_upgrade_after_a_kill_goes_on_after_its_lines(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +457,7 @@ def test_fault_h51_an_upgrade_after_a_kill_goes_on_after_its_lines(
     require_equal_after_rebuild(harness)
 
 
+@pytest.mark.whole
 def test_fault_h50_an_older_copy_from_before_a_new_journal_is_not_followed(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def on_postgresql(tmp_path: Path, postgres: PostgresServer) -> Iterator[ArchiveH
         yield harness
 
 
+@pytest.mark.whole
 def test_fault_h51_transactions_of_others_have_the_order_of_their_changes(
     on_postgresql: ArchiveHarness, postgres: PostgresServer
 ) -> None:
@@ -144,6 +145,7 @@ def test_fault_h51_transactions_of_others_have_the_order_of_their_changes(
         require_equal_after_rebuild(harness)
 
 
+@pytest.mark.whole
 def test_fault_h51_others_changes_that_an_unrecorded_snapshot_has_are_not_written_after_it(
     on_postgresql: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

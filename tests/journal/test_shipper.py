@@ -58,7 +58,9 @@ def test_a_close_while_the_thread_clears_its_notice_ends_it(
     assert not event.closer.is_alive()
 
 
-@pytest.mark.parametrize(("size", "is_early"), [((1 << 20) - 1, False), (1 << 20, True)])
+@pytest.mark.parametrize(
+    ("size", "is_early"), [pytest.param((1 << 20) - 1, False, marks=pytest.mark.whole), (1 << 20, True)]
+)
 def test_a_megabyte_is_shipped_before_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, is_early: bool
 ) -> None:

@@ -180,6 +180,7 @@ def test_fault_b2_a_call_that_a_kill_cut_off_is_unknown_and_counted(harness: Arc
     assert harness.one("select sum(units) from api_calls") == 1 + 5
 
 
+@pytest.mark.whole
 def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(harness: ArchiveHarness) -> None:
     """SIGTERM while two trays hang, one at its second try: the run ends within two seconds instead of
     ``api.timeout``.

@@ -93,6 +93,7 @@ def test_fault_a32_a_connection_that_was_closed_while_idle_costs_nothing(harness
     ]
 
 
+@pytest.mark.whole
 def test_fault_a33_an_answer_that_drips_is_left_at_the_deadline(harness: ArchiveHarness) -> None:
     """A head and a body that come a byte at a time: each call ends after ``api.timeout``, is asked for once
     more, and the night ends well.

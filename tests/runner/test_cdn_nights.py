@@ -190,6 +190,7 @@ def test_fault_c10_chunks_without_the_last_one_are_never_kept(served: CdnAccount
     assert ended(served, "chunks cut") == {("truncated", 3)}
 
 
+@pytest.mark.whole
 def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path) -> None:
     """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the
     run does not hang.

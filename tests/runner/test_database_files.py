@@ -123,6 +123,7 @@ def _verified_blobs(harness: ArchiveHarness) -> VerifyReport:
     return harness.verify().blobs
 
 
+@pytest.mark.whole
 def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harne
     assert harness.one(naked) == 0
 
 
+@pytest.mark.whole
 def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(harness: ArchiveHarness) -> None:
     """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
     harness.upstream.world = EditableWorld.generate(2, 6, 1)

@@ -242,6 +242,7 @@ def test_new_covers_and_avatars_are_kept_beside_the_old(harness: ArchiveHarness)
     assert harness.night("natgeo").files_new == 0
 
 
+@pytest.mark.whole
 def test_a_failing_cover_causes_no_fetch(harness: ArchiveHarness) -> None:
     """It is tried again with the next tray and holds no watermark."""
     harness.upstream.faults.add(actions.respond(500), listener="cdn", role="cover", count=None)

@@ -194,6 +194,7 @@ def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(harness: Archi
     assert harness.night(none).exit_code == 0
 
 
+@pytest.mark.whole
 def test_fault_c31_a_highlight_that_is_a_target_itself_reports_its_host(harness: ArchiveHarness) -> None:
     """``highlight:<pk>`` ends with 3 and the line as well."""
     harness.environ[HOSTS] = WRONG
@@ -232,6 +233,7 @@ def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(harness
     assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
+@pytest.mark.whole
 def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(harness: ArchiveHarness) -> None:
     """The owner removes the item: its failure is resolved, and the night is good again."""
     harness.environ |= {

@@ -127,6 +127,7 @@ def test_what_was_taken_away_comes_back_and_all_else_stays(either: ArchiveHarnes
     assert list((harness.root / "tmp").iterdir()) == []
 
 
+@pytest.mark.whole
 @postgres_when_whole
 def test_a_dry_run_counts_what_a_reread_adds_and_changes_nothing(either: ArchiveHarness) -> None:
     """It has the numbers of the real one that follows, also of answers without a row, and leaves no file."""
@@ -144,6 +145,7 @@ def test_a_dry_run_counts_what_a_reread_adds_and_changes_nothing(either: Archive
     assert replace(done, run_id=None) == planned
 
 
+@pytest.mark.whole
 def test_a_highlight_that_comes_back_is_looked_at_by_the_next_run(old: ArchiveHarness) -> None:
     """A lost highlight gets a row that was never fetched; its stored page is used, so only the tray costs."""
     harness = old

@@ -95,7 +95,9 @@ def test_fault_h31_a_lost_file_is_back_within_sixteen_nights(harness: ArchiveHar
     assert nights == DAYS
 
 
-@pytest.mark.parametrize("days", [2, 4, 8, 16, 20])
+@pytest.mark.parametrize(
+    "days", [*(pytest.param(days, marks=pytest.mark.whole) for days in (2, 4, 8, 20)), 16]
+)
 def test_fault_h31_runs_with_days_between_them_make_up_for_missed_turns(
     harness: ArchiveHarness, days: int
 ) -> None:
@@ -110,7 +112,7 @@ def test_fault_h31_runs_with_days_between_them_make_up_for_missed_turns(
     assert lost.exists()
 
 
-@pytest.mark.parametrize("option", ["full", "lists"])
+@pytest.mark.parametrize("option", ["full", pytest.param("lists", marks=pytest.mark.whole)])
 def test_a_full_run_looks_for_all_and_so_does_a_list_of_exact_prices(
     harness: ArchiveHarness, option: str
 ) -> None:

@@ -103,7 +103,7 @@ def test_until_a_call_has_ended_no_thread_is_added() -> None:
     assert begun.index(-1) == 2
 
 
-@pytest.mark.parametrize("allowed", [1, 3])
+@pytest.mark.parametrize("allowed", [1, pytest.param(3, marks=pytest.mark.whole)])
 def test_without_another_thread_the_work_goes_on_or_ends_in_order(
     allowed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_holding_pauses_until_it_is_let_go(browser: Browser, site: Path) -> None
         assert place(visit) == "#i101"
 
 
+@pytest.mark.whole
 def test_the_viewer_moves_on_when_a_video_ends(browser: Browser, site: Path) -> None:
     """And not after a photo, unless the reader wants that too, which is remembered; the setting also stops
     both.

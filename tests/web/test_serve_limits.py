@@ -73,7 +73,10 @@ def hurried(large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         pytest.param(b"", marks=pytest.mark.whole),
         b"GET / HTTP/1.1\r\nHost: loc",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n",
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n",
+            marks=pytest.mark.whole,
+        ),
     ],
 )
 def test_fault_v5_an_unfinished_head_ends_the_connection(hurried: ServedArchive, sent: bytes) -> None:
@@ -113,6 +116,7 @@ def test_fault_v5_an_answer_that_is_not_read_ends_the_connection(hurried: Served
         assert is_cut_off(connection, request.encode())
 
 
+@pytest.mark.whole
 def test_a_download_that_is_broken_off_leaves_nothing_in_memory(hurried: ServedArchive) -> None:
     """Neither its file nor its last piece, also before Python looks for cycles."""
     path = f"/media/{DIGEST[:2]}/{DIGEST}.mp4"
