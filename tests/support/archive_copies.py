@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
+
+if TYPE_CHECKING:
+    from tests.support.archive_harness import ArchiveHarness
 
 
 @contextmanager
@@ -49,6 +52,8 @@ class ArchiveCopies:
         """Yield an archive of all accounts of the world ``EditableWorld.generate(*size)``, after some nights,
         at ``to``; upstream has that world.
         """
+        # Imported here: conftest.py imports this module, and the client silences the logs of httpx.
+        from tests.support.archive_harness import ArchiveHarness
 
         def make(workshop: Path) -> Path:
             with FaultyStandIn(EditableWorld.generate(*size)) as upstream:
