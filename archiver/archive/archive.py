@@ -735,20 +735,23 @@ class Archive:
         *,
         read_data: bool = False,
         share: float = 1.0,
+        dry_run: bool = False,
         progress: Progress = lambda checked, bytes_read: None,
     ) -> Verification:
         """Compare blobs, stored answers and journal with the rows. Changes no file, and may run during a run.
 
         ``read_data``: read every blob and compare its SHA-256; if ``share`` is 1, also compare the rows that
         the journal gives. ``share``: read only this part (0 to 1), a different one each day. Verification
-        times are recorded if no run holds the lock and the archive is writable. ``progress`` gets the number
-        of blobs checked and of bytes read; it may raise to stop.
+        times are recorded if no run holds the lock and the archive is writable; ``dry_run``: record nothing.
+        ``progress`` gets the number of blobs checked and of bytes read; it may raise to stop.
         Raises DatabaseError if the database itself is damaged, StorageError if no blob exists at all.
         """
         from archiver.archive.verification import verify_archive
 
         part = arguments.require_share("share", share)
-        return verify_archive(self._open(), read_data=read_data, share=part, progress=progress)
+        return verify_archive(
+            self._open(), read_data=read_data, share=part, dry_run=dry_run, progress=progress
+        )
 
     def repair(
         self,

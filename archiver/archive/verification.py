@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from msgspec import Struct
 
@@ -82,10 +82,14 @@ class RepairReport(Struct, frozen=True):
         return sum(plan.units + sum(1 - job.units for job in plan.highlights) for _, plan in self.plans)
 
 
-def verify_archive(session: Session, *, read_data: bool, share: float, progress: Progress) -> Verification:
+def verify_archive(
+    session: Session, *, read_data: bool, share: float, dry_run: bool, progress: Progress
+) -> Verification:
     """Compare blobs, answers and journal with the rows; see ``Archive.verify``."""
+    require_blobs(session)
+    if dry_run:
+        return _verify(session, read_data, share, progress, lambda digest: None, dry_run=True)
     with _VerifiedBlobs(session.config) as verified:
-        require_blobs(session)
         return _verify(session, read_data, share, progress, verified.add)
 
 
@@ -155,6 +159,8 @@ def _verify(
     share: float,
     progress: Progress,
     on_verified: Callable[[Digest], None],
+    *,
+    dry_run: bool = False,
 ) -> Verification:
     catalog = session.catalog
     damage = catalog.read(totals.damage)
@@ -197,7 +203,7 @@ def _verify(
         if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
     )
     answers = _without_dropped(session, answers)
-    difference = _find_difference(session)
+    difference = _find_difference(session, dry_run=dry_run)
     journal = (
         verify_journal(
             session.storage.journal(),
@@ -224,15 +230,19 @@ def _with_places(catalog: Catalog, blobs: VerifyReport) -> VerifyReport:
     return replace(blobs, damaged=(*placed, *blobs.damaged[_PLACED:]))
 
 
-def _find_difference(session: Session) -> JournalDiffers | None:
+def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | None:
     """Return an error that says how the histories of database and journal differ; None if they do not.
 
     None also if another command is writing to both, or if this user may not take the lock to find out.
+    ``dry_run``: do not take the lock, which writes to its file.
     """
     files, place = session.storage.journal(), locate_database(session.config)
+    lock = session.root / "lock"
     with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
         if describe_difference(compare_journal(files, read_state(place))) is not None:
-            with run_lock.hold_run_lock(session.root / "lock", "verify", utcnow()):
+            if dry_run:
+                run_lock.require_free(lock)
+            with nullcontext() if dry_run else run_lock.hold_run_lock(lock, "verify", utcnow()):
                 return describe_difference(compare_journal(files, read_state(place)))
     return None
 

@@ -104,7 +104,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     is_flag=True,
     help="With --repair: continue even if no blob is left, as after the loss of a disk.",
 )
-@dry_run_option("With --repair: only check, and record, move and fetch nothing.")
+@dry_run_option("Only check: write nothing, not even verified_at; with --repair, fetch nothing either.")
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
@@ -123,9 +123,10 @@ def command(
     of the journal; the journal is complete, and with --read-data gives the same rows. Costs nothing.
 
     It changes no file, and may run during a run. --read-data records when each blob was read (verified_at),
-    unless a run holds the lock or the archive is read-only. Damage that is not yet recorded as lost gives
-    exit code 12. Blobs without a row are harmless, and only counted: a later run uses them. Files in blobs/
-    and answers/ with names that archiver does not use are listed and left alone.
+    unless a run holds the lock or the archive is read-only. --dry-run writes nothing: check a copy that you
+    update so. Damage that is not yet recorded as lost gives exit code 12. Blobs without a row are harmless,
+    and only counted: a later run uses them. Files in blobs/ and answers/ with names that archiver does not
+    use are listed and left alone.
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
     Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy
@@ -144,12 +145,13 @@ def command(
     Examples:
       archiver verify
       archiver verify -q --subset 5%    # each day, from cron: silent unless something is damaged
+      archiver verify --archive /backup/archive --read-data --dry-run
       archiver verify --read-data --repair --max-units 20
     """
     if subset is not None and read_data is False:
         raise click.UsageError("--subset reads data: it cannot be combined with --quick")
-    if not repair and (wait or accept_loss or dry_run or max_units is not None):
-        raise click.UsageError("--max-units, --wait, --accept-loss and --dry-run need --repair")
+    if not repair and (wait or accept_loss or max_units is not None):
+        raise click.UsageError("--max-units, --wait and --accept-loss need --repair")
     reads = bool(read_data) or subset is not None
     share = subset or 1.0
     with load.open_archive(options) as archive:
@@ -162,7 +164,7 @@ def command(
                 options, stop.check, **_progress_totals(options, archive, reads, share)
             ) as count,
         ):
-            verification = archive.verify(read_data=reads, progress=count, share=share)
+            verification = archive.verify(read_data=reads, share=share, dry_run=dry_run, progress=count)
     code = _DAMAGED if verification.is_damaged else 0
     if options.blank is not None:
         _print_json(code, "damaged" if code else "ok", verification)
@@ -171,7 +173,7 @@ def command(
     if code or options.wants_summary:
         output.print_messages(*verify_report.check_lines(verification))
         if code and not verification.journal.hint:
-            how = "without --dry-run" if dry_run else "with --repair"
+            how = "without --dry-run" if dry_run and repair else "with --repair"
             output.print_messages(
                 f"the same command {how} records what is lost, and fetches what is still shown"
             )

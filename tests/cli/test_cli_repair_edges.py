@@ -40,11 +40,39 @@ def person(undamaged: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUs
         yield somebody
 
 
+def bytes_of_files(archive: Path) -> dict[Path, bytes]:
+    """Return the bytes of all files but those that SQLite makes for a reader."""
+    files = (path for path in archive.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if not path.name.endswith(("-wal", "-shm"))}
+
+
 def units_of(person: CommandLineUser, *words: str) -> int:
     """Return the units that a repair costs."""
     upstream_of(person).requests.reset()
     assert person.run("verify", "--repair", "-q", *words).code == 0
     return upstream_of(person).units
+
+
+def test_a_copy_that_a_dry_run_has_read_can_be_updated(person: CommandLineUser, tmp_path: Path) -> None:
+    """verify --dry-run leaves every byte of a copy; a copy over it from a later day is whole again."""
+    copy, skip = tmp_path / "copy", shutil.ignore_patterns("tmp", "lock")
+    shutil.copytree(person.archive, copy, ignore=skip)
+    before = bytes_of_files(copy)
+    check = ("verify", "--archive", str(copy), "--read-data", "--dry-run")
+    assert person.run(*check).code == 0
+    assert bytes_of_files(copy) == before
+    assert person.run("backup", ACCOUNTS[0], "--full", "-q").code == 0
+    shutil.copytree(person.archive, copy, ignore=skip, dirs_exist_ok=True)
+    assert person.run(*check).code == 0
+
+
+def test_a_dry_run_does_not_take_the_lock_of_a_copy(person: CommandLineUser) -> None:
+    """The end of the journal is missing: reported as damage, 12, and no file appears."""
+    max((person.archive / "journal").rglob("*.gz")).unlink()
+    (person.archive / "lock").unlink()
+    before = bytes_of_files(person.archive)
+    assert person.run("verify", "--dry-run").code == 12
+    assert bytes_of_files(person.archive) == before
 
 
 @pytest.mark.whole
