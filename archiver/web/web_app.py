@@ -218,7 +218,8 @@ def _not_found(request: Request) -> Response:
 
 
 def _message(request: Request, status: int, title: str, text: str) -> Response:
-    page = html_pages.live_page("message.html", up=_to_top(request), here="", title=title, text=text)
+    values = {"here": "", "title": title, "text": text, "is_missing": status == 404}
+    page = html_pages.live_page("message.html", up=_to_top(request), **values)
     headers = {"cache-control": "no-store", "content-type": "text/html; charset=utf-8"}
     return Response(page.encode(), status, headers)
 
