@@ -57,4 +57,4 @@ def serve(
     app = create_app(site)
     with server.listen(endpoint) as (listener, address):
         on_ready(options.name_address(address))
-        server.run(app, listener, endpoint, is_stopped)
+        server.run(app, listener, endpoint, report=report, is_stopped=is_stopped)

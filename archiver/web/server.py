@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 from msgspec import Struct
@@ -143,8 +144,18 @@ def _remove_stale(path: Path) -> None:
             raise UsageError(f"another process listens on {path}", "name another file")
 
 
-def run(app: ASGIApp, listener: socket.socket, endpoint: Endpoint, is_stopped: Callable[[], bool]) -> None:
-    """Answer requests until ``is_stopped``, then finish those that are under way, for two seconds."""
+def run(
+    app: ASGIApp,
+    listener: socket.socket,
+    endpoint: Endpoint,
+    *,
+    report: Callable[[Exception], None],
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Answer requests until ``is_stopped``, then finish those that are under way, for two seconds.
+
+    ``report`` is called with errors outside requests, such as a connection that could not be accepted.
+    """
     _allow_open_files()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application reports its errors
     connection = type("Connection", (LimitedConnection,), {"peers": endpoint.peers})
@@ -163,7 +174,7 @@ def run(app: ASGIApp, listener: socket.socket, endpoint: Endpoint, is_stopped: C
         timeout_graceful_shutdown=_SECONDS_TO_END,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    _StoppableServer(config, endpoint.tls, is_stopped).run([listener])
+    _StoppableServer(config, endpoint.tls, report, is_stopped).run([listener])
 
 
 def _allow_open_files() -> None:
@@ -178,11 +189,17 @@ def _allow_open_files() -> None:
 
 
 class _StoppableServer(Server):
-    """A server that leaves signals to the caller."""
+    """A server that leaves signals, and errors of the event loop, to the caller."""
 
-    def __init__(self, config: Config, tls: ssl.SSLContext | None, is_stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tls: ssl.SSLContext | None,
+        report: Callable[[Exception], None],
+        is_stopped: Callable[[], bool],
+    ) -> None:
         super().__init__(config)
-        self._tls, self._is_stopped = tls, is_stopped
+        self._tls, self._report, self._is_stopped = tls, report, is_stopped
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -192,6 +209,7 @@ class _StoppableServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections; uvicorn's own way leaves a minute for a TLS handshake."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._report_error)
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         self.servers = [
             await loop.create_server(
@@ -206,6 +224,10 @@ class _StoppableServer(Server):
             for listener in sockets or ()
         ]
         self.started = True
+
+    def _report_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self._report(error if isinstance(error, Exception) else RuntimeError(context["message"]))
 
     async def on_tick(self, counter: int) -> bool:
         """Drop connections whose clients are too slow; return whether to end. Called ten times a second."""

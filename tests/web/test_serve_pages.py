@@ -55,6 +55,14 @@ def test_every_page_has_the_bar(server: ServedArchive, path: str, current: list[
     assert "All accounts" not in page
 
 
+def test_a_page_that_is_missing_says_how_to_go_on(server: ServedArchive) -> None:
+    """With a search, or the list of accounts."""
+    missing = server.ask("/accounts/nobody-99/")
+    assert missing.status == 404
+    links = re.findall(r'href="\.\./\.\./([^"]*)"', missing.text.partition("<main")[2])
+    assert {path: server.ask(f"/{path}").status for path in links} == {"search": 200, "index.html": 200}
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -100,6 +108,22 @@ def test_few_open_files_are_enough_for_many_connections(archive: ExportHarness) 
             connection.settimeout(5)  # those that send nothing would be cut off after ten seconds
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_fault_v5_too_few_open_files_are_reported_once(archive: ExportHarness) -> None:
+    """In one line, however many connections cannot be accepted."""
+    person = CommandLineUser(archive.home, more=archive.environ)
+    process = person.start("serve", "--port", "0", shell='ulimit -n 40; exec "$@"')
+    with process, ExitStack() as opened:
+        opened.callback(process.kill)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        server = ServedArchive(process.pid, process.stdout.readline().rstrip("\n"), str(archive.root))
+        for _ in range(100):
+            opened.enter_context(server.connect())
+        assert process.stderr.readline() == "archiver: serve: OSError: [Errno 24] Too many open files\n"
+        process.terminate()
+        assert process.communicate(timeout=10)[1] == "archiver: serve: stopped by SIGTERM\n"
 
 
 def test_a_missing_extra_is_named(archive: ExportHarness) -> None:
