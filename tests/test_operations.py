@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import plistlib
 import re
 import shlex
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from archiver import exit_codes
+from archiver.cli import shell_completion
 from archiver.cli.main import cli
 from archiver.config import load
 from archiver.config.sources import ENVIRONMENT
@@ -56,7 +58,7 @@ def page_commands() -> Iterator[tuple[str, list[str]]]:
             for at, word in enumerate(words):
                 is_program = word.endswith("/bin/archiver") or (at == 0 and word == "archiver")
                 in_container = words[0] == "archiver-run" and word == "archiver"
-                if (is_program or in_container) and words[at + 1] != "$@":
+                if (is_program or in_container) and words[at + 1 :]:
                     yield "page", [PROGRAM, *words[at + 1 :]]
                     break
     for text in re.findall(r"`(archiver [^`]+)`", PAGE.read_text()):
@@ -164,6 +166,33 @@ def test_the_page_names_files_that_exist() -> None:
     assert files - {Path(name).name for name in names} <= {"Containerfile", "alerts.test.yml"}
     links = re.findall(r"\]\(([\w/.-]+)", PAGE.read_text())
     assert [link for link in links if not (PAGE.parent / link).is_file()] == []
+
+
+def test_the_script_hands_over_words_key_and_completion(tmp_path: Path) -> None:
+    """As they are, whatever is in them; sudo gives nothing else of the environment."""
+    programs = {
+        "sudo": 'shift; exec env -i PATH="$PATH" COMP_LINE="$COMP_LINE" "$@"',
+        "runuser": 'shift 3; exec "$@"',
+        "archiver": 'printf "%s\\n" "$@" "$HIKERAPI_TOKEN" "$ARCHIVER_CONFIG" "$SECRET" "$COMP_LINE"',
+    }
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name, text in programs.items():
+        (bin_ / name).write_text(f"#!/bin/sh\n{text}\n")
+        (bin_ / name).chmod(0o755)
+    (tmp_path / "key").write_text("a key\n")
+    (tmp_path / "environment").write_text("SECRET='of the bucket'\n")
+    script = tmp_path / "archiver"
+    text = (CONTRIB / "archiver.sh").read_text()
+    script.write_text(text.replace("/etc/archiver", str(tmp_path)).replace("/opt/archiver/bin", str(bin_)))
+    environ = {"PATH": f"{bin_}:{os.environ['PATH']}", "COMP_LINE": "archiver show n"}
+    words = ["search", "--", "gift $(id)", "-sale", "it's"]
+    ended = subprocess.run(["sh", script, *words], env=environ, capture_output=True, text=True, check=True)
+    stated = ["a key", f"{tmp_path}/config.toml", "of the bucket", "archiver show n"]
+    assert ended.stdout.splitlines() == [*words, *stated]
+    (names,) = re.findall(r"--preserve-env=(\S+)", text)
+    sources = "".join(shell_completion.script(shell) for shell in shell_completion.SHELLS)
+    assert set(names.split(",")) == set(re.findall(r"\b(_ARCHIVER_COMPLETE|COMP_[A-Z]+)=", sources))
 
 
 # --- systemd
