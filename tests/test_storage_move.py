@@ -174,6 +174,7 @@ def test_the_old_place_is_refused(harness: ArchiveHarness, back: bool) -> None:
             harness.night(ACCOUNT)
 
 
+@pytest.mark.whole
 def test_a_move_that_is_stopped_goes_on_where_it_stopped(harness: ArchiveHarness, server: S3Server) -> None:
     """What was copied is not copied again; until the end the archive is where it was."""
     stop, seen = StopFlag(), 0
@@ -289,7 +290,8 @@ def test_fault_s9_an_older_database_is_no_interrupted_move(harness: ArchiveHarne
     require_whole(harness)
 
 
-@pytest.mark.parametrize("has_left", [False, pytest.param(True, marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("has_left", [False, True])
 def test_fault_s9_an_older_directory_does_not_move_over_what_is_newer(
     harness: ArchiveHarness, server: S3Server, tmp_path: Path, has_left: bool
 ) -> None:

@@ -52,6 +52,7 @@ def download(archive: AdoptingArchive, content: bytes, *, role: Role = Role.THUM
         catalog.write(record.file, run_id, file, 7, LATER)
 
 
+@SQLITE_EVERYDAY
 def test_an_answer_with_the_item_ends_the_waiting(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Its row, and those of other items that the page shows, come in the transaction of the page.
 

@@ -18,7 +18,7 @@ from archiver.model.archived import Failure
 from archiver.model.identity import Role
 from archiver.model.values import replace
 from tests.support.catalog_samples import FACTS, LATER, NATGEO, digest, file_of, page, tray
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 OWNERS = [
     *(("1", Role.COVER), (NATGEO.pk, Role.AVATAR)),
@@ -70,6 +70,7 @@ def _try(connection: Connection, way: Way, stored: Sequence[StoredFile]) -> tupl
         savepoint.rollback()
 
 
+@SQLITE_EVERYDAY
 @given(
     held=st.lists(_stored_files(), max_size=4),
     lost=st.sets(st.sampled_from(CONTENTS)),

@@ -135,21 +135,29 @@ def ask(user: CommandLineUser, *words: str, **environ: str) -> subprocess.Comple
     )
 
 
-def test_completion_prints_no_error_and_spends_nothing(user: CommandLineUser, tmp_path: Path) -> None:
-    """Without an archive, with a broken configuration or words, the answer is empty, and stderr too."""
+def test_completion_prints_no_error_and_spends_nothing(
+    user: CommandLineUser, tmp_path: Path, whole: bool
+) -> None:
+    """Without an archive, with a broken configuration or words, the answer is empty, and stderr too.
+
+    Every day in two of these cases, with ``--whole`` in all.
+    """
     assert user.upstream is not None
     before = len(user.upstream.requests)
     broken = tmp_path / "broken.toml"
     broken.write_text("[[")
-    for answer in (
-        ask(user, "archiver", "show", ""),
-        ask(user, "archiver", "show", "", ARCHIVER_CONFIG=str(broken)),
-        ask(user, "archiver", "show", "--archive", str(tmp_path / "none"), "x"),
-        ask(user, "archiver", "show", "--config", str(broken), ""),
-        ask(user, "archiver", "nothing", "x"),
-        ask(user, "archiver", "'"),
-        ask(user, "archiver", "show", "", _ARCHIVER_COMPLETE="ksh_complete"),
-    ):
+    nothing = str(tmp_path / "none")
+    cases: list[tuple[list[str], dict[str, str]]] = [
+        (["archiver", "show", ""], {}),
+        (["archiver", "show", ""], {"ARCHIVER_CONFIG": str(broken)}),
+        (["archiver", "show", "--archive", nothing, "x"], {}),
+        (["archiver", "show", "--config", str(broken), ""], {}),
+        (["archiver", "nothing", "x"], {}),
+        (["archiver", "'"], {}),
+        (["archiver", "show", ""], {"_ARCHIVER_COMPLETE": "ksh_complete"}),
+    ]
+    for words, environ in cases if whole else cases[1:3]:
+        answer = ask(user, *words, **environ)
         assert (answer.returncode, answer.stderr) == (0, "")
     assert ask(user, "archiver", "show", "").stdout.split() == ["plain,account0000", "plain,another.name"]
     assert len(user.upstream.requests) == before

@@ -391,12 +391,13 @@ def test_the_metadata_has_the_place_and_no_key(person: CommandLineUser, site: Si
 _NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         (_NO_KEYS, "there are no access keys"),
-        pytest.param({"AWS_ALLOW_HTTP": ""}, "is not encrypted", marks=pytest.mark.whole),
-        pytest.param({"AWS_PROFILE": "none"}, "there is no profile 'none'", marks=pytest.mark.whole),
+        ({"AWS_ALLOW_HTTP": ""}, "is not encrypted"),
+        ({"AWS_PROFILE": "none"}, "there is no profile 'none'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_at_the_start(
@@ -420,11 +421,12 @@ def test_the_metadata_service_needs_no_keys(person: CommandLineUser, start: Path
     assert ask(person, start, "--metadata", str(allowing), "--get", "/archive.json", **_NO_KEYS)[0] == 0
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         ("archiver", "archiver with its extra s3 is not installed"),
-        pytest.param("obstore", "the package obstore", marks=pytest.mark.whole),
+        ("obstore", "the package obstore"),
     ],
 )
 def test_what_is_not_installed_is_named(

@@ -96,6 +96,7 @@ def scene(
     return Scene(folder, archive.root, home, sample_seed, whole or crash_all)
 
 
+@pytest.mark.whole
 def test_fault_h53_a_killed_adoption_made_again_is_one_never_killed(scene: Scene) -> None:
     """Killed at any step, it leaves whole files with their rows; the next one adopts the rest, nothing twice.
 

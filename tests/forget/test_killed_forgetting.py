@@ -163,7 +163,7 @@ def test_fault_h54_a_removal_killed_at_any_step_is_finished_by_the_next_command(
     assert last > 80
     chance = random.Random(sample_seed)
     died = 0
-    for step in range(1, last + 1) if whole else sorted(chance.sample(range(20, last), 4)):
+    for step in range(1, last + 1) if whole else sorted(chance.sample(range(20, last), 3)):
         is_killed = killed.die_at_step(step) == step
         died += is_killed
         if is_killed:
@@ -210,6 +210,7 @@ def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
     assert find_words(killed.root, killed.words) == []
 
 
+@pytest.mark.whole
 def test_fault_h54_a_journal_that_is_set_aside_in_the_middle_is_deleted_too(killed: KilledForgetting) -> None:
     """It is damaged then, and ``verify --repair`` moves it to ``quarantine/``."""
     killed.restore()

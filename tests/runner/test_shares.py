@@ -81,6 +81,7 @@ def test_one_that_is_missing_at_its_turn_makes_the_run_look_for_all(harness: Arc
     assert second.exists()
 
 
+@pytest.mark.whole
 def test_fault_h31_a_lost_file_is_back_within_sixteen_nights(harness: ArchiveHarness) -> None:
     """Its turn comes once in 16 nights; the nights before do not look for it."""
     lost, _ = two_blobs(harness)

@@ -37,6 +37,7 @@ def test_each_night_says_what_changed_and_shows_its_items(catalog: Catalog) -> N
     assert "accounts/natgeo-787132/1.html" in hrefs(root)
 
 
+@SQLITE_EVERYDAY
 def test_long_nights_go_on_and_can_be_skipped(catalog: Catalog) -> None:
     """Every change is on one page; a link leads past the rest of a night, another back."""
     record_growth(catalog, 3, changes_view.PER_PAGE + 1)
