@@ -14,7 +14,7 @@ from weakref import WeakSet
 from archiver.archive import arguments
 from archiver.archive.database import locate_database
 from archiver.archive.iterator import Reading
-from archiver.archive.session import Session, open_for_reading, open_for_writing
+from archiver.archive.session import Session, open_for_dry_run, open_for_reading, open_for_writing
 from archiver.config import ArchiveSection, Config, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
 from archiver.model.identity import utcnow
@@ -601,22 +601,20 @@ class Archive:
         DiskFull.
         """
         from archiver.reread.reread import COMMAND, plan_reread, reread
-        from archiver.runner import run_lock
         from archiver.runner.workers import StopFlag as NewStopFlag
 
         self._require_open()
         stop = stop or NewStopFlag()
         if dry_run:
-            reading = self._open()
-            run_lock.require_free(reading.root / "lock")
-            return plan_reread(
-                reading.catalog,
-                reading.answers,
-                reading.root,
-                check=stop.check,
-                progress=progress,
-                clock=clock,
-            )
+            with open_for_dry_run(self._config, wait=stop.wait if wait else None) as reading:
+                return plan_reread(
+                    reading.catalog,
+                    reading.answers,
+                    reading.root,
+                    check=stop.check,
+                    progress=progress,
+                    clock=clock,
+                )
         with open_for_writing(self._config, COMMAND, stop, wait=wait) as session:
             return reread(
                 session.catalog,

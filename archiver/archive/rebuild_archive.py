@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -14,12 +13,18 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
-from archiver.archive.journaling import Journaling, compare_journal, describe_difference, require_current
-from archiver.archive.session import finish_removal, open_for_reading, open_for_writing
+from archiver.archive.journaling import Journaling, compare_journal, require_current
+from archiver.archive.session import (
+    finish_removal,
+    open_for_dry_run,
+    open_for_writing,
+    refuse_unfinished_removal,
+)
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, record, row_dump, schema
 from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
+from archiver.catalog.rebuilt_database import copy_rows
 from archiver.config import Config
 from archiver.errors import DatabaseError, JournalDiffers, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState
@@ -31,7 +36,7 @@ from archiver.rebuild.rebuild import RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
 from archiver.runner.workers import StopFlag
-from archiver.temporary import temporary_place
+from archiver.temporary import temporary_directory
 
 Progress = Callable[[int, int], None]
 
@@ -78,107 +83,139 @@ def rebuild_database(
     root = config.archive.directory
     marker.read(root)  # before a lock file is made
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
-        found, storage, files = _open_journal(config)
-        storage.probe(found)
-        database = find_database(config)
-        place = locate(database)
-        present = _compare_present(place, found, files, root)
-        is_complete = present is not None and present.state is JournalState.CURRENT
-        if is_complete:  # as an interrupted rebuild leaves it: only stored answers may be missing
-            report = RebuildReport()
-        else:
-            report = rebuild(
-                files,
-                found.id,
-                place,
-                copy_head=None if present is None else present.head,
-                skip_damage=skip_damage,
-                group_readable=config.archive.group_readable,
-                progress=progress,
-                check=stop.check,
-            )
-        torn = None if is_complete else _torn_end(files)  # a complete database lacks nothing
+        before = _look(config, probes=True)
+        storage, files = before.storage, before.files
+        report = before.apply(
+            before.place,
+            skip_damage=skip_damage,
+            group_readable=config.archive.group_readable,
+            progress=progress,
+            check=stop.check,
+        )
+        torn = before.torn_end()
         compared = (
-            require_current(files, read_state(place), follow_database=skip_damage, now=utcnow())
+            require_current(files, read_state(before.place), follow_database=skip_damage, now=utcnow())
             if report.damage is None
             else Comparison(JournalState.NONE)  # its files are moved to quarantine/
         )
         with (
-            Catalog.open(database, write=True) as catalog,
+            Catalog.open(before.database, write=True) as catalog,
             Journaling(files, catalog, stop=stop, clock=utcnow) as journal,
         ):
             journal.begin(compared)
-            if catalog.storage != found.storage == config.archive.storage:
-                catalog.write(record.storage, found.storage)  # the journal lacks the end of the last move
+            if catalog.storage != before.found.storage == config.archive.storage:
+                catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
             finish_removal(config, catalog, storage, journal, stop)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
-        if is_complete and not recovery.answers:
-            raise _nothing_to_rebuild(place)
-        was_copy = present is not None and not is_complete
-        is_old = report.set_aside is not None and _knows_fewer_removals(locate(report.set_aside), found)
-        return RebuiltArchive(report, recovery, was_copy, torn, is_old)
+        before.require_work(recovery)
+        is_old = report.set_aside is not None and _knows_fewer_removals(
+            locate(report.set_aside), before.found
+        )
+        return RebuiltArchive(report, recovery, before.is_copy, torn, is_old)
 
 
 def plan_rebuild(
     config: Config, *, skip_damage: bool = False, stop: StopFlag, progress: Progress
 ) -> RebuiltArchive:
-    """Return what ``rebuild_database`` would do. The journal is read into a temporary database.
+    """Return what ``rebuild_database`` would do, by doing it to a temporary database.
 
     ``journal.set_aside`` is the file that would be renamed. Takes the arguments of ``rebuild_database``, and
-    raises its errors.
+    raises its errors; UsageError too if a removal of ``archiver forget`` has not ended.
     """
     root = config.archive.directory
-    found, storage, files = _open_journal(config)
+    marker.read(root)
     run_lock.require_free(root / "lock")
-    place = locate(find_database(config))
-    present = _compare_present(place, found, files, root)
-    is_complete = present is not None and present.state is JournalState.CURRENT
-    if place.path is None and present is None:
+    before = _look(config, probes=False)
+    place = before.place
+    if place.path is None and before.compared is None:
         with schema.connect(place) as connection:
             schema.require_no_tables(connection, place)
-    with tempfile.TemporaryDirectory(prefix="archiver-rebuild-", dir=temporary_place(root)) as directory:
-        path = Path(directory) / "archive.db"
-        report = rebuild(
-            files,
-            found.id,
-            Database(path=path),
-            copy_head=None,
-            skip_damage=skip_damage,
-            group_readable=False,
-            progress=progress,
-            check=stop.check,
+    with temporary_directory(root) as directory:
+        copy = Database(path=directory / "archive.db")
+        if before.compared is not None:
+            with Catalog.open(before.database, write=False) as own, own.snapshot() as rows:
+                copy_rows(rows, directory / "archive.db", stop.check)
+        report = before.apply(
+            copy, skip_damage=skip_damage, group_readable=False, progress=progress, check=stop.check
         )
-        with Catalog.open(path, write=True) as catalog:
-            recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
-    if is_complete:
-        if not recovery.answers:
-            raise _nothing_to_rebuild(place)
-        return RebuiltArchive(RebuildReport(), recovery, was_copy=False, torn=None)
-    set_aside = place.path if place.path is not None and os.path.lexists(place.path) else None
-    report = replace(report, set_aside=set_aside)
-    if present is not None:
-        report = replace(report, entries=present.following)
-    is_old = set_aside is not None and _knows_fewer_removals(place, found)
-    return RebuiltArchive(report, recovery, present is not None, _torn_end(files), is_old)
+        with Catalog.open(directory / "archive.db", write=True) as catalog:
+            refuse_unfinished_removal(catalog)
+            recovery = recover(catalog, AnswerStore(before.storage.answers()), stop.check)
+    before.require_work(recovery)
+    is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
+    report = replace(report, set_aside=place.path if is_replaced else None)
+    is_old = is_replaced and _knows_fewer_removals(place, before.found)
+    return RebuiltArchive(report, recovery, before.is_copy, before.torn_end(), is_old)
 
 
-def _open_journal(config: Config) -> tuple[marker.Marker, ArchiveStorage, JournalFiles]:
-    found = marker.read(config.archive.directory)
+class _Before(Struct, frozen=True):
+    """What a rebuild begins with. ``compared``: None if a new database must be built."""
+
+    found: marker.Marker
+    storage: ArchiveStorage
+    files: JournalFiles
+    database: str | Path
+    place: Database
+    compared: Comparison | None
+
+    @property
+    def is_complete(self) -> bool:
+        """As an interrupted rebuild leaves it: only stored answers may be missing."""
+        return self.compared is not None and self.compared.state is JournalState.CURRENT
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the database is an older copy."""
+        return self.compared is not None and not self.is_complete
+
+    def apply(
+        self,
+        to: Database,
+        *,
+        skip_damage: bool,
+        group_readable: bool,
+        progress: Progress,
+        check: Callable[[], None],
+    ) -> RebuildReport:
+        """Apply to a database what it lacks of the journal."""
+        if self.is_complete:
+            return RebuildReport()
+        return rebuild(
+            self.files,
+            self.found.id,
+            to,
+            copy_head=None if self.compared is None else self.compared.head,
+            skip_damage=skip_damage,
+            group_readable=group_readable,
+            progress=progress,
+            check=check,
+        )
+
+    def torn_end(self) -> str | None:
+        """Return the last file of the journal if its end could not be read, and the database lacks it."""
+        last = self.files.names()[-1]
+        return last if last in self.files.torn and not self.is_complete else None
+
+    def require_work(self, recovery: Recovery) -> None:
+        """Raise UsageError if the database was complete, with all stored answers."""
+        if self.is_complete and not recovery.answers:
+            raise UsageError(
+                f"the database {self.place} is complete: there is nothing to rebuild",
+                "archiver verify compares it with the journal; if it is damaged, move it away first",
+            )
+
+
+def _look(config: Config, *, probes: bool) -> _Before:
+    """Return what there is. ``probes``: also check that the storage can be written to."""
+    root = config.archive.directory
+    found = marker.read(root)
     storage = ArchiveStorage(config)
     storage.require(found.storage, found)
-    return found, storage, storage.journal()
-
-
-def _torn_end(files: JournalFiles) -> str | None:
-    last = files.names()[-1]
-    return last if last in files.torn else None
-
-
-def _nothing_to_rebuild(place: Database) -> UsageError:
-    return UsageError(
-        f"the database {place} is complete: there is nothing to rebuild",
-        "archiver verify compares it with the journal; if it is damaged, move it away first",
-    )
+    if probes:
+        storage.probe(found)
+    files, database = storage.journal(), find_database(config)
+    place = locate(database)
+    return _Before(found, storage, files, database, place, _compare_present(place, found, files, root))
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -192,12 +229,7 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
 
 def plan_snapshot(config: Config) -> int:
     """Return how many rows ``take_snapshot`` would write. Raises its errors."""
-    with open_for_reading(config) as session:
-        run_lock.require_free(session.root / "lock")
-        state = read_state(locate(find_database(config)))
-        difference = describe_difference(compare_journal(session.storage.journal(), state))
-        if difference is not None:
-            raise difference
+    with open_for_dry_run(config) as session:
         return session.catalog.read(row_dump.count_rows)
 
 

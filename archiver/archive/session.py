@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver.archive.archive_storage import ArchiveStorage
-from archiver.archive.database import find_database
+from archiver.archive.database import find_database, locate_database
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, StorageError
+from archiver.errors import ArchiveLocked, StorageError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 
@@ -169,6 +169,38 @@ def open_rows(
         if found.removals < catalog.removals:
             marker.rewrite(root, replace(found, removals=catalog.removals), group_readable=group_readable)
         yield catalog, storage, journal
+
+
+@contextmanager
+def open_for_dry_run(config: Config, *, wait: Callable[[float], None] | None = None) -> Iterator[Session]:
+    """Open the archive for reading, and raise what ``open_for_writing`` would raise. Writes nothing.
+
+    ``wait``: as for ``hold_run_lock``. Raises SchemaOld too, and UsageError if a removal of ``archiver
+    forget`` has not ended: ``open_for_writing`` finishes it.
+    """
+    from archiver.archive.journaling import compare_journal, describe_difference
+    from archiver.catalog.database_state import read_state
+    from archiver.runner import run_lock
+
+    run_lock.require_free(config.archive.directory / "lock", wait=wait)
+    with open_for_reading(config) as session:
+        state = read_state(locate_database(config))
+        state.require_triggers()
+        difference = describe_difference(compare_journal(session.storage.journal(), state))
+        if difference is not None:
+            raise difference
+        refuse_unfinished_removal(session.catalog)
+        yield session
+
+
+def refuse_unfinished_removal(catalog: Catalog) -> None:
+    """Raise UsageError if a removal of ``archiver forget`` has not ended."""
+    from archiver.catalog.query import account_parts
+
+    if catalog.read(account_parts.is_unfinished):
+        raise UsageError(
+            "archiver forget was interrupted, and must end first", "archiver db upgrade finishes it"
+        )
 
 
 def finish_removal(

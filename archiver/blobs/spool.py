@@ -20,6 +20,7 @@ from archiver.blobs.store import COPY_CHUNK
 from archiver.durable import clone, enter_directory, list_names, storage_errors, write_all
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from archiver.temporary import remove_if_abandoned
 
 _PART = "worker-"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -143,7 +144,12 @@ def worker_of(part: str) -> str:
 
 
 def remove_unfinished(tmp: int) -> None:
-    """Remove the files in ``tmp/``. The caller holds the archive's lock, so no process is writing them."""
+    """Remove what killed processes left in ``tmp/``.
+
+    The caller holds the archive's lock, so no process is writing files there; directories may be in use.
+    """
     for name in list_names(".", within=tmp):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=tmp, follow_symlinks=False).st_mode):
+        if stat.S_ISDIR(os.stat(name, dir_fd=tmp, follow_symlinks=False).st_mode):
+            remove_if_abandoned(name, tmp)
+        else:
             os.unlink(name, dir_fd=tmp)

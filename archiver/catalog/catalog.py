@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -21,6 +22,7 @@ from archiver.catalog.schema import SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
+from archiver.durable import storage_errors
 from archiver.errors import DatabaseError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
@@ -354,7 +356,9 @@ class Catalog:
         """
         if self._database.path is None:
             raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
-        if to.exists():
+        with storage_errors(f"the copy {to} cannot be written"):
+            to.parent.stat()  # whether it may be entered
+        if os.path.lexists(to):
             raise UsageError(f"the file already exists: {to}", "name another file")
         with map_errors(str(self._database)):
             if dry_run:

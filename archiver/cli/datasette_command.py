@@ -65,12 +65,13 @@ def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool)
     files = {directory / _METADATA: description, directory / "plugins" / PLUGIN_NAME: plugin_source()}
     changed = _changed_files(files, force=force)
     if dry_run:
-        find_writable(directory)
+        for path in changed:
+            find_writable(path.parent)
         output.print_messages(*(f"{path} would be written" for path in changed))
         if not changed:
             output.print_messages(f"{directory} has these files already: nothing would be written")
         return 0
-    _write(files)
+    _write({path: files[path] for path in changed})
     output.print_data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
     return 0
 

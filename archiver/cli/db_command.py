@@ -129,7 +129,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
 
     stop = StopFlag()
     with (
-        signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESTART),
+        signals.stop_on_signal(stop, quiet=options.quiet, hint="" if dry_run else _RESTART),
         progress.show_steps(options, "bytes") as steps,
     ):
         work = plan_rebuild if dry_run else rebuild_database
@@ -154,7 +154,8 @@ def _rebuild_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
     elif report.set_aside is not None:
         yield f"the database file that was there before is now {report.set_aside}"
     if rebuilt.was_before_removal:
-        yield "it is from before an account was forgotten, and still holds it: delete that file"
+        then = "then " if dry_run else ""
+        yield f"it is from before an account was forgotten, and still holds it: {then}delete that file"
 
 
 def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:

@@ -55,9 +55,11 @@ def command(options: GlobalOptions, wait: bool, dry_run: bool) -> int:
       archiver reread --json
     """
     stop = StopFlag()
+    if options.blank is not None:
+        options.blank = {**options.blank, "dry_run": dry_run}
     with (
         load.open_archive(options) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME),
+        signals.stop_on_signal(stop, quiet=options.quiet, hint="" if dry_run else RESUME),
         progress.show_steps(options, "answers") as steps,
     ):
         report = archive.reread(dry_run=dry_run, progress=steps, stop=stop, wait=wait)

@@ -7,7 +7,6 @@ a scratch catalog, as runs would record them, and whatever the archive lacks is 
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,7 +24,7 @@ from archiver.exit_codes import outcome
 from archiver.model.values import replace
 from archiver.reread.recover import Recovery, recover
 from archiver.reread.replay import ReplayReport, replay
-from archiver.temporary import temporary_place
+from archiver.temporary import temporary_directory
 
 COMMAND = "reread"
 
@@ -97,14 +96,13 @@ def plan_reread(
 
     Takes the arguments of ``reread``, and raises its errors.
     """
-    prefix = f"archiver-{COMMAND}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=temporary_place(root)) as place:
-        path = Path(place) / "copy.db"
+    with temporary_directory(root) as place:
+        path = place / "copy.db"
         with catalog.snapshot() as snapshot:
             copy_rows(snapshot, path, check)
         with Catalog.open(path, write=True) as copy:
             copy.write(journal_triggers.drop)
-            report = reread(copy, store, path.parent, check=check, progress=progress, clock=clock)
+            report = reread(copy, store, place, check=check, progress=progress, clock=clock)
     return replace(report, run_id=None)
 
 

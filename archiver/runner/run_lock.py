@@ -23,7 +23,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.durable import storage_error
+from archiver.durable import storage_error, storage_errors
 from archiver.errors import ArchiveLocked, StorageError
 
 _RETRY_SECONDS = 0.5
@@ -48,7 +48,7 @@ def hold_run_lock(
         _refuse_root(path.parent)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise storage_error(error, f"the lock file {path} cannot be opened") from error
+        raise storage_error(error, _not_opened(path)) from error
     try:
         while not _try_lock(fd, path, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX):
             if wait is None:
@@ -70,20 +70,34 @@ def hold_run_lock(
         os.close(fd)
 
 
-def require_free(path: Path) -> None:
-    """Raise ArchiveLocked if another process holds the lock at ``path``, by the note in it. Writes nothing.
+def require_free(path: Path, *, wait: Callable[[float], None] | None = None) -> None:
+    """Raise what ``hold_run_lock`` would raise, without taking the lock; for a dry run."""
+    with storage_errors(_not_opened(path)):
+        _refuse_root(path.parent)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    while (holder := find_holder(path)) is not None and not _is_free(path):
+        if wait is None:
+            raise _lock_error(str(holder))
+        wait(_RETRY_SECONDS)
 
-    For a dry run of a command that would take the lock.
-    """
-    holder = find_holder(path)
-    if holder is not None:
-        raise _lock_error(str(holder))
+
+def _is_free(path: Path) -> bool:
+    """Return whether the lock is free, whatever its note says: its process may be gone."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return _try_lock(fd, path, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def _not_opened(path: Path) -> str:
+    return f"the lock file {path} cannot be opened"
 
 
 def _lock_error(holder: str) -> ArchiveLocked:
-    return ArchiveLocked(
-        f"the archive is locked by another run: {holder}", "wait for it to end, or use --wait"
-    )
+    hint = "try again when it has ended; some commands have --wait for that"
+    return ArchiveLocked(f"the archive is locked by another run: {holder}", hint)
 
 
 def _refuse_root(directory: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from archiver.errors import JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead, RowChange, RowKey
-from archiver.temporary import temporary_place
+from archiver.temporary import temporary_directory
 
 _LISTED = 20
 """Rows that a report lists; it counts all."""
@@ -81,11 +80,8 @@ def verify_journal(
     if not compare_rows:
         _read(files, catalog.archive_id, None, head, report, lambda revision, changes: None, check)
         return report
-    with (
-        ExitStack() as opened,
-        tempfile.TemporaryDirectory(prefix="archiver-verify-", dir=temporary_place(root)) as place,
-    ):
-        path = Path(place) / "rebuilt.db"
+    with ExitStack() as opened, temporary_directory(root) as place:
+        path = place / "rebuilt.db"
         try:
             with building(Database(path=path), copy=False, group_readable=False) as built:
                 snapshot = _read_until_now(files, catalog, head, report, built, check, opened)
