@@ -121,25 +121,28 @@ def format_size(size: int) -> str:
     return f"{size / 1_000**power:.1f} {_SIZE_UNITS[power - 1]}"
 
 
-def exact_price(per_1000: str, units: int) -> Decimal:
-    """Return what units cost at a price for a thousand (``PRICE``), without its currency."""
+def price_number(per_1000: str, units: int) -> float:
+    """Return what units cost at a price for a thousand (``PRICE``), in the currency of that price."""
+    return float(_price(per_1000, units)[1])
+
+
+def _price(per_1000: str, units: int) -> tuple[str, Decimal, str]:
+    """Return the amount, with what stands before and after it."""
     from decimal import Decimal  # slow, and most people have no price
 
     match = PRICE.fullmatch(per_1000)
     assert match is not None, "the configuration was checked"
-    return Decimal(match[2]) * units / 1000
+    return match[1], Decimal(match[2]) * units / 1000, match[3]
 
 
 def format_price(per_1000: str, units: int) -> str:
     """Return what units cost at a price for a thousand (``PRICE``): ``1.23 EUR``, rounded to two decimals."""
     from decimal import ROUND_HALF_UP, Decimal
 
-    match = PRICE.fullmatch(per_1000)
-    assert match is not None
-    exact, least = exact_price(per_1000, units), Decimal("0.01")
+    (before, exact, after), least = _price(per_1000, units), Decimal("0.01")
     is_less = 0 < exact < least
     amount = least if is_less else exact.quantize(least, ROUND_HALF_UP)
-    return f"{'<' * is_less}{match[1]}{amount:,}{match[3]}"
+    return f"{'<' * is_less}{before}{amount:,}{after}"
 
 
 def pluralize(number: int, singular: str, plural: str = "") -> str:

@@ -13,7 +13,7 @@ from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_opt
 from archiver.cli.parameter_types import TimeType
 from archiver.cli.run_report import describe_mismatch
 from archiver.model.api_calls import CostsBy
-from archiver.text_format import exact_price, format_price, pluralize
+from archiver.text_format import format_price, pluralize, price_number
 
 if TYPE_CHECKING:
     from archiver.archive.reports import CostReport
@@ -157,5 +157,5 @@ def _sums(cost: Cost, price: str | None) -> dict[str, object]:
         "calls": cost.calls,
         "unknown_calls": cost.unknown_calls,
         "unknown_units": cost.unknown_units,
-        "price": None if price is None else float(exact_price(price, cost.units)),
+        "price": None if price is None else price_number(price, cost.units),
     }

@@ -13,7 +13,7 @@ from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, CostlyOption, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import WholeNumber
 from archiver.model.values import replace
-from archiver.text_format import exact_price, format_price, pluralize
+from archiver.text_format import format_price, pluralize, price_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ def json_view(
         },
         "spent": summary.units if summary is not None else 0,
         "units": sum(plan.units for plan in plans),
-        "price": None if price is None else float(exact_price(price, sum(plan.units for plan in plans))),
+        "price": None if price is None else price_number(price, sum(plan.units for plan in plans)),
         "budget": None
         if budget is None
         else {

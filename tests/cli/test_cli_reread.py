@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,30 @@ def test_somebody_at_a_terminal_is_told_what_was_added(person: CommandLineUser) 
     assert "6 stored answers had no row: recorded again, with 4 units that the ledger lacked" in seen
     assert "rows added: 2 in usernames" in seen
     assert "rows filled: 4 in highlights" in seen
+
+
+def test_a_dry_run_asks_the_lock_and_not_its_note(person: CommandLineUser) -> None:
+    """A process of another machine may have left it, as a container that was killed does."""
+    note = {"pid": 7, "host": "another", "command": "run", "since": utcnow().isoformat()}
+    (person.archive / "lock").write_text(json.dumps(note))
+    assert person.run("reread", "-n").code == 0
+    with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
+        assert person.run("reread", "-n", "--json").object["dry_run"] is True
+
+
+def test_a_dry_run_can_wait(person: CommandLineUser) -> None:
+    """As the command itself does."""
+    ended = threading.Event()
+
+    def hold() -> None:
+        with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
+            ended.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    threading.Timer(0.3, ended.set).start()
+    assert person.run("reread", "-n", "--wait").code == 0
+    holder.join()
 
 
 def test_it_takes_the_lock(person: CommandLineUser) -> None:

@@ -19,7 +19,12 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.archive.journaling import Journaling
-from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
+from archiver.archive.rebuild_archive import (
+    plan_rebuild,
+    plan_snapshot,
+    rebuild_database,
+    take_snapshot,
+)
 from archiver.errors import DiskFull, UsageError
 from archiver.runner.workers import StopFlag
 from tests.support import ROOT
@@ -208,6 +213,27 @@ def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
     rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
     killed.forget()
     assert find_words(killed.root, killed.words) == []
+
+
+def test_dry_runs_are_refused_until_a_removal_has_ended(killed: KilledForgetting) -> None:
+    """What they would do depends on it: the account's answers and files are still there."""
+    killed.restore()
+    begin_to_forget(killed.harness)
+    config = killed.harness.config
+
+    def plan_to_rebuild() -> object:
+        return plan_rebuild(config, stop=StopFlag(), progress=lambda *_: None)
+
+    for plan in (
+        lambda: killed.harness.reread(dry_run=True),
+        lambda: plan_snapshot(config),
+        plan_to_rebuild,
+    ):
+        with pytest.raises(UsageError, match="must end first"):
+            plan()
+    lose_database(killed.harness)
+    with pytest.raises(UsageError, match="must end first"):
+        plan_to_rebuild()
 
 
 @pytest.mark.whole

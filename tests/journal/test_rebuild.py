@@ -162,6 +162,25 @@ def test_a_dry_run_says_what_a_rebuild_does_to_each_database(harness: ArchiveHar
     assert rebuild(harness) == built
 
 
+def test_a_dry_run_reads_no_more_of_the_journal_than_a_rebuild(harness: ArchiveHarness) -> None:
+    """Damage before the end that an older copy knows matters to neither, and a complete one needs nothing."""
+    copy = harness.root.parent / "older.db"
+    shutil.copy(harness.root / "archive.db", copy)
+    edit_later(harness)
+    first = min(harness.root.glob("journal/*/*/*.gz"))
+    content = first.read_bytes()
+    first.chmod(0o600)
+    first.write_bytes(content[:60] + b"garbage" + content[67:])
+    with pytest.raises(UsageError, match="is complete"):
+        plan(harness)
+    lose_database(harness)
+    shutil.copy(copy, harness.root / "archive.db")
+    planned = plan(harness)
+    assert planned.was_copy
+    assert planned.is_complete
+    assert rebuild(harness).is_complete
+
+
 def test_a_dry_run_of_a_rebuild_refuses_what_a_rebuild_refuses(
     harness: ArchiveHarness, postgres: PostgresServer
 ) -> None:

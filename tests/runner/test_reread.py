@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import StoppedBySignal
+from archiver.errors import JournalDiffers, StoppedBySignal
 from archiver.hiker import wire
 from archiver.hiker.wire import Document, parse_highlight_page
 from archiver.model.identity import Pk
@@ -17,6 +17,7 @@ from archiver.model.values import replace
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole
+from tests.support.rebuilt_archive import lose_file
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
 
@@ -143,6 +144,19 @@ def test_a_dry_run_counts_what_a_reread_adds_and_changes_nothing(either: Archive
     done = either.reread()
     assert done.run_id is not None
     assert replace(done, run_id=None) == planned
+
+
+def test_a_dry_run_is_refused_where_a_reread_is(harness: ArchiveHarness) -> None:
+    """An older copy of the database must be brought up to date first."""
+    harness.night("salwaaa_ki")
+    shutil.copy(harness.root / "archive.db", harness.root.parent / "older.db")
+    harness.sleep(days=1)
+    harness.night("natgeo")
+    lose_file(harness.root)
+    shutil.copy(harness.root.parent / "older.db", harness.root / "archive.db")
+    for dry_run in (True, False):
+        with pytest.raises(JournalDiffers, match="older copy"):
+            harness.reread(dry_run=dry_run)
 
 
 @pytest.mark.whole
