@@ -46,7 +46,8 @@ def command(options: GlobalOptions, wait: bool, dry_run: bool) -> int:
     Missing rows are added with the time of their answer, and empty columns are filled. Nothing else changes:
     no change is recorded, and no highlight counts as fetched. Running it twice does no more than running it
     once. Answers that cannot be read are listed and left out (archiver verify checks them). Not possible
-    during a run: it ends with exit code 11, or waits with --wait.
+    during a run: it ends with exit code 11, or waits with --wait. --dry-run does not upgrade an older schema:
+    run archiver db upgrade first.
 
     \b
     Examples:
