@@ -216,7 +216,7 @@ def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> Non
     for number in range(1, 5):
         done = person.run("run", "-q", "--json", "--config", str(config))
         assert (done.code, done.object["units"]) == (3, [0, 5 + 2, 1 + 1, 1 + 1, 1][number])
-        assert [line for line in done.err.splitlines() if "nobody.xyz" in line] == [f"  target {what}"]
+        assert [line for line in done.err.splitlines() if "nobody.xyz" in line] == [f"  {what}"]
         failures = done.object["failures"]
         assert isinstance(failures, list)
         assert [(f["subject_pk"], f["reason"]) for f in failures] == [("nobody.xyz", "gone")]
