@@ -58,6 +58,46 @@ def storage_errors(problem: str) -> Iterator[None]:
         raise storage_error(exc, problem) from exc
 
 
+@contextmanager
+def destination_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError that the block raises to a StorageError: ``path`` cannot be written.
+
+    If this user may not enter or write a directory on the way to it, the message names that directory.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if isinstance(exc, PermissionError):
+            require_permission(path)
+        raise storage_error(exc, f"{path} cannot be written") from exc
+
+
+def require_permission(path: Path) -> None:
+    """Raise StorageError if this user may not enter a directory on the way to ``path``, or not write the last
+    of them that exists. ``path`` itself counts, if it is a directory.
+    """
+    whole, nearest = path.absolute(), Path("/")
+    for place in (*reversed(whole.parents), whole):
+        if not os.path.isdir(place):  # noqa: PTH112  # False also if a link leads to where it may not go
+            break
+        nearest = place
+        if not _may(os.X_OK, place):
+            raise _no_permission(path, "enter", place)
+    if not _may(os.W_OK, nearest):
+        raise _no_permission(path, "write to", nearest)
+
+
+def _may(mode: int, directory: Path) -> bool:
+    return os.access(directory, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _no_permission(path: Path, verb: str, directory: Path) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written: this user may not {verb} the directory {directory}",
+        "name a place in a directory of this user, or run this as the owner of the directory",
+    )
+
+
 def sync(fd: int) -> None:
     """Flush the bytes of a file to the disk. Raises OSError; give up the file then: a second fsync may lie.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.durable import open_root, storage_errors, write_whole
+from archiver.durable import destination_errors, open_root, write_whole
 from archiver.model.identity import Pk
 from archiver.model.run_status import AccountNumbers, LatestRecords, Status
 
@@ -101,7 +101,7 @@ def write_textfile(path: Path, text: str) -> None:
 
     Raises StorageError, DiskFull.
     """
-    with storage_errors(f"{path} cannot be written"):
+    with destination_errors(path):
         directory = open_root(path.parent)
         try:
             write_whole(path.name, (text.encode(),), _MODE, tmp=directory, within=directory)

@@ -15,7 +15,7 @@ from archiver.archive.session import Session, require_blobs
 from archiver.blobs.blob_source import BlobSource
 from archiver.catalog import Snapshot
 from archiver.catalog.query import adoptions, change_history, content, dump, totals
-from archiver.durable import storage_errors
+from archiver.durable import require_permission, storage_errors
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, to_nanoseconds
@@ -145,7 +145,9 @@ class Export:
             files = reading.gather(self._site_entries(reading.moment, self._walk(reading.moment)))
             reading.end()
             wacz: WaczCount = WaczCount(blobs, self._progress)
-            if not self._dry_run:
+            if self._dry_run:
+                require_permission(self._directory.parent)
+            else:
                 file = stack.enter_context(open_new_file(self._directory, force=force))
                 agent = f"archiver {archiver.__version__}"
                 head = WaczHead(self._session.catalog.archive_id, utcnow(), agent)

@@ -15,8 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs.blob_source import BlobSource
-from archiver.durable import clone
-from archiver.errors import StorageError
+from archiver.durable import clone, require_permission
 from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile
 from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
 from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep
@@ -194,11 +193,6 @@ class MethodForecast:
 
 
 def find_writable(directory: Path) -> Path:
-    """Return the directory, or its nearest parent that exists. Raises StorageError if it cannot be written.
-
-    Raises OSError if it cannot be read.
-    """
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise StorageError(f"{directory} cannot be written", "name another directory, or check who owns it")
-    return existing
+    """Return the directory, or its nearest parent that exists. Raises StorageError if neither is writable."""
+    require_permission(directory)
+    return next(path for path in (directory, *directory.absolute().parents) if path.exists())

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.durable import open_root, storage_errors, sync, sync_directory
+from archiver.durable import destination_errors, open_root, sync, sync_directory
 from archiver.errors import ArchiveLocked, UsageError
 from archiver.export.open_export import refuse_archives, refuse_exports
 from archiver.export.placement import NameInDirectory, rename_exclusive
@@ -21,13 +21,13 @@ _DRAFT = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 def require_new(path: Path, *, force: bool) -> None:
     """Raise UsageError if the file cannot be made: it exists, or is in an archive or an export.
 
-    With ``force`` a regular file may exist. Raises StorageError if the directory cannot be read.
+    With ``force`` a regular file may exist. Raises StorageError if this user may not enter the directory.
     """
     if path.name in ("", ".."):
         raise UsageError(f"{path} is a directory", "name a file")
     refuse_archives(path.parent)
     refuse_exports(path.parent)
-    with storage_errors(f"{path} cannot be opened"):
+    with destination_errors(path.parent):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
@@ -50,7 +50,7 @@ def open_new_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """
     require_new(path, force=force)
     name, draft = os.fsencode(path.name), os.fsencode(f".{path.name}.part")
-    with storage_errors(f"{path} cannot be written"), ExitStack() as stack:
+    with destination_errors(path), ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         directory = open_root(path.parent)
         stack.callback(os.close, directory)

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from archiver.blobs.blob_source import BlobSource
 from archiver.blobs.disk import free_bytes
 from archiver.blobs.marker import EXPORT_DIRECTORY
-from archiver.durable import open_directory, open_root, storage_errors
+from archiver.durable import destination_errors, open_directory, open_root
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
 from archiver.export.dry_run import DryRun, MethodForecast, find_writable
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
@@ -59,7 +59,7 @@ def open_export(
         if dry_run:
             sync = _open_dry_run(stack, directory, form, archive, blobs, method, progress)
         else:
-            with storage_errors(f"{directory} cannot be opened"):
+            with destination_errors(directory):
                 directory.mkdir(parents=True, exist_ok=True)
                 top = open_root(directory)
                 stack.callback(os.close, top)
@@ -90,7 +90,7 @@ def _open_dry_run(
     (temporary / "empty").mkdir()
     top = empty = open_root(temporary / "empty")
     stack.callback(os.close, empty)
-    with storage_errors(f"{directory} cannot be opened"):
+    with destination_errors(directory):
         existing = find_writable(directory)
         if existing == directory:
             top = open_root(directory)
@@ -114,7 +114,8 @@ def require_space(
     """
     if method not in (LinkMethod.AUTO, LinkMethod.COPY):
         return None
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    with destination_errors(directory):
+        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     forecast, needed = MethodForecast(blobs, existing, _folder_methods(method)), 0
     count = 0
     for entry in entries():
@@ -191,7 +192,7 @@ def _lock(own: int, directory: Path) -> None:
 def _require_usable(directory: Path, root: Path) -> None:
     refuse_archives(directory)
     refuse_exports(directory, itself=False)
-    with storage_errors(f"{directory} cannot be read"):
+    with destination_errors(directory):
         # A username in the export could be the name of a directory on the way to the archive.
         if directory.resolve() in root.resolve().parents:
             raise UsageError(
@@ -202,7 +203,7 @@ def _require_usable(directory: Path, root: Path) -> None:
 
 def refuse_archives(directory: Path) -> None:
     """Raise UsageError for a file, and for a directory, existing or not, that is an archive or inside one."""
-    with storage_errors(f"{directory} cannot be read"):
+    with destination_errors(directory):
         resolved = directory.resolve()
         if resolved.exists() and not resolved.is_dir():
             raise UsageError(f"{directory} is not a directory", "choose another path")
@@ -219,7 +220,7 @@ def refuse_exports(directory: Path, *, itself: bool = True) -> None:
 
     With ``itself`` also for one that is an export.
     """
-    with storage_errors(f"{directory} cannot be read"):
+    with destination_errors(directory):
         resolved = directory.resolve()
         for parent in (resolved, *resolved.parents) if itself else resolved.parents:
             if (parent / EXPORT_DIRECTORY).exists():

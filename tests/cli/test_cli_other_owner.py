@@ -133,3 +133,25 @@ def test_a_service_changes_its_list_and_not_the_configuration_of_root(archive_co
             assert person.run("forget", "natgeo", "--yes", "-q").code == 0
             assert names.read_text() == ""
         assert {path.stat().st_uid for path in person.home.rglob("*")} == {NOBODY}
+
+
+def test_a_destination_that_a_user_may_not_write_is_named(archive_copies: ArchiveCopies) -> None:
+    """Code 8, with the directory to which it belongs; also relative to one that the user may not enter."""
+    with shared_directory() as place:
+        person = CommandLineUser(place / "service").in_process
+        person.home.mkdir()
+        archive_copies.backed_up(person, "natgeo")
+        give_away(person.home)
+        closed, readable = place / "closed", place / "readable"
+        closed.mkdir(0o700)
+        readable.mkdir(0o755)
+        verbs = {str(closed): "enter", str(readable): "write to"}
+        forms = ["folder", "site", "csv", "jsonl", "bagit", "wacz"]
+        commands = [f"export {form}{option}" for form in forms for option in ("", " -n")]
+        for words in (*commands, "metrics --textfile"):
+            for directory, verb in verbs.items():
+                with another_user():
+                    ended = person.run(*words.split(), f"{directory}/new.prom", "-q")
+                barrier = f"cannot be written: this user may not {verb} the directory {directory} (name a"
+                assert (ended.code, barrier in ended.err) == (8, True), (words, ended.err)
+        assert list(closed.iterdir()) == list(readable.iterdir()) == []
