@@ -209,7 +209,7 @@ class AccountSync:
         if last.why is StepWhy.HIDDEN:
             if not is_archived and (is_highlight or visit.before.verdict is Reason.GONE):
                 return self._report.fail_unresolved(was_asked=False)
-            return AccountEnd.HIDDEN
+            return AccountEnd.NOT_ASKED
         if not is_highlight or not self._meanings or self._meanings == [Meaning.OK]:
             return AccountEnd.WELL
         if self._meanings == [Meaning.NOT_FOUND]:

@@ -29,7 +29,8 @@ class AccountEnd(StrEnum):
     """How a target ended in this run."""
 
     WELL = "well"  # listed, or known and not due
-    HIDDEN = "hidden"  # private or gone, as reported before
+    HIDDEN = "hidden"  # found again to be private or gone, as reported before
+    NOT_ASKED = "not_asked"  # known to be private or gone, and not due: no call was made
     ABSENT = "absent"  # found in this run to be private or gone
     UNRESOLVED = "unresolved"  # does not exist and never did: a name or an id that somebody must correct
     FAILED = "failed"  # no usable answer came
@@ -212,8 +213,8 @@ class Tally:
     def _code(self) -> int:
         ends, targets = self._ends, sum(self._ends.values())
         failed, unresolved = ends[AccountEnd.FAILED], ends[AccountEnd.UNRESOLVED]
-        if failed and failed + unresolved == targets:
-            return 7
+        if failed and failed + unresolved + ends[AccountEnd.NOT_ASKED] == targets:
+            return 7  # nobody knows whether the API would have answered for those that were not asked
         if failed or self._troubles:
             return PARTIAL
         if unresolved:

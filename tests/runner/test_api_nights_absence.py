@@ -12,7 +12,16 @@ import pytest
 from archiver.runner import visitor
 from archiver.runner.account import AccountSync
 from archiver.sandbox.world_objects import Json
-from tests.support.api_faults import PAGE, TRAY, account_pk, answer_error, edit_answer, highlight_pk, page
+from tests.support.api_faults import (
+    PAGE,
+    TRAY,
+    account_pk,
+    answer_error,
+    edit_answer,
+    highlight_pk,
+    page,
+    tray,
+)
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
@@ -212,6 +221,22 @@ def test_a_page_that_is_no_evidence_ends_the_doubt(harness: ArchiveHarness) -> N
     world.highlight(HIGHLIGHT).uncounted = 0
     assert [harness.night(ONE).units for _ in range(3)] == [1 + 1, 1 + 1, 1]
     assert harness.one(GONE_ITEMS) == len(first)
+
+
+def test_an_outage_is_one_beside_an_account_that_is_known_to_be_private(harness: ArchiveHarness) -> None:
+    """Nobody asks for the private account, so no account could be read: code 7. Found private in the same
+    night, it shows that the API answers: code 3. Alone it is code 0.
+    """
+    harness.upstream.world = EditableWorld.generate(2, 1, 1)
+    other = account_pk(1)
+    harness.night(ONE, other)
+    harness.upstream.world.set_private(other)
+    fault = harness.upstream.faults.add(answer_error(500, {"detail": "down"}), **tray(0), count=None)
+    assert harness.night(ONE, other).exit_code == 3
+    assert harness.night(ONE, other).exit_code == 7
+    assert harness.night(other).exit_code == 0
+    harness.upstream.faults.remove(fault)
+    assert harness.night(ONE, other).exit_code == 0
 
 
 def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(harness: ArchiveHarness) -> None:
