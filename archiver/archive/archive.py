@@ -757,6 +757,7 @@ class Archive:
         read_data: bool = False,
         share: float = 1.0,
         accept_loss: bool = False,
+        dry_run: bool = False,
         wait: bool = False,
         progress: Progress = lambda checked, bytes_read: None,
         stop: StopFlag | None = None,
@@ -764,13 +765,24 @@ class Archive:
         """Verify under the lock, record losses, and move damaged bytes to ``quarantine/``. Costs nothing.
 
         The report has the price of fetching the lost files again, as ``run(report.targets,
-        options=report.run_options)`` does. ``accept_loss``: continue even if no blob exists at all. Raises
-        the errors of ``verify``, and ArchiveLocked.
+        options=report.run_options)`` does. ``accept_loss``: continue even if no blob exists at all.
+        ``dry_run``: record it in a copy of the rows, which is then removed, and move nothing. Raises the
+        errors of ``verify``, and ArchiveLocked.
         """
-        from archiver.archive.verification import repair_archive
+        from archiver.archive.verification import plan_repair, repair_archive
         from archiver.runner.workers import StopFlag as NewStopFlag
 
         self._require_open()
+        stop = stop or NewStopFlag()
+        if dry_run:
+            return plan_repair(
+                self._open(),
+                read_data=read_data,
+                share=arguments.require_share("share", share),
+                accept_loss=accept_loss,
+                progress=progress,
+                check=stop.check,
+            )
         return repair_archive(
             self._config,
             read_data=read_data,
@@ -778,7 +790,7 @@ class Archive:
             accept_loss=accept_loss,
             wait=wait,
             progress=progress,
-            stop=stop or NewStopFlag(),
+            stop=stop,
         )
 
     # --- exports

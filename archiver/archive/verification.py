@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import compare_journal, describe_difference
-from archiver.archive.session import Session, WritableSession, open_for_writing, require_blobs
-from archiver.catalog import Catalog, outbox, record
+from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.catalog import Catalog, journal_triggers, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
+from archiver.catalog.rebuilt_database import copy_rows
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
 from archiver.model.archived import Loss
@@ -24,6 +25,7 @@ from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.workers import StopFlag
+from archiver.temporary import temporary_directory
 from archiver.verify import repair
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
@@ -111,27 +113,69 @@ def repair_archive(
             require_blobs(session)
         found = _verify(session, read_data, share, progress, verified.append)
         now = utcnow()
-        _repair_journal(session, found.journal)
+        if found.journal.is_damaged:
+            _restore_rows(catalog, found.journal)
+            session.journal.write_snapshot()
         _record_verified(session, verified)
         quarantined = repair.repair(
             catalog, session.store, session.answers, found.blobs, found.answers, now, stop.check
         )
-        wanted = config.download
-        lost = catalog.read(losses.losses, now, covers=wanted.covers, avatars=wanted.avatars)
-        scope = RepairScope(
-            frozenset(pk for loss in lost for pk in loss.highlights),
-            frozenset(pk for loss in lost for pk in loss.covers),
-            frozenset(loss.user_pk for loss in lost if loss.is_avatar_lost),
-        )
-        options = RunOptions(repair=scope)
-        plans = []
-        for target in _repair_targets(lost):
-            stop.check()
-            plan = _plan(session, target, options)
-            if plan.units:
-                plans.append((target, plan))
-        lost_count, is_new = catalog.read(totals.status).lost, session.journal.is_new
-        return RepairReport(found, quarantined, lost_count, tuple(plans), options, is_new)
+        report = _price(session, catalog, found, quarantined, stop.check)
+        return replace(report, has_new_journal=session.journal.is_new)
+
+
+def plan_repair(
+    session: Session,
+    *,
+    read_data: bool,
+    share: float,
+    accept_loss: bool,
+    progress: Progress,
+    check: Callable[[], None],
+) -> RepairReport:
+    """Return what ``repair_archive`` would do and cost, by recording it in a copy of the rows.
+
+    It says nothing about a new journal.
+    """
+    if not accept_loss:
+        require_blobs(session)
+    found = _verify(session, read_data, share, progress, lambda digest: None, dry_run=True)
+    if not (found.blobs.damaged or found.blobs.lost):  # a lost answer alone is not fetched again
+        return RepairReport(found, 0, 0, (), RunOptions())
+    with temporary_directory(session.root) as place:
+        path = place / "copy.db"
+        with session.catalog.snapshot() as snapshot:
+            copy_rows(snapshot, path, check)
+        with Catalog.open(path, write=True) as copy:
+            copy.write(journal_triggers.drop)
+            _restore_rows(copy, found.journal)
+            repair.record_findings(copy, found.blobs, found.answers, utcnow(), check)
+            quarantined = len(repair.find_damaged_bytes(found.blobs))
+            return _price(session, copy, found, quarantined, check)
+
+
+def _price(
+    session: Session, catalog: Catalog, found: Verification, quarantined: int, check: Callable[[], None]
+) -> RepairReport:
+    """Return the report of a repair whose losses are recorded in ``catalog``, with its price."""
+    wanted = session.config.download
+    lost = catalog.read(losses.losses, utcnow(), covers=wanted.covers, avatars=wanted.avatars)
+    scope = RepairScope(
+        frozenset(pk for loss in lost for pk in loss.highlights),
+        frozenset(pk for loss in lost for pk in loss.covers),
+        frozenset(loss.user_pk for loss in lost if loss.is_avatar_lost),
+    )
+    options = RunOptions(repair=scope, privacy_check=session.config.api.privacy_check)
+    answers = AnswerCache(catalog, session.answers, utcnow)
+    plans = []
+    for target in _repair_targets(lost):
+        check()
+        plan = forecast(catalog, answers, target, options=options, clock=utcnow)
+        if plan.units:
+            plans.append((target, plan))
+    return RepairReport(
+        found, quarantined, catalog.read(totals.status).lost, tuple(plans), RunOptions(repair=scope)
+    )
 
 
 def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
@@ -141,16 +185,6 @@ def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
             yield Target(f"account {loss.user_pk}", user_pk=loss.user_pk)
         else:
             yield from (Target(f"highlight {pk}", highlight_pk=pk) for pk in sorted(loss.highlights))
-
-
-def _plan(session: Session, target: Target, options: RunOptions) -> AccountPlan:
-    return forecast(
-        session.catalog,
-        AnswerCache(session.catalog, session.answers, utcnow),
-        target,
-        options=replace(options, privacy_check=session.config.api.privacy_check),
-        clock=utcnow,
-    )
 
 
 def _verify(
@@ -247,13 +281,10 @@ def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | Non
     return None
 
 
-def _repair_journal(session: WritableSession, report: JournalReport) -> None:
-    """If the journal is damaged, write back rows that only it has, and begin a new one with all rows."""
-    if not report.is_damaged:
-        return
+def _restore_rows(catalog: Catalog, report: JournalReport) -> None:
+    """Write back rows that only the journal has."""
     for start in range(0, len(report.lost_rows), _RESTORED_AT_ONCE):
-        session.catalog.write(outbox.restore, report.lost_rows[start : start + _RESTORED_AT_ONCE])
-    session.journal.write_snapshot()
+        catalog.write(outbox.restore, report.lost_rows[start : start + _RESTORED_AT_ONCE])
 
 
 def _without_dropped(session: Session, answers: AnswerReport) -> AnswerReport:

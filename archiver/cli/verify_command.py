@@ -104,7 +104,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     is_flag=True,
     help="With --repair: continue even if no blob is left, as after the loss of a disk.",
 )
-@dry_run_option("Only check: write nothing, not even verified_at; with --repair, fetch nothing either.")
+@dry_run_option("Only check: write nothing, not even verified_at. With --repair: say what it would cost.")
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
@@ -157,21 +157,34 @@ def command(
     with load.open_archive(options) as archive:
         if repair and not dry_run:
             return _repair(options, archive, reads, share, _RepairOptions(max_units, wait, accept_loss))
-        stop = StopFlag()
+        stop, report = StopFlag(), None
         with (
             signals.stop_on_signal(stop, quiet=options.quiet),
             progress.show_blobs(
                 options, stop.check, **_progress_totals(options, archive, reads, share)
             ) as count,
         ):
-            verification = archive.verify(read_data=reads, share=share, dry_run=dry_run, progress=count)
+            if repair:
+                report = archive.repair(
+                    read_data=reads,
+                    share=share,
+                    accept_loss=accept_loss,
+                    dry_run=True,
+                    progress=count,
+                    stop=stop,
+                )
+                verification = report.verification
+            else:
+                verification = archive.verify(read_data=reads, share=share, dry_run=dry_run, progress=count)
     code = _DAMAGED if verification.is_damaged else 0
     if options.blank is not None:
-        _print_json(code, "damaged" if code else "ok", verification)
+        _print_json(code, "damaged" if code else "ok", verification, report, report.lost if report else 0)
     else:
         _print_damage(archive.root, verification)
     if code or options.wants_summary:
         output.print_messages(*verify_report.check_lines(verification))
+        if report is not None:
+            output.print_messages(*verify_report.price_lines(report, max_units, dry_run=True))
         if code and not verification.journal.hint:
             how = "without --dry-run" if dry_run and repair else "with --repair"
             output.print_messages(

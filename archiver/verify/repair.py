@@ -12,6 +12,7 @@ from typing import TypeVar
 from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
+from archiver.model.identity import Digest
 from archiver.verify.verify_answers import AnswerReport
 from archiver.verify.verify_blobs import Problem, VerifyReport
 
@@ -35,25 +36,40 @@ def repair(
     kill in between, the next repair moves the damaged blob. ``check`` is called between the steps and may
     raise to stop. Raises StorageError.
     """
+    record_findings(catalog, blobs, answers, now, check)
+    damaged = find_damaged_bytes(blobs)
+    for sha256 in damaged:
+        check()
+        blob_store.quarantine(sha256)
+    for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
+        check()
+        answer_store.storage.set_aside(surplus)
+    return len(damaged)
+
+
+def find_damaged_bytes(blobs: VerifyReport) -> list[Digest]:
+    """Return the damaged blobs of which there are bytes to move to quarantine."""
+    damaged = (*blobs.damaged, *blobs.lost)
+    return [damage.sha256 for damage in damaged if damage.problem is not Problem.MISSING]
+
+
+def record_findings(
+    catalog: Catalog,
+    blobs: VerifyReport,
+    answers: AnswerReport,
+    now: datetime,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Make the rows agree with what a check found; move nothing."""
     for damaged in _batches(blobs.damaged):
         check()
         catalog.write(record.lost_blobs, tuple(damage.sha256 for damage in damaged), now)
-    quarantined = 0
-    for damage in (*blobs.damaged, *blobs.lost):
-        if damage.problem is not Problem.MISSING:
-            check()
-            blob_store.quarantine(damage.sha256)
-            quarantined += 1
     for digests in _batches(blobs.restored):
         catalog.write(record.found_blobs, tuple(digests))
     for lost in _batches(answers.damaged):
         catalog.write(record.lost_answers, tuple(answer.id for answer in lost), now)
     for ids in _batches(answers.restored):
         catalog.write(record.found_answers, tuple(ids))
-    for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
-        check()
-        answer_store.storage.set_aside(surplus)
-    return quarantined
 
 
 def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:

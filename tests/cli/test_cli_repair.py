@@ -71,7 +71,7 @@ def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(
     assert (found.code, problems(found)) == (12, done)
 
     looked = person.run("verify", "--read-data", "--repair", "--dry-run", "--json")
-    assert (looked.code, problems(looked), looked.object["repair"]) == (12, done, None)
+    assert (looked.code, problems(looked)) == (12, done)
     mended = person.run("verify", "--read-data", "--repair", "--json")
     assert (mended.code, problems(mended)) == (0, done)
     kept = {p.name.partition("-")[0]: p for p in (person.archive / "quarantine").iterdir()}
@@ -111,15 +111,23 @@ def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
     path_of(person, video).unlink()
     remove_answers(person)
     rows_before = rows(person, "select count(*) from api_calls")
+    price = "fetching the lost files again costs 2 units (1 highlight of 1 account)"
+    asked = person.run("verify", "--repair", "--dry-run")
+    assert asked.code == 12
+    assert f"{price}; not fetching them (--dry-run)" in asked.err
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+    assert list((person.archive / "tmp").iterdir()) == []
+    counted = person.run("verify", "--repair", "--dry-run", "--json").object["repair"]
     dry = person.run("verify", "--repair", "--max-units", "0")
     assert dry.code == 0
-    assert "costs 2 units (1 highlight of 1 account); not fetching them (--max-units 0)" in dry.err
+    assert f"{price}; not fetching them (--max-units 0)" in dry.err
     assert rows(person, "select count(*) from api_calls") == rows_before
     mended = person.run("verify", "--repair", "--json")
     repair, run = mended.object["repair"], mended.object["run"]
     assert isinstance(repair, dict)
     assert isinstance(run, dict)
     assert repair["units"] == 2
+    assert counted == {**repair, "back": 0}
     assert run["units"] <= 2
     assert (repair["lost"], repair["back"]) == (1, 1)
     assert upstream_of(person).units == run["units"]
