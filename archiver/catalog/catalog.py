@@ -22,7 +22,6 @@ from archiver.catalog.schema import SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
-from archiver.durable import storage_errors
 from archiver.errors import DatabaseError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
@@ -356,8 +355,6 @@ class Catalog:
         """
         if self._database.path is None:
             raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
-        with storage_errors(f"the copy {to} cannot be written"):
-            to.parent.stat()  # whether it may be entered
         if os.path.lexists(to):
             raise UsageError(f"the file already exists: {to}", "name another file")
         with map_errors(str(self._database)):
