@@ -32,7 +32,7 @@ class FollowState(StrEnum):
 
 
 class FollowedAccount(Struct, frozen=True):
-    """An entry of the list, or (``entry`` is None) an archived account that is not listed any more.
+    """An entry of the list, or (``entry`` is None) an archived account that is not listed.
 
     ``looked_at``: the last time that an answer said what it shows, or that its name did not resolve. The sums
     are of the whole account, also for the entry of a single highlight.

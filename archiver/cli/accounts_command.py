@@ -24,7 +24,7 @@ _NOT_LISTED = "(not listed)"
 @click.pass_obj
 def command(options: GlobalOptions) -> int:
     """List the accounts that are followed, with their state, the last look and their size; then those that
-    are archived, but not listed any more. Reads only, also during a run; costs nothing.
+    are archived, but not listed. Reads only, also during a run; costs nothing.
 
     \b
     A state is
@@ -77,7 +77,7 @@ def account_lines(accounts: Sequence[FollowedAccount], width: int | None = None)
     yield from text_table.format_table(_COLUMNS, [*map(_row, accounts)], width)
     listed = sum(account.entry is not None for account in accounts)
     others = len(accounts) - listed
-    more = f"; {others:,} archived and not listed any more" if others else ""
+    more = f"; {others:,} archived, but not listed" if others else ""
     yield f"{pluralize(listed, 'account')} listed{more}"
 
 

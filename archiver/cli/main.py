@@ -114,6 +114,8 @@ def _usage_error(error: click.ClickException, words: list[str], options: GlobalO
         options.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
     options.command = path.partition(" ")[2]
     text = error.format_message()
+    if isinstance(error, click.MissingParameter):
+        text = " ".join(text.split())  # click lists the choices in lines of their own
     if isinstance(error, click.NoSuchOption) and ctx is not None:
         text = _without_harmful_suggestions(error, ctx)
     return UsageError(text.rstrip("."), f"see {path} --help")

@@ -39,6 +39,14 @@ def complete_account(ctx: click.Context, param: click.Parameter, incomplete: str
     return _without_used(ctx, param, valid)
 
 
+def complete_listed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the entries of the list that begin like this."""
+    at = "@" if incomplete.startswith("@") else ""
+    entries = _read_config(ctx).accounts
+    texts = [f"{at}{entry.username}" if entry.username else entry.text for entry in entries]
+    return _without_used(ctx, param, [text for text in texts if text.startswith(incomplete.lower())])
+
+
 def complete_title(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the titles that begin like this, as patterns that match themselves.
 

@@ -107,7 +107,7 @@ def command(
     if summary is None:
         return 0
     if options.blank is None:
-        run_report.print_report(options, summary)
+        run_report.print_report(options, summary, is_product=True)
     return summary.exit_code
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import click
 
 from archiver.cli import advice, load, output
-from archiver.cli.name_completion import complete_account
+from archiver.cli.name_completion import complete_listed
 from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
 
 
 @click.command("remove", epilog=EPILOG)
-@click.argument("name", metavar="NAME", shell_complete=complete_account)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_listed)
 @dry_run_option("Only say what would be removed from the list; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_option({"removed": [], "names": [], "pk": None})
 @global_options
 @click.pass_obj
-def command(options: GlobalOptions, name: str, dry_run: bool, wait: bool) -> int:
-    """Stop following an account: take it off the list of the configuration. Deletes nothing that is archived,
+def command(options: GlobalOptions, names: tuple[str, ...], dry_run: bool, wait: bool) -> int:
+    """Stop following accounts: take them off the list of the configuration. Deletes nothing that is archived,
     makes no call, costs nothing.
 
-    NAME is its username or a former one, @username, id or profile link; or a link to a highlight that is
+    A NAME is a username or a former one, @username, id or profile link; or a link to a highlight that is
     listed by itself. The account goes from [[accounts]] and from sync.accounts_file, under every name that
     the archive knows, together with entries of single highlights of it. All other lines of these files stay
     as they are, comments too.
@@ -31,22 +31,29 @@ def command(options: GlobalOptions, name: str, dry_run: bool, wait: bool) -> int
 
     \b
     Examples:
-      archiver remove natgeo --dry-run
+      archiver remove natgeo nasa --dry-run
       archiver remove https://www.instagram.com/natgeo/
     """
     with load.open_archive(options) as archive:
-        done = archive.unfollow(name, dry_run=dry_run, wait=wait)
+        # All are looked up before the first is removed: an invalid name changes nothing, and the numbers of
+        # the lines are those of the list as it was.
+        planned = {name: archive.unfollow(name, dry_run=True) for name in names}
+        done = planned if dry_run else {name: archive.unfollow(name, wait=wait) for name in planned}
+    entries = list(dict.fromkeys(entry for removal in planned.values() for entry in removal.entries))
     if options.blank is not None:
-        removed = [{"entry": e.target.text, "file": str(e.path), "line": e.line} for e in done.entries]
-        fields = {"removed": removed, "names": done.names, "pk": done.pk}
+        fields = {
+            "removed": [{"entry": e.target.text, "file": str(e.path), "line": e.line} for e in entries],
+            "names": [name for removal in done.values() for name in removal.names],
+            "pk": next(iter(done.values())).pk if len(done) == 1 else None,
+        }
         output.print_json({"exit_code": 0, "outcome": "ok", **fields})
     elif not options.quiet:
         would = "would be " if dry_run else ""
         output.print_messages(
-            *(f"{e.target.text}: {would}removed from {e.path}, line {e.line}" for e in done.entries),
+            *(f"{e.target.text}: {would}removed from {e.path}, line {e.line}" for e in entries)
         )
-        if not done.entries:
+        for name in (name for name, removal in planned.items() if not removal.entries):
             output.print_messages(f"{name} is not listed ({advice.command_line('accounts')} shows who is)")
-        elif options.is_watched:
+        if entries and options.is_watched:
             output.print_messages("what is archived stays")
     return 0

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from archiver import durable
-from archiver.errors import ConfigError, StorageError
+from archiver.errors import ConfigError, KeyMissing, StorageError
 from archiver.secret import Secret
 
 _MAX_BYTES = 10**6
@@ -117,7 +117,15 @@ def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
         content, warnings = _read_private(path, "api.token_file")
     except OSError as error:
         return None, (f"api.token_file {path} cannot be read: {error.strerror}",)
-    return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warnings
+    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    if not text.strip():
+        raise KeyMissing(
+            f"the key file {path} is empty (api.token_file)", "put the key into it, or set HIKERAPI_TOKEN"
+        )
+    try:
+        return Secret(text), warnings
+    except KeyMissing as error:
+        raise KeyMissing(f"{error}: {path} (api.token_file)", error.hint) from error
 
 
 def read_login_token(path: Path) -> tuple[bytes, tuple[str, ...]]:

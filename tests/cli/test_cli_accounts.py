@@ -76,7 +76,7 @@ def test_accounts_after_a_night(user: InProcessUser, upstream: FaultyStandIn) ->
         (None, "archived", "account0000"),
     ]
     table = user.run("accounts").out.splitlines()
-    assert table[-1] == "4 accounts listed; 1 archived and not listed any more"
+    assert table[-1] == "4 accounts listed; 1 archived, but not listed"
     assert "(not listed)" in table[-2]
     assert " kB" in table[-2]
 
@@ -135,6 +135,24 @@ def test_a_former_name_and_all_forms_of_an_entry(user: InProcessUser, upstream: 
     assert [entry["line"] for entry in removed] == [2, 5, 8, 2, 4]
     assert config.read_text() == 'sync.accounts_file = "list"\n\n[[accounts]]\nusername = "account0001"\n'
     assert (user.home / "list").read_text() == "# mine\naccount0002 # two\n"
+
+
+def test_several_names_are_removed_at_once(user: InProcessUser) -> None:
+    """One after the other, each entry once; an invalid one among them changes nothing."""
+    user.run("add", "account0001", "account0002", "nasa")
+    names = ("nasa", "@account0001", "account0001", "nobody.there")
+    invalid = user.run("remove", *names, "no name")
+    assert invalid.code == 2
+    config = Path(user.more["ARCHIVER_CONFIG"])
+    where = [f"removed from {config}, line {line}" for line in (10, 4)]
+    removed = user.run("remove", *names)
+    assert removed.code == 0
+    assert [line for line in removed.err.splitlines() if "removed" in line] == [
+        f"nasa: {where[0]}",
+        f"account0001: {where[1]}",
+    ]
+    assert "nobody.there is not listed" in removed.err
+    assert [entry for entry, _, _ in listed(user)] == ["account0000", "account0002"]
 
 
 def test_a_removed_name_may_mean_another_account(user: InProcessUser, upstream: FaultyStandIn) -> None:

@@ -109,6 +109,7 @@ def test_names_of_accounts_and_queries(start_shell: StartShell, name: str) -> No
     for typed, line in (
         ("archiver verif", "archiver verify "),
         ("archiver remove ano", "archiver remove another.name "),
+        ("archiver remove 78", "archiver remove 787132 "),
         ("archiver show @acc", "archiver show @account0000 "),
         ("archiver query most-m", "archiver query most-mentioned "),
         ("archiver search --account=ano", "archiver search --account=another.name "),
@@ -133,6 +134,14 @@ def ask(user: CommandLineUser, *words: str, **environ: str) -> subprocess.Comple
         timeout=60,
         check=False,
     )
+
+
+def test_only_listed_names_are_offered_for_removal(user: CommandLineUser, tmp_path: Path) -> None:
+    """An archived account that is not on the list is offered by ``show``, not by ``remove``."""
+    (tmp_path / "empty.toml").touch()
+    for word, offered in (("show", "plain,account0000"), ("remove", "")):
+        answer = ask(user, "archiver", word, "acc", ARCHIVER_CONFIG=str(tmp_path / "empty.toml"))
+        assert answer.stdout.strip() == offered
 
 
 def test_completion_prints_no_error_and_spends_nothing(

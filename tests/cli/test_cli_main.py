@@ -148,6 +148,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
         (["worker", "--concurrency", "65"], "'65' is not a whole number, 1 to 64 (see"),
         (["serve", "--port", "http"], "'http' is not a whole number, 0 to 65,535 (see"),
         (["status", "--max-age", "36 hours"], "status: Invalid value for '--max-age'"),
+        (["completion"], "Missing argument 'bash|zsh|fish'. Choose from: bash, zsh, fish (see "),
         (["query"], "query: give the SQL once"),
         (["query", " \n"], "query: the SQL is empty"),
         (

@@ -245,5 +245,8 @@ def test_a_key_file_that_is_not_there(file: Path) -> None:
     assert found.token is None
     assert "No such file" in found.warnings[0]
     write_config_file(file.parent / "t", "\n")
-    with pytest.raises(KeyMissing):
+    with pytest.raises(KeyMissing, match=rf"the key file {file.parent}/t is empty"):
+        load(file, "api.token_file = 't'")
+    write_config_file(file.parent / "t", "a key\n")
+    with pytest.raises(KeyMissing, match=rf"invalid character .*: {file.parent}/t \(api.token_file\)"):
         load(file, "api.token_file = 't'")
