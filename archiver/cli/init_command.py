@@ -10,6 +10,7 @@ import click
 
 from archiver.cli import advice, load, output
 from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
+from archiver.durable import destination_errors, require_permission
 from archiver.errors import ArchiverError, StorageError, UsageError
 
 
@@ -36,11 +37,13 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
     from archiver.config import locate
 
     path, is_named = locate(options.config, os.environ)
+    with destination_errors(path):
+        exists = path.exists()
     directory = options.archive.absolute() if options.archive is not None else None
-    if directory is None and is_named and not path.exists() and not os.environ.get("ARCHIVER_ARCHIVE"):
+    if directory is None and is_named and not exists and not os.environ.get("ARCHIVER_ARCHIVE"):
         directory = path.absolute().parent / "archive"  # two configurations must not share one by default
     if dry_run:
-        return _print_dry_run(options, path, directory)
+        return _print_dry_run(options, path, directory, exists=exists)
     written = write_configuration(path, directory)
     is_key_set = bool(os.environ.get("HIKERAPI_TOKEN", "").strip())
     try:
@@ -72,12 +75,13 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
     return 0
 
 
-def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None) -> int:
+def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None, *, exists: bool) -> int:
     """Print what would be written and made."""
     from archiver.archive.creation import is_archive
     from archiver.config import planned_directory
 
-    exists = path.exists()
+    if not exists:
+        require_permission(path)
     if exists and directory is not None:
         require_named(path, directory)
     planned = directory or planned_directory(path, os.environ)
@@ -119,13 +123,12 @@ def configuration(directory: Path | None) -> str:
 def write_configuration(path: Path, directory: Path | None) -> bool:
     """Write the example configuration with mode 0600. Return False if it exists. Raises StorageError."""
     text = configuration(directory)
-    try:
+    with destination_errors(path):
         _make_private(path.parent)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise StorageError(f"the configuration {path} cannot be written: {error.strerror}") from error
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

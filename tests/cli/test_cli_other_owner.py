@@ -148,7 +148,7 @@ def test_a_destination_that_a_user_may_not_write_is_named(archive_copies: Archiv
         verbs = {str(closed): "enter", str(readable): "write to"}
         forms = ["folder", "site", "csv", "jsonl", "bagit", "wacz"]
         commands = [f"export {form}{option}" for form in forms for option in ("", " -n")]
-        for words in (*commands, "metrics --textfile"):
+        for words in (*commands, "metrics --textfile", "init --config", "init -n --config"):
             for directory, verb in verbs.items():
                 with another_user():
                     ended = person.run(*words.split(), f"{directory}/new.prom", "-q")
