@@ -619,7 +619,7 @@ class Archive:
             return reread(
                 session.catalog,
                 session.answers,
-                session.root / "tmp",
+                session.root,
                 check=stop.check,
                 progress=progress,
                 clock=clock,

@@ -10,10 +10,10 @@ from msgspec import Struct
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import compare_journal, describe_difference
 from archiver.archive.session import Session, open_for_writing, require_blobs
-from archiver.catalog import Catalog, journal_triggers, outbox, record
+from archiver.catalog import Catalog, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
-from archiver.catalog.rebuilt_database import copy_rows
+from archiver.catalog.temporary_copy import open_copy
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
 from archiver.model.archived import Loss
@@ -25,7 +25,6 @@ from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.workers import StopFlag
-from archiver.temporary import temporary_directory
 from archiver.verify import repair
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
@@ -142,16 +141,11 @@ def plan_repair(
     found = _verify(session, read_data, share, progress, lambda digest: None, dry_run=True)
     if not (found.blobs.damaged or found.blobs.lost):  # a lost answer alone is not fetched again
         return RepairReport(found, 0, 0, (), RunOptions())
-    with temporary_directory(session.root) as place:
-        path = place / "copy.db"
-        with session.catalog.snapshot() as snapshot:
-            copy_rows(snapshot, path, check)
-        with Catalog.open(path, write=True) as copy:
-            copy.write(journal_triggers.drop)
-            _restore_rows(copy, found.journal)
-            repair.record_findings(copy, found.blobs, found.answers, utcnow(), check)
-            quarantined = len(repair.find_damaged_bytes(found.blobs))
-            return _price(session, copy, found, quarantined, check)
+    with open_copy(session.catalog, session.root, check) as copy:
+        _restore_rows(copy, found.journal)
+        repair.record_findings(copy, found.blobs, found.answers, utcnow(), check)
+        quarantined = len(repair.find_damaged_bytes(found.blobs))
+        return _price(session, copy, found, quarantined, check)
 
 
 def _price(

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from archiver.catalog.engine import Database, create_file, open_for_reading, sync
-from archiver.durable import storage_errors
+from archiver.durable import destination_errors, storage_errors
 from archiver.errors import DatabaseError, DiskFull
 
 RESTORE_HINT = "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched"
@@ -24,17 +24,13 @@ def plan_copy(source: Path, target: Path) -> int:
 
     Whether the database is damaged, and the disk large enough, only the copy itself shows.
     """
-    with storage_errors(_failure(target)), tempfile.TemporaryFile(dir=target.parent):
+    with destination_errors(target), tempfile.TemporaryFile(dir=target.parent):
         pass
     with closing(open_for_reading(Database(path=source))) as reading:
         pages, size = (
             reading.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
         )
     return int(pages) * int(size)
-
-
-def _failure(target: Path) -> str:
-    return f"the copy {target} cannot be written"
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -44,8 +40,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
     StorageError about the target, DatabaseError if the database is damaged.
     """
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
-    failure = _failure(target)
-    with storage_errors(failure):
+    failure = f"the copy {target} cannot be written"
+    with destination_errors(target):
         create_file(part)
     try:
         with (

@@ -13,7 +13,7 @@ import click
 from archiver.cli import load, output
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
 from archiver.cli.parameter_types import OutputDirectoryType
-from archiver.durable import storage_errors
+from archiver.durable import require_permission, storage_errors
 from archiver.errors import UsageError
 
 _METADATA = "metadata.json"
@@ -50,7 +50,6 @@ def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool)
       archiver datasette ~/archive-web > start && sh start -p 8002
     """
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
-    from archiver.export.dry_run import find_writable
 
     config = load.config(options).archive
     with load.open_archive(options) as archive:
@@ -66,7 +65,7 @@ def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool)
     changed = _changed_files(files, force=force)
     if dry_run:
         for path in changed:
-            find_writable(path.parent)
+            require_permission(path.parent)
         output.print_messages(*(f"{path} would be written" for path in changed))
         if not changed:
             output.print_messages(f"{directory} has these files already: nothing would be written")

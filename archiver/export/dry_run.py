@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs.blob_source import BlobSource
-from archiver.durable import clone, require_permission
+from archiver.durable import clone
 from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile
 from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
 from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep
@@ -190,9 +190,3 @@ class MethodForecast:
         if sys.platform == "linux" and os.geteuid() not in (0, blob.st_uid):
             return errno.EPERM
         return 0
-
-
-def find_writable(directory: Path) -> Path:
-    """Return the directory, or its nearest parent that exists. Raises StorageError if neither is writable."""
-    require_permission(directory)
-    return next(path for path in (directory, *directory.absolute().parents) if path.exists())

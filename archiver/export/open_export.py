@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from archiver.blobs.blob_source import BlobSource
 from archiver.blobs.disk import free_bytes
 from archiver.blobs.marker import EXPORT_DIRECTORY
-from archiver.durable import destination_errors, open_directory, open_root
+from archiver.durable import destination_errors, open_directory, open_root, require_permission
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
-from archiver.export.dry_run import DryRun, MethodForecast, find_writable
+from archiver.export.dry_run import DryRun, MethodForecast
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
 from archiver.export.export_scan import ExportScan, OpenDirectories
 from archiver.export.export_sync import ExportSync
@@ -91,13 +91,19 @@ def _open_dry_run(
     top = empty = open_root(temporary / "empty")
     stack.callback(os.close, empty)
     with destination_errors(directory):
-        existing = find_writable(directory)
+        require_permission(directory)
+        existing = _nearest_existing(directory)
         if existing == directory:
             top = open_root(directory)
             stack.callback(os.close, top)
             _copy_manifest(top, directory, temporary)
     manifest = _open_manifest(stack, temporary, directory, form, archive)
     return DryRun(top, empty, manifest, blobs, _methods(method, form, manifest), existing, progress)
+
+
+def _nearest_existing(directory: Path) -> Path:
+    """Return the directory, or its nearest parent that exists."""
+    return next(path for path in (directory, *directory.absolute().parents) if path.exists())
 
 
 def is_new(directory: Path) -> bool:
@@ -115,7 +121,7 @@ def require_space(
     if method not in (LinkMethod.AUTO, LinkMethod.COPY):
         return None
     with destination_errors(directory):
-        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        existing = _nearest_existing(directory)
     forecast, needed = MethodForecast(blobs, existing, _folder_methods(method)), 0
     count = 0
     for entry in entries():

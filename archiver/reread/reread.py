@@ -6,7 +6,6 @@ a scratch catalog, as runs would record them, and whatever the archive lacks is 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,7 +17,7 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, journal_triggers, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
-from archiver.catalog.rebuilt_database import copy_rows
+from archiver.catalog.temporary_copy import open_copy
 from archiver.errors import ArchiverError
 from archiver.exit_codes import outcome
 from archiver.model.values import replace
@@ -46,7 +45,7 @@ class RereadReport(Struct, frozen=True):
 def reread(
     catalog: Catalog,
     store: AnswerStore,
-    tmp: Path,
+    root: Path,
     *,
     check: Callable[[], None],
     progress: Callable[[int, int], None],
@@ -54,10 +53,10 @@ def reread(
 ) -> RereadReport:
     """Replay all stored answers and add what the catalog lacks. Repeating it adds nothing.
 
-    No row of ``changes`` is written, and no highlight counts as fetched. ``tmp`` is a directory for files
-    that the next run may remove. ``check`` is called at every step and may raise to stop: what was added so
-    far stays, and the next reread continues. ``progress`` is called with the number of answers read so far
-    and the total. Raises StorageError, DatabaseError. The outcome of the run is recorded.
+    No row of ``changes`` is written, and no highlight counts as fetched. ``root`` is the directory
+    of the archive. ``check`` is called at every step and may raise to stop: what was added so far stays, and
+    the next reread continues. ``progress`` is called with the number of answers read so far and the total.
+    Raises StorageError, DatabaseError. The outcome of the run is recorded.
     """
     run_id = catalog.write(record.start_run, COMMAND, clock())
     try:
@@ -68,7 +67,7 @@ def reread(
             check()
             progress(answers, rows - lost)
 
-        with _scratch_catalog(catalog, tmp, clock()) as scratch:
+        with _scratch_catalog(catalog, root, clock()) as scratch:
             answers = catalog.read_pages(stored_answers.paid_answers_after)
             replay_report = replay(answers, store, scratch, report_progress)
             report_progress(rows - lost)
@@ -96,27 +95,17 @@ def plan_reread(
 
     Takes the arguments of ``reread``, and raises its errors.
     """
-    with temporary_directory(root) as place:
-        path = place / "copy.db"
-        with catalog.snapshot() as snapshot:
-            copy_rows(snapshot, path, check)
-        with Catalog.open(path, write=True) as copy:
-            copy.write(journal_triggers.drop)
-            report = reread(copy, store, place, check=check, progress=progress, clock=clock)
+    with open_copy(catalog, root, check) as copy:
+        report = reread(copy, store, root, check=check, progress=progress, clock=clock)
     return replace(report, run_id=None)
 
 
 @contextmanager
-def _scratch_catalog(catalog: Catalog, tmp: Path, now: datetime) -> Iterator[Catalog]:
-    """Create an empty catalog in a file of its own, and remove it afterwards.
-
-    After a kill the next run removes it, with everything else in ``tmp``.
-    """
-    path = tmp / f"{COMMAND}-{secrets.token_hex(4)}.db"
-    try:
-        with Catalog.create(path, catalog.archive_id, now) as scratch:
-            scratch.write(journal_triggers.drop)  # it has no journal, and would collect all changes
-            yield scratch
-    finally:
-        for leftover in tmp.glob(f"{path.name}*"):
-            leftover.unlink(missing_ok=True)
+def _scratch_catalog(catalog: Catalog, root: Path, now: datetime) -> Iterator[Catalog]:
+    """Create an empty catalog in a temporary file."""
+    with (
+        temporary_directory(root) as place,
+        Catalog.create(place / "scratch.db", catalog.archive_id, now) as scratch,
+    ):
+        scratch.write(journal_triggers.drop)  # it has no journal, and would collect all changes
+        yield scratch
