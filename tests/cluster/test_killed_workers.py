@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.creation import create_for_run
-from archiver.catalog import Catalog, leases
+from archiver.catalog import leases
 from archiver.model.target import Target
 from archiver.runner.budget import Turn
 from archiver.runner.tally import Summary
@@ -20,6 +20,7 @@ from archiver.runner.visitor import Visitor
 from tests.support.cluster import (
     ClusterHarness,
     finish_after_kills,
+    join_run,
     wait_until,
     worker_processes,
     worker_threads,
@@ -50,8 +51,7 @@ def run_in_background(harness: ClusterHarness) -> tuple[threading.Thread, list[S
 
 def end_leases(harness: ClusterHarness) -> None:
     """Let the leases of all workers end now."""
-    assert harness.database is not None
-    with Catalog.join(harness.database, "another") as another:
+    with join_run(harness.database, "another") as another:
         for (worker_id,) in harness.rows("select id from workers where not is_run"):
             another.coordinate(leases.renew, str(worker_id), -1)
 
@@ -156,8 +156,7 @@ def test_a_failure_that_a_lost_worker_did_not_report_is_no_success(
         has_ended = visit(visitor, target, turn)
         if not lost.is_set():
             lost.set()
-            assert harness.database is not None
-            with Catalog.join(harness.database, "another") as another:
+            with join_run(harness.database, "another") as another:
                 for (worker_id,) in harness.rows("select id from workers where not is_run"):
                     another.coordinate(leases.leave, str(worker_id))
         return has_ended

@@ -16,14 +16,14 @@ from archiver.archive import shared_run, worker
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.archive.joined_session import join_archive
-from archiver.catalog import Catalog, leases, visits
+from archiver.catalog import leases, visits
 from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, StorageError, UsageError
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from archiver.sandbox.request_log import LoggedRequest
-from tests.support.cluster import ClusterHarness, wait_until, worker_threads
+from tests.support.cluster import ClusterHarness, join_run, wait_until, worker_threads
 from tests.support.nights.expected_facts import differences, names
 from tests.support.rebuilt_archive import require_equal_after_rebuild
 from tests.support.s3_server import S3Server, refuse
@@ -239,8 +239,7 @@ def test_a_run_that_another_has_closed_is_not_ok(harness: ClusterHarness, upstre
     """Its process was stopped for longer than its lease, say: code 11, since accounts were not visited."""
 
     def close(_: object) -> None:
-        assert harness.database is not None
-        with Catalog.join(harness.database, "another") as another:
+        with join_run(harness.database, "another") as another:
             another.coordinate(visits.close_all)
 
     upstream.faults.add(None, listener="api", nth=3, before=close)
@@ -268,8 +267,7 @@ def test_a_run_whose_place_another_has_taken_ends_at_once(
     create_for_run(harness.config)
     run.start()
     wait_until(lambda: harness.status().workers)
-    assert harness.database is not None
-    with Catalog.join(harness.database, "another") as another:
+    with join_run(harness.database, "another") as another:
         another.coordinate(leases.join, "another", "host:1", 60, is_run=True, replaces=None)
         another.write(visits.begin_run, "run", harness.now, "{}", [], [], 1.0)
         run.join(15)
@@ -320,8 +318,7 @@ def test_a_run_that_has_joined_again_meters_the_balance(
     """Once before and once after all its calls, although it lost its lease between them."""
 
     def lose_lease(_: object) -> None:
-        assert harness.database is not None
-        with Catalog.join(harness.database, "another") as another:
+        with join_run(harness.database, "another") as another:
             for worker_id in another.read(leases.ids):
                 another.coordinate(leases.leave, worker_id)
 
@@ -342,10 +339,9 @@ def test_a_run_does_not_wait_forever_for_a_worker_that_is_lost(
     monkeypatch.setattr(shared_run, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(shared_run, "_GIVE_UP_AFTER", 0.1)
     create_for_run(harness.config)
-    assert harness.database is not None
     summaries: list[Summary] = []
     run = threading.Thread(target=lambda: summaries.append(harness.night("account0000")), daemon=True)
-    with Catalog.join(harness.database, "lost") as lost:
+    with join_run(harness.database, "lost") as lost:
         lost.coordinate(leases.join, "lost", "host:1", 3, is_run=False, replaces=None)
         run.start()
         run.join(30)

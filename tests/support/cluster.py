@@ -20,9 +20,10 @@ import pytest
 from archiver.archive import shared_run, worker
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
+from archiver.catalog import Catalog
 from archiver.cluster import shared_visits
 from archiver.config import load
-from archiver.errors import ArchiverError, StoppedBySignal
+from archiver.errors import ArchiveLocked, ArchiverError, StoppedBySignal
 from archiver.model.events import Event, Notice, Pause
 from archiver.model.identity import utcnow
 from archiver.runner.workers import StopFlag
@@ -193,6 +194,20 @@ def wait_until(is_so: Callable[[], object], seconds: float = 60) -> None:
     while not is_so():
         assert time.monotonic() < end, "it did not come to that in time"
         time.sleep(0.05)
+
+
+def join_run(database: str | None, worker_id: str) -> Catalog:
+    """Join a run as a worker, once the process that began it no longer writes alone."""
+    assert database is not None
+    joined: list[Catalog] = []
+
+    def join() -> bool:
+        with suppress(ArchiveLocked):
+            joined.append(Catalog.join(database, worker_id))
+        return bool(joined)
+
+    wait_until(join)
+    return joined[0]
 
 
 def _work(variables: dict[str, str], later: Path) -> None:
