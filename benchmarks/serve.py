@@ -8,7 +8,8 @@
   processor; the latter is an average, because Linux counts it in steps of 10 ms.
 - **Videos**: the time until the first byte of a video's content has arrived, from the server and from nginx,
   in turns, on the same files. A browser asks for ``bytes=0-``. Each video is asked for once (``unseen``) and
-  again and again (``seen``), over one connection or over new ones.
+  again and again (``seen``), over one connection or over new ones. The ``floor`` is a bare uvicorn that
+  answers from memory.
 - **Clicking**: the memory of the server while it answers a thousand requests a minute, for so many minutes.
 
 The videos are random bytes that are added to the archive. nginx is needed (Debian: apt-get install
@@ -26,6 +27,8 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -190,7 +193,11 @@ def _page_paths(catalog: Catalog) -> Iterator[str]:
 def measure_videos(server: ServerProcess, directory: Path, names: Sequence[str], rounds: int) -> None:
     """Print the times to the first byte, in turns with nginx, and their ratios."""
     print(f"\nfirst byte of {len(names)} videos of {_VIDEO_BYTES:,} bytes, in milliseconds")
-    with tempfile.TemporaryDirectory() as home, nginx(directory / "blobs", Path(home), tls=False) as origin:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        nginx(directory / "blobs", Path(home), tls=False) as origin,
+        _bare_server() as floor,
+    ):
         port = urlsplit(origin).port
         assert port is not None
         ours = _Source(server.host, server.port, "/media/{}/{}.mp4")
@@ -202,13 +209,12 @@ def measure_videos(server: ServerProcess, directory: Path, names: Sequence[str],
             ("seen, one connection", rounds, True),
             ("seen, new connections", rounds, False),
         ):
-            took: tuple[list[float], list[float]] = ([], [])
+            sources = (ours, theirs, floor)
+            took: tuple[list[float], ...] = ([], [], [])
             with ExitStack() as stack:
-                kept = [
-                    stack.enter_context(source.connect()) if is_kept else None for source in (ours, theirs)
-                ]
+                kept = [stack.enter_context(source.connect()) if is_kept else None for source in sources]
                 for name in [*names] * times:
-                    for source, connection, results in zip((ours, theirs), kept, took, strict=True):
+                    for source, connection, results in zip(sources, kept, took, strict=True):
                         results.append(source.time_first_byte(name, connection))
             print(_compare(title, *took), flush=True)
         before = cpu_so_far(server.pid)
@@ -219,10 +225,21 @@ def measure_videos(server: ServerProcess, directory: Path, names: Sequence[str],
         print(f"processor time of a whole answer: {used:.2f}")
 
 
-def _compare(title: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
+@contextmanager
+def _bare_server() -> Iterator[_Source]:
+    program = Path(__file__).with_name("bare_server.py")
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout is not None
+            yield _Source("127.0.0.1", int(server.stdout.readline()), "/media/{}/{}.mp4")
+        finally:
+            server.kill()
+
+
+def _compare(title: str, ours: Sequence[float], theirs: Sequence[float], floor: Sequence[float]) -> str:
     columns = (
         f"{name} median {median(times):6.3f}, of 95 % {quantiles(times, n=20)[-1]:6.3f}"
-        for name, times in (("archiver", ours), ("nginx", theirs))
+        for name, times in (("archiver", ours), ("nginx", theirs), ("floor", floor))
     )
     return f"{title:<24} {'  '.join(columns)}  ratio {median(ours) / median(theirs):5.2f}"
 
