@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +15,6 @@ from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn, requests_with
 
 BOTW = "18018069326790931"
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=2)
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +15,7 @@ from archiver.model.target import parse_target
 from archiver.runner import highlight
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn
+from tests.support.standin.faulty_standin import FaultyExchange
 from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
@@ -32,14 +30,6 @@ def unreadable(exchange: FaultyExchange) -> None:
     page = json.loads(exchange.reply().body)
     page["items"][0]["pk"] = 3.79e18
     exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=2)
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harness: ArchiveHarness) -> None:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from archiver.model.target import parse_target
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=2)
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def test_every_highlight_is_looked_at_again_within_the_sweep(harness: ArchiveHarness) -> None:

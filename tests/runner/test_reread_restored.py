@@ -24,14 +24,6 @@ NATGEO, SALWA = "787132", "75885841119"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
 
 
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that does not exist yet, and two accounts in the stand-in."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=2)
-        yield ArchiveHarness(tmp_path / "archive", upstream)
-
-
 def set_aside(harness: ArchiveHarness) -> Path:
     """Make a copy of the database with the command for it, and of the journal."""
     to = harness.root.parent / "older.db"
