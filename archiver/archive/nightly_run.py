@@ -107,8 +107,17 @@ def plan_targets(
     left = read_budget_left(session, clock)
     answers = AnswerCache(session.catalog, session.answers, clock, sweep_days=options.sweep_days)
     first: dict[Pk, AccountPlan] = {}
+    paid: set[Pk] = set()
     for target in targets:
         plan = forecast(session.catalog, answers, target, options=options, clock=clock, since=since)
+        # A run pays for a page once, also if an account and one of its highlights need it.
+        again = sum(job.units for job in plan.highlights if job.pk in paid)
+        plan = replace(
+            plan,
+            units=plan.units - again,
+            highlights=tuple(job for job in plan.highlights if job.pk not in paid),
+        )
+        paid.update(job.pk for job in plan.highlights if job.units)
         if plan.user_pk is not None and first.setdefault(plan.user_pk, plan) is not plan:
             # A run visits an account once, under the first target that names it.
             plan = replace(plan, units=0, is_exact=True, highlights=())

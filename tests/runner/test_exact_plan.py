@@ -122,6 +122,17 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     assert len({paid for _, paid in prices}) > 1, "nothing was edited"
 
 
+@pytest.mark.parametrize("is_first", [True, pytest.param(False, marks=pytest.mark.whole)])
+def test_a_page_for_two_targets_has_one_price(harness: ArchiveHarness, is_first: bool) -> None:
+    """A highlight beside its account, before or after it, on the first night and the next."""
+    one = f"highlight:{harness.upstream.world.accounts[0].highlights[0].pk}"
+    names = [one, "account0000"] if is_first else ["account0000", one]
+    for _ in range(2):
+        told, paid = exactly(harness, names)
+        assert told == paid
+        harness.sleep(days=1)
+
+
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.whole)])
 def test_what_a_plan_calls_exact_is_what_a_run_does(
     tmp_path: Path, request: pytest.FixtureRequest, seed: int
