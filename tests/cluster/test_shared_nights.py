@@ -256,6 +256,7 @@ def test_a_run_whose_place_another_has_taken_ends_at_once(
 ) -> None:
     """With code 11: it was stopped for longer than its lease, say."""
     monkeypatch.setattr(shared_run, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(shared_run, "_REPORT_AFTER", 0.0)
     raised: list[str] = []
 
     def night() -> None:
@@ -266,7 +267,7 @@ def test_a_run_whose_place_another_has_taken_ends_at_once(
     run = threading.Thread(target=night, daemon=True)
     create_for_run(harness.config)
     run.start()
-    wait_until(lambda: harness.status().workers)
+    wait_until(lambda: any(isinstance(event, Notice) for event in harness.events))  # it waits for workers
     with join_run(harness.database, "another") as another:
         another.coordinate(leases.join, "another", "host:1", 60, is_run=True, replaces=None)
         another.write(visits.begin_run, "run", harness.now, "{}", [], [], 1.0)
