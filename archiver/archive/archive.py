@@ -600,30 +600,26 @@ class Archive:
         answers read, and their total. Raises StoppedBySignal, ArchiveLocked, StorageError, DatabaseError,
         DiskFull.
         """
-        from archiver.reread.reread import COMMAND, plan_reread, reread
+        from archiver.catalog.temporary_copy import open_copy
+        from archiver.reread.reread import COMMAND, reread
         from archiver.runner.workers import StopFlag as NewStopFlag
 
         self._require_open()
         stop = stop or NewStopFlag()
-        if dry_run:
-            with open_for_dry_run(self._config, wait=stop.wait if wait else None) as reading:
-                return plan_reread(
-                    reading.catalog,
-                    reading.answers,
-                    reading.root,
-                    check=stop.check,
-                    progress=progress,
-                    clock=clock,
-                )
-        with open_for_writing(self._config, COMMAND, stop, wait=wait) as session:
+
+        def reread_into(catalog: Catalog, session: Session) -> RereadReport:
             return reread(
-                session.catalog,
-                session.answers,
-                session.root,
-                check=stop.check,
-                progress=progress,
-                clock=clock,
+                catalog, session.answers, session.root, check=stop.check, progress=progress, clock=clock
             )
+
+        if dry_run:
+            with (
+                open_for_dry_run(self._config, wait=stop.wait if wait else None) as reading,
+                open_copy(reading.catalog, reading.root, stop.check) as copy,
+            ):
+                return replace(reread_into(copy, reading), run_id=None)
+        with open_for_writing(self._config, COMMAND, stop, wait=wait) as session:
+            return reread_into(session.catalog, session)
 
     def adopt(
         self,

@@ -17,10 +17,8 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, journal_triggers, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
-from archiver.catalog.temporary_copy import open_copy
 from archiver.errors import ArchiverError
 from archiver.exit_codes import outcome
-from archiver.model.values import replace
 from archiver.reread.recover import Recovery, recover
 from archiver.reread.replay import ReplayReport, replay
 from archiver.temporary import temporary_directory
@@ -80,24 +78,6 @@ def reread(
         raise
     catalog.write(record.finish_run, run_id, clock(), outcome(0), 0)
     return RereadReport(run_id, recovery, replay_report, lost, row_counts)
-
-
-def plan_reread(
-    catalog: Catalog,
-    store: AnswerStore,
-    root: Path,
-    *,
-    check: Callable[[], None],
-    progress: Callable[[int, int], None],
-    clock: Callable[[], datetime],
-) -> RereadReport:
-    """Return what ``reread`` would do to the archive at ``root``, by doing it to a copy of its rows.
-
-    Takes the arguments of ``reread``, and raises its errors.
-    """
-    with open_copy(catalog, root, check) as copy:
-        report = reread(copy, store, root, check=check, progress=progress, clock=clock)
-    return replace(report, run_id=None)
 
 
 @contextmanager
