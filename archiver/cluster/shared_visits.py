@@ -67,6 +67,7 @@ class SharedVisits:
         self._run_id, self._worker_id = context.run_id, catalog.worker_id
         self._held: set[int] = set()
         self._lock = threading.Lock()
+        self._report_lock = threading.Lock()
         self.register = SharedRegister(longest_tray=longest_tray, catalog=catalog, run_id=context.run_id)
 
     def feed(self, visitor: Visitor) -> Iterator[HeldVisit]:
@@ -98,9 +99,11 @@ class SharedVisits:
         """Make a visit, and record its end. A visit that did not come to its end is left to others."""
         try:
             if visitor.visit(held.target, held.turn):
-                self._catalog.coordinate_at_once(
-                    visits.end_visit, self._run_id, held.position, self._worker_id, encode(self.report())
-                )
+                with self._report_lock:  # else an older report of another thread could replace this one
+                    report = encode(self.report())
+                    self._catalog.coordinate_at_once(
+                        visits.end_visit, self._run_id, held.position, self._worker_id, report
+                    )
         finally:
             with self._lock:
                 self._held.discard(held.position)

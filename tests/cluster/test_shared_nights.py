@@ -17,6 +17,8 @@ from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.archive.joined_session import join_archive
 from archiver.catalog import leases, visits
+from archiver.cluster import shared_visits
+from archiver.cluster.orders import WorkerReport, encode
 from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, StorageError, UsageError
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
@@ -54,6 +56,23 @@ def test_workers_on_several_machines_archive_the_accounts_of_a_run(
     assert bucket_harness.one("select count(*) from runs where balance_after is not null") == 2
     assert [path for machine in tmp_path.glob("machine-*") for path in (machine / "tmp").iterdir()] == []
     require_equal_after_rebuild(bucket_harness)
+
+
+def test_a_report_is_not_replaced_by_an_older_one(
+    harness: ClusterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two visits of a worker end at once: whichever is recorded last, the summary has both."""
+    waits = iter([0.5, 0.0, 0.5])  # the first visit's, the second's, and the worker's own end
+
+    def encode_slowly(value: WorkerReport) -> str:
+        text = encode(value)
+        time.sleep(next(waits, 0))
+        return text
+
+    monkeypatch.setattr(shared_run, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(shared_visits, "encode", encode_slowly)
+    with worker_threads(harness, 1):
+        assert harness.night("account0000", "account0001").accounts == 2
 
 
 @pytest.mark.whole
