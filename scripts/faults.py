@@ -30,6 +30,9 @@ SECTIONS = {
     "S": "Object storage",
     "W": "Workers",
     "V": "The web server",
+    "J": "Rows, rebuilds and copies",
+    "E": "Pages, exports, and the price of a night",
+    "K": "Attacks with archives, exports and stores",
 }
 TEST_NAME = re.compile(r"test_fault_([a-z]\d+)_")
 
