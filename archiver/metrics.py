@@ -27,7 +27,7 @@ class Gauge(Struct, frozen=True):
 
 
 def archive_gauges(status: Status, latest: LatestRecords, gaps: int, nights: float) -> Iterator[Gauge]:
-    """Yield the gauges of the whole archive, without labels.
+    """Yield the gauges of the whole archive, without labels but for the targets that do not exist.
 
     A number that is unknown is NaN. A time that never was is 0, so that an alert on its age fires.
     ``nights``: how many the units left last; infinity if a night costs nothing.
@@ -69,6 +69,11 @@ def archive_gauges(status: Status, latest: LatestRecords, gaps: int, nights: flo
         ("bytes", "Size of the blobs held.", status.bytes),
     )
     yield from (Gauge(f"archiver_{name}", text, {"": value}) for name, text, value in numbers)
+    yield Gauge(
+        "archiver_missing_target_since_timestamp_seconds",
+        "When a run first found that a name, id or highlight of the list does not exist.",
+        {f'{{target="{_escape(one.target)}"}}': one.since.timestamp() for one in status.missing_targets},
+    )
 
 
 def account_gauges(accounts: Sequence[AccountNumbers], gaps: Mapping[Pk | None, int]) -> Iterator[Gauge]:

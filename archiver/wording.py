@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
+from archiver.model.run_status import MissingTarget
 from archiver.model.search_hits import Field, Said
 
 PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
@@ -32,6 +33,7 @@ _SIGN = {
     Field.USERNAME: "@",
     Field.FORMER_USERNAME: "@",
 }
+_MOST_MISSING = 3  # targets named in one line
 _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
 
@@ -80,6 +82,23 @@ def describe_gap(gap: Gap) -> str:
     if gap.role is not None:
         return gap.role.value
     return "account" if gap.subject in (Subject.USER, Subject.TARGET) else "highlight"
+
+
+def since_when(gap: Gap) -> str:
+    """Return since when a target is known not to exist, for the end of a sentence; '' for other gaps."""
+    is_target = gap.user_pk is None and gap.subject in (Subject.TARGET, Subject.HIGHLIGHT)
+    return f" (since {gap.first_at:%Y-%m-%d})" if is_target and gap.first_at is not None else ""
+
+
+def missing_targets(missing: Sequence[MissingTarget]) -> Iterator[str]:
+    """Yield one line that names targets that do not exist, unless there are none. Not yet safe."""
+    if not missing:
+        return
+    named = [f"{one.target} (since {one.since:%Y-%m-%d})" for one in missing[:_MOST_MISSING]]
+    if len(missing) > _MOST_MISSING:
+        named.append(f"{len(missing) - _MOST_MISSING:,} more")
+    verb, them = ("does", "it") if len(missing) == 1 else ("do", "them")
+    yield f"{', '.join(named)} {verb} not exist: correct or remove {them}"
 
 
 def reason_word(subject: Subject, reason: str) -> str:

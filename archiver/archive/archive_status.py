@@ -17,6 +17,7 @@ def read_status(session: Session) -> Status:
     is_wanted = {Role.COVER: download.covers, Role.AVATAR: download.avatars}
     roles = [role for role in Role if is_wanted.get(role, True)]
     status, hosts = session.catalog.read(totals.status), session.catalog.read(totals.refused_hosts, roles)
+    status = replace(status, missing_targets=session.catalog.read(totals.missing_targets))
     status = _with_open_runs(session, status)
     if session.config.cluster.enabled and session.catalog.has_workers:
         from archiver.catalog import leases, visits

@@ -16,7 +16,7 @@ from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.model.archived import Gap
 from archiver.text_format import make_safe, pluralize
-from archiver.wording import describe_gap, next_try, reason_word
+from archiver.wording import describe_gap, next_try, reason_word, since_when
 
 if TYPE_CHECKING:
     from archiver.model.identity import Pk
@@ -111,5 +111,6 @@ def _account_of(gap: Gap) -> tuple[str, Pk | None]:
 def _row(gap: Gap, now: datetime) -> tuple[object, ...]:
     detail = f"{gap.present:,} of {gap.counted:,} items" if gap.present is not None else gap.detail
     title = gap.title if gap.title is not None else gap.highlight_pk
+    detail += since_when(gap)
     reason = reason_word(gap.subject, gap.reason)
     return reason, describe_gap(gap), title, gap.attempts, next_try(gap, now), detail

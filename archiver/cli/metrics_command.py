@@ -32,9 +32,10 @@ def command(options: GlobalOptions, file: Path | None, by_account: bool) -> int:
     """Write the numbers of the archive for Prometheus. Reads only, also during a run; makes no call and costs
     nothing.
 
-    Every metric is a gauge without labels. Times are Unix seconds, 0 if it never happened; a number that is
-    not known is NaN. The units left are those that the API stated at the last run. FILE is replaced at once:
-    a reader never sees half of it.
+    Every metric is a gauge without labels; only archiver_missing_target_since_timestamp_seconds has one, for
+    each name, id or highlight that does not exist. Times are Unix seconds, 0 if it never happened; a number
+    that is not known is NaN. The units left are those that the API stated at the last run. FILE is replaced
+    at once: a reader never sees half of it.
 
     \b
     Examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from archiver import wording
 from archiver.cli import advice, output
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.event_text import describe_failure
@@ -14,7 +15,6 @@ from archiver.exit_codes import PARTIAL
 from archiver.model.archived import Failure
 from archiver.runner.tally import Summary, files_not_downloaded
 from archiver.text_format import format_size, pluralize
-from archiver.wording import reason_word
 
 _COUNTS = (
     "units",
@@ -53,6 +53,7 @@ EMPTY_FIELDS: Mapping[str, object] = {
     **dict.fromkeys(_COUNTS, 0),
     "balance_mismatch": None,
     "hosts_not_allowed": [],
+    "missing_targets": [],
     "failures": [],
     "notes": [],
     "changes_total": 0,
@@ -74,7 +75,8 @@ def print_report(
         output.print_messages(*report_lines(summary, changes, show_slug=options.verbose))
     elif summary.exit_code:
         head = [*outcome_lines(summary, show_slug=options.verbose), *note_lines(summary)]
-        output.print_messages(*head, *failure_lines(summary, _MAX_LINES - len(head)))
+        last = list(wording.missing_targets(summary.missing_targets))
+        output.print_messages(*head, *failure_lines(summary, _MAX_LINES - len(head) - len(last)), *last)
     if options.blank is not None:
         output.print_json(json_fields(summary, changes))
     return summary.exit_code
@@ -83,12 +85,13 @@ def print_report(
 def report_lines(
     summary: Summary, changes: RunChanges = _NO_CHANGES, *, show_slug: bool = False
 ) -> list[str]:
-    """Return the report in at most ten lines: a bad outcome, counts, notes, changes, failures."""
+    """Return the report in at most ten lines: outcome, counts, notes, changes, failures, missing targets."""
     head = [*outcome_lines(summary, show_slug=show_slug), *count_lines(summary), *note_lines(summary)]
-    room = _MAX_LINES - len(head)
+    last = list(wording.missing_targets(summary.missing_targets))
+    room = _MAX_LINES - len(head) - len(last)
     failure_count = len(list(failure_lines(summary, room)))
     lines = list(change_lines(summary.run_id, changes, max(room - failure_count, room // 2)))
-    return [*head, *lines, *failure_lines(summary, room - len(lines))]
+    return [*head, *lines, *failure_lines(summary, room - len(lines)), *last]
 
 
 def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]:
@@ -167,7 +170,7 @@ def failure_lines(summary: Summary, room: int = _MAX_LINES) -> Iterator[str]:
     failures = list(_listed_failures(summary))
     if not failures:
         return
-    reasons = Counter(reason_word(failure.subject, failure.reason) for failure in failures)
+    reasons = Counter(wording.reason_word(failure.subject, failure.reason) for failure in failures)
     by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
     retry = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
     yield f"failed: {by_reason}{retry}"
@@ -182,6 +185,7 @@ def json_fields(summary: Summary, changes: RunChanges = _NO_CHANGES) -> dict[str
     }
     fields["balance_mismatch"] = summary.balance_mismatch
     fields["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in summary.hosts_not_allowed]
+    fields["missing_targets"] = list(summary.missing_targets)
     fields["failures"] = [
         {name: getattr(failure, name) for name in ("subject", "subject_pk", "role", "reason", "detail")}
         for failure in summary.failures

@@ -15,6 +15,7 @@ from archiver.cli.parameter_types import DurationType
 from archiver.errors import ArchiverError
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_price, format_size, make_safe, pluralize
+from archiver.wording import missing_targets
 
 if TYPE_CHECKING:
     from archiver.model.run_status import Run, Status
@@ -98,6 +99,7 @@ def json_view(status: Status) -> dict[str, object]:
     """Return the numbers as ``--json`` prints them."""
     numbers = asdict(status)
     numbers["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in status.hosts_not_allowed]
+    numbers["missing_targets"] = [asdict(missing) for missing in status.missing_targets]
     numbers["shared_run"] = None if status.shared_run is None else asdict(status.shared_run)
     numbers["workers"] = [asdict(worker) for worker in status.workers]
     numbers["last_runs"] = [asdict(run) for run in status.last_runs]
@@ -121,6 +123,7 @@ def status_lines(
         *([("waiting", _waiting(s.waiting))] if s.waiting else []),
         ("open failures", f"{s.open_failures:,}{how_to_list}"),
         *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
+        *(("missing", make_safe(line)) for line in missing_targets(s.missing_targets)),
         ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
         *([("their price", _price(price, s))] if price is not None else []),
         ("last success", _time(s.last_success_at)),

@@ -22,13 +22,24 @@ class Run(Struct, frozen=True):
     units: int
 
 
+class MissingTarget(Struct, frozen=True):
+    """A name, an id or a highlight that does not exist and never did.
+
+    ``target``: its text without a prefix. ``since``: when a run first found that.
+    """
+
+    target: str
+    since: datetime
+
+
 class Status(Struct, frozen=True):
     """The archive in numbers.
 
     ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
-    does not list now, each with the number of files that wait for it. ``waiting``: the number of adopted
-    files that wait for their items. ``shared_run``: the open run whose accounts workers visit, and
+    does not list now, each with the number of files that wait for it. ``missing_targets``: those that were
+    asked for and do not exist, the earliest first. ``waiting``: the number of adopted files that wait for
+    their items. ``shared_run``: the open run whose accounts workers visit, and
     ``workers``: those at work. Of the last runs without an end, ``running`` is the one that goes on, and
     ``killed`` those that do not; on PostgreSQL, where another machine may be at work, those of which neither
     is certain are in neither.
@@ -47,6 +58,7 @@ class Status(Struct, frozen=True):
     last_runs: tuple[Run, ...]
     last_success_at: datetime | None
     hosts_not_allowed: tuple[tuple[str, int], ...] = ()
+    missing_targets: tuple[MissingTarget, ...] = ()
     waiting: int = 0
     shared_run: VisitCounts | None = None
     workers: tuple[WorkerStatus, ...] = ()

@@ -208,12 +208,12 @@ class AccountSync:
         is_highlight, is_archived = self._target.highlight_pk is not None, visit.before.is_archived
         if last.why is StepWhy.HIDDEN:
             if not is_archived and (is_highlight or visit.before.verdict is Reason.GONE):
-                return self._report.fail_unresolved(was_asked=False)
+                return self._report.report_missing()
             return AccountEnd.NOT_ASKED
         if not is_highlight or not self._meanings or self._meanings == [Meaning.OK]:
             return AccountEnd.WELL
         if self._meanings == [Meaning.NOT_FOUND]:
-            return AccountEnd.ABSENT if is_archived else self._report.fail_unresolved(was_asked=True)
+            return AccountEnd.ABSENT if is_archived else self._report.fail_unresolved()
         return AccountEnd.FAILED
 
     def _begin(self) -> Visit:

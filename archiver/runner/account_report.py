@@ -16,6 +16,7 @@ from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.events import Notice
 from archiver.model.identity import Pk, Role, Subject
+from archiver.model.run_status import MissingTarget
 from archiver.model.target import Target
 from archiver.model.upstream import RejectedEntry, Tray, User
 from archiver.runner.context import RunContext, RunOptions
@@ -50,7 +51,7 @@ class AccountReporter:
         failure.
         """
         if verdict is Reason.GONE and not before.is_archived:
-            return self.fail_unresolved(was_asked=True)
+            return self.fail_unresolved()
         what = f"the account is {verdict.value}"
         is_news = verdict is not Reason.EMPTY and (
             before.verdict is not verdict or self._options.ignore_backoff
@@ -63,20 +64,23 @@ class AccountReporter:
             return AccountEnd.WELL
         return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
 
-    def fail_unresolved(self, *, was_asked: bool) -> AccountEnd:
-        """Report a target that has never existed. Every run does so until somebody corrects it.
-
-        ``was_asked``: it was requested in this run, so the failure is recorded. Otherwise it waits for its
-        next try.
-        """
+    def fail_unresolved(self) -> AccountEnd:
+        """Record and report that the API says that the target does not exist, and never did."""
         failure = _unresolved_failure(self._target)
         self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
-        if was_asked and failure.subject is Subject.HIGHLIGHT:
-            return AccountEnd.UNRESOLVED  # recorded and reported with what the API says
-        if was_asked:
+        if failure.subject is not Subject.HIGHLIGHT:  # that was recorded with what the API says
             self._catalog.write(record.failure, failure, self._context.clock())
-        self._context.report_failure(failure, is_trouble=False)
+            self._context.report_failure(failure, is_trouble=False)
         return AccountEnd.UNRESOLVED
+
+    def report_missing(self) -> AccountEnd:
+        """Report a target that does not exist, as an earlier run found; its next try is not due."""
+        failure = _unresolved_failure(self._target)
+        self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
+        recorded = self._catalog.read(open_failure, failure.subject, failure.subject_pk, None)
+        since = recorded.first_at if recorded is not None else self._context.clock()
+        self._context.tally.add_missing(MissingTarget(failure.subject_pk, since))
+        return AccountEnd.MISSING
 
     def fail_target(self, reason: Reason, detail: str, *, is_trouble: bool, is_silent: bool = False) -> None:
         """Record a failure of the target, and report it unless ``is_silent``."""

@@ -12,12 +12,16 @@ from msgspec import Struct
 from archiver.exit_codes import PARTIAL
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
+from archiver.model.run_status import MissingTarget
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.text_format import pluralize
 
 _LISTED_FAILURES = 1_000
-"""How many failures a summary lists, so that memory stays bounded. All are counted, and are in the table."""
+"""How many failures, and how many missing targets, a summary lists, so that memory stays bounded.
+
+All are in the table ``failures``.
+"""
 
 
 def files_not_downloaded(host: str, files: int) -> str:
@@ -33,6 +37,7 @@ class AccountEnd(StrEnum):
     NOT_ASKED = "not_asked"  # known to be private or gone, and not due: no call was made
     ABSENT = "absent"  # found in this run to be private or gone
     UNRESOLVED = "unresolved"  # does not exist and never did: a name or an id that somebody must correct
+    MISSING = "missing"  # the same, as an earlier run found: no call was made
     FAILED = "failed"  # no usable answer came
 
 
@@ -43,7 +48,8 @@ class Summary(Struct, frozen=True):
     are highlights, which also count as listed. ``bytes_new`` are bytes of blobs that were not stored before.
     ``balance_mismatch``: how many units more than ``units`` the balance of the API fell by (None: not known).
     ``hosts_not_allowed``: hosts that are not in ``download.allowed_hosts``, each with the number of files
-    that wait for it, most first. ``notes`` are facts that are not failures. ``message``, ``hint`` and
+    that wait for it, most first. ``missing_targets``: targets that do not exist, as earlier runs found;
+    this run did not ask for them again. ``notes`` are facts that are not failures. ``message``, ``hint`` and
     ``slug`` are those of the error that stopped the run, or ''.
     """
 
@@ -65,6 +71,7 @@ class Summary(Struct, frozen=True):
     balance_mismatch: int | None = None
     failures: tuple[Failure, ...] = ()
     hosts_not_allowed: tuple[tuple[str, int], ...] = ()
+    missing_targets: tuple[MissingTarget, ...] = ()
     notes: tuple[str, ...] = ()
     message: str = ""
     hint: str = ""
@@ -101,6 +108,7 @@ class Tally:
         self._failures: list[Failure] = []
         self._hosts: Counter[str] = Counter()
         self._refused: set[tuple[Subject, str, Role | None]] = set()
+        self._missing: list[MissingTarget] = []
         self._notes: list[str] = []
         self._ends = dict.fromkeys(AccountEnd, 0)
         self._troubles = 0
@@ -152,6 +160,12 @@ class Tally:
             self._summary = replace(self._summary, files_failed=self._summary.files_failed + len(failures))
             self._troubles += len(failures)
 
+    def add_missing(self, missing: MissingTarget) -> None:
+        """Add a target that does not exist, as an earlier run found."""
+        with self._lock:
+            if len(self._missing) < _LISTED_FAILURES:
+                self._missing.append(missing)
+
     def note(self, text: str, *, is_trouble: bool = False) -> None:
         """Add a fact to the summary. ``is_trouble``: the run did not fully succeed."""
         with self._lock:
@@ -180,6 +194,7 @@ class Tally:
         with self._lock:
             self._failures += other.failures[: max(0, _LISTED_FAILURES - len(self._failures))]
             self._hosts.update(dict(other.hosts_not_allowed))
+            self._missing += other.missing_targets[: max(0, _LISTED_FAILURES - len(self._missing))]
             self._troubles += state.troubles
             for end, count in state.ends.items():
                 self._ends[end] += count
@@ -206,6 +221,7 @@ class Tally:
                 self._summary,
                 failures=tuple(self._failures),
                 hosts_not_allowed=hosts,
+                missing_targets=tuple(self._missing),
                 notes=tuple(self._notes),
             )
             return summary, self._code()
@@ -213,10 +229,13 @@ class Tally:
     def _code(self) -> int:
         ends, targets = self._ends, sum(self._ends.values())
         failed, unresolved = ends[AccountEnd.FAILED], ends[AccountEnd.UNRESOLVED]
-        if failed and failed + unresolved + ends[AccountEnd.NOT_ASKED] == targets:
+        do_not_exist = unresolved + ends[AccountEnd.MISSING]
+        if failed and failed + do_not_exist + ends[AccountEnd.NOT_ASKED] == targets:
             return 7  # nobody knows whether the API would have answered for those that were not asked
         if failed or self._troubles:
             return PARTIAL
+        if do_not_exist and do_not_exist == targets:
+            return 6
         if unresolved:
-            return 6 if unresolved == targets else PARTIAL
+            return PARTIAL
         return 6 if ends[AccountEnd.ABSENT] and ends[AccountEnd.ABSENT] == targets else 0

@@ -14,7 +14,7 @@ from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import GapLine, GapsOfAccount, SubjectLink
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest
-from archiver.wording import describe_gap, describe_reason, next_try
+from archiver.wording import describe_gap, describe_reason, next_try, since_when
 
 MAX_ITEMS = 8_000
 """A page is about accounts with at most so many items, or one account: to find a gap, each item is read."""
@@ -68,7 +68,7 @@ def _line(gap: Gap, account: KeptAccount | None, now: datetime) -> GapLine:
     return GapLine(
         describe_gap(gap) + (_joint(gap) if highlight is not None else ""),
         highlight,
-        describe_reason(gap.subject, gap.reason) + counted,
+        describe_reason(gap.subject, gap.reason) + counted + since_when(gap),
         gap.attempts,
         next_try(gap, now),
     )

@@ -208,18 +208,25 @@ def test_what_is_missing_is_not_advised() -> None:
 
 
 @pytest.mark.whole
-def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> None:
-    """One line names it and says what to do, in the first run and during its back-off, with -q too."""
+def test_fault_e7_cron_is_told_of_a_missing_name(person: CommandLineUser) -> None:
+    """One line names it and says what to do, with -q too, whenever the API was asked. During its back-off the
+    run succeeds; ``--json`` and ``status`` name it."""
     config = write_config(person.home / "c.toml", ["natgeo", "nobody.xyz"])
     assert person.run("init", "-q", "--config", str(config)).code == 0
     what = "nobody.xyz: no account has this name: correct or remove it"
     for number in range(1, 5):
         done = person.run("run", "-q", "--json", "--config", str(config))
-        assert (done.code, done.object["units"]) == (3, [0, 5 + 2, 1 + 1, 1 + 1, 1][number])
-        assert [line for line in done.err.splitlines() if "nobody.xyz" in line] == [f"  {what}"]
-        failures = done.object["failures"]
+        asked = number < 4
+        assert (done.code, done.object["units"]) == (3 if asked else 0, [0, 5 + 2, 1 + 1, 1 + 1, 1][number])
+        lines = [line for line in done.err.splitlines() if "nobody.xyz" in line]
+        assert lines == ([f"  {what}"] if asked else [])
+        failures, missing = done.object["failures"], done.object["missing_targets"]
         assert isinstance(failures, list)
-        assert [(f["subject_pk"], f["reason"]) for f in failures] == [("nobody.xyz", "gone")]
+        assert isinstance(missing, list)
+        assert [(f["subject_pk"], f["reason"]) for f in failures] == [("nobody.xyz", "gone")] * asked
+        assert [m["target"] for m in missing] == ["nobody.xyz"] * (not asked)
+    status = person.run("status", "--config", str(config))
+    assert "does not exist: correct or remove it" in status.out
     assert "999: no account has this id: correct or remove it\n" in person.run("backup", "999").err
 
 

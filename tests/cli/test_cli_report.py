@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 import signal
 import sys
@@ -120,17 +121,31 @@ def test_fault_l1_exit_code_3_pings_fail(
     assert json.loads(box.at(HOOK).body)["exit_code"] == 3
 
 
-def test_fault_a5_a_missing_name_fails_the_monitor(
-    kept: InProcessUser, box: ReportReceiver, whole: bool
+def test_fault_e7_a_missing_name_fails_the_monitor_when_the_api_was_asked(
+    kept: InProcessUser, box: ReportReceiver
 ) -> None:
-    """It does so in every run, also during the back-off of the name; the report says what to do."""
+    """The report says what to do. A run during the back-off is a success, and the last line of its report
+    names it, with the day since when; so do ``status``, ``gaps`` and a metric."""
     kept.list_accounts("natgeo", "nobody.xyz")
-    for _ in range(4 if whole else 2):
+    codes = []
+    for _ in range(4):
         box.received.clear()
-        assert kept.run("run", "-q").code == 3
-        text = box.at(f"{PING}/fail").body.decode()
-        assert "  nobody.xyz: no account has this name: correct or remove it\n" in f"{text}\n"
-        assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
+        codes.append(kept.run("run", "-q").code)
+        if codes[-1] == 3:
+            text = box.at(f"{PING}/fail").body.decode()
+            assert "  nobody.xyz: no account has this name: correct or remove it\n" in f"{text}\n"
+            assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
+    assert codes == [3, 3, 3, 0]
+    last = box.at(PING).body.decode().splitlines()[-1]
+    assert re.fullmatch(r"nobody\.xyz \(since \d{4}-\d\d-\d\d\) does not exist: correct or remove it", last)
+    document = json.loads(kept.run("run", "--json").out)
+    assert [missing["target"] for missing in document["missing_targets"]] == ["nobody.xyz"]
+    assert document["failures"] == []
+    since = r"\(since \d{4}-\d\d-\d\d\)"
+    assert re.search(rf"\nmissing +nobody\.xyz {since} does not exist", kept.run("status").out)
+    assert re.search(rf"no account has this name: correct or remove it {since}", kept.run("gaps").out)
+    gauge = r'archiver_missing_target_since_timestamp_seconds\{target="nobody\.xyz"\} 1\d{9}'
+    assert re.search(gauge, kept.run("metrics").out)
 
 
 def test_fault_a44_a_pattern_that_matches_nothing_is_reported(

@@ -3,7 +3,7 @@ not exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -226,27 +226,26 @@ def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(
 # --- targets that do not exist
 
 
-def nights(harness: ArchiveHarness, targets: Iterable[str], number: int) -> list[tuple[int, int]]:
-    """Code and units of so many nights in a row over these targets and an account that is there."""
-    found = []
-    for _ in range(number):
-        summary = harness.night(*targets, ONE)
-        missing = sorted(target.removeprefix("highlight:") for target in targets)
-        assert sorted(str(failure.subject_pk) for failure in summary.failures) == missing
-        found.append((summary.exit_code, summary.units))
-    return found
-
-
 MISSING = {"nobody.here": [2, 1, 1, 0], "4": [1, 1, 1, 0], "highlight:4": [1, 1, 1, 0]}
 """What each of these targets costs night by night."""
 
 
-def test_fault_a5_a_target_that_does_not_exist_fails_every_run(harness: ArchiveHarness) -> None:
-    """Code 3 beside an account that is there, night after night; it costs nothing while it waits, and is
-    reported all the same."""
+def test_fault_e7_a_target_that_does_not_exist_fails_the_runs_that_ask_for_it(
+    harness: ArchiveHarness,
+) -> None:
+    """Beside an account that is there: code 3 when the API was asked. While it waits it costs nothing, and
+    the summary names it, with the day on which it was first missed: code 0. Alone it is code 6 every night.
+    """
     harness.night(ONE)
-    prices = [sum(units) for units in zip(*MISSING.values(), strict=True)]
-    assert nights(harness, MISSING, 4) == [(3, 1 + price) for price in prices]
+    names = sorted(target.removeprefix("highlight:") for target in MISSING)
+    first_day = harness.now.date()
+    for price in (sum(units) for units in zip(*MISSING.values(), strict=True)):
+        summary = harness.night(*MISSING, ONE)
+        failed = sorted(failure.subject_pk for failure in summary.failures)
+        waiting = sorted(missing.target for missing in summary.missing_targets)
+        assert (summary.exit_code, summary.units) == (3 if price else 0, 1 + price)
+        assert (failed, waiting) == ((names, []) if price else ([], names))
+    assert {missing.since.date() for missing in summary.missing_targets} == {first_day}
     assert harness.night(*MISSING).exit_code == 6
     for target in MISSING:
         alone = harness.night(target)
@@ -293,7 +292,7 @@ def test_an_account_that_was_archived_and_is_gone_is_a_fact(harness: ArchiveHarn
 def test_a_name_that_does_not_exist_beside_a_private_account(harness: ArchiveHarness) -> None:
     """The private one exists, so the run is not one in which no target resolved."""
     harness.upstream.world.set_private(account_pk(1))
-    assert [harness.night("nobody.here", account_pk(1)).exit_code for _ in range(3)] == [3] * 3
+    assert [harness.night("nobody.here", account_pk(1)).exit_code for _ in range(4)] == [3, 3, 3, 0]
 
 
 # --- one look per visit

@@ -11,7 +11,7 @@ from archiver.catalog.column_types import UtcTime, time_text
 from archiver.catalog.counters import OF_RUN
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
-from archiver.model.run_status import AccountNumbers, LatestRecords, Run, Status
+from archiver.model.run_status import AccountNumbers, LatestRecords, MissingTarget, Run, Status
 
 # In SQL: to declare the tables takes a twentieth of the time of ``archiver status``, and to compile the
 # statements as much again. The row of a run that has ended contains the sum of its calls.
@@ -72,6 +72,16 @@ GROUP BY host ORDER BY files DESC, host
     bindparam("roles", expanding=True),
 )
 
+# A highlight that was asked for and never existed has no row; a target with a row did exist.
+_MISSING_TARGETS = text("""
+SELECT f.subject_pk, f.first_at FROM failures f
+WHERE f.resolved_at IS NULL AND f.role IS NULL
+  AND (f.subject = :target AND f.reason = :gone
+    OR f.subject = :highlight AND f.reason = :not_found
+      AND NOT EXISTS (SELECT 1 FROM highlights h WHERE h.pk = f.subject_pk))
+ORDER BY f.first_at, f.subject_pk
+""").columns(first_at=UtcTime)
+
 
 def status(connection: Connection, now: datetime | None = None) -> Status:
     """Return the numbers of the archive; triggers of the database maintain most of them.
@@ -111,6 +121,17 @@ def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tupl
     """Return the hosts of refused files of these roles that are still offered, with counts, highest first."""
     rows = connection.execute(_REFUSED_HOSTS, {"roles": list(roles)})
     return tuple((row.host, row.files) for row in rows)
+
+
+def missing_targets(connection: Connection) -> tuple[MissingTarget, ...]:
+    """Return the targets that were asked for and do not exist, the earliest first."""
+    values = {
+        "target": Subject.TARGET,
+        "gone": Reason.GONE,
+        "highlight": Subject.HIGHLIGHT,
+        "not_found": Reason.NOT_FOUND,
+    }
+    return tuple(MissingTarget(*row) for row in connection.execute(_MISSING_TARGETS, values))
 
 
 def damage(connection: Connection) -> tuple[str, ...]:
