@@ -72,7 +72,7 @@ def run_shared(
     require_key(config)
     removals = marker.read(config.archive.directory).removals
     _close_earlier_run(config, stop, observe, wait=wait)
-    orders = Orders.of(with_settings(config, options), run_limits(config, max_units).units)
+    orders = Orders(with_settings(config, options), run_limits(config, max_units).units)
     worker_id = new_worker_id()
 
     def begin(session: WritableSession) -> SharedRunWatch:

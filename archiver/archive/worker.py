@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import datetime
 
+from msgspec.structs import asdict
+
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
@@ -35,7 +37,7 @@ from archiver.errors import (
 from archiver.hiker.client import HikerClient
 from archiver.model.events import Notice, Observer, Pause
 from archiver.model.values import replace
-from archiver.runner.context import RunContext, RunLimits
+from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.tally import Tally
 from archiver.runner.visitor import Resources, Visitor
 from archiver.runner.workers import StopFlag
@@ -186,7 +188,7 @@ def _visit_for(
         visitor = Visitor(
             Resources(client, downloader, session.store, session.answers, catalog),
             context,
-            options=orders.options(),
+            options=RunOptions(**asdict(orders.options)),
             limits=RunLimits(downloads=config.download.concurrency, units=orders.units),
             may_spend=lambda: check_reserve(config),
             register=shared.register,

@@ -11,7 +11,7 @@ from archiver.errors import ArchiverError
 from archiver.model.api_calls import Limits
 from archiver.model.target import Target
 from archiver.model.values import replace
-from archiver.runner.context import RunOptions
+from archiver.runner.context import SharedOptions
 from archiver.runner.tally import TallyState
 
 T = TypeVar("T")
@@ -20,34 +20,8 @@ T = TypeVar("T")
 class Orders(Struct, frozen=True):
     """What a run tells its workers: its options and its limits, so that all work by the same."""
 
-    full: bool
-    sweep_days: int
-    covers: bool
-    avatars: bool
-    privacy_check: bool
+    options: SharedOptions
     units: Limits
-
-    @classmethod
-    def of(cls, options: RunOptions, units: Limits) -> Orders:
-        """Return the orders of a run with these options and limits."""
-        return cls(
-            full=options.full,
-            sweep_days=options.sweep_days,
-            covers=options.covers,
-            avatars=options.avatars,
-            privacy_check=options.privacy_check,
-            units=units,
-        )
-
-    def options(self) -> RunOptions:
-        """Return the options of the run."""
-        return RunOptions(
-            full=self.full,
-            sweep_days=self.sweep_days,
-            covers=self.covers,
-            avatars=self.avatars,
-            privacy_check=self.privacy_check,
-        )
 
 
 class ReportedError(Struct, frozen=True):

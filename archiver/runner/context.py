@@ -31,15 +31,14 @@ class RepairScope(Struct, frozen=True):
     avatars: frozenset[Pk]
 
 
-class RunOptions(Struct, frozen=True):
-    """The options of a run, the same for all its accounts.
+class SharedOptions(Struct, frozen=True):
+    """The options of a run, the same for all its accounts and for all its workers.
 
     ``sweep_days``: the period of the sweep, 0 for none. ``from_config``: targets are entries of the
     configuration. ``ignore_backoff``: a person named the accounts, so private, gone and unresolved ones are
     tried at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only this, even if
     more is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: have the API check each account,
-    which costs one more unit for each tray. ``rules``: the downloads that the settings allow; None: refused
-    files are not due before the sweep.
+    which costs one more unit for each tray.
     """
 
     sweep_days: int = 30
@@ -51,6 +50,15 @@ class RunOptions(Struct, frozen=True):
     repair: RepairScope | None = None
     list_only: bool = False
     privacy_check: bool = False
+
+
+class RunOptions(SharedOptions, frozen=True):
+    """The options of a run on one machine.
+
+    ``rules``: the downloads that the settings of this machine allow; None: refused files are not due before
+    the sweep.
+    """
+
     rules: DownloadRules | None = None
 
 

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, leases, outbox, visits
+from archiver.cluster.orders import Orders, decode, encode
 from archiver.cluster.shared_visits import SharedRegister
 from archiver.errors import LeaseLost
+from archiver.model.api_calls import Limits
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import parse_target
+from archiver.runner.context import RepairScope, RunOptions, SharedOptions
 
 
 @pytest.fixture
@@ -147,3 +151,16 @@ def test_a_lost_connection_loses_no_visit(joined: tuple[Catalog, Catalog], run_i
     )
     one.coordinate_at_once(visits.end_visit, run_id, 1, "one", "report")
     assert one.read(visits.reports, run_id) == ["report"]
+
+
+def test_fault_e50_all_options_of_a_run_reach_its_workers() -> None:
+    """Each one arrives as it was given, ``ignore_backoff`` too, whatever its default is."""
+    plain, repair = RunOptions(), RepairScope(frozenset({Pk("1")}), frozenset(), frozenset({Pk("3")}))
+    given = {
+        name: repair if name == "repair" else type(value)(not value)
+        for name in SharedOptions.__struct_fields__
+        for value in [getattr(plain, name)]
+    }
+    orders = decode(encode(Orders(RunOptions(**given), Limits(per_run=3))), Orders)
+    assert asdict(orders.options) == given
+    assert orders.units == Limits(per_run=3)
