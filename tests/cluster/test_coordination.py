@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import pytest
 from msgspec.structs import asdict
@@ -156,7 +157,7 @@ def test_a_lost_connection_loses_no_visit(joined: tuple[Catalog, Catalog], run_i
 def test_fault_e50_all_options_of_a_run_reach_its_workers() -> None:
     """Each one arrives as it was given, ``ignore_backoff`` too, whatever its default is."""
     plain, repair = RunOptions(), RepairScope(frozenset({Pk("1")}), frozenset(), frozenset({Pk("3")}))
-    given = {
+    given: dict[str, Any] = {
         name: repair if name == "repair" else type(value)(not value)
         for name in SharedOptions.__struct_fields__
         for value in [getattr(plain, name)]
