@@ -342,6 +342,7 @@ changes = Table(
     Column("old", Text),
     Column("new", Text),
     Index(None, "subject", "subject_pk"),
+    Index(None, "field", "id"),
 )
 
 failures = Table(

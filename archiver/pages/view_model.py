@@ -201,12 +201,20 @@ class GapsOfAccount(Struct, frozen=True):
 
 
 class FeedEntry(Struct, frozen=True):
-    """An item in a feed. ``updated``: when the archive first saw it."""
+    """An entry of a feed: a new item, or a new account.
+
+    ``updated``: when the archive first saw it. ``href``: its page; ``author``: its account.
+    """
 
     id: str
     updated: datetime
-    tile: ItemTile
-    files: tuple[FeedFile, ...]
+    title: str
+    author: SubjectLink
+    href: str
+    published: datetime | None = None
+    picture: Picture | None = None
+    paragraphs: tuple[str, ...] = ()
+    files: tuple[FeedFile, ...] = ()
 
 
 class FeedFile(Struct, frozen=True):
@@ -218,7 +226,7 @@ class FeedFile(Struct, frozen=True):
 
 
 class AtomFeed(Struct, frozen=True):
-    """A feed of new items. ``origin``: scheme and host of the server, for absolute links."""
+    """A feed of new items and accounts. ``origin``: scheme and host of the server, for absolute links."""
 
     id: str
     origin: str

@@ -19,7 +19,7 @@ SECOND = timedelta(seconds=1)
 
 QUERIES: tuple[Callable[[Connection], object], ...] = (
     lambda connection: newest_items.newest_taken(connection, 5),
-    lambda connection: newest_items.newest_seen(connection, 5),
+    lambda connection: newest_items.new_items(connection, 5),
     lambda connection: change_history.changes_back(connection, 5),
     lambda connection: list(gaps.gaps_of(connection, ["787132"], with_targets=True)),
 )

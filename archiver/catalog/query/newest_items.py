@@ -1,13 +1,14 @@
-"""The newest items of all accounts, page by page, and items with the highlight and account that show them."""
+"""The newest items of all accounts, page by page; what is news; items with what shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, Connection, Row, bindparam, or_, select
+from sqlalchemy import BindParameter, Column, Connection, Row, bindparam, or_, select, text
 
 from archiver.catalog import tables
+from archiver.catalog.column_types import UtcTime
 from archiver.catalog.query import content
 from archiver.model.archived import DatedPk, Placed, Selection, ShownItem
 from archiver.model.identity import Pk
@@ -20,6 +21,29 @@ _PLACES = (
     .where(_members.c.item_pk.in_(_PKS))
 )
 
+_NEWS = {"at": UtcTime}
+# The subject of these changes is always a highlight. With a condition on it, SQLite would sort all of them.
+_ADDED_ITEMS = text("""
+SELECT i.first_seen_at AS at, i.pk FROM changes c JOIN items i ON i.pk = c.new
+WHERE c.field = 'items' AND i.first_seen_at = c.at
+ORDER BY c.id DESC LIMIT :limit
+""").columns(**_NEWS)
+_ITEMS_OF_NEW_HIGHLIGHTS = text("""
+SELECT i.first_seen_at AS at, i.pk FROM (
+  SELECT subject_pk, at FROM changes
+  WHERE field = 'presence' AND new = 'appeared' ORDER BY id DESC LIMIT :limit
+) AS appeared
+CROSS JOIN highlight_items m -- CROSS: SQLite reads the few changes first, not all items
+CROSS JOIN items i
+WHERE m.highlight_pk = appeared.subject_pk AND i.pk = m.item_pk AND i.first_seen_at >= appeared.at
+ORDER BY i.first_seen_at DESC, i.pk DESC LIMIT :limit
+""").columns(**_NEWS)
+_NEW_ACCOUNTS = text("""
+SELECT first_seen_at AS at, pk FROM users
+WHERE EXISTS (SELECT 1 FROM highlights h WHERE h.user_pk = users.pk)
+ORDER BY first_seen_at DESC, pk DESC LIMIT :limit
+""").columns(**_NEWS)
+
 
 def newest_taken(
     connection: Connection, limit: int, *, before: DatedPk | None = None, after: DatedPk | None = None
@@ -31,9 +55,22 @@ def newest_taken(
     return _newest(connection, _items.c.taken_at, limit, before, after)
 
 
-def newest_seen(connection: Connection, limit: int) -> tuple[DatedPk, ...]:
-    """Return the items that the archive saw last for the first time, the latest first."""
-    return _newest(connection, _items.c.first_seen_at, limit, None, None)
+def new_items(connection: Connection, limit: int) -> tuple[DatedPk, ...]:
+    """Return the last items that are news, each with when the archive first saw it, the latest first.
+
+    As in ``changes``, what was seen for the first time together with its account is no news.
+    """
+    found = {
+        DatedPk(*row)
+        for statement in (_ADDED_ITEMS, _ITEMS_OF_NEW_HIGHLIGHTS)
+        for row in connection.execute(statement, {"limit": limit})
+    }
+    return tuple(sorted(found, reverse=True)[:limit])
+
+
+def new_accounts(connection: Connection, limit: int) -> tuple[DatedPk, ...]:
+    """Return the accounts that the archive saw last for the first time, the latest first."""
+    return tuple(DatedPk(*row) for row in connection.execute(_NEW_ACCOUNTS, {"limit": limit}))
 
 
 def shown_items(connection: Connection, pks: Collection[Pk]) -> dict[Pk, ShownItem]:
