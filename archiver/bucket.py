@@ -12,7 +12,9 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
 from itertools import chain
@@ -43,7 +45,10 @@ _PARTS_AT_ONCE = 2  # of one upload; they are in memory
 _SMALL = 1 << 20  # bytes; such a body is sent within the short time limit
 _PIECE = 256 << 10  # bytes handed on at once while an object is read
 _READ = 3600  # seconds for a whole object; a slow reader may take that long
-_PAGE = 1000  # names; S3 lists no more at once
+_NAMES_AT_ONCE = 100  # a page of S3 has up to ten times as many
+_MOST_REPEATED = 16
+_MOST_OTHERS = 100_000
+_REQUESTS_OF_A_PAGE = 3  # in the longest time that one may take: it is repeated if it fails
 
 
 _NOT_PARTIAL = "non-partial response"
@@ -53,6 +58,12 @@ _BEYOND_END = "status code: 416"
 """What it says if the object ends before the range begins."""
 
 _DELETED = "deleted"
+
+_NOWHERE = "0.0.0.0:0"
+"""The proxy for all hosts but those of the store. No connection to it can be made.
+
+The client follows redirects, with the session token in a header, and has no option against it.
+"""
 
 _used_by: set[int] = set()
 """The processes that have sent requests: this one, or the one that it was forked from."""
@@ -111,7 +122,7 @@ class Bucket:
     def __init__(self, settings: BucketSettings, limits: TimeLimits | None = None) -> None:
         """Send no request. Raises ConfigError if obstore is not installed."""
         limits = limits or TimeLimits()
-        self._settings = settings
+        self._settings, self._limits = settings, limits
         self._knows_preconditions = True  # until the store says otherwise
         patience = 1.25 * limits.short  # a request that was not answered in time is repeated once
         self._small = _client(settings, limits, total=limits.short, patience=patience)
@@ -341,26 +352,63 @@ class Bucket:
             if end is not None and position >= end:
                 return
 
-    def list(self, directory: str = "", after: str = "") -> Iterator[StoredObject]:
+    def list(
+        self, directory: str = "", after: str = "", *, is_own: Callable[[str], bool] = lambda _: False
+    ) -> Iterator[StoredObject]:
         """Yield the objects whose names begin with ``directory/``, in ascending order of their names.
 
         ``after``: begin with the first name greater than this one. Names are fetched as they are needed.
+        ``is_own``: whether a name is one that the caller looks for. So that a store cannot list names without
+        end, StorageError is raised after 100,000 others in a row, after more than a few equal names, and if
+        the next names do not come in time.
         """
         import obstore
 
-        pages = obstore.list(self._small, directory or None, offset=after or None, chunk_size=_PAGE)
-        last = after
-        while page := self.call(directory, "listed", lambda: next(pages, None)):
+        pages = obstore.list(self._small, directory or None, offset=after or None, chunk_size=_NAMES_AT_ONCE)
+        last, repeated, others = after, 0, 0
+        while page := self._next_names(directory, pages):
             for meta in page:
-                if meta["path"] == last:  # rclone lists a name twice if it was put twice at once
+                if meta["path"] == last and repeated < _MOST_REPEATED:
+                    repeated += 1  # rclone lists a name as often as it was put at the same moment
                     continue
-                if meta["path"] < last:
+                if meta["path"] <= last:
                     raise StorageError(
                         f"{self.location(directory)} cannot be listed: the names are not in ascending order",
                         "this kind of bucket cannot be used: choose a general purpose bucket",
                     )
-                last = meta["path"]
+                last, repeated = meta["path"], 0
+                others = 0 if is_own(last) else others + 1
+                if others > _MOST_OTHERS:
+                    raise StorageError(
+                        f"{self.location(directory)} has more than {_MOST_OTHERS:,} objects that are not"
+                        " archiver's",
+                        "remove them, or use another prefix",
+                    )
                 yield _stored_object(last, meta)
+
+    def _next_names(
+        self, directory: str, pages: Iterator[Sequence[ObjectMeta]]
+    ) -> Sequence[ObjectMeta] | None:
+        """Return the next names of a listing; None at its end. Raises StorageError also if it takes too long.
+
+        The client asks for one page after the other until there are names, and cannot be told to stop.
+        """
+        found: Future[Sequence[ObjectMeta] | None] = Future()
+
+        def read() -> None:
+            try:
+                found.set_result(self.call(directory, "listed", lambda: next(pages, None)))
+            except BaseException as error:
+                found.set_exception(error)
+
+        threading.Thread(target=read, name="listing", daemon=True).start()
+        try:
+            return found.result(_REQUESTS_OF_A_PAGE * self._limits.short)
+        except TimeoutError:
+            raise StorageError(
+                f"{self.location(directory)} cannot be listed: the store sends no names, and no end",
+                _LATER_HINT,
+            ) from None
 
     def copy(self, name: str, new_name: str, size: int) -> None:
         """Copy an object of ``size`` bytes inside the store, in place of one that has the new name.
@@ -525,6 +573,8 @@ def _client(
     }
     if read is not None:
         options["read_timeout"] = timedelta(seconds=read)
+    if settings.hosts:
+        options |= {"proxy_url": f"http://{_NOWHERE}", "proxy_excludes": ",".join(settings.hosts)}
     retries: RetryConfig = {
         "max_retries": limits.retries,
         "retry_timeout": timedelta(seconds=patience),
@@ -604,6 +654,7 @@ _STATUSES = {
     "429": _CODES["SlowDown"],
 }
 _CONNECTION = (  # the first text that the error contains decides
+    (_NOWHERE, "it sends requests on to another host"),
     ("ConnectionRefused", "the connection was refused"),
     ("dns error", "the name of its host cannot be resolved"),
     ("ertificate", "its certificate is not valid"),

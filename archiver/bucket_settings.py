@@ -24,6 +24,9 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._=+-]+")
 _DEFAULT_REGION = "us-east-1"
 PLAIN_HTTP_WARNING = "AWS_ALLOW_HTTP is set: names and bytes may travel to the store unencrypted"
 
+_AWS_HOSTS = ("amazonaws.com", "amazonaws.com.cn")
+_SERVICES_OF_A_MACHINE = ("169.254.169.254", "169.254.170.2")
+
 _IDENTITY = {"web_identity_token_file": "AWS_WEB_IDENTITY_TOKEN_FILE", "role_arn": "AWS_ROLE_ARN"}
 _CONTAINER_FULL = {
     "container_credentials_full_uri": "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -48,7 +51,8 @@ class BucketSettings(Struct, frozen=True):
     """Everything that is needed to open a bucket. ``login`` holds secrets, and ``repr`` leaves it out.
 
     ``endpoint``: a URL, or '' for AWS itself. ``login``: options of the client that say how to log in; ''
-    values are left out.
+    values are left out. ``hosts``: the only hosts that requests may reach, each with those below it; () if a
+    proxy of the environment leads to the store, and decides.
     """
 
     location: BucketLocation
@@ -56,6 +60,7 @@ class BucketSettings(Struct, frozen=True):
     region: str
     allow_http: bool
     login: dict[str, str]
+    hosts: tuple[str, ...] = ()
 
     @property
     def is_plain_http(self) -> bool:
@@ -90,7 +95,8 @@ def read_bucket_settings(
             f"there are no access keys for {location.url}",
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
-    return BucketSettings(location, endpoint, region or _DEFAULT_REGION, allow_http, login or {})
+    hosts = () if _has_proxy(environment, endpoint) else _hosts(environment, endpoint, login or {})
+    return BucketSettings(location, endpoint, region or _DEFAULT_REGION, allow_http, login or {}, hosts)
 
 
 def allows_http(environment: Mapping[str, str]) -> bool:
@@ -141,6 +147,29 @@ def _check_endpoint(endpoint: str, allow_http: bool) -> None:
             f"the endpoint {endpoint} is not encrypted",
             "use https, or set AWS_ALLOW_HTTP=true if the network between is safe",
         )
+
+
+def _has_proxy(environment: Mapping[str, str], endpoint: str) -> bool:
+    """Return whether the environment names a proxy for requests to the store."""
+    parts = urlsplit(endpoint or "https://amazonaws.com")
+    named = {name.lower().removesuffix("_proxy"): url for name, url in environment.items() if url}
+    if parts.scheme not in named and "all" not in named:
+        return False
+    from urllib.request import proxy_bypass_environment  # takes a twentieth of a second
+
+    return not proxy_bypass_environment(parts.netloc, {"no": named.get("no", "")})
+
+
+def _hosts(environment: Mapping[str, str], endpoint: str, login: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the hosts of the store, and of the service that gives its keys."""
+    hosts = [urlsplit(endpoint).hostname] if endpoint else list(_AWS_HOSTS)
+    if "container_credentials_full_uri" in login:
+        hosts.append(urlsplit(login["container_credentials_full_uri"]).hostname)
+    elif "web_identity_token_file" in login:
+        hosts += _AWS_HOSTS
+    elif not login or "container_credentials_relative_uri" in login:
+        hosts += [urlsplit(environment.get("AWS_METADATA_ENDPOINT", "")).hostname, *_SERVICES_OF_A_MACHINE]
+    return tuple(host for host in hosts if host is not None)
 
 
 def _find_login(environment: Mapping[str, str], profile: Mapping[str, str]) -> dict[str, str] | None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -261,14 +262,17 @@ def test_names_come_in_ascending_order_with_their_sizes(bucket: Bucket) -> None:
     assert names(bucket, "empty") == []
 
 
-def answer_listing(*listed: str) -> Act:
-    """List these names, whatever is asked for."""
+def answer_listing(*listed: str, has_more: bool = False) -> Act:
+    """List these names, whatever is asked for. ``has_more``: each page says that another one follows."""
     entries = "".join(
         f"<Contents><Key>pre/fix/{name}</Key><Size>1</Size><ETag>x</ETag>"
         "<LastModified>2026-11-01T00:00:00.000Z</LastModified></Contents>"
         for name in listed
     )
-    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+    more = "<IsTruncated>false</IsTruncated>"
+    if has_more:
+        more = "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
+    body = f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode()
 
     def act(handler: Any) -> bool:
         handler.send_response(200)
@@ -291,6 +295,40 @@ def test_a_name_that_is_listed_twice_is_one_object(server: S3Server, bucket: Buc
     """rclone does that, until it is restarted, if two requests put a new object at the same moment."""
     server.act = answer_listing("a", "b", "b", "c")
     assert names(bucket) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "problem"),
+    [
+        ((), "sends no names, and no end"),
+        (("a",), "ascending order"),
+        (("a", "b"), "ascending order"),
+    ],
+)
+def test_fault_k10_a_listing_that_repeats_a_page_ends(
+    server: S3Server, bucket: Bucket, listed: tuple[str, ...], problem: str
+) -> None:
+    """With no name, one, or several on the page; a store would otherwise be asked for ever."""
+    server.act = answer_listing(*listed, has_more=True)
+    with pytest.raises(StorageError, match=problem):
+        list(bucket.list())
+    server.act = None
+    assert not listed or len(server.requests) < 150
+
+
+def test_fault_k10_a_listing_of_other_names_without_end_ends(server: S3Server, bucket: Bucket) -> None:
+    """The names ascend, but none is one of ours."""
+    pages = count()
+
+    def list_more(handler: Any) -> bool:
+        first = next(pages) * 1000
+        names = (f"{number:09}" for number in range(first, first + 1000))
+        return answer_listing(*names, has_more=True)(handler)
+
+    server.act = list_more
+    with pytest.raises(StorageError, match="more than 100,000 objects that are not archiver's"):
+        list(bucket.list())
+    assert sum(1 for _ in islice(bucket.list(is_own=lambda name: name.endswith("7")), 110_000)) == 110_000
 
 
 def test_a_name_that_cannot_be_listed_is_reported(server: S3Server, bucket: Bucket) -> None:
@@ -444,6 +482,29 @@ def test_a_conflict_of_a_plain_put_is_an_error(server: S3Server, bucket: Bucket)
     server.act = refuse(409, "OperationAborted")
     with pytest.raises(StorageError, match="409 OperationAborted"):
         bucket.put("x", b"1")
+
+
+def test_fault_k9_a_redirect_to_another_host_is_not_followed(server: S3Server) -> None:
+    """Neither the request nor the session token is sent there; the message says what the store did."""
+    received: list[bytes] = []
+
+    def redirect(handler: Any) -> bool:
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        handler.send_response(307)
+        handler.send_header("Location", f"{elsewhere.url.replace('127.0.0.1', 'localhost')}/x")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    with scripted_server(lambda connection: received.append(connection.request())) as elsewhere:
+        server.act = redirect
+        bucket = server.bucket(AWS_SESSION_TOKEN=TOKEN)
+        for use in (lambda: bucket.head("x"), lambda: bucket.read("x", 1), lambda: names(bucket)):
+            with pytest.raises(StorageError, match="sends requests on to another host"):
+                use()
+        with pytest.raises(StorageError):
+            bucket.put("x", b"1")
+    assert received == []
 
 
 def test_an_answer_that_is_not_of_s3_is_an_error(server: S3Server, bucket: Bucket) -> None:

@@ -87,13 +87,13 @@ class BucketAnswers:
         return (segment for segment, _ in groupby(merge(stored, self._spool.segments())))
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        for found in self._bucket.list("answers"):
+        for found in self._bucket.list("answers", is_own=_is_segment):
             segment = found.name.removeprefix("answers/")
             if SEGMENT.fullmatch(segment) and not found.is_absent:
                 yield segment, found.size
 
     def foreign_names(self) -> Iterator[str]:
-        for found in self._bucket.list("answers"):
+        for found in self._bucket.list("answers", is_own=_is_segment):
             segment = found.name.removeprefix("answers/")
             if parse_origin(segment) is None:
                 yield segment
@@ -223,3 +223,7 @@ def _object_of(segment: str) -> str:
 
 def _object(segment: str) -> str:
     return f"answers/{segment}"
+
+
+def _is_segment(name: str) -> bool:
+    return SEGMENT.fullmatch(name.removeprefix("answers/")) is not None

@@ -115,7 +115,7 @@ class BucketStore:
     def list_blobs(
         self, on_foreign: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Digest, int | None]]:
-        for found in self._bucket.list("blobs"):
+        for found in self._bucket.list("blobs", is_own=lambda name: _BLOB.fullmatch(name) is not None):
             match = _BLOB.fullmatch(found.name)
             if match is None:
                 if on_foreign is not None:

@@ -29,7 +29,7 @@ class BucketJournal:
 
     def names(self, since: str) -> list[str]:
         after = f"journal/{since}"[:-1] if since else ""  # the name itself is to be listed too
-        found = (each for each in self._bucket.list("journal", after) if not each.is_absent)
+        found = (each for each in self._bucket.list("journal", after, is_own=_is_file) if not each.is_absent)
         return [name for each in found if (name := each.name.removeprefix("journal/")) >= since]
 
     def size(self, name: str) -> int | None:
@@ -55,7 +55,7 @@ class BucketJournal:
         If it fails in between, what is left is a journal that lacks its end, and this can be repeated.
         """
         place = f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}"
-        found = [each for each in self._bucket.list("journal") if not each.is_absent]
+        found = [each for each in self._bucket.list("journal", is_own=_is_file) if not each.is_absent]
         for each in found:
             self._bucket.copy(each.name, f"{place}/{each.name.removeprefix('journal/')}", each.size)
         for each in reversed(found):
@@ -97,3 +97,7 @@ class BucketFile:
 
 def _object(name: str) -> str:
     return f"journal/{name}"
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".jsonl.gz")
