@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -26,6 +26,7 @@ from msgspec import Struct
 from archiver.bucket_settings import BucketSettings, read_bucket_settings
 from archiver.durable import storage_errors
 from archiver.errors import ConfigError, DiskFull, StorageError, install_command
+from archiver.model.values import replace
 from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _BEYOND_END = "status code: 416"
 """What it says if the object ends before the range begins."""
 
 _DELETED = "deleted"
+
+MARKER = "archive.json"
+"""The object below the prefix of an archive that says which archive it is."""
 
 _NOWHERE = "0.0.0.0:0"
 """The proxy for all hosts but those of the store. No connection to it can be made.
@@ -365,7 +369,7 @@ class Bucket:
         import obstore
 
         pages = obstore.list(self._small, directory or None, offset=after or None, chunk_size=_NAMES_AT_ONCE)
-        last, repeated, others = after, 0, 0
+        last, repeated, others, is_empty = after, 0, 0, True
         while page := self._next_names(directory, pages):
             for meta in page:
                 if meta["path"] == last and repeated < _MOST_REPEATED:
@@ -376,7 +380,7 @@ class Bucket:
                         f"{self.location(directory)} cannot be listed: the names are not in ascending order",
                         "this kind of bucket cannot be used: choose a general purpose bucket",
                     )
-                last, repeated = meta["path"], 0
+                last, repeated, is_empty = meta["path"], 0, False
                 others = 0 if is_own(last) else others + 1
                 if others > _MOST_OTHERS:
                     raise StorageError(
@@ -385,6 +389,41 @@ class Bucket:
                         "remove them, or use another prefix",
                     )
                 yield _stored_object(last, meta)
+        if is_empty:
+            self._require_listing()
+
+    def _require_listing(self) -> None:
+        """Raise StorageError if the store does not list an object that it has: the marker of the archive.
+
+        An answer that is no listing at all, but is XML, is an empty one to the client.
+        """
+        import obstore
+
+        if self.head(MARKER) is not None:
+            listed = self._next_names("", obstore.list(self._small, offset=MARKER[:-1], chunk_size=1))
+            if not listed or listed[0]["path"] != MARKER:
+                raise StorageError(
+                    f"{self.location('')} cannot be listed: {MARKER} is there, and is not listed",
+                    "check the endpoint: is it a store that understands S3?",
+                )
+
+    def nested_archive(self) -> str | None:
+        """Return the marker of an archive above or below this prefix, as a location; None if none is seen.
+
+        A place above may be hidden from the access keys. Of what is below, the first 100,000 objects are
+        looked at. Raises StorageError.
+        """
+        location = self._settings.location
+        prefix = location.prefix
+        while prefix:
+            prefix = prefix.rpartition("/")[0]
+            settings = replace(self._settings, location=location._replace(prefix=prefix))
+            above = Bucket(settings, self._limits)
+            with suppress(StorageError):
+                if above.head(MARKER) is not None:
+                    return above.location(MARKER)
+        below = (found.name for found in islice(self.list(), _MOST_OTHERS))
+        return next((self.location(name) for name in below if name.endswith(f"/{MARKER}")), None)
 
     def _next_names(
         self, directory: str, pages: Iterator[Sequence[ObjectMeta]]

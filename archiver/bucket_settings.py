@@ -155,14 +155,15 @@ def _has_proxy(environment: Mapping[str, str], endpoint: str) -> bool:
     named = {name.lower().removesuffix("_proxy"): url for name, url in environment.items() if url}
     if parts.scheme not in named and "all" not in named:
         return False
-    from urllib.request import proxy_bypass_environment  # takes a twentieth of a second
+    # Imported here, since it takes a twentieth of a second.
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
     return not proxy_bypass_environment(parts.netloc, {"no": named.get("no", "")})
 
 
 def _hosts(environment: Mapping[str, str], endpoint: str, login: Mapping[str, str]) -> tuple[str, ...]:
     """Return the hosts of the store, and of the service that gives its keys."""
-    hosts = [urlsplit(endpoint).hostname] if endpoint else list(_AWS_HOSTS)
+    hosts: list[str | None] = [urlsplit(endpoint).hostname] if endpoint else [*_AWS_HOSTS]
     if "container_credentials_full_uri" in login:
         hosts.append(urlsplit(login["container_credentials_full_uri"]).hostname)
     elif "web_identity_token_file" in login:

@@ -331,6 +331,29 @@ def test_fault_k10_a_listing_of_other_names_without_end_ends(server: S3Server, b
     assert sum(1 for _ in islice(bucket.list(is_own=lambda name: name.endswith("7")), 110_000)) == 110_000
 
 
+def test_fault_k20_a_store_that_lists_nothing_of_what_it_has_speaks_another_language(
+    server: S3Server, bucket: Bucket
+) -> None:
+    """XML that is no listing is not an empty one. Without an archive, nothing is listed and that is so."""
+    assert names(bucket, "journal") == []
+    bucket.put("archive.json", b"{}")
+    assert names(bucket, "journal") == []
+
+    def answer_otherwise(handler: Any) -> bool:
+        if "list-type" not in handler.path:
+            return False
+        handler.send_response(200)
+        handler.send_header("Content-Length", "8")
+        handler.end_headers()
+        handler.wfile.write(b"<other/>")
+        return True
+
+    server.act = answer_otherwise
+    with pytest.raises(StorageError, match="is there, and is not listed") as caught:
+        names(bucket, "journal")
+    assert "a store that understands S3" in caught.value.hint
+
+
 def test_a_name_that_cannot_be_listed_is_reported(server: S3Server, bucket: Bucket) -> None:
     """A control character in a foreign name ends the listing with an error that says so."""
     bucket.put("d/x", b"1")

@@ -187,6 +187,17 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("place", ["pre", "", "pre/fix/below/two"])
+def test_fault_k21_an_archive_inside_another_is_refused(
+    harness: ArchiveHarness, tmp_path: Path, place: str
+) -> None:
+    """Neither above nor below the prefix of another: the two would list each other's objects."""
+    other = ArchiveHarness(tmp_path / "other", harness.upstream, storage=f"s3://{BUCKET}/{place}".rstrip("/"))
+    with pytest.raises(StorageError, match=rf"s3://{BUCKET}/pre/fix/archive.json is there"):
+        other.night(ACCOUNT)
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -25,6 +25,7 @@ from archiver.archive.journaling import Journaling, compare_journal, describe_di
 from archiver.archive.session import finish_removal, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
+from archiver.bucket import MARKER
 from archiver.catalog import Catalog, Database, record
 from archiver.catalog.catalog import Opening
 from archiver.catalog.database_state import DatabaseState, read_state
@@ -215,11 +216,12 @@ class _Mover:
             return
         found = bucket_marker.read(self._new.bucket)
         if found is None:
+            bucket_marker.require_apart(self._new.bucket)
             return
         bucket_marker.require_own(self._new.bucket, found, own, "name another prefix")
         if found.storage == self._destination:
             raise MarkerMismatch(
-                f"the archive is in {self._new.location}, says {bucket_marker.NAME} there: "
+                f"the archive is in {self._new.location}, says {MARKER} there: "
                 f"the directory {self._root} is an older copy",
                 "to use what is there: replace the marker in the directory by that file, move the database"
                 " away, set archive.storage, then archiver db rebuild",

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.bucket import Bucket
+from archiver.bucket import MARKER, Bucket
 from archiver.errors import MarkerMismatch, StorageError
-
-NAME = "archive.json"
-"""The object below the prefix of the archive."""
 
 
 def read(bucket: Bucket) -> Marker | None:
     """Return the marker in the bucket; None if there is none. Raises StorageError if it is not valid."""
-    text = bucket.read(NAME, marker.LARGEST)
-    return None if text is None else marker.parse(text, bucket.location(NAME))
+    text = bucket.read(MARKER, marker.LARGEST)
+    return None if text is None else marker.parse(text, bucket.location(MARKER))
 
 
 def create(bucket: Bucket, own: Marker) -> None:
@@ -28,8 +25,8 @@ def create(bucket: Bucket, own: Marker) -> None:
     It is looked for first, and read back: a store that does not know If-None-Match replaces what another
     archive has there. Raises MarkerMismatch if the place belongs to another archive, StorageError.
     """
-    if bucket.head(NAME) is None:
-        bucket.put_if_absent(NAME, marker.pack(own))
+    if bucket.head(MARKER) is None:
+        bucket.put_if_absent(MARKER, marker.pack(own))
     require(bucket, own)
 
 
@@ -41,9 +38,21 @@ def require_free(bucket: Bucket, own_id: str | None = None) -> None:
     found = read(bucket)
     if found is not None and found.id != own_id:
         raise StorageError(
-            f"{bucket.location('')} has an archive already: {NAME} is there",
+            f"{bucket.location('')} has an archive already: {MARKER} is there",
             "set archive.storage to another prefix; or, to go on with that archive, put this object into the "
             "directory, then archiver db rebuild",
+        )
+    if found is None:
+        require_apart(bucket)
+
+
+def require_apart(bucket: Bucket) -> None:
+    """Raise StorageError if there is an archive above or below this prefix, as far as that can be seen."""
+    nested = bucket.nested_archive()
+    if nested is not None:
+        raise StorageError(
+            f"{bucket.location('')} and another archive would be one in the other: {nested} is there",
+            "set archive.storage to another prefix",
         )
 
 
@@ -55,14 +64,14 @@ def require(bucket: Bucket, own: Marker) -> None:
     found = read(bucket)
     if found is None:
         raise StorageError(
-            f"there is no archive at {bucket.location('')}: {NAME} is missing",
+            f"there is no archive at {bucket.location('')}: {MARKER} is missing",
             "correct archive.storage; or restore that object from archive.json in the archive's directory",
         )
     require_own(bucket, found, own)
     if found.removals > own.removals:
         raise MarkerMismatch(
             "archive.json in the directory is from before an account was forgotten",
-            f"put {bucket.location(NAME)} in its place, then archiver db rebuild",
+            f"put {bucket.location(MARKER)} in its place, then archiver db rebuild",
         )
     if found.storage != own.storage:
         raise StorageError(
@@ -87,10 +96,10 @@ def rewrite(bucket: Bucket, new: Marker) -> None:
     found = read(bucket)
     if found is not None:
         require_own(bucket, found, new)
-    bucket.put(NAME, marker.pack(new))
+    bucket.put(MARKER, marker.pack(new))
 
 
 def probe(bucket: Bucket, own: Marker) -> None:
     """Check the same as ``require``, and that the bucket can be written. Raises the same errors."""
     require(bucket, own)
-    bucket.put(NAME, marker.pack(own))
+    bucket.put(MARKER, marker.pack(own))
