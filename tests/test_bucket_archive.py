@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,7 @@ from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
 from archiver.archive.session import open_for_reading
 from archiver.archive.storage_move import move_storage
-from archiver.errors import JournalDamaged, MarkerMismatch, StorageError, UsageError
+from archiver.errors import JournalDamaged, JournalDiffers, MarkerMismatch, StorageError, UsageError
 from archiver.hiker import endpoints
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
@@ -185,6 +186,26 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
     with pytest.raises((StorageError, MarkerMismatch), match="has an archive already"):
         other.night(ACCOUNT)
     assert not (tmp_path / "other").exists()
+
+
+def test_fault_k25_two_machines_that_write_at_once_are_told(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """Both nights end well. After that, commands that write end with code 9 on the one machine; on the other,
+    ``verify`` names a file that is not its own."""
+    shutil.copytree(harness.root, tmp_path / "copy")
+    machines = harness, ArchiveHarness(tmp_path / "copy", harness.upstream, storage=harness.storage)
+    with ThreadPoolExecutor(2) as pool:
+        nights = list(pool.map(lambda machine: machine.night(ACCOUNT, full=True).exit_code, machines))
+    assert nights == [0, 0]
+    told = []
+    for machine in machines:
+        try:
+            machine.night(ACCOUNT)
+        except JournalDiffers as error:
+            told.append(error.exit_code)
+        else:
+            told.append(0)
+            assert "two databases wrote to this journal" in machine.verify().journal.damage
+    assert sorted(told) == [0, 9]
 
 
 @pytest.mark.parametrize("place", ["pre", "", "pre/fix/below/two"])
