@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -318,35 +318,39 @@ class Bucket:
     def open_range(self, name: str, start: int, length: int) -> BinaryIO:
         """Open ``length`` bytes from ``start`` on, at least one, as ``open_object`` does the whole.
 
-        The file is positioned at ``start``, and ends after these bytes: only they are asked for. Raises
-        StorageError if the object ends before ``start``, too.
+        The file is positioned at ``start``, and ends after these bytes: only they are asked for, 1 MB with
+        each request, so that no read takes longer than a request may. Raises StorageError if the object ends
+        before ``start``, too.
         """
         end = start + length
-        stream = self.stream_from(name, start, end)
-        first = self.call(name, "read", lambda: next(stream, b""))
-        if not first:
-            raise _ends_early(self, name, start, end)
-        return io.BufferedReader(_ObjectReader(self, name, start, end, chain([first], stream)), _PIECE)
+        reader = _ObjectReader(self, name, start, end, None, at_once=_SMALL)
+        reader.read_ahead()
+        return io.BufferedReader(reader, _PIECE)
 
-    def stream_from(self, name: str, start: int, end: int | None = None) -> Iterator[bytes]:
+    def stream_from(
+        self, name: str, start: int, end: int | None = None, *, in_time: bool = False
+    ) -> Iterator[bytes]:
         """Yield the bytes of an object from ``start`` to ``end``, in pieces. Raises the errors of obstore.
 
-        A store that ignores the header Range sends all bytes: then those before ``start`` are skipped.
+        ``in_time``: the request ends in the time of one with a small body, even if some bytes keep coming. A
+        store that ignores the header Range sends all bytes: then those before ``start`` are skipped, and it
+        has the time of a large body.
         """
         import obstore
         from obstore.exceptions import BaseError
 
+        client = self._small if in_time else self._stream
         options: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
         position = start
         try:
-            found = obstore.get(self._stream, name, options=options)
+            found = obstore.get(client, name, options=options)
         except BaseError as exc:
             if _BEYOND_END in str(exc):
                 return
             if _NOT_PARTIAL not in str(exc):
                 raise
             position = 0
-            found = obstore.get(self._stream, name)
+            found = obstore.get(self._large if in_time else self._stream, name)
         for piece in found.stream(_PIECE):
             content = bytes(piece)
             last = len(content) if end is None else end - position
@@ -516,11 +520,21 @@ class _ObjectReader(io.RawIOBase):
     """Reads an object piece by piece, and can be positioned: a new stream is asked for at the next read."""
 
     def __init__(
-        self, bucket: Bucket, name: str, start: int, end: int, stream: Iterator[ReadableBuffer]
+        self,
+        bucket: Bucket,
+        name: str,
+        start: int,
+        end: int,
+        stream: Iterator[ReadableBuffer] | None,
+        *,
+        at_once: int | None = None,
     ) -> None:
-        """``stream``: the bytes from ``start`` on. ``end``: the size, or where the part to be read ends."""
-        self._bucket, self._name, self._end = bucket, name, end
-        self._stream: Iterator[ReadableBuffer] | None = stream
+        """``stream``: the bytes from ``start`` on. ``end``: the size, or where the part to be read ends.
+
+        ``at_once``: how many bytes a request asks for, which then has a short time; None: all.
+        """
+        self._bucket, self._name, self._end, self._at_once = bucket, name, end, at_once
+        self._stream = stream
         self._piece = memoryview(b"")
         self._piece_start = self._position = start
 
@@ -555,25 +569,31 @@ class _ObjectReader(io.RawIOBase):
         self._piece_start = self._position
         return count
 
+    def read_ahead(self) -> None:
+        """Read the first piece now, so that an object that is missing or too short is noticed."""
+        self._piece = self._next_piece()
+
     def _next_piece(self) -> memoryview:
-        if self._stream is None:
-            self._stream = self._bucket.stream_from(self._name, self._position, self._end)
-        stream = self._stream
-        piece = memoryview(self._bucket.call(self._name, "read", lambda: next(stream, b"")))
+        piece = self._next_of(self._stream) if self._stream is not None else memoryview(b"")
         if not piece:
-            raise _ends_early(self._bucket, self._name, self._position, self._end)
+            end = self._end if self._at_once is None else min(self._end, self._position + self._at_once)
+            in_time = self._at_once is not None
+            self._stream = self._bucket.stream_from(self._name, self._position, end, in_time=in_time)
+            piece = self._next_of(self._stream)
+        if not piece:
+            raise StorageError(
+                f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "
+                f"{self._end} bytes",
+                "run archiver verify",
+            )
         return piece
+
+    def _next_of(self, stream: Iterator[ReadableBuffer]) -> memoryview:
+        return memoryview(self._bucket.call(self._name, "read", lambda: next(stream, b"")))
 
     def close(self) -> None:
         self._stream = None
         super().close()
-
-
-def _ends_early(bucket: Bucket, name: str, position: int, end: int) -> StorageError:
-    return StorageError(
-        f"{bucket.location(name)} cannot be read: it ends after {position} of {end} bytes",
-        "run archiver verify",
-    )
 
 
 def _client(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
+from archiver.catalog.query.page_contents import BlobFacts
 from archiver.errors import StorageError
 from archiver.media_types import EXTENSIONS, extension_for
 from archiver.model.identity import Digest
@@ -27,6 +28,8 @@ _PATH = re.compile(r"/media/([0-9a-f]{2})/(\1[0-9a-f]{62})\.([a-z0-9]+)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _FIRST_PIECE = 65_536
 _PIECE = 262_144
+_DISK_THREADS, _BUCKET_THREADS = 8, 32
+"""How many threads read blobs; each keeps memory that it has used once. Pages have threads of their own."""
 _KNOWN_SECONDS = 2.0
 _MOST_KNOWN = 10_000
 
@@ -41,7 +44,6 @@ class _Part(Struct, frozen=True):
 
 class _OpenPart(Struct, frozen=True):
     part: _Part
-    size: int
     file: BinaryIO | None
     first_piece: bytes
 
@@ -54,14 +56,20 @@ class MediaFiles:
     """
 
     def __init__(
-        self, catalog: Catalog, store: BlobStore, clock: Callable[[], float] = time.monotonic
+        self,
+        catalog: Catalog,
+        store: BlobStore,
+        report: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalog, self._store, self._clock = catalog, store, clock
+        """``report`` is called with damage that is found."""
+        self._catalog, self._store, self._report, self._clock = catalog, store, report, clock
         self._is_on_disk = isinstance(store, DiskStore)
-        self._types: dict[Digest, tuple[float, str]] = {}
+        self._limiter = CapacityLimiter(_DISK_THREADS if self._is_on_disk else _BUCKET_THREADS)
+        self._known: dict[Digest, tuple[float, BlobFacts]] = {}
 
     async def answer(self, request: Request) -> Response | None:
-        """Return a picture or a video; None if the archive does not have it, or its bytes are lost.
+        """Return a picture or a video; None if the archive does not have it whole.
 
         Anything that is not a raster picture or a video is a download. Raises DatabaseError, StorageError.
         """
@@ -72,56 +80,79 @@ class MediaFiles:
         etag, is_read = f'"{digest}"', request.method == "GET"
         is_cached = etag in [tag.strip() for tag in asked.get("if-none-match", "").split(",")]
         wanted = asked.get("range") if is_read and asked.get("if-range", etag) == etag else None
-        open_part = None if is_cached else partial(_open, self._store, digest, wanted, is_read)
-        mime = self._known_type(digest)
-        find = partial(self._find, digest, match[3], mime, open_part)
-        is_quick = mime is not None and self._is_on_disk
-        mime, opened = find() if is_quick else await to_thread.run_sync(find)
-        if mime is None:
+        open_part = None if is_cached else partial(self._open, digest, wanted, is_read)
+        known = self._known_facts(digest)
+        find = partial(self._find, digest, match[3], known, open_part)
+        is_quick = known is not None and self._is_on_disk
+        facts, opened = find() if is_quick else await to_thread.run_sync(find, limiter=self._limiter)
+        if facts is None:
             return None
-        headers = _headers(etag, digest, mime)
+        headers = _headers(etag, digest, facts.mime)
         if is_cached:
             return Response(status_code=304, headers=headers)
         if opened is None:
             return None
         part = opened.part
         if part.status == 416:
-            return Response(status_code=416, headers={"content-range": f"bytes */{opened.size}"})
+            return Response(status_code=416, headers={"content-range": f"bytes */{facts.size}"})
         if part.status == 206:
-            headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{opened.size}"
+            headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{facts.size}"
         headers["content-length"] = str(part.end - part.start)
         if opened.file is None:
             return Response(status_code=part.status, headers=headers)
-        return _BlobResponse(opened, opened.file, headers)
+        return _BlobResponse(opened, opened.file, headers, self._limiter)
 
     def _find(
         self,
         digest: Digest,
         extension: str,
-        mime: str | None,
-        open_part: Callable[[], _OpenPart | None] | None,
-    ) -> tuple[str | None, _OpenPart | None]:
-        """Return the media type and the open part; no type if there is no such blob with this extension."""
-        mime = mime or self._read_type(digest)
-        if mime is None or extension_for(mime) != extension:
+        facts: BlobFacts | None,
+        open_part: Callable[[int], _OpenPart | None] | None,
+    ) -> tuple[BlobFacts | None, _OpenPart | None]:
+        """Return the facts and the open part; no facts if there is no such blob with this extension."""
+        facts = facts or self._read_facts(digest)
+        if facts is None or extension_for(facts.mime) != extension:
             return None, None
-        return mime, open_part() if open_part is not None else None
+        return facts, open_part(facts.size) if open_part is not None else None
 
-    def _known_type(self, digest: Digest) -> str | None:
-        until, mime = self._types.get(digest, (0.0, None))
-        return mime if self._clock() < until else None
+    def _known_facts(self, digest: Digest) -> BlobFacts | None:
+        until, facts = self._known.get(digest, (0.0, None))
+        return facts if self._clock() < until else None
 
-    def _read_type(self, digest: Digest) -> str | None:
-        """Return the media type of a blob; None if the database has none of that name, or says it is lost."""
+    def _read_facts(self, digest: Digest) -> BlobFacts | None:
+        """Return what the database says of a blob; None if it has none of that name, or says it is lost."""
         now = self._clock()
         facts = self._catalog.read(page_contents.blob_facts, digest)
         if facts is None or facts.is_lost:
-            self._types.pop(digest, None)
+            self._known.pop(digest, None)
             return None
-        if len(self._types) >= _MOST_KNOWN:
-            self._types.clear()
-        self._types[digest] = now + _KNOWN_SECONDS, facts.mime
-        return facts.mime
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[digest] = now + _KNOWN_SECONDS, facts
+        return facts
+
+    def _open(self, digest: Digest, asked: str | None, is_read: bool, size: int) -> _OpenPart | None:
+        """Open the part of a blob that is asked for, and read its beginning.
+
+        ``size``: that of its row. None if there is no such blob, or it has another size: that is damage.
+        """
+        stored = self._store.size(digest)
+        if stored is None:
+            return None
+        if stored != size:
+            location = self._store.location(digest)
+            self._report(StorageError(f"{location} has {stored} bytes, not {size}", "run archiver verify"))
+            return None
+        part = _requested_part(asked, size)
+        length = part.end - part.start
+        if not is_read or length == 0:
+            return _OpenPart(part, None, b"")
+        file = self._store.open_range(digest, part.start, length)
+        try:
+            return _OpenPart(part, file, file.read(min(length, _FIRST_PIECE)))
+        except BaseException:
+            file.close()
+            raise
 
 
 class _BlobResponse(Response):
@@ -130,9 +161,11 @@ class _BlobResponse(Response):
     Starlette's own way leaves a cycle behind for each download that is broken off, with its last piece in it.
     """
 
-    def __init__(self, opened: _OpenPart, file: BinaryIO, headers: dict[str, str]) -> None:
+    def __init__(
+        self, opened: _OpenPart, file: BinaryIO, headers: dict[str, str], limiter: CapacityLimiter
+    ) -> None:
         super().__init__(status_code=opened.part.status, headers=headers)
-        self._opened, self._file = opened, file
+        self._opened, self._file, self._limiter = opened, file, limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. Raises StorageError if the file ends too early."""
@@ -145,7 +178,8 @@ class _BlobResponse(Response):
             while piece and not is_gone():
                 left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-                piece = await to_thread.run_sync(file.read, min(left, _PIECE)) if left else b""
+                read = partial(file.read, min(left, _PIECE))
+                piece = await to_thread.run_sync(read, limiter=self._limiter) if left else b""
         if left and not is_gone():
             raise StorageError("a blob is shorter than its store says", "run archiver verify")
 
@@ -162,23 +196,6 @@ def _headers(etag: str, digest: Digest, mime: str) -> dict[str, str]:
         headers["content-type"] = "application/octet-stream"
         headers["content-disposition"] = f'attachment; filename="{name}"'
     return headers
-
-
-def _open(store: BlobStore, digest: Digest, asked: str | None, is_read: bool) -> _OpenPart | None:
-    """Open the part of a blob that is asked for, and read its beginning; None if there is no such blob."""
-    size = store.size(digest)
-    if size is None:
-        return None
-    part = _requested_part(asked, size)
-    length = part.end - part.start
-    if not is_read or length == 0:
-        return _OpenPart(part, size, None, b"")
-    file = store.open_range(digest, part.start, length)
-    try:
-        return _OpenPart(part, size, file, file.read(min(length, _FIRST_PIECE)))
-    except BaseException:
-        file.close()
-        raise
 
 
 def _requested_part(asked: str | None, size: int) -> _Part:

@@ -15,7 +15,6 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from anyio import to_thread
 from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
@@ -25,8 +24,6 @@ from archiver.web.connection_limits import MAX_CONNECTIONS, LimitedConnection
 from archiver.web.request_guard import MAX_HEAD_BYTES
 
 _BACKLOG = 128
-_THREADS = 8
-"""How many threads read blobs; each keeps memory that it has used once."""
 _HANDSHAKE_SECONDS = 10.0
 _OPEN_FILES = 2 * MAX_CONNECTIONS + 100
 """A connection may have a blob open; the others are the database's, and those of Python."""
@@ -210,7 +207,6 @@ class _StoppableServer(Server):
         """Accept connections; uvicorn's own way leaves a minute for a TLS handshake."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._report_error)
-        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         self.servers = [
             await loop.create_server(
                 lambda: self.config.http_protocol_class(  # type: ignore[call-arg]

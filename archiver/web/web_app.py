@@ -76,7 +76,7 @@ def create_app(site: WebSite) -> ASGIApp:
     routes += [
         Route("/accounts/{directory}", _add_slash),
         Route("/assets/{name}", _answer_asset),
-        Route("/healthz", _report_errors(site, partial(_answer_health, site))),
+        Route("/healthz", _report_errors(site, partial(_answer_health, site, CapacityLimiter(1)))),
     ]
     if site.login is not None:
         routes.append(Route(LOGIN_PATH, site.login.answer, methods=["GET", "POST"]))
@@ -90,7 +90,7 @@ class _MediaGate:
     """Answers requests for media, and passes others on to ``app``: a router would try many routes first."""
 
     def __init__(self, app: ASGIApp, site: WebSite) -> None:
-        self._app, self._files = app, MediaFiles(site.catalog, site.store)
+        self._app, self._files = app, MediaFiles(site.catalog, site.store, site.report)
         self._answer = _report_errors(site, self._answer_media)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,8 +186,8 @@ async def _answer_asset(request: Request) -> Response:
     return _content(request, html_pages.asset(name), _ASSET_TYPES[name.rpartition(".")[2]])
 
 
-async def _answer_health(site: WebSite, request: Request) -> Response:
-    await to_thread.run_sync(site.catalog.read, page_contents.state)
+async def _answer_health(site: WebSite, limiter: CapacityLimiter, request: Request) -> Response:
+    await to_thread.run_sync(site.catalog.read, page_contents.state, limiter=limiter)
     return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
 
 

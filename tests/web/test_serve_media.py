@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.client
+import os
 import re
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -107,7 +111,7 @@ def test_fault_v11_what_is_known_of_a_file_expires(archive: ExportHarness) -> No
     lose = "UPDATE blobs SET lost_at = {} WHERE sha256 = '" + sha256 + "'"
     database = archive.root / "archive.db"
     with Catalog.open(database, write=False) as catalog, DiskStore(archive.root) as store:
-        files = MediaFiles(catalog, store, lambda: now[0])
+        files = MediaFiles(catalog, store, lambda error: None, lambda: now[0])
 
         def is_shown() -> bool:
             return asyncio.run(files.answer(Request(scope))) is not None
@@ -190,6 +194,27 @@ def test_fault_v11_lost_bytes_are_not_found(archive: ExportHarness, server: Serv
         execute_directly(archive.root / "archive.db", lose.format("NULL"))
 
 
+@pytest.mark.parametrize("size", [0, 3, 6])
+def test_fault_k16_a_blob_of_another_size_is_not_served(archive: ExportHarness, size: int) -> None:
+    """It is damaged: not found, so that no browser keeps it for a year; the server's messages name it."""
+    sha256 = hashlib.sha256(VIDEO).hexdigest()
+    blob = archive.root / "blobs" / sha256[:2] / sha256
+    scope = {"type": "http", "method": "GET", "path": path_of(sha256, "mp4"), "headers": []}
+    told: list[Exception] = []
+    blob.chmod(0o644)
+    os.truncate(blob, size)
+    try:
+        with (
+            Catalog.open(archive.root / "archive.db", write=False) as catalog,
+            DiskStore(archive.root) as disk,
+        ):
+            assert asyncio.run(MediaFiles(catalog, disk, told.append).answer(Request(scope))) is None
+    finally:
+        blob.write_bytes(VIDEO)
+        blob.chmod(0o444)
+    assert [str(error) for error in told] == [f"{blob} has {size} bytes, not 5"]
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A store."""
@@ -197,28 +222,76 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield started
 
 
-def test_an_archive_in_a_bucket_is_served(store: S3Server, tmp_path: Path) -> None:
-    """Only the bytes of the range are asked for; a blob that is gone from the bucket is not found."""
-    person = CommandLineUser(tmp_path, more=store.environment())
-    Catalog.create(tmp_path / "new.db", ARCHIVE_ID, NOW).close()
+@pytest.fixture(scope="module")
+def in_bucket(store: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedArchive]:
+    """The pages of a small archive in the bucket of ``store``."""
+    home = tmp_path_factory.mktemp("in-bucket")
+    person = CommandLineUser(home, more=store.environment())
+    Catalog.create(home / "new.db", ARCHIVE_ID, NOW).close()
     person.archive.mkdir()
-    (tmp_path / "new.db").rename(person.archive / "archive.db")
+    (home / "new.db").rename(person.archive / "archive.db")
     shelve(person.archive, person.archive / "archive.db")
     assert person.run("storage", "move", PLACE).code == 0
     person.more["ARCHIVER_ARCHIVE_STORAGE"] = PLACE
+    with served(person.environ) as running:
+        yield running
+
+
+def test_an_archive_in_a_bucket_is_served(store: S3Server, in_bucket: ServedArchive) -> None:
+    """Only the bytes of the range are asked for; a blob that is gone from the bucket is not found."""
     whole = content("10", Role.VIDEO)
     path = path_of(digest("10", Role.VIDEO), "mp4")
     gone = digest("3", Role.COVER)
     (store.objects / "pre/fix/blobs" / gone[:2] / gone).unlink()
-    with served(person.environ) as running:
-        assert running.ask(path).body == whole
-        store.requests.clear()
-        assert running.ask(path, Range="bytes=3-6").body == whole[3:7]
-        head, get = store.requests
-        assert (head.method, get.method) == ("HEAD", "GET")
-        assert {name.lower(): value for name, value in get.headers.items()}["range"] == "bytes=3-6"
-        extension = re.findall(rf"{gone}\.([a-z]+)", running.ask("/accounts/natgeo-787132/").text)
-        assert running.ask(path_of(gone, extension[0])).status == 404
+    assert in_bucket.ask(path).body == whole
+    store.requests.clear()
+    assert in_bucket.ask(path, Range="bytes=3-6").body == whole[3:7]
+    head, get = store.requests
+    assert (head.method, get.method) == ("HEAD", "GET")
+    assert {name.lower(): value for name, value in get.headers.items()}["range"] == "bytes=3-6"
+    extension = re.findall(rf"{gone}\.([a-z]+)", in_bucket.ask("/accounts/natgeo-787132/").text)
+    assert in_bucket.ask(path_of(gone, extension[0])).status == 404
+
+
+def test_fault_k8_a_store_that_drips_stops_no_other_picture(
+    store: S3Server, in_bucket: ServedArchive
+) -> None:
+    """Twelve readers wait for a video whose bytes come one by one: a picture, and /healthz, are answered."""
+    slow, whole = digest("10", Role.VIDEO), content("10", Role.VIDEO)
+    page = in_bucket.ask("/accounts/natgeo-787132/").text
+    picture = next(
+        path for path in re.findall(r"/media/[0-9a-f/]+\.[a-z]+", page) if digest("3", Role.COVER) not in path
+    )
+    over = threading.Event()
+    dripping = threading.Semaphore(0)
+
+    def drip(handler: Any) -> bool:
+        if not handler.path.endswith(slow) or handler.command != "GET":
+            return False
+        handler.send_response(206)
+        handler.send_header("Content-Length", str(len(whole)))
+        handler.send_header("Content-Range", f"bytes 0-{len(whole) - 1}/{len(whole)}")
+        handler.end_headers()
+        dripping.release()
+        with suppress(OSError):
+            for byte in whole:
+                handler.wfile.write(bytes([byte]))
+                over.wait(1)
+        return True
+
+    store.act = drip
+    with ThreadPoolExecutor(12) as pool:
+        waiting = [pool.submit(in_bucket.ask, path_of(slow, "mp4")) for _ in range(12)]
+        for _ in waiting:
+            assert dripping.acquire(timeout=20)
+        began = time.monotonic()
+        try:
+            assert in_bucket.ask("/healthz").status == 200
+            assert in_bucket.ask(picture).status == 200
+            assert time.monotonic() - began < 5
+        finally:
+            over.set()
+            store.act = None
 
 
 def test_both_databases_are_served_while_something_writes(own_database: str | Path, tmp_path: Path) -> None:
