@@ -10,9 +10,10 @@ from msgspec import Struct
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import compare_journal, describe_difference
 from archiver.archive.session import Session, open_for_writing, require_blobs
-from archiver.catalog import Catalog, outbox, record
+from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
+from archiver.catalog.search import search_index
 from archiver.catalog.temporary_copy import open_copy
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
@@ -41,17 +42,22 @@ _PLACED = 1_000
 
 
 class Verification(Struct, frozen=True):
-    """The result of checking the blobs, the stored answers and the journal."""
+    """The result of checking the blobs, the stored answers and the journal.
+
+    ``derived``: a line for each table whose numbers or words are computed from other rows and differ from
+    them.
+    """
 
     blobs: VerifyReport
     answers: AnswerReport
     journal: JournalReport
+    derived: tuple[str, ...] = ()
 
     @property
     def is_damaged(self) -> bool:
         """Return whether there is damage that is not recorded as lost."""
-        answers = self.answers
-        return bool(self.blobs.damaged or answers.damaged or answers.surplus or self.journal.is_damaged)
+        answers, is_wrong = self.answers, self.derived or self.journal.is_damaged
+        return bool(self.blobs.damaged or answers.damaged or answers.surplus or is_wrong)
 
 
 class RepairReport(Struct, frozen=True):
@@ -114,6 +120,10 @@ def repair_archive(
         now = utcnow()
         if found.journal.is_damaged:
             _restore_rows(catalog, found.journal)
+        if found.derived:
+            catalog.write(counters.mend)
+            catalog.write(search_index.renew)
+        if found.journal.is_damaged:
             session.journal.write_snapshot()
         _record_verified(session, verified)
         quarantined = repair.repair(
@@ -191,6 +201,8 @@ def _verify(
     dry_run: bool = False,
 ) -> Verification:
     catalog = session.catalog
+    # SQLite 3.46 takes a search index that another connection has made again for a malformed one.
+    catalog.reconnect()
     damage = catalog.read(totals.damage)
     if damage:
         raise DatabaseError(
@@ -243,10 +255,13 @@ def _verify(
         if difference is None
         else JournalReport(damage=str(difference), hint=difference.hint)
     )
+    with catalog.snapshot() as rows:
+        derived = (*rows.read(counters.differences), *journal.derived)
     return Verification(
         _with_places(catalog, blobs),
         replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign),
         journal,
+        derived,
     )
 
 

@@ -402,7 +402,7 @@ def is_declared(name: str | None, kind: str, parents: Mapping[Any, Any]) -> bool
     return (kind, name) not in _POSTGRESQL_ONLY or parents.get("table_name") != search_documents.name
 
 
-# Totals that triggers maintain, those of ``counters`` and of the revisions. Nothing else writes them.
+# Totals that the triggers of ``counters`` maintain. Nothing else writes them.
 
 
 def _number(name: str) -> Column[Any]:

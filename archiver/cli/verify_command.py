@@ -50,6 +50,7 @@ _NOTHING = {
     "journal_damage": None,
     "journal_differences": {},
     "journal_rows": [],
+    "derived_differences": [],
     "repair": None,
     "run": None,
 }
@@ -120,7 +121,8 @@ def command(
 ) -> int:
     """Check the archive: every file that the database names exists and has the right size, and with
     --read-data the right bytes; every stored answer can be read; the database is intact, and lacks no entry
-    of the journal; the journal is complete, and with --read-data gives the same rows. Costs nothing.
+    of the journal; its sums are those of its rows; the journal is complete, and with --read-data gives the
+    same rows and the same words to search. Costs nothing.
 
     It changes no file, and may run during a run. --read-data records when each blob was read (verified_at),
     unless a run holds the lock or the archive is read-only. --dry-run writes nothing: check a copy that you
@@ -133,8 +135,9 @@ def command(
     exists. If the end of the journal is missing or damaged, or journal and database have different histories,
     the rows of the database stay as they are: the old journal is moved to quarantine/, and a new one begins.
     If the journal has other damage or other rows, the rows that only the journal has are added to the
-    database, and a snapshot of all rows is written into the journal. If no blob exists at all, it refuses:
-    the disk is probably not mounted.
+    database, and a snapshot of all rows is written into the journal. Wrong sums are counted again, and the
+    words to search are made again from the rows. If no blob exists at all, it refuses: the disk is probably
+    not mounted.
 
     Then it prints what it costs to fetch the lost files again, and fetches what Instagram still shows: 1 unit
     for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an account that

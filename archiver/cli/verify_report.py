@@ -34,6 +34,7 @@ def json_fields(verification: Verification) -> dict[str, object]:
         "journal_damage": verification.journal.damage,
         "journal_differences": verification.journal.counts,
         "journal_rows": verification.journal.differences,
+        "derived_differences": verification.derived,
     }
 
 
@@ -44,6 +45,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
     yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
     yield f"{pluralize(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
     yield from _journal_lines(verification.journal)
+    yield from verification.derived
     if blobs.lost:
         yield f"{pluralize(len(blobs.lost), 'blob')} recorded as lost"
     if answers.lost:
@@ -99,6 +101,8 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
         yield "a new journal has begun with all rows; files of an older one, if any, are in quarantine/"
     elif report.verification.journal.is_damaged:
         yield "a snapshot of all rows was written into the journal"
+    if report.verification.derived:
+        yield "the sums were counted again, and the words to search made again from the rows"
     if report.quarantined:
         yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
 

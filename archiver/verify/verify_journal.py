@@ -13,12 +13,14 @@ from archiver.catalog.engine import Database
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.rebuilt_database import ROWS_AT_ONCE, RebuiltDatabase, building
 from archiver.catalog.row_dump import DumpedRow
+from archiver.catalog.search import search_index
 from archiver.catalog.snapshot import Snapshot
 from archiver.errors import JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead, RowChange, RowKey
 from archiver.temporary import temporary_directory
+from archiver.text_format import pluralize
 
 _LISTED = 20
 """Rows that a report lists; it counts all."""
@@ -41,7 +43,8 @@ class JournalReport(Struct):
     ``lines``: how many lines were read and checked. ``damage``: why the rest of the journal could not be
     used, or that the database is an older copy or has another history; then ``hint`` says what to do.
     ``is_compared``: whether all rows were compared. ``counts``: the number of differences by table, of which
-    ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database.
+    ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database. ``derived``: a
+    line about documents of the search that have other words than a rebuild gives them.
     """
 
     lines: int = 0
@@ -51,6 +54,7 @@ class JournalReport(Struct):
     counts: dict[str, int] = field(default_factory=dict)
     differences: list[RowDifference] = field(default_factory=list)
     lost_rows: list[RowChange] = field(default_factory=list)
+    derived: tuple[str, ...] = ()
 
     @property
     def is_damaged(self) -> bool:
@@ -92,6 +96,8 @@ def verify_journal(
             return report
         with Catalog.open(path, write=False) as rebuilt, rebuilt.snapshot() as other:
             _compare(other, snapshot, report, check)
+            if not report.counts:
+                report.derived = _compare_words(other, snapshot, check)
     report.is_compared = True
     return report
 
@@ -181,6 +187,29 @@ def _compare(journal: Snapshot, rows: Snapshot, report: JournalReport, check: Ca
                 if one[1] != two[1]:
                     report.note(table.name, one[0], None)
                 one, two = next(ours, None), next(theirs, None)
+
+
+def _compare_words(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None]) -> tuple[str, ...]:
+    """Compare the documents that are searched. One that another program has made stale is left out."""
+    theirs = rebuilt.stream(search_index.documents)
+    wrong, expected = list[str](), next(theirs, None)
+    for ours in rows.stream(search_index.documents):
+        check()
+        while expected is not None and expected.key < ours.key:
+            wrong.append(expected.name)
+            expected = next(theirs, None)
+        if expected is not None and expected.key == ours.key:
+            if ours.at is not None and ours != expected:
+                wrong.append(ours.name)
+            expected = next(theirs, None)
+        elif ours.at is not None:
+            wrong.append(ours.name)
+    if expected is not None:
+        wrong += [document.name for document in (expected, *theirs)]
+    if not wrong:
+        return ()
+    number = pluralize(len(wrong), "document")
+    return (f"search_documents: {number} with words that its rows do not have, the first of {wrong[0]}",)
 
 
 def _flat(parts: Iterator[list[DumpedRow]], check: Callable[[], None]) -> Iterator[DumpedRow]:

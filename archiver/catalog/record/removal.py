@@ -116,7 +116,7 @@ def _delete_rows(connection: Connection, parts: AccountParts) -> None:
     _delete(connection, tables.adopted.c.id, parts.waiting)
     _delete(connection, tables.highlights.c.pk, highlights)
     _delete(connection, tables.items.c.pk, items)
-    for owner in (tables.usernames.c.user_pk, tables.targets.c.user_pk, tables.account_totals.c.user_pk):
+    for owner in (tables.usernames.c.user_pk, tables.targets.c.user_pk):
         _delete(connection, owner, own_pks)
     _delete(connection, tables.users.c.pk, own_pks)
     _delete(connection, tables.blobs.c.sha256, [digest for digest, _ in parts.blobs])
@@ -148,11 +148,11 @@ def _move_answers(connection: Connection, rewriting: Rewriting) -> None:
 
 def _update_search(connection: Connection, is_sqlite: bool) -> None:
     """Write the documents of items that stay, and build the index again: it keeps removed words."""
-    from archiver.catalog.search import stale_documents
+    from archiver.catalog.search import search_index, stale_documents
 
     stale_documents.update_documents(connection)
     if is_sqlite:
-        connection.exec_driver_sql("INSERT INTO search_index (search_index) VALUES ('rebuild')")
+        search_index.rebuild_index(connection)
 
 
 def _insert_deletions(connection: Connection, names: Iterable[str]) -> None:

@@ -8,22 +8,36 @@ transaction. So a search finds only what the rows contain.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, field
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import tables
 from archiver.catalog.error_mapping import is_refused
-from archiver.catalog.search import tokenizer
+from archiver.catalog.search import stale_documents, tokenizer
 from archiver.catalog.search.query_parser import FIELDS
 from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Subject
 from archiver.model.search_hits import Field, Kind, Said
 
 MEDIA_KINDS = {number: Kind(word) for number, word in MEDIA_TYPE_NAMES.items()}
+_AT_ONCE = 1000
 _NAMES = (Field.USERNAME, Field.FULL_NAME, Field.TITLE)
 _FORMER_NAMES = (Field.FORMER_USERNAME, Field.FORMER_FULL_NAME, Field.FORMER_TITLE)
 _COLUMNS = {
@@ -51,6 +65,16 @@ _UPDATE = (
     .values({name: bindparam(name) for name in ("at", *FIELDS, "filters")})
 )
 _DELETE = delete(_documents).where(_documents.c.id == bindparam("key"))
+_SUBJECTS = (
+    select(literal(Subject.USER), _users.c.pk).order_by(_users.c.first_seen_at, _users.c.pk),
+    select(literal(Subject.HIGHLIGHT), _highlights.c.pk).order_by(
+        func.coalesce(_highlights.c.created_at, _highlights.c.first_seen_at), _highlights.c.pk
+    ),
+    select(literal(Subject.ITEM), _items.c.pk)
+    .where(or_(*(exists().where(table.c.item_pk == _items.c.pk) for table, _ in _ENTRIES)))
+    .order_by(func.coalesce(_items.c.taken_at, _items.c.first_seen_at), _items.c.pk),
+)
+"""What documents are about, oldest first: SQLite finds the newest of many hits fast by their order."""
 
 _ACCOUNTS: Select[Any] = select(
     _users.c.pk, _users.c.username, _users.c.full_name, _users.c.first_seen_at
@@ -92,6 +116,29 @@ _ENTRIES_OF_ITEMS = {
     table.name: select(table).where(table.c.item_pk.in_(_PKS)).order_by(table.c.item_pk, table.c.position)
     for table, _ in _ENTRIES
 }
+
+
+class SearchDocument(Struct, frozen=True):
+    """A row of ``search_documents``. ``at`` is None if it is stale."""
+
+    subject: str
+    subject_pk: Pk
+    at: datetime | None
+    names: str | None
+    tags: str | None
+    mentions: str | None
+    links: str | None
+    filters: str | None
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """Return what it is about, in the order of ``documents``."""
+        return self.subject, self.subject_pk.encode()
+
+    @property
+    def name(self) -> str:
+        """Return what it is about, for people."""
+        return f"{self.subject} {self.subject_pk}"
 
 
 class DocumentSource(Struct):
@@ -137,6 +184,30 @@ def owner_filter(user_pk: Pk) -> str:
 def read_sources(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
     """Return the current texts of these accounts, highlights or items, by pk."""
     return _READERS[subject](connection, pks) if subject in _READERS else {}
+
+
+def documents(connection: Connection) -> Iterator[SearchDocument]:
+    """Yield all documents, by subject and pk. Streamed."""
+    query = select(*(_documents.c[name] for name in SearchDocument.__struct_fields__)).order_by(
+        _documents.c.subject, _documents.c.subject_pk
+    )
+    with connection.execution_options(yield_per=_AT_ONCE).execute(query) as rows:
+        yield from (SearchDocument(*row) for row in rows)
+
+
+def renew(connection: Connection) -> None:
+    """Write all documents and the index again from the rows, in the connection's transaction."""
+    connection.execute(delete(_documents))
+    for subjects in _SUBJECTS:
+        connection.execute(insert(_documents).from_select(["subject", "subject_pk"], subjects))
+    stale_documents.update_documents(connection)
+    if connection.dialect.name == "sqlite":
+        rebuild_index(connection)
+
+
+def rebuild_index(connection: Connection) -> None:
+    """Make the index of SQLite again from the documents: so it holds no word of a removed one."""
+    connection.exec_driver_sql("INSERT INTO search_index (search_index) VALUES ('rebuild')")
 
 
 def write_documents(connection: Connection, stale: Sequence[Row[Any]]) -> None:
