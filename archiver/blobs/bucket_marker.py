@@ -11,6 +11,7 @@ from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.bucket import MARKER, Bucket
 from archiver.errors import MarkerMismatch, StorageError
+from archiver.model.journal_entries import JournalEnd
 
 
 def read(bucket: Bucket) -> Marker | None:
@@ -56,8 +57,8 @@ def require_apart(bucket: Bucket) -> None:
         )
 
 
-def require(bucket: Bucket, own: Marker) -> None:
-    """Check that the bucket belongs to the archive with this marker.
+def require(bucket: Bucket, own: Marker) -> Marker:
+    """Check that the bucket belongs to the archive with this marker, and return the one in the bucket.
 
     Raises MarkerMismatch if it belongs to another one, StorageError if it has no marker or cannot be read.
     """
@@ -78,6 +79,7 @@ def require(bucket: Bucket, own: Marker) -> None:
             f"the archive has left {bucket.location('')}: it is in {found.storage or 'a directory'} now",
             "correct archive.storage",
         )
+    return found
 
 
 def require_own(bucket: Bucket, found: Marker, own: Marker, hint: str = "correct archive.storage") -> None:
@@ -91,15 +93,24 @@ def require_own(bucket: Bucket, found: Marker, own: Marker, hint: str = "correct
 def rewrite(bucket: Bucket, new: Marker) -> None:
     """Replace the marker in a bucket by one of the same archive, as it is after a move.
 
-    Raises MarkerMismatch, with nothing written, if the place belongs to another archive, StorageError.
+    A later end of the journal that is there is kept. Raises MarkerMismatch, with nothing written, if the
+    place belongs to another archive, StorageError.
     """
     found = read(bucket)
     if found is not None:
         require_own(bucket, found, new)
+        new = new.with_end(found.journal)
     bucket.put(MARKER, marker.pack(new))
+
+
+def record_end(bucket: Bucket, own: Marker, end: JournalEnd) -> None:
+    """Record where the journal ends, unless a later end is recorded. Raises the errors of ``require``."""
+    found = require(bucket, own)
+    if found.with_end(end) != found:
+        bucket.put(MARKER, marker.pack(found.with_end(end)))
 
 
 def probe(bucket: Bucket, own: Marker) -> None:
     """Check the same as ``require``, and that the bucket can be written. Raises the same errors."""
-    require(bucket, own)
-    bucket.put(MARKER, marker.pack(own))
+    found = require(bucket, own)
+    bucket.put(MARKER, marker.pack(own.with_end(found.journal)))

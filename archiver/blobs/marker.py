@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import JournalDiffers, MarkerMismatch, NoArchive, StorageError
+from archiver.model.journal_entries import JournalEnd
 from archiver.model.values import replace
 
 FORMAT = 2
@@ -29,7 +30,7 @@ DIRECTORY = "directory"
 _NAME = "archive.json"
 _DRAFT = ".archive.json.part"
 LARGEST = 65_536
-"""Bytes; the marker has about a hundred."""
+"""Bytes; the marker has about two hundred."""
 
 
 class Marker(Struct, frozen=True):
@@ -40,7 +41,8 @@ class Marker(Struct, frozen=True):
     ``moving_to``: a move to this storage (or DIRECTORY) has copied everything and is about to end: the
     database names either place. Only a move goes on from there. None: no move is about to end.
     ``removals``: how often ``archiver forget`` has removed an account; a database that knows of fewer is a
-    copy from before.
+    copy from before. ``journal``: where the journal ended after the last command that wrote; if it is longer,
+    its files count. None in archives of older versions.
     """
 
     id: str
@@ -49,6 +51,13 @@ class Marker(Struct, frozen=True):
     storage: str | None = None
     moving_to: str | None = None
     removals: int = 0
+    journal: JournalEnd | None = None
+
+    def with_end(self, end: JournalEnd | None) -> Marker:
+        """Return this marker with a later end of the journal; itself, if ``end`` is None or not later."""
+        if end is None or (self.journal is not None and self.journal.seq >= end.seq):
+            return self
+        return replace(self, journal=end)
 
     def require(self, database_id: str, root: Path, removals: int) -> None:
         """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``.
@@ -143,13 +152,13 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
 def rewrite(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
     """Replace the marker durably by one of this format; its id must be the same.
 
-    Programs that know only older formats then refuse the archive. The caller holds the lock. Raises DiskFull
-    or StorageError.
+    A later end of the journal that is there is kept. Programs that know only older formats then refuse the
+    archive. The caller holds the lock. Raises DiskFull, StorageError or NoArchive.
     """
+    new = replace(marker, format=FORMAT).with_end(read(root).journal)
     with storage_errors(f"{root / _NAME} cannot be written"):
         root_fd = open_root(root)
         try:
-            new = replace(marker, format=FORMAT)
             _write_bytes(root_fd, pack(new), 0o640 if group_readable else 0o600)
         finally:
             os.close(root_fd)
@@ -166,6 +175,8 @@ def pack(marker: Marker) -> bytes:
         fields["moving_to"] = marker.moving_to
     if marker.removals:
         fields["removals"] = marker.removals
+    if marker.journal is not None:
+        fields["journal"] = msgspec.to_builtins(marker.journal)
     return json.dumps(fields).encode() + b"\n"
 
 

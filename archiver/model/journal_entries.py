@@ -33,6 +33,23 @@ class Entry(Struct, frozen=True):
     changes: tuple[RowChange, ...]
 
 
+class JournalPoint(Struct, frozen=True):
+    """A line of the journal: its number and hash."""
+
+    seq: int
+    hash: str
+
+
+class JournalEnd(JournalPoint, frozen=True, omit_defaults=True):
+    """The last line of the journal, as ``archive.json`` records it.
+
+    ``after``: if that line ends a snapshot that changes nothing, the last line before the snapshot: with all
+    lines up to there, nothing is missing. None otherwise.
+    """
+
+    after: JournalPoint | None = None
+
+
 class JournalHead(Struct, frozen=True):
     """Where the journal ends: the number and hash of its last line, the file, and the file's length up to it.
 

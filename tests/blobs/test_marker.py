@@ -11,6 +11,7 @@ import pytest
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.errors import JournalDiffers, MarkerMismatch, NoArchive, StorageError
+from archiver.model.journal_entries import JournalEnd, JournalPoint
 
 ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
 
@@ -117,3 +118,16 @@ def test_fault_h55_a_database_from_before_a_removal_is_refused(tmp_path: Path) -
     with pytest.raises(JournalDiffers, match="from before"):
         own.require(ID, tmp_path, 1)
     assert b"removals" not in marker.pack(Marker(ID))
+
+
+def test_fault_j30_a_marker_keeps_the_later_end_of_the_journal(tmp_path: Path) -> None:
+    """Whoever rewrites the marker, the end of the journal that it names never goes back."""
+    earlier = Marker(ID, journal=JournalEnd(7, "a" * 32))
+    later = Marker(ID, journal=JournalEnd(9, "b" * 32, JournalPoint(8, "c" * 32)))
+    marker.write(tmp_path, Marker(ID))
+    assert marker.read(tmp_path).journal is None
+    for given, kept in ((earlier, earlier), (later, later), (earlier, later), (Marker(ID), later)):
+        marker.rewrite(tmp_path, given)
+        assert marker.read(tmp_path) == kept
+    text = json.loads((tmp_path / "archive.json").read_bytes())["journal"]
+    assert text == {"seq": 9, "hash": "b" * 32, "after": {"seq": 8, "hash": "c" * 32}}
