@@ -18,6 +18,7 @@ from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
 from archiver.archive.session import open_for_reading
 from archiver.archive.storage_move import move_storage
+from archiver.blobs import marker
 from archiver.errors import JournalDamaged, JournalDiffers, MarkerMismatch, StorageError, UsageError
 from archiver.hiker import endpoints
 from archiver.runner.workers import StopFlag
@@ -671,3 +672,27 @@ def test_a_store_that_ignores_ranges_and_preconditions_holds_an_archive(
         require_equal_after_rebuild(harness)
         assert harness.reread().replay.unreadable == ()
         assert harness.night(ACCOUNT).units == 1
+
+
+def test_fault_j30_the_bucket_also_says_where_the_journal_ended(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """An older archive.json in the directory does not undo it, and a lost end of the journal is counted."""
+    older = (harness.root / "archive.json").read_bytes()
+    harness.upstream.world.accounts[0].highlights[0].title = "Edited"
+    assert harness.night(ACCOUNT).exit_code == 0
+    newer = (harness.root / "archive.json").read_bytes()
+    assert older != newer == (server.objects / "pre/fix/archive.json").read_bytes()
+    (harness.root / "archive.json").write_bytes(older)
+    assert harness.night(ACCOUNT).exit_code == 0
+    assert marker.parse(newer, "").journal != marker.read(harness.root).journal
+    assert (harness.root / "archive.json").read_bytes() == (
+        server.objects / "pre/fix/archive.json"
+    ).read_bytes()
+    last = sorted((server.objects / "pre/fix/journal").rglob("*.gz"))[-1]
+    (harness.root / "archive.json").write_bytes(older)
+    last.write_bytes(b"")
+    lose_database(harness)
+    rebuilt = rebuild(harness)
+    assert rebuilt.journal.missing > 0
+    assert not rebuilt.is_complete

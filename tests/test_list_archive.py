@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from archiver.archive.rebuild_archive import take_snapshot
+from archiver.runner.workers import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.released_journal import released
@@ -49,6 +52,36 @@ def test_missing_lines_of_the_journal_are_reported(tmp_path: Path) -> None:
     nothing = run()
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "no journal that can be read" in nothing.stderr
+
+
+def test_fault_j10_the_page_answers_what_a_reader_must_know(tmp_path: Path) -> None:
+    """Order by number, a file without a header, whole lines in a torn member, and a lost snapshot.
+
+    Written from the page alone, the reader lists the same with all of them.
+    """
+    with FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night("account0000").exit_code == 0
+        snapshot = take_snapshot(harness.config, stop=StopFlag())
+        upstream.world.retitle(upstream.world.accounts[0].highlights[0].pk, "Edited")
+        assert harness.night("account0000").exit_code == 0
+    journal = tmp_path / "archive" / "journal"
+    command = [sys.executable, "-I", str(SCRIPT), str(tmp_path / "archive")]
+
+    def run() -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    whole = run()
+    assert "\tEdited\t" in whole
+    first, *_, last = sorted(journal.rglob("*.gz"))
+    later = journal / "2199" / "01" / first.name
+    later.parent.mkdir(parents=True)
+    shutil.copy(first, later)
+    (last.parent / "999999999998-00000000.jsonl.gz").write_bytes(b"")
+    member = gzip.compress(b'{"seq":1}\n' + bytes(70_000) + b'{"seq":999999999999}\n' * 99)
+    last.write_bytes(last.read_bytes() + member[:-9])
+    (journal / snapshot.file).unlink()
+    assert run() == whole
 
 
 def test_the_script_is_short_and_needs_nothing() -> None:

@@ -90,8 +90,8 @@ class ArchiveCopy:
         head = self._catalog.read(outbox.read_head)
         assert head is not None  # the journal has begun
         try:
-            names = [name for name in files.names(newest_snapshot(files, head.file)) if name <= head.file]
-            for _ in follow(files, self._catalog.archive_id, names, None):
+            names = files.names(newest_snapshot(files, head.file), head.file)
+            for _ in follow(files, self._catalog.archive_id, names, None, []):
                 self._stop.check()
         except JournalDamaged as error:
             raise JournalDamaged(f"{error}, so the archive is not moved", _BEGIN_AGAIN) from error

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
+    from archiver.model.journal_entries import JournalEnd
 
 
 IN_DIRECTORY = "./"
@@ -115,17 +116,38 @@ class ArchiveStorage:
 
             bucket_marker.create(self.bucket, own)
 
-    def probe(self, own: Marker) -> None:
+    def probe(self, own: Marker) -> Marker:
         """If the archive is in a bucket, check that this belongs to it and can be written; make the spool.
 
-        Call it before anything is written there. ``own``: the marker in the directory of the archive. Raises
-        MarkerMismatch, StorageError.
+        Call it before anything is written there. ``own``: the marker in the directory of the archive. Return
+        it, with a later end of the journal that the bucket's marker has. Raises MarkerMismatch, StorageError.
         """
         if self.bucket is not None:
             from archiver.blobs import bucket_marker
 
-            bucket_marker.probe(self.bucket, own)
+            own = bucket_marker.probe(self.bucket, own)
             make_temporary_place(self._root, 0o750 if self._group_readable else 0o700)
+        return own
+
+    def read_end(self) -> JournalEnd | None:
+        """Return where the journal ended according to the markers in the directory and in the bucket.
+
+        None if neither says so. Raises NoArchive, StorageError.
+        """
+        from archiver.blobs import bucket_marker, marker
+
+        own = marker.read(self._root)
+        found = None if self.bucket is None else bucket_marker.read(self.bucket)
+        return own.journal if found is None or found.id != own.id else own.with_end(found.journal).journal
+
+    def record_end(self, end: JournalEnd) -> None:
+        """Record in the markers where the journal ends. Raises NoArchive, DiskFull, StorageError."""
+        from archiver.blobs import bucket_marker, marker
+
+        own = marker.read(self._root)
+        if self.bucket is not None:
+            bucket_marker.record_end(self.bucket, own, end)
+        marker.rewrite(self._root, own.with_end(end), group_readable=self._group_readable)
 
     @cached_property
     def bucket(self) -> Bucket | None:

@@ -105,7 +105,7 @@ def restore_marker(config: Config) -> bool:
         if not marker.exists(root):
             own = Marker(found.archive_id, storage=found.storage, removals=found.removals)
             storage.require(found.storage, own)
-            storage.probe(own)
+            own = storage.probe(own)
             marker.write(root, own, group_readable=group_readable)
     return True
 

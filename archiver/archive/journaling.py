@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 
 import archiver
+from archiver.archive.archive_storage import ArchiveStorage
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.database_state import DatabaseState
@@ -20,17 +21,22 @@ from archiver.journal.journal_line import (
     NO_HASH,
     ROWS_OF_A_LINE,
     FileHeader,
-    encode_entry,
+    encode_entries,
     encode_snapshot,
     hash_line,
 )
 from archiver.journal.shipper import Shipper
-from archiver.model.journal_entries import Entry, JournalHead
+from archiver.model.journal_entries import Entry, JournalEnd, JournalHead, JournalPoint
 from archiver.runner.workers import StopFlag
+from archiver.text_format import pluralize
 
 _WAYS_OUT = (
     "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
     "--skip-damage; or keep the rows of the database: archiver verify --repair; nothing is deleted"
+)
+_GO_ON = (
+    "restore journal/ from a newer copy; or keep what there is: archiver db rebuild begins the journal again "
+    "and deletes nothing"
 )
 _TURN_CHECK_SECONDS = 0.1
 _FEW_BYTES = 1 << 20
@@ -47,17 +53,20 @@ class Journaling:
         *,
         stop: StopFlag,
         clock: Callable[[], datetime],
+        storage: ArchiveStorage | None = None,
         turn: ShippingTurn | None = None,
     ) -> None:
         """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``.
 
-        ``turn``: when this process may ship; None: always, since no other process does.
+        ``storage``: where ``archive.json`` records the end of the journal; None if this process does not
+        write alone. ``turn``: when it may ship; None: always, since no other process does.
         """
         self.has_reported_failure = False
         """Whether the result of the work says that it was stopped, if only by an error while shipping."""
         self.is_new = False
         """Whether a new journal has begun; files of an old one, if there were any, are in ``quarantine/``."""
         self._files, self._catalog, self._clock, self._turn = files, catalog, clock, turn
+        self._storage = storage
         self._stop = stop
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
@@ -111,16 +120,23 @@ class Journaling:
         """Write everything that is committed now. Raises DiskFull, StorageError, DatabaseError."""
         self._shipper.ship()
 
-    def write_snapshot(self) -> JournalHead:
+    def write_snapshot(self, *, is_exact: bool = False) -> JournalHead:
         """Write all rows into a new file of the journal, and return where it ends. A rebuild begins with it.
 
+        ``is_exact``: the journal before it gives exactly these rows, so nothing is lost if the snapshot is.
         The caller must write nothing else meanwhile. Raises DiskFull, StorageError, DatabaseError.
         """
         with self._shipper.hold():
-            self._shipper.end_file()
-            head = self._catalog.read(outbox.read_head)
-            assert head is not None  # from ``begin`` on
-            return self._write_snapshot(head)
+            return self._write_snapshot(self._end_file(), is_exact=is_exact)
+
+    def begin_again(self) -> None:
+        """Move the files of the journal to ``quarantine/``, and begin it again with a snapshot.
+
+        Raises the errors of ``write_snapshot``.
+        """
+        with self._shipper.hold():
+            self._begin_new(self._end_file().seq)
+            self.is_new = True
 
     def write_due_snapshot(self) -> None:
         """Write a snapshot if the entries since the last one are larger than it, and larger than 1 MiB.
@@ -130,21 +146,31 @@ class Journaling:
         self._shipper.ship()
         head = self._catalog.read(outbox.read_head)
         if head is not None and head.entry_bytes > max(head.snapshot_bytes, _FEW_BYTES):
-            self.write_snapshot()
+            self.write_snapshot(is_exact=True)
+
+    def _end_file(self) -> JournalHead:
+        self._shipper.end_file()
+        head = self._catalog.read(outbox.read_head)
+        assert head is not None  # from ``begin`` on
+        return head
 
     def _begin_new(self, seq: int) -> None:
         """Begin with a snapshot. Its lines get higher numbers than an older journal had: see ``compare``.
 
         ``seq``: the last number that the database knows.
         """
+        end = None if self._storage is None else self._storage.read_end()
+        if end is not None:
+            seq = max(seq, end.seq)
         names = self._files.names()
         if names:  # damaged, or a snapshot that a killed process wrote, but did not record
             seq = max(seq, first_number(names[-1]))
             self._files.storage.set_aside(self._clock())
         self._write_snapshot(JournalHead(seq, NO_HASH, "", 0, 0, 0))
 
-    def _write_snapshot(self, head: JournalHead) -> JournalHead:
+    def _write_snapshot(self, head: JournalHead, *, is_exact: bool = False) -> JournalHead:
         seq, prev = head.seq, head.hash
+        before = self._files.before_snapshot(head) or JournalPoint(seq, prev)
         now = self._clock()
         included: dict[int, int] = {}
         name = self._files.new_name(seq + 1, head.file, now)
@@ -153,10 +179,11 @@ class Journaling:
             nonlocal seq, prev
             with self._catalog.snapshot() as snapshot:
                 included.update(snapshot.read(outbox.read_unshipped))
+                after = before if is_exact and not included else None
                 for rows in chain(snapshot.stream(row_dump.all_rows, ROWS_OF_A_LINE), [None]):
                     sequences = snapshot.read(row_dump.sequences) if rows is None else None
-                    line = encode_snapshot(seq + 1, prev, time_text(now), rows, sequences)
-                    seq, prev = seq + 1, hash_line(line)
+                    line = encode_snapshot(seq + 1, prev, time_text(now), rows, sequences, after)
+                    seq, prev, after = seq + 1, hash_line(line), None
                     yield line
 
         length = self._files.write_snapshot(name, self._header, lines())
@@ -171,7 +198,22 @@ class Journaling:
         """Ship the rest. Raises the first error while shipping, unless the work itself reports one."""
         if self._turn is not None:
             self._turn.is_last = True
-        self._shipper.close(has_failed=kind is not None or self.has_reported_failure)
+        has_failed = kind is not None or self.has_reported_failure
+        self._shipper.close(has_failed=has_failed)
+        try:
+            self._record_end()
+        except ArchiverError:
+            if not has_failed:
+                raise
+
+    def _record_end(self) -> None:
+        """Record in ``archive.json`` where the journal ends: every line up to there is durable."""
+        head = self._catalog.read(outbox.read_head)
+        if self._storage is not None and head is not None:
+            end = self._storage.read_end()
+            if end is None or end.seq < head.seq:
+                after = self._files.before_snapshot(head)
+                self._storage.record_end(JournalEnd(head.seq, head.hash, after))
 
 
 class ShippingTurn:
@@ -209,16 +251,22 @@ class ShippingTurn:
 
 
 def require_current(
-    files: JournalFiles, database: DatabaseState, *, follow_database: bool, now: datetime
+    files: JournalFiles,
+    database: DatabaseState,
+    end: JournalEnd | None,
+    *,
+    follow_database: bool,
+    now: datetime,
 ) -> Comparison:
     """Compare a database with the journal, cut off the incomplete ends of its files, and return the result.
 
     If the database lacks triggers, or with ``follow_database`` if the journal is damaged, lacks its end or
     has another history, its files are moved to ``quarantine/``, and the result is NONE: a new journal must
-    begin. ``now`` becomes part of their name there. Raises JournalDiffers, JournalDamaged, StorageError.
+    begin. ``now`` becomes part of their name there. ``end``: as for ``compare``. Raises JournalDiffers,
+    JournalDamaged, StorageError.
     """
     try:
-        found = compare_journal(files, database)
+        found = compare_journal(files, database, end)
         difference = describe_difference(found)
         if difference is None and database.has_triggers:
             for name, length in found.torn:
@@ -234,9 +282,16 @@ def require_current(
     return Comparison(JournalState.NONE, database.head)
 
 
-def compare_journal(files: JournalFiles, database: DatabaseState) -> Comparison:
-    """Return how a database compares to the journal. Write nothing. Raises the errors of ``compare``."""
-    return compare(files, database.archive_id, database.head, _lines(database.head, database.pending))
+def compare_journal(files: JournalFiles, database: DatabaseState, end: JournalEnd | None) -> Comparison:
+    """Return how a database compares to the journal. Write nothing.
+
+    ``end``: as for ``compare``. Raises its errors.
+    """
+    head, after = database.head, None
+    if head is not None and database.pending:
+        after = files.before_snapshot(head)
+    lines = encode_entries(database.pending, head, after, time_text)
+    return compare(files, database.archive_id, head, lines, end)
 
 
 def describe_difference(found: Comparison) -> JournalDiffers | None:
@@ -249,7 +304,8 @@ def describe_difference(found: Comparison) -> JournalDiffers | None:
     if found.state is JournalState.SHORT:
         assert found.head is not None
         return JournalDiffers(
-            f"the journal lacks entries of the database: journal/{found.head.file} is missing or cut off",
+            f"the journal lacks entries of the database: journal/{found.head.file} is missing or cut off "
+            f"({pluralize(found.missing, 'line')})",
             "restore that file; or keep the rows of the database: archiver verify --repair; or keep those of "
             "the journal: move the database away, then archiver db rebuild",
         )
@@ -259,13 +315,12 @@ def describe_difference(found: Comparison) -> JournalDiffers | None:
             "to go on with the journal: archiver db rebuild; to go on with the database: "
             "archiver verify --repair; neither deletes anything",
         )
+    if found.missing:
+        lacks = (
+            "the newest snapshot of the journal is missing (nothing is lost: the database has all rows)"
+            if found.only_snapshot
+            else f"the journal and the database lack the last {pluralize(found.missing, 'line')} that "
+            "archive.json counts"
+        )
+        return JournalDiffers(lacks, _GO_ON)
     return None
-
-
-def _lines(head: JournalHead | None, entries: Sequence[Entry]) -> list[bytes]:
-    lines: list[bytes] = []
-    prev = NO_HASH if head is None else head.hash
-    for entry in entries:
-        lines.append(encode_entry(entry, prev, time_text(entry.at)))
-        prev = hash_line(lines[-1])
-    return lines

@@ -30,13 +30,14 @@ from archiver.errors import DatabaseError, JournalDiffers, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
-from archiver.model.journal_entries import JournalHead
+from archiver.model.journal_entries import JournalEnd, JournalHead
 from archiver.model.values import replace
 from archiver.rebuild.rebuild import RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
 from archiver.runner.workers import StopFlag
 from archiver.temporary import temporary_directory
+from archiver.text_format import pluralize
 
 Progress = Callable[[int, int], None]
 
@@ -48,7 +49,8 @@ class RebuiltArchive(Struct, frozen=True):
     that are recorded now. ``was_copy``: an older copy was brought up to date; no new database was built.
     ``was_before_removal``: the file that was set aside has what ``archiver forget`` has removed since.
     ``torn``: the last file of the journal, if its end could not be read: what was there is missing. None
-    otherwise; earlier files may have torn ends, but then a later file has what was there.
+    otherwise; earlier files may have torn ends, but then a later file has what was there. ``foreign``:
+    files of the journal that do not belong where they are.
     """
 
     journal: RebuildReport
@@ -56,6 +58,7 @@ class RebuiltArchive(Struct, frozen=True):
     was_copy: bool
     torn: str | None
     was_before_removal: bool = False
+    foreign: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -63,7 +66,7 @@ class RebuiltArchive(Struct, frozen=True):
 
         Otherwise rows may be missing.
         """
-        return self.journal.damage is None and self.torn is None and not self.recovery.answers
+        return self.journal.is_whole and self.torn is None and not self.recovery.answers
 
 
 def rebuild_database(
@@ -92,26 +95,27 @@ def rebuild_database(
             progress=progress,
             check=stop.check,
         )
-        torn = before.torn_end()
+        torn, foreign = before.torn_end(), tuple(files.find_misplaced())
+        state = read_state(before.place)
         compared = (
-            require_current(files, read_state(before.place), follow_database=skip_damage, now=utcnow())
-            if report.damage is None
-            else Comparison(JournalState.NONE)  # its files are moved to quarantine/
+            Comparison(JournalState.NONE, state.head)  # its files are moved to quarantine/
+            if report.begins_again
+            else require_current(files, state, before.end, follow_database=skip_damage, now=utcnow())
         )
         with (
             Catalog.open(before.database, write=True) as catalog,
-            Journaling(files, catalog, stop=stop, clock=utcnow) as journal,
+            Journaling(files, catalog, stop=stop, clock=utcnow, storage=storage) as journal,
         ):
             journal.begin(compared)
             if catalog.storage != before.found.storage == config.archive.storage:
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
             finish_removal(config, catalog, storage, journal, stop)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
-        before.require_work(recovery)
+        before.require_work(report, recovery)
         is_old = report.set_aside is not None and _knows_fewer_removals(
             locate(report.set_aside), before.found
         )
-        return RebuiltArchive(report, recovery, before.is_copy, torn, is_old)
+        return RebuiltArchive(report, recovery, before.is_copy, torn, is_old, foreign)
 
 
 def plan_rebuild(
@@ -141,15 +145,20 @@ def plan_rebuild(
         with Catalog.open(directory / "archive.db", write=True) as catalog:
             refuse_unfinished_removal(catalog)
             recovery = recover(catalog, AnswerStore(before.storage.answers()), stop.check)
-    before.require_work(recovery)
+    before.require_work(report, recovery)
     is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
     report = replace(report, set_aside=place.path if is_replaced else None)
     is_old = is_replaced and _knows_fewer_removals(place, before.found)
-    return RebuiltArchive(report, recovery, before.is_copy, before.torn_end(), is_old)
+    foreign = tuple(before.files.find_misplaced())
+    return RebuiltArchive(report, recovery, before.is_copy, before.torn_end(), is_old, foreign)
 
 
 class _Before(Struct, frozen=True):
-    """What a rebuild begins with. ``compared``: None if a new database must be built."""
+    """What a rebuild begins with.
+
+    ``compared``: None if a new database must be built. ``end``: where the journal ended according to
+    ``archive.json``; None if that is not known.
+    """
 
     found: marker.Marker
     storage: ArchiveStorage
@@ -157,6 +166,7 @@ class _Before(Struct, frozen=True):
     database: str | Path
     place: Database
     compared: Comparison | None
+    end: JournalEnd | None
 
     @property
     def is_complete(self) -> bool:
@@ -178,13 +188,14 @@ class _Before(Struct, frozen=True):
         check: Callable[[], None],
     ) -> RebuildReport:
         """Apply to a database what it lacks of the journal."""
-        if self.is_complete:
-            return RebuildReport()
+        if self.compared is not None and self.is_complete:
+            return RebuildReport(missing=self.compared.missing, only_snapshot=self.compared.only_snapshot)
         return rebuild(
             self.files,
             self.found.id,
             to,
             copy_head=None if self.compared is None else self.compared.head,
+            end=self.end,
             skip_damage=skip_damage,
             group_readable=group_readable,
             progress=progress,
@@ -196,9 +207,9 @@ class _Before(Struct, frozen=True):
         last = self.files.names()[-1]
         return last if last in self.files.torn and not self.is_complete else None
 
-    def require_work(self, recovery: Recovery) -> None:
-        """Raise UsageError if the database was complete, with all stored answers."""
-        if self.is_complete and not recovery.answers:
+    def require_work(self, report: RebuildReport, recovery: Recovery) -> None:
+        """Raise UsageError if the database was complete, with all stored answers, and the journal is."""
+        if self.is_complete and not (report.missing or recovery.answers):
             raise UsageError(
                 f"the database {self.place} is complete: there is nothing to rebuild",
                 "archiver verify compares it with the journal; if it is damaged, move it away first",
@@ -213,9 +224,10 @@ def _look(config: Config, *, probes: bool) -> _Before:
     storage.require(found.storage, found)
     if probes:
         storage.probe(found)
-    files, database = storage.journal(), find_database(config)
+    files, database, end = storage.journal(), find_database(config), storage.read_end()
     place = locate(database)
-    return _Before(found, storage, files, database, place, _compare_present(place, found, files, root))
+    compared = _compare_present(place, found, files, end, root)
+    return _Before(found, storage, files, database, place, compared, end)
 
 
 def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
@@ -224,7 +236,7 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
     Raises the errors of ``open_for_writing``, DiskFull.
     """
     with open_for_writing(config, "db snapshot", stop, wait=False, clock=clock) as session:
-        return session.journal.write_snapshot()
+        return session.journal.write_snapshot(is_exact=True)
 
 
 def plan_snapshot(config: Config) -> int:
@@ -241,7 +253,7 @@ def _knows_fewer_removals(copy: Database, found: marker.Marker) -> bool:
 
 
 def _compare_present(
-    place: Database, found: marker.Marker, files: JournalFiles, root: Path
+    place: Database, found: marker.Marker, files: JournalFiles, end: JournalEnd | None, root: Path
 ) -> Comparison | None:
     """Return how the present database compares to the journal; None if a new database must be built.
 
@@ -258,7 +270,7 @@ def _compare_present(
             found.require(state.archive_id, root, found.removals)
             return None  # from before archiver forget: it is renamed, never brought up to date
         found.require(state.archive_id, root, state.removals)
-        comparison = compare_journal(files, state)
+        comparison = compare_journal(files, state, end)
         if comparison.state is JournalState.CURRENT:
             state.require_triggers()
     except DatabaseError as error:
@@ -267,7 +279,8 @@ def _compare_present(
         return None
     if comparison.state is JournalState.SHORT:
         raise UsageError(
-            f"the database {place} has more than the journal, which lacks its end",
+            f"the database {place} has more than the journal, which lacks its end "
+            f"({pluralize(comparison.missing, 'line')})",
             "archiver verify --repair begins the journal again; to follow it, move the database away",
         )
     if state.revision == schema.head():

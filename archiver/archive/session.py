@@ -157,9 +157,11 @@ def open_rows(
         files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()
-        compared = require_current(files, opening.state, follow_database=follow_database, now=clock())
+        compared = require_current(
+            files, opening.state, storage.read_end(), follow_database=follow_database, now=clock()
+        )
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
-        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock))
+        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, storage=storage))
         journal.begin(compared)
         if found.format < marker.FORMAT:
             marker.rewrite(root, found, group_readable=group_readable)
@@ -186,7 +188,8 @@ def open_for_dry_run(config: Config, *, wait: Callable[[float], None] | None = N
     with open_for_reading(config) as session:
         state = read_state(locate_database(config))
         state.require_triggers()
-        difference = describe_difference(compare_journal(session.storage.journal(), state))
+        end = session.storage.read_end()
+        difference = describe_difference(compare_journal(session.storage.journal(), state, end))
         if difference is not None:
             raise difference
         refuse_unfinished_removal(session.catalog)

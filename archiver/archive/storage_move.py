@@ -169,7 +169,7 @@ class _Mover:
         is_there = state.storage == self._destination
         error: DatabaseError | None
         try:
-            found = compare_journal(self._new.journal(), state)
+            found = compare_journal(self._new.journal(), state, self._new.read_end())
             if found.state is JournalState.CURRENT:
                 return True
             is_there |= found.state is JournalState.BEHIND
@@ -193,9 +193,11 @@ class _Mover:
         old = self._storage_at(own.storage)
         if old.bucket is not None:
             bucket_marker.require(old.bucket, replace(own, moving_to=None))
-        compared = require_current(old.journal(), opening.state, follow_database=False, now=utcnow())
+        compared = require_current(
+            old.journal(), opening.state, old.read_end(), follow_database=False, now=utcnow()
+        )
         with opening.finish() as catalog:
-            with Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow) as journal:
+            with Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow, storage=old) as journal:
                 journal.begin(compared)  # what a killed process has left belongs there
                 finish_removal(self._config, catalog, old, journal, self._stop)
             own = replace(own, removals=catalog.read(account_parts.count_removals))  # that may be one more
@@ -240,11 +242,11 @@ class _Mover:
     def _end(self, own: Marker, catalog: Catalog, *, copied: int) -> StorageMove:
         """End the move: everything is at the new place, and the journal there is that of the database."""
         files, state = self._new.journal(), read_state(self._database)
-        compared = require_current(files, state, follow_database=False, now=utcnow())
+        compared = require_current(files, state, self._new.read_end(), follow_database=False, now=utcnow())
         self._stop.check()
         self.is_ending = True
         self._rewrite_own(replace(own, moving_to=_name_of(self._destination)))
-        with Journaling(files, catalog, stop=self._stop, clock=utcnow) as journal:
+        with Journaling(files, catalog, stop=self._stop, clock=utcnow, storage=self._new) as journal:
             journal.begin(compared)
             if state.storage != self._destination:
                 catalog.write(record.storage, self._destination)

@@ -124,7 +124,10 @@ def repair_archive(
             catalog.write(counters.mend)
             catalog.write(search_index.renew)
         if found.journal.is_damaged:
-            session.journal.write_snapshot()
+            if found.journal.damage is not None or found.journal.losses:
+                session.journal.begin_again()
+            else:
+                session.journal.write_snapshot()
         _record_verified(session, verified)
         quarantined = repair.repair(
             catalog, session.store, session.answers, found.blobs, found.answers, now, stop.check
@@ -249,7 +252,7 @@ def _verify(
             session.storage.journal(),
             catalog,
             session.root,
-            compare_rows=read_data and share >= 1,
+            read_all=read_data and share >= 1,
             check=check,
         )
         if difference is None
@@ -281,12 +284,17 @@ def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | Non
     """
     files, place = session.storage.journal(), locate_database(session.config)
     lock = session.root / "lock"
+
+    def compare() -> JournalDiffers | None:
+        end = session.storage.read_end()  # before the files: a run may end meanwhile
+        return describe_difference(compare_journal(files, read_state(place), end))
+
     with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
-        if describe_difference(compare_journal(files, read_state(place))) is not None:
+        if compare() is not None:
             if dry_run:
                 run_lock.require_free(lock)
             with nullcontext() if dry_run else run_lock.hold_run_lock(lock, "verify", utcnow()):
-                return describe_difference(compare_journal(files, read_state(place)))
+                return compare()
     return None
 
 

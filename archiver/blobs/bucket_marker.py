@@ -110,7 +110,11 @@ def record_end(bucket: Bucket, own: Marker, end: JournalEnd) -> None:
         bucket.put(MARKER, marker.pack(found.with_end(end)))
 
 
-def probe(bucket: Bucket, own: Marker) -> None:
-    """Check the same as ``require``, and that the bucket can be written. Raises the same errors."""
-    found = require(bucket, own)
-    bucket.put(MARKER, marker.pack(own.with_end(found.journal)))
+def probe(bucket: Bucket, own: Marker) -> Marker:
+    """Check the same as ``require``, and that the bucket can be written. Raises the same errors.
+
+    Return the marker that is there now: ``own``, with the later end of the journal.
+    """
+    own = own.with_end(require(bucket, own).journal)
+    bucket.put(MARKER, marker.pack(own))
+    return own

@@ -167,11 +167,27 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
             if dry_run
             else "what came later is missing; the old journal is in quarantine/, and a new one has begun"
         )
+    yield from rebuilt.journal.lost
+    if rebuilt.journal.only_snapshot:
+        yield "the newest snapshot of the journal is missing; nothing is lost with it"
+    elif rebuilt.journal.missing:
+        lines = pluralize(rebuilt.journal.missing, "line")
+        yield f"the journal lacks its last {lines}, which archive.json counts: what they recorded is missing"
+    if rebuilt.journal.begins_again and rebuilt.journal.damage is None:
+        yield (
+            "a new journal would begin"
+            if dry_run
+            else "a new journal has begun with all rows; the old one is in quarantine/"
+        )
+    if rebuilt.foreign:
+        names = ", ".join(f"journal/{name}" for name in rebuilt.foreign[:5])
+        yield f"not where archiver puts files of the journal, and left alone: {names}"
     if rebuilt.torn is not None:
         yield (
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "
             "a kill or a power loss tore it, or it is damaged"
         )
+    if rebuilt.torn is not None or not rebuilt.journal.is_whole:
         yield (
             "if you have a copy of journal/: move the database away, put the copy where journal/ is, "
             "and run this again"

@@ -51,6 +51,8 @@ _NOTHING = {
     "journal_differences": {},
     "journal_rows": [],
     "derived_differences": [],
+    "journal_losses": [],
+    "journal_foreign": [],
     "repair": None,
     "run": None,
 }
@@ -121,23 +123,22 @@ def command(
 ) -> int:
     """Check the archive: every file that the database names exists and has the right size, and with
     --read-data the right bytes; every stored answer can be read; the database is intact, and lacks no entry
-    of the journal; its sums are those of its rows; the journal is complete, and with --read-data gives the
-    same rows and the same words to search. Costs nothing.
+    of the journal; its sums are those of its rows; the journal is complete from its newest snapshot on, and
+    with --read-data also before it, and gives the same rows and the same words to search. Costs nothing.
 
     It changes no file, and may run during a run. --read-data records when each blob was read (verified_at),
     unless a run holds the lock or the archive is read-only. --dry-run writes nothing: check a copy that you
     update so. Damage that is not yet recorded as lost gives exit code 12. Blobs without a row are harmless,
     and only counted: a later run uses them. Files in blobs/ and answers/ with names that archiver does not
-    use are listed and left alone.
+    use, and files of the journal in a later month than their number, are listed and left alone.
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
     Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy
-    exists. If the end of the journal is missing or damaged, or journal and database have different histories,
-    the rows of the database stay as they are: the old journal is moved to quarantine/, and a new one begins.
-    If the journal has other damage or other rows, the rows that only the journal has are added to the
-    database, and a snapshot of all rows is written into the journal. Wrong sums are counted again, and the
-    words to search are made again from the rows. If no blob exists at all, it refuses: the disk is probably
-    not mounted.
+    exists. If any file of the journal is missing or damaged, or journal and database have different
+    histories, the rows of the database stay as they are: the old journal is moved to quarantine/, and a new
+    one begins. If only rows differ, those that only the journal has are added to the database, and a snapshot
+    of all rows is written into the journal. Wrong sums are counted again, and the words to search are made
+    again from the rows. If no blob exists at all, it refuses: the disk is probably not mounted.
 
     Then it prints what it costs to fetch the lost files again, and fetches what Instagram still shows: 1 unit
     for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an account that

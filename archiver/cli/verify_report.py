@@ -35,6 +35,8 @@ def json_fields(verification: Verification) -> dict[str, object]:
         "journal_differences": verification.journal.counts,
         "journal_rows": verification.journal.differences,
         "derived_differences": verification.derived,
+        "journal_losses": verification.journal.losses,
+        "journal_foreign": verification.journal.foreign,
     }
 
 
@@ -60,7 +62,11 @@ def check_lines(verification: Verification) -> Iterator[str]:
         yield f"{number} recorded as lost, but present and correct (--repair records that)"
     if blobs.orphans:
         yield f"{pluralize(blobs.orphans, 'blob')} without a row (harmless)"
-    for directory, names in (("blobs", blobs.foreign), ("answers", answers.foreign)):
+    for directory, names in (
+        ("blobs", blobs.foreign),
+        ("answers", answers.foreign),
+        ("journal", verification.journal.foreign),
+    ):
         if names:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             number = pluralize(len(names), "entry", "entries")
@@ -76,13 +82,19 @@ def _journal_lines(journal: JournalReport) -> Iterator[str]:
     elif journal.is_compared or journal.counts:
         number = pluralize(sum(journal.counts.values()), "different row")
         yield f"{pluralize(journal.lines, 'line')} of the journal compared with the database: {number}"
+    yield from journal.losses
     for table, count in journal.counts.items():
         yield f"  {table}: {pluralize(count, 'row')} different or missing"
         for row in journal.differences:
             if row.table == table:
                 what = "different values" if row.missing is None else f"missing in the {row.missing}"
                 yield f"    {' '.join(map(str, row.key))}: {what}"
-    if journal.is_damaged and not journal.hint:
+    if journal.losses and not (journal.damage or journal.counts):
+        yield (
+            "restore the file from a copy of journal/; or --repair moves this journal to quarantine/, and "
+            "begins a new one with all rows"
+        )
+    elif journal.is_damaged and not journal.hint:
         yield "--repair adds the rows that only the journal has, and begins a new journal with all rows"
 
 

@@ -11,6 +11,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from typing import BinaryIO
@@ -21,6 +22,7 @@ from archiver.errors import JournalDamaged
 from archiver.journal.journal_line import FileHeader, JournalLine, parse_header, parse_line
 from archiver.journal.journal_member import JournalMember, has_member_after, pack_header, pack_lines
 from archiver.journal.journal_storage import JournalStorage
+from archiver.model.journal_entries import JournalHead, JournalPoint
 
 _NAME = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
 
@@ -43,12 +45,30 @@ class JournalFiles:
         self.torn: dict[str, int] = {}
         """Files that were read and have an incomplete end, each with the length in bytes before it."""
 
-    def names(self, since: str = "") -> list[str]:
-        """Return the files from ``since`` on, in the order of their lines. Raises StorageError.
+    def names(self, since: str = "", until: str = "") -> list[str]:
+        """Return the files from ``since`` until ``until``, in the order of their lines. Raises StorageError.
 
-        Their names below ``journal/`` sort in that order, because a month never goes back.
+        The number of its first line is in the name of a file. No month has a file with a smaller number than
+        an earlier month, so a listing can begin at ``since``; see ``find_misplaced``.
         """
-        return sorted(name for name in self.storage.names(since) if _NAME.fullmatch(name))
+        found = [name for name in self.storage.names(since) if _NAME.fullmatch(name)]
+        if since:
+            found = [name for name in found if place_of(name) >= place_of(since)]
+        if until:
+            found = [name for name in found if place_of(name) <= place_of(until)]
+        return sorted(found, key=place_of)
+
+    def find_misplaced(self) -> list[str]:
+        """Return the files with a smaller number than a file of an earlier month: somebody put them there."""
+        found, greatest, month, before = [], 0, "", 0
+        for name in sorted(name for name in self.storage.names("") if _NAME.fullmatch(name)):
+            if name[:7] != month:
+                month, before = name[:7], greatest
+            number, _ = place_of(name)
+            if number < before:
+                found.append(name)
+            greatest = max(greatest, number)
+        return found
 
     def read(self, name: str, start: int = 0) -> Iterator[ReadLine]:
         """Yield the lines of a file, without its header. ``start``: the offset of the first member to read.
@@ -73,6 +93,18 @@ class JournalFiles:
             if start < file.seek(0, os.SEEK_END):  # whatever follows: a power loss may leave anything there
                 self.torn[name] = start
 
+    def before_snapshot(self, head: JournalHead) -> JournalPoint | None:
+        """Return the last line before the snapshot with which the journal ends, if that changes nothing.
+
+        None if the journal does not end with such a snapshot. Raises StorageError.
+        """
+        if head.entry_bytes or not head.file:
+            return None
+        with suppress(JournalDamaged):  # then the next entry does not say what it follows
+            for read in self.read(head.file):
+                return read.line.after if read.line.snapshot is not None else None
+        return None
+
     def write_snapshot(self, name: str, header: FileHeader, lines: Iterable[bytes]) -> int:
         """Write a file with a snapshot, which gets its name only once it is whole; return its length.
 
@@ -88,6 +120,11 @@ class JournalFiles:
         """
         month = max(f"{now:%Y/%m}", after[:7])
         return f"{month}/{first_seq:012d}-{secrets.token_hex(4)}.jsonl.gz"
+
+
+def place_of(name: str) -> tuple[int, str]:
+    """Return what the files of a journal are ordered by: the number of the first line, then the name."""
+    return int(name.rpartition("/")[2].partition("-")[0]), name
 
 
 def _whole_members(file: BinaryIO, name: str, start: int) -> Iterator[tuple[Iterator[bytes], int]]:

@@ -7,14 +7,15 @@ from: members are in the order of the columns, and of several changes of one row
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
 from archiver.errors import JournalDamaged
-from archiver.model.journal_entries import Entry, RowChange, RowKey, RowValue
+from archiver.model.journal_entries import Entry, JournalHead, JournalPoint, RowChange, RowKey, RowValue
 
 FORMAT = 1
 LONGEST = 64 << 20
@@ -49,6 +50,7 @@ class _Line(Struct, frozen=True, omit_defaults=True):
     rows: dict[str, list[_Change]]
     snapshot: str | None = None
     sequences: dict[str, int] | None = None
+    after: JournalPoint | None = None
 
 
 class JournalLine(Struct, frozen=True):
@@ -56,7 +58,8 @@ class JournalLine(Struct, frozen=True):
 
     ``at``: the time as text, in UTC. ``run``: the id of the run that was going on, or None. ``snapshot``:
     ``part``, or ``end`` in the last line, for the lines of a snapshot; else None. ``sequences``: in the last
-    line of a snapshot, the greatest id that each table has ever assigned.
+    line of a snapshot, the greatest id that each table has ever assigned. ``after``: in the first line of a
+    snapshot that changes nothing, and in the first entry after it, the last line before the snapshot.
     """
 
     seq: int
@@ -67,6 +70,7 @@ class JournalLine(Struct, frozen=True):
     hash: str
     snapshot: str | None = None
     sequences: Mapping[str, int] = field(default_factory=dict)
+    after: JournalPoint | None = None
 
 
 def hash_line(line: bytes) -> str:
@@ -79,9 +83,25 @@ def encode_header(header: FileHeader) -> bytes:
     return _encode(header) + b"\n"
 
 
-def encode_entry(entry: Entry, prev: str, time_text: str) -> bytes:
-    """Return the line of an entry, without its line break. ``time_text``: its time as text."""
-    return _encode(_Line(entry.seq, prev, time_text, entry.run_id, _rows(entry.changes)))
+def encode_entries(
+    entries: Iterable[Entry],
+    head: JournalHead | None,
+    after: JournalPoint | None,
+    time_text: Callable[[datetime], str],
+) -> list[bytes]:
+    """Return the lines of entries that follow ``head``, without line breaks.
+
+    ``after``: from ``JournalFiles.before_snapshot``: the first entry says which line comes before the
+    snapshot. ``time_text`` returns a time as text.
+    """
+    lines: list[bytes] = []
+    prev = NO_HASH if head is None else head.hash
+    for entry in entries:
+        changes = _rows(entry.changes)
+        line = _Line(entry.seq, prev, time_text(entry.at), entry.run_id, changes, after=after)
+        lines.append(_encode(line))
+        prev, after = hash_line(lines[-1]), None
+    return lines
 
 
 def encode_snapshot(
@@ -90,11 +110,16 @@ def encode_snapshot(
     at: str,
     rows: tuple[str, Sequence[tuple[RowKey, Mapping[str, RowValue]]]] | None,
     sequences: Mapping[str, int] | None = None,
+    after: JournalPoint | None = None,
 ) -> bytes:
-    """Return a line of a snapshot, without its line break: rows of one table, or finally ``sequences``."""
+    """Return a line of a snapshot, without its line break: rows of one table, or finally ``sequences``.
+
+    ``after``: only in its first line, the last line before it, if the snapshot changes nothing.
+    """
     changes = {} if rows is None else {rows[0]: [_Change(key=key, set=values) for key, values in rows[1]]}
     greatest = None if sequences is None else dict(sequences)
-    return _encode(_Line(seq, prev, at, None, changes, "part" if greatest is None else "end", greatest))
+    part = "part" if greatest is None else "end"
+    return _encode(_Line(seq, prev, at, None, changes, part, greatest, after))
 
 
 def parse_header(line: bytes, place: str) -> FileHeader:
@@ -124,6 +149,7 @@ def parse_line(line: bytes, place: str) -> JournalLine:
         hash_line(line),
         found.snapshot,
         found.sequences or {},
+        found.after,
     )
 
 

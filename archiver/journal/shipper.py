@@ -9,7 +9,7 @@ from datetime import datetime
 
 from archiver.errors import ArchiverError
 from archiver.journal.journal_files import JournalFiles
-from archiver.journal.journal_line import FileHeader, encode_entry, hash_line
+from archiver.journal.journal_line import FileHeader, encode_entries, hash_line
 from archiver.journal.journal_storage import NewFile
 from archiver.model.journal_entries import Entry, JournalHead
 
@@ -139,11 +139,8 @@ class Shipper:
                 return
 
     def _write(self, head: JournalHead, entries: tuple[Entry, ...]) -> JournalHead:
-        prev, lines = head.hash, []
-        for entry in entries:
-            line = encode_entry(entry, prev, self._time_text(entry.at))
-            prev = hash_line(line)
-            lines.append(line)
+        lines = encode_entries(entries, head, self._files.before_snapshot(head), self._time_text)
+        prev = hash_line(lines[-1])
         file = self._open_file(head, entries[0].seq)
         size = file.append(lines)
         self._last_name = file.name

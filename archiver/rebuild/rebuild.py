@@ -11,10 +11,10 @@ from msgspec import Struct
 from archiver.catalog.engine import Database
 from archiver.catalog.rebuilt_database import building
 from archiver.errors import JournalDamaged
-from archiver.journal.journal_check import follow, newest_snapshot, newest_snapshot_after
+from archiver.journal.journal_check import count_missing, follow, newest_snapshot, newest_snapshot_after
 from archiver.journal.journal_files import JournalFiles, ReadLine
 from archiver.journal.journal_line import JournalLine
-from archiver.model.journal_entries import JournalHead
+from archiver.model.journal_entries import JournalEnd, JournalHead, JournalPoint
 
 Progress = Callable[[int, int], None]
 
@@ -29,13 +29,28 @@ class RebuildReport(Struct, frozen=True):
     ``entries``: how many entries of the journal, after the snapshot or after the last one of the older copy.
     ``rows``: how many changes of rows, including the rows of the snapshot. ``set_aside``: the new path of the
     SQLite file that was there before; None if there was none. ``damage``: why the rest of the journal was
-    left out; None if nothing was.
+    left out; None if nothing was. ``lost``: snapshots that are missing or damaged; no row is lost with them.
+    ``missing``: how many lines are missing at the end of the journal, which ``archive.json`` counts; with
+    ``only_snapshot`` they are a snapshot of the rows that were built.
     """
 
     entries: int = 0
     rows: int = 0
     set_aside: Path | None = None
     damage: str | None = None
+    lost: tuple[str, ...] = ()
+    missing: int = 0
+    only_snapshot: bool = False
+
+    @property
+    def begins_again(self) -> bool:
+        """Return whether the journal must begin again: a line is missing or damaged."""
+        return self.damage is not None or bool(self.missing or self.lost)
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether every change of the journal was applied, as far as ``archive.json`` knows."""
+        return self.damage is None and (not self.missing or self.only_snapshot)
 
 
 def rebuild(
@@ -44,6 +59,7 @@ def rebuild(
     database: Database,
     *,
     copy_head: JournalHead | None,
+    end: JournalEnd | None,
     skip_damage: bool,
     group_readable: bool,
     progress: Progress,
@@ -53,9 +69,10 @@ def rebuild(
 
     ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
     follows is applied. If a snapshot follows, or without ``copy_head``, all rows come from the newest
-    snapshot: it may lack rows that no entry removes. ``skip_damage``: end before the first line that cannot
-    be read or does not fit the rows, instead of raising. ``progress`` gets the bytes of the journal read so
-    far, and in all; ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign,
+    snapshot: it may lack rows that no entry removes. ``end``: where the journal ended according to
+    ``archive.json``; None if that is not known. ``skip_damage``: end before the first line that cannot be
+    read or does not fit the rows, instead of raising. ``progress`` gets the bytes of the journal read so far,
+    and in all; ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign,
     DatabaseError, StorageError, DiskFull.
     """
     following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
@@ -65,11 +82,13 @@ def rebuild(
     starts = dict(zip(names, before, strict=True))
     entries = rows = 0
     damages: list[str] = []
+    lost: list[str] = []
     sequences: dict[str, int] = {}
     with building(database, copy=copy_head is not None, group_readable=group_readable) as built:
         if copy_head is not None and head is None:
             built.clear()
-        for read in _until_damage(follow(files, archive_id, names, head), damages if skip_damage else None):
+        lines = follow(files, archive_id, names, head, lost)
+        for read in _until_damage(lines, damages if skip_damage else None):
             check()
             line = read.line
             try:
@@ -88,7 +107,9 @@ def rebuild(
         if head is None:
             raise JournalDamaged("the journal has no complete snapshot to begin with")
         built.finish(head, sequences)
-    return RebuildReport(entries, rows, built.set_aside, damages[0] if damages else None)
+    damage = damages[0] if damages else None
+    missing, only_snapshot = count_missing(end, JournalPoint(head.seq, head.hash))
+    return RebuildReport(entries, rows, built.set_aside, damage, tuple(lost), missing, only_snapshot)
 
 
 def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Iterator[ReadLine]:

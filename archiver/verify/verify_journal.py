@@ -18,6 +18,7 @@ from archiver.catalog.snapshot import Snapshot
 from archiver.errors import JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles
+from archiver.journal.journal_line import NO_HASH
 from archiver.model.journal_entries import JournalHead, RowChange, RowKey
 from archiver.temporary import temporary_directory
 from archiver.text_format import pluralize
@@ -44,7 +45,8 @@ class JournalReport(Struct):
     used, or that the database is an older copy or has another history; then ``hint`` says what to do.
     ``is_compared``: whether all rows were compared. ``counts``: the number of differences by table, of which
     ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database. ``derived``: a
-    line about documents of the search that have other words than a rebuild gives them.
+    line about documents of the search that have other words than a rebuild gives them. ``losses``: what is
+    missing or damaged, although the rest gives all rows. ``foreign``: files that do not belong where they are.
     """
 
     lines: int = 0
@@ -55,11 +57,13 @@ class JournalReport(Struct):
     differences: list[RowDifference] = field(default_factory=list)
     lost_rows: list[RowChange] = field(default_factory=list)
     derived: tuple[str, ...] = ()
+    losses: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
     @property
     def is_damaged(self) -> bool:
-        """Return whether a rebuild would not give the rows of the database."""
-        return self.damage is not None or bool(self.counts)
+        """Return whether anything is lost, or a rebuild would not give the rows of the database."""
+        return self.damage is not None or bool(self.counts or self.losses)
 
     def note(self, table: str, key: RowKey, missing: str | None) -> None:
         """Count a difference."""
@@ -69,21 +73,23 @@ class JournalReport(Struct):
 
 
 def verify_journal(
-    files: JournalFiles, catalog: Catalog, root: Path, *, compare_rows: bool, check: Callable[[], None]
+    files: JournalFiles, catalog: Catalog, root: Path, *, read_all: bool, check: Callable[[], None]
 ) -> JournalReport:
     """Read the journal from its newest snapshot on; check that each line follows the one before.
 
-    ``root``: the directory of the archive. ``compare_rows``: also rebuild the rows in a temporary database,
-    and compare all of them. A run may write meanwhile: the comparison is as of one moment. ``check`` is
-    called often, and may raise to stop. Damage is in the report. Raises StorageError, DatabaseError.
+    ``root``: the directory of the archive. ``read_all``: also read the files before that snapshot; and
+    rebuild the rows in a temporary database, and compare all of them. A run may write meanwhile: the
+    comparison is as of one moment. ``check`` is called often, and may raise to stop. Damage is in the report.
+    Raises StorageError, DatabaseError.
     """
-    report = JournalReport()
+    report = JournalReport(foreign=files.find_misplaced())
     head = catalog.read(outbox.read_head)
     if head is None:
         return report  # there is no journal yet: the next command that writes begins it
-    if not compare_rows:
+    if not read_all:
         _read(files, catalog.archive_id, None, head, report, lambda revision, changes: None, check)
         return report
+    _read_older(files, catalog.archive_id, head, report, check)
     with ExitStack() as opened, temporary_directory(root) as place:
         path = place / "rebuilt.db"
         try:
@@ -100,6 +106,43 @@ def verify_journal(
                 report.derived = _compare_words(other, snapshot, check)
     report.is_compared = True
     return report
+
+
+def _read_older(
+    files: JournalFiles, archive_id: str, head: JournalHead, report: JournalReport, check: Callable[[], None]
+) -> None:
+    """Check the files before the newest snapshot, which no rebuild needs as long as that can be read.
+
+    After damage, the check goes on with the next file.
+    """
+    try:
+        names = files.names(until=newest_snapshot(files, head.file))
+    except JournalDamaged:
+        return  # the check of the lines reports it
+    places = {name: place for place, name in enumerate(names)}
+    found: list[str] = []
+    snapshots: list[str] = []
+    begin, last = 0, None
+    while begin < len(names):
+        place = begin - 1
+        try:
+            for read in follow(files, archive_id, names[begin:], None, snapshots):
+                check()
+                line, place = read.line, places[read.file]
+                if line.prev == NO_HASH:
+                    found.clear()  # a copy may have the files of an older journal too
+                    snapshots.clear()
+                elif last is None and line.snapshot is None:
+                    found.append(f"the lines before line {line.seq} of the journal are missing")
+                last = line
+            break
+        except JournalDamaged as error:
+            if str(error) not in found:
+                found.append(str(error))
+        begin = max(place, begin) + 1
+    if last is not None:
+        meaning = f"no row is lost: a rebuild begins later, at {last.at}; older values of rows may be lost"
+        report.losses += [*snapshots, *(f"{why} ({meaning})" for why in found)]
 
 
 def _read_until_now(
@@ -153,9 +196,8 @@ def _read(
     """Apply the lines after ``after`` (None: those of the newest snapshot, and after it) until ``head``."""
     try:
         since = newest_snapshot(files, head.file) if after is None else after.file
-        names = [name for name in files.names(since) if name <= head.file]
         last = None
-        for read in follow(files, archive_id, names, after):
+        for read in follow(files, archive_id, files.names(since, head.file), after, report.losses):
             if read.line.seq > head.seq:
                 break
             check()

@@ -243,11 +243,12 @@ def test_fault_h50_what_an_older_copy_had_in_its_outbox_is_not_missed(tmp_path: 
     last = list(files.read(names[-3]))[-1]
     head = JournalHead(last.line.seq, last.line.hash, names[-3], last.end)
     written = list(lines_of(tmp_path / "journal" / names[-2]))[1:]
-    found = compare(files, last.header.archive, head, written[:3])
+    found = compare(files, last.header.archive, head, written[:3], None)
     assert found.state is JournalState.BEHIND
     assert found.head is not None
     following = [
-        read.line.seq for read in follow(files, last.header.archive, files.names(found.head.file), found.head)
+        read.line.seq
+        for read in follow(files, last.header.archive, files.names(found.head.file), found.head, [])
     ]
     assert following[: len(written) - 3] == [head.seq + number for number in range(4, len(written) + 1)]
     assert found.following == len(following)

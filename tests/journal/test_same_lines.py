@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.catalog import writer
-from archiver.journal.journal_line import encode_entry
+from archiver.journal.journal_line import encode_entries
 from archiver.model.journal_entries import Entry, RowChange
 from archiver.runner import visitor
 from tests.support.archive_harness import ArchiveHarness
@@ -84,5 +84,7 @@ def test_the_same_nights_give_the_same_lines(
 def test_the_order_in_which_a_statement_changes_rows_does_not_show() -> None:
     """Each database has its own."""
     changes = [RowChange("files", (number,), {"last_seen_at": "now"}) for number in (9, 10, 11)]
-    lines = {encode_entry(Entry(1, NOON, 1, order), "", "now") for order in permutations(changes)}
+    lines = {
+        encode_entries([Entry(1, NOON, 1, order)], None, None, str)[0] for order in permutations(changes)
+    }
     assert len(lines) == 1
