@@ -242,7 +242,7 @@ class _Forgetting:
         if _SECOND in names:
             account_traces.empty_temporary_place(self._root)
             head = self._journal.write_snapshot()
-            old = [f"journal/{name}" for name in self._storage.journal().names() if name < head.file]
+            old = [f"journal/{name}" for name in self._storage.journal().names() if name != head.file]
             aside = _find_journals_aside(self._storage)  # also what was damaged in the middle
             self._storage.delete([*old, *aside], self._check)
             self._catalog.scrub()

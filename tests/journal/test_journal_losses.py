@@ -82,6 +82,18 @@ def test_fault_j5_an_old_file_in_a_later_month_is_named_and_not_followed(harness
     assert copy.exists()
 
 
+def test_fault_j5_forget_deletes_an_old_file_in_a_later_month_too(harness: ArchiveHarness) -> None:
+    """It names the account, and its number is smaller than that of the new journal."""
+    copy = harness.root / "journal" / "2199" / "01" / files(harness)[0].name
+    copy.parent.mkdir(parents=True)
+    shutil.copy(files(harness)[0], copy)
+    with Archive(harness.config) as archive:
+        archive.forget(ACCOUNT)
+    assert not copy.exists()
+    assert end_of(harness).seq == lines_of(files(harness)[-1])[-1]["seq"]
+    require_equal_after_rebuild(harness)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
