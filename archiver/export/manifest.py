@@ -3,16 +3,25 @@
 From this list the next export knows which files are its own: it moves, repairs and adds only those. A row is
 committed before its file is placed or moved, and completed afterwards; the row of a new hard link is complete
 from the start. So every file of the export has a row, even if the program is killed at any point.
+
+The list may come from a stranger, with the export. It names only files of the export: another name is damage.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
+from msgspec import Meta
+
+from archiver.blobs.marker import EXPORT_DIRECTORY
+from archiver.durable import storage_errors
 from archiver.errors import DiskFull, StorageError
 
 FORMAT = 1
@@ -33,6 +42,14 @@ _INSERT = f"INSERT INTO files ({_NAMES}) {_VALUES}"
 _UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET {_SET}"
 _BATCH = 500
 
+_JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+_OWN_PATH = (
+    rf"\A(?!(?i:{EXPORT_DIRECTORY.replace('.', '[.]')})(?:/|\Z))"
+    r"(?:(?![.]{1,2}(?:/|\Z))[^/\x00]+(?:/(?!\Z)|\Z)){1,32}\Z"
+)
+_OwnPath = Annotated[str, Meta(pattern=_OWN_PATH)]
+_Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
 
 class ManifestRow(NamedTuple):
     """A file of the export.
@@ -44,16 +61,16 @@ class ManifestRow(NamedTuple):
     """
 
     id: str
-    path: str
+    path: _OwnPath
     key: str
     wanted_path: str
-    sha256: str
+    sha256: _Sha256
     size: int
     at_ns: int | None
     method: str | None = None
     mtime_ns: int | None = None
-    old_sha256: str | None = None
-    old_path: str | None = None
+    old_sha256: _Sha256 | None = None
+    old_path: _OwnPath | None = None
 
 
 class Manifest:
@@ -62,9 +79,11 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         """Open the list in the file ``path``, which is created if it is missing."""
         self._path = path
+        require_own_list(path)
         with self._sqlite_errors():
             self._db = sqlite3.connect(path, isolation_level=None)
             try:
+                self._db.execute("PRAGMA trusted_schema = OFF")
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA cache_size = -65536")
@@ -83,6 +102,11 @@ class Manifest:
             if stored is None:
                 self._db.execute("INSERT INTO export VALUES (?, ?, ?)", (FORMAT, archive, form))
                 return None
+        if not isinstance(stored[0], int):
+            raise StorageError(
+                f"{self._path}, the list of exported files, is damaged: its format is {stored[0]!r}",
+                "export into an empty directory",
+            )
         if stored[0] > FORMAT:
             raise StorageError(
                 f"{self._path} has format {stored[0]}, but this version knows only {FORMAT}",
@@ -92,8 +116,7 @@ class Manifest:
 
     def rows_by_id(self, ids: Sequence[str]) -> dict[str, ManifestRow]:
         """Return the rows of these files; a file without a row is missing from it."""
-        rows = map(ManifestRow._make, self._select(f"{_ROWS} WHERE id", ids))
-        return {row.id: row for row in rows}
+        return {row.id: row for row in self._read_rows(self._select(f"{_ROWS} WHERE id", ids))}
 
     def holders(self, keys: Sequence[str]) -> dict[str, str]:
         """Return which of these keys are in use, each with the id of its file."""
@@ -119,10 +142,9 @@ class Manifest:
     def path_below(self, key: str) -> str | None:
         """Return the path of any one file in the directory with that key."""
         with self._sqlite_errors():
-            row = self._db.execute(
-                "SELECT path FROM files WHERE key >= ? AND key < ? LIMIT 1", (f"{key}/", f"{key}0")
-            ).fetchone()
-        return row[0] if row is not None else None
+            query = f"SELECT {_ROWS} WHERE key >= ? AND key < ? LIMIT 1"
+            found = self._db.execute(query, (f"{key}/", f"{key}0")).fetchall()
+        return next((row.path for row in self._read_rows(found)), None)
 
     def complete(self, placed: Sequence[tuple[str, int, str]]) -> None:
         """Record in one commit which files are in place: method, modification time (ns) and id of each."""
@@ -167,8 +189,19 @@ class Manifest:
         """Yield the rows whose path begins with ``prefix``, in the order of their paths."""
         with self._sqlite_errors():
             query = f"SELECT {_ROWS} WHERE substr(path, 1, ?) = ? ORDER BY path"
-            for row in self._db.execute(query, (len(prefix), prefix)):
-                yield ManifestRow._make(row)
+            yield from self._read_rows(self._db.execute(query, (len(prefix), prefix)))
+
+    def _read_rows(self, found: Iterable[tuple[object, ...]]) -> Iterator[ManifestRow]:
+        """Yield rows of the database. Raises StorageError for one that archiver did not write."""
+        for values in found:
+            try:
+                yield msgspec.convert(values, ManifestRow)
+            except msgspec.ValidationError as exc:
+                raise StorageError(
+                    f"{self._path}, the list of exported files, is damaged: it names"
+                    f" {str(values[1])[:200]!r}, which cannot be a file of this export",
+                    "export into an empty directory",
+                ) from exc
 
     @contextmanager
     def _sqlite_errors(self) -> Iterator[None]:
@@ -183,3 +216,30 @@ class Manifest:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def require_own_list(path: Path) -> None:
+    """Raise StorageError if opening a list would change a file elsewhere: SQLite follows links, and removes
+    the super-journal that a journal names. A list is never changed together with another database.
+    """
+    with storage_errors(f"{path}, the list of exported files, cannot be read"):
+        for file in (path, *(path.with_name(f"{path.name}{end}") for end in ("-journal", "-wal", "-shm"))):
+            why = ""
+            if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
+                why = "is not a regular file"
+            elif file.name.endswith("-journal") and _names_other_journal(file):
+                why = "names a file elsewhere"
+            if why:
+                raise StorageError(
+                    f"{file} was not written by archiver: it {why}", "export into an empty directory"
+                )
+
+
+def _names_other_journal(journal: Path) -> bool:
+    """Return whether a journal of SQLite ends with the name of a super-journal ("The Rollback Journal")."""
+    try:
+        with journal.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_JOURNAL_MAGIC)))
+            return file.read() == _JOURNAL_MAGIC
+    except FileNotFoundError:
+        return False

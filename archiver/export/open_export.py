@@ -24,7 +24,7 @@ from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
 from archiver.export.export_scan import ExportScan, OpenDirectories
 from archiver.export.export_sync import ExportSync
 from archiver.export.file_names import ARCHIVE_MARKER
-from archiver.export.manifest import Manifest
+from archiver.export.manifest import Manifest, require_own_list
 from archiver.export.placement import Placement
 from archiver.model.identity import Digest
 from archiver.text_format import format_size
@@ -165,6 +165,7 @@ def _copy_manifest(top: int, directory: Path, to: Path) -> None:
         own = open_directory(EXPORT_DIRECTORY, within=top)
         try:
             _lock(own, directory)
+            require_own_list(directory / EXPORT_DIRECTORY / _MANIFEST)
             for name in (_MANIFEST, f"{_MANIFEST}-journal"):
                 with suppress(FileNotFoundError):
                     shutil.copyfile(directory / EXPORT_DIRECTORY / name, to / name)
