@@ -46,7 +46,12 @@ def is_data_loss(error: StorageError) -> bool:
     Too many open files, a missing permission or an unreachable server say nothing about the bytes.
     """
     cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in _ROTTEN
+    return isinstance(cause, OSError) and is_lost_on_disk(cause)
+
+
+def is_lost_on_disk(error: OSError) -> bool:
+    """Return whether reading failed because the disk has lost these bytes."""
+    return error.errno in _ROTTEN
 
 
 @contextmanager

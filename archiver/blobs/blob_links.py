@@ -11,7 +11,7 @@ from stat import S_ISREG
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.durable import open_directory, open_regular, open_root, storage_errors
+from archiver.durable import list_names, open_directory, open_levels, open_regular, open_root, storage_errors
 from archiver.model.identity import Digest
 
 
@@ -25,6 +25,7 @@ class BlobLinks:
                 self._fd = open_directory("blobs", within=root_fd)
             finally:
                 os.close(root_fd)
+        self._root = root
         self._checked: set[str] = set()
 
     def stat(self, digest: Digest) -> os.stat_result | None:
@@ -42,6 +43,19 @@ class BlobLinks:
 
     def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
         os.utime(self._name(digest), ns=(mtime_ns, mtime_ns), dir_fd=self._fd, follow_symlinks=False)
+
+    def is_quarantined(self, digest: Digest, status: os.stat_result) -> bool:
+        try:
+            with open_levels(self._root, ["quarantine"]) as opened:
+                names = list_names(".", within=opened[-1])
+                copies = [
+                    os.stat(name, dir_fd=opened[-1], follow_symlinks=False)
+                    for name in names
+                    if name.startswith(f"{digest}-")
+                ]
+        except FileNotFoundError:
+            return False
+        return any(os.path.samestat(status, copy) for copy in copies)
 
     def _name(self, digest: Digest) -> str:
         """Return the path below ``blobs/``. A directory is checked once: it must not be a symbolic link."""

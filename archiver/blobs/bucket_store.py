@@ -199,6 +199,9 @@ class BucketSource:
     def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
         raise PermissionError(errno.EPERM, "it is in a bucket")
 
+    def is_quarantined(self, digest: Digest, status: os.stat_result) -> bool:
+        return False  # an object is no file
+
 
 def object_name(digest: Digest) -> str:
     """Return the name of a blob's object below the prefix of the archive."""

@@ -41,9 +41,12 @@ def unseal(sync: ExportSync) -> None:
 def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
     """Write the manifests of all files in ``data/``, then the tag files, ``bagit.txt`` last.
 
-    All other files must have been flushed. A file in ``data/`` that does not belong to the export makes the
-    bag invalid: it is counted as a failure, and the bag is not sealed.
+    All other files must have been flushed. The export's own files with wrong bytes, which could not be
+    replaced, are removed. A file in ``data/`` that does not belong to the export makes the bag invalid: it is
+    counted as a failure, and the bag is not sealed.
     """
+    if any(_foreign_paths(sync)):
+        sync.remove_damaged(f"{PAYLOAD}/")
     foreign_paths = list(_foreign_paths(sync))
     for path in foreign_paths:
         sync.stats.add_failure(path, "not part of this bag, so the bag would be invalid: move it elsewhere")

@@ -133,7 +133,9 @@ class _PlannedDisk(ExportScan):
 
     def locate(self, row: ManifestRow) -> FileState:
         """Find the file of a row, even if it would only be created."""
-        return FileState(row.path, row.sha256, True) if row.path in self._occupied else super().locate(row)
+        if row.path in self._occupied:
+            return FileState(row.path, row.sha256, True, is_proven=True)
+        return super().locate(row)
 
     def files(self, name: str) -> Iterator[str]:
         """Yield the paths of all files that would be below a directory."""

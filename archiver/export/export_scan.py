@@ -12,14 +12,14 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from archiver.durable import open_directory
+from archiver.durable import is_lost_on_disk, open_directory
+from archiver.export.export_entry import LinkMethod
 from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.manifest import ManifestRow
 from archiver.export.placement import NameInDirectory, Placement
-from archiver.model.identity import Digest
 
 MAX_DEPTH = 16
 """The maximum depth of a path: the directories of two paths are open at once."""
@@ -95,8 +95,11 @@ def stat_entry(name: str | bytes, directory: int) -> os.stat_result | None:
         return None
 
 
-def digest_of(file: NameInDirectory) -> Digest | None:
-    """Return the SHA-256 of a regular file; None for anything else."""
+def digest_of(file: NameInDirectory, on_chunk: Callable[[int], None] = lambda size: None) -> str | None:
+    """Return the SHA-256 of a regular file, "" if the disk has lost its bytes; None for anything else.
+
+    ``on_chunk`` gets the size of each part that was read, and may raise to stop.
+    """
     try:
         fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=file.directory)
     except OSError:
@@ -107,17 +110,31 @@ def digest_of(file: NameInDirectory) -> Digest | None:
         hashed = hashlib.sha256()
         while chunk := os.read(fd, _CHUNK_SIZE):
             hashed.update(chunk)
-        return Digest(hashed.hexdigest())
+            on_chunk(len(chunk))
+        return hashed.hexdigest()
+    except OSError as exc:
+        if is_lost_on_disk(exc):
+            return ""
+        raise
     finally:
         os.close(fd)
 
 
+def is_named_by(path: str, digest: str) -> bool:
+    """Return whether the name of a file, without its extension, is this digest."""
+    return path.rpartition("/")[2].partition(".")[0] == digest
+
+
 class FileState(NamedTuple):
-    """Where a file is (None: nowhere), its SHA-256 ("" if unknown), and whether its path is free for it."""
+    """Where a file is (None: nowhere), its SHA-256 ("" if unknown), and whether its path is free for it.
+
+    ``is_proven``: the file is what its row says by its inode or its time, and was not read.
+    """
 
     path: str | None
     sha256: str
     is_path_free: bool
+    is_proven: bool = False
 
 
 class ExportScan:
@@ -136,39 +153,61 @@ class ExportScan:
             return None
 
     def locate(self, row: ManifestRow) -> FileState:
-        """Find the file of a row at its path or its old one."""
-        found = self.stat(row.path)
-        is_free = found is None
-        if found is not None:
-            sha256 = self._known_sha256(row, row.path, found)
-            if sha256 is not None:
-                return FileState(row.path, sha256, True)
-        if row.old_path is not None and (found := self.stat(row.old_path)) is not None:
-            sha256 = self._known_sha256(row, row.old_path, found)
-            if sha256 is not None:
-                return FileState(row.old_path, sha256, is_free)
+        """Find the file of a row at its path or its old one. It may have other bytes than its row says."""
+        is_free = True
+        for path in (row.path, row.old_path):
+            found = self.stat(path) if path is not None else None
+            if path is None or found is None:
+                continue
+            if stat.S_ISREG(found.st_mode):
+                if self._is_proven(row, found):
+                    return FileState(path, row.sha256, is_free, is_proven=True)
+                sha256 = self._own_sha256(row, path, found)
+                if sha256 is not None:
+                    return FileState(path, sha256, is_free)
+            is_free = is_free and path != row.path
         return FileState(None, "", is_free)
 
-    def _known_sha256(self, row: ManifestRow, path: str, status: os.stat_result) -> str | None:
-        """Return the SHA-256 of a file as the export left it, "" if unknown; None if somebody changed it."""
-        if not stat.S_ISREG(status.st_mode):
+    def _is_proven(self, row: ManifestRow, status: os.stat_result) -> bool:
+        """Return whether a file need not be read: a hard link is the blob; of a copy, size and time are
+        recorded.
+        """
+        if row.size != status.st_size:
+            return False
+        if row.method in (None, LinkMethod.HARDLINK) and self._placement.blob_of(row.sha256, status):
+            return True
+        return row.mtime_ns == status.st_mtime_ns and row.method != LinkMethod.HARDLINK
+
+    def _own_sha256(self, row: ManifestRow, path: str, status: os.stat_result) -> str | None:
+        """Return the SHA-256 of a file of the export, "" if unknown; None if somebody changed it."""
+        is_own = self._is_own(row, path, status)
+        if row.mtime_ns is not None and row.size != status.st_size and not is_own:
             return None
-        if row.mtime_ns is not None and (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
-            return row.sha256
-        if row.method in (None, "hardlink") and self._placement.blob_of(row.sha256, status) is not None:
-            return row.sha256
+        sha256 = self.digest(path)
+        if is_own or sha256 == row.sha256:
+            return sha256
         if row.mtime_ns is not None:
             return None
         # The program ended after it wrote the row and before it completed it.
-        sha256 = self.digest(path)
-        if sha256 in (row.sha256, row.old_sha256):
+        if sha256 == row.old_sha256:
             return sha256
         # The time is set before the file gets its name: if only the bytes differ, a power loss took those
         # that had not reached the disk.
         return "" if status.st_mtime_ns == row.at_ns else None
 
-    def digest(self, path: str) -> Digest | None:
-        """Return the SHA-256 of the regular file at a path."""
+    def _is_own(self, row: ManifestRow, path: str, status: os.stat_result) -> bool:
+        """Return whether a file is the export's own, whatever its bytes are: it is as the export left it, or
+        is the blob, or was the blob until ``verify --repair``, or has its hash as its name.
+        """
+        if row.method == LinkMethod.HARDLINK:
+            if (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                return True
+            if self._placement.is_own_link(row.sha256, status):
+                return True
+        return is_named_by(path, row.sha256)
+
+    def digest(self, path: str) -> str | None:
+        """Return what ``digest_of`` returns of the file at a path."""
         directory, name = split_path(path)
         return digest_of(NameInDirectory(self.directories.enter(directory, make=False), name))
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export import file_names
 from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, StagedFile
-from archiver.export.export_scan import ExportScan, digest_of, split_path, stat_entry
+from archiver.export.export_scan import ExportScan, digest_of, is_named_by, split_path, stat_entry
 from archiver.export.manifest import Manifest, ManifestRow
 from archiver.export.path_allocation import PathAllocator
 from archiver.export.placement import (
@@ -37,9 +37,9 @@ class SyncStep(Struct):
     """A file that still has to be created, moved or repaired.
 
     ``path`` is where the file is now (None: nowhere), and ``sha256`` that of its content there ("" if
-    unknown). ``keeps_path``: it stays where it is. ``draft`` is its name in the staging directory while it
-    waits for its new path to become free. ``row`` is its row in the manifest: first the old one, then the new
-    one.
+    unknown). ``keeps_path``: it stays where it is. ``is_evading``: a foreign file has its path. ``draft`` is
+    its name in the staging directory while it waits for its new path to become free. ``row`` is its row in
+    the manifest: first the old one, then the new one.
     """
 
     entry: ExportEntry
@@ -47,6 +47,7 @@ class SyncStep(Struct):
     path: str | None = None
     sha256: str = ""
     keeps_path: bool = False
+    is_evading: bool = False
     draft: str | None = None
 
     @property
@@ -155,9 +156,10 @@ class ExportSync:
         return self._placement.staging.write_text(pieces)
 
     def is_in_place(self, row: ManifestRow) -> bool:
-        """Return whether the file of this row is in its place as the export left it."""
+        """Return whether the file of this row is in its place, with the right bytes."""
         with storage_errors(f"{row.path} cannot be read"):
-            return self._scan.locate(row).path == row.path
+            state = self._scan.locate(row)
+        return (state.path, state.sha256) == (row.path, row.sha256)
 
     def files(self, name: str) -> Iterator[str]:
         """Yield the paths of all files below a directory of the export, including foreign ones."""
@@ -280,11 +282,11 @@ class ExportSync:
         """Return what must be done for a file; if nothing, count it and return None."""
         if row is None:
             return SyncStep(entry, None)
-        path, sha256, is_path_free = self._scan.locate(row)
+        path, sha256, is_path_free, is_proven = self._scan.locate(row)
         keeps_path = (
             is_path_free and row.wanted_path == "/".join(entry.path) and not self._can_drop_suffix(row, entry)
         )
-        is_complete = row.mtime_ns is not None and row.at_ns == entry.at_ns
+        is_complete = is_proven and row.mtime_ns is not None and row.at_ns == entry.at_ns
         if keeps_path and is_complete and path == row.path and sha256 == entry.digest:
             self._count_file(entry)
             return None
@@ -308,6 +310,7 @@ class ExportSync:
             elif entry.id in paths:
                 path, key = paths[entry.id]
                 old_path = step.path if step.path is not None or before is None else before.path
+                self.stats.avoided += step.is_evading
             else:
                 self.stats.add_failure(step.label, "its name and all its alternative names are in use")
                 continue
@@ -374,7 +377,7 @@ class ExportSync:
     def _settle(self, step: SyncStep, row: ManifestRow) -> bool:
         """Bring a file to its path, or count the failure. Return False if a foreign file is there."""
         try:
-            result = self._bring(step, row)
+            result = self._bring_or_take_over(step, row)
         except DamagedBlob as exc:
             self.stats.add_failure(step.label, str(exc))
             return True
@@ -383,14 +386,10 @@ class ExportSync:
                 step.label, "its directory cannot be created: something else has that name"
             )
             return True
-        except FileExistsError:
-            adopted = self._adopt(step, self._destination(row.path))
-            if adopted is None:
-                self._paths.avoid(row.key)
-                self.stats.avoided += 1
-                step.keeps_path = False
-                return False
-            result = adopted
+        if result is None:
+            self._paths.avoid(row.key)
+            step.keeps_path, step.is_evading = False, True
+            return False
         self._placed.append((result.method, result.mtime_ns, row.id))
         self._count_file(step.entry)
         return True
@@ -421,11 +420,25 @@ class ExportSync:
             self._directories.remove_empty(split_path(step.path)[0])
         return result
 
-    def _adopt(self, step: SyncStep, to: NameInDirectory) -> PlacementResult | None:
-        """Adopt a file that is already there if it has the same bytes. Return None if it has others."""
-        found = stat_entry(to.name, to.directory)
-        if found is None or found.st_size != step.entry.size or digest_of(to) != step.entry.digest:
-            return None
+    def _bring_or_take_over(self, step: SyncStep, row: ManifestRow) -> PlacementResult | None:
+        """Bring a file to its path, or take over the one that is there. Return None if that is foreign."""
+        try:
+            return self._bring(step, row)
+        except FileExistsError:
+            to = self._destination(row.path)
+            found, is_own = stat_entry(to.name, to.directory), is_named_by(row.path, step.entry.digest)
+            if found is None or not (is_own or found.st_size == step.entry.size):
+                return None
+            sha256 = digest_of(to)
+            if sha256 == step.entry.digest:
+                return self._adopt(step, found)
+            if sha256 is None or not is_own:
+                return None
+            step.path, step.sha256 = row.path, sha256
+            return self._bring(step, row)
+
+    def _adopt(self, step: SyncStep, found: os.stat_result) -> PlacementResult:
+        """Return how a file that is already there, with the right bytes, was placed."""
         is_link = self._placement.blob_of(step.entry.digest, found) is not None
         return PlacementResult("hardlink" if is_link else step.entry.default_method, found.st_mtime_ns)
 
@@ -455,12 +468,23 @@ class ExportSync:
 
     # Removing
 
+    def remove_damaged(self, prefix: str) -> None:
+        """Remove the export's own files that have wrong bytes, if their paths begin with ``prefix``."""
+        self._remove_all([row for row in self.manifest.rows(prefix) if self._is_damaged(row)])
+
+    def _is_damaged(self, row: ManifestRow) -> bool:
+        with storage_errors(f"{row.path} cannot be read"):
+            state = self._scan.locate(row)
+        return state.path == row.path and state.sha256 != row.sha256
+
     def _prune(self) -> None:
-        stale = [row for row in self.manifest.rows() if row.id not in self._seen_ids]
-        for start in range(0, len(stale), BATCH_SIZE):
+        self._remove_all([row for row in self.manifest.rows() if row.id not in self._seen_ids])
+
+    def _remove_all(self, rows: Sequence[ManifestRow]) -> None:
+        for start in range(0, len(rows), BATCH_SIZE):
             self._progress(self.stats)
             self._start_changing()
-            batch = stale[start : start + BATCH_SIZE]
+            batch = rows[start : start + BATCH_SIZE]
             self.stats.removed += sum([self._remove(row) for row in batch])
             self.manifest.update([], [row.id for row in batch])
 

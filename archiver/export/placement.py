@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from msgspec import Struct
 
 from archiver.blobs.blob_source import BlobSource
-from archiver.durable import clone, is_data_loss, storage_error, storage_errors, sync, write_all
+from archiver.durable import clone, is_lost_on_disk, storage_errors, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile
 from archiver.model.identity import Digest
@@ -166,9 +166,7 @@ def _read_chunk(source: BinaryIO) -> bytes:
     try:
         return source.read(_CHUNK_SIZE)
     except OSError as exc:
-        error = storage_error(exc, "a blob cannot be read")
-        error.__cause__ = exc
-        if is_data_loss(error):
+        if is_lost_on_disk(exc):
             raise DamagedBlob(
                 f"its blob cannot be read: {exc.strerror} (archiver verify --read-data --repair)"
             ) from exc
@@ -293,6 +291,8 @@ class Placement:
         blob = self.blob_of(digest, found)
         if blob is not None:
             return self._date_link(digest, blob, at_ns)
+        if method == LinkMethod.HARDLINK:  # its blob is another file now, with the same bytes
+            return PlacementResult(LinkMethod.COPY, found.st_mtime_ns)
         return PlacementResult(method, _set_mtime(to, found, at_ns))
 
     def blob_of(self, digest: str, status: os.stat_result) -> os.stat_result | None:
@@ -300,6 +300,10 @@ class Placement:
         blob = self._blobs.stat(Digest(digest))
         is_same = blob is not None and (blob.st_ino, blob.st_dev) == (status.st_ino, status.st_dev)
         return blob if is_same else None
+
+    def is_own_link(self, digest: str, status: os.stat_result) -> bool:
+        """Return whether a file is a hard link to a blob, or to what was that blob until it was repaired."""
+        return self.blob_of(digest, status) is not None or self._blobs.is_quarantined(Digest(digest), status)
 
     def _place_draft(
         self, draft: str, entry: ExportEntry, to: NameInDirectory, method: str, over: bool
