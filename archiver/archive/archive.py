@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from archiver.archive.subject_details import Details
     from archiver.archive.verification import RepairReport, Verification
     from archiver.catalog import Catalog
+    from archiver.export.export_check import CheckedForm
     from archiver.export.export_entry import ExportStats
     from archiver.export.table_files import TableForm
     from archiver.model.account_removal import AccountRemoval
@@ -869,6 +870,30 @@ class Archive:
         chosen = arguments.require_choice("form", form, TableForm)
         export = Export(self._open(), arguments.require_path("directory", directory), **options)
         return export.tables(chosen, tables)
+
+    def check_export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        form: CheckedForm | str,
+        progress: Callable[[ExportStats], None] = lambda stats: None,
+    ) -> ExportStats:
+        """Check an export of the form ``folder``, ``site``, ``bagit`` or ``wacz``; change nothing.
+
+        In a directory every file is compared with the list of exported files, and that with the rows; in a
+        WACZ every record with its digest. Of the result, ``files`` are right, ``failed`` (``failures``) wrong
+        or missing, ``bytes`` were read. Raises UsageError, NoArchive if there is no export, ArchiveLocked,
+        StorageError.
+        """
+        from archiver.archive.exports import check_export
+        from archiver.export.export_check import CheckedForm
+        from archiver.export.wacz_check import check_wacz
+
+        chosen = arguments.require_choice("form", form, CheckedForm)
+        place = arguments.require_path("path", path)
+        if chosen is CheckedForm.WACZ:
+            return check_wacz(place, progress)
+        return check_export(self._open(), place, form=chosen, progress=progress)
 
     def table_lines(
         self, table: str, *, form: TableForm | str = "jsonl", **options: Unpack[TableOptions]

@@ -14,14 +14,14 @@ from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
 from archiver.blobs.blob_source import BlobSource
 from archiver.catalog import Snapshot
-from archiver.catalog.query import adoptions, change_history, content, dump, totals
+from archiver.catalog.query import adoptions, change_history, content, dump, holdings, totals
 from archiver.durable import require_permission, storage_errors
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, to_nanoseconds
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
-from archiver.export.open_export import is_new, open_export, require_space
+from archiver.export.open_export import is_new, open_check, open_export, require_space
 from archiver.export.packed_entry import pack_entry, unpack_entry
 from archiver.export.path_template import parse_template
 from archiver.export.table_files import TableForm, table_text
@@ -317,6 +317,30 @@ class Export:
     def _report_empty(self, moment: Snapshot, part: dump.ArchivePart | None) -> None:
         if not (moment.read(totals.status).items if part is None else part.item_pks):
             self._on_empty()
+
+
+def check_export(
+    session: Session, directory: Path, *, form: str, progress: Callable[[ExportStats], None]
+) -> ExportStats:
+    """Check an export in a directory; see ``Archive.check_export``."""
+    catalog = session.catalog
+    with (
+        session.storage.blob_source(session.store) as blobs,
+        open_check(
+            directory,
+            form=form,
+            archive=catalog.archive_id,
+            blobs=blobs,
+            stored_blobs=lambda digests: catalog.read(holdings.blobs, digests),
+            progress=progress,
+        ) as check,
+    ):
+        if form == "bagit":
+            bagit.check_bag(check)
+        else:
+            for _ in check.right_files():
+                pass
+        return check.stats
 
 
 class _Reading:

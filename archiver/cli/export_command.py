@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
-from archiver.cli import advice, load, output, progress, signals
+from archiver.cli import advice, load, output, progress, signals, text_table
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option, split_targets
 from archiver.cli.lazy import LazyGroup, exit_code_of_group
 from archiver.cli.options import (
@@ -45,6 +46,7 @@ FORMS: Mapping[str, str] = {
 _AGAIN = "the same command continues where it stopped"
 _NOT_MADE = "the file was not made; run it again"
 _FILE_FORMS = ("wacz",)
+_DAMAGED = 12
 
 NOTHING: Mapping[str, object] = {
     "form": None,
@@ -66,6 +68,7 @@ NOTHING: Mapping[str, object] = {
     "troubles": [],
     "empty": False,
     "dry_run": False,
+    "check": False,
 }
 """The object of ``--json`` if nothing was done."""
 
@@ -130,8 +133,14 @@ _PRUNE = click.option(
 )
 _YES = click.option("--yes", cls=RiskyOption, is_flag=True, help="With --prune: do not ask.")
 _DRY_RUN = dry_run_option("Make and remove nothing; print what would be done.")
+_CHECK = click.option(
+    "--check",
+    is_flag=True,
+    help="Change nothing, and check what an earlier export made: exit code 12 if a file is wrong or missing,"
+    " 10 if there is no export. Takes none of the other options of this form.",
+)
 _FILE = click.argument("directory", metavar="FILE", type=OutputFileType())
-_MEDIA_OPTIONS = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN)
+_MEDIA_OPTIONS = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN, _CHECK)
 
 
 def media_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -141,7 +150,7 @@ def media_options(command: Callable[..., int]) -> Callable[..., int]:
 
 def file_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of a form that is one file. The command gets them as one ``request``."""
-    return request_options(command, (_FILE, gone_option, _DRY_RUN))
+    return request_options(command, (_FILE, gone_option, _DRY_RUN, _CHECK))
 
 
 def table_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -163,7 +172,10 @@ def request_options(
     """Add these options, the filters, ``--json`` and the global options."""
 
     @wraps(command)
-    def with_request(options: GlobalOptions, /, **values: Any) -> int:
+    def with_request(options: GlobalOptions, /, *, check: bool = False, **values: Any) -> int:
+        if check:
+            _require_alone("check")
+            return _print_check(options, options.command.rpartition(" ")[2], values["directory"])
         shared = {name: values.pop(name) for name in ExportRequest.__struct_fields__ if name in values}
         return command(options, request=ExportRequest(**shared), **values)
 
@@ -171,6 +183,77 @@ def request_options(
     for option in reversed(decorators):
         decorated = option(decorated)
     return decorated
+
+
+def _require_alone(name: str) -> None:
+    """Raise UsageError if an option was given besides this one, the argument and the global options."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        is_given = context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+        if isinstance(param, click.Option) and param.expose_value and param.name != name and is_given:
+            is_off = param.secondary_opts and not context.params[str(param.name)]
+            option = (param.secondary_opts if is_off else param.opts)[-1]
+            raise UsageError(
+                f"--{name} checks the whole export: it cannot be combined with {option}",
+                f"leave out {option}",
+            )
+
+
+def _print_check(options: GlobalOptions, form: str, to: Path) -> int:
+    """Check an export, and print what is wrong. Return the exit code."""
+    if options.blank is not None:
+        options.blank = {**options.blank, **_destination(form, to), "check": True}
+    with load.open_archive(options) as archive:
+        stats = _watch(options, form, to, partial(archive.check_export, to, form=form), hint="")
+    code = _DAMAGED if stats.failed else 0
+    if options.blank is not None:
+        view = {**options.blank, **_json_view(form, to, stats)}
+        output.print_json({"exit_code": code, "outcome": outcome(code), **view})
+    elif stats.failures:
+        rows = [(failure.path, advice.complete_commands(failure.why)) for failure in stats.failures]
+        output.print_data("".join(f"{line}\n" for line in text_table.format_table(("file", "problem"), rows)))
+    if code or options.wants_summary:
+        is_file, checked = form in _FILE_FORMS, stats.files + stats.failed + stats.others
+        again = "; make it again with --force" if is_file and stats.failed else ""
+        lost = f", {stats.others:,} lost or changed by other programs" if stats.others else ""
+        output.print_messages(
+            f"{pluralize(checked, 'record' if is_file else 'file')} checked,"
+            f" {format_size(stats.bytes)} read: {stats.failed:,} wrong or missing{lost}{again}"
+        )
+    return code
+
+
+def _watch(
+    options: GlobalOptions,
+    form: str,
+    to: Path,
+    work: Callable[..., ExportStats],
+    *,
+    hint: str,
+    is_shown: bool = True,
+) -> ExportStats:
+    """Do the work of an export with a progress bar, stopped by signals.
+
+    ``hint``: what to do after a stop. With ``is_shown`` the counts so far are printed even if it fails.
+    """
+    so_far: ExportStats | None = None
+    stop = StopFlag()
+    with (
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=hint),
+        progress.show_steps(options, "files") as step,
+    ):
+
+        def watch(stats: ExportStats) -> None:
+            nonlocal so_far
+            so_far = stats
+            stop.check()
+            step(stats.files, stats.expected)
+
+        try:
+            return work(progress=watch)
+        finally:
+            if options.blank is not None and so_far is not None and is_shown:
+                options.blank = {**options.blank, **_json_view(form, to, so_far)}
 
 
 class ExportWork(Protocol):
@@ -198,24 +281,8 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
         is_empty = True
 
     def run(*, dry_run: bool) -> ExportStats:
-        so_far: ExportStats | None = None
-        stop = StopFlag()
-        with (
-            signals.stop_on_signal(stop, quiet=options.quiet, hint=hint),
-            progress.show_steps(options, "files") as step,
-        ):
-
-            def watch(stats: ExportStats) -> None:
-                nonlocal so_far
-                so_far = stats
-                stop.check()
-                step(stats.files, stats.expected)
-
-            try:
-                return export(dry_run=dry_run, progress=watch, on_empty=on_empty)
-            finally:
-                if options.blank is not None and so_far is not None and dry_run is request.dry_run:
-                    options.blank = {**options.blank, **_json_view(form, to, so_far)}
+        work = partial(export, dry_run=dry_run, on_empty=on_empty)
+        return _watch(options, form, to, work, hint=hint, is_shown=dry_run is request.dry_run)
 
     can_ask = is_on_terminal() and sys.stdin is not None and sys.stdin.isatty()
     if request.prune and not request.yes and not dry_run and can_ask:
@@ -223,7 +290,7 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
     stats = run(dry_run=dry_run)
     code = PARTIAL if stats.failed and not dry_run else 0
     if options.blank is not None:
-        view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run}
+        view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run, "check": False}
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})
     if is_empty:
         print_empty(options, request.filters)

@@ -7,12 +7,14 @@ place. The tests validate bags with that package.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
+from archiver.export.export_check import ExportCheck
 from archiver.export.export_entry import ExportEntry
 from archiver.export.export_sync import ExportSync
 from archiver.export.manifest import ManifestRow
@@ -21,6 +23,8 @@ from archiver.export.path_template import PathTemplate, parse_template
 PAYLOAD = "data"
 _DECLARATION = "bagit"
 _MANIFEST, _INFO, _TAGS = "manifest-sha256", "bag-info", "tagmanifest-sha256"
+_TAG_FILES = (_DECLARATION, _MANIFEST, _INFO, _TAGS)
+_FOREIGN = "not part of this bag, so the bag would be invalid: move it elsewhere"
 _DECLARATION_TEXT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _OWN_LABELS = ("payload-oxum", "bagging-date", "bag-size", "bag-software-agent", "external-identifier")
 
@@ -35,7 +39,7 @@ def unseal(sync: ExportSync) -> None:
     one.
     """
     sync.before_change = lambda: sync.withdraw(_DECLARATION)
-    sync.keep(_DECLARATION, _MANIFEST, _INFO, _TAGS)
+    sync.keep(*_TAG_FILES)
 
 
 def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
@@ -49,11 +53,11 @@ def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
         sync.remove_damaged(f"{PAYLOAD}/")
     foreign_paths = list(_foreign_paths(sync))
     for path in foreign_paths:
-        sync.stats.add_failure(path, "not part of this bag, so the bag would be invalid: move it elsewhere")
+        sync.stats.add_failure(path, _FOREIGN)
     if foreign_paths:
         sync.withdraw(_DECLARATION)
         return
-    manifest, size = sync.stage_text(_manifest_lines(_payload_rows(sync)))
+    manifest, size = sync.stage_text(map(_manifest_line, _payload_rows(sync)))
     info_text = "".join(f"{label}: {value}\n" for label, value in info).encode()
     sync.put(ExportEntry(_MANIFEST, (f"{_MANIFEST}.txt",), manifest, size))
     sync.put(ExportEntry.of_text(_INFO, (f"{_INFO}.txt",), info_text))
@@ -67,6 +71,27 @@ def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
     sync.flush()
     sync.put(declaration)
     sync.flush()
+
+
+def check_bag(check: ExportCheck) -> None:
+    """Check the files of a bag, and that its manifest and ``data/`` have these files and no others."""
+    hashed, count = hashlib.sha256(), 0
+    for row in check.right_files():
+        if row.path.startswith(f"{PAYLOAD}/"):
+            hashed.update(_manifest_line(row).encode(errors="replace"))
+            count += 1
+    stats, tags = check.stats, check.manifest.rows_by_id(_TAG_FILES)
+    for id_ in _TAG_FILES:
+        if id_ not in tags:
+            stats.add_failure(f"{id_}.txt", "missing: the bag is not complete, export again")
+    if not stats.failed and tags[_MANIFEST].sha256 != hashed.hexdigest():
+        stats.add_failure(f"{_MANIFEST}.txt", "it does not have the files of the bag: export again")
+    with storage_errors("the export cannot be read"):
+        if count != sum(1 for _ in check.files(PAYLOAD)):
+            own_paths = {row.path for row in check.manifest.rows(f"{PAYLOAD}/")}
+            for path in check.files(PAYLOAD):
+                if path not in own_paths:
+                    stats.add_failure(path, _FOREIGN)
 
 
 def require_fields(fields: Iterable[tuple[str, str]]) -> None:
@@ -137,7 +162,6 @@ def _foreign_paths(sync: ExportSync) -> Iterator[str]:
             yield from (path for path in sync.files(PAYLOAD) if path not in own_paths)
 
 
-def _manifest_lines(rows: Iterable[ManifestRow]) -> Iterator[str]:
-    for row in rows:
-        path = row.path.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")
-        yield f"{row.sha256}  {path}\n"
+def _manifest_line(row: ManifestRow) -> str:
+    path = row.path.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")
+    return f"{row.sha256}  {path}\n"

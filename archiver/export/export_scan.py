@@ -174,13 +174,17 @@ class ExportScan:
         """
         if row.size != status.st_size:
             return False
-        if row.method in (None, LinkMethod.HARDLINK) and self._placement.blob_of(row.sha256, status):
+        if row.method in (None, LinkMethod.HARDLINK) and self.is_blob(row, status):
             return True
         return row.mtime_ns == status.st_mtime_ns and row.method != LinkMethod.HARDLINK
 
+    def is_blob(self, row: ManifestRow, status: os.stat_result) -> bool:
+        """Return whether a file with this status is the blob of a row."""
+        return self._placement.blob_of(row.sha256, status) is not None
+
     def _own_sha256(self, row: ManifestRow, path: str, status: os.stat_result) -> str | None:
         """Return the SHA-256 of a file of the export, "" if unknown; None if somebody changed it."""
-        is_own = self._is_own(row, path, status)
+        is_own = self.is_own(row, path, status)
         if row.mtime_ns is not None and row.size != status.st_size and not is_own:
             return None
         sha256 = self.digest(path)
@@ -195,7 +199,7 @@ class ExportScan:
         # that had not reached the disk.
         return "" if status.st_mtime_ns == row.at_ns else None
 
-    def _is_own(self, row: ManifestRow, path: str, status: os.stat_result) -> bool:
+    def is_own(self, row: ManifestRow, path: str, status: os.stat_result) -> bool:
         """Return whether a file is the export's own, whatever its bytes are: it is as the export left it, or
         is the blob, or was the blob until ``verify --repair``, or has its hash as its name.
         """
@@ -206,10 +210,10 @@ class ExportScan:
                 return True
         return is_named_by(path, row.sha256)
 
-    def digest(self, path: str) -> str | None:
+    def digest(self, path: str, on_chunk: Callable[[int], None] = lambda size: None) -> str | None:
         """Return what ``digest_of`` returns of the file at a path."""
         directory, name = split_path(path)
-        return digest_of(NameInDirectory(self.directories.enter(directory, make=False), name))
+        return digest_of(NameInDirectory(self.directories.enter(directory, make=False), name), on_chunk)
 
     def files(self, name: str) -> Iterator[str]:
         """Yield the path of everything below a directory of the export that is not a directory itself."""

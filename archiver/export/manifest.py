@@ -76,9 +76,12 @@ class ManifestRow(NamedTuple):
 class Manifest:
     """The list, open for this process alone. Methods raise StorageError or DiskFull if it cannot be used."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the list in the file ``path``, which is created if it is missing."""
-        self._path = path
+    def __init__(self, path: Path, *, shown_as: Path | None = None) -> None:
+        """Open the list in the file ``path``, which is created if it is missing.
+
+        ``shown_as``: the path for messages, if this one is a copy.
+        """
+        self._path = shown_as or path
         require_own_list(path)
         with self._sqlite_errors():
             self._db = sqlite3.connect(path, isolation_level=None)

@@ -1,4 +1,4 @@
-"""Open the directory of an export, for one process at a time.
+"""Open the directory of an export, for one process at a time, to update or to check it.
 
 It must not belong to another export or to an archive. ``<directory>/.archiver-export/`` holds the manifest, a
 lock, and the staging directory, which is empty between exports.
@@ -17,9 +17,16 @@ from tempfile import TemporaryDirectory
 from archiver.blobs.blob_source import BlobSource
 from archiver.blobs.disk import free_bytes
 from archiver.blobs.marker import EXPORT_DIRECTORY
-from archiver.durable import destination_errors, open_directory, open_root, require_permission
-from archiver.errors import ArchiveLocked, DiskFull, UsageError
+from archiver.durable import (
+    destination_errors,
+    open_directory,
+    open_root,
+    require_permission,
+    storage_errors,
+)
+from archiver.errors import ArchiveLocked, DiskFull, NoArchive, UsageError
 from archiver.export.dry_run import DryRun, MethodForecast
+from archiver.export.export_check import ExportCheck, StoredBlobs
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
 from archiver.export.export_scan import ExportScan, OpenDirectories
 from archiver.export.export_sync import ExportSync
@@ -77,6 +84,41 @@ def open_export(
         yield stack.enter_context(closing(sync))
 
 
+@contextmanager
+def open_check(
+    directory: Path,
+    *,
+    form: str,
+    archive: str,
+    blobs: BlobSource,
+    stored_blobs: StoredBlobs,
+    progress: Callable[[ExportStats], None],
+) -> Iterator[ExportCheck]:
+    """Open an export to check it. Nothing is written outside a temporary directory.
+
+    ``stored_blobs`` reads the archive's rows. Raises NoArchive if there is no export, and the errors of
+    ``open_export``.
+    """
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(TemporaryDirectory(prefix="archiver-")))
+        with storage_errors(f"{directory} cannot be read"):
+            try:
+                top = open_root(directory)
+                stack.callback(os.close, top)
+                own = open_directory(EXPORT_DIRECTORY, within=top)
+                stack.callback(os.close, own)
+                _lock(own, directory)
+                os.stat(_MANIFEST, dir_fd=own, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError) as exc:
+                hint = f"archiver export {form} makes one"
+                raise NoArchive(f"there is no export in {directory}", hint) from exc
+            _copy_manifest(directory, temporary)
+        manifest = _open_manifest(stack, temporary, directory, form, archive)
+        scan = ExportScan(OpenDirectories(top), Placement(blobs, top, ()))
+        stack.callback(scan.directories.close)
+        yield ExportCheck(scan, manifest, stored_blobs, progress)
+
+
 def _open_dry_run(
     stack: ExitStack,
     directory: Path,
@@ -96,7 +138,13 @@ def _open_dry_run(
         if existing == directory:
             top = open_root(directory)
             stack.callback(os.close, top)
-            _copy_manifest(top, directory, temporary)
+            with suppress(FileNotFoundError):
+                own = open_directory(EXPORT_DIRECTORY, within=top)
+                try:
+                    _lock(own, directory)
+                    _copy_manifest(directory, temporary)
+                finally:
+                    os.close(own)
     manifest = _open_manifest(stack, temporary, directory, form, archive)
     return DryRun(top, empty, manifest, blobs, _methods(method, form, manifest), existing, progress)
 
@@ -159,22 +207,18 @@ def _folder_methods(method: LinkMethod) -> tuple[LinkMethod, ...]:
     return (method,) if method is not LinkMethod.AUTO else (LinkMethod.REFLINK, LinkMethod.COPY)
 
 
-def _copy_manifest(top: int, directory: Path, to: Path) -> None:
+def _copy_manifest(directory: Path, to: Path) -> None:
     """Copy the manifest, if there is one, with the journal that an interrupted export left beside it."""
-    with suppress(FileNotFoundError):
-        own = open_directory(EXPORT_DIRECTORY, within=top)
-        try:
-            _lock(own, directory)
-            require_own_list(directory / EXPORT_DIRECTORY / _MANIFEST)
-            for name in (_MANIFEST, f"{_MANIFEST}-journal"):
-                with suppress(FileNotFoundError):
-                    shutil.copyfile(directory / EXPORT_DIRECTORY / name, to / name)
-        finally:
-            os.close(own)
+    require_own_list(directory / EXPORT_DIRECTORY / _MANIFEST)
+    for name in (_MANIFEST, f"{_MANIFEST}-journal"):
+        with suppress(FileNotFoundError):
+            shutil.copyfile(directory / EXPORT_DIRECTORY / name, to / name)
 
 
 def _open_manifest(stack: ExitStack, folder: Path, directory: Path, form: str, archive: str) -> Manifest:
-    manifest = stack.enter_context(closing(Manifest(folder / _MANIFEST)))
+    manifest = stack.enter_context(
+        closing(Manifest(folder / _MANIFEST, shown_as=directory / EXPORT_DIRECTORY / _MANIFEST))
+    )
     other = manifest.claim(archive, form)
     if other is not None:
         what = f"of the form {other[1]}" if other[0] == archive else f"of another archive ({other[0]})"

@@ -102,19 +102,27 @@ _NOT_LOST = (
     .order_by(_blobs.c.sha256)
     .limit(_AT_ONCE)
 )
-_PAGE = select(_blobs).where(_AFTER).order_by(_blobs.c.sha256).limit(_AT_ONCE).subquery()
-_BLOBS = (
-    select(_PAGE, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
-    .add_columns(
-        _adopted.c.item_pk.label("awaited_pk"),
-        _adopted.c.role.label("awaited_role"),
-        _adopted.c.source,
-        _adopted.c.username,
+
+
+def _with_owners(blobs: Select[Any]) -> Select[Any]:
+    """Select these blobs, each once for every file and every adopted file with its bytes."""
+    page = blobs.subquery()
+    return (
+        select(page, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
+        .add_columns(
+            _adopted.c.item_pk.label("awaited_pk"),
+            _adopted.c.role.label("awaited_role"),
+            _adopted.c.source,
+            _adopted.c.username,
+        )
+        .outerjoin(_files, _files.c.sha256 == page.c.sha256)
+        .outerjoin(_adopted, _adopted.c.sha256 == page.c.sha256)
+        .order_by(page.c.sha256, _files.c.id)
     )
-    .outerjoin(_files, _files.c.sha256 == _PAGE.c.sha256)
-    .outerjoin(_adopted, _adopted.c.sha256 == _PAGE.c.sha256)
-    .order_by(_PAGE.c.sha256, _files.c.id)
-)
+
+
+_BLOBS = _with_owners(select(_blobs).where(_AFTER).order_by(_blobs.c.sha256).limit(_AT_ONCE))
+_NAMED_BLOBS = _with_owners(select(_blobs).where(_blobs.c.sha256.in_(bindparam("digests", expanding=True))))
 
 
 def stored_roles(
@@ -200,6 +208,13 @@ def blobs_after(connection: Connection, last: StoredBlob | None) -> list[StoredB
     """Return the next blobs with their owners, in ascending order; for ``Catalog.read_pages``."""
     rows = connection.execute(_BLOBS, {"last": "" if last is None else last.sha256})
     return [_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256))]
+
+
+def blobs(connection: Connection, digests: Sequence[Digest]) -> dict[Digest, StoredBlob]:
+    """Return those of these blobs that have a row, at most 1,000, with their owners."""
+    rows = connection.execute(_NAMED_BLOBS, {"digests": list(digests)})
+    found = (_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256)))
+    return {blob.sha256: blob for blob in found}
 
 
 def places(connection: Connection, digests: Sequence[Digest]) -> dict[Digest, tuple[str, ...]]:
