@@ -146,8 +146,10 @@ def sync_file_system(fd: int) -> None:
 def open_directory(name: str | bytes, *, within: int) -> int:
     """Open a directory in the open directory ``within``.
 
-    Raises NotADirectoryError also for a symbolic link.
+    Raises NotADirectoryError also for a symbolic link, and for a name that leads out of ``within``.
     """
+    if name in (b"..", "..") or b"/" in os.fsencode(name):
+        raise NotADirectoryError(errno.ENOTDIR, "not the name of a directory")
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     except OSError as exc:
@@ -256,7 +258,7 @@ def remove_files(root: Path, names: Iterable[str]) -> None:
     """Remove files below ``root`` durably, by names relative to it; those that are missing are no error.
 
     A directory three or more levels below ``root`` that is left empty is removed, with those above it that
-    are, except the first. Raises OSError.
+    are, except the first. Raises StorageError, also for a name that leads out of ``root`` or through a link.
     """
     directories: dict[str, list[str]] = {}
     for name in names:
@@ -264,7 +266,11 @@ def remove_files(root: Path, names: Iterable[str]) -> None:
         directories.setdefault(directory, []).append(file)
     for directory, files in sorted(directories.items()):
         levels = directory.split("/") if directory else []
-        with suppress(FileNotFoundError), open_levels(root, levels) as opened:
+        with (
+            storage_errors(f"files in {root / directory} cannot be deleted"),
+            suppress(FileNotFoundError),
+            open_levels(root, levels) as opened,
+        ):
             for file in files:
                 with suppress(FileNotFoundError):
                     os.unlink(file, dir_fd=opened[-1])

@@ -23,6 +23,7 @@
     │   └── LeaseLost
     ├── NoArchive               10   there is no archive here
     ├── ArchiveLocked           11   another run holds the lock
+    ├── ArchiveDamaged          12   rows or files are not what this program writes
     ├── StoppedBySignal    128 + N   a signal ended the program
     ├── CallFailed                   an attempt at an API call got no answer; the runner decides what follows
     ├── AnswerMalformed              an answer is not what its endpoint promises
@@ -208,6 +209,13 @@ class ArchiveLocked(ArchiverError):
 
     exit_code = 11
     slug = "E_LOCKED"
+
+
+class ArchiveDamaged(ArchiverError):
+    """Rows or files of the archive are not what this program writes: something else has changed them."""
+
+    exit_code = 12
+    slug = "E_DAMAGED"
 
 
 class StoppedBySignal(ArchiverError):

@@ -29,7 +29,7 @@ def make_temporary_place(root: Path, mode: int) -> None:
 def temporary_place(root: Path) -> Path | None:
     """Return the directory for temporary files of the archive at ``root``; None means the system's."""
     tmp = root / "tmp"
-    return tmp if os.access(tmp, os.W_OK | os.X_OK) else None
+    return tmp if os.access(tmp, os.W_OK | os.X_OK) and not tmp.is_symlink() else None
 
 
 @contextmanager

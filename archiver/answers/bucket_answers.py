@@ -24,7 +24,6 @@ from archiver.answers.disk_answers import DiskAnswers
 from archiver.answers.segment_names import SEGMENT, new_segment, pack_head, parse_origin
 from archiver.answers.warc_record import pack_answer
 from archiver.bucket import Bucket
-from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import Surplus
@@ -48,8 +47,10 @@ class BucketAnswers:
         part: str | None = None,
     ) -> None:
         self._bucket, self._root, self._keeps_trays = bucket, root, keeps_trays
-        self._spool_root = root / "tmp" / (part or "") / "answers"
-        self._spool = DiskAnswers(self._spool_root, drafts=(), group_readable=group_readable)
+        spool = ("tmp",) if part is None else ("tmp", part)
+        self._spool = DiskAnswers(
+            root.joinpath(*spool, "answers"), spool=spool, group_readable=group_readable
+        )
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> BucketAnswerWriter:
         spool = self._spool.writer(run_id, started_at, archive_id)
@@ -128,9 +129,7 @@ class BucketAnswers:
         with self._spool.open(segment) as fd, os.fdopen(os.dup(fd), "rb") as file:
             if os.fstat(fd).st_size:  # else a killed run has only begun it
                 self._bucket.put(_object(segment), file)
-        path = self._spool_root / segment
-        with storage_errors(f"{path} cannot be removed"):
-            path.unlink(missing_ok=True)
+        self._spool.remove(segment)
 
 
 class BucketAnswerWriter:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +23,8 @@ from archiver.answers.warc_record import pack_answer
 from archiver.append_file import AppendFile
 from archiver.durable import (
     enter_levels,
-    open_directory,
+    open_levels,
     open_regular,
-    open_root,
     storage_error,
     storage_errors,
     sync,
@@ -47,16 +46,22 @@ _CHUNK = 1 << 20
 class DiskAnswers:
     """The ``AnswerStorage`` below ``root``, the archive's ``answers`` directory.
 
-    ``drafts``: where ``copy_in`` writes before a file gets its name, below the directory that has ``root``.
-    ``group_readable`` makes directories 0750 and files 0640, instead of 0700 and 0600.
+    ``spool``: the levels of the spool below that directory, if the answers wait there: ``root`` is
+    ``tmp/answers`` then. ``group_readable`` makes directories 0750 and files 0640, instead of 0700 and 0600.
     """
 
-    def __init__(self, root: Path, *, drafts: Sequence[str] = ("tmp",), group_readable: bool = False) -> None:
-        self._root, self._drafts = root, drafts
+    def __init__(self, root: Path, *, spool: Sequence[str] = (), group_readable: bool = False) -> None:
+        self._root = root
+        self._top, self._spool = root.parents[len(spool)], tuple(spool)
+        self._drafts = () if spool else ("tmp",)
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def writer(self, run_id: int, started_at: datetime, archive_id: str) -> DiskAnswerWriter:
-        return DiskAnswerWriter(self._root, run_id, started_at, archive_id, self._modes)
+        def enter_month() -> int:
+            with storage_errors(f"{self._root} cannot be created"):
+                return self._enter(self._root.name, f"{started_at:%Y}", f"{started_at:%m}")
+
+        return DiskAnswerWriter(enter_month, run_id, started_at, archive_id, self._modes[1])
 
     def read(self, segment: str, offset: int, length: int) -> bytes:
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
@@ -109,7 +114,17 @@ class DiskAnswers:
             write_whole(file, pieces, self._modes[1], tmp=tmp, within=within)
 
     def _enter(self, *levels: str) -> int:
-        return enter_levels(self._root.parent, self._modes[0], *levels)
+        """Open a directory beside ``root``, or in it; missing ones are created."""
+        return enter_levels(self._top, self._modes[0], *self._spool, *levels)
+
+    def remove(self, segment: str) -> None:
+        """Remove a segment of the spool, which is stored elsewhere now."""
+        with (
+            storage_errors(f"answers/{segment} cannot be removed"),
+            self._open_month(segment) as (month, name),
+            suppress(FileNotFoundError),
+        ):
+            os.unlink(name, dir_fd=month)
 
     def is_set_aside(self, surplus: Surplus) -> bool:
         copy = self._root.parent / "quarantine" / name_aside(surplus)
@@ -139,27 +154,30 @@ class DiskAnswers:
 
     @contextmanager
     def _open(self, segment: str, flags: int = os.O_RDONLY) -> Iterator[int]:
-        """Open a segment. The name comes from the database, so nothing outside ``root`` may be opened."""
-        match = SEGMENT.fullmatch(segment)
-        if match is None:
-            raise AnswerMalformed(f"{segment!r} is not a segment of stored answers")
-        year, month, name = match.groups()
-        fds: list[int] = []
-        try:
+        """Open a segment."""
+        with ExitStack() as opened:
             try:
-                fds.append(open_root(self._root.parent))
-                fds.append(open_directory(self._root.name, within=fds[-1]))  # not through a link
-                fds.append(open_directory(year, within=fds[-1]))
-                fds.append(open_directory(month, within=fds[-1]))
-                fds.append(self._open_regular(name, segment, fds[-1], flags))
+                month, name = opened.enter_context(self._open_month(segment))
+                fd = _close_with(opened, self._open_regular(name, segment, month, flags))
             except FileNotFoundError as exc:
                 raise AnswerMalformed(f"answers/{segment} no longer exists") from exc
             except OSError as exc:
                 raise storage_error(exc, f"answers/{segment} cannot be read") from exc
-            yield fds[-1]
-        finally:
-            for fd in fds:
-                os.close(fd)
+            yield fd
+
+    @contextmanager
+    def _open_month(self, segment: str) -> Iterator[tuple[int, str]]:
+        """Open the directory of a segment, and yield it with the name there.
+
+        The segment comes from the database, so nothing outside ``root`` may be opened. Raises
+        AnswerMalformed, OSError.
+        """
+        match = SEGMENT.fullmatch(segment)
+        if match is None:
+            raise AnswerMalformed(f"{segment!r} is not a segment of stored answers")
+        year, month, name = match.groups()
+        with open_levels(self._top, (*self._spool, self._root.name, year, month)) as levels:
+            yield levels[-1], name
 
     def _open_regular(self, name: str, segment: str, within: int, flags: int) -> int:
         try:
@@ -174,10 +192,16 @@ class DiskAnswerWriter:
     """The ``AnswerWriter`` on a disk: trays in one segment, everything else in another."""
 
     def __init__(
-        self, root: Path, run_id: int, started_at: datetime, archive_id: str, modes: tuple[int, int]
+        self,
+        enter_month: Callable[[], int],
+        run_id: int,
+        started_at: datetime,
+        archive_id: str,
+        file_mode: int,
     ) -> None:
-        self._root, self._run_id, self._started_at, self._archive_id = root, run_id, started_at, archive_id
-        self._directory_mode, self._file_mode = modes
+        """``enter_month`` opens the directory of the run's month, which it makes if it is missing."""
+        self._run_id, self._started_at, self._archive_id = run_id, started_at, archive_id
+        self._enter_month, self._file_mode = enter_month, file_mode
         self._lock = threading.Lock()
         self._month_fd: int | None = None
         self._segments: dict[str, AppendFile] = {}  # by path below answers/
@@ -225,11 +249,6 @@ class DiskAnswerWriter:
             lambda: pack_head(name, self._started_at, self._archive_id),
         )
         return name
-
-    def _enter_month(self) -> int:
-        with storage_errors(f"{self._root} cannot be created"):
-            levels = (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}")
-            return enter_levels(self._root.parent, self._directory_mode, *levels)
 
     @property
     def tray_segments(self) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from archiver.blobs.spool import list_parts, part_of, remove_part, worker_of
 from archiver.config import Config
 from archiver.durable import remove_files, storage_errors
-from archiver.errors import MarkerMismatch, StorageError
+from archiver.errors import ArchiveDamaged, MarkerMismatch, StorageError
+from archiver.signed_url import excerpt
 from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
@@ -218,20 +220,42 @@ class ArchiveStorage:
             self.bucket.put(_PROBE, b"\n")
             self.bucket.delete(_PROBE)
 
-    def delete(self, names: Sequence[str], check: Callable[[], None]) -> None:
+    def require_names(self, names: Sequence[str], copies: Collection[str] = ()) -> None:
+        """Raise ArchiveDamaged if one of these names, which come from rows, is not that of a deletable file.
+
+        That is a blob, a segment of answers, a file of the journal or anything in quarantine/, or one of
+        ``copies``: those of the database in the archive's directory. One that was deleted before a kill is no
+        error.
+        """
+        for name in names:
+            place = name.removeprefix(IN_DIRECTORY)
+            if place == name or "/" in place or "\0" in place:
+                is_own = _is_file_of_archive(place)
+            else:
+                is_own = name in copies or not os.path.lexists(self._root / place)
+            if not is_own:
+                raise ArchiveDamaged(
+                    f"the database says that '{excerpt(name)}' is to be deleted, which archiver forget never"
+                    " does: another program has changed this archive; nothing was deleted",
+                    "restore a copy that you trust; or, if you trust the rest, remove that row from the table"
+                    " deletions",
+                )
+
+    def delete(self, names: Sequence[str], check: Callable[[], None], copies: Collection[str] = ()) -> None:
         """Delete files of the archive durably, by their names below it; missing ones are no error.
 
         Those that begin with ``IN_DIRECTORY`` are in the archive's directory, wherever the rest is. ``check``
-        is called in between, and may raise to stop. Raises StorageError.
+        is called in between, and may raise to stop. Raises StorageError, and before anything is deleted the
+        error of ``require_names``.
         """
+        self.require_names(names, copies)
         local = [name.removeprefix(IN_DIRECTORY) for name in names if name.startswith(IN_DIRECTORY)]
         stored = [name for name in names if not name.startswith(IN_DIRECTORY)]
         if self.bucket is None:
             local, stored = [*local, *stored], []
         for start in range(0, len(local), _DELETED_AT_ONCE):
             check()
-            with storage_errors(f"files in {self._root} cannot be deleted"):
-                remove_files(self._root, local[start : start + _DELETED_AT_ONCE])
+            remove_files(self._root, local[start : start + _DELETED_AT_ONCE])
         if self.bucket is not None:
             for name in stored:
                 check()
@@ -289,3 +313,18 @@ class ArchiveStorage:
         from archiver.journal.bucket_journal import BucketJournal
 
         return JournalFiles(BucketJournal(self.bucket, self._root))
+
+
+def _is_file_of_archive(name: str) -> bool:
+    """Return whether a name below the archive is that of a blob, a segment, a file of the journal, or of
+    anything in ``quarantine/``.
+    """
+    from archiver.answers.segment_names import SEGMENT
+    from archiver.blobs.store import BLOB_NAME
+    from archiver.journal.journal_files import JOURNAL_FILE
+
+    folder, _, rest = name.partition("/")
+    if folder == "quarantine":
+        return "\0" not in rest and {"", ".", ".."}.isdisjoint(rest.split("/"))
+    form = {"blobs": BLOB_NAME, "answers": SEGMENT, "journal": JOURNAL_FILE}.get(folder)
+    return form is not None and form.fullmatch(rest) is not None

@@ -160,6 +160,7 @@ class _Forgetting:
         parts = _read_parts(catalog, self._answers, request)
         removed = _describe(self._config, catalog, self._answers, parts)
         old = sorted({*_segments_of(parts), *self._find_fragments(parts)})
+        self._storage.require_names([f"answers/{segment}" for segment in old])
         new = {segment: rename_segment(segment) for segment in old}
         catalog.write(record.removal_request, request, [f"answers/{name}" for name in new.values()])
         self._journal.ship()
@@ -171,7 +172,6 @@ class _Forgetting:
             *(f"blobs/{digest[:2]}/{digest}" for digest, _ in parts.blobs),
             *(f"answers/{segment}" for segment in old),
             *quarantined,
-            *copies,
             *(_FIRST, _SECOND),
         ]
         self._check()
@@ -237,7 +237,9 @@ class _Forgetting:
             self._journal.write_snapshot()
             self._catalog.write(record.deleted_files, [_FIRST])
         self._mark()
-        self._storage.delete(files, self._check)
+        # Found again: an upgrade may have made one since. Backwards: a copy's WAL is known by the copy.
+        copies = account_traces.find_copies(self._root, locate_database(self._config).path)[::-1]
+        self._storage.delete([*files, *copies], self._check, copies)
         self._catalog.write(record.deleted_files, files)
         if _SECOND in names:
             account_traces.empty_temporary_place(self._root)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -21,12 +20,12 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from archiver.blobs.spool import SpoolWriter, enter_spool, remove_unfinished
+from archiver.blobs.store import BLOB_NAME
 from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.durable import open_root, storage_errors
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 
-_BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _EMPTY = Digest(hashlib.sha256().hexdigest())
 
 
@@ -115,11 +114,12 @@ class BucketStore:
     def list_blobs(
         self, on_foreign: Callable[[str], None] | None = None
     ) -> Iterator[tuple[Digest, int | None]]:
-        for found in self._bucket.list("blobs", is_own=lambda name: _BLOB.fullmatch(name) is not None):
-            match = _BLOB.fullmatch(found.name)
+        for found in self._bucket.list("blobs", is_own=_has_name_of_blob):
+            name = found.name.removeprefix("blobs/")
+            match = BLOB_NAME.fullmatch(name)
             if match is None:
                 if on_foreign is not None:
-                    on_foreign(found.name.removeprefix("blobs/"))
+                    on_foreign(name)
             elif _is_blob(digest := Digest(match[2]), found.size):
                 yield digest, found.size
 
@@ -211,3 +211,7 @@ def object_name(digest: Digest) -> str:
 def _is_blob(digest: Digest, size: int) -> bool:
     """Return whether an object of this size is a blob, and not what a quarantine left under its name."""
     return size > 0 or digest == _EMPTY
+
+
+def _has_name_of_blob(name: str) -> bool:
+    return BLOB_NAME.fullmatch(name.removeprefix("blobs/")) is not None

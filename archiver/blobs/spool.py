@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from archiver.blobs.store import COPY_CHUNK
-from archiver.durable import clone, enter_directory, list_names, storage_errors, write_all
+from archiver.durable import clone, enter_directory, list_names, open_levels, storage_errors, write_all
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from archiver.temporary import remove_if_abandoned
@@ -128,14 +128,19 @@ def enter_spool(root: int, part: str | None, mode: int) -> int:
 
 def list_parts(root: Path) -> list[str]:
     """Return the parts of ``tmp/`` below ``root``. Raises StorageError."""
-    with storage_errors(f"{root / 'tmp'} cannot be listed"), contextlib.suppress(FileNotFoundError):
-        return sorted(entry.name for entry in (root / "tmp").iterdir() if entry.name.startswith(_PART))
+    with (
+        storage_errors(f"{root / 'tmp'} cannot be listed"),
+        contextlib.suppress(FileNotFoundError),
+        open_levels(root, ["tmp"]) as opened,
+    ):
+        return [name for name in list_names(".", within=opened[-1]) if name.startswith(_PART)]
     return []
 
 
 def remove_part(root: Path, part: str) -> None:
     """Remove a part whose worker is gone, or is about to go. What cannot be removed stays for the next."""
-    shutil.rmtree(root / "tmp" / part, ignore_errors=True)
+    with contextlib.suppress(OSError), open_levels(root, ["tmp"]) as opened:
+        shutil.rmtree(part, ignore_errors=True, dir_fd=opened[-1])
 
 
 def worker_of(part: str) -> str:

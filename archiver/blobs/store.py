@@ -6,12 +6,15 @@ one. All methods may be called from several threads at once; a writer belongs to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from archiver.model.identity import Digest
 
+BLOB_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
+"""The name of a blob below ``blobs/``."""
 COPY_CHUNK = 1 << 20
 """Bytes that ``BlobWriter.copy`` yields at once."""
 

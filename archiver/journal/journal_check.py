@@ -9,7 +9,7 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from archiver.errors import JournalDamaged
-from archiver.journal.journal_files import JournalFiles, ReadLine, place_of
+from archiver.journal.journal_files import JOURNAL_FILE, JournalFiles, ReadLine, place_of
 from archiver.journal.journal_line import JournalLine, hash_line
 from archiver.model.journal_entries import JournalEnd, JournalHead, JournalPoint
 from archiver.model.values import replace
@@ -94,6 +94,8 @@ def count_missing(end: JournalEnd | None, last: JournalPoint) -> tuple[int, bool
 def _compare_with_head(
     files: JournalFiles, archive_id: str, head: JournalHead, pending: Sequence[bytes]
 ) -> Comparison:
+    if JOURNAL_FILE.fullmatch(head.file) is None:  # a row of this database, which another program wrote
+        return Comparison(JournalState.DIFFERENT, head)
     size = files.storage.size(head.file)
     if size is None or size < head.length:
         # Files are named after their first line: another one with this number or a later one is another end.

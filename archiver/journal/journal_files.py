@@ -24,7 +24,8 @@ from archiver.journal.journal_member import JournalMember, has_member_after, pac
 from archiver.journal.journal_storage import JournalStorage
 from archiver.model.journal_entries import JournalHead, JournalPoint
 
-_NAME = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
+JOURNAL_FILE = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
+"""The name of a file below ``journal/``."""
 
 
 class ReadLine(Struct, frozen=True):
@@ -51,7 +52,7 @@ class JournalFiles:
         The number of its first line is in the name of a file. No month has a file with a smaller number than
         an earlier month, so a listing can begin at ``since``; see ``find_misplaced``.
         """
-        found = [name for name in self.storage.names(since) if _NAME.fullmatch(name)]
+        found = [name for name in self.storage.names(since) if JOURNAL_FILE.fullmatch(name)]
         if since:
             found = [name for name in found if place_of(name) >= place_of(since)]
         if until:
@@ -61,7 +62,7 @@ class JournalFiles:
     def find_misplaced(self) -> list[str]:
         """Return the files with a smaller number than a file of an earlier month: somebody put them there."""
         found, greatest, month, before = [], 0, "", 0
-        for name in sorted(name for name in self.storage.names("") if _NAME.fullmatch(name)):
+        for name in sorted(name for name in self.storage.names("") if JOURNAL_FILE.fullmatch(name)):
             if name[:7] != month:
                 month, before = name[:7], greatest
             number, _ = place_of(name)

@@ -23,10 +23,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.durable import storage_error, storage_errors
+from archiver.durable import open_levels, open_regular, storage_error, storage_errors
 from archiver.errors import ArchiveLocked, StorageError
 
 _RETRY_SECONDS = 0.5
+_LARGEST_NOTE = 4096
 
 
 @contextmanager
@@ -140,7 +141,10 @@ def find_holder(path: Path) -> LockHolder | None:
     The note of a process of this machine that was killed does not count.
     """
     try:
-        holder = _parse_note(path.read_bytes())
+        with open_levels(path.parent, []) as opened:
+            fd = open_regular(path.name, within=opened[-1])
+        with os.fdopen(fd, "rb") as file:
+            holder = _parse_note(file.read(_LARGEST_NOTE))
     except OSError:
         return None
     if holder is None or holder.host != socket.gethostname():
@@ -177,7 +181,7 @@ def _try_lock(fd: int, path: Path, mode: int) -> bool:
 
 def _holder(fd: int) -> str:
     try:
-        holder = _parse_note(os.pread(fd, 4096, 0))
+        holder = _parse_note(os.pread(fd, _LARGEST_NOTE, 0))
     except OSError:
         holder = None
     return "the process holding it is unknown" if holder is None else str(holder)

@@ -606,3 +606,18 @@ def test_fault_h53_a_rebuild_that_ended_before_the_answers_were_recorded_goes_on
     assert harness.one("SELECT sum(units) FROM api_calls") == units
     with pytest.raises(UsageError, match="nothing to rebuild"):
         rebuild(harness)
+
+
+@pytest.mark.parametrize("name", ["x", "", "../../precious.txt", "2026/11/../../../precious.txt", "\0"])
+def test_fault_k71_the_end_of_the_journal_is_no_other_file(harness: ArchiveHarness, name: str) -> None:
+    """A row that says so belongs to another history: code 9, with the two ways out. ``repair`` is one."""
+    precious = harness.root.parent / "precious.txt"
+    precious.write_text("precious")
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
+        rows.execute("update journal_head set file = ?, length = 0", (name,))
+    with pytest.raises(JournalDiffers, match="different histories"):
+        rebuild_archive.take_snapshot(harness.config, stop=StopFlag())
+    with Archive(harness.config) as archive:
+        archive.repair()
+    rebuild_archive.take_snapshot(harness.config, stop=StopFlag())
+    assert precious.read_text() == "precious"

@@ -57,3 +57,13 @@ def test_no_process_has_such_a_number(lock: Path) -> None:
     """A pid that the system cannot have is one that does not run."""
     write_note(lock, 10**30, socket.gethostname())
     assert find_holder(lock) is None
+
+
+def test_fault_k72_a_lock_that_is_no_file_names_no_holder(lock: Path, tmp_path: Path) -> None:
+    """A pipe is not waited for, and what a link leads to is not read."""
+    os.mkfifo(lock)
+    assert find_holder(lock) is None
+    lock.unlink()
+    write_note(tmp_path / "elsewhere", os.getpid(), socket.gethostname())
+    lock.symlink_to(tmp_path / "elsewhere")
+    assert find_holder(lock) is None

@@ -139,7 +139,9 @@ def read_request(connection: Connection) -> RemovalRequest | None:
 
 def read_deletions(connection: Connection) -> list[str]:
     """Return the names of the files that are still to be deleted."""
-    return list(connection.scalars(select(tables.deletions.c.name).order_by(tables.deletions.c.name)))
+    return list(
+        map(str, connection.scalars(select(tables.deletions.c.name).order_by(tables.deletions.c.name)))
+    )
 
 
 def count_removals(connection: Connection) -> int:
