@@ -43,6 +43,21 @@ def test_each_unit_has_a_cost(tmp_path: Path) -> None:
     assert [unit for unit in units if f"\n| {unit} | " in printed] == list(units)
 
 
+@pytest.mark.parametrize("highlights", [1000, pytest.param(10_000, marks=pytest.mark.whole)])
+def test_fault_e4_a_quiet_account_costs_what_the_docs_say(highlights: int) -> None:
+    """At most 1.25 units a night in the first four months, 1.15 after a year; as docs/accounts.md has it."""
+    printed = run("sweep.py", "--highlights", str(highlights))
+    lines = [line.strip("| ").split(" | ") for line in printed.splitlines()[2:]]
+    prices = {(age, int(most)): list(map(float, units)) for age, _, most, *units in lines}
+    old, new = prices["0 to 2 years", 180], prices["0 to 30 days", 180]
+    assert old[0] <= 1.25
+    assert max(old[2], new[2]) <= 1.15
+    page = (ROOT / "docs" / "accounts.md").read_text("utf-8")
+    if highlights == 10_000:
+        for age, units in (("0 to 2 years old", old), ("0 to 30 days old", new)):
+            assert f"| {age} | 30 | 180 | {' | '.join(f'{unit:.2f}' for unit in units)} |" in page
+
+
 needs_nginx = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin") is None or shutil.which("curl") is None,
     reason="Debian: apt-get install nginx-light curl",

@@ -13,6 +13,7 @@ from archiver.archive.session import (
     read_download_rules,
     require_blobs,
     require_current_list,
+    with_settings,
 )
 from archiver.blobs import marker
 from archiver.blobs.disk import free_bytes
@@ -105,7 +106,7 @@ def plan_targets(
     """Yield what the next run would do and cost for each target; see ``Archive.plan``."""
     options = replace(with_settings(session.config, options), rules=read_download_rules(session.config))
     left = read_budget_left(session, clock)
-    answers = AnswerCache(session.catalog, session.answers, clock, sweep_days=options.sweep_days)
+    answers = AnswerCache(session.catalog, session.answers, clock, options=options)
     first: dict[Pk, AccountPlan] = {}
     paid: set[Pk] = set()
     for target in targets:
@@ -166,17 +167,6 @@ def check_reserve(config: Config) -> None:
             f"less than the reserve of {reserve / 1e6:,.0f} MB",
             "free some space, or lower archive.reserve",
         )
-
-
-def with_settings(config: Config, options: RunOptions) -> RunOptions:
-    """Return the options of a command with those of its configuration."""
-    return replace(
-        options,
-        sweep_days=config.sync.sweep_days,
-        privacy_check=config.api.privacy_check,
-        covers=config.download.covers,
-        avatars=config.download.avatars,
-    )
 
 
 def make_downloader(config: Config, clock: Clock) -> Downloader:

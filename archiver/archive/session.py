@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from archiver.archive.journaling import Journaling
     from archiver.blobs.store import BlobStore
     from archiver.media.egress import DownloadRules
+    from archiver.runner.context import RunOptions
     from archiver.runner.workers import StopFlag
 
 
@@ -219,6 +220,18 @@ def finish_removal(
         from archiver.archive import forgetting
 
         forgetting.finish(config, catalog, storage, journal, stop)
+
+
+def with_settings(config: Config, options: RunOptions) -> RunOptions:
+    """Return the options of a command with those of its configuration."""
+    return replace(
+        options,
+        sweep_days=config.sync.sweep_days,
+        sweep_days_max=config.sync.sweep_days_max,
+        privacy_check=config.api.privacy_check,
+        covers=config.download.covers,
+        avatars=config.download.avatars,
+    )
 
 
 def read_download_rules(config: Config) -> DownloadRules:

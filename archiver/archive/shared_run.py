@@ -9,8 +9,14 @@ from datetime import datetime
 
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
-from archiver.archive.nightly_run import drop_corrected_targets, require_key, run_limits, with_settings
-from archiver.archive.session import WritableSession, open_for_writing, require_blobs, require_current_list
+from archiver.archive.nightly_run import drop_corrected_targets, require_key, run_limits
+from archiver.archive.session import (
+    WritableSession,
+    open_for_writing,
+    require_blobs,
+    require_current_list,
+    with_settings,
+)
 from archiver.archive.worker import OutageWait
 from archiver.blobs import marker
 from archiver.catalog import Catalog, leases, ledger, record, visits

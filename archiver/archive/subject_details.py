@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from archiver.archive import selection
-from archiver.archive.session import Session, read_download_rules
+from archiver.archive.session import Session, read_download_rules, with_settings
 from archiver.catalog import Catalog
 from archiver.catalog.query import content, details
 from archiver.catalog.query.account_state import AccountState, HighlightState, account_state, highlight_state
@@ -28,6 +28,7 @@ from archiver.model.archived import (
 )
 from archiver.model.identity import Pk, Subject, utcnow
 from archiver.model.target import ItemTarget, Target
+from archiver.model.values import replace
 from archiver.runner.context import RunOptions
 from archiver.runner.due_highlights import next_fetch_at, why_fetch
 
@@ -159,7 +160,7 @@ def _highlight_summaries(
 def _summary(
     highlight: KeptHighlight, extents: Mapping[Pk, ContentSize], state: HighlightState, config: Config
 ) -> HighlightSummary:
-    options = RunOptions(sweep_days=config.sync.sweep_days, rules=read_download_rules(config))
+    options = replace(with_settings(config, RunOptions()), rules=read_download_rules(config))
     is_shown = state.gone_at is None
     is_due = is_shown and why_fetch(state, options, utcnow()) is not None
     return HighlightSummary(

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import compare_journal, describe_difference
-from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
@@ -172,8 +172,8 @@ def _price(
         frozenset(pk for loss in lost for pk in loss.covers),
         frozenset(loss.user_pk for loss in lost if loss.is_avatar_lost),
     )
-    options = RunOptions(repair=scope, privacy_check=session.config.api.privacy_check)
-    answers = AnswerCache(catalog, session.answers, utcnow)
+    options = with_settings(session.config, RunOptions(repair=scope))
+    answers = AnswerCache(catalog, session.answers, utcnow, options=options)
     plans = []
     for target in _repair_targets(lost):
         check()

@@ -32,8 +32,8 @@ def command(options: GlobalOptions, directory: Path | None) -> int:
 
     It needs no key and no network, costs nothing, and does not read your configuration. The first night
     archives two small accounts in DIR (default: ./archiver-demo). The second shows that a night without
-    changes costs one unit for each account and downloads nothing. In an existing demo archive it runs one
-    more night; any other directory that is not empty is refused.
+    changes costs one unit for each account (the sweep is off here) and downloads nothing. In an existing
+    demo archive it runs one more night; any other directory that is not empty is refused.
 
     \b
     Example:

@@ -44,7 +44,7 @@ def cli(ctx: click.Context) -> int:
     you can query. Nothing is paid for twice.
 
     Calls go to the paid HikerAPI. Its key is read from HIKERAPI_TOKEN or from the configured token_file.
-    A run costs one unit per account in which nothing changed.
+    A run costs one unit for each account, and one for each highlight that it fetches (archiver run -h).
 
     \b
     First steps:

@@ -96,7 +96,7 @@ def load(
     api = ApiSection(**section_values(settings, "api"))
     download = DownloadSection(**section_values(settings, "download"))
     budget = BudgetSection(**section_values(settings, "budget"))
-    sync = SyncSection(**section_values(settings, "sync"))
+    sync = _sync(settings)
     report = _report(settings)
 
     token, token_warning = _token(key, api)
@@ -155,6 +155,15 @@ def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:
     if "directory" not in values:
         values["directory"] = _default_directory(place)
     return ArchiveSection(**values)
+
+
+def _sync(settings: Mapping[str, Setting]) -> SyncSection:
+    sync = SyncSection(**section_values(settings, "sync"))
+    if sync.sweep_days_max >= sync.sweep_days:
+        return sync
+    if (longest := settings.get("sync.sweep_days_max")) is not None:
+        raise longest.refusal(f"at least the value of sync.sweep_days, which is {sync.sweep_days}")
+    return replace(sync, sweep_days_max=sync.sweep_days)
 
 
 def _report(settings: Mapping[str, Setting]) -> ReportSection:

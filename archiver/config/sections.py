@@ -110,9 +110,14 @@ class DownloadSection(Struct, frozen=True):
 
 
 class SyncSection(Struct, frozen=True):
-    """``sweep_days``: an unchanged highlight is fetched again after this many days; 0: never."""
+    """An unchanged highlight is fetched again after ``sweep_days`` to ``sweep_days_max`` days.
+
+    It is never fetched again if ``sweep_days`` is 0. ``sweep_days_max`` is at least ``sweep_days`` once
+    loaded.
+    """
 
     sweep_days: Annotated[int, _whole_number(0, 3650)] = 30
+    sweep_days_max: Annotated[int, _whole_number(1, 3650)] = 180
     accounts_file: Path | None = None
 
 

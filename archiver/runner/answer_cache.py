@@ -20,6 +20,7 @@ from archiver.model.archived import Owner
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, User
 from archiver.model.values import replace
+from archiver.runner.context import RunOptions
 from archiver.runner.decide import Job
 from archiver.runner.downloads import Download
 from archiver.runner.due_highlights import Why, is_swept
@@ -52,14 +53,14 @@ class AnswerCache:
         answers: AnswerStore,
         clock: Callable[[], datetime],
         *,
-        sweep_days: int = 0,
+        options: RunOptions,
         run_id: int | None = None,
     ) -> None:
-        """``sweep_days``: as in ``RunOptions``. ``run_id``: the run that uses the pages; None for a plan."""
+        """``run_id``: the run that uses the pages; None for a plan."""
         self._catalog = catalog
         self._answers = answers
         self._clock = clock
-        self._sweep_days = sweep_days
+        self._options = options
         self._run_id = run_id
         self._reads = threading.BoundedSemaphore(_READS_AT_ONCE)  # so many answers in memory
         self._parse_lock = threading.Lock()  # a parsed answer takes ten times the memory
@@ -129,7 +130,7 @@ class AnswerCache:
                 return True
             case Why.LOST:
                 return False
-        return self._sweep_days > 0 and is_swept(job.pk, known.finished_at, self._sweep_days, now)
+        return stored is not None and is_swept(stored, known.finished_at, self._options, now)
 
     def missing_downloads(self, page: PageAnswer, *, with_adopted: bool = False) -> list[Download]:
         """Return the files that a page offers and the archive lacks.

@@ -34,7 +34,8 @@ class RepairScope(Struct, frozen=True):
 class SharedOptions(Struct, frozen=True):
     """The options of a run, the same for all its accounts and for all its workers.
 
-    ``sweep_days``: the period of the sweep, 0 for none. ``from_config``: targets are entries of the
+    ``sweep_days``, ``sweep_days_max``: the shortest and the longest interval of the sweep; it is off if the
+    first is 0, and the second counts only if it is longer. ``from_config``: targets are entries of the
     configuration. ``ignore_backoff``: a person named the accounts, so private, gone and unresolved ones are
     tried at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only this, even if
     more is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: have the API check each account,
@@ -42,6 +43,7 @@ class SharedOptions(Struct, frozen=True):
     """
 
     sweep_days: int = 30
+    sweep_days_max: int = 180
     full: bool = False
     from_config: bool = True
     ignore_backoff: bool = False

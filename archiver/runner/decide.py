@@ -6,7 +6,7 @@ Pure: no clock, no database, no network. ``archiver run`` and ``archiver plan`` 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ from archiver.model.upstream import TrayFacts
 from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RunOptions
-from archiver.runner.due_highlights import Why, is_swept, is_title_wanted, why_fetch
+from archiver.runner.due_highlights import Why, has_turn_come, is_title_wanted, why_fetch
 
 _PAGES_RETRY_DAYS = 30  # used while the sweep is off, for accounts that must be listed page by page
 
@@ -321,7 +321,7 @@ def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepW
         return StepWhy.PAGES_NEEDED
     last = state.paged_at or state.first_seen_at or state.listed_at
     days = options.sweep_days or (_PAGES_RETRY_DAYS if state.needs_pages else 0)
-    return StepWhy.PAGES_SWEPT if is_swept(state.pk, last, days, now) else None
+    return StepWhy.PAGES_SWEPT if has_turn_come(state.pk, last, timedelta(days=days), now) else None
 
 
 def _look(state: AccountState, why: StepWhy | Doubt) -> LookAtAccount:

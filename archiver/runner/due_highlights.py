@@ -55,7 +55,7 @@ def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> 
         return Why.INCOMPLETE
     if _waits_for_host(highlight, options):
         return None
-    return Why.SWEEP if is_swept(highlight.pk, highlight.fetched_at, options.sweep_days, now) else None
+    return Why.SWEEP if is_swept(highlight, highlight.fetched_at, options, now) else None
 
 
 def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | None:
@@ -67,30 +67,45 @@ def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | 
     dates = [highlight.page_retry_at, *(failure.next_try_at for failure in failures)]
     is_sweep_next = highlight.page_retry_at is None and not _waits_for_host(highlight, options)
     if options.sweep_days > 0 and is_sweep_next and highlight.fetched_at is not None:
-        dates.append(sweep_at(highlight.pk, highlight.fetched_at, options.sweep_days))
+        interval = sweep_interval(highlight, highlight.fetched_at, options)
+        dates.append(turn_after(highlight.pk, highlight.fetched_at, interval))
     return min((date for date in dates if date is not None), default=None)
 
 
-def is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
-    """Return whether a turn of the sweep has come since ``last``.
+def sweep_interval(highlight: HighlightState, fetched_at: datetime, options: RunOptions) -> timedelta:
+    """Return how long after a fetch an unchanged highlight is fetched again at the latest; zero: never.
+
+    It is as long as the highlight had shown no change when it was fetched, within the limits of ``options``.
+    A highlight that lacks something, or that shows no date, is fetched at the shortest interval.
+    """
+    least, most = timedelta(days=options.sweep_days), timedelta(days=options.sweep_days_max)
+    if not least or highlight.failures or highlight.lacks_items or highlight.changed_at is None:
+        return least
+    return max(least, min(fetched_at - highlight.changed_at, most))
+
+
+def is_swept(highlight: HighlightState, fetched_at: datetime, options: RunOptions, now: datetime) -> bool:
+    """Return whether the sweep of a highlight has come since it was fetched."""
+    return has_turn_come(highlight.pk, fetched_at, sweep_interval(highlight, fetched_at, options), now)
+
+
+def has_turn_come(pk: Pk, last: datetime, interval: timedelta, now: datetime) -> bool:
+    """Return whether a turn has come since ``last``; never if the interval is zero.
 
     A date in the future comes from a wrong clock and counts as past.
-
-    ``sweep_days`` 0 turns the sweep off.
     """
-    return sweep_days > 0 and (last > now + _CLOCK_TOLERANCE or now >= sweep_at(pk, last, sweep_days))
+    return bool(interval) and (last > now + _CLOCK_TOLERANCE or now >= turn_after(pk, last, interval))
 
 
-def sweep_at(pk: Pk, last: datetime, sweep_days: int) -> datetime:
-    """Return the first turn of the sweep after ``last``, at most ``sweep_days`` later.
+def turn_after(pk: Pk, last: datetime, interval: timedelta) -> datetime:
+    """Return the first turn after ``last``, at most ``interval`` later.
 
-    Turns are ``sweep_days`` apart, at an offset derived from the pk, so that highlights fetched in one night
-    are swept over many.
+    Turns are one interval apart, at an offset derived from the pk, so that what was fetched in one night is
+    fetched again over many.
     """
     phase = int.from_bytes(hashlib.sha256(pk.encode()).digest()[:6], "big") / 2**48
-    days = (last - _EPOCH) / timedelta(days=1)
-    turn = math.floor(days / sweep_days - phase) + 1
-    return _EPOCH + timedelta(days=(turn + phase) * sweep_days)
+    turn = math.floor((last - _EPOCH) / interval - phase) + 1
+    return _EPOCH + (turn + phase) * interval
 
 
 def is_title_wanted(title: str | None, globs: tuple[str, ...]) -> bool:

@@ -77,9 +77,7 @@ class Visitor:
             may_write=may_spend,
             threads=limits.downloads,
         )
-        cache = AnswerCache(
-            catalog, resources.answers, clock, sweep_days=options.sweep_days, run_id=context.run_id
-        )
+        cache = AnswerCache(catalog, resources.answers, clock, options=options, run_id=context.run_id)
         self.jobs = Pool(
             JOBS_AT_ONCE,
             "job",

@@ -46,7 +46,7 @@ class JournalReport(Struct):
     ``is_compared``: whether all rows were compared. ``counts``: the number of differences by table, of which
     ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database. ``derived``: a
     line about documents of the search that have other words than a rebuild gives them. ``losses``: what is
-    missing or damaged, although the rest gives all rows. ``foreign``: files that do not belong where they are.
+    missing or damaged, although the rest gives all rows. ``foreign``: files in a wrong place.
     """
 
     lines: int = 0

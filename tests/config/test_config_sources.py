@@ -43,6 +43,7 @@ SAMPLES = {
     "download.covers": ("false", False),
     "download.avatars": ("false", False),
     "sync.sweep_days": ("0", 0),
+    "sync.sweep_days_max": ("90", 90),
     "sync.accounts_file": ("list", Path("list")),
     "budget.max_units_per_run": ("0", 0),
     "budget.max_units_per_day": ("10", 10),
@@ -75,6 +76,16 @@ def test_the_default_place_is_read(home: Path) -> None:
     write_config_file(place, "[sync]\nsweep_days = 7")
     found = config.load(None, {})
     assert (found.path, found.sync.sweep_days) == (place, 7)
+
+
+def test_fault_e4_the_longest_interval_of_the_sweep_is_never_below_the_shortest(file: Path) -> None:
+    """Without a value of its own it follows ``sweep_days``; a smaller one is refused, whoever sets it."""
+    assert load(file, "").sync.sweep_days_max == 180
+    assert load(file, "[sync]\nsweep_days = 365").sync.sweep_days_max == 365
+    assert load(file, "[sync]\nsweep_days = 0\nsweep_days_max = 1").sync.sweep_days_max == 1
+    write_config_file(file, "[sync]\nsweep_days_max = 60")
+    with pytest.raises(ConfigError, match=r"sweep_days_max in .* at least .*sweep_days, which is 90"):
+        config.load(file, {"ARCHIVER_SYNC_SWEEP_DAYS": "90"})
 
 
 def test_a_byte_order_mark_is_no_content(file: Path) -> None:

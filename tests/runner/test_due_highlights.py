@@ -18,7 +18,8 @@ from archiver.runner.due_highlights import (
     Why,
     is_title_wanted,
     next_fetch_at,
-    sweep_at,
+    sweep_interval,
+    turn_after,
     unmatched_globs,
     why_fetch,
 )
@@ -36,12 +37,14 @@ from tests.support.states import (
 
 QUIET = RunOptions(sweep_days=0)
 MONTHLY = RunOptions(sweep_days=30)
+LADDER = RunOptions(sweep_days=30, sweep_days_max=180)
 RULES = DownloadRules.of(["*.cdn.example"], 1000)
 REPAIR = RunOptions(repair=RepairScope(frozenset({"1"}), frozenset(), frozenset()))
 TIMES = st.integers(1_577_836_800, 2_208_988_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 PKS = st.integers(1, 2**64).map(str)
 UNREAD_PAGE = FailureState(None, Reason.MALFORMED, NOW + HOUR)
 NO_PAGE = missing_page(NOW + HOUR)
+OLD = {"fetched_at": NOW, "changed_at": NOW - 900 * DAY}
 
 
 @pytest.mark.parametrize(
@@ -119,28 +122,77 @@ def test_no_sweep_is_spent_while_a_host_is_not_allowed() -> None:
 def test_the_next_fetch_is_the_sweep_or_the_first_retry() -> None:
     """The sweep, or sooner the next try of a failure; that of the page alone if it was not found."""
     quiet = highlight()
-    assert next_fetch_at(quiet, MONTHLY) == sweep_at("1", NOW - DAY, 30)
+    assert next_fetch_at(quiet, MONTHLY) == turn_after("1", NOW - DAY, 30 * DAY)
     assert next_fetch_at(quiet, QUIET) is None
     soon = NOW + timedelta(minutes=1)
     assert next_fetch_at(lacking(failed_file(soon)), MONTHLY) == soon
     assert next_fetch_at(highlight(failures=(missing_page(NOW + 40 * DAY),)), MONTHLY) == NOW + 40 * DAY
 
 
-@given(PKS, TIMES, st.integers(1, 400))
-def test_a_sweep_is_never_later_than_its_period(pk: str, fetched_at: datetime, days: int) -> None:
-    """The sweep comes after the fetch and at most ``sweep_days`` later, at a phase fixed by the pk."""
-    due = sweep_at(pk, fetched_at, days)
-    assert fetched_at < due + timedelta(milliseconds=1)
-    assert due - fetched_at <= timedelta(days=days, milliseconds=1)
-    again = sweep_at(pk, due + timedelta(seconds=1), days)
-    assert abs(again - due - timedelta(days=days)) < timedelta(milliseconds=1)
+@given(PKS, TIMES, st.floats(1, 400))
+def test_a_turn_is_never_later_than_its_interval(pk: str, last: datetime, days: float) -> None:
+    """A turn comes after the fetch and at most one interval later, at a phase fixed by the pk."""
+    interval = timedelta(days=days)
+    due = turn_after(pk, last, interval)
+    assert last < due + timedelta(milliseconds=1)
+    assert due - last <= interval + timedelta(milliseconds=1)
+    again = turn_after(pk, due + timedelta(seconds=1), interval)
+    assert abs(again - due - interval) < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("days_unchanged", "expected"),
+    [(0, 30), (29, 30), (31, 31), (100, 100), (179, 179), (180, 180), (900, 180), (-5, 30)],
+)
+def test_fault_e4_a_highlight_is_swept_the_more_seldom_the_longer_it_is_unchanged(
+    days_unchanged: int, expected: int
+) -> None:
+    """The interval is as long as it had shown no change when it was fetched, from 30 to 180 days."""
+    state = highlight(fetched_at=NOW, changed_at=NOW - days_unchanged * DAY)
+    assert sweep_interval(state, NOW, LADDER) == expected * DAY
+    due = turn_after("1", NOW, expected * DAY)
+    assert next_fetch_at(state, LADDER) == due
+    assert why_fetch(state, LADDER, due - timedelta(seconds=1)) is None
+    assert why_fetch(state, LADDER, due) is Why.SWEEP
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        highlight(fetched_at=NOW),  # no item has a date
+        highlight(lacks_items=True, **OLD),
+        lacking(failed_file(None), **OLD),
+        lacking(FailureState(Role.VIDEO, Reason.TOO_LARGE, size=2), **OLD),
+    ],
+)
+def test_fault_e4_a_highlight_that_lacks_something_is_swept_at_the_shortest_interval(
+    state: HighlightState,
+) -> None:
+    """An open failure, a gap, or fewer items than the tray counted: 30 days, however old it is."""
+    assert sweep_interval(state, NOW, LADDER) == 30 * DAY
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (RunOptions(sweep_days=0, sweep_days_max=180), 0),
+        (RunOptions(sweep_days=30, sweep_days_max=30), 30),
+        (RunOptions(sweep_days=365, sweep_days_max=180), 365),
+    ],
+)
+def test_fault_e4_the_settings_limit_the_interval(options: RunOptions, expected: int) -> None:
+    """Zero is never, equal values give one interval for all, and the shortest one counts in any case."""
+    for days in (0, 100, 900):
+        state = highlight(fetched_at=NOW, changed_at=NOW - days * DAY)
+        assert sweep_interval(state, NOW, options) == expected * DAY
+        assert (next_fetch_at(state, options) is None) == (expected == 0)
 
 
 def test_sweeps_are_spread_evenly() -> None:
     """A thousand highlights fetched in one night are not swept in one night again."""
     nights = [0] * 30
     for pk in range(3000):
-        due = sweep_at(str(10**17 + pk), NOW, 30)
+        due = turn_after(str(10**17 + pk), NOW, 30 * DAY)
         nights[int((due - NOW) / timedelta(days=1))] += 1
     assert min(nights) > 50
     assert max(nights) < 160

@@ -74,7 +74,7 @@ class ArchiveHarness:
     @property
     def variables(self) -> dict[str, str]:
         """The environment of a process that runs on this archive."""
-        return {
+        variables = {
             "HIKERAPI_TOKEN": self.upstream.key,
             "ARCHIVER_ARCHIVE": str(self.root),
             "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
@@ -86,6 +86,11 @@ class ArchiveHarness:
             **({"ARCHIVER_ARCHIVE_STORAGE": self.storage} if self.storage else {}),
             **self.environ,
         }
+        # Without a test's own limit, every highlight is swept within the days that the test sets.
+        variables.setdefault(
+            "ARCHIVER_SYNC_SWEEP_DAYS_MAX", str(max(1, int(variables["ARCHIVER_SYNC_SWEEP_DAYS"])))
+        )
+        return variables
 
     def blob_file(self, digest: str) -> Path:
         """Return the file that must hold a blob."""

@@ -49,6 +49,8 @@ class HighlightState(Struct, frozen=True):
     was last on a tray. ``completed_at``: when nothing that its last page offers was missing. ``tried_at``:
     when every file of that page had been tried; each missing file has a failure. ``shrunk_to``: as in
     AccountState. ``cover_name``: the file name of the stored cover, None if its bytes are lost.
+    ``changed_at``: the newest sign of a change: an item was posted, was added after the first ones, or is
+    gone; None if there is no item with a date. ``lacks_items``: it has fewer items than the tray counted.
     """
 
     pk: Pk
@@ -64,6 +66,8 @@ class HighlightState(Struct, frozen=True):
     failures: tuple[FailureState, ...] = ()
     shrunk_to: str | None = None
     cover_name: str | None = None
+    changed_at: datetime | None = None
+    lacks_items: bool = False
 
     @property
     def page_retry_at(self) -> datetime | None:
@@ -166,7 +170,8 @@ _UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
 """Reasons that are verdicts about a target. An error of the API is not a verdict, and delays nothing."""
 
 _targets, _users, _names = tables.targets, tables.users, tables.usernames
-_highlights, _members, _failures = tables.highlights, tables.highlight_items, tables.failures
+_highlights, _items, _members = tables.highlights, tables.items, tables.highlight_items
+_failures = tables.failures
 _calls = tables.api_calls
 
 # --- which account
@@ -263,8 +268,42 @@ _USER = select(_users, _PAGES_UNITS.scalar_subquery().label("pages_units")).wher
 )
 _OF_USER = _highlights.c.user_pk == bindparam("pk")
 _ONE = _highlights.c.pk == bindparam("pk")
-_ALL_OF_USER = select(_highlights).where(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
-_SINGLE = select(_highlights).where(_ONE)
+
+
+def _with_items(which: ColumnElement[bool]) -> Select[Any]:
+    """Select highlights, each with the dates of its items, and whether it has fewer than the tray counted."""
+    of_items = (
+        select(
+            _members.c.highlight_pk,
+            func.max(_items.c.taken_at).label("last_taken_at"),
+            func.min(_members.c.first_seen_at).label("items_since"),
+            func.max(_members.c.first_seen_at).label("last_added_at"),
+            func.max(_members.c.gone_at).label("last_gone_at"),
+            (func.count() - func.count(_members.c.gone_at)).label("item_count"),
+        )
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .join(_items, _items.c.pk == _members.c.item_pk)
+        .where(which)
+        .group_by(_members.c.highlight_pk)
+        .subquery()
+    )
+    counted = func.coalesce(_highlights.c.fetched_media_count, _highlights.c.media_count)
+    return (
+        select(
+            _highlights,
+            of_items.c.last_taken_at,
+            of_items.c.items_since,
+            of_items.c.last_added_at,
+            of_items.c.last_gone_at,
+            (func.coalesce(of_items.c.item_count, 0) < counted).label("lacks_items"),
+        )
+        .outerjoin(of_items, of_items.c.highlight_pk == _highlights.c.pk)
+        .where(which)
+    )
+
+
+_ALL_OF_USER = _with_items(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
+_SINGLE = _with_items(_ONE)
 
 
 def _is_of_highlights(which: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -436,7 +475,15 @@ def _highlight_state(row: RowMapping, failures: Iterable[RowMapping], run_id: in
         ),
         shrunk_to=loss_to_confirm(row, run_id),
         cover_name=row["cover_held"],
+        changed_at=_changed_at(row),
+        lacks_items=bool(row["lacks_items"]),
     )
+
+
+def _changed_at(row: RowMapping) -> datetime | None:
+    # The items of the first page are no change, whenever it was read.
+    added_at = row["last_added_at"] if row["last_added_at"] != row["items_since"] else None
+    return max((at for at in (row["last_taken_at"], added_at, row["last_gone_at"]) if at), default=None)
 
 
 # --- what is open
