@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from archiver.catalog import engine as engines
 from archiver.catalog import schema, sqlite_copy
 from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import is_connection_lost, map_errors
+from archiver.catalog.error_mapping import is_connection_lost, map_errors, map_read_errors
 from archiver.catalog.schema import SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
@@ -259,7 +259,7 @@ class Catalog:
     def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``query(connection, ...)``, run on what is committed now.
 
-        The query is repeated once if the connection was lost. Raises DatabaseError.
+        The query is repeated once if the connection was lost. Raises DatabaseError, ArchiveDamaged.
         """
         return self._call(self._reader, query, *args, **kwargs)
 
@@ -271,7 +271,7 @@ class Catalog:
         **kwargs: P.kwargs,
     ) -> T:
         """Return ``query(connection, ...)``, called once more if the connection was lost."""
-        with map_errors(str(self._database)):
+        with map_read_errors(str(self._database)):
             try:
                 with engine.connect() as connection:
                     return query(connection, *args, **kwargs)

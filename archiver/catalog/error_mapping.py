@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
 from archiver.catalog.sqlite_copy import RESTORE_HINT
-from archiver.errors import ArchiverError, DatabaseError, DiskFull
+from archiver.errors import ArchiveDamaged, ArchiverError, DatabaseError, DiskFull
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "close what writes to it, then run again"),
@@ -46,6 +46,25 @@ def map_errors(database: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
         raise to_archiver_error(exc, database) from exc
+
+
+@contextmanager
+def map_read_errors(database: str) -> Iterator[None]:
+    """Raise errors of a block that reads rows: as ``map_errors``, and ArchiveDamaged for odd values.
+
+    An archive may be a stranger's, or another program may have changed it: then a time, a hash or a word for
+    a reason is none that archiver writes.
+    """
+    try:
+        with map_errors(database):
+            yield
+    except (ValueError, KeyError, OverflowError) as exc:
+        if isinstance(exc.__cause__, SQLAlchemyError):  # a value of the caller that no column takes
+            raise
+        raise ArchiveDamaged(
+            f"a row of the database {database} cannot be read: {type(exc).__name__}: {exc}",
+            "something else has changed it: archiver verify --read-data compares it with the journal",
+        ) from exc
 
 
 def is_connection_lost(exc: BaseException) -> bool:

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from archiver.catalog.error_mapping import map_errors
+from archiver.catalog.error_mapping import map_read_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,8 +36,8 @@ class Snapshot:
             connection.exec_driver_sql(_NO_IDLE_LIMIT)
 
     def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``query(connection, ...)``. Raises DatabaseError."""
-        with map_errors(self._database):
+        """Return ``query(connection, ...)``. Raises DatabaseError, ArchiveDamaged."""
+        with map_read_errors(self._database):
             return query(self._connection, *args, **kwargs)
 
     def stream(
@@ -45,11 +45,11 @@ class Snapshot:
     ) -> Generator[T, None, None]:
         """Yield what ``query(connection, ...)`` yields; other queries may run before it ends.
 
-        Raises DatabaseError.
+        Raises DatabaseError, ArchiveDamaged.
         """
 
         def rows() -> Generator[T, None, None]:
-            with map_errors(self._database):
+            with map_read_errors(self._database):
                 yield from query(self._connection, *args, **kwargs)
 
         stream = rows()

@@ -97,9 +97,13 @@ class CompanionText(NamedTuple):
 
 
 def to_nanoseconds(at: datetime) -> int:
-    """Return an aware time as nanoseconds since the epoch, without rounding."""
+    """Return an aware time as nanoseconds since the epoch, without rounding.
+
+    The earliest is that of 1677-09-21, the latest that of 2262-04-11: no file has one outside of 64 bits.
+    """
     since = at - _EPOCH
-    return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+    nanoseconds = ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+    return min(max(nanoseconds, -(2**63)), 2**63 - 1)
 
 
 class ExportFailure(Struct, frozen=True):

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
-from archiver.errors import DatabaseError, StorageError, UsageError
+from archiver.errors import ArchiveDamaged, DatabaseError, StorageError, UsageError
 from archiver.model.values import replace
 from archiver.pages import html_pages, page_text
 from archiver.web import archive_views, content_views
@@ -140,7 +140,7 @@ def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
-        except (DatabaseError, StorageError) as exc:
+        except (ArchiveDamaged, DatabaseError, StorageError) as exc:
             site.report(exc)
             return _message(
                 request,
