@@ -100,8 +100,9 @@ class StoredPage(Struct, frozen=True):
 
 
 class DatedAnswer(Struct, frozen=True):
-    """A row of ``answers``: where the Answer is, and when its call ended."""
+    """A row of ``answers``: where the Answer is, which run paid for it, and when its call ended."""
 
+    run_id: int
     answer_id: int
     location: AnswerLocation
     finished_at: datetime

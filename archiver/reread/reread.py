@@ -19,6 +19,7 @@ from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
 from archiver.errors import ArchiverError
 from archiver.exit_codes import outcome
+from archiver.model.identity import Subject
 from archiver.reread.recover import Recovery, recover
 from archiver.reread.replay import ReplayReport, replay
 from archiver.temporary import temporary_directory
@@ -71,6 +72,8 @@ def reread(
             report_progress(rows - lost)
             row_counts = merge(scratch, catalog, check)
         catalog.write(record.settle_all_waiting, run_id, clock())
+        for subject in (Subject.USER, Subject.HIGHLIGHT):
+            catalog.write(record.show_pictures, clock(), subject)
     except BaseException as error:
         code = error.exit_code if isinstance(error, ArchiverError) else ArchiverError.exit_code
         with suppress(ArchiverError):  # the first error is the one to raise

@@ -89,13 +89,15 @@ def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> 
 def test_answers_come_in_the_order_of_their_arrival_from_any_of_them_on(
     catalog: Catalog, run_id: int
 ) -> None:
-    """Of answers that came at the same moment, the one that was recorded first. Lost ones are left out."""
-    origin = Origin(BEGAN, run_id)
+    """Run by run, and as they were recorded, whatever the clock said. Lost ones are left out."""
+    later_run = catalog.write(record.start_run, "run", LATER)
     for offset, after in enumerate((40, 20, 30, 20, 10, 20)):
-        recorded = [found(offset, str(offset), after=after)]
-        assert catalog.write(record.recovered_answers, origin, [FETCHED], recorded) == (1, 1)
-    catalog.write(record.lost_answers, (3,), LATER)  # came after 30 seconds
+        run, segment = (later_run, TRAYS) if offset == 1 else (run_id, FETCHED)
+        recorded = [found(offset, str(offset), after=after, segment=segment)]
+        origin = Origin(LATER if offset == 1 else BEGAN, run)
+        assert catalog.write(record.recovered_answers, origin, [segment], recorded) == (1, 1)
+    catalog.write(record.lost_answers, (3,), LATER)
     answers = list(catalog.read_pages(stored_answers.paid_answers_after))
-    assert [answer.location.offset for answer in answers] == [4, 1, 3, 5, 0]
+    assert [answer.location.offset for answer in answers] == [0, 3, 4, 5, 1]
     for number, answer in enumerate(answers, 1):
         assert catalog.read(stored_answers.paid_answers_after, answer) == answers[number:]

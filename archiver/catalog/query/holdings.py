@@ -92,7 +92,7 @@ _PAID = (
     select(_answers, _calls.c.finished_at, _calls.c.run_id)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.status == 200)
-    .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # a recovered answer has a later id
+    .order_by(_calls.c.run_id.desc(), _answers.c.id.desc())  # the order of arrival, whatever a clock said
     .limit(1)
 )
 _AFTER = _blobs.c.sha256 > bindparam("last")

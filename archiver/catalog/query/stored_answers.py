@@ -16,25 +16,22 @@ _calls, _answers = tables.api_calls, tables.answers
 
 _BATCH = 1000
 _IN_PAGE = 10_000
-"""Each page sorts the answers of its first segment again, and on a disk a segment may have many.
-
-A page by time reads all rows again: no index has the times.
-"""
+"""Each page sorts the answers of its first segment again, and on a disk a segment may have many."""
 _IN_SEGMENTS = select(_answers).order_by(_answers.c.segment, _answers.c.offset).limit(_IN_PAGE)
 _FOLLOWING = _IN_SEGMENTS.where(
     _answers.c.segment >= bindparam("segment"),  # the index has the segment only
     or_(_answers.c.segment > bindparam("segment"), _answers.c.offset > bindparam("offset")),
 )
-_BY_TIME = (
-    select(_answers, _calls.c.finished_at)
+_BY_ARRIVAL = (
+    select(_answers, _calls.c.finished_at, _calls.c.run_id)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_answers.c.lost_at.is_(None))
-    .order_by(_calls.c.finished_at, _answers.c.id)
+    .order_by(_calls.c.run_id, _answers.c.id)
     .limit(_IN_PAGE)
 )
-_LATER = _BY_TIME.where(
-    _calls.c.finished_at >= bindparam("at"),  # so PostgreSQL joins only the rows of these calls
-    or_(_calls.c.finished_at > bindparam("at"), _answers.c.id > bindparam("id")),
+_LATER = _BY_ARRIVAL.where(
+    _calls.c.run_id >= bindparam("run"),  # so PostgreSQL joins only the rows of these calls
+    or_(_calls.c.run_id > bindparam("run"), _answers.c.id > bindparam("id")),
 )
 _OF_SEGMENT = select(_answers).where(_answers.c.segment == bindparam("segment"))
 _EXISTING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("ids", expanding=True)))
@@ -60,14 +57,14 @@ def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnsw
 def paid_answers_after(connection: Connection, last: DatedAnswer | None) -> list[DatedAnswer]:
     """Return the next answers that are not lost, in the order of their arrival; for ``Catalog.read_pages``.
 
-    The order is by time, not by id: an answer may be recorded long after it arrived
-    (``record.recovered_answers``).
+    The order is by run, then by id: an answer may be recorded long after its run
+    (``record.recovered_answers``). The times do not count: a clock may have been wrong.
     """
     if last is None:
-        rows = connection.execute(_BY_TIME)
+        rows = connection.execute(_BY_ARRIVAL)
     else:
-        rows = connection.execute(_LATER, {"at": last.finished_at, "id": last.answer_id})
-    return [DatedAnswer(row.id, _location(row), row.finished_at) for row in rows]
+        rows = connection.execute(_LATER, {"run": last.run_id, "id": last.answer_id})
+    return [DatedAnswer(row.run_id, row.id, _location(row), row.finished_at) for row in rows]
 
 
 def existing_ids(connection: Connection, ids: Collection[int]) -> frozenset[int]:

@@ -32,8 +32,8 @@ SELECT
   (SELECT count(*) FROM adopted) AS waiting
 """)
 _LAST_SUCCESS = text("""
-SELECT max(finished_at) AS finished_at FROM runs
-WHERE exit_code = 0 AND command IN ('run', 'backup', 'demo')
+SELECT finished_at FROM runs
+WHERE exit_code = 0 AND command IN ('run', 'backup', 'demo') ORDER BY id DESC LIMIT 1
 """).columns(finished_at=UtcTime)
 _LAST_RUNS = text("""
 SELECT id, command, started_at, finished_at, outcome, exit_code,

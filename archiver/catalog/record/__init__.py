@@ -21,6 +21,7 @@ from archiver.catalog.record.stored_files import (
     files,
     found_blobs,
     lost_blobs,
+    show_pictures,
     verified_blobs,
 )
 from archiver.catalog.record.together import Fact, together
@@ -55,6 +56,7 @@ __all__ = [
     "removal_request",
     "resolution",
     "settle_all_waiting",
+    "show_pictures",
     "start_run",
     "storage",
     "together",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, update
 from archiver.catalog import tables
 from archiver.catalog.query import adoptions
 from archiver.catalog.record import stored_files
+from archiver.catalog.record.observation_order import JUST_BEFORE
 from archiver.catalog.record.stored_files import StoredFile
 from archiver.catalog.statements import insert_if_new
 from archiver.model.archived import Blob, File, Owner
@@ -21,7 +22,6 @@ from archiver.model.identity import Digest, Pk, Role, Subject
 _adopted, _blobs, _files, _items = tables.adopted, tables.blobs, tables.files, tables.items
 
 _AT_ONCE = 500
-_JUST_BEFORE = timedelta(microseconds=1)
 _ANY_WAITING = select(exists().where(_adopted.c.id.is_not(None)))
 _WAITING_WITH_ITEM = (
     select(
@@ -130,7 +130,7 @@ def _record(
         # The current file is the one seen last; of equal ones, the one recorded last.
         current = held[0]
         is_largest = _rank(blob) >= max(map(_rank, held))
-        seen_at = current.last_seen_at if is_largest else current.last_seen_at - _JUST_BEFORE
+        seen_at = current.last_seen_at if is_largest else current.last_seen_at - JUST_BEFORE
     file = File(Owner(Subject.ITEM, item_pk), role, blob, "", source)
     stored_files.files(connection, [StoredFile(file, None, now, seen_at)], run_id=run_id)
     _stop_waiting(connection, item_pk, role, blob.sha256)

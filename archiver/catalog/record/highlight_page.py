@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, update
 from archiver.catalog import tables
 from archiver.catalog.record import adopted_files, changes, item_entries, users
 from archiver.catalog.record.changes import Change, find_moved
+from archiver.catalog.record.observation_order import dates_before
 from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
@@ -40,8 +42,10 @@ _UPDATE_MEMBER = (
     .where(_members.c.highlight_pk == bindparam("highlight"), _members.c.item_pk == bindparam("item"))
     .values(position=bindparam("position"), last_seen_at=bindparam("now"), gone_at=None)
 )
-_FILES_OF_ITEMS = select(_files.c.id, _files.c.item_pk, _files.c.role, _files.c.last_seen_at).where(
-    _files.c.item_pk.in_(bindparam("pks", expanding=True))
+_FILES_OF_ITEMS = (
+    select(_files.c.id, _files.c.item_pk, _files.c.role, _files.c.last_seen_at)
+    .where(_files.c.item_pk.in_(bindparam("pks", expanding=True)))
+    .order_by(_files.c.last_seen_at, _files.c.id)
 )
 _TOUCH_FILE = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("now"))
 
@@ -219,16 +223,14 @@ def _touch_files(connection: Connection, items: Sequence[Item], seen_at: datetim
     offered = {(item.pk, link.role.value) for item in items for link in item.links}
     if not offered:
         return
-    current: dict[tuple[Pk, str], RowMapping] = {}
-    for row in connection.execute(_FILES_OF_ITEMS, {"pks": sorted({pk for pk, _ in offered})}).mappings():
-        key = row["item_pk"], row["role"]
-        newest = current.get(key)
-        if newest is None or (row["last_seen_at"], row["id"]) > (newest["last_seen_at"], newest["id"]):
-            current[key] = row
-    touched = [
-        {"file": row["id"], "now": seen_at}
-        for key, row in current.items()
-        if key in offered and not changes.is_outdated(seen_at, now, row["last_seen_at"])
-    ]
+    in_order: dict[tuple[Pk, str], list[tuple[int, datetime]]] = defaultdict(list)
+    for row in connection.execute(_FILES_OF_ITEMS, {"pks": sorted({pk for pk, _ in offered})}):
+        in_order[row.item_pk, row.role].append((row.id, row.last_seen_at))
+    touched: list[dict[str, object]] = []
+    for key, files in in_order.items():
+        (current, current_at), others = files[-1], files[:-1]
+        if key in offered and not changes.is_outdated(seen_at, now, current_at):
+            dates = [(current, seen_at), *dates_before(others, seen_at)]
+            touched += [{"file": file, "now": at} for file, at in dates]
     if touched:
         connection.execute(_TOUCH_FILE, touched)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -12,6 +14,7 @@ from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
 from archiver.catalog.record.failures import resolve_files
+from archiver.catalog.record.observation_order import dates_before
 from archiver.catalog.statements import insert_if_new, update_row
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
@@ -21,6 +24,10 @@ _blobs, _files, _failures = tables.blobs, tables.files, tables.failures
 _highlights, _members, _users = tables.highlights, tables.highlight_items, tables.users
 
 _OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
+_Order = dict[tuple[Owner, str], list[tuple[datetime, int, str]]]
+"""For each owner and role: date, id and hash of the files, as they were seen one after the other."""
+_NEWEST = 2**63
+"""For the id of a row that has just been added: ascending ids are greater than all others."""
 _DIGEST: BindParameter[str] = bindparam("digest")
 _BLOB = _blobs.c.sha256 == _DIGEST
 
@@ -56,6 +63,36 @@ _CONFIRM = {
     )
     for subject, of in _OF_OWNER.items()
 }
+_IN_ORDER = {
+    subject: select(
+        _files.c[column].label("owner"), _files.c.role, _files.c.sha256, _files.c.id, _files.c.last_seen_at
+    )
+    .where(_files.c[column].in_(bindparam("pks", expanding=True)))
+    .order_by(_files.c.last_seen_at, _files.c.id)
+    for subject, column in _OWNER_COLUMNS.items()
+}
+_other = _files.alias()
+_PICTURES = {
+    subject: select(
+        _files.c[column].label("owner"),
+        *(_files.c.id, _files.c.source_url, _files.c.last_seen_at, _blobs.c.lost_at),
+        (tables.users.c.avatar_name if subject is Subject.USER else _highlights.c.cover_name).label("shown"),
+    )
+    .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
+    .join(table, table.c.pk == _files.c[column])
+    .where(exists().where(_other.c[column] == _files.c[column], _other.c.id != _files.c.id))
+    .order_by(_files.c.last_seen_at, _files.c.id)
+    for subject, column, table in (
+        (Subject.USER, "user_pk", _users),
+        (Subject.HIGHLIGHT, "highlight_pk", _highlights),
+    )
+}
+"""The pictures of owners that have several, and the name of the one that was seen last; in their order."""
+_PICTURES_OF = {
+    subject: query.where(_files.c[_OWNER_COLUMNS[subject]].in_(bindparam("pks", expanding=True)))
+    for subject, query in _PICTURES.items()
+}
+_DATE = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("seen_at"))
 _VERIFY = update(_blobs).where(_BLOB).values(verified_at=bindparam("now"))
 _FIND = update(_blobs).where(_BLOB).values(lost_at=None)
 _owners = {
@@ -124,9 +161,11 @@ def file(
 def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) -> list[FileRecorded]:
     """Record files in their order, and return what each of them changed.
 
-    An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost. If adopted bytes
-    are now downloaded, the file counts as downloaded.
+    Each becomes the current file of its owner and role, unless its ``seen_at`` says otherwise. An open
+    failure of the same (owner, role) is resolved, and a lost blob is no longer lost. If adopted bytes are now
+    downloaded, the file counts as downloaded.
     """
+    order = _read_order(connection, stored)
     are_new_blobs = write_blobs(connection, [(each.file.blob, each.at) for each in stored])
     rows = [_file_row(run_id, each) for each in stored]
     new_keys = {tuple(row) for row in connection.execute(_INSERT_FILES(connection.dialect.name), rows)}
@@ -135,6 +174,7 @@ def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) 
         key = tuple(row[column] for column in _FILE_KEY)
         is_new_file = key in new_keys
         new_keys.discard(key)  # the same file again is not new
+        _keep_order(connection, order, each)
         if not is_new_file:
             _see_again(connection, run_id, each)
         if each.file.owner.subject is not Subject.ITEM:
@@ -158,6 +198,64 @@ def _file_row(run_id: int, stored: StoredFile) -> dict[str, Any]:
         "kept_at": stored.at,
         "last_seen_at": stored.seen_at or stored.at,
     }
+
+
+def _read_order(connection: Connection, stored: Sequence[StoredFile]) -> _Order:
+    """Return what the owners of these files have in each role, in the order of observations."""
+    order: _Order = defaultdict(list)
+    for subject in {each.file.owner.subject for each in stored}:
+        pks = sorted({each.file.owner.pk for each in stored if each.file.owner.subject is subject})
+        for row in connection.execute(_IN_ORDER[subject], {"pks": pks}):
+            order[Owner(subject, row.owner), row.role].append((row.last_seen_at, row.id, row.sha256))
+    return order
+
+
+def _keep_order(connection: Connection, order: _Order, stored: StoredFile) -> None:
+    """Put a file in its place in ``order``; what was seen before it must not be dated later."""
+    file, at = stored.file, stored.seen_at or stored.at
+    seen = order[file.owner, file.role]
+    own_id = next((file_id for _, file_id, digest in seen if digest == file.blob.sha256), _NEWEST)
+    others = [each for each in seen if each[2] != file.blob.sha256]
+    if stored.seen_at is None and (dates := dates_before([(each, each[0]) for each in others], at)):
+        key = {"owner": file.owner.pk, "in_role": file.role}
+        moved = [{**key, "digest": each[2], "now": earlier} for each, earlier in dates]
+        connection.execute(_SEE_AGAIN[file.owner.subject], moved)
+        earlier_dates = dict(dates)
+        others = [(earlier_dates.get(each, each[0]), *each[1:]) for each in others]
+    order[file.owner, file.role] = sorted([*others, (at, own_id, file.blob.sha256)], key=itemgetter(0, 1))
+
+
+def show_pictures(
+    connection: Connection, now: datetime, subject: Subject, pks: Sequence[Pk] | None = None
+) -> None:
+    """Make the covers of highlights, or the avatars of accounts, current that were seen last.
+
+    A picture was seen last if its file name is the one that is stored for its owner (``cover_name``,
+    ``avatar_name``). Nothing changes where the current one has that name too, or no stored one has it.
+    ``pks``: the owners; None: all.
+    """
+    rows = (
+        connection.execute(_PICTURES[subject])
+        if pks is None
+        else connection.execute(_PICTURES_OF[subject], {"pks": list(pks)})
+    )
+    by_owner: dict[Pk, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_owner[row.owner].append(row)
+    dates: dict[int, datetime] = {}
+    for pictures in by_owner.values():
+        *others, current = pictures
+        named = [row for row in others if row.lost_at is None and basename(row.source_url) == row.shown]
+        if named and current.shown and basename(current.source_url) != current.shown:
+            shown = named[-1]
+            others = [(row.id, row.last_seen_at) for row in pictures if row is not shown]
+            dates |= {**dict(dates_before(others, now)), shown.id: now}
+    _set_dates(connection, dates)
+
+
+def _set_dates(connection: Connection, dates: Mapping[int, datetime]) -> None:
+    if dates:
+        connection.execute(_DATE, [{"file": file, "seen_at": at} for file, at in dates.items()])
 
 
 def _see_again(connection: Connection, run_id: int, stored: StoredFile) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, select, update
 
 from archiver.catalog import tables
-from archiver.catalog.record import changes, users
+from archiver.catalog.record import changes, stored_files, users
 from archiver.catalog.record.changes import Change, StoredRow, find_moved
 from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
@@ -91,6 +91,7 @@ def tray(
     own = {pk: row for pk, row in before.items() if row["user_pk"] == user_pk}
     found += _moves(own, list(listed), listed_before)
     _store(connection, new, altered, list(before), now)
+    stored_files.show_pictures(connection, now, Subject.HIGHLIGHT, list(before))
     found += hide(connection, gone, now)
     changes.write(connection, run_id, now, found)
     return bool(new or altered or gone)

@@ -7,21 +7,48 @@ from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 
-from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, select
+from sqlalchemy import Connection, Insert, RowMapping, and_, bindparam, delete, func, or_, select, update
 
 from archiver import retry
 from archiver.catalog import tables
-from archiver.catalog.record import changes
+from archiver.catalog.record import changes, stored_files
+from archiver.catalog.record.observation_order import dates_before
 from archiver.catalog.statements import insert, insert_if_new, update_row
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import User
 
 _users, _usernames = tables.users, tables.usernames
+_other_name = _usernames.alias()
 _FIELDS = ("username", "full_name", "is_private", "is_verified", "avatar_name")
 _DATES = ("last_seen_at", "gone_at", "verdict_at")
 """When an answer last said something about the account itself."""
 _INSERT = _users.insert()
+_NAMED = (
+    select(_users.c.pk, _users.c.last_seen_at)
+    .where(func.lower(_users.c.username) == bindparam("name"), _users.c.pk != bindparam("user_pk"))
+    .order_by(_users.c.last_seen_at)
+)
+_LATER_NAMES = (
+    select(_usernames.c.user_pk, _usernames.c.username, _usernames.c.last_seen_at)
+    .where(
+        _usernames.c.last_seen_at >= bindparam("now"),
+        or_(
+            and_(_usernames.c.user_pk == bindparam("user_pk"), _usernames.c.username != bindparam("name")),
+            _usernames.c.user_pk.in_(
+                select(_other_name.c.user_pk).where(
+                    _other_name.c.username == bindparam("name"), _other_name.c.user_pk != bindparam("user_pk")
+                )
+            ),
+        ),
+    )
+    .order_by(_usernames.c.last_seen_at, _usernames.c.first_seen_at)
+)
+_DATE_NAME = (
+    update(_usernames)
+    .where(_usernames.c.user_pk == bindparam("of_user"), _usernames.c.username == bindparam("of_name"))
+    .values(last_seen_at=bindparam("seen_at"))
+)
 _BIND = insert_if_new(tables.targets, "text", "user_pk", "bound_at")
 _END_BINDINGS = delete(tables.targets).where(tables.targets.c.text.in_(bindparam("names", expanding=True)))
 _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
@@ -72,6 +99,8 @@ def upsert_user(
         changes.write(connection, run_id, now, found)
     if user.username:
         _write_username(connection, user.pk, user.username, seen_at, now)
+    if is_shown and seen_at == now:
+        stored_files.show_pictures(connection, now, Subject.USER, [user.pk])
     return before
 
 
@@ -80,7 +109,22 @@ def _write_username(
 ) -> None:
     seen = {"first_seen_at": seen_at, "last_seen_at": seen_at}
     row = {"user_pk": user_pk, "username": username, **seen}
-    connection.execute(_see_username(connection.dialect.name, seen_at == now), row)
+    is_newest = seen_at == now
+    connection.execute(_see_username(connection.dialect.name, is_newest), row)
+    if is_newest:
+        _make_last(connection, user_pk, username, now)
+
+
+def _make_last(connection: Connection, user_pk: Pk, username: str, now: datetime) -> None:
+    """Make this name the last of its account, and this account the last that has the name."""
+    this = {"user_pk": user_pk, "name": username}
+    named = connection.execute(_NAMED, {**this, "name": username.lower()})
+    for pk, at in dates_before([(row.pk, row.last_seen_at) for row in named], now):
+        update_row(connection, _users, pk, {"last_seen_at": at})
+    names = connection.execute(_LATER_NAMES, {**this, "now": now})
+    later = [((row.user_pk, row.username), row.last_seen_at) for row in names]
+    for (pk, name), at in dates_before(later, now):
+        connection.execute(_DATE_NAME, {"of_user": pk, "of_name": name, "seen_at": at})
 
 
 @cache
