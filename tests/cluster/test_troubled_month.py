@@ -191,4 +191,5 @@ def test_a_month_of_troubles(seed: int, tmp_path: Path, postgresql: OwnServer, s
             connection.execute("DROP FUNCTION watch_writes CASCADE")
             connection.execute("DROP TABLE watched_writes")
         finish_after_kills(harness)
+        assert not harness.verify().is_damaged
         require_equal_after_rebuild(harness)

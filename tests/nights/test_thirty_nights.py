@@ -4,27 +4,74 @@ of edits, and the units are the least that could tell it.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
+from archiver.archive.rebuild_archive import take_snapshot
+from archiver.runner.workers import StopFlag
 from archiver.sandbox.world import PrivateWithForce
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.nights.expected_facts import differences
 from tests.support.nights.thirty_nights import KINDS, ThirtyNights
-from tests.support.rebuilt_archive import require_equal_after_rebuild, require_equal_elsewhere
+from tests.support.rebuilt_archive import (
+    all_rows,
+    lose_database,
+    rebuild,
+    require_equal_after_rebuild,
+    require_equal_elsewhere,
+)
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 ANSWERS: tuple[PrivateWithForce, ...] = ("empty", "403", "404")
 
 
-def month(harness: ArchiveHarness, seed: int, *, sweep_days: int, a_night: int) -> None:
-    """Live through it, and compare."""
+@contextmanager
+def copy_of_night_10(harness: ArchiveHarness, postgres: PostgresServer) -> Iterator[Callable[[int], None]]:
+    """Copy the database after night 10; in the end, roll the copy forward over a snapshot, and compare."""
+    with ExitStack() as copies:
+        urls: list[str] = []
+        lite = harness.root.with_name("night 10.db")
+
+        def after_night(number: int) -> None:
+            if number == 10 and harness.database is not None:
+                template = make_url(harness.database).database or ""
+                urls.append(copies.enter_context(postgres.database(template)))
+            elif number == 10:
+                shutil.copy(harness.root / "archive.db", lite)
+
+        yield after_night
+        take_snapshot(harness.config, stop=StopFlag())
+        before = all_rows(harness)
+        older = replace(harness, database=urls[0]) if urls else harness
+        if not urls:
+            lose_database(harness)
+            lite.rename(harness.root / "archive.db")
+        assert rebuild(older).was_copy
+        after = all_rows(older)
+        assert [table for table, rows in before.items() if after[table] != rows] == []
+        assert not older.verify().is_damaged
+
+
+def month(
+    harness: ArchiveHarness, postgres: PostgresServer, seed: int, *, sweep_days: int, a_night: int
+) -> None:
+    """Live through it, and compare; also what a rebuild, and an older copy that is rolled forward, give."""
+    with copy_of_night_10(harness, postgres) as after_night:
+        _live(ThirtyNights(harness, seed, sweep_days, a_night, after_night=after_night))
+
+
+def _live(lived: ThirtyNights) -> None:
+    harness, seed = lived.harness, lived.seed
     upstream = harness.upstream
     upstream.world.private_with_force = ANSWERS[seed % len(ANSWERS)]
-    lived = ThirtyNights(harness, seed, sweep_days, a_night)
     names = {(account.pk, account.username) for account in upstream.world.accounts}
     for wrong in lived.nights():
         pytest.fail(f"seed {seed}, {sum(lived.told.values())} edits: {wrong}")
@@ -38,27 +85,30 @@ def month(harness: ArchiveHarness, seed: int, *, sweep_days: int, a_night: int) 
     if harness.database is not None:
         require_equal_elsewhere(harness, None)
     require_equal_after_rebuild(harness)
+    assert not harness.verify().is_damaged
 
 
 @pytest.mark.whole
-def test_a_month_of_edits(tmp_path: Path) -> None:
+def test_a_month_of_edits(tmp_path: Path, postgres: PostgresServer) -> None:
     """A few a night, each kind at least once, in a small world."""
     with FaultyStandIn(EditableWorld.generate(3, 5, 4)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
-        month(harness, 1, sweep_days=5, a_night=5)
+        month(harness, postgres, 1, sweep_days=5, a_night=5)
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("seed", range(6))
-def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, seed: int) -> None:
+def test_a_month_of_edits_of_every_kind_each_night(
+    tmp_path: Path, postgres: PostgresServer, seed: int
+) -> None:
     """Every kind that finds room, every night."""
     with FaultyStandIn(EditableWorld.generate(20, 8, 5)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
-        month(harness, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
+        month(harness, postgres, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
 
 
 @pytest.mark.whole
 def test_a_month_of_edits_on_postgresql(tmp_path: Path, postgres: PostgresServer) -> None:
     """The same history, in the same words."""
     with FaultyStandIn(EditableWorld.generate(3, 5, 4)) as upstream, postgres.database() as url:
-        month(ArchiveHarness(tmp_path / "archive", upstream, url), 2, sweep_days=5, a_night=5)
+        month(ArchiveHarness(tmp_path / "archive", upstream, url), postgres, 2, sweep_days=5, a_night=5)

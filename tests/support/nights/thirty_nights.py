@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.support.archive_harness import ArchiveHarness
@@ -69,15 +69,20 @@ class RunningStory:
 
 @dataclass
 class ThirtyNights:
-    """The nights; ``units`` are those spent, ``least`` the fewest that could tell all this."""
+    """The nights; ``units`` are those spent, ``least`` the fewest that could tell all this.
+
+    ``after_night`` is called with the number of each night when it is over.
+    """
 
     harness: ArchiveHarness
     seed: int
     sweep_days: int
     a_night: int
     length: int = 30
+    after_night: Callable[[int], None] = lambda number: None
     units: int = 0
     least: float = 0.0
+    number: int = 0
     told: Counter[Story] = field(default_factory=Counter)
     over: list[RunningStory] = field(default_factory=list)
     under: list[RunningStory] = field(default_factory=list)
@@ -127,6 +132,8 @@ class ThirtyNights:
         summary = self.harness.night(*self.targets)
         self.units += summary.units
         self.harness.sleep(days=1)
+        self.number += 1
+        self.after_night(self.number)
         if summary.exit_code not in (0, 6):
             yield f"{self.harness.now:%d %b}: {summary}"
         for story in self.under:
