@@ -91,8 +91,9 @@ class AnswerCache:
         read = self._read(known.location, job.pk)
         if read is None:
             return None  # a page that is lost is fetched again
-        if stored is not None and stored.listed_at is not None and stored.listed_at > known.finished_at:
-            read = _without_tray_facts(read)
+        listed_at = stored.listed_at if stored is not None else None
+        if listed_at is not None and (not is_of_this_run or listed_at > known.finished_at):
+            read = _without_tray_facts(read)  # between two runs the dates do not count: a clock may be wrong
         is_news = not is_recorded or bool(read.rejected)
         page = PageAnswer(
             read, known.answer_id, is_paid=False, answered_at=known.finished_at, is_news=is_news

@@ -77,6 +77,19 @@ def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(harness: ArchiveHa
     assert differences(harness, [ACCOUNT]) == []
 
 
+@pytest.mark.parametrize("clock", ["right", "behind"])
+def test_fault_j14_an_older_page_takes_nothing_back_while_the_clock_is_behind(
+    harness: ArchiveHarness, clock: str
+) -> None:
+    """The page of a killed run has a later date than the tray of this one, which is newer."""
+    assert early_end.run(harness, [ACCOUNT], dies_with_its_page()) is None
+    expected = edit(harness)
+    harness.sleep(hours=-2 if clock == "behind" else 2)
+    assert harness.night(ACCOUNT).units == 1
+    assert Counter(harness.rows(CHANGES)) == expected
+    assert differences(harness, [ACCOUNT]) == []
+
+
 def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(harness: ArchiveHarness) -> None:
     """One item of it cannot be read, so that it is recorded anew each time that is due."""
 
