@@ -27,6 +27,13 @@ _PATIENCE = 5.0
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
 _WORD_BREAKS = frozenset("@:=")
 _NOT_IN_DOUBLE_QUOTES = frozenset('"$`\\!')
+_CLOSED = re.compile(
+    r"""(?:[^'"\\`$] | '[^']*' | "[^"\\`$]*" | \\. | \$[A-Za-z_0-9]+ | \$\{[A-Za-z_0-9]+\})*+""",
+    re.VERBOSE | re.DOTALL,
+)
+"""A line after which bash is outside of quotes, whatever it holds; others that are too are not understood."""
+_BEGUN_WORD = re.compile(r"""['"]?[^'"\\`$]*""")
+"""A word that is plain, or plain after an opening quote."""
 
 _BASH = r"""
 _archiver_completion() {
@@ -114,11 +121,16 @@ class _Bash(BashComplete):
         return (words[1:], "") if begins_word else (words[1:-1], words[-1])
 
     def complete(self) -> str:
-        """Return the lines, with values that go on with the quotes that the user has begun."""
+        """Return the lines, with values that go on with the quote that the user has opened.
+
+        No value is offered where bash might not read it as quoted here. Names of files it quotes itself.
+        """
         args, incomplete = self.get_completion_args()
         items = self.get_completions(args, incomplete)
-        word = os.environ["COMP_WORD"]
-        values = [item.value for item in items if item.type == "plain"]
+        line, word = os.environ["COMP_LINE"], os.environ["COMP_WORD"]
+        is_clear = line.endswith(word) and _CLOSED.fullmatch(line.removesuffix(word))
+        is_clear = is_clear and _BEGUN_WORD.fullmatch(word)
+        values = [item.value for item in items if item.type == "plain" and is_clear]
         if word[:1] not in ("'", '"'):
             word = "" if set(word) <= _WORD_BREAKS else word
             values = _without_prefix(values, incomplete.removesuffix(word).removesuffix("@"))
@@ -198,7 +210,7 @@ def _without_prefix(values: list[str], prefix: str) -> list[str]:
     click has already taken away the name of an option.
     """
     if prefix.startswith("--"):
-        return values
+        prefix = prefix.partition("=")[2]
     return [value.removeprefix(prefix) for value in values if value.startswith(prefix)]
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.command_line import CommandLineUser
 from tests.support.interactive_shell import InteractiveShell
@@ -100,6 +104,119 @@ def test_fault_x24_what_a_terminal_might_obey_is_left_out(start_shell: StartShel
     assert shell.complete(f"{TYPED}P") == f"{TYPED}P"
     shell.clear()
     assert "-rf" not in shell.complete(f"{TYPED}-r")
+
+
+_HEADS = st.sampled_from(["Gift", "Gi ft", "G=ft", "G:ft", "G@ft"])
+_TAILS = st.lists(
+    st.sampled_from(
+        [
+            "$(touch x)",
+            "`touch x`",
+            ";touch x;",
+            "|touch x|",
+            "&touch x&",
+            "'",
+            '"',
+            "\\",
+            " ",
+            "!",
+            "=",
+            ":",
+            "@",
+        ]
+    ),
+    min_size=1,
+    max_size=8,
+).map("".join)
+_CONTEXTS = st.sampled_from(
+    [
+        *(
+            "",
+            "",
+            "",
+            "",
+            "",
+            "true; ",
+            "true && ",
+            "echo 'a' | ",
+            'x="a" ',
+            "(",
+            "{ ",
+            "# it's ",
+            "cd ${HOME}; ",
+        ),
+        *(
+            "echo $(",
+            "echo `",
+            'echo "',
+            'echo "$(',
+            "echo '",
+            "echo $'",
+            "echo $'a\\' ",
+            'echo \\" ',
+            "echo <(",
+        ),
+    ]
+)
+_OPTIONS = st.sampled_from(
+    ["--highlight ", "--highlight=", "--highlight '' ", "--highlight a --highlight ", ""]
+)
+_MARKS = st.lists(
+    st.tuples(
+        st.integers(0, 6), st.sampled_from(["'", '"', "''", '""', "\\", "$'", '$"', "$", "`", "$(", " "])
+    ),
+    max_size=2,
+)
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> tuple[str, str]:
+    """Draw a title, and a line whose last word is to become this title: all that would run is in its end."""
+    head = draw(_HEADS)
+    word = head[: draw(st.integers(1, 4))]
+    for at, mark in draw(_MARKS):
+        word = word[:at] + mark + word[at:]
+    return head + draw(_TAILS), f"{draw(_CONTEXTS)}archiver export folder out {draw(_OPTIONS)}{word}"
+
+
+_FOUND = [
+    ("Gift G$(touch x)", f"archiver add friend --highlights {word}")
+    for word in ('Gift" G', 'G"if', "''Gif", '""Gif', "'G'if")
+] + [("Gift G$(touch x)", f"archiver add friend --highlights={word}") for word in ('G"if', "'G'if")]
+
+
+def test_fault_k2_no_beginning_of_a_word_lets_a_title_run_in_bash(
+    user: CommandLineUser, start_shell: StartShell, whole: bool
+) -> None:
+    """Drawn titles after drawn lines, with quotes and the like anywhere before the cursor: nothing runs, also
+    when what is open is closed then.
+    """
+    shell = start_shell("bash")
+
+    def type_line(title: str, line: str) -> None:
+        retitle_last(user, title)
+        shell.complete(line)
+        shell.end_line()
+        assert not any(shell.cwd.iterdir())
+
+    @settings(max_examples=200 if whole else 4, deadline=None)
+    @given(_lines())
+    def draw(drawn: tuple[str, str]) -> None:
+        type_line(*drawn)
+
+    try:
+        for title, line in _FOUND if whole else _FOUND[:2]:
+            type_line(title, line)
+        draw()
+    finally:
+        retitle_last(user, LEFT_OUT[-1])
+
+
+def retitle_last(user: CommandLineUser, title: str) -> None:
+    """Change the title of the last highlight in the archive."""
+    with closing(sqlite3.connect(user.archive / "archive.db")) as rows, rows:
+        last = "(select pk from highlights order by cast(pk as integer) desc limit 1)"
+        rows.execute(f"update highlights set title = ? where pk = {last}", (title,))
 
 
 @pytest.mark.parametrize("name", BASH_EVERYDAY)

@@ -19,7 +19,7 @@ _STUB = "archiver() {{ printf '%s\\0' \"$@\" > {done}.part && mv {done}.part {do
 _BASH = (
     "{script}\n" + _STUB + "set -o history -o histexpand\nbind 'set enable-bracketed-paste off'\n"
     """dump() {{ printf %s "$READLINE_LINE" > {line}.part && mv {line}.part {line}; }}\n"""
-    """bind -x '"\\C-o": dump'\nPS1='ready> '\n"""
+    """bind -x '"\\C-o": dump'\nPS1='ready> ' PS2='more> '\n"""
 )
 _ZSH = (
     "autoload -Uz compinit; compinit -u -D\n{script}\n" + _STUB + "setopt banghist\n"
@@ -87,6 +87,17 @@ class InteractiveShell:
         self._type("\r")
         self._wait_for(lambda: self._done.exists() and b"ready> " in self.shown)
         return self._done.read_text().split("\0")[:-1]
+
+    def end_line(self) -> None:
+        """Press Enter; while the shell waits for more, close what may be open, or give the line up."""
+        while select.select([self._terminal], [], [], 0.03)[0]:  # the line, as it is shown again
+            os.read(self._terminal, 65_536)
+        for keys in ("\r", ")\r", "}\r", '"\r', ")\r", "'\r", "`\r", "\x03"):
+            self.shown = b""
+            self._type(keys)
+            self._wait_for(lambda: self.shown.endswith((b"\nready> ", b"\nmore> ")))
+            if self.shown.endswith(b"\nready> "):
+                return
 
     def clear(self) -> None:
         """Discard the line."""
