@@ -9,6 +9,7 @@ import click
 from archiver.cli import load, output, signals
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.cli.parameter_types import OutputFileType
+from archiver.text_format import make_safe
 
 _SUFFIX = ".prom"
 
@@ -49,6 +50,8 @@ def command(options: GlobalOptions, file: Path | None, by_account: bool) -> int:
     with load.open_archive(options) as archive, signals.die_on_interrupt():
         text = archive.metrics(by_account=by_account)
     if file is None:
+        if output.terminal_width() is not None:
+            text = "".join(f"{make_safe(line)}\n" for line in text.removesuffix("\n").split("\n"))
         output.print_data(text)
         return 0
     from archiver.metrics import write_textfile

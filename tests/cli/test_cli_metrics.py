@@ -15,7 +15,7 @@ import pytest
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import totals
 from archiver.model.run_status import LatestRecords
-from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.command_line import CommandLineUser, InProcessUser, on_terminal
 from tests.support.databases import NOW
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -126,6 +126,18 @@ def test_accounts_are_named_only_if_asked_for(person: InProcessUser) -> None:
     assert found[f"archiver_account_gaps{labels}"] == 0
     assert found[f"archiver_account_listed_timestamp_seconds{labels}"] > 1_700_000_000
     assert found['archiver_account_items{pk="70000000000",account="account0000"}'] == 8
+
+
+def test_fault_k11_a_terminal_obeys_no_name_in_a_label(person: InProcessUser) -> None:
+    """There the name is escaped as everywhere. Programs get it as it is: the format has no escape for it."""
+    assert person.run("run", "-q").code == 0
+    change(person, "UPDATE users SET username = char(27) || ']0;x' || char(7) WHERE username = 'account0001'")
+    code, shown = on_terminal(person, "metrics", "--by-account", stream="stdout")
+    assert code == 0
+    assert r'account="\x1b]0;x\x07"' in shown
+    assert not any(c in shown for c in "\x1b\x07")
+    assert shown.count("\n") == person.run("metrics", "--by-account").out.count("\n")
+    assert 'account="\x1b]0;x\x07"' in person.run("metrics", "--by-account").out
 
 
 def test_the_file_is_replaced_at_once_and_all_can_read_it(person: InProcessUser, tmp_path: Path) -> None:
