@@ -168,12 +168,14 @@ def test_the_page_names_files_that_exist() -> None:
     assert [link for link in links if not (PAGE.parent / link).is_file()] == []
 
 
-def test_the_script_hands_over_words_key_and_completion(tmp_path: Path) -> None:
-    """As they are, whatever is in them; sudo gives nothing else of the environment."""
+def run_script(
+    tmp_path: Path, environment: str, program: str, *words: str, shell: str = "sh"
+) -> subprocess.CompletedProcess[str]:
+    """Run contrib/archiver.sh with these words, and a shell script in the place of the program."""
     programs = {
         "sudo": 'shift; exec env -i PATH="$PATH" COMP_LINE="$COMP_LINE" "$@"',
         "runuser": 'shift 3; exec "$@"',
-        "archiver": 'printf "%s\\n" "$@" "$HIKERAPI_TOKEN" "$ARCHIVER_CONFIG" "$SECRET" "$COMP_LINE"',
+        "archiver": program,
     }
     bin_ = tmp_path / "bin"
     bin_.mkdir()
@@ -181,18 +183,70 @@ def test_the_script_hands_over_words_key_and_completion(tmp_path: Path) -> None:
         (bin_ / name).write_text(f"#!/bin/sh\n{text}\n")
         (bin_ / name).chmod(0o755)
     (tmp_path / "key").write_text("a key\n")
-    (tmp_path / "environment").write_text("SECRET='of the bucket'\n")
+    (tmp_path / "environment").write_text(environment)
     script = tmp_path / "archiver"
-    text = (CONTRIB / "archiver.sh").read_text()
+    text = (CONTRIB / "archiver.sh").read_text().replace(" sh -c ", f" {shell} -c ")
     script.write_text(text.replace("/etc/archiver", str(tmp_path)).replace("/opt/archiver/bin", str(bin_)))
     environ = {"PATH": f"{bin_}:{os.environ['PATH']}", "COMP_LINE": "archiver show n"}
+    return subprocess.run(
+        [shell, script, *words], env=environ, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+
+def test_the_script_hands_over_words_key_and_completion(tmp_path: Path) -> None:
+    """As they are, whatever is in them; sudo gives nothing else of the environment."""
+    show = 'printf "%s\\n" "$@" "$HIKERAPI_TOKEN" "$ARCHIVER_CONFIG" "$SECRET" "$COMP_LINE"'
     words = ["search", "--", "gift $(id)", "-sale", "it's"]
-    ended = subprocess.run(["sh", script, *words], env=environ, capture_output=True, text=True, check=True)
+    ended = run_script(tmp_path, "SECRET='of the bucket'\n", show, *words)
     stated = ["a key", f"{tmp_path}/config.toml", "of the bucket", "archiver show n"]
     assert ended.stdout.splitlines() == [*words, *stated]
+    text = (CONTRIB / "archiver.sh").read_text()
     (names,) = re.findall(r"--preserve-env=(\S+)", text)
     sources = "".join(shell_completion.script(shell) for shell in shell_completion.SHELLS)
     assert set(names.split(",")) == set(re.findall(r"\b(_ARCHIVER_COMPLETE|COMP_[A-Z]+)=", sources))
+
+
+_ENVIRONMENT = r"""# a comment; with 'quotes
+; another
+ARCHIVER_ARCHIVE_DATABASE=postgresql://me:p@h/db?sslmode=require&connect_timeout=5
+ PLAIN =  two words $(touch x) `touch x` $HOME ; touch x
+SINGLE='a $(touch x) \n "b" \'
+DOUBLE="a \$(touch x) \"b\" \\ \n it's
+line two"
+JOINED='a' "b"
+ESCAPED=a\ b\\c\
+d
+LITERAL=it's "here"
+EMPTY=
+not an assignment
+9BAD=x
+BAD-NAME=x
+PATH2=$PATH
+LAST=&&"""
+_READ = {
+    "ARCHIVER_ARCHIVE_DATABASE": "postgresql://me:p@h/db?sslmode=require&connect_timeout=5",
+    "PLAIN": "two words $(touch x) `touch x` $HOME ; touch x",
+    "SINGLE": 'a $(touch x) \\n "b" \\',
+    "DOUBLE": 'a $(touch x) "b" \\ \\n it\'s\nline two',
+    "JOINED": "ab",
+    "ESCAPED": "a b\\cd",
+    "LITERAL": 'it\'s "here"',
+    "EMPTY": "",
+    "PATH2": "$PATH",
+    "LAST": "&&",
+}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_fault_k22_the_environment_is_read_as_systemd_reads_it(tmp_path: Path, shell: str) -> None:
+    """The rules of systemd.exec(5): comments, quotes, escapes, long lines. No shell evaluates anything."""
+    ended = run_script(tmp_path, _ENVIRONMENT, "exec env -0", shell=shell)
+    variables = dict(each.split("=", 1) for each in ended.stdout.split("\0") if each)
+    assert {name: variables.get(name) for name in _READ} == _READ
+    assert variables["HIKERAPI_TOKEN"] == "a key"
+    assert not [name for name in variables if "BAD" in name or name in ("_text", "_value")]
+    assert not (tmp_path / "x").exists()
+    assert ended.stderr == ""
 
 
 # --- systemd
