@@ -468,8 +468,9 @@ class Archive:
 
         Without ``options``, named targets are tried at once despite their back-off, as in ``archiver
         backup``. ``max_units`` lowers the budget of this run. ``wait``: wait for another run to end.
-        ``command`` is the name under which the run is recorded. ``observe`` gets each event, ``on_changes``
-        what owners changed, while the archive is still open; it must not raise. ``stop`` ends the run early.
+        ``command`` is the name under which the run is recorded. The trays of one named "plan" serve the next
+        run. ``observe`` gets each event, ``on_changes`` what owners changed, while the archive is still open;
+        it must not raise. ``stop`` ends the run early.
         ``clock``: the time, aware and in UTC.
 
         Errors of single accounts are in the summary. Raises errors that prevent a run from starting:
@@ -486,7 +487,7 @@ class Archive:
         return run_targets(
             self._config,
             found,
-            command=command or ("run" if chosen.from_config else "backup"),
+            command=command or ("plan" if chosen.list_only else "run" if chosen.from_config else "backup"),
             options=chosen,
             max_units=arguments.read_count("max_units", max_units),
             wait=wait,

@@ -64,14 +64,17 @@ def command(
     """Show what the next run would do and cost, from what is archived. Costs nothing, makes no call, needs no
     key.
 
-    Without a TARGET it plans the accounts of the configuration. TARGETs that are all configured are priced as
-    for a run, others as for a backup. A "+" after the units means "at least": more may be new or changed,
-    which only listing the tray (the account's highlights) can show. The units for listing it are included. If
-    a budget leaves the run no units, a line says so.
+    Without a TARGET it plans the accounts of the configuration, for "archiver run". TARGETs that are all
+    configured are priced for "run TARGET", others for "backup TARGET".
+
+    A "+" after the units means "at least": more may be new or changed, which only listing the tray (the
+    account's highlights) can show. The units for listing it are included. If a budget leaves the run no
+    units, a line says so.
 
     --list lists the trays now, which costs at least 1 unit an account (a new one needs 2) and is recorded as
-    a run. Nothing is downloaded, and the changes it sees are recorded. The next run then costs what the plan
-    says, including its own look at the trays, as long as nothing changes on Instagram.
+    a run. Nothing is downloaded, and the changes it sees are recorded. A run that begins within an hour uses
+    these trays, once, and costs what the plan says. "run NAME", "backup NAME" and --full list again; the plan
+    then includes that price.
 
     \b
     Examples:
@@ -89,7 +92,7 @@ def command(
     configured = [load.entry(config, target) for target in asked]
     if None not in configured:
         asked = tuple(dict.fromkeys(entry for entry in configured if entry is not None))
-    run_options = RunOptions(full=full, from_config=None not in configured, ignore_backoff=None in configured)
+    run_options = RunOptions(full=full, from_config=None not in configured, ignore_backoff=bool(targets))
     since, summary = None, None
     with load.open_archive(options) as archive:
         if list_trays:

@@ -54,11 +54,12 @@ def command(
 
     config = load.config(options)
     targets = load.entries(config, accounts)
+    run_options = RunOptions(full=full, ignore_backoff=bool(accounts))
     if dry_run:
         from archiver.cli.plan_command import print_plan
 
         with load.open_archive(options) as archive:
-            print_plan(options, archive, targets, RunOptions(full=full), max_units=max_units)
+            print_plan(options, archive, targets, run_options, max_units=max_units)
         return 0
     # The report is read elsewhere: its commands must not depend on the working directory.
     options.config = options.config.absolute() if options.config is not None else None
@@ -74,7 +75,7 @@ def command(
             archive,
             targets,
             command="run",
-            run_options=RunOptions(full=full),
+            run_options=run_options,
             max_units=max_units,
             wait=wait,
             changes=changes,

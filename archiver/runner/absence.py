@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from datetime import timedelta
 from enum import StrEnum
 
 from msgspec import Struct
@@ -12,6 +13,9 @@ from archiver.catalog.query.account_state import AccountState
 from archiver.errors import Reason
 from archiver.model.identity import Pk
 from archiver.model.upstream import Highlight, Tray
+
+LIST_AGE = timedelta(hours=1)
+"""A run may use a tray that ``plan --list`` has listed, if it is not older than this."""
 
 
 class Doubt(StrEnum):
@@ -96,9 +100,12 @@ def missing_in_one_answer(listing: Listing, state: AccountState) -> frozenset[Pk
 
 
 def _was_not_shown(highlight: Highlight, state: AccountState) -> bool:
-    """Return whether a highlight existed when the last tray was listed, and was not in it."""
+    """Return whether a highlight existed when the last tray was listed, and was not in it.
+
+    ``listed_at`` may be later than that, by ``LIST_AGE`` at most.
+    """
     assert state.listed_at is not None
     stored = state.highlight(highlight.pk)
     if stored is not None and stored.listed_at is not None:
         return stored.gone_at is None and stored.listed_at != state.listed_at
-    return highlight.created_at is not None and highlight.created_at <= state.listed_at
+    return highlight.created_at is not None and highlight.created_at <= state.listed_at - LIST_AGE

@@ -64,7 +64,9 @@ def take_steps(
     return visit, step
 
 
-def begin_visit(catalog: Catalog, target: Target, options: RunOptions, run_id: int | None = None) -> Visit:
+def begin_visit(
+    catalog: Catalog, answers: AnswerCache, target: Target, options: RunOptions, run_id: int | None = None
+) -> Visit:
     """Return a new visit, with what is stored about the target. ``run_id``: the run; None for a plan."""
     state = catalog.read(
         account_state,
@@ -73,7 +75,7 @@ def begin_visit(catalog: Catalog, target: Target, options: RunOptions, run_id: i
         paged_tray=endpoints.PAGED_TRAY,
         run_id=run_id,
     )
-    return Visit(before=state, state=state, run_id=run_id)
+    return Visit(before=state, state=state, run_id=run_id, stored_tray=answers.find_tray(state))
 
 
 def read_visit(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False) -> Visit:
@@ -218,7 +220,10 @@ class AccountSync:
 
     def _begin(self) -> Visit:
         """Return a new visit; it is done if another target of this run has named the same account."""
-        visit = begin_visit(self._catalog, self._target, self._options, self._context.run_id)
+        services = self._services
+        visit = begin_visit(
+            self._catalog, services.answers, self._target, self._options, self._context.run_id
+        )
         state = visit.state
         if state.pk is not None and self._is_registered(state.pk):
             return replace(visit, is_done=True)
@@ -285,6 +290,8 @@ class AccountSync:
         # since its date says that the turns up to today are done.
         if state.pk is not None and self._looked is None:
             self._record_lost_of_account(state.pk, state.listed_at)
+        if step.why is StepWhy.LISTED_BY_PLAN:
+            return self._use_stored_tray(visit)
         if step.is_paged:
             assert state.pk is not None
             pages, is_billed = self._api.list_pages(step.call, state.pk)
@@ -377,6 +384,21 @@ class AccountSync:
         self._report.report_tray(pk, tray, before)
         # The highlights of an account that is stored under another name have not been read yet.
         is_as_before = before.is_archived and not (has_changed or self._has_lost)
+        return self._go_on(visit, listing, is_as_before=is_as_before)
+
+    def _use_stored_tray(self, visit: Visit) -> Visit:
+        """Go on with the tray that ``plan --list`` has paid for and recorded; the next run lists again."""
+        pk, tray, name, now = visit.state.pk, visit.stored_tray, self._target.username, self._context.clock()
+        assert pk is not None
+        assert tray is not None
+        facts: list[record.Fact] = []
+        if name is not None and self._options.from_config:
+            facts.append(lambda rows: record.bind_target(rows, name, pk, now))
+        self._catalog.write(record.together, lambda rows: record.tray_use(rows, pk, now), *facts)
+        return self._go_on(visit, Listing(tray), is_as_before=not self._has_lost)
+
+    def _go_on(self, visit: Visit, listing: Listing, *, is_as_before: bool) -> Visit:
+        """Read the state again after the tray, which is recorded; report it, and start its pictures."""
         visit = replace(visit, listing=listing, doubt=None, is_listed=True)
         visit = read_visit(visit, self._catalog, is_listed_again=is_as_before)
         visit = self._with_answers(visit)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TypeVar
 
 from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
-from archiver.catalog.query.account_state import HighlightState, highlight_state
+from archiver.catalog.query.account_state import AccountState, HighlightState, highlight_state
 from archiver.catalog.query.holdings import paid_highlight, stored_roles
+from archiver.catalog.query.unused_lists import plans_since, unused_list
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
 from archiver.model.api_calls import AnswerLocation, StoredPage
 from archiver.model.archived import Owner
 from archiver.model.identity import Pk, Subject
-from archiver.model.upstream import HighlightPage, User
+from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
+from archiver.runner.absence import LIST_AGE
 from archiver.runner.context import RunOptions
 from archiver.runner.decide import Job
 from archiver.runner.downloads import Download
@@ -27,7 +31,10 @@ from archiver.runner.due_highlights import Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)
+_LISTING = (*endpoints.WHOLE_TRAYS, endpoints.PAGED_TRAY)
 _READS_AT_ONCE = 4
+
+T = TypeVar("T")
 
 
 class PageAnswer(Struct, frozen=True):
@@ -88,7 +95,7 @@ class AnswerCache:
         is_of_this_run = known.run_id == self._run_id
         if not is_of_this_run and self._is_outdated(job, known, stored, is_recorded=is_recorded):
             return None
-        read = self._read(known.location, job.pk)
+        read = self._read(known.location, lambda document: wire.parse_highlight_page(document, job.pk))
         if read is None:
             return None  # a page that is lost is fetched again
         listed_at = stored.listed_at if stored is not None else None
@@ -102,13 +109,57 @@ class AnswerCache:
         links = (download.link for download in self.missing_downloads(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
 
-    def _read(self, location: AnswerLocation, pk: Pk) -> HighlightPage | None:
-        """Return the page of a stored answer; None if its bytes are lost. Raises StorageError."""
+    def find_tray(self, state: AccountState) -> Tray | None:
+        """Return the tray that ``plan --list`` has just paid for, if the options let a run use it.
+
+        It is less than an hour old, every entry of it can be read, and no run has listed the account since or
+        has used it. Raises StorageError if it cannot be read now.
+        """
+        options, now = self._options, self._clock()
+        lists_again = (
+            options.full or options.ignore_backoff or options.list_only or options.repair is not None
+        )
+        if lists_again or state.pk is None or state.listed_at is None or not self._plans:
+            return None
+        stored = self._catalog.read(
+            unused_list,
+            [state.pk, *filter(None, [state.target.username])],
+            _LISTING,
+            self._plans,
+            listed_at=state.listed_at,
+            since=now - LIST_AGE,
+            until=now,
+        )
+        if stored is None:
+            return None
+        path, locations = stored
+        if path == endpoints.PAGED_TRAY:
+            tray = self._read_pages(locations, state.pk)
+        else:
+            tray = self._read(locations[-1], lambda document: wire.parse_tray(document, state.pk))
+        if tray is None or tray.rejected or (path in endpoints.BY_NAME and tray.user is None):
+            return None
+        return tray
+
+    @cached_property
+    def _plans(self) -> frozenset[int]:
+        return self._catalog.read(plans_since, self._clock() - LIST_AGE)
+
+    def _read_pages(self, locations: Iterable[AnswerLocation], pk: Pk) -> Tray | None:
+        """Return the tray that was read page by page; None if a page is lost, or the last one is missing."""
+        pages = [self._read(one, lambda document: wire.parse_tray_page(document, pk)) for one in locations]
+        whole = [page for page in pages if page is not None]
+        if len(whole) < len(pages) or whole[-1].next_page_id is not None:
+            return None
+        return wire.join_pages([page.tray for page in whole])
+
+    def _read(self, location: AnswerLocation, parse: Callable[[wire.Document], T]) -> T | None:
+        """Return the content of a stored answer; None if its bytes are lost. Raises StorageError."""
         try:
             with self._reads:
                 answer = self._answers.read(location)
                 with self._parse_lock:
-                    return wire.parse_highlight_page(wire.read_document(answer), pk)
+                    return parse(wire.read_document(answer))
         except AnswerMalformed:
             return None
         except StorageError as error:

@@ -17,7 +17,7 @@ from archiver.errors import Reason
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Call
 from archiver.model.identity import Pk
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import Tray, TrayFacts
 from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RunOptions
@@ -31,6 +31,7 @@ class StepWhy(StrEnum):
 
     NEW_ACCOUNT = "new_account"  # its tray was never listed
     ROUTINE = "routine"  # only the tray tells what is new
+    LISTED_BY_PLAN = "listed_by_plan"  # ``plan --list`` has just paid for the tray
     PAGES_FULL = "pages_full"  # --full
     PAGES_NEEDED = "pages_needed"  # the tray in one answer is known to lack highlights
     PAGES_SWEPT = "pages_swept"  # it is this account's turn to be listed page by page
@@ -52,7 +53,8 @@ class Visit(Struct, frozen=True):
     derived from times would be paid for again and again.
 
     ``before``: what was stored when the visit began; ``state``: what is stored now. ``run_id``: the run that
-    makes the visit; None for a plan. ``free_pks``: highlights for which a usable stored answer was found.
+    makes the visit; None for a plan. ``stored_tray``: the one that ``plan --list`` has just paid for.
+    ``free_pks``: highlights for which a usable stored answer was found.
     ``listing``: the tray that was read; ``doubt``: why it is not recorded yet. ``verdict`` ends the visit.
     ``are_pages_paid``: whether the pages were billed, if ``pages_failed``.
     """
@@ -60,6 +62,7 @@ class Visit(Struct, frozen=True):
     before: AccountState
     state: AccountState
     run_id: int | None = None
+    stored_tray: Tray | None = None
     free_pks: frozenset[Pk] = frozenset()
     listing: Listing | None = None
     doubt: Doubt | None = None
@@ -97,7 +100,10 @@ class LookAtAccount(Struct, frozen=True):
 
 
 class ListTray(Struct, frozen=True):
-    """List the highlights of an account. If paged, ``call`` is page one, ``units`` the price of all pages."""
+    """List the highlights of an account. If paged, ``call`` is page one, ``units`` the price of all pages.
+
+    Nothing is called and paid for if it is LISTED_BY_PLAN.
+    """
 
     call: Call
     units: int
@@ -284,6 +290,8 @@ def _fetch_or_list(
     state = visit.state
     assert state.pk is not None
     call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
+    if visit.stored_tray is not None:
+        return ListTray(call, 0, StepWhy.LISTED_BY_PLAN)
     if visit.pages_failed:  # first: the payment for the pages is recorded only with a tray
         return ListTray(call, call.units, StepWhy.PAGES_FAILED)
     if is_short(units_left, state, options) and state.listed_at is not None and not options.list_only:

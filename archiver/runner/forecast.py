@@ -15,7 +15,7 @@ from archiver.model.values import replace
 from archiver.runner.account import begin_visit, find_answers, take_steps
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunOptions
-from archiver.runner.decide import FetchHighlights, Job, ListTray, LookAtAccount, Step, Visit
+from archiver.runner.decide import FetchHighlights, Job, ListTray, LookAtAccount, Step, StepWhy, Visit
 
 
 class AccountPlan(Struct, frozen=True):
@@ -51,7 +51,7 @@ def forecast(
     calls were made after ``since``, the start of a run that listed the trays.
     """
     performer = Forecast(lambda visit: find_answers(visit, answers, options, clock()), since)
-    visit = performer.look_up(begin_visit(catalog, target, options))
+    visit = performer.look_up(begin_visit(catalog, answers, target, options))
     take_steps(visit, performer.perform, options, lambda _: None, clock)
     state = visit.state
     is_listed = state.listed_at is not None if performer.has_listed else state.is_archived
@@ -92,6 +92,8 @@ class Forecast:
                 return replace(visit, is_done=True)
             case ListTray():
                 self.has_listed = True
+                if step.why is StepWhy.LISTED_BY_PLAN:
+                    return replace(visit, is_listed=True)
                 self._assume(state.listed_at)
                 if step.is_paged:
                     self._assume(state.paged_at)

@@ -36,20 +36,31 @@ def accounts_of(plan: dict[str, object]) -> list[dict[str, Any]]:
 def test_a_plan_with_the_trays_is_paid_for_and_kept_to(
     person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
-    """Two units for the trays; the run then costs what was said, its own trays and the one page: three."""
+    """Two units for the trays; the run then uses them, and costs what was said: the one page."""
     told = person.run("plan", "--list", "--json").object
-    assert (told["exit_code"], told["spent"], told["units"], told["failures"]) == (0, 2, 3, [])
+    assert (told["exit_code"], told["spent"], told["units"], told["failures"]) == (0, 2, 1, [])
     assert upstream.units == 2
     accounts = told["accounts"]
     assert isinstance(accounts, list)
     assert [(a["username"], a["units"], a["exact"]) for a in accounts] == [
-        ("natgeo", 2, True),
-        ("salwaaa_ki", 1, True),
+        ("natgeo", 1, True),
+        ("salwaaa_ki", 0, True),
     ]
     assert [(h["pk"], h["reason"], h["units"]) for h in accounts[0]["highlights"]] == [(BOTW, "changed", 1)]
     ran = person.run("run", "--json").object
     assert ran["units"] == told["units"]
     assert told["run_id"] == int(str(ran["run_id"])) - 1
+
+
+def test_fault_e6_a_run_of_a_named_account_lists_again(person: CommandLineUser) -> None:
+    """``run NAME`` and ``backup NAME`` do, and a plan of that name says so; a run of the others does not."""
+    person.run("plan", "--list", "-q")
+    assert person.run("plan", "--json").object["units"] == 1
+    assert person.run("plan", "natgeo", "--json").object["units"] == 2
+    assert person.run("run", "-n", "natgeo", "--json").object["units"] == 2
+    assert person.run("run", "natgeo", "--json").object["units"] == 2
+    assert person.run("backup", "natgeo", "--json").object["units"] == 1
+    assert person.run("run", "--json").object["units"] == 1  # natgeo's list; the other is used
 
 
 def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
@@ -59,7 +70,7 @@ def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
     guessed = person.run("plan")
     assert [line.split()[1] for line in guessed.out.splitlines()[2:4]] == ["1+", "1+"]
     exact = person.run("plan", "--list")
-    assert [line.split()[1] for line in exact.out.splitlines()[2:4]] == ["2", "1"]
+    assert [line.split()[1] for line in exact.out.splitlines()[2:4]] == ["1", "0"]
     assert (exact.code, exact.err) == (0, "2 accounts, 0 of 4 highlights read, 2 units spent\n")
     assert person.run("plan", "--list", "-q").err == ""
 

@@ -25,7 +25,7 @@ from archiver.catalog.record.stored_files import (
     verified_blobs,
 )
 from archiver.catalog.record.together import Fact, together
-from archiver.catalog.record.trays import tray
+from archiver.catalog.record.trays import tray, tray_use
 from archiver.catalog.record.users import bind_target, end_bindings, user, verdict
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "storage",
     "together",
     "tray",
+    "tray_use",
     "user",
     "verdict",
     "verified_blobs",

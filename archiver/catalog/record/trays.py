@@ -24,6 +24,12 @@ _LIST_AGAIN = (
     .where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
     .values(last_seen_at=bindparam("now"), listed_at=bindparam("now"))
 )
+_LISTED_AT = select(tables.users.c.listed_at).where(tables.users.c.pk == bindparam("user"))
+_USE_AGAIN = (
+    update(_highlights)
+    .where(_highlights.c.user_pk == bindparam("user"), _highlights.c.listed_at == bindparam("before"))
+    .values(listed_at=bindparam("now"))
+)
 _ALTER = (
     update(_highlights)
     .where(_highlights.c.pk == bindparam("key"))
@@ -95,6 +101,13 @@ def tray(
     found += hide(connection, gone, now)
     changes.write(connection, run_id, now, found)
     return bool(new or altered or gone)
+
+
+def tray_use(connection: Connection, user_pk: Pk, now: datetime) -> None:
+    """Record that a run uses the tray that was listed last, in place of a new one: it is listed then."""
+    listed_at = connection.scalar(_LISTED_AT, {"user": user_pk})
+    connection.execute(_USE_AGAIN, {"user": user_pk, "before": listed_at, "now": now})
+    update_row(connection, tables.users, user_pk, {"listed_at": now})
 
 
 def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:

@@ -1,0 +1,170 @@
+"""A run uses the lists that ``plan --list`` has just paid for: once, and for an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api_faults import account_pk
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import PostgresServer
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
+
+NAMES = ("account0000", "account0001")
+V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
+LAST_ANSWER = 'select segment, "offset" from answers order by id desc limit 1'
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
+    """An archive that is not there yet, and two accounts with two highlights of one item each."""
+    with FaultyStandIn(EditableWorld.generate(2, 2, 1)) as upstream:
+        yield ArchiveHarness(tmp_path / "archive", upstream)
+
+
+def planned(harness: ArchiveHarness) -> int:
+    """The price of the next run, by a plan without calls."""
+    return sum(plan.units for plan in harness.plan(*NAMES))
+
+
+def use_once(harness: ArchiveHarness) -> None:
+    """List two new accounts and run three times: the first run uses the lists, the others list again."""
+    assert harness.night(*NAMES, lists=True).units == 4
+    assert planned(harness) == 4
+    first = harness.night(*NAMES)
+    assert (first.exit_code, first.units, first.highlights_listed, first.highlights_fetched) == (0, 4, 4, 4)
+    assert {call.path for call in paid_calls(harness.upstream.requests)} == {"/v1/highlight/by/url"}
+    assert harness.one("select count(*) from files where role in ('cover', 'avatar')") == 6
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    for _ in range(2):
+        assert (planned(harness), harness.night(*NAMES).units) == (2, 2)
+
+
+def test_fault_e6_a_run_uses_the_lists_of_a_plan_once(harness: ArchiveHarness) -> None:
+    """Lists and highlights are paid for once; covers and avatars come from the stored lists too."""
+    use_once(harness)
+    assert harness.one("select count(*) from targets") == 2
+
+
+@pytest.mark.whole
+def test_fault_e6_lists_are_used_on_postgresql_too(
+    tmp_path: Path, postgres: PostgresServer, postgres_template: str
+) -> None:
+    """The same queries find them there."""
+    with (
+        postgres.database(postgres_template) as url,
+        FaultyStandIn(EditableWorld.generate(2, 2, 1)) as upstream,
+    ):
+        use_once(ArchiveHarness(tmp_path / "archive", upstream, url))
+
+
+@pytest.mark.parametrize("minutes", [59, 61, -10])
+def test_fault_e6_a_list_is_used_for_an_hour(harness: ArchiveHarness, minutes: int) -> None:
+    """An older one is out of date, and so is one from the future, which a wrong clock has dated."""
+    harness.night(*NAMES)
+    harness.sleep(days=1)
+    harness.night(*NAMES, lists=True)
+    harness.sleep(minutes=minutes)
+    price = 0 if minutes == 59 else 2
+    assert (planned(harness), harness.night(*NAMES).units) == (price, price)
+
+
+def test_fault_e6_who_asks_for_a_new_list_gets_one(harness: ArchiveHarness) -> None:
+    """``--full`` does, and so does ``backup NAME`` or ``run NAME``, after which the run lists as well."""
+    harness.night(*NAMES, lists=True)
+    assert harness.night(NAMES[0], insist=True).units == 1 + 2
+    assert (planned(harness), harness.night(*NAMES).units) == (1 + 2, 1 + 2)
+    harness.night(*NAMES, lists=True)
+    assert harness.night(*NAMES, full=True).units == 2 + 4
+
+
+def test_fault_e6_a_run_of_other_accounts_uses_no_list(harness: ArchiveHarness) -> None:
+    """The list of an account is there until a run visits that account."""
+    harness.night(*NAMES)
+    harness.night(*NAMES, lists=True)
+    assert harness.night(NAMES[1]).units == 0
+    assert (planned(harness), harness.night(*NAMES).units) == (1, 1)
+
+
+def test_fault_e6_a_list_without_its_answer_is_paid_for_again(harness: ArchiveHarness) -> None:
+    """A segment that is gone, or that ``keep_answers = "fetched"`` has dropped."""
+    harness.night(*NAMES)
+    harness.night(*NAMES, lists=True)
+    ((segment, _),) = harness.rows(LAST_ANSWER)
+    (harness.root / "answers" / str(segment)).unlink()
+    assert (planned(harness), harness.night(*NAMES).units) == (2, 2)
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    harness.night(*NAMES, lists=True)
+    assert (planned(harness), harness.night(*NAMES).units) == (2, 2)
+
+
+def test_fault_e6_what_the_list_shows_is_fetched_and_the_next_list_is_new(harness: ArchiveHarness) -> None:
+    """What changed before the plan is fetched by the run, and what changed after it by the next run."""
+    harness.night(*NAMES)
+    world = harness.upstream.world
+    early, late = world.accounts[0].highlights
+    world.add_item(early.pk)
+    harness.night(*NAMES, lists=True)
+    world.add_item(late.pk)
+    assert (planned(harness), harness.night(*NAMES).units) == (1, 1)
+    assert harness.one("select count(*) from highlight_items where highlight_pk = ?", late.pk) == 1
+    assert harness.night(*NAMES).units == 2 + 1
+    assert harness.one("select count(*) from highlight_items where highlight_pk = ?", late.pk) == 2
+
+
+def test_fault_e6_a_list_that_is_used_confirms_no_loss(tmp_path: Path) -> None:
+    """Two of three highlights are missing: the list that showed it first is no second look, even if used."""
+    with FaultyStandIn(EditableWorld.generate(2, 3, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        upstream.world.add_highlight("account0001", "the longest tray", 1)
+        harness.night(*NAMES)
+        for one in list(upstream.world.accounts[0].highlights)[:2]:
+            upstream.world.remove_highlight(one.pk)
+        harness.night(*NAMES, lists=True)
+        harness.night(*NAMES)
+        assert harness.one("select count(*) from highlights where gone_at is not null") == 0
+        harness.night(*NAMES)
+        assert harness.one("select count(*) from highlights where gone_at is not null") == 2
+
+
+def test_fault_e6_a_list_of_several_pages_is_used(tmp_path: Path) -> None:
+    """As a whole, and not if its last page is lost."""
+    pk = account_pk(0)
+    with FaultyStandIn(EditableWorld.generate(1, 5, 1)) as upstream:
+        upstream.world.v1_page = upstream.world.v2_page = 2
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        harness.night(pk)
+        assert harness.night(pk, full=True).exit_code == 0
+        assert harness.one("select tray_endpoint from users") == V2
+        for is_lost in (False, True):
+            upstream.world.add_item(upstream.world.accounts[0].highlights[4].pk)
+            assert harness.night(pk, lists=True).units == 3
+            if is_lost:
+                ((segment, offset),) = harness.rows(LAST_ANSWER)
+                path = harness.root / "answers" / str(segment)
+                path.write_bytes(path.read_bytes()[: int(str(offset))])
+            price = 1 + (3 if is_lost else 0)
+            assert sum(plan.units for plan in harness.plan(pk)) == price
+            summary = harness.night(pk)
+            assert (summary.units, summary.highlights_listed, summary.highlights_fetched) == (price, 5, 1)
+
+
+def test_fault_e6_a_highlight_of_the_last_hour_was_not_hidden(harness: ArchiveHarness) -> None:
+    """A run that uses a list is dated later than the list: what was made in between has appeared."""
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "1"
+    harness.night(*NAMES)
+    harness.night(*NAMES, lists=True)
+    harness.sleep(minutes=5)
+    now = int(harness.now.timestamp())
+    made = harness.upstream.world.add_highlight(account_pk(0), "made in between", 1, created_at=now)
+    harness.sleep(minutes=5)
+    harness.night(*NAMES)
+    harness.sleep(days=1)
+    harness.night(*NAMES)
+    assert harness.rows("select subject_pk, new from changes where field = 'presence'") == [
+        (made.pk, "appeared")
+    ]
+    assert harness.one("select count(*) from users where tray_endpoint <> ?", V1) == 0
