@@ -6,6 +6,8 @@ Nothing in the archive is changed, except for one time stamp; see ``BlobSource.s
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
@@ -26,6 +28,7 @@ class BlobLinks:
             finally:
                 os.close(root_fd)
         self._root = root
+        self._quarantined: defaultdict[str, list[os.stat_result]] | None = None
         self._checked: set[str] = set()
 
     def stat(self, digest: Digest) -> os.stat_result | None:
@@ -44,18 +47,17 @@ class BlobLinks:
     def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
         os.utime(self._name(digest), ns=(mtime_ns, mtime_ns), dir_fd=self._fd, follow_symlinks=False)
 
-    def is_quarantined(self, digest: Digest, status: os.stat_result) -> bool:
-        try:
-            with open_levels(self._root, ["quarantine"]) as opened:
-                names = list_names(".", within=opened[-1])
-                copies = [
-                    os.stat(name, dir_fd=opened[-1], follow_symlinks=False)
-                    for name in names
-                    if name.startswith(f"{digest}-")
-                ]
-        except FileNotFoundError:
-            return False
-        return any(os.path.samestat(status, copy) for copy in copies)
+    def quarantine_copies(self, digest: Digest) -> list[os.stat_result]:
+        if self._quarantined is None:
+            self._quarantined = defaultdict(list)
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                open_levels(self._root, ["quarantine"]) as opened,
+            ):
+                for name in list_names(".", within=opened[-1]):
+                    status = os.stat(name, dir_fd=opened[-1], follow_symlinks=False)
+                    self._quarantined[name.partition("-")[0]].append(status)
+        return self._quarantined.get(digest, [])
 
     def _name(self, digest: Digest) -> str:
         """Return the path below ``blobs/``. A directory is checked once: it must not be a symbolic link."""

@@ -27,5 +27,5 @@ class BlobSource(Protocol):
     def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
         """Set the modification time of the blob and thus of its links. The archive does not use it."""
 
-    def is_quarantined(self, digest: Digest, status: os.stat_result) -> bool:
-        """Return whether a file with this status is also a damaged blob of that name in ``quarantine/``."""
+    def quarantine_copies(self, digest: Digest) -> list[os.stat_result]:
+        """Return the statuses of what was this blob until ``verify --repair`` moved it to ``quarantine/``."""

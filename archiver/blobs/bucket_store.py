@@ -199,8 +199,8 @@ class BucketSource:
     def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
         raise PermissionError(errno.EPERM, "it is in a bucket")
 
-    def is_quarantined(self, digest: Digest, status: os.stat_result) -> bool:
-        return False  # an object is no file
+    def quarantine_copies(self, digest: Digest) -> list[os.stat_result]:
+        return []  # no file of an export is, or shares blocks with, an object
 
 
 def object_name(digest: Digest) -> str:

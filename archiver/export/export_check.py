@@ -83,12 +83,11 @@ class ExportCheck:
         if not stat.S_ISREG(found.st_mode):
             return "not a file: move it elsewhere, and export again"
         if found.st_size != row.size or self._scan.digest(row.path, self._count) != row.sha256:
-            is_link, is_as_left = self._scan.is_blob(row, found), row.mtime_ns == found.st_mtime_ns
-            if is_link:
+            if self._scan.is_blob(row, found):
                 return "its blob is damaged: archiver verify --read-data --repair, then export again"
-            if self._scan.is_own(row, row.path, found):
+            if self._scan.is_own(row, row.path, found) and not self._scan.is_proven(row, found):
                 return "damaged: export again"
-            if is_as_left:
+            if row.mtime_ns == found.st_mtime_ns:  # the next export would trust it, or take it for foreign
                 return "damaged: remove it, and export again"
             if row.id.endswith(" xmp"):
                 return ""

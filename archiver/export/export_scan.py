@@ -160,7 +160,7 @@ class ExportScan:
             if path is None or found is None:
                 continue
             if stat.S_ISREG(found.st_mode):
-                if self._is_proven(row, found):
+                if self.is_proven(row, found):
                     return FileState(path, row.sha256, is_free, is_proven=True)
                 sha256 = self._own_sha256(row, path, found)
                 if sha256 is not None:
@@ -168,15 +168,17 @@ class ExportScan:
             is_free = is_free and path != row.path
         return FileState(None, "", is_free)
 
-    def _is_proven(self, row: ManifestRow, status: os.stat_result) -> bool:
+    def is_proven(self, row: ManifestRow, status: os.stat_result) -> bool:
         """Return whether a file need not be read: a hard link is the blob; of a copy, size and time are
-        recorded.
+        recorded; the blob of a clone was never found damaged.
         """
         if row.size != status.st_size:
             return False
         if row.method in (None, LinkMethod.HARDLINK) and self.is_blob(row, status):
             return True
-        return row.mtime_ns == status.st_mtime_ns and row.method != LinkMethod.HARDLINK
+        if row.mtime_ns != status.st_mtime_ns or row.method == LinkMethod.HARDLINK:
+            return False
+        return row.method != LinkMethod.REFLINK or not self._placement.was_damaged(row.sha256)
 
     def is_blob(self, row: ManifestRow, status: os.stat_result) -> bool:
         """Return whether a file with this status is the blob of a row."""
@@ -203,11 +205,10 @@ class ExportScan:
         """Return whether a file is the export's own, whatever its bytes are: it is as the export left it, or
         is the blob, or was the blob until ``verify --repair``, or has its hash as its name.
         """
-        if row.method == LinkMethod.HARDLINK:
-            if (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
-                return True
-            if self._placement.is_own_link(row.sha256, status):
-                return True
+        if (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return True
+        if row.method == LinkMethod.HARDLINK and self._placement.is_own_link(row.sha256, status):
+            return True
         return is_named_by(path, row.sha256)
 
     def digest(self, path: str, on_chunk: Callable[[int], None] = lambda size: None) -> str | None:

@@ -293,6 +293,8 @@ class Placement:
             return self._date_link(digest, blob, at_ns)
         if method == LinkMethod.HARDLINK:  # its blob is another file now, with the same bytes
             return PlacementResult(LinkMethod.COPY, found.st_mtime_ns)
+        if method == LinkMethod.REFLINK and self.was_damaged(digest):  # the bytes were read just now
+            method = LinkMethod.COPY
         return PlacementResult(method, _set_mtime(to, found, at_ns))
 
     def blob_of(self, digest: str, status: os.stat_result) -> os.stat_result | None:
@@ -303,7 +305,13 @@ class Placement:
 
     def is_own_link(self, digest: str, status: os.stat_result) -> bool:
         """Return whether a file is a hard link to a blob, or to what was that blob until it was repaired."""
-        return self.blob_of(digest, status) is not None or self._blobs.is_quarantined(Digest(digest), status)
+        if self.blob_of(digest, status) is not None:
+            return True
+        return any(os.path.samestat(status, other) for other in self._blobs.quarantine_copies(Digest(digest)))
+
+    def was_damaged(self, digest: str) -> bool:
+        """Return whether ``verify --repair`` found a blob damaged. A clone may share its damaged blocks."""
+        return bool(self._blobs.quarantine_copies(Digest(digest)))
 
     def _place_draft(
         self, draft: str, entry: ExportEntry, to: NameInDirectory, method: str, over: bool

@@ -117,6 +117,31 @@ def test_fault_e2_a_link_to_a_blob_that_was_repaired_is_replaced(harness: Export
 
 
 @FORMS
+def test_fault_e36_a_clone_of_a_blob_that_was_repaired_is_read(harness: ExportHarness, form: str) -> None:
+    """A clone shares its blocks with the blob: it may have the damaged ones. It is read once, and replaced if
+    it has other bytes; from then on its size and time prove it.
+    """
+    _export(harness, form, LinkMethod.COPY)
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute("UPDATE files SET how = 'reflink' WHERE how = 'copy'")  # not every file system has them
+    _rot(harness, changes_time=False)
+    _set_aside(harness)
+    _store(harness)
+    damaged, *right = _videos(harness)
+    status = damaged.stat()
+    damaged.write_bytes(b"vXdeo")
+    os.utime(damaged, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    foretold = _export(harness, form, LinkMethod.COPY, dry_run=True)
+    done = _export(harness, form, LinkMethod.COPY)
+    assert (done.failed, done.avoided, done.methods["copy"]) == (0, 0, 1)
+    assert foretold.replaced == done.replaced
+    assert {path.read_bytes() for path in (damaged, *right)} == {_CONTENT}
+    assert form != "bagit" or _is_valid_bag(harness)
+    quiet = _export(harness, form, LinkMethod.COPY)
+    assert (quiet.new, quiet.replaced, quiet.failed) == (0, 0, 0)
+
+
+@FORMS
 def test_fault_e3_a_link_that_was_damaged_and_repaired_is_replaced_under_its_name(
     harness: ExportHarness, form: str
 ) -> None:
