@@ -215,10 +215,12 @@ def _print_check(options: GlobalOptions, form: str, to: Path) -> int:
     if code or options.wants_summary:
         is_file, checked = form in _FILE_FORMS, stats.files + stats.failed + stats.others
         again = "; make it again with --force" if is_file and stats.failed else ""
+        more = len(stats.failures)
+        cut = f" (the first {more:,} are listed)" if more < stats.failed else ""
         lost = f", {stats.others:,} lost or changed by other programs" if stats.others else ""
         output.print_messages(
             f"{pluralize(checked, 'record' if is_file else 'file')} checked,"
-            f" {format_size(stats.bytes)} read: {stats.failed:,} wrong or missing{lost}{again}"
+            f" {format_size(stats.bytes)} read: {stats.failed:,} wrong or missing{cut}{lost}{again}"
         )
     return code
 

@@ -176,8 +176,9 @@ class _WaczCheck:
 
 def _read_list(opened: zipfile.ZipFile, name: str) -> bytes:
     """Return a file of the ZIP that an export compresses: a list, which is small."""
-    if opened.getinfo(name).file_size > _LARGEST_LIST:
-        raise _Unreadable(f"{name} is too large")
+    info = opened.getinfo(name)
+    if info.file_size > _LARGEST_LIST or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _Unreadable(f"{name} is too large, or compressed as no export does it")
     return opened.read(name)
 
 
@@ -275,6 +276,8 @@ class _Record(Struct):
             self.http_head += block
             _, end, block = self.http_head.partition(b"\r\n\r\n")
             if not end:
+                if len(self.http_head) > _LARGEST_HEAD:
+                    raise _Unreadable("it is no answer of a server")
                 return
             self.http_head = None
         self.payload.update(block)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -220,6 +222,39 @@ def test_fault_e35_every_damaged_record_of_a_wacz_is_named(harness: ExportHarnes
         assert "more.txt" in _faults(archive.check_export(wacz, form="wacz"))
         wacz.write_bytes(content[:1000])
         assert archive.check_export(wacz, form="wacz").failed == 1
+
+
+def test_fault_e35_what_is_no_wacz_is_named_as_damaged(harness: ExportHarness) -> None:
+    """A file of any other kind, and a ZIP with other lists: one fault at least, and no other error."""
+    file = harness.home / "x.wacz"
+    package = json.dumps({"resources": [{"path": "archive/a.warc.gz", "hash": "sha256:0", "bytes": 1}]})
+    record = b"WARC/1.1\r\nContent-Type: application/http\r\nContent-Length: 9999999\r\n\r\n" + b"x" * (
+        2 << 20
+    )
+    with Archive(harness.config) as archive:
+        for content in (b"", b"PK\x05\x06", b"no ZIP at all"):
+            file.write_bytes(content)
+            assert archive.check_export(file, form="wacz").failed == 1
+        for lists, way, warc in (
+            ({}, zipfile.ZIP_STORED, b""),
+            ({"datapackage.json": "[" * 10**5, "datapackage-digest.json": "{}"}, zipfile.ZIP_STORED, b""),
+            ({"datapackage.json": package, "datapackage-digest.json": "{}"}, zipfile.ZIP_LZMA, b""),
+            (
+                {"datapackage.json": package, "datapackage-digest.json": '{"hash": ""}'},
+                zipfile.ZIP_STORED,
+                b"x",
+            ),
+            (
+                {"datapackage.json": package, "datapackage-digest.json": '{"hash": ""}'},
+                zipfile.ZIP_STORED,
+                gzip.compress(record),
+            ),
+        ):
+            with zipfile.ZipFile(file, "w", way) as opened:
+                for name, text in lists.items():
+                    opened.writestr(name, text)
+                opened.writestr("archive/a.warc.gz", warc)
+            assert archive.check_export(file, form="wacz").failed
 
 
 def _site_files(harness: ExportHarness) -> dict[str, bytes]:
