@@ -18,6 +18,7 @@ from archiver.blobs.disk import DiskStore
 from archiver.export.export_entry import ExportStats, LinkMethod
 from archiver.model.identity import Digest
 from tests.support.archive_copies import ArchiveCopies
+from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness, tree
 
 FORMS = pytest.mark.parametrize("form", ["folder", "site", "bagit"])
@@ -252,3 +253,21 @@ def test_fault_e33_prune_removes_a_link_whose_time_another_export_changed(harnes
     _lose(harness)
     assert _export(harness, "folder", prune=True).removed == 1 + len(others)
     assert not _videos(harness)
+
+
+def test_fault_e2_a_bag_is_valid_after_a_repair(harness: ExportHarness) -> None:
+    """As a person does it: bit rot, ``verify --read-data --repair``, the blob comes back, and again a bag."""
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
+    assert person.run("export", "bagit", "out", "--link", "hardlink").code == 0
+    _rot(harness, changes_time=False)
+    assert person.run("export", "bagit", "out", "--check").code == 12
+    person.run("verify", "--read-data", "--repair", "--max-units", "0")
+    assert not harness.blob(_DIGEST).exists()
+    assert person.run("export", "bagit", "out").code == 0
+    assert _is_valid_bag(harness)
+    _store(harness)
+    person.run("verify", "--repair", "--max-units", "0")
+    assert person.run("export", "bagit", "out").code == 0
+    assert _is_valid_bag(harness)
+    assert all(path.samefile(harness.blob(_DIGEST)) for path in _videos(harness))
+    assert person.run("export", "bagit", "out", "--check").code == 0
