@@ -317,3 +317,13 @@ def test_a_check_stands_alone(person: CommandLineUser) -> None:
     ):
         ended = person.run("export", *words, "out", "--check")
         assert (ended.code, named in ended.err) == (2, True), words
+
+
+def test_fault_e34_a_forgotten_account_is_found_in_an_export(
+    person: CommandLineUser, harness: ExportHarness
+) -> None:
+    """By its pictures and videos, which are hard links here."""
+    person.run("export", "site", "out", "--link", "hardlink")
+    assert person.run("forget", "natgeo", "--yes").code == 0
+    checked = person.run("export", "site", "out", "--check")
+    assert (checked.code, checked.out.count(_UNKNOWN)) == (12, 5)
