@@ -300,6 +300,24 @@ def _heap_limit() -> object:
         return own.execute("PRAGMA hard_heap_limit").fetchone()
 
 
+def test_fault_e1_an_open_archive_reads_the_database_that_is_there_now(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """Rows, search and SQL; an iterator ends with the database that it began with."""
+    database = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
+    shelve(tmp_path, database)
+    with open_archive(tmp_path) as archive:
+        begun, found = archive.items(), archive.query("SELECT pk FROM items").rows
+        assert (next(begun).pk, len(found), len(list(archive.search("whales")))) == ("10", 4, 2)
+        Path(shutil.copy(sqlite_template, tmp_path / "new.db")).replace(database)
+        assert (list(archive.items()), list(archive.search("whales"))) == ([], [])
+        assert archive.query("SELECT pk FROM items").rows == ()
+        assert [item.pk for item in begun] == ["11", "20", "30"]
+        database.unlink()
+        with pytest.raises(errors.DatabaseError, match="there is no database at"):
+            archive.query("SELECT pk FROM items")
+
+
 @SQLITE_EVERYDAY
 def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | Path]) -> None:
     """A run writes beside it and empties its WAL; forgotten, it gives its connection back; the end of the

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from archiver.archive.session import Session
 from archiver.config.config_files import read_login_token, warn_if_readable
-from archiver.errors import UsageError, install_command
+from archiver.errors import DatabaseError, UsageError, install_command
 
 if TYPE_CHECKING:
+    from archiver.catalog import Catalog
     from archiver.web.serve_options import ServeOptions
+
+_SECONDS_BETWEEN_LOOKS = 2.0
 
 
 def serve(
@@ -55,6 +60,25 @@ def serve(
         report,
     )
     app = create_app(site)
-    with server.listen(endpoint) as (listener, address):
+    with server.listen(endpoint) as (listener, address), _following(session.catalog):
         on_ready(options.name_address(address))
         server.run(app, listener, endpoint, report=report, is_stopped=is_stopped)
+
+
+@contextmanager
+def _following(catalog: Catalog) -> Iterator[None]:
+    """Look every two seconds whether the database was replaced: then nothing keeps the old one open."""
+    ended = Event()
+
+    def follow() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            with suppress(DatabaseError):  # the next request says so
+                catalog.follow()
+
+    thread = Thread(target=follow, daemon=True, name="follow the database")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_SECONDS_BETWEEN_LOOKS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.blobs import marker
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, schema
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, StorageError, UsageError
 from archiver.model.identity import utcnow
@@ -82,15 +82,19 @@ def open_for_reading(
     Raises NoArchive, MarkerMismatch, SchemaOld, SchemaNew, DatabaseError, StorageError.
     """
     root = config.archive.directory
-    found = marker.read(root)
+    marker.read(root)
     source = find_database(config) if database is None else database
+    storage = ArchiveStorage(config)
+
+    def require(status: schema.SchemaStatus) -> None:
+        found = marker.read(root)
+        found.require(status.archive_id, root, status.removals)
+        storage.require(status.storage, found)
+
     with ExitStack() as stack:
-        catalog = stack.enter_context(Catalog.open(source, write=False, is_lasting=is_lasting))
-        if found.storage != catalog.storage:
-            found = marker.read(root)  # again: a move may have changed both since it was read
-        found.require(catalog.archive_id, root, catalog.removals)
-        storage = ArchiveStorage(config)
-        storage.require(catalog.storage, found)
+        catalog = stack.enter_context(
+            Catalog.open(source, write=False, is_lasting=is_lasting, require=require)
+        )
         yield Session(config, catalog, storage, stack)
 
 

@@ -181,11 +181,13 @@ def _query_sqlite(
                 pause = time.monotonic() - yielded_at
                 if pause > _READER_PAUSE:
                     deadline += pause
+            connection.require_unchanged()
         except MemoryError as exc:
             raise _too_large() from exc
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as exc:
             if time.monotonic() > deadline:
                 raise _too_slow(seconds) from exc
+            connection.require_unchanged()
             raise _map_sqlite_error(exc, str(database)) from exc
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -16,13 +19,13 @@ from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import engine as engines
 from archiver.catalog import schema, sqlite_copy
-from archiver.catalog.engine import Database
+from archiver.catalog.engine import Database, Sighting
 from archiver.catalog.error_mapping import is_connection_lost, map_errors, map_read_errors
 from archiver.catalog.schema import SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
-from archiver.errors import DatabaseError, UsageError
+from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
 
@@ -30,11 +33,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
 
+_IS_CHECKED = "archiver_is_checked"
+"""In the ``info`` of a connection: the database that it has opened is that of this archive."""
+_SECONDS_BETWEEN_LOOKS = 2.0
+
 
 class Catalog:
     """An open database, made by ``create`` or ``open``. Every method may be called from any thread.
 
-    A context manager.
+    One that only reads follows its place: if another database is put there, the next read opens and checks
+    that one. A context manager.
     """
 
     def __init__(
@@ -48,11 +56,14 @@ class Catalog:
         lock: WriterLock | None = None,
         clock: Callable[[], datetime] = utcnow,
         worker_id: str | None = None,
+        seen: Sighting | None = None,
+        check: Callable[[Connection], SchemaStatus] | None = None,
     ) -> None:
         """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
         ``opened`` disposes of the engines. ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time
-        of the journal's entries. ``worker_id``: see ``join``.
+        of the journal's entries. ``worker_id``: see ``join``. ``seen``: what was there when it was opened for
+        reading; ``check`` raises an error if a new connection shows something else than this archive.
         """
         self.archive_id, self.storage, self.removals = status.archive_id, status.storage, status.removals
         self._clock = clock
@@ -60,6 +71,10 @@ class Catalog:
         """Called just before the commit of a transaction that has changes for the journal."""
         self._database = database
         self._reader = reader
+        self._seen, self._check = seen, check
+        self._following = Lock()
+        self._look_again_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._times_replaced = 0
         self._closing = opened
         self.worker_id = worker_id
         self._coordinator: Engine | None = None
@@ -109,14 +124,16 @@ class Catalog:
         write: bool,
         clock: Callable[[], datetime] = utcnow,
         is_lasting: bool = False,
+        require: Callable[[SchemaStatus], None] = lambda status: None,
     ) -> Catalog:
         """Open an existing database. For writing, an older one is upgraded first; a reader never writes.
 
         To open a SQLite database for writing, the caller must hold the lock of the archive. ``clock``: the
-        time of the journal's entries. ``is_lasting``: as for ``engine.create_reader``. Raises SchemaOld (only
-        for reading), JournalDiffers (only for writing)
-        if triggers of the journal are missing, SchemaNew, DatabaseForeign, DatabaseError, DiskFull, and
-        ArchiveLocked if another writer has the PostgreSQL database open.
+        time of the journal's entries. ``is_lasting``: as for ``engine.create_reader``. ``require`` (only for
+        reading) raises an error for the database of another archive, also for one that later takes the place
+        of this one. Raises SchemaOld (only for reading), JournalDiffers (only for writing) if triggers of the
+        journal are missing, SchemaNew, DatabaseForeign, DatabaseError, DiskFull, and ArchiveLocked if another
+        writer has the PostgreSQL database open.
         """
         if write:
             with cls.prepare(database, clock=clock) as opening:
@@ -124,10 +141,17 @@ class Catalog:
         place = engines.locate(database)
         with ExitStack() as opened:
             reader = opened.enter_context(_disposing(engines.create_reader(place, is_lasting=is_lasting)))
+
+            def check(connection: Connection) -> SchemaStatus:
+                return _check(connection, place, require)
+
+            before = None if place.path is None else engines.look_at_file(place.path)
             with schema.connect(place, reader) as connection:
-                status = schema.status_of(connection, place)
-            schema.require_current(status.revision, place)
-            return cls(place, status, reader, opened.pop_all())
+                status, seen = check(connection), engines.look_at(place, connection)
+                connection.info[_IS_CHECKED] = True
+            if before is not None and (before.database, before.written) != (seen.database, seen.written):
+                seen = before  # so that the next read notices it
+            return cls(place, status, reader, opened.pop_all(), seen=seen, check=check)
 
     @classmethod
     def join(cls, database: str | Path, worker_id: str, *, clock: Callable[[], datetime] = utcnow) -> Catalog:
@@ -217,7 +241,7 @@ class Catalog:
         """
         if self._coordinator_at_once is None:
             raise self._no_workers()
-        return self._call(self._coordinator_at_once, fact, *args, **kwargs)
+        return self._call(self._coordinator_at_once.connect, fact, *args, **kwargs)
 
     def _no_workers(self) -> DatabaseError:
         return DatabaseError(f"the database {self._database} is not open for workers")
@@ -261,11 +285,65 @@ class Catalog:
 
         The query is repeated once if the connection was lost. Raises DatabaseError, ArchiveDamaged.
         """
-        return self._call(self._reader, query, *args, **kwargs)
+        return self._call(self._connect, query, *args, **kwargs)
+
+    @contextmanager
+    def _connect(self) -> Generator[Connection, None, None]:
+        """Connect a reader to the database that is there now.
+
+        Raises the errors of ``open`` if that is none of this archive, or none at all.
+        """
+        if self._seen is not None and (self._database.path or time.monotonic() >= self._look_again_at):
+            self.follow()
+        seen = self._seen
+        if seen is not None and seen.database is None and self._database.path is not None:
+            schema.require_file(self._database.path)
+        with self._reader.connect() as connection:
+            if self._check is not None and _IS_CHECKED not in connection.info:
+                self._require_same(self._check(connection))
+                connection.rollback()
+                connection.info[_IS_CHECKED] = True
+            try:
+                yield connection
+                engines.require_unchanged(connection)
+            except (DBAPIError, DatabaseError):
+                engines.require_unchanged(connection)
+                raise
+            finally:
+                if self._seen is not seen:
+                    connection.invalidate()  # nobody keeps the one that is no longer there open
+
+    def _require_same(self, status: SchemaStatus) -> None:
+        if status.archive_id != self.archive_id:
+            raise DatabaseForeign(
+                f"the database {self._database} belongs to another archive than when it was opened",
+                "open that archive anew",
+            )
+
+    def follow(self) -> int:
+        """Look whether another database has taken the place of this one, and open that at the next read.
+
+        Returns how often that has happened: what is computed from the database is kept with this number, and
+        dropped when it changes. Every read looks by itself, on PostgreSQL every two seconds. Raises
+        DatabaseError.
+        """
+        if self._seen is None:  # this process writes to it
+            return 0
+        self._look_again_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        with self._following:
+            if self._database.path is not None:
+                now = engines.look_at_file(self._database.path)
+            else:
+                now = self._call(self._reader.connect, partial(engines.look_at, self._database))
+            if now != self._seen:
+                self._times_replaced += now.is_other_than(self._seen)
+                self._seen = now
+                self._reader.dispose()
+            return self._times_replaced
 
     def _call(
         self,
-        engine: Engine,
+        connect: Callable[[], AbstractContextManager[Connection]],
         query: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -273,12 +351,12 @@ class Catalog:
         """Return ``query(connection, ...)``, called once more if the connection was lost."""
         with map_read_errors(str(self._database)):
             try:
-                with engine.connect() as connection:
+                with connect() as connection:
                     return query(connection, *args, **kwargs)
             except DBAPIError as exc:
                 if not is_connection_lost(exc):
                     raise
-            with engine.connect() as connection:
+            with connect() as connection:
                 return query(connection, *args, **kwargs)
 
     def stream(
@@ -308,13 +386,9 @@ class Catalog:
         """Open a read snapshot, on a connection of its own: all its queries see the same point in time."""
         with ExitStack() as opened:
             with map_errors(str(self._database)):  # but not errors in the caller's with block
-                connection = opened.enter_context(self._reader.connect())
+                connection = opened.enter_context(self._connect())
                 snapshot = Snapshot(connection, str(self._database), opened)
             yield snapshot
-
-    def reconnect(self) -> None:
-        """Close the connections of readers that are not in use: the next reads open the database again."""
-        self._reader.dispose()
 
     def run_query(
         self,
@@ -331,6 +405,7 @@ class Catalog:
         """
         from archiver.catalog import adhoc_query  # slow to import, and few commands need it
 
+        self._require_own()
         return adhoc_query.run_query(
             self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
         )
@@ -344,7 +419,12 @@ class Catalog:
         """
         from archiver.catalog import adhoc_query
 
+        self._require_own()
         return adhoc_query.stream_query(self._database, sql, seconds=seconds, parameters=parameters)
+
+    def _require_own(self) -> None:
+        """Raise the errors of ``open`` if the database that is there now cannot be read as this archive."""
+        self.read(lambda connection: None)
 
     def backup(self, to: Path, *, dry_run: bool = False) -> int:
         """Copy the database into the new file ``to``, all from one point in time, even during a run.
@@ -357,6 +437,7 @@ class Catalog:
             raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
         if os.path.lexists(to):
             raise UsageError(f"the file already exists: {to}", "name another file")
+        self._require_own()
         with map_errors(str(self._database)):
             if dry_run:
                 return sqlite_copy.plan_copy(self._database.path, to)
@@ -432,6 +513,21 @@ class Opening:
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
+
+
+def _check(connection: Connection, place: Database, require: Callable[[SchemaStatus], None]) -> SchemaStatus:
+    """Return the status of a database that may be read. Raises the errors of ``Catalog.open``."""
+    if place.path is not None:
+        schema.require_file(place.path)
+    status = schema.status_of(connection, place)
+    schema.require_current(status.revision, place)
+    try:
+        require(status)
+    except ArchiverError:
+        connection.rollback()
+        status = schema.status_of(connection, place)
+        require(status)  # again: it may have changed after it was read, and before what it is compared with
+    return status
 
 
 def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -21,6 +21,8 @@ from sqlalchemy.pool import QueuePool
 
 from archiver.errors import ConfigError, DatabaseError, install_command
 from archiver.model.values import repr_without
+
+C = TypeVar("C", bound=sqlite3.Connection)
 
 BUSY_SECONDS = 10
 NEW_SUFFIX = ".new"
@@ -65,6 +67,10 @@ PG_NETWORK = {
 }
 """For libpq: an unreachable server is noticed within about a minute instead of hours."""
 _PG_READ_ONLY = " -c default_transaction_read_only=on"
+_PG_LOOK = """
+SELECT pg_postmaster_start_time(), oid, to_regclass('archive')::oid FROM pg_database
+WHERE datname = current_database()
+"""
 _PG_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
 _SECRETS = ("password", "sslpassword", "passfile", "sslkey")
 
@@ -82,6 +88,42 @@ class Database(Struct, frozen=True):
         if self.url is None:
             return str(self.path)
         return self.url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
+
+
+class Sighting(Struct, frozen=True):
+    """What was at the place of a database at one moment.
+
+    ``database``: device and inode of the SQLite file; for PostgreSQL, when the server was started, and the
+    numbers of the database and of its table ``archive``. None if there is no file. ``beside``: device and
+    inode of the WAL and of its index. ``written``: size of the SQLite file, and when it was last written to.
+    """
+
+    database: tuple[object, ...] | None
+    beside: tuple[tuple[int, int] | None, ...] = ()
+    written: tuple[int, int] | None = None
+
+    def is_other_than(self, earlier: Sighting) -> bool:
+        """Return whether another database has taken the place of the earlier one, or a file of it is gone."""
+        pairs = zip(earlier.beside, self.beside, strict=True)
+        return self.database != earlier.database or any(was not in (None, now) for was, now in pairs)
+
+
+class ReadConnection(sqlite3.Connection):
+    """A connection to a SQLite file that only reads."""
+
+    opened_alone: tuple[Path, Sighting] | None = None
+    """The file, and what was there, if it was opened without a WAL; see ``open_for_reading``."""
+
+    def require_unchanged(self) -> None:
+        """Raise DatabaseError if the file was written to since it was opened without a WAL.
+
+        What was read from it since may be from two points in time.
+        """
+        if self.opened_alone is not None:
+            path, before = self.opened_alone
+            now = look_at_file(path)
+            if now.database == before.database and now.written != before.written:
+                raise DatabaseError(f"the database {path} was written to while it was read", "read it again")
 
 
 def locate(database: str | Path) -> Database:
@@ -158,22 +200,55 @@ def create_reader(database: Database, *, of_writer: bool = False, is_lasting: bo
     return engine
 
 
-def open_for_reading(database: Database, *, cache: int = _READER_CACHE_KIB) -> sqlite3.Connection:
+def look_at(database: Database, connection: Connection) -> Sighting:
+    """Return what is at the place of the database now. ``connection``: one that was just made, or used."""
+    if database.path is not None:
+        return look_at_file(database.path)
+    return Sighting(tuple(connection.exec_driver_sql(_PG_LOOK).one()))
+
+
+def look_at_file(path: Path) -> Sighting:
+    """Return what is at the path of a SQLite file now."""
+    file, *beside = (_status_of(place) for place in (path, f"{path}-wal", f"{path}-shm"))
+    return Sighting(_identity(file), tuple(map(_identity, beside)), file and (file.st_size, file.st_mtime_ns))
+
+
+def _status_of(path: Path | str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def require_unchanged(connection: Connection) -> None:
+    """Do what ``ReadConnection.require_unchanged`` does, for a connection of a reader's engine."""
+    if connection.dialect.name == "sqlite":
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, ReadConnection)
+        driver.require_unchanged()
+
+
+def open_for_reading(database: Database, *, cache: int = _READER_CACHE_KIB) -> ReadConnection:
     """Open a bare read-only connection to a SQLite file, with our settings. Raises sqlite3.Error.
 
-    SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. On a disk that
-    is mounted read-only nobody can write, so the file is complete and can be opened alone (``immutable``). In
-    a directory that only this user cannot write to, this is a last resort: if a run begins while such a
-    connection is open, its reads may mix two points in time.
+    SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. If there is no
+    WAL, the file is complete and is opened alone (``immutable``). Others may yet be able to write to it: call
+    ``ReadConnection.require_unchanged`` after reading, and open it again when they have.
     """
     path = database.path
     assert path is not None
+    before = look_at_file(path)
     try:
         return _open_read_only(path, cache=cache)
     except sqlite3.OperationalError as exc:
         if exc.sqlite_errorcode & 0xFF not in _WAL_INDEX_MISSING or not path.exists() or _has_wal(path):
             raise
     file_alone = _open_read_only(path, immutable=True, cache=cache)
+    file_alone.opened_alone = path, before
     if not _has_wal(path):
         return file_alone
     file_alone.close()  # a run has just begun, and its WAL can be read
@@ -254,10 +329,8 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _open_read_only(
-    path: Path, *, immutable: bool = False, cache: int = _READER_CACHE_KIB
-) -> sqlite3.Connection:
-    connection = _connect(f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else ""))
+def _open_read_only(path: Path, *, immutable: bool = False, cache: int = _READER_CACHE_KIB) -> ReadConnection:
+    connection = _connect(f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else ""), ReadConnection)
     try:
         connection.execute("PRAGMA query_only = ON").close()
         connection.execute(f"PRAGMA cache_size = -{cache}").close()
@@ -275,7 +348,7 @@ def _has_wal(path: Path) -> bool:
 
 def _open_for_writing(database: Database) -> sqlite3.Connection:
     assert database.path is not None
-    connection = _connect(f"{database.path.as_uri()}?mode=rw")
+    connection = _connect(f"{database.path.as_uri()}?mode=rw", sqlite3.Connection)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         # A disk without shared memory (some network mounts): the older journal is as safe, but slower.
@@ -283,9 +356,9 @@ def _open_for_writing(database: Database) -> sqlite3.Connection:
     return connection
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect(uri: str, kind: type[C]) -> C:
     connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS, factory=kind
     )
     try:
         for setting in _SETTINGS:

@@ -83,7 +83,7 @@ def connect(database: Database, reader: Engine | None = None) -> Iterator[Connec
     """
     with ExitStack() as opened, map_errors(str(database)):
         if database.path is not None:
-            _require_file(database.path)
+            require_file(database.path)
         if reader is None:
             reader = engines.create_reader(database)
             opened.callback(reader.dispose)
@@ -330,7 +330,7 @@ def _require_regular_files(path: Path) -> None:
         raise DatabaseError(f"the database file {file} is {what}", hint)
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
     """Raise DatabaseError unless there is a SQLite file at ``path`` that is not empty."""
     _require_regular_files(path)
     try:

@@ -56,6 +56,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
                         f"{failure}: no space is left", "free some space, or choose another path"
                     ) from exc
                 raise
+            reading.require_unchanged()
             _require_sound(copy, source, "quick_check(1)")
         with storage_errors(failure):
             sync(part)

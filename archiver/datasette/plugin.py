@@ -20,6 +20,7 @@ import re
 import stat
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ _HEADERS = {
 def startup(datasette: Any) -> None:
     """Open the bucket of an archive that is in one. End the program with a message if that is impossible."""
     settings = _settings(datasette)
+    _follow(datasette)
     if "storage" not in settings:
         return
     try:
@@ -134,19 +136,68 @@ def render_cell(
 
 @hookimpl
 def asgi_wrapper(datasette: Any) -> Callable[[Any], Any]:
-    """Refuse requests that name a foreign host: a web page could make its own host name point here."""
+    """Refuse requests that name a foreign host: a web page could make its own host name point here.
+
+    Answer others from the database that is there now.
+    """
     hosts = _LOOPBACK | {str(host).lower() for host in _settings(datasette).get("hosts", ())}
 
     def wrap(app: Any) -> Any:
         async def check_host(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and _host(scope) not in hosts:
                 await Response.text("unknown host name", status=403).asgi_send(send)
+            elif scope["type"] == "http" and not _follow(datasette):
+                await Response.text("the database of the archive is not there", status=503).asgi_send(send)
             else:
                 await app(scope, receive, send)
 
         return check_host
 
     return wrap
+
+
+def _follow(datasette: Any) -> bool:
+    """Open the database again if another has taken its place; return whether there is one.
+
+    Datasette keeps a connection in each of its threads, so that there must be new threads too. A file that
+    was opened ``--immutable`` is also opened again when others have written to it, and with its WAL if it has
+    one now.
+    """
+    name = _settings(datasette)["database"]
+    old = datasette.databases.get(name)
+    if old is None:
+        return True
+    now = _look_at(old.path)
+    if not hasattr(datasette, "archiver_seen"):
+        datasette.archiver_seen, datasette.archiver_is_immutable = now, not old.is_mutable
+    is_there = now[0] is not None
+    if is_there and now != datasette.archiver_seen:
+        new = type(old)(
+            datasette, path=old.path, is_mutable=not datasette.archiver_is_immutable or bool(now[1])
+        )
+        new.name, new.route = old.name, old.route
+        datasette.databases = {**datasette.databases, name: new}
+        if datasette.executor is not None:
+            datasette.executor.shutdown(wait=False)
+            datasette.executor = ThreadPoolExecutor(max_workers=datasette.setting("num_sql_threads"))
+        datasette.archiver_seen = now
+    return is_there
+
+
+def _look_at(path: Any) -> tuple[tuple[int, ...] | None, ...]:
+    """Return what is at the path of a SQLite file: device, inode, size and time of the last change of the
+    file; device and inode of its WAL and of the index of that.
+    """
+    found: list[tuple[int, ...] | None] = []
+    for suffix in ("", "-wal", "-shm"):
+        try:
+            status = os.lstat(f"{path}{suffix}")
+        except OSError:
+            found.append(None)
+            continue
+        written = () if suffix else (status.st_size, status.st_mtime_ns)
+        found.append((status.st_dev, status.st_ino, *written))
+    return tuple(found)
 
 
 async def send_blob(request: Any, send: Any, datasette: Any) -> Response | None:

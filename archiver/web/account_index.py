@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from threading import Lock, Thread
@@ -63,8 +63,22 @@ class SortedAccounts(Struct, frozen=True):
         return [entry for entry in entries if all(word in entry.words for word in words)]
 
 
+def current_index(catalog: Catalog) -> Callable[[], AccountIndex]:
+    """Return what gives the index of the database that is there now: it goes with its database."""
+    current = catalog.follow(), AccountIndex(catalog)
+
+    def index() -> AccountIndex:
+        nonlocal current
+        times_replaced = catalog.follow()
+        if current[0] != times_replaced:
+            current = times_replaced, AccountIndex(catalog)
+        return current[1]
+
+    return index
+
+
 class AccountIndex:
-    """The index. Every method may be called from any thread."""
+    """The index of one database. Every method may be called from any thread."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog

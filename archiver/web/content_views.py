@@ -5,7 +5,7 @@ Their paths are those of the exported site, so that the same templates serve bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from archiver.catalog import Catalog
@@ -27,14 +27,14 @@ ITEMS_PER_PAGE = 100
 T = TypeVar("T")
 
 
-def accounts_view(index: AccountIndex) -> View:
+def accounts_view(index: Callable[[], AccountIndex]) -> View:
     """Return the view of all accounts. Its query: ``q`` words, ``sort`` one of SORTS, ``page``."""
 
     def show(catalog: Catalog, request: PageRequest) -> Page:
         search = request.query.get("q", "")[:200].strip()
         sort = request.query.get("sort", "name")
         sort = sort if sort in dict(SORTS) else "name"
-        accounts = index.read()
+        accounts = index().read()
         found = accounts.find(search, sort)
         asked = {"q": search} if search else {}
         pager = _pager(request, len(found), ACCOUNTS_PER_PAGE, **asked, sort=sort)
@@ -74,7 +74,7 @@ def _card(account: KeptAccount, highlights: int, sums: AccountSums) -> AccountCa
     return cards.make_card(account, highlights, sums.items.items, span, sums.changed_at)
 
 
-def account_view(index: AccountIndex) -> View:
+def account_view(index: Callable[[], AccountIndex]) -> View:
     """Return the view of an account: its highlights, and its items, the latest first.
 
     A name without a pk, a former name, or the pk under another name leads to it.
@@ -88,7 +88,7 @@ def account_view(index: AccountIndex) -> View:
         directory = account_directory(account)
         if directory != f"accounts/{request.path['directory']}":
             return Redirect(f"{directory}/index.html")
-        sums = index.sums_of(account.pk)
+        sums = index().sums_of(account.pk)
         pager = _pager(request, sums.items.items, ITEMS_PER_PAGE)
         offset = (pager.page - 1) * ITEMS_PER_PAGE
         with catalog.snapshot() as moment:

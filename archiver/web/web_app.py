@@ -6,8 +6,6 @@ A view is added to VIEWS with one line; what every page links to is in ``html_pa
 from __future__ import annotations
 
 import hashlib
-import math
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from urllib.parse import quote
@@ -22,11 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
-from archiver.errors import ArchiveDamaged, DatabaseError, StorageError, UsageError
-from archiver.model.values import replace
+from archiver.errors import ArchiveDamaged, DatabaseError, NoArchive, StorageError, UsageError
 from archiver.pages import html_pages, page_text
 from archiver.web import archive_views, content_views
-from archiver.web.account_index import AccountIndex
+from archiver.web.account_index import current_index
 from archiver.web.login import Login, LoginGate
 from archiver.web.media_response import MediaFiles
 from archiver.web.request_guard import LOGIN_PATH, RequestGuard
@@ -46,7 +43,6 @@ _ASSET_TYPES = {
 }
 _DEEPEST = 8
 """No page is in a deeper directory."""
-_RECONNECT_SECONDS = 5.0
 _THREADS = 4
 """How many pages are made at once; more requests wait."""
 
@@ -70,7 +66,6 @@ class WebSite(Struct, frozen=True):
 
 def create_app(site: WebSite) -> ASGIApp:
     """Return the application."""
-    site = replace(site, report=_reconnect_after_errors(site))
     limiter = CapacityLimiter(_THREADS)
     routes = [Route(path, _page_endpoint(site, view, limiter)) for path, view in _views(site).items()]
     routes += [
@@ -105,7 +100,7 @@ class _MediaGate:
 
 
 def _views(site: WebSite) -> dict[str, View]:
-    index = AccountIndex(site.catalog)
+    index = current_index(site.catalog)
     accounts, account = content_views.accounts_view(index), content_views.account_view(index)
     return {
         "/": accounts,
@@ -116,31 +111,13 @@ def _views(site: WebSite) -> dict[str, View]:
     }
 
 
-def _reconnect_after_errors(site: WebSite) -> Callable[[Exception], None]:
-    """Return ``site.report``, which then also opens the database again if that was what failed.
-
-    The file may have been replaced. At most once in some seconds: while it stays damaged, that helps nothing.
-    """
-    last = -math.inf
-
-    def report(error: Exception) -> None:
-        nonlocal last
-        site.report(error)
-        now = time.monotonic()
-        if isinstance(error, DatabaseError) and now - last >= _RECONNECT_SECONDS:
-            last = now
-            site.catalog.reconnect()
-
-    return report
-
-
 def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:
     """Return the same endpoint; if it cannot read the archive, it answers 503, and the error is reported."""
 
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
-        except (ArchiveDamaged, DatabaseError, StorageError) as exc:
+        except (ArchiveDamaged, DatabaseError, NoArchive, StorageError) as exc:
             site.report(exc)
             return _message(
                 request,

@@ -9,6 +9,7 @@ import html
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Mapping
@@ -295,3 +296,49 @@ def test_sqlite_utils_opens_the_database_as_it_is(person: InProcessUser) -> None
         assert html.escape(HOSTILE) not in {row["title"] for row in database["highlights"].rows}
     finally:
         database.close()
+
+
+def test_fault_e20_datasette_follows_the_database(
+    person: InProcessUser, started: list[str], tmp_path: Path, sqlite_template: Path
+) -> None:
+    """One that was put in its place is shown at the next request, and the old one is not kept open; while
+    there is none, the answer is 503. So too if it was opened as one that nobody writes.
+    """
+    from datasette.app import Datasette
+
+    database, aside = tmp_path / "archive.db", tmp_path / "aside.db"
+
+    def use(source: Path) -> None:
+        for name in ("archive.db-wal", "archive.db-shm"):
+            tmp_path.joinpath(name).unlink(missing_ok=True)
+        Path(shutil.copy(source, tmp_path / "new.db")).replace(database)
+
+    async def look(served: Datasette) -> tuple[int, bool]:
+        answer = await served.client.get("/archive/users.json?_shape=array")
+        return answer.status_code, '"username": "natgeo"' in answer.text
+
+    async def look_at_all(served: Datasette) -> list[tuple[int, bool]]:
+        found = [await look(served)]
+        use(sqlite_template)
+        found.append(await look(served))
+        database.rename(aside)
+        found.append(await look(served))
+        use(person.archive / "archive.db")
+        found.append(await look(served))
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE users SET username = 'another'")
+        found.append(await look(served))
+        return found
+
+    metadata = json.loads((person.home / "web" / "metadata.json").read_text())
+    plugins = str(person.home / "web" / "plugins")
+    for files in ({"files": [str(database)]}, {"files": [], "immutables": [str(database)]}):
+        use(person.archive / "archive.db")
+        served = Datasette(**files, metadata=metadata, plugins_dir=plugins)
+        assert asyncio.run(look_at_all(served)) == [
+            (200, True),
+            (200, False),
+            (503, False),
+            (200, True),
+            (200, False),
+        ]

@@ -106,15 +106,15 @@ def run_to_end(environ: Mapping[str, str], *words: str) -> ProcessResult:
 
 
 @contextmanager
-def served(environ: Mapping[str, str], *words: str) -> Iterator[ServedArchive]:
-    """``archiver serve --port 0 WORDS`` until the block ends; it must have reported no error."""
+def served(environ: Mapping[str, str], *words: str, prints: str = "") -> Iterator[ServedArchive]:
+    """``archiver serve --port 0 WORDS`` until the block ends; it must print no error but ``prints``."""
     commands = shared_commands()
     with tempfile.TemporaryDirectory() as place:
         printed = Path(place, "out")
         whole = _environ(environ)
         pid = commands.begin(whole, "serve", "--port", "0", *words, stdout=printed)
         try:
-            server = ServedArchive(pid, _first_line(printed), whole["ARCHIVER_ARCHIVE"])
+            server = ServedArchive(pid, first_line(printed), whole["ARCHIVER_ARCHIVE"])
             yield server
         finally:
             with suppress(ProcessLookupError):
@@ -124,14 +124,14 @@ def served(environ: Mapping[str, str], *words: str) -> Iterator[ServedArchive]:
     assert out == f"{server.address}\n"
     assert ended.code == -signal.SIGTERM
     unexpected = [text for text in ended.err.splitlines() if "stopped by" not in text and "note:" not in text]
-    assert unexpected == []
+    assert unexpected == ([prints] if prints else [])
 
 
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nowhere", **environ}
 
 
-def _first_line(printed: Path) -> str:
+def first_line(printed: Path) -> str:
     """Wait for the address of a server."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:

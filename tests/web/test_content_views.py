@@ -18,7 +18,7 @@ from archiver.catalog.query import page_contents
 from archiver.catalog.query.page_contents import AccountSums
 from archiver.model.upstream import Highlight, User
 from archiver.web import account_index, content_views
-from archiver.web.account_index import AccountIndex
+from archiver.web.account_index import AccountIndex, current_index
 from archiver.web.view import Page, PageRequest
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import FACTS, tray, video
@@ -80,7 +80,7 @@ def test_a_long_highlight_comes_in_pages(catalog: Catalog, monkeypatch: pytest.M
 def test_an_account_shows_all_items_in_pages(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest first; its highlights are on the first page."""
     monkeypatch.setattr(content_views, "ITEMS_PER_PAGE", 3)
-    view = content_views.account_view(AccountIndex(catalog))
+    view = content_views.account_view(current_index(catalog))
     first, last = (view(catalog, PageRequest(DIRECTORY, {"page": n})) for n in "12")
     assert items_in(first) + items_in(last) == ["14", "13", "12", "11", "10"]
     assert 'class="covers"' in text_of(first)
@@ -95,7 +95,7 @@ def names_in(shown: object) -> list[str]:
 def test_accounts_are_sorted_and_found(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, size and last change, page after page; by any word of any name, without case and accents."""
     monkeypatch.setattr(content_views, "ACCOUNTS_PER_PAGE", 4)
-    view = content_views.accounts_view(AccountIndex(catalog))
+    view = content_views.accounts_view(current_index(catalog))
 
     def show(**query: str) -> list[str]:
         return names_in(view(catalog, PageRequest(query=query)))
@@ -118,7 +118,7 @@ def test_an_edit_is_the_last_change_of_its_account(
     """While the server runs, and without anything new in a highlight."""
     archive = ExportHarness.copied(tmp_path, archive_copies, "views", fill)
     with Catalog.open(archive.root / "archive.db", write=False, is_lasting=True) as opened:
-        view = content_views.accounts_view(AccountIndex(opened))
+        view = content_views.accounts_view(current_index(opened))
         with archive.catalog() as rows:
             rows.write(
                 record.tray,
@@ -140,7 +140,7 @@ def test_no_page_waits_for_the_sums_of_all(catalog: Catalog, monkeypatch: pytest
     """They are read in the background; until then the list has names alone, and says so."""
     monkeypatch.setattr(account_index, "_AT_ONCE", 0)
     index = AccountIndex(catalog)
-    view = content_views.accounts_view(index)
+    view = content_views.accounts_view(lambda: index)
     first = text_of(view(catalog, PageRequest()))
     assert "still counting items" in first
     assert "6 accounts" in first
