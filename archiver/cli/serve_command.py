@@ -11,6 +11,7 @@ import click
 from archiver.cli import load, output, signals
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.cli.parameter_types import PathType, WholeNumber
+from archiver.errors import ArchiverError
 
 _SILENT_SECONDS = 60.0
 
@@ -79,23 +80,33 @@ def command(
         archive.serve(
             chosen,
             on_ready=lambda address: output.print_data(f"{address}\n"),
-            report=_reporter(),
+            report=_reporter(options),
             note=lambda text: output.print_messages(f"archiver: note: {text}"),
             stop=stop,
         )
     stop.check()
 
 
-def _reporter() -> Callable[[Exception], None]:
-    """Return what prints the errors of requests, each at most once a minute."""
-    last: dict[str, float] = {}
+def _reporter(options: GlobalOptions) -> Callable[[Exception], None]:
+    """Return what prints the errors of requests, each at most once a minute.
+
+    Of errors that are not our own, one of each kind: their texts may be a stranger's.
+    """
+    last: dict[object, float] = {}
 
     def report(error: Exception) -> None:
-        text, now = f"{type(error).__name__}: {error}", time.monotonic()
-        if now - last.get(text, -_SILENT_SECONDS) >= _SILENT_SECONDS:
+        if isinstance(error, ArchiverError):
+            hint = options.complete_hint(error.slug, error.hint)
+            text = f"{error} ({hint})" if hint else str(error)
+        elif isinstance(error, OSError):
+            text = error.strerror or str(error)
+        else:
+            text = f"a request failed: {type(error).__name__}: {error}"
+        key, now = text if isinstance(error, ArchiverError) else type(error), time.monotonic()
+        if now - last.get(key, -_SILENT_SECONDS) >= _SILENT_SECONDS:
             if len(last) > 100:
                 last.clear()
-            last[text] = now
+            last[key] = now
             output.print_messages(f"archiver: serve: {text}")
 
     return report

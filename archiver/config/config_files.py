@@ -25,6 +25,8 @@ _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _READABLE = stat.S_IRGRP | stat.S_IROTH
 _MARK = b"\xef\xbb\xbf"
 _MIN_TOKEN_BYTES = 16
+_MAX_TOKEN_BYTES = 1000
+"""The login form may have 4096 bytes, and a byte of the token becomes up to three of it."""
 _HOW_TO_MAKE_ONE = "make one: umask 077; openssl rand -hex 16 > token"
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
@@ -131,8 +133,8 @@ def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
 def read_login_token(path: Path) -> tuple[bytes, tuple[str, ...]]:
     """Return the SHA-256 of the token in a file, without white space around it, and warnings.
 
-    Raises ConfigError if the file cannot be read, if others can write or replace it, or if the token is so
-    short that it could be guessed.
+    Raises ConfigError if the file cannot be read, if others can write or replace it, if the token is so short
+    that it could be guessed, or if nobody could enter it: it must be one line of text.
     """
     try:
         content, warnings = _read_private(path, "--token-file")
@@ -143,6 +145,22 @@ def read_login_token(path: Path) -> tuple[bytes, tuple[str, ...]]:
     if len(token) < _MIN_TOKEN_BYTES:
         raise ConfigError(
             f"the token in {path} has fewer than {_MIN_TOKEN_BYTES} characters: it could be guessed",
+            _HOW_TO_MAKE_ONE,
+        )
+    if len(token) > _MAX_TOKEN_BYTES:
+        raise ConfigError(
+            f"the token in {path} has more than {_MAX_TOKEN_BYTES} characters: the login form would not take "
+            "it",
+            _HOW_TO_MAKE_ONE,
+        )
+    try:
+        is_text = token.decode().isprintable()
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise ConfigError(
+            f"nobody could enter the token in {path}: it must be one line of UTF-8 text, without control "
+            "characters",
             _HOW_TO_MAKE_ONE,
         )
     return hashlib.sha256(token).digest(), warnings

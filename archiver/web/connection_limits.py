@@ -1,15 +1,13 @@
 """HTTP/1.1 connections of uvicorn, with limits on what a client may do to them.
 
-uvicorn itself waits without end for a client that does not finish its request, or does not read its answer,
-and accepts any number of them.
+uvicorn itself waits without end for a client that does not finish its request, or does not read its answer.
+How many there may be is decided when they are accepted (``server``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import h11
@@ -20,12 +18,19 @@ from archiver.web.request_guard import HEADERS
 MAX_CONNECTIONS = 200
 IS_GONE = "is_gone"
 """In the state of each request: a function that returns whether its client is gone."""
-_HEAD_SECONDS = 10.0
-"""In which a client must send the head of its first request, and of a later one that it has begun."""
+SENDING_SECONDS = 10.0
+"""In which a client must end its TLS handshake; send the head of a request, and the body after it."""
 _STALL_SECONDS = 60.0
 """In which a client must read what is waiting for it: about 256 kB."""
 _CLOSING_SECONDS = 30.0
-_LATE = {"closing": _CLOSING_SECONDS, "reading": _STALL_SECONDS, "sending": _HEAD_SECONDS}
+IDLE_SECONDS = 15
+"""After which a connection without a request is closed."""
+_LATE = {
+    "closing": _CLOSING_SECONDS,
+    "reading": _STALL_SECONDS,
+    "sending": SENDING_SECONDS,
+    "idle": IDLE_SECONDS,
+}
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 """Some servers take it for the end of a line, others do not. No request that is allowed here contains it."""
@@ -34,32 +39,16 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class LimitedConnection(H11Protocol):
     """A connection that is dropped when its client is too slow; see ``drop_if_late``."""
 
-    peers: Collection[IPv4Address | IPv6Address] = ()
-    """The addresses that may connect; empty: any."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._last = b""
-        self._waiting_for: str | None = "sending"
+        self._waiting_for: tuple[str | None, object] = "sending", None
         self._since = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless it comes from elsewhere, or there are too many."""
-        is_full = len(self.connections) >= MAX_CONNECTIONS
+        """Take a connection."""
         super().connection_made(transport)
         self.app_state = {IS_GONE: transport.is_closing}
-        if is_full or not self._is_welcome(transport):
-            transport.abort()
-
-    def _is_welcome(self, transport: asyncio.Transport) -> bool:
-        if not self.peers:
-            return True
-        try:
-            address = ip_address(transport.get_extra_info("peername")[0].partition("%")[0])
-        except (TypeError, IndexError, ValueError):  # a Unix socket has no address
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return (mapped or address) in self.peers
 
     def data_received(self, data: bytes) -> None:
         """Take what a client has sent."""
@@ -73,6 +62,8 @@ class LimitedConnection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not HTTP, and end the connection."""
+        if getattr(self, "cycle", None) is not None:
+            self.cycle.disconnected = True  # no answer of the application may follow
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()
             return
@@ -89,13 +80,12 @@ class LimitedConnection(H11Protocol):
     def drop_if_late(self, now: float) -> None:
         """Drop the connection if it has waited too long for its client; called about once a second.
 
-        A client must send the head of a request and read its answer in time. One that waits between two
-        requests is uvicorn's concern, unless it has sent a part of the next.
+        Each thing that a client has to do has its time: as a whole, however often a part of it arrives.
         """
-        waiting_for = self._state()
+        waiting_for = self._state(), (self.cycle, self.conn.their_state)
         if waiting_for != self._waiting_for:
             self._waiting_for, self._since = waiting_for, now
-        elif waiting_for is not None and now - self._since > _LATE[waiting_for]:
+        elif waiting_for[0] is not None and now - self._since > _LATE[waiting_for[0]]:
             self.transport.abort()
 
     def resume_writing(self) -> None:
@@ -104,11 +94,14 @@ class LimitedConnection(H11Protocol):
         super().resume_writing()
 
     def _state(self) -> str | None:
-        """Return what the connection waits for its client to do."""
+        """Return what the connection waits for its client to do; None while it waits for this program."""
         if self.transport.is_closing():
             return "closing"
         if self.flow.write_paused:
             return "reading"
+        if self.conn.their_state is h11.SEND_BODY:  # also if it has its answer already
+            return "sending"
+        if self.conn.their_state is not h11.IDLE:
+            return None
         is_first = getattr(self, "cycle", None) is None  # whatever uvicorn says of its type
-        has_begun = is_first or bool(self.conn.trailing_data[0])
-        return "sending" if has_begun and self.conn.their_state is h11.IDLE else None
+        return "sending" if is_first or self.conn.trailing_data[0] else "idle"

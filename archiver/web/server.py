@@ -9,9 +9,9 @@ import resource
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from archiver.errors import UsageError
-from archiver.web.connection_limits import MAX_CONNECTIONS, LimitedConnection
+from archiver.web import connection_limits
+from archiver.web.connection_limits import IDLE_SECONDS, LimitedConnection
 from archiver.web.request_guard import MAX_HEAD_BYTES
 
 _BACKLOG = 128
-_HANDSHAKE_SECONDS = 10.0
-_OPEN_FILES = 2 * MAX_CONNECTIONS + 100
+_OPEN_FILES = 2 * connection_limits.MAX_CONNECTIONS + 100
 """A connection may have a blob open; the others are the database's, and those of Python."""
 _SECONDS_TO_END = 2
-_KEEP_ALIVE_SECONDS = 15
+_SECONDS_WITHOUT_FILES = 1.0
+"""How long to wait before the next connection if no more files may be opened."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -42,6 +43,16 @@ class Endpoint(Struct, frozen=True):
     uds: Path | None = None
     tls: ssl.SSLContext | None = None
     peers: frozenset[IPv4Address | IPv6Address] = frozenset()
+
+    def welcomes(self, address: object) -> bool:
+        """Return whether a client at this address, as the socket names it, may connect."""
+        if not self.peers:
+            return True
+        if not isinstance(address, tuple):  # a Unix socket has no address
+            return False
+        found = ip_address(address[0].partition("%")[0])
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+        return (mapped or found) in self.peers
 
 
 def load_tls(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -155,11 +166,10 @@ def run(
     """
     _allow_open_files()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application reports its errors
-    connection = type("Connection", (LimitedConnection,), {"peers": endpoint.peers})
     config = Config(
         app,
         loop="asyncio",
-        http=connection,
+        http=LimitedConnection,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -167,11 +177,11 @@ def run(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=_SECONDS_TO_END,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    _StoppableServer(config, endpoint.tls, report, is_stopped).run([listener])
+    _StoppableServer(config, endpoint, report, is_stopped).run([listener])
 
 
 def _allow_open_files() -> None:
@@ -191,12 +201,15 @@ class _StoppableServer(Server):
     def __init__(
         self,
         config: Config,
-        tls: ssl.SSLContext | None,
+        endpoint: Endpoint,
         report: Callable[[Exception], None],
         is_stopped: Callable[[], bool],
     ) -> None:
         super().__init__(config)
-        self._tls, self._report, self._is_stopped = tls, report, is_stopped
+        self._endpoint, self._report, self._is_stopped = endpoint, report, is_stopped
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._beginning: set[LimitedConnection] = set()
+        """Connections that were accepted and are not open yet: TLS begins with a handshake."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -204,22 +217,60 @@ class _StoppableServer(Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections; uvicorn's own way leaves a minute for a TLS handshake."""
+        """Begin to accept connections. asyncio's own server shows them only after their TLS handshake."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._report_error)
-        self.servers = [
-            await loop.create_server(
-                lambda: self.config.http_protocol_class(  # type: ignore[call-arg]
-                    config=self.config, server_state=self.server_state, app_state={}, _loop=loop
-                ),
-                sock=listener,
-                ssl=self._tls,
-                backlog=_BACKLOG,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._tls is not None else None,
-            )
-            for listener in sockets or ()
-        ]
+        self.servers = []
+        for listener in sockets or ():
+            listener.setblocking(False)
+            self._begin(self._accept(listener))
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, and finish the requests that are under way."""
+        for task in self._accepting:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accept connections, but none from elsewhere, and no more than there may be."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(0)  # a flood of connections must not keep others from being answered
+            try:
+                accepted, address = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue
+            except OSError as exc:
+                self._report(exc)
+                await asyncio.sleep(_SECONDS_WITHOUT_FILES)
+                continue
+            present = len(self._beginning | self.server_state.connections)
+            if present < connection_limits.MAX_CONNECTIONS and self._endpoint.welcomes(address):
+                self._begin(self._connect(accepted))
+            else:
+                accepted.close()
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        """Give a connection to the application, after its TLS handshake if there is one."""
+        loop, tls = asyncio.get_running_loop(), self._endpoint.tls
+        connection = LimitedConnection(
+            config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+        )
+        self._beginning.add(connection)
+        seconds = None if tls is None else connection_limits.SENDING_SECONDS
+        try:
+            with suppress(OSError):  # a handshake that fails, or takes too long
+                await loop.connect_accepted_socket(
+                    lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=seconds
+                )
+        finally:
+            self._beginning.discard(connection)
 
     def _report_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -107,7 +107,10 @@ def run_to_end(environ: Mapping[str, str], *words: str) -> ProcessResult:
 
 @contextmanager
 def served(environ: Mapping[str, str], *words: str, prints: str = "") -> Iterator[ServedArchive]:
-    """``archiver serve --port 0 WORDS`` until the block ends; it must print no error but ``prints``."""
+    """``archiver serve --port 0 WORDS`` until the block ends.
+
+    It must print no error but one that begins with ``prints``.
+    """
     commands = shared_commands()
     with tempfile.TemporaryDirectory() as place:
         printed = Path(place, "out")
@@ -124,7 +127,8 @@ def served(environ: Mapping[str, str], *words: str, prints: str = "") -> Iterato
     assert out == f"{server.address}\n"
     assert ended.code == -signal.SIGTERM
     unexpected = [text for text in ended.err.splitlines() if "stopped by" not in text and "note:" not in text]
-    assert unexpected == ([prints] if prints else [])
+    assert len(unexpected) == bool(prints), unexpected
+    assert all(text.startswith(prints) for text in unexpected), unexpected
 
 
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:

@@ -30,11 +30,10 @@ mount -o remount,ro,bind "$2"
 exec "$3" -m archiver serve --port 0 --archive "$2"
 """
 PATHS = ("", "timeline", "search?q=natgeo", "changes", "feed.atom", "gaps", "costs")
-DAMAGED = "archiver: serve: DatabaseError: the database {} is damaged"
-MISSING = "archiver: serve: DatabaseError: there is no database at {}"
+DAMAGED = "archiver: serve: the database {} is damaged ("
+MISSING = "archiver: serve: there is no database at {} (mount the disk that holds it; "
 FROM_BEFORE = (
-    "archiver: serve: JournalDiffers: the database is a copy from before an account was forgotten, and still "
-    "holds it"
+    "archiver: serve: the database is a copy from before an account was forgotten, and still holds it ("
 )
 
 

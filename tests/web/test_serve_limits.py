@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,7 @@ from archiver.web.serve_options import ServeOptions
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness
+from tests.support.tls_server import Authority
 from tests.support.web_server import SECONDS, ServedArchive, read_all, write_token
 
 LARGE = 40_000_000
@@ -39,14 +43,27 @@ def large(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopie
     return ExportHarness.copied(tmp_path_factory.mktemp("large"), archive_copies, "served-large", fill)
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificate of the server that speaks TLS."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 @pytest.fixture
-def hurried(large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedArchive]:
-    """A server in this process, whose patience is short."""
+def hurried(
+    request: pytest.FixtureRequest, large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ServedArchive]:
+    """A server in this process, whose patience is short; ``param``: it speaks TLS."""
     for waiting_for in connection_limits._LATE:
         monkeypatch.setitem(connection_limits._LATE, waiting_for, SHORT)
+    monkeypatch.setattr(connection_limits, "SENDING_SECONDS", 5 * SHORT)
     monkeypatch.setattr(login, "_SECONDS_FOR_BODY", SHORT)
     monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 20)
     token = write_token(tmp_path / "token", "0123456789abcdef")
+    tls: dict[str, Any] = {}
+    if getattr(request, "param", False):
+        signed = request.getfixturevalue("authority")
+        tls = {"tls_cert": signed.certificate, "tls_key": signed.key}
     ready, stop, addresses, errors = threading.Event(), StopFlag(), list[str](), list[Exception]()
 
     def be_ready(address: str) -> None:
@@ -55,7 +72,7 @@ def hurried(large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def run() -> None:
         with Archive(large.config) as archive:
-            options = ServeOptions(port=0, token_file=token)
+            options = ServeOptions(port=0, token_file=token, **tls)
             archive.serve(options, on_ready=be_ready, report=errors.append, stop=stop)
 
     thread = threading.Thread(target=run)
@@ -101,6 +118,65 @@ def test_fault_v5_an_unfinished_form_ends_the_connection(hurried: ServedArchive)
     head = f"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nContent-Length: 30\r\n\r\n"
     received = hurried.send_raw(head.replace("localhost", origin.partition("//")[2]).encode() + b"token=")
     assert received.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("origin", ["", "Origin: http://elsewhere\r\n"])
+def test_fault_k6_a_form_from_elsewhere_that_trickles_in_ends_the_connection(
+    hurried: ServedArchive, origin: str
+) -> None:
+    """Whether or not it has its answer by then: the connection is not idle, so its time runs."""
+    host = hurried.address.partition("//")[2].rstrip("/")
+    with hurried.connect() as connection:
+        connection.sendall(
+            f"POST /login HTTP/1.1\r\nHost: {host}\r\n{origin}Content-Length: 4000\r\n\r\n".encode()
+        )
+        assert is_cut_off(connection, b"t")
+
+
+def test_fault_k6_a_connection_without_a_request_is_closed(hurried: ServedArchive) -> None:
+    """After some seconds, and not before, if it was used meanwhile."""
+    connection = http.client.HTTPConnection(*hurried.place, timeout=SECONDS)
+    for _ in range(4):
+        connection.request("GET", "/healthz", headers={"Host": "localhost"})
+        assert connection.getresponse().read() == b"ok\n"
+        time.sleep(0.5)
+    began, opened = time.monotonic(), connection.sock
+    assert read_all(opened) == b""
+    assert time.monotonic() - began < 10
+    connection.close()
+
+
+@pytest.mark.parametrize("hurried", [True], indirect=True)
+def test_fault_k7_a_connection_counts_from_the_moment_it_is_accepted(
+    hurried: ServedArchive, authority: Authority
+) -> None:
+    """Before its TLS handshake; one that does not end its handshake loses its place."""
+    client = ssl.create_default_context(cafile=str(authority.certificate))
+    client.check_hostname = False
+    silent = [hurried.connect() for _ in range(40)]
+    assert count_ended(silent[20:]) == 20
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        try:
+            assert hurried.ask("/healthz", tls=client).status == 200
+            break
+        except OSError:
+            time.sleep(0.05)
+    assert [read_all(connection) for connection in silent] == [b""] * 40
+    for connection in silent:
+        connection.close()
+
+
+def test_fault_k17_a_client_cannot_make_the_server_print_an_error(hurried: ServedArchive) -> None:
+    """By bytes after its last request, or bytes that are no request, just before it has its answer."""
+    begin = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    for delay in (0.0, 0.0002, 0.0005, 0.001, 0.002) * 8:
+        for head, more in ((b"Connection: close\r\n\r\n", b"more"), (b"\r\n", b"\n")):
+            with hurried.connect() as connection:
+                connection.sendall(begin + head)
+                time.sleep(delay)
+                connection.sendall(more)
+                assert read_all(connection)[9:12] in (b"200", b"400")
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(2000, marks=pytest.mark.whole)])
@@ -160,11 +236,10 @@ def log_in(server: ServedArchive) -> str:
     return answer.headers["set-cookie"].partition(";")[0]
 
 
-def test_fault_v5_connections_are_limited(hurried: ServedArchive) -> None:
-    """What is over the limit is cut off at once; when the others have ended, new ones are welcome."""
-    opened = [hurried.connect() for _ in range(40)]
+def count_ended(connections: list[socket.socket]) -> int:
+    """Return how many of these the server has ended."""
     ended = 0
-    for connection in opened[20:]:
+    for connection in connections:
         connection.settimeout(0.2)
         try:
             ended += connection.recv(1) == b""
@@ -172,7 +247,14 @@ def test_fault_v5_connections_are_limited(hurried: ServedArchive) -> None:
             ended += 1
         except TimeoutError:
             pass
-    assert ended == 20
+        connection.settimeout(SECONDS)
+    return ended
+
+
+def test_fault_v5_connections_are_limited(hurried: ServedArchive) -> None:
+    """What is over the limit is cut off at once; when the others have ended, new ones are welcome."""
+    opened = [hurried.connect() for _ in range(40)]
+    assert count_ended(opened[20:]) == 20
     for connection in opened:
         connection.close()
     until = time.monotonic() + SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import re
 import socket
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from archiver.config.config_files import read_login_token
+from archiver.errors import ConfigError
 from archiver.web.login import AttemptLimit, Login
 from archiver.web.serve_options import ServeOptions
 from tests.support.export_archive import ExportHarness
@@ -329,6 +332,28 @@ def test_a_port_in_use_is_named(archive: ExportHarness, server: ServedArchive) -
     errors = refusal(archive, "--port", str(server.place[1]))
     assert f"port {server.place[1]} cannot be used: Address already in use" in errors
     assert "--port" in errors
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (b"correct horse\nbattery staple", "nobody could enter"),
+        (b"correct horse\0battery staple", "nobody could enter"),
+        ("correct horse battery stäple".encode("latin-1"), "nobody could enter"),
+        (b"x" * 2_000_000, "more than 1000 characters"),
+    ],
+)
+def test_fault_k18_a_token_that_nobody_can_enter_is_refused(
+    tmp_path: Path, token: bytes, problem: str
+) -> None:
+    """Two lines, control characters, other bytes than UTF-8, and what the login form does not take."""
+    path = write_token(tmp_path / "token", "")
+    path.write_bytes(token)
+    with pytest.raises(ConfigError, match=problem):
+        read_login_token(path)
+    path.write_bytes("\ufeffécole – 学校 – correct horse\r\n".encode())
+    digest, _ = read_login_token(path)
+    assert digest == hashlib.sha256("école – 学校 – correct horse".encode()).digest()
 
 
 def test_tls(archive: ExportHarness, token_file: Path, tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from archiver.cli import serve_command
+from archiver.cli.options import GlobalOptions
+from archiver.errors import DatabaseError
 from tests.support import ROOT
 from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness
@@ -121,7 +124,7 @@ def test_fault_v5_too_few_open_files_are_reported_once(archive: ExportHarness) -
         server = ServedArchive(process.pid, process.stdout.readline().rstrip("\n"), str(archive.root))
         for _ in range(100):
             opened.enter_context(server.connect())
-        assert process.stderr.readline() == "archiver: serve: OSError: [Errno 24] Too many open files\n"
+        assert process.stderr.readline() == "archiver: serve: Too many open files\n"
         process.terminate()
         assert process.communicate(timeout=10)[1] == "archiver: serve: stopped by SIGTERM\n"
 
@@ -141,3 +144,24 @@ def test_a_missing_extra_is_named(archive: ExportHarness) -> None:
     assert ended.returncode == 2
     assert "needs, are not installed (install them: " in ended.stderr
     assert ended.stderr.endswith("starlette uvicorn)\n")
+
+
+def test_fault_k17_an_error_is_printed_once_a_minute_and_in_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Our own errors each, with what to do; of others one of each kind, since a stranger may have written
+    their words.
+    """
+    report = serve_command._reporter(GlobalOptions())
+    for number in (1, 2):
+        report(DatabaseError("the database is damaged", "restore it"))
+        report(DatabaseError(f"there is no database {number}"))
+        report(OSError(24, "Too many open files"))
+        report(ValueError(f"what a client sent: {number}"))
+    assert capsys.readouterr().err.splitlines() == [
+        "archiver: serve: the database is damaged (restore it)",
+        "archiver: serve: there is no database 1",
+        "archiver: serve: Too many open files",
+        "archiver: serve: a request failed: ValueError: what a client sent: 1",
+        "archiver: serve: there is no database 2",
+    ]
