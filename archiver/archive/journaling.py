@@ -268,7 +268,8 @@ def require_current(
     try:
         found = compare_journal(files, database, end)
         difference = describe_difference(found)
-        if difference is None and database.has_triggers:
+        has_end = not (follow_database and found.missing)
+        if difference is None and has_end and database.has_triggers:
             for name, length in found.torn:
                 files.storage.cut(name, length)
             return found
@@ -315,12 +316,20 @@ def describe_difference(found: Comparison) -> JournalDiffers | None:
             "to go on with the journal: archiver db rebuild; to go on with the database: "
             "archiver verify --repair; neither deletes anything",
         )
-    if found.missing:
-        lacks = (
-            "the newest snapshot of the journal is missing (nothing is lost: the database has all rows)"
-            if found.only_snapshot
-            else f"the journal and the database lack the last {pluralize(found.missing, 'line')} that "
-            "archive.json counts"
-        )
-        return JournalDiffers(lacks, _GO_ON)
     return None
+
+
+def describe_missing(found: Comparison) -> JournalDiffers | None:
+    """Return an error that says that journal and database both lack the end of the journal; None if not.
+
+    Commands that write go on: somebody may have put back older copies of both.
+    """
+    if found.state is not JournalState.CURRENT or not found.missing:
+        return None
+    lacks = (
+        "the newest snapshot of the journal is missing (nothing is lost: the database has all rows)"
+        if found.only_snapshot
+        else f"the journal and the database lack the last {pluralize(found.missing, 'line')} that "
+        "archive.json counts"
+    )
+    return JournalDiffers(lacks, _GO_ON)

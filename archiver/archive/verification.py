@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from msgspec import Struct
 
 from archiver.archive.database import locate_database
-from archiver.archive.journaling import compare_journal, describe_difference
+from archiver.archive.journaling import compare_journal, describe_difference, describe_missing
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state
@@ -287,7 +287,8 @@ def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | Non
 
     def compare() -> JournalDiffers | None:
         end = session.storage.read_end()  # before the files: a run may end meanwhile
-        return describe_difference(compare_journal(files, read_state(place), end))
+        found = compare_journal(files, read_state(place), end)
+        return describe_difference(found) or describe_missing(found)
 
     with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
         if compare() is not None:
