@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct
 
 from archiver.adopt import gallery_dl, insta_dl, instaloader
 from archiver.adopt.candidate import Candidate, Recognizer
-from archiver.adopt.foreign_directory import ForeignDirectory, walk_foreign
+from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable, walk_foreign
 from archiver.adopt.media_check import check_media, detect_kind
 from archiver.blobs.store import COPY_CHUNK, BlobStore
 from archiver.catalog import Catalog, record
@@ -54,7 +54,12 @@ _BESIDE = re.compile(
 )
 """Files that the tools or the operating system put beside pictures and videos. They are skipped."""
 _UNFINISHED = re.compile(r".*\.(part|tmp|temp|ytdl|download|crdownload)", re.DOTALL)
+_JSON, _PACKED = "application/json", "application/x-xz"
 _MAX_PENDING = 64
+_LONGEST_TEXT = 1000
+_FIRST = datetime(2010, 10, 6, tzinfo=UTC)
+"""The day on which Instagram began."""
+_ONE_DAY = timedelta(days=1)
 
 
 class _Refusal(Exception):
@@ -100,6 +105,8 @@ class Adoption:
         self._clock = clock
         self._run_id: int | None = None
         self._pending: list[tuple[str, int, Future[AdoptionResult]]] = []
+        self._pending_metadata: list[Future[None]] = []
+        self._metadata: set[tuple[Pk, Digest]] = set()
         self._foreseen: set[tuple[Pk, Role, str]] = set()
         self._counts = dict.fromkeys(Fate, 0)
         self._refused: list[RefusedFile] = []
@@ -136,6 +143,7 @@ class Adoption:
             counts[Fate.KNOWN],
             tuple(sorted(self._refused, key=lambda refused: refused.path)),
             self._bytes,
+            len(self._metadata),
         )
 
     def _adopt_directory(self, directory: ForeignDirectory) -> None:
@@ -175,18 +183,31 @@ class Adoption:
             if candidate.is_picture and kind is not MediaKind.PICTURE:
                 raise _Refusal("a video, but its name or metadata says that it is a picture")
             role = Role.VIDEO if kind is MediaKind.VIDEO else Role.THUMBNAIL
-            username = _printable(candidate.username or "") or None
-            self._adopt_media(
-                source,
-                kind,
-                ForeignFile(candidate.source, item_pk, role, candidate.highlight_pk, username),
-                path,
+            file = ForeignFile(
+                candidate.source,
+                item_pk,
+                role,
+                candidate.highlight_pk,
+                _printable(candidate.username),
+                candidate.user_pk,
+                _printable(candidate.title),
+                self._plausible(candidate.taken_at),
+                candidate.is_poster,
             )
+            self._adopt_media(source, kind, file, path)
+            if candidate.metadata is not None:
+                self._adopt_metadata(directory.read_bytes(candidate.metadata), candidate.metadata, file)
+        except MetadataUnreadable as error:
+            raise _Refusal(f"its metadata: {error}") from error
         except (OSError, DownloadFailed) as exc:
             reason = str(exc) if isinstance(exc, DownloadFailed) else f"it cannot be read: {exc.strerror}"
             raise _Refusal(reason) from exc
         finally:
             os.close(source)
+
+    def _plausible(self, at: datetime | None) -> datetime | None:
+        """Return a time at which an item can have been taken; None for any other."""
+        return at if at is not None and _FIRST <= at <= self._clock() + _ONE_DAY else None
 
     def _find_item(self, candidate: Candidate) -> Pk:
         """Return the only item of an account that was taken in the second that the name gives."""
@@ -195,7 +216,7 @@ class Adoption:
         accounts = self._catalog.read(adoptions.accounts_named, name.lower())
         if len(accounts) != 1:
             how_many = "several accounts in the archive have" if accounts else "no account in the archive has"
-            raise _Refusal(f"it has no metadata, and {how_many} or had the name {_printable(name)}")
+            raise _Refusal(f"it has no metadata, and {how_many} or had the name {_printable(name) or ''}")
         items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
         if len(items) != 1:
             how_many = f"{len(items)} items" if items else "no item"
@@ -221,7 +242,9 @@ class Adoption:
         blob = self._read_media(source, kind, before)
         result = place.judge(blob.sha256)
         key = (file.item_pk, file.role, blob.sha256)
-        if result.fate is Fate.KNOWN or key in self._foreseen:
+        if result.fate is Fate.KNOWN and blob.sha256 in place.incomplete and not self._options.dry_run:
+            self._submit(file, blob, path)
+        elif result.fate is Fate.KNOWN or key in self._foreseen:
             self._count(path, blob.size, AdoptionResult(Fate.KNOWN))
         elif result.fate is Fate.REFUSED or self._options.dry_run:
             self._foreseen.add(key)
@@ -259,16 +282,47 @@ class Adoption:
             media = check_media(chunks(), kind)
             _require_unchanged(source, before, media.size)
             digest, size = writer.commit()
-        blob = Blob(digest, size, media.mime, media.width, media.height)
-        if self._run_id is None:
-            self._run_id = self._catalog.write(record.start_run, COMMAND, self._clock())
-        row = self._catalog.submit(record.adopt, self._run_id, file, blob, self._clock())
-        self._pending.append((path, size, row))
+        self._submit(file, Blob(digest, size, media.mime, media.width, media.height), path)
+
+    def _submit(self, file: ForeignFile, blob: Blob, path: str) -> None:
+        """Queue the row of a file whose bytes are durable."""
+        row = self._catalog.submit(record.adopt, self._run(), file, blob, self._clock())
+        self._pending.append((path, blob.size, row))
         if len(self._pending) >= _MAX_PENDING:
             self._wait()
 
+    def _adopt_metadata(self, data: bytes, name: str, file: ForeignFile) -> None:
+        """Store a metadata file of an item, unless the archive has it, and queue its row."""
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        if (file.item_pk, digest) in self._metadata or self._catalog.read(
+            adoptions.has_metadata, file.item_pk, digest
+        ):
+            return
+        self._metadata.add((file.item_pk, digest))
+        if self._options.dry_run:
+            return
+        self._may_write()
+        self._run()
+        with self._store.writer() as writer:
+            writer.write(data)
+            digest, size = writer.commit()
+        blob = Blob(digest, size, _PACKED if name.endswith(".xz") else _JSON)
+        metadata = replace(file, role=Role.METADATA, file_name=_printable(name))
+        self._pending_metadata.append(
+            self._catalog.submit(record.adopt_metadata, metadata, blob, self._clock())
+        )
+
+    def _run(self) -> int:
+        """Return the run of this adoption, which is recorded as soon as something is stored."""
+        if self._run_id is None:
+            self._run_id = self._catalog.write(record.start_run, COMMAND, self._clock())
+        return self._run_id
+
     def _wait(self) -> None:
         pending, self._pending = self._pending, []
+        metadata, self._pending_metadata = self._pending_metadata, []
+        for written in metadata:
+            written.result()
         for path, size, row in pending:
             self._count(path, size, row.result())
 
@@ -295,6 +349,7 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _printable(name: str) -> str:
-    """Return a name of a folder as text that a database can store."""
-    return os.fsencode(name).decode(errors="backslashreplace").replace("\0", "")
+def _printable(text: str | None) -> str | None:
+    """Return a name of a folder or a text of metadata as text that a database can store; None if empty."""
+    data = (text or "")[:_LONGEST_TEXT].encode(errors="surrogateescape")
+    return data.decode(errors="backslashreplace").replace("\0", "") or None

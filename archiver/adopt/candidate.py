@@ -10,17 +10,18 @@ from msgspec import Struct
 
 from archiver.adopt.foreign_directory import ForeignDirectory
 from archiver.model.foreign_files import ForeignTool
-from archiver.model.identity import Pk
+from archiver.model.identity import Pk, is_pk
 
 POST = "a file of a post, not of a highlight"
 COVER = "a cover: the next run downloads it"
 
 
 class Candidate(Struct, frozen=True):
-    """A file that may belong to an item.
+    """A file that may belong to an item, and what its name, its folders and its metadata say.
 
     If ``item_pk`` is None, the item is the one that the account ``username`` has from the second
-    ``taken_at``. ``is_picture``: its name or its metadata says that the file is a picture.
+    ``taken_at``. ``is_picture``: its name or its metadata says that the file is a picture; ``is_poster``: of
+    a video. ``metadata``: the name of the metadata file beside it.
     """
 
     source: ForeignTool
@@ -29,6 +30,10 @@ class Candidate(Struct, frozen=True):
     username: str | None = None
     taken_at: datetime | None = None
     is_picture: bool = False
+    user_pk: Pk | None = None
+    title: str | None = None
+    is_poster: bool = False
+    metadata: str | None = None
 
 
 Recognition = Candidate | str | None
@@ -54,3 +59,33 @@ def parse_stamp(text: str) -> datetime | None:
 def split_extension(name: str) -> str:
     """Return a name without its extension: the last dot and the ASCII letters and digits after it."""
     return re.sub(r"\.[0-9A-Za-z]+\Z", "", name)
+
+
+def read_pk(value: object) -> Pk | None:
+    """Return a pk from a value of another tool's metadata: digits, as text or as a number."""
+    text = str(value) if isinstance(value, str) or (type(value) is int and 0 <= value < 1 << 64) else ""
+    return text if is_pk(text) else None
+
+
+def read_text(value: object) -> str | None:
+    """Return a text of another tool's metadata; None if it is empty or something else."""
+    return value if isinstance(value, str) and value else None
+
+
+def read_seconds(value: object) -> datetime | None:
+    """Return a time from Unix seconds in another tool's metadata, aware and in UTC."""
+    if type(value) is not int:
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def read_time(value: object) -> datetime | None:
+    """Return a time from ISO 8601 in another tool's metadata: UTC if it states no offset."""
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return at if at is None else at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

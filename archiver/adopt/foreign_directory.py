@@ -37,8 +37,8 @@ class ForeignDirectory(Struct, frozen=True):
     fd: int
     names: frozenset[str]
 
-    def read_metadata(self, name: str) -> object:
-        """Return the value of a JSON file, which may be packed (``.xz``). Raises MetadataUnreadable."""
+    def read_bytes(self, name: str) -> bytes:
+        """Return the bytes of a metadata file. Raises MetadataUnreadable."""
         try:
             fd = open_regular(name, within=self.fd)
             with os.fdopen(fd, "rb") as file:
@@ -47,6 +47,11 @@ class ForeignDirectory(Struct, frozen=True):
             raise MetadataUnreadable(f"{name} cannot be read: {exc.strerror}") from exc
         if len(data) > _MAX_STORED:
             raise MetadataUnreadable(f"{name} is larger than {_MAX_STORED >> 20} MiB")
+        return data
+
+    def read_metadata(self, name: str) -> object:
+        """Return the value of a JSON file, which may be packed (``.xz``). Raises MetadataUnreadable."""
+        data = self.read_bytes(name)
         if name.endswith(".xz"):
             data = _unpack(name, data)
         try:

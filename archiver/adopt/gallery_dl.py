@@ -3,7 +3,8 @@
 ``<base>/instagram/<username>/[<sidecar>_]<media id>[p].<ext>``, for highlights, stories and posts alike.
 ``p`` marks the preview picture of a video, ``<sidecar>_`` one of several files of a post, and
 ``<highlight pk>_cover`` a cover. With ``--write-metadata``, ``<name>.json`` beside a file has ``type``,
-``post_id`` (for a highlight, its pk), ``media_id`` and ``username``.
+``post_id`` (for a highlight, its pk), ``highlight_title``, ``media_id``, ``date`` (UTC), ``owner_id`` and
+``username``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from archiver.adopt.candidate import COVER, POST, Candidate, Recognition
+from archiver.adopt.candidate import (
+    COVER,
+    POST,
+    Candidate,
+    Recognition,
+    read_pk,
+    read_text,
+    read_time,
+)
 from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable
 from archiver.model.foreign_files import ForeignTool
-from archiver.model.identity import is_pk
+from archiver.model.values import replace
 
 _NAME = re.compile(r"([0-9]+_)?([0-9]{1,40})(p?)\.[0-9A-Za-z]{1,10}", re.ASCII)
 _COVER = re.compile(r"[0-9]+_cover\.[0-9A-Za-z]{1,10}", re.ASCII)
@@ -38,28 +47,37 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     if metadata is None:
         username = directory.path.name
         return named and Candidate(
-            ForeignTool.GALLERY_DL, named[2], username=username, is_picture=bool(named[3])
+            ForeignTool.GALLERY_DL,
+            named[2],
+            username=username,
+            is_picture=bool(named[3]),
+            is_poster=bool(named[3]),
         )
-    return _by_metadata(directory, metadata, named and f"{named[2]}{named[3]}")
+    found = _by_metadata(directory, metadata, named and f"{named[2]}{named[3]}")
+    return replace(found, metadata=f"{name}.json") if isinstance(found, Candidate) else found
 
 
 def _by_metadata(
     directory: ForeignDirectory, metadata: Mapping[str, object], named: str | None
 ) -> Recognition:
-    media_id, highlight = str(metadata.get("media_id", "")), str(metadata.get("post_id", ""))
+    media_id = read_pk(metadata.get("media_id")) or read_text(metadata.get("media_id")) or ""
     if named is not None and named != media_id:
         return "its name and its metadata name different items"
-    item_pk = media_id.removesuffix("p")
-    if not is_pk(item_pk):
+    item_pk = read_pk(media_id.removesuffix("p"))
+    if item_pk is None:
         return COVER if media_id.endswith("_cover") else "its metadata names no item"
     kind = metadata.get("type", "highlight" if "highlight_title" in metadata else None)
     if kind not in ("highlight", "story", None):  # older versions state no type
         return POST
-    username = metadata.get("username")
+    is_highlight, is_poster = kind == "highlight", media_id.endswith("p")
     return Candidate(
         ForeignTool.GALLERY_DL,
         item_pk,
-        highlight if kind == "highlight" and is_pk(highlight) else None,
-        username if isinstance(username, str) and username else directory.path.name,
-        is_picture=media_id.endswith("p"),
+        read_pk(metadata.get("post_id")) if is_highlight else None,
+        read_text(metadata.get("username")) or directory.path.name,
+        read_time(metadata.get("date")),
+        is_picture=is_poster,
+        user_pk=read_pk(metadata.get("owner_id")),
+        title=read_text(metadata.get("highlight_title")) if is_highlight else None,
+        is_poster=is_poster,
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 
-from archiver.adopt.candidate import POST, STAMP, Candidate, Recognition
+from archiver.adopt.candidate import POST, STAMP, Candidate, Recognition, parse_stamp
 from archiver.adopt.foreign_directory import ForeignDirectory
 from archiver.model.foreign_files import ForeignTool
 
-_ITEM = re.compile(rf"{STAMP}_([0-9]{{1,40}})(_[0-9]+)?\.[0-9A-Za-z]{{1,10}}", re.ASCII)
+_ITEM = re.compile(rf"({STAMP})_([0-9]{{1,40}})(_[0-9]+)?\.[0-9A-Za-z]{{1,10}}", re.ASCII)
 _POST = re.compile(rf"{STAMP}_(?!UTC[_.])[0-9A-Za-z_-]{{5,}}\.[0-9A-Za-z]{{1,10}}", re.ASCII)
-_HIGHLIGHT = re.compile(r"([0-9]{1,40})(?:_.*)?", re.DOTALL)
+_HIGHLIGHT = re.compile(r"([0-9]{1,40})(?:_(.*))?", re.DOTALL)
 
 
 def recognize(directory: ForeignDirectory, name: str) -> Recognition:
@@ -22,9 +22,17 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     item, path = _ITEM.fullmatch(name), directory.path
     highlight = _HIGHLIGHT.fullmatch(path.name) if path.parent.name == "highlights" else None
     if item is not None and (highlight is not None or path.name == "stories"):
-        if item[2] is not None:
-            return f"a second file of the same item (insta-dl adds {item[2]})"
+        if item[3] is not None:
+            return f"a second file of the same item (insta-dl adds {item[3]})"
+        taken_at = parse_stamp(item[1])
         if highlight is None:
-            return Candidate(ForeignTool.INSTA_DL, item[1], username=path.parent.name)
-        return Candidate(ForeignTool.INSTA_DL, item[1], highlight[1], path.parent.parent.name)
+            return Candidate(ForeignTool.INSTA_DL, item[2], username=path.parent.name, taken_at=taken_at)
+        return Candidate(
+            ForeignTool.INSTA_DL,
+            item[2],
+            highlight[1],
+            path.parent.parent.name,
+            taken_at,
+            title=highlight[2] or None,
+        )
     return POST if _POST.fullmatch(name) else None

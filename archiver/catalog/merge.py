@@ -2,7 +2,7 @@
 
 This is the last step of rereading all stored answers. Columns on which a run bases its decisions (when a
 thing was listed, fetched or completed, whether it is gone, which picture of it is stored) are not merged:
-they stay as they are, and are empty in a new row.
+they stay as they are, and are empty in a new row. Only values that come from another tool are replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select,
 
 from archiver.catalog import tables
 from archiver.catalog.catalog import Catalog
-from archiver.catalog.record import item_entries
+from archiver.catalog.record import adopted_files, item_entries
+from archiver.model.identity import utcnow
 
 MergeRow = Mapping[str, Any]
 """A row of the other catalog, by column."""
@@ -116,6 +117,9 @@ def merge_rows(connection: Connection, table: str, rows: Sequence[MergeRow]) -> 
         connection.execute(_fill(rule, columns), parameters)
     if new:
         connection.execute(rule.table.insert(), new)
+    if rule.table is tables.items:
+        shown = [row["pk"] for row in rows if _is_adopted(stored.get(rule.key_of(row)), row)]
+        adopted_files.settle_shown(connection, shown, utcnow())
     return len(new), sum(map(len, by_columns.values()))
 
 
@@ -155,8 +159,16 @@ def _read_stored(
     return {rule.key_of(row): row for row in stored.mappings()}
 
 
+def _is_adopted(before: RowMapping | None, row: MergeRow) -> bool:
+    """Return whether a stored row comes from another tool, and the new one from an answer."""
+    return before is not None and before.get("source") is not None and row["source"] is None
+
+
 def _values_to_fill(rule: _MergeRule, before: RowMapping, row: MergeRow) -> dict[str, object]:
-    values: dict[str, object] = {
+    if _is_adopted(before, row):
+        values = {name: row[name] for name in rule.columns if name not in rule.key}
+        return {name: value for name, value in values.items() if value not in (None, "")} | {"source": None}
+    values = {
         name: row[name] for name in rule.fills if before[name] in (None, "") and row[name] not in (None, "")
     }
     first: datetime = row["first_seen_at"]

@@ -182,6 +182,7 @@ highlights = Table(
     Column("shrunk_to", Text),
     Column("shrunk_run_id", BigInteger),
     Column("gone_at", UtcTime),
+    Column("source", Text),
 )
 
 items = Table(
@@ -196,6 +197,7 @@ items = Table(
     Column("video_duration", Float(53)),
     Column("first_seen_at", UtcTime, nullable=False),
     Column("answer_id", BigInteger),
+    Column("source", Text),
     Index(None, "user_pk", "pk"),
     Index(None, "code"),
     Index(None, "taken_at"),
@@ -211,6 +213,7 @@ highlight_items = Table(
     Column("first_seen_at", UtcTime, nullable=False),
     Column("last_seen_at", UtcTime, nullable=False),
     Column("gone_at", UtcTime),
+    Column("source", Text),
     PrimaryKeyConstraint("highlight_pk", "item_pk"),
 )
 _partial_index(
@@ -324,6 +327,10 @@ adopted = Table(
     Column("source", Text, nullable=False),
     Column("adopted_at", UtcTime, nullable=False),
     Column("reason", Text),
+    Column("user_pk", PkText),
+    Column("title", Text),
+    Column("taken_at", UtcTime),
+    Column("file_name", Text),
     UniqueConstraint("item_pk", "role", "sha256"),
     sqlite_autoincrement=True,  # as for answers
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _AUTO = "auto"
 _TOOLS = (_AUTO, "insta-dl", "gallery-dl", "instaloader")
-_NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "refused": []}
+_NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "metadata": 0, "refused": []}
 
 
 @click.command("adopt", epilog=EPILOG)
@@ -65,10 +65,12 @@ def command(
       instaloader  <account>/<title>/<time>_UTC.<ext>, with <time>_UTC.json.xz; without that
                    file, the account must have exactly one item of that second in the archive
 
-    If the archive knows the item, the file becomes a file of that item. Other files are stored, and wait
-    until a run finds their item: archiver show --adopted lists them. What cannot be matched with certainty is
-    listed with the reason, and left alone (exit code 3). A file that archiver has downloaded itself is never
-    replaced. Running the command again changes nothing.
+    If the archive knows the item, the file becomes a file of that item. If it only knows the account, or the
+    metadata names it, the item gets a place in the archive with the time and title that the tool has saved,
+    as one that only the tool has seen. Other files are stored, and wait until a run finds their item or their
+    account: archiver show --adopted lists them. Metadata is stored too. What cannot be matched with certainty
+    is listed with the reason, and left alone (exit code 3). A file that archiver has downloaded itself is
+    never replaced. Running the command again only adds what is missing.
 
     An adopted file is marked with the name of its tool wherever it is shown. archiver run --full downloads
     such files again, and keeps both.
@@ -97,7 +99,7 @@ def command(
     code = PARTIAL if report.refused else 0
     if options.blank is not None:
         fields = {"adopted": report.adopted, "waiting": report.waiting, "known": report.known}
-        head = {"exit_code": code, "outcome": outcome(code), **fields}
+        head = {"exit_code": code, "outcome": outcome(code), **fields, "metadata": report.metadata}
         output.print_json_list(head, "refused", report.refused)
     elif code or not options.quiet:
         output.print_messages(*_report_lines(report, dry_run, show_all=options.verbose))
@@ -111,6 +113,8 @@ def _report_lines(report: AdoptionReport, dry_run: bool, *, show_all: bool) -> I
         f"{pluralize(report.adopted, 'file')} {would}adopted, {report.waiting:,} {would}stored until a run"
         f" finds their items{size}; {report.known:,} known already"
     )
+    if report.metadata:
+        yield f"{pluralize(report.metadata, 'metadata file')} {would}stored"
     if report.waiting and not dry_run:
         yield f"{advice.command_line('show --adopted')} lists the waiting files"
     if report.refused:

@@ -20,18 +20,20 @@ from archiver.model.archived import (
     ContentSize,
     KeptAccount,
     KeptFile,
+    KeptHighlight,
     KeptItem,
     NameChange,
     Placed,
     Provenance,
 )
 from archiver.model.foreign_files import WaitingFile
-from archiver.model.identity import MEDIA_TYPE_NAMES
+from archiver.model.identity import MEDIA_TYPE_NAMES, is_pk
 from archiver.text_format import format_size, make_safe, pluralize
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20
 _WAITING_SHOWN = 100
-_WAITING_COLUMNS = ("folder", "highlight", "item", "role", "bytes", "from", "since", "why")
+_WAITING_COLUMNS = ("folder", "highlight", "item", "role", "taken", "bytes", "from", "since", "why")
+_HIGHLIGHTS = "https://www.instagram.com/stories/highlights"
 _COLUMNS = ("", "highlight", "items", "bytes", "state", "next look", "pk")
 
 Row = tuple[str, str]
@@ -92,7 +94,7 @@ def _highlight_lines(archive: Archive, details: HighlightDetails, show_all: bool
     yield from _aligned_lines(
         ("highlight", highlight.pk),
         ("account", f"{_account_name(details.account)} ({details.account.pk})"),
-        ("page", f"https://www.instagram.com/stories/highlights/{highlight.pk}/"),
+        *_optional("page", f"{_HIGHLIGHTS}/{highlight.pk}/" if is_pk(highlight.pk) else None),
         *_former_values(details.name_changes, "title"),
         ("position", "unknown" if highlight.position is None else f"{highlight.position}{pinned}"),
         ("state", _highlight_state(summary)),
@@ -105,7 +107,7 @@ def _highlight_lines(archive: Archive, details: HighlightDetails, show_all: bool
             else f"{highlight.media_count:,} items according to Instagram",
         ),
         ("created", _format_time(highlight.created_at)),
-        ("seen", _span(highlight.first_seen_at, highlight.last_seen_at)),
+        ("seen", _when_seen(highlight)),
         ("fetched", _format_time(highlight.fetched_at)),
         *_optional("cover", _path(archive, highlight.cover)),
     )
@@ -119,6 +121,8 @@ def _highlight_lines(archive: Archive, details: HighlightDetails, show_all: bool
 def _placed_item_lines(archive: Archive, placed: Placed) -> Iterator[str]:
     item = placed.item
     gone = f", not shown since {_format_time(placed.gone_at)}" if placed.gone_at is not None else ""
+    if placed.source is not None:
+        gone = f", seen only by {placed.source}"
     head = f"{placed.position}  {_format_time(item.taken_at)}  {_item_kind(item)}"
     yield make_safe(f"{head}  item {item.pk}{gone}")
     contents = "  ".join(_brief_contents(item))
@@ -139,15 +143,16 @@ def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
         *_optional("owner", f"{item.user_pk}, another account" if is_other_owner else None),
         ("taken", _format_time(item.taken_at)),
         ("product", item.product_type or "unknown"),
-        ("first seen", _format_time(item.first_seen_at)),
+        ("first seen", _format_time(item.first_seen_at) if item.source is None else _when_seen(item)),
         ("source", _answer_text(details.answers, item.answer_id)),
         *_content_rows(item),
     )
     yield "\nshown in"
     for highlight, placed in details.places:
-        until = f", not since {_format_time(placed.gone_at)}" if placed.gone_at is not None else ""
+        is_gone = placed.gone_at is not None and placed.source is None
+        until = f", not since {_format_time(placed.gone_at)}" if is_gone else ""
         title = highlight.title or "(no title)"
-        span = _span(placed.first_seen_at, placed.last_seen_at)
+        span = _when_seen(placed)
         yield make_safe(f"  {title} (highlight {highlight.pk}), position {placed.position}, {span}{until}")
     yield "\nfiles" if item.files else "\nno files"
     for file in item.files:
@@ -162,6 +167,14 @@ def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
             *_origin_lines(file, details.answers),
         ):
             yield f"    {make_safe(line)}"
+
+
+def _when_seen(what: KeptHighlight | KeptItem | Placed) -> str:
+    """Return when something was seen, or which other tool has seen it."""
+    if what.source is not None:
+        return f"only by {what.source}, adopted {_format_time(what.first_seen_at)}"
+    assert not isinstance(what, KeptItem)
+    return _span(what.first_seen_at, what.last_seen_at)
 
 
 def _origin_lines(file: KeptFile, answers: Mapping[int, Provenance]) -> Iterator[str]:
@@ -189,11 +202,19 @@ def waiting_lines(files: Iterable[WaitingFile], width: int | None, *, show_all: 
 
 
 def _waiting_row(file: WaitingFile) -> tuple[object, ...]:
-    reason = "its bytes are lost" if file.lost_at is not None else file.reason or "no run has found the item"
+    reason = "its bytes are lost" if file.lost_at is not None else file.reason or _no_place(file)
+    taken = f"{file.taken_at:%Y-%m-%d}" if file.taken_at is not None else None
     return (
-        *(file.username, file.highlight_pk, file.item_pk, file.role, format_size(file.blob.size)),
+        *(file.username or file.user_pk, file.highlight_pk or file.title, file.item_pk, file.role),
+        *(taken, format_size(file.blob.size)),
         *(file.source, f"{file.adopted_at:%Y-%m-%d}", reason),
     )
+
+
+def _no_place(file: WaitingFile) -> str:
+    """Return what is missing for an item that no answer has shown."""
+    has_highlight = file.highlight_pk is not None or file.title is not None
+    return "its account is not known" if has_highlight else "no run has found the item"
 
 
 def _tool(file: KeptFile) -> str:
@@ -255,7 +276,7 @@ def _join(*parts: str | None) -> str:
 
 
 def _account_name(account: KeptAccount) -> str:
-    return account.username or f"account {account.pk}"
+    return account.last_username or f"account {account.pk}"
 
 
 def _item_kind(item: KeptItem) -> str:
@@ -297,6 +318,8 @@ def _highlight_state(summary: HighlightSummary) -> str:
     highlight = summary.highlight
     failures = f", {pluralize(summary.open_failures, 'failure')}" if summary.open_failures else ""
     lost = f", {summary.extent.lost:,} lost" if summary.extent.lost else ""
+    if highlight.source is not None:
+        return f"seen only by {highlight.source}{lost}"
     if highlight.gone_at is not None:
         return f"gone since {highlight.gone_at:%Y-%m-%d}{lost}"
     if highlight.fetched_at is None:

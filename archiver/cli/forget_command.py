@@ -113,7 +113,8 @@ def _lines(removal: AccountRemoval, *, dry_run: bool) -> Iterator[str]:
     )
     yield (
         f"also {pluralize(removal.changes, 'change')}, {pluralize(removal.failures, 'failure')}, "
-        f"{pluralize(removal.waiting, 'waiting file')}, {pluralize(removal.log_lines, 'line')} of the log, "
+        f"{pluralize(removal.waiting, 'waiting or metadata file')}, "
+        f"{pluralize(removal.log_lines, 'line')} of the log, "
         f"{pluralize(removal.quarantined, 'file')} in quarantine/"
     )
     for entry in removal.entries:

@@ -56,16 +56,22 @@ def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[
 
 
 def waiting_entries(files: Iterable[WaitingFile], layout: FolderLayout) -> Iterator[ExportEntry]:
-    """Yield the adopted files that wait for their items, as ``adopted/<account>/<highlight pk>/<file>``."""
+    """Yield the adopted files that wait for their items, as ``adopted/<account>/<highlight>/<file>``.
+
+    The highlight is its pk or, if that is not known, its title.
+    """
     for file in files:
         if file.lost_at is not None:
             continue
-        account = file_names.truncate(file_names.clean(file.username or ""), file_names.MAX_LENGTH)
-        folders = (account or "unknown account", file.highlight_pk or "unknown highlight")
+        account, highlight = (
+            file_names.truncate(file_names.clean(name or ""), file_names.MAX_LENGTH)
+            for name in (file.username or file.user_pk, file.highlight_pk or file.title)
+        )
+        folders = (account or "unknown account", highlight or "unknown highlight")
         below = (*layout.below, "adopted", *map(file_names.safe_name, folders))
         name, id_ = f"{file.item_pk} {file.role}", f"adopted {file.item_pk} {file.role} {file.blob.sha256}"
         path = (*below, f"{name}.{extension_for(file.blob.mime)}")
-        at_ns, suffixes = to_nanoseconds(file.adopted_at), (file.blob.sha256[:16],)
+        at_ns, suffixes = to_nanoseconds(file.taken_at or file.adopted_at), (file.blob.sha256[:16],)
         yield ExportEntry(id_, path, file.blob.sha256, file.blob.size, at_ns, suffixes)
         if layout.with_sidecars:
             text = _json({"adopted": file})
@@ -224,8 +230,8 @@ class _FolderWalk:
 
 def _account_values(account: KeptAccount) -> dict[str, str]:
     return {
-        "username": account.username or account.pk,
-        "full_name": account.full_name or account.username or account.pk,
+        "username": account.last_username or account.pk,
+        "full_name": account.full_name or account.last_username or account.pk,
         "user_pk": account.pk,
     }
 

@@ -165,8 +165,9 @@ class _AccountPages(Struct):
     def begin_highlight(self, highlight: KeptHighlight) -> Iterator[ExportEntry | KeptFile]:
         """Yield the page of the previous highlight, and the cover of this one."""
         yield from self._finish_highlight(highlight)
-        self.changes.add(highlight.first_seen_at)
-        self.changes.add(highlight.gone_at)
+        if highlight.source is None:
+            self.changes.add(highlight.first_seen_at)
+            self.changes.add(highlight.gone_at)
         if highlight.cover is not None:
             yield highlight.cover
 
@@ -176,8 +177,9 @@ class _AccountPages(Struct):
         yield from placed.item.held
         tile = item_tiles.make_tile(placed, self.highlight, html_pages.account_name(self.account))
         self.tiles.append(tile)
-        self.changes.add(placed.first_seen_at)
-        self.changes.add(placed.gone_at)
+        if placed.source is None:
+            self.changes.add(placed.first_seen_at)
+            self.changes.add(placed.gone_at)
         if tile.pk in self.seen:
             return
         self.seen.add(tile.pk)

@@ -146,6 +146,11 @@ class KeptAccount(Struct, frozen=True):
     avatars: tuple[KeptFile, ...] = ()
 
     @property
+    def last_username(self) -> str | None:
+        """The username now, or else the last one that is known: an adopted account has only had one."""
+        return self.username or next(iter(self.usernames), None)
+
+    @property
     def avatar(self) -> KeptFile | None:
         """The newest avatar whose bytes are not lost."""
         return newest(self.avatars, Role.AVATAR)
@@ -156,6 +161,7 @@ class KeptHighlight(Struct, frozen=True):
 
     ``media_count``: the number of items that the API states. ``gone_at``: when it was found to be no longer
     listed. ``completed_at``: when everything that it offered was stored; None while something is missing.
+    ``source``: the tool that has seen it, if no answer has; then the dates are those of the adoption.
     """
 
     pk: Pk
@@ -171,6 +177,7 @@ class KeptHighlight(Struct, frozen=True):
     completed_at: datetime | None = None
     gone_at: datetime | None = None
     covers: tuple[KeptFile, ...] = ()
+    source: str | None = None
 
     @property
     def cover(self) -> KeptFile | None:
@@ -183,6 +190,7 @@ class KeptItem(Struct, frozen=True):
 
     ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds. ``user_pk`` is the account that the item
     itself names, which may differ from the highlight's. ``answer_id``: the first answer that showed the item.
+    ``source``: as for a highlight.
     """
 
     pk: Pk
@@ -202,6 +210,7 @@ class KeptItem(Struct, frozen=True):
     reshares: tuple[Reshare, ...] = ()
     sponsors: tuple[Sponsor, ...] = ()
     answer_id: int | None = None
+    source: str | None = None
 
     def file(self, role: Role) -> KeptFile | None:
         """Return the newest file of this role whose bytes are not lost."""
@@ -237,7 +246,7 @@ class PlacedFile(NamedTuple):
 class Placed(Struct, frozen=True):
     """An item at a position of a highlight, from 0.
 
-    ``gone_at``: when it was found to be no longer shown there.
+    ``gone_at``: when it was found to be no longer shown there. ``source``: as for a highlight.
     """
 
     highlight_pk: Pk
@@ -246,6 +255,7 @@ class Placed(Struct, frozen=True):
     first_seen_at: datetime
     last_seen_at: datetime
     gone_at: datetime | None = None
+    source: str | None = None
 
     @property
     def files(self) -> Iterator[PlacedFile]:

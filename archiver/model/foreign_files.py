@@ -20,10 +20,11 @@ class ForeignTool(StrEnum):
 
 
 class ForeignFile(Struct, frozen=True):
-    """A file of an item, as another tool names it.
+    """A file of an item, and what the other tool says about it: by its name, its folders and its metadata.
 
-    ``highlight_pk``: the highlight in which the tool found the item, if it says so. ``username``: the
-    account, as the folder gives it.
+    ``highlight_pk`` and ``title``: the highlight in which the tool found the item. ``username`` and
+    ``user_pk``: the account. ``taken_at``: aware, in UTC. ``is_poster``: the picture of a video.
+    ``file_name`` is that of a metadata file.
     """
 
     source: ForeignTool
@@ -31,13 +32,18 @@ class ForeignFile(Struct, frozen=True):
     role: Role
     highlight_pk: Pk | None = None
     username: str | None = None
+    user_pk: Pk | None = None
+    title: str | None = None
+    taken_at: datetime | None = None
+    is_poster: bool = False
+    file_name: str | None = None
 
 
 class WaitingFile(Struct, frozen=True):
     """An adopted file that waits for its item: a row of ``adopted`` with its blob.
 
     ``reason``: why it still waits although its item is known; None if no answer has reported the item yet.
-    ``lost_at``: when its bytes were found to be missing.
+    ``lost_at``: when its bytes were found to be missing. The rest is as in ForeignFile.
     """
 
     item_pk: Pk
@@ -49,6 +55,9 @@ class WaitingFile(Struct, frozen=True):
     adopted_at: datetime
     reason: str | None = None
     lost_at: datetime | None = None
+    user_pk: Pk | None = None
+    title: str | None = None
+    taken_at: datetime | None = None
 
 
 class Fate(StrEnum):
@@ -77,7 +86,8 @@ class RefusedFile(Struct, frozen=True):
 class AdoptionReport(Struct, frozen=True):
     """What became of the files of other tools: counts, and the refused ones.
 
-    ``bytes``: the total size of the adopted and waiting files.
+    ``bytes``: the total size of the adopted and waiting files. ``metadata``: how many metadata files of the
+    other tools were stored; they count nowhere else.
     """
 
     adopted: int
@@ -85,3 +95,4 @@ class AdoptionReport(Struct, frozen=True):
     known: int
     refused: tuple[RefusedFile, ...]
     bytes: int = 0
+    metadata: int = 0

@@ -38,12 +38,16 @@ class Digest(str):
 
 
 class Role(StrEnum):
-    """What a File is to its owner. ``thumbnail`` is the picture of a photo item, or the poster of a video."""
+    """What a File is to its owner. ``thumbnail`` is the picture of a photo item, or the poster of a video.
+
+    ``metadata`` is what another tool wrote about an item: only ``adopted`` has it.
+    """
 
     THUMBNAIL = "thumbnail"
     VIDEO = "video"
     COVER = "cover"
     AVATAR = "avatar"
+    METADATA = "metadata"
 
 
 class Subject(StrEnum):

@@ -59,7 +59,8 @@ class Hit(Struct, frozen=True):
 
     ``at`` is when it was made, as the API states it, or else when it was first seen; ``dated`` says which.
     ``highlight_pk`` and ``title`` of an item are those of a highlight that shows it. ``gone``: whether it is
-    no longer shown. ``matched``: the texts that contain a search word.
+    no longer shown. ``matched``: the texts that contain a search word. ``source``: the tool that has seen it,
+    if no answer has.
     """
 
     subject: Subject
@@ -74,3 +75,4 @@ class Hit(Struct, frozen=True):
     code: str | None
     gone: bool
     matched: tuple[Said, ...]
+    source: str | None = None

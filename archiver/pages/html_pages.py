@@ -63,10 +63,10 @@ def asset(name: str) -> bytes:
 
 
 def account_name(account: KeptAccount) -> str:
-    """Return what to call an account: its full name, else its username, else its pk."""
+    """Return what to call an account: its full name, else its last username, else its pk."""
     if name := page_text.shorten(account.full_name or ""):
         return name
-    username = page_text.shorten(account.username or "")
+    username = page_text.shorten(account.last_username or "")
     return f"@{username}" if username else f"Account {account.pk}"
 
 

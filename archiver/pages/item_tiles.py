@@ -50,6 +50,7 @@ def make_tile(placed: Placed, highlight: KeptHighlight, account_name: str) -> It
         detail_lists,
         highlight,
         page_text.item_address(item) if placed.gone_at is None and highlight.gone_at is None else None,
+        source=placed.source,
     )
 
 

@@ -45,7 +45,8 @@ class ItemTile(Struct, frozen=True):
 
     ``kind`` is ``photo``, ``video``, or ``item`` if unknown. ``highlight`` shows the item; a grid of several
     highlights names it. ``instagram`` is its address there, while it is shown. A grid of several accounts
-    names ``account`` too, whose pages are in ``directory``: "" or a path that ends in a slash.
+    names ``account`` too, whose pages are in ``directory``: "" or a path that ends in a slash. ``source``:
+    the tool that has seen it in the highlight, if no answer has; ``gone_at`` is then when it was adopted.
     """
 
     pk: str
@@ -62,6 +63,7 @@ class ItemTile(Struct, frozen=True):
     instagram: str | None = None
     account: KeptAccount | None = None
     directory: str = ""
+    source: str | None = None
 
     @property
     def path(self) -> str | None:

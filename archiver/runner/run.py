@@ -98,6 +98,9 @@ def finish(
         if found := waiting - catalog.read(adoptions.count_waiting):
             note = f"adopted files that have found their items: {found:,}"
             summary = replace(summary, notes=(*summary.notes, note))
+        if waiting and (found := catalog.write(record.settle_all_waiting, summary.run_id, clock())):
+            note = f"adopted files of items that Instagram no longer shows: {found:,}"
+            summary = replace(summary, notes=(*summary.notes, note))
     except ArchiverError as unrecorded:
         summary = _weigh(summary, unrecorded)  # an unusable database must not hide a signal or a bug
     if bug is not None:

@@ -23,6 +23,7 @@ from tests.support.adopting_archive import (
     AdoptingArchive,
     insta_dl_name,
     instaloader_metadata,
+    of_nobody,
     put,
 )
 from tests.support.catalog_samples import LATER, page, video
@@ -106,7 +107,7 @@ def test_a_dry_run_says_the_same_and_stores_nothing(archive: AdoptingArchive, tm
         (
             insta_dl_name(),
             insta_dl_name().replace(HIGHLIGHT, "5"),
-            insta_dl_name(OTHER_ITEM),
+            of_nobody(),
             f"natgeo/stories/{STAMP}_7.jpg",
         ),
     )
@@ -191,10 +192,10 @@ def test_fault_x22_a_video_never_becomes_the_file_of_a_photo(
 def test_fault_x22_instaloader_gives_one_name_to_two_items_of_a_second(
     archive: AdoptingArchive, tmp_path: Path
 ) -> None:
-    """The file may be the other item's: it is not recorded, whether it waits or comes later."""
+    """The file may be the other item's: it does not stay a file of the item, and later ones are refused."""
     stem = f"natgeo/Gifts/{STAMP}_UTC"
     put(tmp_path / "in", {f"{stem}.jpg": PHOTO, f"{stem}.json.xz": instaloader_metadata()})
-    assert archive.counts(tmp_path / "in") == (0, 1, 0, 0)
+    assert archive.counts(tmp_path / "in") == (1, 0, 0, 0)
     archive.answer(page(HIGHLIGHT, ITEM, OTHER_ITEM))
     assert ([file.reason for file in archive.waiting()], archive.files()) == ([SAME_SECOND], [])
     put(tmp_path / "in", {f"{stem}.jpg": SMALL})
@@ -220,7 +221,7 @@ def test_a_download_of_adopted_bytes_shows_where_they_come_from(
 def test_adopting_again_brings_lost_bytes_back(archive: AdoptingArchive, tmp_path: Path) -> None:
     """Those of an item, and those of a file that waits: a lost file is not known."""
     archive.answer(page(HIGHLIGHT, ITEM))
-    folder = put(tmp_path / "in", {insta_dl_name(): PHOTO, insta_dl_name(OTHER_ITEM): SMALL})
+    folder = put(tmp_path / "in", {insta_dl_name(): PHOTO, of_nobody(): SMALL})
     archive.adopt(folder)
     lost = [Digest(str(sha256)) for (sha256,) in archive.rows("SELECT sha256 FROM blobs")]
     with Catalog.open(archive.database, write=True) as catalog:

@@ -131,7 +131,8 @@ _FOREIGN = (
     "update changes set old = 'Gifts' where old = 'Gift Guide 🎁'",
     "update items set media_type = 2, taken_at = first_seen_at where pk in ('12', '14')",
     "update items set user_pk = '1'",
-    "insert into highlight_items select '3', item_pk, position, first_seen_at, last_seen_at, gone_at"
+    "insert into highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at)"
+    " select '3', item_pk, position, first_seen_at, last_seen_at"
     " from highlight_items where item_pk = '12'",
     "delete from highlight_items where item_pk = '13'",
     "update mentions set username = 'other' where username = 'nasa'",

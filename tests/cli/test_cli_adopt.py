@@ -18,10 +18,12 @@ from tests.support.adopting_archive import (
     STAMP,
     AdoptingArchive,
     insta_dl_name,
+    of_nobody,
     put,
 )
 from tests.support.catalog_samples import page
 from tests.support.command_line import InProcessUser
+from tests.support.databases import NOW
 
 GONE = "a file of a post, not of a highlight"
 
@@ -37,7 +39,7 @@ def archive(person: InProcessUser, sqlite_template: Path) -> AdoptingArchive:
     """The archive of that user, and a folder ``in`` of insta-dl: one of its two items is known."""
     archive = AdoptingArchive(person.archive, Path(shutil.copy(sqlite_template, person.home / "new.db")))
     archive.answer(page(HIGHLIGHT, ITEM))
-    put(person.home / "in", (insta_dl_name(), insta_dl_name(OTHER_ITEM), f"natgeo/{STAMP}_DC2wZsRM1aB.jpg"))
+    put(person.home / "in", (insta_dl_name(), of_nobody(), f"natgeo/{STAMP}_DC2wZsRM1aB.jpg"))
     return archive
 
 
@@ -54,6 +56,7 @@ def test_it_says_what_it_did(person: InProcessUser, archive: AdoptingArchive) ->
             "adopted": 1,
             "waiting": 1,
             "known": 0,
+            "metadata": 0,
             "refused": [{"path": str(post), "reason": GONE}],
         },
     )
@@ -112,8 +115,10 @@ def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive
     assert "waiting" not in person.run("status").out
     person.run("adopt", "in")
     lines = person.run("show", "--adopted").out.splitlines()
-    assert lines[0].split() == ["folder", "highlight", "item", "role", "bytes", "from", "since", "why"]
-    assert lines[2].split()[:4] == ["natgeo", HIGHLIGHT, OTHER_ITEM, "thumbnail"]
+    assert lines[0].split() == [
+        *("folder", "highlight", "item", "role", "taken", "bytes", "from", "since", "why")
+    ]
+    assert lines[2].split()[:5] == ["somebody", "5", OTHER_ITEM, "thumbnail", f"{NOW:%Y-%m-%d}"]
     assert "insta-dl" in lines[2]
     (waiting,) = json.loads(person.run("show", "--adopted", "--json").out)["waiting"]
     path = Path(waiting["path"])
@@ -122,7 +127,7 @@ def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive
     assert person.run("show", "--adopted", "--paths").out == f"{path}\n"
     path.chmod(0o600)
     path.write_bytes(b"damaged")
-    owners = f"item {ITEM} thumbnail; waits for item {OTHER_ITEM} thumbnail, from insta-dl of natgeo\n"
+    owners = f"item {ITEM} thumbnail; waits for item {OTHER_ITEM} thumbnail, from insta-dl of somebody\n"
     assert person.run("verify").out.endswith(owners)
     assert person.run("show", "--adopted", "-0", "--role", "video").out == ""
     status = person.run("status")
@@ -162,8 +167,8 @@ def test_the_folder_export_has_what_waits_below_adopted(
     """Named after what is known. A selection leaves it out: it belongs to no account yet."""
     person.run("adopt", "in")
     person.run("export", "folder", "out", "--link", "copy")
-    waiting = person.home / "out/adopted/natgeo" / HIGHLIGHT / f"{OTHER_ITEM} thumbnail.jpg"
-    assert waiting.read_bytes() == PHOTO
+    waiting = person.home / "out/adopted/somebody/5" / f"{OTHER_ITEM} thumbnail.jpg"
+    assert (waiting.read_bytes(), waiting.stat().st_mtime) == (PHOTO, int(NOW.timestamp()))
     person.run("export", "folder", "part", "--account", "natgeo")
     assert (person.home / "part/natgeo").is_dir()
     assert not (person.home / "part/adopted").exists()

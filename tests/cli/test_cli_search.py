@@ -104,6 +104,7 @@ def test_json_is_one_object_and_exact(kept: InProcessUser) -> None:
             "code": None,
             "gone": False,
             "matched": [{"field": "title", "text": "Best\x1b[31m 北京旅行\n🦋"}],
+            "source": None,
         }
     ]
 

@@ -38,7 +38,7 @@ def test_a_dry_run_says_what_would_be_removed_and_changes_nothing(
     before = _files(harness.root)
     dry = person.run("forget", NAME, "--dry-run")
     assert (dry.code, dry.out) == (0, "")
-    assert "2 highlights, 4 items, 10 stored files" in dry.err
+    assert "4 highlights, 6 items, 12 stored files" in dry.err
     assert "would be removed" in dry.err
     assert f"account {NAME} (70000000000):" in dry.err
     assert "also mine.sqlite, a copy of the database" in dry.err

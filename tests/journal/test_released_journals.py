@@ -32,4 +32,4 @@ def test_fault_h49_the_journal_of_each_released_revision_is_rebuilt(tmp_path: Pa
         then = [{column: row[column] for column in rows[0]} for row in found]
         assert then == rows, table
     with Archive(config) as archive:
-        assert archive.status().items == 4
+        assert archive.status().items == len(rebuilt["items"]) >= 4

@@ -119,6 +119,11 @@ def insta_dl_name(item_pk: str = ITEM, suffix: str = ".jpg") -> str:
     return f"{FOLDER}/{STAMP}_{item_pk}{suffix}"
 
 
+def of_nobody(item_pk: str = OTHER_ITEM) -> str:
+    """Return the name that insta-dl gives an item of an account that no archive knows."""
+    return f"somebody/highlights/5_Trip/{STAMP}_{item_pk}.jpg"
+
+
 def gallery_dl_metadata(item_pk: str = ITEM, **fields: object) -> bytes:
     """Return what ``--write-metadata`` writes about an item of a highlight."""
     known = {"category": "instagram", "type": "highlight", "media_id": item_pk, "post_id": HIGHLIGHT}

@@ -12,7 +12,7 @@ import pytest
 
 from archiver.archive import forgetting
 from archiver.archive.archive import Archive
-from tests.support.adopting_archive import STAMP, put
+from tests.support.adopting_archive import STAMP, gallery_dl_metadata, put
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.media_samples import jpeg
 from tests.support.standin.world_edits import EditableWorld
@@ -47,9 +47,15 @@ def archive_both(harness: ArchiveHarness) -> None:
 def leave_traces(harness: ArchiveHarness, folder: Path) -> None:
     """Leave what other commands do: adopted files, quarantine, a log, and copies of the database."""
     account = harness.upstream.world.account(NAME)
-    theirs = put(folder / "theirs", {f"{NAME}/highlights/1_x/{STAMP}_4242.jpg": jpeg(900, seed=9)})
+    of_gallery_dl = gallery_dl_metadata("4243", owner_id=account.pk, username=NAME, highlight_title=TITLE)
+    files = {
+        f"{NAME}/highlights/1_x/{STAMP}_4242.jpg": jpeg(900, seed=9),
+        f"{NAME}/4243.jpg": jpeg(901, seed=10),
+        f"{NAME}/4243.jpg.json": of_gallery_dl,
+    }
+    theirs = put(folder / "theirs", files)
     with Archive(harness.config) as archive:
-        assert archive.adopt(theirs).waiting == 1
+        assert archive.adopt(theirs).adopted == 2
         digest = next(iter(archive.current_files(account.pk))).blob.sha256
     if harness.storage is None:
         damaged = harness.blob_file(digest)

@@ -18,7 +18,7 @@ from archiver.catalog.journal_triggers import JOURNALED
 from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.runner.workers import StopFlag
-from tests.support.adopting_archive import put, saved_by_insta_dl
+from tests.support.adopting_archive import ITEM, PHOTO, gallery_dl_metadata, put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -48,8 +48,10 @@ def write_journal(folder: Path) -> None:
         create_for_run(harness.config)
         (account,) = upstream.world.accounts
         theirs = put(Path(place) / "theirs", saved_by_insta_dl(account, own_bytes=True))
+        gone = {f"gone/{ITEM}.jpg": PHOTO, f"gone/{ITEM}.jpg.json": gallery_dl_metadata(owner_id="787132")}
         with Archive(harness.config) as archive:
             assert archive.adopt(theirs).waiting
+            assert archive.adopt(put(Path(place) / "gone", gone)).adopted
         for title in ("First", "Second", "Third"):
             upstream.world.retitle(account.highlights[0].pk, title)
             assert harness.night(account.username).exit_code == 0

@@ -168,7 +168,8 @@ class _OwnedFiles:
     def has_waiting(self, row: Row[Any]) -> bool:
         """Return whether a row of ``adopted`` belongs to it."""
         is_named = row.username is not None and row.username.lower() in self.names
-        return is_named or row.highlight_pk in self.highlights or row.item_pk in self.items
+        is_own = row.user_pk is not None and row.user_pk == self.pk
+        return is_own or is_named or row.highlight_pk in self.highlights or row.item_pk in self.items
 
     def subjects(self) -> Iterator[tuple[Subject, Collection[str]]]:
         """Yield the subjects of changes and failures."""

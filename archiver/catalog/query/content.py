@@ -57,6 +57,7 @@ _PLACE = (
     _members.c.first_seen_at.label("placed_at"),
     _members.c.last_seen_at,
     _members.c.gone_at,
+    _members.c.source.label("place_source"),
     _highlights.c.title,
 )
 
@@ -155,6 +156,7 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
                 row.completed_at,
                 row.gone_at,
                 covers[row.pk],
+                row.source,
             )
 
 
@@ -170,7 +172,8 @@ def contents(connection: Connection, selection: Selection, *, with_entries: bool
     for everything in _partitions(connection, query):
         rows = [row for row in everything if _has_title(row.title, selection.titles)]
         for row, item in zip(rows, _kept_items(connection, rows, with_entries), strict=True):
-            yield Placed(row.highlight_pk, row.position, item, row.placed_at, row.last_seen_at, row.gone_at)
+            dates = row.placed_at, row.last_seen_at, row.gone_at
+            yield Placed(row.highlight_pk, row.position, item, *dates, row.place_source)
 
 
 def _placed_files(connection: Connection, selection: Selection) -> Iterator[PlacedFile]:
@@ -289,6 +292,7 @@ def _kept_items(connection: Connection, rows: Sequence[Row[Any]], with_entries: 
             row.first_seen_at,
             held[row.pk],
             answer_id=row.answer_id,
+            source=row.source,
             **entries.get(row.pk, {}),
         )
 

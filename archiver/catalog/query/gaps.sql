@@ -6,11 +6,13 @@ WITH
 --accounts:     SELECT DISTINCT item_pk FROM highlight_items
 --accounts:     WHERE highlight_pk IN (SELECT pk FROM own_highlights)
 --accounts: ),
+-- Not those that only another tool has seen: nothing says which files they have.
 listed_items AS (
-    SELECT pk, media_type FROM items --all
+    SELECT pk, media_type FROM items WHERE source IS NULL --all
 --accounts:     -- By subqueries, also below: PostgreSQL would rather read all items than join some thousand.
 --accounts:     SELECT item_pk AS pk, (SELECT media_type FROM items WHERE pk = item_pk) AS media_type
 --accounts:     FROM own_items
+--accounts:     WHERE (SELECT source FROM items WHERE pk = item_pk) IS NULL
 ),
 -- Highlights with an open failure, of their own page or of a file of an item that they show.
 failing AS (

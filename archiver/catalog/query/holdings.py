@@ -238,6 +238,9 @@ def _owners(row: Row[Any]) -> Iterator[str]:
         yield _owner(row)
     if row.awaited_pk is not None:
         folder = f" of {row.username}" if row.username else ""
+        if row.awaited_role == Role.METADATA:
+            yield f"what {row.source} says of item {row.awaited_pk}{folder}"
+            return
         yield f"waits for item {row.awaited_pk} {row.awaited_role}, from {row.source}{folder}"
 
 

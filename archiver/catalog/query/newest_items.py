@@ -87,7 +87,7 @@ def shown_items(connection: Connection, pks: Collection[Pk]) -> dict[Pk, ShownIt
         place = places[item.pk]
         highlight = highlights[place.highlight_pk]
         dates = place.first_seen_at, place.last_seen_at, place.gone_at
-        placed = Placed(place.highlight_pk, place.position, item, *dates)
+        placed = Placed(place.highlight_pk, place.position, item, *dates, place.source)
         shown[item.pk] = ShownItem(accounts[highlight.user_pk], highlight, placed)
     return shown
 

@@ -57,14 +57,15 @@ _ITEM_SUMS = (
     .join(_items, _items.c.pk == _SHOWN.c.item_pk)
     .group_by(_SHOWN.c.user_pk)
 )
-# When the archive noticed a change of an account: an item or a highlight that came or went, an edit.
+# When the archive noticed a change of an account: an item or a highlight that came or went, an edit. What was
+# adopted is none.
 _NOTICED: tuple[Select[Any], ...] = (
     select(_owner, func.max(_members.c.first_seen_at), func.max(_members.c.gone_at))
     .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .where(_IS_OURS)
+    .where(_IS_OURS, _members.c.source.is_(None))
     .group_by(_owner),
     select(_owner, func.max(_highlights.c.first_seen_at), func.max(_highlights.c.gone_at))
-    .where(_IS_OURS)
+    .where(_IS_OURS, _highlights.c.source.is_(None))
     .group_by(_owner),
     # A join makes SQLite read the changes of all highlights.
     select(

@@ -29,7 +29,7 @@ SELECT
   (SELECT sum(t.units) FROM budget_totals t JOIN runs r ON t.period = :of_run || CAST(r.id AS TEXT)
     WHERE r.outcome IS NULL) AS units_of_open_runs,
   (SELECT units FROM budget_totals WHERE period = :month) AS units_this_month,
-  (SELECT count(*) FROM adopted) AS waiting
+  (SELECT count(*) FROM adopted WHERE role <> 'metadata') AS waiting
 """)
 _LAST_SUCCESS = text("""
 SELECT finished_at FROM runs

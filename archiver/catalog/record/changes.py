@@ -45,6 +45,11 @@ def loss_columns(run_id: int, shrunk_to: str | None) -> dict[str, object]:
     return {"shrunk_to": shrunk_to, "shrunk_run_id": None if shrunk_to is None else run_id}
 
 
+def shown_first(at: datetime) -> dict[str, object]:
+    """Return the columns of a row that another tool is the source of, when an answer first shows it. Pure."""
+    return {"gone_at": None, "first_seen_at": at, "source": None}
+
+
 def find_new_values(before: StoredRow, answer: Mapping[str, object]) -> dict[str, object]:
     """Return the values of an answer that differ from the row ``before``. Pure.
 

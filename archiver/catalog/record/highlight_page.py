@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, case, select, update
 
 from archiver.catalog import tables
 from archiver.catalog.record import adopted_files, changes, item_entries, users
@@ -20,6 +20,7 @@ _highlights, _items, _members, _files = tables.highlights, tables.items, tables.
 
 _HISTORY_FIELDS = ("title", "is_pinned", "cover_name")
 _ITEM_FIELDS = ("user_pk", "code", "taken_at", "media_type", "product_type", "video_duration")
+_ITEM_COLUMNS = (*_ITEM_FIELDS, "first_seen_at", "answer_id", "source")
 _INSERT_HIGHLIGHT, _INSERT_ITEM, _INSERT_MEMBER = (
     _highlights.insert(),
     _items.insert(),
@@ -30,17 +31,19 @@ _STORED_ITEMS = select(_items).where(_items.c.pk.in_(bindparam("pks", expanding=
 _UPDATE_ITEM = (
     update(_items)
     .where(_items.c.pk == bindparam("key"))
-    .values({name: bindparam(name) for name in _ITEM_FIELDS})
+    .values({name: bindparam(name) for name in _ITEM_COLUMNS})
 )
 _STORED_MEMBERS = (
     select(_members.c.item_pk, _members.c.position, _members.c.last_seen_at, _members.c.gone_at)
     .where(_members.c.highlight_pk == bindparam("highlight"))
     .order_by(_members.c.position)
 )
+_NOW: BindParameter[datetime] = bindparam("now", type_=_members.c.last_seen_at.type)
 _UPDATE_MEMBER = (
     update(_members)
     .where(_members.c.highlight_pk == bindparam("highlight"), _members.c.item_pk == bindparam("item"))
-    .values(position=bindparam("position"), last_seen_at=bindparam("now"), gone_at=None)
+    .values(position=bindparam("position"), last_seen_at=_NOW, gone_at=None, source=None)
+    .values(first_seen_at=case((_members.c.source.is_(None), _members.c.first_seen_at), else_=_NOW))
 )
 _FILES_OF_ITEMS = (
     select(_files.c.id, _files.c.item_pk, _files.c.role, _files.c.last_seen_at)
@@ -75,13 +78,14 @@ def page(
     users.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)
     loss = changes.loss_columns(run_id, shrunk_to)
     before, found = _write_highlight(connection, highlight, facts, now, seen_at, loss)
-    new_count, edits = _write_items(connection, page, answer_id, now)
+    new_count, adopted, edits = _write_items(connection, page, answer_id, now)
     found += edits
     fetched_before = before["fetched_at"] if before is not None else None
     member_changes = _write_members(connection, highlight.pk, page.items, gone, seen_at, fetched_before)
     if fetched_before is not None:
         found += member_changes
     item_entries.write(connection, page.items)
+    adopted_files.settle_shown(connection, adopted, now)
     adopted_files.settle_waiting(connection, run_id, [item.pk for item in page.items], now)
     _touch_files(connection, page.items, seen_at, now)
     changes.write(connection, run_id, now, found)
@@ -123,6 +127,11 @@ def _write_highlight(
         connection.execute(_INSERT_HIGHLIGHT, {**key, **answer, **own_facts, **fetched})
         return None, []
     answer |= {name: value for name, value in own_facts.items() if row[name] is None}
+    if row["source"] is not None:  # so far, only another tool has seen it
+        own = {"user_pk": highlight.user.pk, **changes.shown_first(fetched_at)}
+        values = {**changes.find_new_values(row, answer), **own, **fetched}
+        update_row(connection, _highlights, row["pk"], values)
+        return None, []
     values = changes.find_new_values(row, answer)
     found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, values, _HISTORY_FIELDS)
     if changes.is_outdated(fetched_at, now, row["last_seen_at"]):
@@ -136,32 +145,42 @@ def _write_highlight(
 
 def _write_items(
     connection: Connection, page: HighlightPage, answer_id: int | None, now: datetime
-) -> tuple[int, list[Change]]:
-    """Write the items; return how many are new, and what changed in the others."""
+) -> tuple[int, list[Pk], list[Change]]:
+    """Write the items; return how many are new, which of them were adopted, and what changed in others."""
     if not page.items:
-        return 0, []
+        return 0, [], []
     rows = connection.execute(_STORED_ITEMS, {"pks": [item.pk for item in page.items]}).mappings()
     stored = {row["pk"]: row for row in rows}
     new: list[dict[str, object]] = []
     altered: list[dict[str, object]] = []
+    adopted: list[Pk] = []
     found: list[Change] = []
     for item in page.items:
         answer = {field: getattr(item, field) for field in _ITEM_FIELDS}
+        # An item whose answer names no owner belongs to the owner of the highlight.
+        first = {
+            "user_pk": item.user_pk or page.highlight.user.pk,
+            "first_seen_at": now,
+            "answer_id": answer_id,
+            "source": None,
+        }
         row = stored.get(item.pk)
         if row is None:
-            # An item whose answer names no owner belongs to the owner of the highlight.
-            owner = item.user_pk or page.highlight.user.pk
-            new.append(
-                {"pk": item.pk, **answer, "user_pk": owner, "first_seen_at": now, "answer_id": answer_id}
-            )
-        elif values := changes.find_new_values(row, answer):
-            altered.append({"key": item.pk, **{field: row[field] for field in _ITEM_FIELDS}, **values})
+            new.append({"pk": item.pk, **answer, **first})
+            continue
+        values = changes.find_new_values(row, answer)
+        if row["source"] is not None:  # so far, only another tool has seen it
+            adopted.append(item.pk)
+            values |= first
+        else:
             found += changes.find_edits(Subject.ITEM, item.pk, row, values, _ITEM_FIELDS)
+        if values:
+            altered.append({"key": item.pk, **{name: row[name] for name in _ITEM_COLUMNS}, **values})
     if new:
         connection.execute(_INSERT_ITEM, new)
     if altered:
         connection.execute(_UPDATE_ITEM, altered)
-    return len(new), found
+    return len(new) + len(adopted), adopted, found
 
 
 def _write_members(

@@ -17,6 +17,7 @@ from archiver.model.upstream import Highlight, Tray, User
 _highlights = tables.highlights
 _REPORTED = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of any of these is a change
 _FIELDS = (*_REPORTED, "position", "created_at", "latest_reel_media", "media_count")
+_STATE = ("gone_at", "first_seen_at", "source")
 _INSERT = _highlights.insert()
 _BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
 _LIST_AGAIN = (
@@ -33,7 +34,7 @@ _USE_AGAIN = (
 _ALTER = (
     update(_highlights)
     .where(_highlights.c.pk == bindparam("key"))
-    .values({field: bindparam(field) for field in (*_FIELDS, "gone_at")})
+    .values({field: bindparam(field) for field in (*_FIELDS, *_STATE)})
 )
 _PRESENT = (
     select(_highlights.c.pk)
@@ -82,12 +83,16 @@ def tray(
     new: list[dict[str, object]] = []
     for position, highlight in enumerate(listed.values()):
         row, values = before.get(highlight.pk), _values(user_pk, highlight, position)
+        is_first = row is None or row["source"] is not None
+        if is_first and listed_before is not None and highlight.pk not in unseen:
+            found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "appeared"))
         if row is None:
             new.append({"pk": highlight.pk, **values})
-            if listed_before is not None and highlight.pk not in unseen:
-                found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "appeared"))
             continue
         after = changes.find_new_values(row, values)
+        if is_first:  # so far, only another tool has seen it
+            altered.append(_all_fields(row, after | changes.shown_first(now)))
+            continue
         if row["gone_at"] is not None:
             after["gone_at"] = None
             found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
@@ -158,7 +163,7 @@ def _values(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, objec
 
 
 def _all_fields(row: StoredRow, after: Mapping[str, object]) -> dict[str, object]:
-    kept = {field: row[field] for field in (*_FIELDS, "gone_at")}
+    kept = {field: row[field] for field in (*_FIELDS, *_STATE)}
     return {"key": row["pk"], **kept, **after}
 
 

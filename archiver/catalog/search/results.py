@@ -81,6 +81,7 @@ _NAMES: dict[Subject, Select[Any]] = {
         _highlights.c.title,
         case((_highlights.c.created_at.is_not(None), Dated.CREATED), else_=Dated.FIRST_SEEN).label("dated"),
         _highlights.c.gone_at.is_not(None).label("gone"),
+        _highlights.c.source,
     )
     .outerjoin(_users, _users.c.pk == _highlights.c.user_pk)
     .where(_highlights.c.pk.in_(_PKS)),
@@ -94,6 +95,7 @@ _NAMES: dict[Subject, Select[Any]] = {
         _items.c.media_type,
         case((_items.c.taken_at.is_not(None), Dated.TAKEN), else_=Dated.FIRST_SEEN).label("dated"),
         or_(_members.c.gone_at.is_not(None), _highlights.c.gone_at.is_not(None)).label("gone"),
+        _items.c.source,
     )
     .select_from(_items)
     .outerjoin(_highlights, _highlights.c.pk == _HOME)
@@ -240,4 +242,5 @@ def _hit(subject: Subject, at: datetime, names: Row[Any], matches: tuple[Said, .
         columns.get("code"),
         bool(names.gone),
         matches,
+        columns.get("source"),
     )
