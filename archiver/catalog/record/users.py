@@ -79,6 +79,7 @@ def upsert_user(
     not ``now``. An answer that is older than what is recorded about the account only adds what is not known
     yet: it cannot show that a private account has become public, or that a gone one has returned.
     """
+    is_own_answer = seen_at is None  # a tray or a look; a page only comes with its account
     seen_at = seen_at or now
     before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
     answer = {field: getattr(user, field) for field in _FIELDS}
@@ -98,8 +99,11 @@ def upsert_user(
         update_row(connection, _users, user.pk, {**values, **columns})
         changes.write(connection, run_id, now, found)
     if user.username:
+        is_renamed = before is None or before["username"] != user.username
         _write_username(connection, user.pk, user.username, seen_at, now)
-    if is_shown and seen_at == now:
+        if seen_at == now and (is_own_answer or is_renamed):
+            _make_last(connection, user.pk, user.username, now)
+    if is_shown and is_own_answer:
         stored_files.show_pictures(connection, now, Subject.USER, [user.pk])
     return before
 
@@ -109,10 +113,7 @@ def _write_username(
 ) -> None:
     seen = {"first_seen_at": seen_at, "last_seen_at": seen_at}
     row = {"user_pk": user_pk, "username": username, **seen}
-    is_newest = seen_at == now
-    connection.execute(_see_username(connection.dialect.name, is_newest), row)
-    if is_newest:
-        _make_last(connection, user_pk, username, now)
+    connection.execute(_see_username(connection.dialect.name, seen_at == now), row)
 
 
 def _make_last(connection: Connection, user_pk: Pk, username: str, now: datetime) -> None:
