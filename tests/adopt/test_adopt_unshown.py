@@ -106,7 +106,7 @@ def test_fault_j3_it_is_shown_like_any_item(archive: AdoptingArchive, tmp_path: 
         assert any(PHOTO in wacz.read(name) for name in wacz.namelist())
     assert (changes(archive), archive.rows("SELECT * FROM gone_upstream")) == ([], [])
     with Catalog.open(archive.database, write=False) as catalog:
-        assert ITEM not in {place.pk for place in catalog.read(newest_items.newest_seen, 10)}
+        assert ITEM not in {place.pk for place in catalog.read(newest_items.new_items, 10)}
 
 
 _TREES: dict[str, Callable[[], dict[str, bytes]]] = {
