@@ -105,6 +105,10 @@ class TimeLimits(Struct, frozen=True):
     longest_pause: float = 4
 
 
+AT_ONCE = TimeLimits(connect=2, short=5, retries=0)
+"""For a question that can do without an answer."""
+
+
 class _NoAnswer(StorageError):
     """No answer came: the store may have done what was asked, or not."""
 

@@ -14,9 +14,10 @@ from weakref import WeakSet
 from archiver.archive import arguments
 from archiver.archive.database import locate_database
 from archiver.archive.iterator import Reading
+from archiver.archive.journal_difference import describe_older_copy
 from archiver.archive.session import Session, open_for_dry_run, open_for_reading, open_for_writing
 from archiver.config import ArchiveSection, Config, load
-from archiver.errors import NoArchive, SchemaOld, UsageError
+from archiver.errors import JournalDiffers, NoArchive, SchemaOld, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
@@ -111,10 +112,20 @@ class Archive:
     raises when the method is called, not when the first value is read.
     """
 
-    def __init__(self, config: Config, *, database: str | Path | None = None) -> None:
-        """Use the archive of a configuration. ``database``: its database, opened under another role."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        database: str | Path | None = None,
+        on_behind: Callable[[JournalDiffers], None] = lambda error: None,
+    ) -> None:
+        """Use the archive of a configuration. ``database``: its database, opened under another role.
+
+        ``on_behind`` is called when the archive is opened, if ``is_behind``, with what to say about it.
+        """
         self._config = config
         self._database = database
+        self._on_behind = on_behind
         self._stack = ExitStack()
         self._opened: Session | None = None
         self._readings: WeakSet[Reading[Any]] = WeakSet()
@@ -136,6 +147,14 @@ class Archive:
     def storage(self) -> str | None:
         """Where blobs, answers and journal are: ``s3://bucket/prefix``, or None for the directory."""
         return self._config.archive.storage
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the database was an older copy when the archive was opened: the journal has more.
+
+        What was recorded since is not shown until ``archiver db rebuild`` has added it.
+        """
+        return self._open().is_behind
 
     # --- contents
 
@@ -929,6 +948,8 @@ class Archive:
         self._require_open()
         flag = stop or NewStopFlag()
         with open_for_reading(self._config, self._database, is_lasting=True) as session:
+            if session.is_behind:
+                self._on_behind(describe_older_copy())
             serve(
                 session,
                 options,
@@ -983,6 +1004,8 @@ class Archive:
         self._require_open()
         if self._opened is None:
             self._opened = self._stack.enter_context(open_for_reading(self._config, self._database))
+            if self._opened.is_behind:
+                self._on_behind(describe_older_copy())
         return self._opened
 
     def _open_if_current(self) -> Session | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from archiver.blobs.blob_source import BlobSource
     from archiver.blobs.marker import Marker
     from archiver.blobs.store import BlobStore
-    from archiver.bucket import Bucket
+    from archiver.bucket import Bucket, TimeLimits
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
@@ -154,12 +154,15 @@ class ArchiveStorage:
     @cached_property
     def bucket(self) -> Bucket | None:
         """The bucket, if ``archive.storage`` names one."""
+        return self._open_bucket()
+
+    def _open_bucket(self, limits: TimeLimits | None = None) -> Bucket | None:
         if self._config.archive.storage is None:
             return None
         from archiver.bucket import Bucket
 
         allows = self._config.archive.use_metadata_service
-        return Bucket.open(self._config.archive.storage, allow_metadata_service=allows)
+        return Bucket.open(self._config.archive.storage, allow_metadata_service=allows, limits=limits)
 
     def blobs(self, catalog: Catalog) -> BlobStore:
         """Open the blobs."""
@@ -302,17 +305,23 @@ class ArchiveStorage:
         if isinstance(answers, BucketAnswers):
             answers.empty_spool()
 
-    def journal(self) -> JournalFiles:
-        """Return the files of the journal."""
+    def journal(self, *, for_reader: bool = False) -> JournalFiles:
+        """Return the files of the journal.
+
+        ``for_reader``: a command that only compares its end with the database does not wait for a store.
+        """
         from archiver.journal.journal_files import JournalFiles
 
-        if self.bucket is None:
+        if self._config.archive.storage is None:
             from archiver.journal.disk_journal import DiskJournal
 
             return JournalFiles(DiskJournal(self._root, group_readable=self._group_readable))
+        from archiver.bucket import AT_ONCE
         from archiver.journal.bucket_journal import BucketJournal
 
-        return JournalFiles(BucketJournal(self.bucket, self._root))
+        bucket = self._open_bucket(AT_ONCE) if for_reader else self.bucket
+        assert bucket is not None
+        return JournalFiles(BucketJournal(bucket, self._root))
 
 
 def _is_file_of_archive(name: str) -> bool:

@@ -10,34 +10,31 @@ from itertools import chain
 
 import archiver
 from archiver.archive.archive_storage import ArchiveStorage
+from archiver.archive.journal_difference import compare_journal, describe_difference
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.database_state import DatabaseState
-from archiver.errors import ArchiverError, JournalDamaged, JournalDiffers
-from archiver.journal.journal_check import Comparison, JournalState, compare, first_number
+from archiver.errors import ArchiverError, JournalDamaged
+from archiver.journal.journal_check import Comparison, JournalState, first_number
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import (
     FORMAT,
     NO_HASH,
     ROWS_OF_A_LINE,
     FileHeader,
-    encode_entries,
     encode_snapshot,
     hash_line,
 )
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import Entry, JournalEnd, JournalHead, JournalPoint
 from archiver.runner.workers import StopFlag
-from archiver.text_format import pluralize
 
 _WAYS_OUT = (
     "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
     "--skip-damage; or keep the rows of the database: archiver verify --repair; nothing is deleted"
 )
-_GO_ON = (
-    "restore journal/ from a newer copy; or keep what there is: archiver db rebuild begins the journal again "
-    "and deletes nothing"
-)
+_FOLLOWED = (JournalState.SHORT, JournalState.DIFFERENT)
+"""How the journal may differ if the database is to be followed: an older copy never is."""
 _TURN_CHECK_SECONDS = 0.1
 _FEW_BYTES = 1 << 20
 """The size of compressed entries, in bytes, that a rebuild applies within seconds: fewer need no snapshot."""
@@ -277,59 +274,7 @@ def require_current(
         if not follow_database:
             raise JournalDamaged(str(error), error.hint or _WAYS_OUT) from error
     else:
-        if difference is not None and not (follow_database and found.state is not JournalState.BEHIND):
+        if difference is not None and not (follow_database and found.state in _FOLLOWED):
             raise difference
     files.storage.set_aside(now)
     return Comparison(JournalState.NONE, database.head)
-
-
-def compare_journal(files: JournalFiles, database: DatabaseState, end: JournalEnd | None) -> Comparison:
-    """Return how a database compares to the journal. Write nothing.
-
-    ``end``: as for ``compare``. Raises its errors.
-    """
-    head, after = database.head, None
-    if head is not None and database.pending:
-        after = files.before_snapshot(head)
-    lines = encode_entries(database.pending, head, after, time_text)
-    return compare(files, database.archive_id, head, lines, end)
-
-
-def describe_difference(found: Comparison) -> JournalDiffers | None:
-    """Return an error that says how database and journal differ, and what to do; None if they do not."""
-    if found.state is JournalState.BEHIND:
-        return JournalDiffers(
-            f"the database is an older copy: it lacks the last entries of the journal ({found.following:,})",
-            "archiver db rebuild adds them; nothing is paid for again",
-        )
-    if found.state is JournalState.SHORT:
-        assert found.head is not None
-        return JournalDiffers(
-            f"the journal lacks entries of the database: journal/{found.head.file} is missing or cut off "
-            f"({pluralize(found.missing, 'line')})",
-            "restore that file; or keep the rows of the database: archiver verify --repair; or keep those of "
-            "the journal: move the database away, then archiver db rebuild",
-        )
-    if found.state is JournalState.DIFFERENT:
-        return JournalDiffers(
-            "the database and the archive's journal have different histories",
-            "to go on with the journal: archiver db rebuild; to go on with the database: "
-            "archiver verify --repair; neither deletes anything",
-        )
-    return None
-
-
-def describe_missing(found: Comparison) -> JournalDiffers | None:
-    """Return an error that says that journal and database both lack the end of the journal; None if not.
-
-    Commands that write go on: somebody may have put back older copies of both.
-    """
-    if found.state is not JournalState.CURRENT or not found.missing:
-        return None
-    lacks = (
-        "the newest snapshot of the journal is missing (nothing is lost: the database has all rows)"
-        if found.only_snapshot
-        else f"the journal and the database lack the last {pluralize(found.missing, 'line')} that "
-        "archive.json counts"
-    )
-    return JournalDiffers(lacks, _GO_ON)

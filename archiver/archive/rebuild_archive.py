@@ -13,8 +13,10 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
-from archiver.archive.journaling import Journaling, compare_journal, require_current
+from archiver.archive.journal_difference import compare_journal
+from archiver.archive.journaling import Journaling, require_current
 from archiver.archive.session import (
+    count_removals,
     finish_removal,
     open_for_dry_run,
     open_for_writing,
@@ -110,11 +112,10 @@ def rebuild_database(
             if catalog.storage != before.found.storage == config.archive.storage:
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
             finish_removal(config, catalog, storage, journal, stop)
+            count_removals(config, catalog)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         before.require_work(report, recovery)
-        is_old = report.set_aside is not None and _knows_fewer_removals(
-            locate(report.set_aside), before.found
-        )
+        is_old = report.set_aside is not None and _has_fewer_removals(locate(report.set_aside), before.place)
         return RebuiltArchive(report, recovery, before.is_copy, torn, is_old, foreign)
 
 
@@ -145,10 +146,10 @@ def plan_rebuild(
         with Catalog.open(directory / "archive.db", write=True) as catalog:
             refuse_unfinished_removal(catalog)
             recovery = recover(catalog, AnswerStore(before.storage.answers()), stop.check)
+        is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
+        is_old = is_replaced and _has_fewer_removals(place, copy)
     before.require_work(report, recovery)
-    is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
     report = replace(report, set_aside=place.path if is_replaced else None)
-    is_old = is_replaced and _knows_fewer_removals(place, before.found)
     foreign = tuple(before.files.find_misplaced())
     return RebuiltArchive(report, recovery, before.is_copy, before.torn_end(), is_old, foreign)
 
@@ -196,6 +197,7 @@ class _Before(Struct, frozen=True):
             to,
             copy_head=None if self.compared is None else self.compared.head,
             end=self.end,
+            removals=self.found.removals,
             skip_damage=skip_damage,
             group_readable=group_readable,
             progress=progress,
@@ -245,10 +247,10 @@ def plan_snapshot(config: Config) -> int:
         return session.catalog.read(row_dump.count_rows)
 
 
-def _knows_fewer_removals(copy: Database, found: marker.Marker) -> bool:
+def _has_fewer_removals(database: Database, rebuilt: Database) -> bool:
     """Return whether a database is a copy from before ``archiver forget``."""
     with suppress(DatabaseError):
-        return schema.read_status(copy).removals < found.removals
+        return schema.read_status(database).removals < schema.read_status(rebuilt).removals
     return False
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from archiver.web.serve_options import ServeOptions
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_COMPARED_SECONDS = 10.0
+"""How often database and journal are compared while somebody looks."""
 
 
 def serve(
@@ -58,6 +62,7 @@ def serve(
         None if token_digest is None else Login(token_digest, is_secure=options.is_secure),
         options.is_secure,
         report,
+        _watch_journal(session),
     )
     app = create_app(site)
     with server.listen(endpoint) as (listener, address), _following(session.catalog):
@@ -82,3 +87,18 @@ def _following(catalog: Catalog) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(_SECONDS_BETWEEN_LOOKS)
+
+
+def _watch_journal(session: Session) -> Callable[[], bool]:
+    """Return what says whether the database is an older copy now. It raises JournalDiffers."""
+    last = time.monotonic()
+
+    def is_behind() -> bool:
+        nonlocal last
+        if time.monotonic() - last >= _COMPARED_SECONDS:
+            last = -math.inf  # while it raises, it is called again for every page
+            session.compare_with_journal()
+            last = time.monotonic()
+        return session.is_behind
+
+    return is_behind

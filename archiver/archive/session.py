@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
+from archiver.archive.journal_difference import compare_journal, describe_difference, is_behind
 from archiver.blobs import marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, StorageError, UsageError
+from archiver.errors import ArchiveLocked, ConfigError, StorageError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 
@@ -32,6 +33,9 @@ class Session:
 
     Marker and database have been compared.
     """
+
+    is_behind = False
+    """Whether the database is an older copy: the journal has entries that it lacks. Writers refuse it."""
 
     def __init__(self, config: Config, catalog: Catalog, storage: ArchiveStorage, stack: ExitStack) -> None:
         """``stack`` closes what is opened here."""
@@ -54,6 +58,11 @@ class Session:
         from archiver.answers.answer_store import AnswerStore
 
         return AnswerStore(self.storage.answers(), archive_id=self.catalog.archive_id)
+
+    def compare_with_journal(self) -> None:
+        """Set ``is_behind``. Raises JournalDiffers if the database is from before ``archiver forget``."""
+        with suppress(ConfigError, StorageError):  # of a bucket: then the journal cannot be read
+            self.is_behind = is_behind(self.storage.journal(for_reader=True), self.catalog)
 
 
 class WritableSession(Session):
@@ -79,7 +88,8 @@ def open_for_reading(
 
     ``database``: the same database under another role. ``is_lasting``: for hours, with many threads.
 
-    Raises NoArchive, MarkerMismatch, SchemaOld, SchemaNew, DatabaseError, StorageError.
+    An older copy is opened too: see ``Session.is_behind``. Raises NoArchive, MarkerMismatch, SchemaOld,
+    SchemaNew, JournalDiffers if the database is from before ``archiver forget``, DatabaseError, StorageError.
     """
     root = config.archive.directory
     marker.read(root)
@@ -95,7 +105,9 @@ def open_for_reading(
         catalog = stack.enter_context(
             Catalog.open(source, write=False, is_lasting=is_lasting, require=require)
         )
-        yield Session(config, catalog, storage, stack)
+        session = Session(config, catalog, storage, stack)
+        session.compare_with_journal()
+        yield session
 
 
 @contextmanager
@@ -171,10 +183,7 @@ def open_rows(
         if found.format < marker.FORMAT:
             marker.rewrite(root, found, group_readable=group_readable)
         finish_removal(config, catalog, storage, journal, stop)
-        # Not before: until the journal has a removal, a rebuilt database would be refused.
-        found = marker.read(root)
-        if found.removals < catalog.removals:
-            marker.rewrite(root, replace(found, removals=catalog.removals), group_readable=group_readable)
+        count_removals(config, catalog)
         yield catalog, storage, journal
 
 
@@ -185,7 +194,6 @@ def open_for_dry_run(config: Config, *, wait: Callable[[float], None] | None = N
     ``wait``: as for ``hold_run_lock``. Raises SchemaOld too, and UsageError if a removal of ``archiver
     forget`` has not ended: ``open_for_writing`` finishes it.
     """
-    from archiver.archive.journaling import compare_journal, describe_difference
     from archiver.catalog.database_state import read_state
     from archiver.runner import run_lock
 
@@ -224,6 +232,18 @@ def finish_removal(
         from archiver.archive import forgetting
 
         forgetting.finish(config, catalog, storage, journal, stop)
+
+
+def count_removals(config: Config, catalog: Catalog) -> None:
+    """Count the removals of ``archiver forget`` in the marker, if it is older than the database.
+
+    The journal must have them: else a rebuilt database would be refused. Raises DiskFull, StorageError.
+    """
+    root = config.archive.directory
+    found = marker.read(root)
+    if found.removals < catalog.removals:
+        new = replace(found, removals=catalog.removals)
+        marker.rewrite(root, new, group_readable=config.archive.group_readable)
 
 
 def with_settings(config: Config, options: RunOptions) -> RunOptions:

@@ -21,7 +21,8 @@ from msgspec import Struct
 from archiver.archive.archive_copy import ArchiveCopy, Progress
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
-from archiver.archive.journaling import Journaling, compare_journal, describe_difference, require_current
+from archiver.archive.journal_difference import compare_journal, describe_difference
+from archiver.archive.journaling import Journaling, require_current
 from archiver.archive.session import finish_removal, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker

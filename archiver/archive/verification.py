@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from msgspec import Struct
 
 from archiver.archive.database import locate_database
-from archiver.archive.journaling import compare_journal, describe_difference, describe_missing
+from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state

@@ -71,10 +71,7 @@ class Marker(Struct, frozen=True):
                 "mount the right disk, or name the right database",
             )
         if removals < self.removals:
-            raise JournalDiffers(
-                "the database is a copy from before an account was forgotten, and still holds it",
-                "archiver db rebuild makes one without it; then delete the copy",
-            )
+            raise database_before_removal()
 
     def require_no_move(self) -> None:
         """Raise StorageError if a move of the archive has not ended: only the move may go on."""
@@ -83,6 +80,15 @@ class Marker(Struct, frozen=True):
                 f"the archive is being moved to {self.moving_to}, and the move has not ended",
                 f"if no other command is at work: archiver storage move {self.moving_to}",
             )
+
+
+def database_before_removal() -> JournalDiffers:
+    """Return the error about a database that lacks a removal of the marker, or of the journal."""
+    return JournalDiffers(
+        "the database is a copy from before an account was forgotten, and still holds it",
+        "archiver db rebuild makes one without it; then delete the copy; on PostgreSQL set archive.database "
+        "to an empty database first",
+    )
 
 
 def exists(root: Path) -> bool:

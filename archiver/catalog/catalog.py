@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -28,6 +28,9 @@ from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
+
+if TYPE_CHECKING:
+    from archiver.catalog.database_state import DatabaseState
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -358,6 +361,13 @@ class Catalog:
                     raise
             with connect() as connection:
                 return query(connection, *args, **kwargs)
+
+    def read_state(self) -> DatabaseState:
+        """Return what ``database_state.read_state`` returns, all from one point in time."""
+        from archiver.catalog.database_state import state_of  # slow to import, and few readers need it
+
+        with self.snapshot() as snapshot:
+            return snapshot.read(state_of, self._database)
 
     def stream(
         self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs

@@ -34,6 +34,7 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.column_types import UtcTime, time_text
 from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.query.journal_end import read_head as read_head  # one name for what writers use
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
 from archiver.model.values import replace
@@ -110,7 +111,6 @@ def _entry_rows() -> Select[Any]:
 
 
 # Built once: they are executed after every few transactions.
-_HEAD = select(tables.journal_head)
 _MOVE_HEAD = update(tables.journal_head)
 _DELETE_WRITTEN = (
     delete(_CHANGES).where(
@@ -190,12 +190,6 @@ def end_turn(connection: Connection, worker_id: str) -> None:
     connection.execute(_END_LEASE, {"worker_id": worker_id})
 
 
-def read_head(connection: Connection) -> JournalHead | None:
-    """Return where the journal ends; None if it has not begun."""
-    row = connection.execute(_HEAD).first()
-    return None if row is None else JournalHead(**row._mapping)
-
-
 def begin(connection: Connection, head: JournalHead, included: Mapping[int, int] | None = None) -> None:
     """Record that the journal ends with a snapshot of all rows.
 
@@ -265,7 +259,9 @@ def confirm(connection: Connection, written: JournalHead) -> JournalHead:
     end = _columns(written)
     del end["snapshot_bytes"]
     connection.execute(_MOVE_HEAD, end)
-    return JournalHead(**connection.execute(_HEAD).one()._mapping)
+    head = read_head(connection)
+    assert head is not None
+    return head
 
 
 def _entries(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[Entry]:

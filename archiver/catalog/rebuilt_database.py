@@ -14,7 +14,7 @@ from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.catalog.snapshot import Snapshot
-from archiver.errors import JournalDamaged, SchemaNew
+from archiver.errors import JournalDamaged, JournalDiffers, SchemaNew
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead, RowChange
 from archiver.model.values import replace
@@ -58,12 +58,12 @@ class RebuiltDatabase:
             self._connection.commit()
             self._uncommitted = 0
 
-    def finish(self, head: JournalHead, sequences: Mapping[str, int]) -> None:
+    def finish(self, head: JournalHead, sequences: Mapping[str, int], *, removals: int = 0) -> None:
         """Bring the schema up to date, write what is computed from the rows, and create the triggers.
 
         ``head``: where the journal ends. ``sequences``: the greatest id that each table has ever assigned.
-        Raises JournalDamaged if rows refer to missing rows, or unless there is one row of ``archive``;
-        DatabaseError, DiskFull.
+        ``removals``: how many the marker counts. Raises JournalDiffers if the rows have fewer, JournalDamaged
+        if rows refer to missing rows, or unless there is one row of ``archive``; DatabaseError, DiskFull.
         """
         from archiver.catalog.search import stale_documents
 
@@ -74,6 +74,13 @@ class RebuiltDatabase:
         if self._revision != schema.head():
             self._migrate(schema.head())
             head = replace(head, snapshot_bytes=0)  # a snapshot is due: what this changed is in no entry
+        found = self._connection.scalar(select(func.count()).select_from(tables.removals)) or 0
+        if found < removals:  # else every command would refuse the database
+            raise JournalDiffers(
+                "the journal is from before an account was forgotten, and still has it",
+                "restore journal/ or the database from a later copy; if there is none: set removals to "
+                f"{found} in archive.json, then archiver db rebuild; then forget the account again",
+            )
         stale_documents.update_documents(self._connection)
         row_dump.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)

@@ -107,7 +107,6 @@ def _print_plan(
     """Print what a backup would do and cost; if there is no archive yet, from an empty, temporary one."""
     from tempfile import TemporaryDirectory
 
-    from archiver.archive.archive import Archive
     from archiver.archive.creation import create_archive, is_archive
     from archiver.cli.plan_command import print_plan
     from archiver.config import ArchiveSection
@@ -121,7 +120,7 @@ def _print_plan(
             place = Path(stack.enter_context(TemporaryDirectory())) / "archive"
             config = replace(config, archive=ArchiveSection(directory=place))
             create_archive(config)
-        archive = stack.enter_context(Archive(config))
+        archive = stack.enter_context(load.open_archive(options, config))
         print_plan(options, archive, targets, run_options, max_units=max_units, can_list=not is_new)
 
 

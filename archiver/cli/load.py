@@ -7,13 +7,14 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver.cli import output
 from archiver.cli.options import GlobalOptions
 from archiver.config import Config, account_list, load
-from archiver.errors import NoArchive, SchemaOld, UsageError
+from archiver.errors import JournalDiffers, NoArchive, SchemaOld, UsageError
 from archiver.model.target import Target, TargetIdentity, parse_target, read_targets
 
 if TYPE_CHECKING:
@@ -36,11 +37,25 @@ def config(options: GlobalOptions, *, with_accounts: bool = True) -> Config:
     return configuration
 
 
-def open_archive(options: GlobalOptions) -> Archive:
-    """Return the archive of this command. It is opened when something is read."""
+def open_archive(
+    options: GlobalOptions, configuration: Config | None = None, *, database: str | Path | None = None
+) -> Archive:
+    """Return the archive of this command. It is opened when something is read.
+
+    If its database is an older copy, a line on stderr and ``--json`` say so. ``configuration``: None for the
+    one of the command. ``database``: the same database under another role.
+    """
     from archiver.archive.archive import Archive
 
-    return Archive(options.loaded if options.loaded is not None else config(options))
+    chosen = configuration or options.loaded or config(options)
+    return Archive(chosen, database=database, on_behind=partial(_note_older_copy, options))
+
+
+def _note_older_copy(options: GlobalOptions, older: JournalDiffers) -> None:
+    if not options.is_behind:
+        options.is_behind = True
+        hint = options.complete_hint(older.slug, older.hint)
+        output.print_messages(f"archiver: note: {older} ({hint})")
 
 
 def targets(

@@ -167,8 +167,10 @@ def _print_error(options: GlobalOptions, code: int, slug: str, message: str, hin
     output.print_messages(f"archiver: {command}{message}{f' ({hint})' if hint else ''}{mark}")
     if options.blank is not None:
         error = {"slug": slug, "message": message, "hint": hint}
+        head = {"behind": True} if options.is_behind else {}
+        fields = {**head, **options.blank, "exit_code": code, "outcome": outcome(code), "error": error}
         with suppress(ArchiverError):
-            output.print_json({**options.blank, "exit_code": code, "outcome": outcome(code), "error": error})
+            output.print_json(fields)
 
 
 def _exit_code(error: ArchiverError) -> int:

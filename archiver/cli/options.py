@@ -28,7 +28,7 @@ class GlobalOptions:
     """The global options of a command.
 
     ``blank``: what ``--json`` prints if nothing was done; None without ``--json``. ``loaded``: the
-    configuration, once it is read.
+    configuration, once it is read. ``is_behind``: what was read comes from an older copy of the database.
     """
 
     config: Path | None = None
@@ -41,6 +41,7 @@ class GlobalOptions:
     loaded: Config | None = field(default=None, repr=False)
     key_file: Path | None = None
     """The file that the key came from; None if it came from the environment, or is unknown."""
+    is_behind: bool = False
 
     @property
     def is_watched(self) -> bool:

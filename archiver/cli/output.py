@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
+import click
+
 from archiver.cli import signals
+from archiver.cli.options import GlobalOptions
 from archiver.errors import StorageError
 from archiver.text_format import json_value, make_safe
 
@@ -39,7 +42,7 @@ def print_data(text: str | bytes) -> None:
 
 def print_json(fields: Mapping[str, object]) -> None:
     """Write the one object of ``--json`` to stdout."""
-    print_data(format_json(fields, indent=2) + "\n")
+    print_data(format_json(_complete_head(fields), indent=2) + "\n")
 
 
 def print_json_list(head: Mapping[str, object], name: str, rows: Iterable[object]) -> None:
@@ -57,10 +60,20 @@ def print_json_list(head: Mapping[str, object], name: str, rows: Iterable[object
     ):
         spool.writelines(f"{',' if n else ''}\n    {format_json(row)}" for n, row in enumerate(rows))
         spool.seek(0)
-        print_data(format_json({**head, name: []}, indent=2).removesuffix("]\n}"))
+        print_data(format_json({**_complete_head(head), name: []}, indent=2).removesuffix("]\n}"))
         while chunk := spool.read(_CHUNK):
             print_data(chunk)
         print_data("]\n}\n")
+
+
+def _complete_head(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the object of ``--json``; its head says if the rows come from an older copy of the database."""
+    context = click.get_current_context(silent=True)
+    options = context.find_object(GlobalOptions) if context is not None else None
+    if options is None or not options.is_behind:
+        return fields
+    head = {name: fields[name] for name in ("exit_code", "outcome") if name in fields}
+    return {**head, "behind": True, **fields}
 
 
 def format_json(value: object, *, indent: int | None = None) -> str:

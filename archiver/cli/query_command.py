@@ -126,12 +126,11 @@ def command(
       archiver query "SELECT * FROM changes" --format ndjson | jq .field
     """
     from archiver.archive import database
-    from archiver.archive.archive import Archive
 
     form = _choose_form(form, vertical=vertical)
     config = load.config(options)
     if list_columns:
-        with Archive(config, database=database.find_query_database(config)) as archive:
+        with load.open_archive(options, database=database.find_query_database(config)) as archive:
             _print_schema(archive.tables(), sql, form)
         return 0
     own = (config.path or default_path()).parent / "queries"
@@ -151,7 +150,7 @@ def command(
         values["username"] = read_username(name)
     limit_rows = min(limit or NO_LIMIT, NO_LIMIT)
     with (
-        Archive(config, database=database.find_query_database(config)) as archive,
+        load.open_archive(options, database=database.find_query_database(config)) as archive,
         signals.die_on_interrupt(),
     ):
         has_rows, truncated = _print_rows(archive, statement, values, form, limit_rows, timeout or math.inf)

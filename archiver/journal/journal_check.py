@@ -24,13 +24,15 @@ class JournalState(Enum):
     """How a database compares to the journal.
 
     ``NONE``: neither has a journal. ``CURRENT``: the database has every entry of the journal. ``BEHIND``: the
-    database is an older copy, and lacks the last entries. ``SHORT``: the journal ends before the
-    last line that the database knows. ``DIFFERENT``: the two have different histories.
+    database is an older copy, and lacks the last entries. ``BEFORE_REMOVAL``: it is a copy from before
+    ``archiver forget``. ``SHORT``: the journal ends before the last line that the database knows.
+    ``DIFFERENT``: the two have different histories.
     """
 
     NONE = auto()
     CURRENT = auto()
     BEHIND = auto()
+    BEFORE_REMOVAL = auto()
     SHORT = auto()
     DIFFERENT = auto()
 
@@ -42,10 +44,10 @@ class Comparison(Struct, frozen=True):
     record, it is the last of those, and ``unrecorded`` are their files: they may not be on the disk yet. With
     ``has_new_snapshot`` some of them are a snapshot. If SHORT, ``head`` is the line that the journal lacks.
     ``torn``: the files with an incomplete end, each with the length to which it must be cut. ``following``:
-    the number of entries that the database lacks. If there are any, the gzip member of the last common line
-    may contain some of them, so ``head.length`` is where that member begins. ``missing``: by how many lines
-    the journal is shorter than it was, if CURRENT (the database lacks them too) or SHORT. With
-    ``only_snapshot`` these lines are a snapshot of rows that are all there.
+    the number of entries that the database lacks, or 1 if they were not counted. If there are any, the gzip
+    member of the last common line may contain some of them, so ``head.length`` is where that member begins.
+    ``missing``: by how many lines the journal is shorter than it was, if CURRENT (the database lacks them
+    too) or SHORT. With ``only_snapshot`` these lines are a snapshot of rows that are all there.
     """
 
     state: JournalState
@@ -58,22 +60,35 @@ class Comparison(Struct, frozen=True):
     only_snapshot: bool = False
 
 
+def ends_with(files: JournalFiles, head: JournalHead) -> bool:
+    """Return whether the journal ends where the database says: one stat and one listing. Raises StorageError.
+
+    If not, ``compare`` says why.
+    """
+    if JOURNAL_FILE.fullmatch(head.file) is None:  # a row of this database, which another program wrote
+        return False
+    return files.storage.size(head.file) == head.length and files.names(head.file) == [head.file]
+
+
 def compare(
     files: JournalFiles,
     archive_id: str,
     head: JournalHead | None,
     pending: Sequence[bytes],
     end: JournalEnd | None,
+    *,
+    counts: bool = True,
 ) -> Comparison:
     """Compare the end of the journal that the database knows (``head``) with the files.
 
     ``pending``: the lines after ``head``, in order, that a process may have written before it was killed.
-    ``end``: where the journal ended according to ``archive.json``, read before the files. Nearly always one
-    stat and one listing suffice. Raises JournalDamaged, StorageError.
+    ``end``: where the journal ended according to ``archive.json``, read before the files. ``counts``: if the
+    database lacks entries, read all of them. Nearly always one stat and one listing suffice. Raises
+    JournalDamaged, StorageError.
     """
     if head is None:
         return _compare_without_head(files, archive_id)
-    found = _compare_with_head(files, archive_id, head, pending)
+    found = _compare_with_head(files, archive_id, head, pending, counts=counts)
     if found.state is JournalState.SHORT:
         last = _last_number(files)
         return replace(found, missing=max(head.seq, end.seq if end is not None else 0) - last)
@@ -92,9 +107,11 @@ def count_missing(end: JournalEnd | None, last: JournalPoint) -> tuple[int, bool
 
 
 def _compare_with_head(
-    files: JournalFiles, archive_id: str, head: JournalHead, pending: Sequence[bytes]
+    files: JournalFiles, archive_id: str, head: JournalHead, pending: Sequence[bytes], *, counts: bool
 ) -> Comparison:
-    if JOURNAL_FILE.fullmatch(head.file) is None:  # a row of this database, which another program wrote
+    if ends_with(files, head):
+        return Comparison(JournalState.CURRENT, head)
+    if JOURNAL_FILE.fullmatch(head.file) is None:
         return Comparison(JournalState.DIFFERENT, head)
     size = files.storage.size(head.file)
     if size is None or size < head.length:
@@ -105,10 +122,7 @@ def _compare_with_head(
             if name != head.file and first_number(name) >= first_number(head.file)
         ]
         return Comparison(JournalState.DIFFERENT if others else JournalState.SHORT, head)
-    names = files.names(head.file)
-    if names == [head.file] and size == head.length:
-        return Comparison(JournalState.CURRENT, head)
-    return _compare_following(files, archive_id, head, names, pending)
+    return _compare_following(files, archive_id, head, pending, counts=counts)
 
 
 def first_number(name: str) -> int:
@@ -175,7 +189,7 @@ def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
 
 
 def _compare_following(
-    files: JournalFiles, archive_id: str, head: JournalHead, names: Sequence[str], pending: Sequence[bytes]
+    files: JournalFiles, archive_id: str, head: JournalHead, pending: Sequence[bytes], *, counts: bool
 ) -> Comparison:
     """Compare the lines after the head. Entries of our own outbox and snapshots are not a difference."""
     expected = {head.seq + n: hash_line(line) for n, line in enumerate(pending, 1)}
@@ -184,7 +198,7 @@ def _compare_following(
     following, has_snapshot = 0, False
     unrecorded: dict[str, None] = {}
     try:
-        for read in _lines_after(files, head, names):
+        for read in _lines_after(files, head, files.names(head.file)):
             line = read.line
             is_entry, is_ours = line.snapshot is None, expected.get(line.seq) == line.hash
             if (
@@ -200,6 +214,8 @@ def _compare_following(
             has_snapshot |= not is_entry
             if is_ours and not has_snapshot and not following:
                 common, start = head, read.start
+            if following and not counts:
+                break
     except JournalDamaged:
         if not following:  # else the database is an older copy, whatever the rest says
             raise
@@ -302,6 +318,17 @@ def newest_snapshot_after(files: JournalFiles, name: str) -> str | None:
     Raises StorageError.
     """
     return _newest_snapshot_of(files, [later for later in files.names(name) if later != name])
+
+
+def count_rows_after(files: JournalFiles, name: str, table: str) -> int:
+    """Return how many rows of a table the newest complete snapshot after this file has; 0 if none follows.
+
+    Raises StorageError.
+    """
+    found = newest_snapshot_after(files, name)
+    if found is None:
+        return 0
+    return sum(change.table == table for read in files.read(found) for change in read.line.changes)
 
 
 def _newest_snapshot_of(files: JournalFiles, names: Sequence[str]) -> str | None:

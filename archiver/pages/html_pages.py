@@ -37,6 +37,12 @@ LIVE_LINKS = (
 )
 """What every page of the server links to: a word, and the path relative to the first page."""
 
+_CONTENT = b'<main id="content" tabindex="-1">'
+_OLDER_COPY_BAR = (
+    b'<p class="behind" role="status">The database is an older copy: what was archived since is not shown. '
+    b"The command <code>archiver db rebuild</code> adds it.</p>"
+)
+
 # 'self' includes files of the site opened from file: (tried in Chromium 150, Firefox ESR and WebKitGTK).
 _LOADED = tuple(f"{kind}-src 'self'" for kind in ("img", "media", "script", "style"))
 _TRUSTED_TYPES = ("require-trusted-types-for 'script'", "trusted-types 'none'")
@@ -130,6 +136,11 @@ def live_page(template: str, up: str, **values: object) -> str:
 def archive_page(name: str, **values: object) -> str:
     """Return the page NAME in the first directory of the server, about the whole archive."""
     return live_page(f"{name}.html", up="", here=name, **values)
+
+
+def with_older_copy_bar(page: bytes) -> bytes:
+    """Return a page of the server that says first that the database is an older copy."""
+    return page.replace(_CONTENT, _CONTENT + _OLDER_COPY_BAR, 1)
 
 
 def atom_feed(feed: AtomFeed) -> str:

@@ -60,6 +60,7 @@ def rebuild(
     *,
     copy_head: JournalHead | None,
     end: JournalEnd | None,
+    removals: int,
     skip_damage: bool,
     group_readable: bool,
     progress: Progress,
@@ -70,9 +71,10 @@ def rebuild(
     ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
     follows is applied. If a snapshot follows, or without ``copy_head``, all rows come from the newest
     snapshot: it may lack rows that no entry removes. ``end``: where the journal ended according to
-    ``archive.json``; None if that is not known. ``skip_damage``: end before the first line that cannot be
-    read or does not fit the rows, instead of raising. ``progress`` gets the bytes of the journal read so far,
-    and in all; ``check`` may raise to stop. Raises JournalDamaged, SchemaNew, DatabaseForeign,
+    ``archive.json``; None if that is not known. ``removals``: how many the marker counts. ``skip_damage``:
+    end before the first line that cannot be read or does not fit the rows, not raising. ``progress`` gets
+    the bytes of the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged,
+    JournalDiffers if the journal is from before ``archiver forget``, SchemaNew, DatabaseForeign,
     DatabaseError, StorageError, DiskFull.
     """
     following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
@@ -106,7 +108,7 @@ def rebuild(
             progress(starts[read.file] + read.end, total)
         if head is None:
             raise JournalDamaged("the journal has no complete snapshot to begin with")
-        built.finish(head, sequences)
+        built.finish(head, sequences, removals=removals)
     damage = damages[0] if damages else None
     missing, only_snapshot = count_missing(end, JournalPoint(head.seq, head.hash))
     return RebuildReport(entries, rows, built.set_aside, damage, tuple(lost), missing, only_snapshot)

@@ -27,7 +27,7 @@ from archiver.web.account_index import current_index
 from archiver.web.login import Login, LoginGate
 from archiver.web.media_response import MediaFiles
 from archiver.web.request_guard import LOGIN_PATH, RequestGuard
-from archiver.web.view import PageRequest, Redirect, View
+from archiver.web.view import Page, PageRequest, Redirect, View
 
 VIEWS: Mapping[str, View] = {
     "/accounts/{directory}/{highlight}.html": content_views.show_highlight,
@@ -53,7 +53,8 @@ class WebSite(Struct, frozen=True):
     """What the application shows, and to whom.
 
     ``hosts``: the host names that requests may use. ``login``: None if everybody may look. ``is_secure``:
-    browsers use https. ``report`` is called with errors, from any thread.
+    browsers use https. ``report`` is called with errors, from any thread. ``is_behind`` returns whether the
+    database is an older copy, and is called in a thread of its own.
     """
 
     catalog: Catalog
@@ -62,6 +63,7 @@ class WebSite(Struct, frozen=True):
     login: Login | None
     is_secure: bool
     report: Callable[[Exception], None]
+    is_behind: Callable[[], bool] = lambda: False
 
 
 def create_app(site: WebSite) -> ASGIApp:
@@ -132,8 +134,13 @@ def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:
 def _page_endpoint(site: WebSite, view: View, limiter: CapacityLimiter) -> _Endpoint:
     async def answer(request: Request) -> Response:
         page_request = _read_request(site, request)
+
+        def make_page() -> Page | Redirect | None:
+            request.scope["is_behind"] = site.is_behind()
+            return view(site.catalog, page_request)
+
         try:
-            found = await to_thread.run_sync(view, site.catalog, page_request, limiter=limiter)
+            found = await to_thread.run_sync(make_page, limiter=limiter)
         except UsageError as exc:
             return _message(request, 400, "This cannot be shown", str(exc))
         if found is None:
@@ -178,6 +185,8 @@ async def _answer_unknown(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _content(request: Request, content: bytes, media_type: str) -> Response:
     """Return what a browser may keep, if it asks each time whether it has changed."""
+    if request.scope.get("is_behind"):
+        content = html_pages.with_older_copy_bar(content)
     etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"etag": etag, "cache-control": "private, no-cache", "content-type": media_type}
     if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
@@ -197,8 +206,11 @@ def _not_found(request: Request) -> Response:
 def _message(request: Request, status: int, title: str, text: str) -> Response:
     values = {"here": "", "title": title, "text": text, "is_missing": status == 404}
     page = html_pages.live_page("message.html", up=_to_top(request), **values)
+    content = page.encode()
+    if request.scope.get("is_behind"):
+        content = html_pages.with_older_copy_bar(content)
     headers = {"cache-control": "no-store", "content-type": "text/html; charset=utf-8"}
-    return Response(page.encode(), status, headers)
+    return Response(content, status, headers)
 
 
 def _to_top(request: Request) -> str:

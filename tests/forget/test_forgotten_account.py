@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from archiver.archive import account_traces
 from archiver.archive.archive import Archive
+from archiver.archive.rebuild_archive import plan_rebuild
 from archiver.archive.session import WritableSession, open_for_writing
+from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.config import load
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, StorageError, UsageError
@@ -397,6 +401,83 @@ def test_fault_h55_an_older_copy_of_the_database_is_refused_and_rebuilt_without_
     assert report.journal.set_aside is not None
     report.journal.set_aside.unlink()
     assert find_words(harness.root, words_of(harness)) == []
+
+
+@pytest.fixture
+def before_removal(harness: ArchiveHarness) -> Path:
+    """A copy of the whole archive from before the account was forgotten in it."""
+    copy = harness.root.parent / "before"
+    shutil.copytree(harness.root, copy)
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    return copy
+
+
+def test_fault_k12_an_older_marker_put_back_with_the_database_does_not_bring_the_account_back(
+    harness: ArchiveHarness, before_removal: Path
+) -> None:
+    """The journal counts the removals too: code 9, and no way is offered that pays for the account."""
+    rows = all_rows(harness)
+    lose_database(harness)
+    for name in ("archive.db", "archive.json"):
+        shutil.copy(before_removal / name, harness.root / name)
+    harness.upstream.requests.reset()
+    uses: list[Callable[[Archive], object]] = [
+        Archive.status,
+        Archive.repair,
+        Archive.reread,
+        lambda archive: archive.run([parse_target(OTHER)]),
+    ]
+    for use in uses:
+        with Archive(harness.config) as archive, pytest.raises(JournalDiffers, match="before an") as refused:
+            use(archive)
+        assert "db rebuild" in refused.value.hint
+        assert "--repair" not in refused.value.hint
+    assert harness.upstream.requests.api_calls() == []
+    assert plan_rebuild(harness.config, stop=StopFlag(), progress=lambda *_: None).was_before_removal
+    assert rebuild(harness).was_before_removal
+    assert all_rows(harness) == rows
+    assert marker.read(harness.root).removals == 1
+
+
+def test_fault_k14_a_journal_from_before_a_removal_says_what_to_do_instead_of_a_loop(
+    harness: ArchiveHarness, before_removal: Path
+) -> None:
+    """A rebuild makes no database that every command would refuse; its advice works as it is printed."""
+    shutil.rmtree(harness.root / "journal")
+    shutil.copytree(before_removal / "journal", harness.root / "journal")
+    lose_database(harness)
+    for try_to in (rebuild, lambda it: plan_rebuild(it.config, stop=StopFlag(), progress=lambda *_: None)):
+        with pytest.raises(JournalDiffers, match="journal is from before") as refused:
+            try_to(harness)
+        assert "set removals to 0 in archive.json" in refused.value.hint
+    assert not (harness.root / "archive.db").exists()
+    own = json.loads((harness.root / "archive.json").read_text())
+    (harness.root / "archive.json").write_text(json.dumps({**own, "removals": 0}))
+    rebuild(harness)
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    assert find_words(harness.root, words_of(harness)) == []
+
+
+@pytest.mark.whole
+def test_fault_j40_the_advice_for_a_database_from_before_a_removal_works_on_postgresql(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """An empty database is to be named first; then ``db rebuild`` makes it."""
+    with FaultyStandIn(make_world()) as upstream, postgres.database() as url:
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url)
+        archive_both(harness)
+        with postgres.database(make_url(url).database or "") as copy, postgres.database() as empty:
+            with Archive(harness.config) as archive:
+                archive.forget(NAME)
+            rows = all_rows(harness)
+            older = replace(harness, database=copy)
+            with pytest.raises(JournalDiffers, match="before an account") as refused:
+                older.status()
+            assert "on PostgreSQL set archive.database to an empty database first" in refused.value.hint
+            rebuild(replace(older, database=empty))
+            assert all_rows(replace(older, database=empty)) == rows
 
 
 def test_a_lost_database_is_rebuilt_without_the_account(harness: ArchiveHarness) -> None:

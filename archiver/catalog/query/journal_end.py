@@ -1,0 +1,16 @@
+"""Where the journal ends for the database."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from archiver.model.journal_entries import JournalHead
+
+# Plain SQL: every command reads it, and most do without the declared tables.
+_HEAD = "SELECT seq, hash, file, length, snapshot_bytes, entry_bytes FROM journal_head"
+
+
+def read_head(connection: Connection) -> JournalHead | None:
+    """Return where the journal ends; None if it has not begun."""
+    row = connection.exec_driver_sql(_HEAD).first()
+    return None if row is None else JournalHead(*row)

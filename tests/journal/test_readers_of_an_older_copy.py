@@ -1,0 +1,214 @@
+"""J8: an older copy of the database that was put back is named by whatever reads it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from archiver.archive import serving
+from archiver.archive.archive import Archive
+from archiver.archive.session import open_for_reading
+from tests.support.archive_copies import ArchiveCopies
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.command_line import InProcessUser
+from tests.support.databases import PostgresServer
+from tests.support.rebuilt_archive import lose_database, rebuild
+from tests.support.s3_server import BUCKET, QUICK, S3Server
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+from tests.support.web_server import served
+
+NAME = "account0000"
+_READERS: tuple[tuple[str, ...], ...] = (
+    ("status",),
+    ("accounts",),
+    ("show", NAME),
+    ("search", NAME),
+    ("changes",),
+    ("gaps",),
+    ("costs",),
+    ("plan", NAME),
+)
+_OTHER_READERS: tuple[tuple[str, ...], ...] = (
+    ("query", "SELECT pk FROM users"),
+    ("metrics",),
+    ("export", "jsonl", "-q", "tables"),
+    ("db", "backup", "-o", "copy.db"),
+)
+_WORDS = "is an older copy: it lacks the last entries of the journal"
+
+
+@pytest.fixture
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """An archive after two nights; ``older.db`` beside it is its database after the first."""
+
+    def make(workshop: Path) -> Path:
+        with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as first:
+            made = ArchiveHarness(workshop / "both" / "archive", first)
+            assert made.night(NAME).exit_code == 0
+            shutil.copy(made.root / "archive.db", workshop / "both" / "older.db")
+            first.world.accounts[0].highlights[0].title = "Edited"
+            assert made.night(NAME).exit_code == 0
+        return workshop / "both"
+
+    archive_copies.copy("an archive and an older copy", make, tmp_path / "both")
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        yield ArchiveHarness(tmp_path / "both" / "archive", upstream)
+
+
+def put_back(harness: ArchiveHarness) -> None:
+    """Put the older copy in the place of the database."""
+    lose_database(harness)
+    shutil.copy(harness.root.parent / "older.db", harness.root / "archive.db")
+
+
+def is_behind(harness: ArchiveHarness) -> bool:
+    """Return what a Python program is told."""
+    with Archive(harness.config) as archive:
+        return archive.is_behind
+
+
+def test_fault_j8_every_command_that_reads_names_an_older_copy(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """In one line on stderr, with the command that mends it, and in the head of ``--json``; only then."""
+    user = InProcessUser(tmp_path, harness.upstream, {"ARCHIVER_ARCHIVE": str(harness.root)})
+    before = {words: user.run(*words, "--json") for words in _READERS}
+    assert all(result.code == 0 and "behind" not in result.object for result in before.values())
+    assert all(_WORDS not in result.err for result in before.values())
+    put_back(harness)
+    for words in _READERS:
+        result = user.run(*words, "--json")
+        assert (result.code, result.err.count(_WORDS), result.err.count("archiver db rebuild")) == (0, 1, 1)
+        assert list(result.object)[:3] == ["exit_code", "outcome", "behind"]
+        assert result.object["behind"] is True
+    for words in _OTHER_READERS:
+        result = user.run(*words)
+        assert (result.code, result.err.count(_WORDS)) == (0, 1), words
+    missing = user.run("show", "nobody", "--json")
+    assert (missing.code, missing.object["behind"]) == (2, True)
+    assert user.run("db", "rebuild").code == 0
+    after = user.run("status", "--json")
+    assert "behind" not in after.object
+    assert _WORDS not in after.err
+
+
+def test_fault_j8_every_page_of_serve_names_an_older_copy(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a bar above its content, also on a page that is not there; the server notices what changes."""
+    paths = ("/", "/timeline", "/changes", "/search?q=Edited", "/gaps", "/costs", "/item/1")
+    with served(harness.variables) as server:
+        assert not any("older copy" in server.ask(path).text for path in paths)
+    put_back(harness)
+    with served(harness.variables) as server:
+        assert all("older copy" in server.ask(path).text for path in paths)
+        assert "older copy" not in server.ask("/feed.atom").text
+    monkeypatch.setattr(serving, "_COMPARED_SECONDS", 0.0)
+    with open_for_reading(harness.config) as session:
+        look = serving._watch_journal(session)
+        assert look()
+        (harness.root / "journal").rename(harness.root / "away")
+        assert not look()
+
+
+def test_fault_j8_nothing_is_said_if_the_journal_cannot_be_read(harness: ArchiveHarness) -> None:
+    """As in a copy without the journal, or of which the last file is damaged or cut off."""
+    put_back(harness)
+    assert is_behind(harness)
+    newest = max((harness.root / "journal").rglob("*.gz"))
+    newest.chmod(0o600)
+    newest.write_bytes(b"no gzip" * 20)
+    assert not is_behind(harness)
+    shutil.rmtree(harness.root / "journal")
+    assert not is_behind(harness)
+
+
+def test_fault_j8_a_copy_from_before_a_new_journal_is_named_too(harness: ArchiveHarness) -> None:
+    """``verify --repair`` began it; the file with the end that the copy knows is in ``quarantine/``."""
+    newest = max((harness.root / "journal").rglob("*.gz"))
+    newest.unlink()
+    with Archive(harness.config) as archive:
+        assert archive.repair().has_new_journal
+    assert not is_behind(harness)
+    put_back(harness)
+    assert is_behind(harness)
+
+
+@pytest.mark.whole
+def test_fault_j8_in_a_bucket_too_and_nobody_waits_for_a_store_that_is_away(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One listing after the end that the database knows; without an answer, nothing is said."""
+    server.set_environment(monkeypatch, limits=QUICK)
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream, storage=f"s3://{BUCKET}/pre/fix")
+        assert harness.night(NAME).exit_code == 0
+        shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+        upstream.world.accounts[0].highlights[0].title = "Edited"
+        assert harness.night(NAME).exit_code == 0
+        assert not is_behind(harness)
+        put_back(harness)
+        assert is_behind(harness)
+        server.stop()
+        started = time.monotonic()
+        assert not is_behind(harness)
+        assert time.monotonic() - started < 8
+
+
+@contextmanager
+def _nights(harness: ArchiveHarness, count: int) -> Iterator[threading.Thread]:
+    """Let runs go on in another thread during the block, each with an edit."""
+
+    def work() -> None:
+        for number in range(count):
+            harness.upstream.world.accounts[0].highlights[0].title = f"Edited {number}"
+            assert harness.night(NAME).exit_code == 0
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join()
+
+
+def _count_alarms(harness: ArchiveHarness, nights: int) -> tuple[int, int]:
+    """Open the archive again and again during some nights; return how often, and how often in vain."""
+    looks = alarms = 0
+    with _nights(harness, nights) as running:
+        while running.is_alive():
+            looks += 1
+            alarms += is_behind(harness)
+    return looks, alarms
+
+
+def test_fault_j8_a_run_that_goes_on_gives_no_false_alarm(harness: ArchiveHarness) -> None:
+    """However often somebody looks while entries are committed, shipped and recorded."""
+    looks, alarms = _count_alarms(harness, 6)
+    assert looks > 20
+    assert alarms == 0
+
+
+@pytest.mark.whole
+def test_fault_j8_on_postgresql_too(tmp_path: Path, postgres: PostgresServer) -> None:
+    """An older copy is named until it is brought up to date, and a run gives no false alarm."""
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream, postgres.database() as url:
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url)
+        assert harness.night(NAME).exit_code == 0
+        with postgres.database(make_url(url).database or "") as copy:
+            looks, alarms = _count_alarms(harness, 6)
+            assert looks > 20
+            assert alarms == 0
+            older = replace(harness, database=copy)
+            assert (is_behind(harness), is_behind(older)) == (False, True)
+            rebuild(older)
+            assert not is_behind(older)
