@@ -23,7 +23,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.durable import open_levels, open_regular, storage_error, storage_errors
+from archiver.durable import open_levels, open_regular, storage_error
 from archiver.errors import ArchiveLocked, StorageError
 
 _RETRY_SECONDS = 0.5
@@ -72,11 +72,10 @@ def hold_run_lock(
 
 
 def require_free(path: Path, *, wait: Callable[[float], None] | None = None) -> None:
-    """Raise what ``hold_run_lock`` would raise, without taking the lock; for a dry run."""
-    with storage_errors(_not_opened(path)):
-        _refuse_root(path.parent)
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    """Raise ArchiveLocked while another command holds the lock; for a dry run, which needs no lock file.
+
+    ``wait``: as for ``hold_run_lock``. So a dry run works where this user may not write.
+    """
     while (holder := find_holder(path)) is not None and not _is_free(path):
         if wait is None:
             raise _lock_error(str(holder))
