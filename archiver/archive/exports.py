@@ -177,6 +177,7 @@ class Export:
             with_sidecars=True,
             with_gone=self._has_gone,
             below=(bagit.PAYLOAD, "media"),
+            with_replaced=True,
         )
         with self._media() as (reading, blobs):
             part, steps = self._part(reading.moment), self._walk(reading.moment)

@@ -36,7 +36,8 @@ class FolderLayout(Struct, frozen=True):
     ``item_template`` says where items go. Avatars and covers go into its deepest directory that belongs to
     one account or one highlight. ``with_sidecars`` adds a JSON file to each. Without
     ``with_gone`` everything that upstream no longer shows is left out. ``below``: the directories in which
-    everything goes. ``with_xmp`` adds an XMP sidecar to each file of an item.
+    everything goes. ``with_xmp`` adds an XMP sidecar to each file of an item. ``with_replaced`` adds those
+    that newer ones have replaced, under their hashes, in the directory ``replaced`` beside them.
     """
 
     item_template: PathTemplate
@@ -44,6 +45,7 @@ class FolderLayout(Struct, frozen=True):
     with_gone: bool = True
     below: tuple[str, ...] = ()
     with_xmp: bool = False
+    with_replaced: bool = False
 
 
 def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[ExportEntry | CompanionText]:
@@ -132,13 +134,21 @@ class _FolderWalk:
                     described[kept.source] = describe_item(account, highlight, placed.item, kept.source)
                 xmp = described[kept.source]
                 yield CompanionText(f"{entry.id} xmp", entry.id, ".xmp", xmp, entry.at_ns)
+        yield from self._replaced_entries(
+            f"item {highlight.pk} {placed.item.pk}",
+            self._path(self._cover, self._highlight_values, ""),
+            placed.item.files,
+            placed.item.held,
+        )
         if self._layout.with_sidecars and self._is_new(placed.item.pk, "json"):
             yield self._item_sidecar(account, highlight, placed)
 
     def _account_entries(self, account: KeptAccount) -> Iterator[ExportEntry]:
         values, id_, suffixes = _account_values(account), f"account {account.pk}", (account.pk,)
         if account.avatar is not None:
-            yield self._picture_entry(f"{id_} avatar", self._avatar, values, account.avatar, suffixes)
+            entry = self._picture_entry(f"{id_} avatar", self._avatar, values, account.avatar, suffixes)
+            yield entry
+            yield from self._replaced_entries(id_, entry.path, account.avatars, [account.avatar])
         if self._layout.with_sidecars:
             text, at_ns = _json({"account": account}), to_nanoseconds(account.last_seen_at)
             path = self._path(self._account, values, "json")
@@ -150,11 +160,27 @@ class _FolderWalk:
         self._highlight_values = values = _account_values(account) | title
         self._last_item = "", {}
         if highlight.cover is not None:
-            yield self._picture_entry(f"{id_} cover", self._cover, values, highlight.cover, suffixes)
+            entry = self._picture_entry(f"{id_} cover", self._cover, values, highlight.cover, suffixes)
+            yield entry
+            yield from self._replaced_entries(id_, entry.path, highlight.covers, [highlight.cover])
         if self._layout.with_sidecars:
             text = _json({"account": _short_account(account), "highlight": highlight})
             path, at_ns = self._path(self._highlight, values, "json"), to_nanoseconds(highlight.last_seen_at)
             yield ExportEntry.of_text(f"{id_} json", path, text, at_ns, suffixes)
+
+    def _replaced_entries(
+        self, id_: str, beside: tuple[str, ...], files: Iterable[KeptFile], current: Iterable[KeptFile]
+    ) -> Iterator[ExportEntry]:
+        if not self._layout.with_replaced:
+            return
+        digests = {file.blob.sha256 for file in current}
+        for file in files:
+            digest = file.blob.sha256
+            if file.lost_at is None and digest not in digests:
+                digests.add(digest)
+                path = (*beside[:-1], "replaced", f"{digest}.{extension_for(file.blob.mime)}")
+                at_ns, suffixes = to_nanoseconds(file.kept_at), (id_.rpartition(" ")[2],)
+                yield ExportEntry(f"{id_} replaced {digest}", path, digest, file.blob.size, at_ns, suffixes)
 
     def _is_new(self, item_pk: Pk, role: str) -> bool:
         """Return whether this file of an item is not in the folder yet.

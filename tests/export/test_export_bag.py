@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import bagit
@@ -15,7 +17,8 @@ from archiver.errors import StoppedBySignal, UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.model.identity import Role
 from tests.support.archive_copies import ArchiveCopies
-from tests.support.catalog_samples import LATER, video
+from tests.support.catalog_samples import LATER, NATGEO, video
+from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, tree
 
 
@@ -72,6 +75,23 @@ def test_a_bag_is_valid_to_the_program_that_others_use(harness: ExportHarness) -
         "data/media/787132/1/11.json",
         "data/tables/items.jsonl",
     } <= bag.payload_entries().keys()
+
+
+def test_fault_j42_a_bag_has_every_file_that_its_tables_name(harness: ExportHarness) -> None:
+    """Also covers, avatars and pictures that newer ones have replaced: by their hash, beside the others."""
+    kinds = (("1", Role.COVER), ("10", Role.THUMBNAIL), (NATGEO.pk, Role.AVATAR))
+    earlier = NOW - timedelta(days=1)
+    replaced = harness.keep_all([(pk, role, f"older {role}".encode()) for pk, role in kinds], earlier)
+    _export(harness)
+    assert _is_valid(harness)
+    manifest = (harness.out / "manifest-sha256.txt").read_text()
+    rows = (harness.out / "data/tables/blobs.jsonl").read_text().splitlines()
+    named = {row["sha256"] for row in map(json.loads, rows)}
+    assert set(replaced) < named
+    assert named - {line.split()[0] for line in manifest.splitlines()} == set()
+    assert f"data/media/787132/1/replaced/{replaced[0]}.jpg" in manifest
+    quiet = _export(harness, prune=True)
+    assert (quiet.new, quiet.replaced, quiet.removed) == (0, 0, 0)
 
 
 def test_an_interrupted_bag_is_none_and_a_rerun_completes_it(harness: ExportHarness) -> None:
