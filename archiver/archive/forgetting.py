@@ -68,8 +68,9 @@ def forget_account(
         require_answers(session)
         forgetting.prepare()
         parts = _read_parts(session.catalog, session.answers, request)
+        comments = _find_comments(config, session.catalog, parts)
         entries = _take_off_list(config, session.catalog, parts)
-        return replace(forgetting.forget(request), entries=entries)
+        return replace(forgetting.forget(request), entries=entries, comments=comments)
 
 
 def plan_removal(session: Session, account: Target, reason: str | None = None) -> AccountRemoval:
@@ -83,6 +84,7 @@ def plan_removal(session: Session, account: Target, reason: str | None = None) -
         quarantined=len(_find_quarantine_copies(session.storage, parts, _segments_of(parts))),
         copies=account_traces.find_copies(session.root, database),
         entries=_take_off_list(session.config, session.catalog, parts, dry_run=True),
+        comments=_find_comments(session.config, session.catalog, parts),
     )
 
 
@@ -364,12 +366,40 @@ def _take_off_list(
 ) -> tuple[str, ...]:
     """Remove the entries of the configuration that mean the account; return them.
 
-    A name means the account to which it is bound, else the one that has it, else any that had it.
-
     Raises ConfigError if they cannot be found as lines, StorageError if a file cannot be written.
     """
-    if not is_archive_of(config.archive.directory, config.accounts_archive):
+    if not _has_own_list(config):
         return ()
+    is_own = _entry_matcher(config, catalog, parts)
+    entries = account_list.remove_from_list(config, is_own, dry_run=True)
+    if entries and not dry_run:
+        account_list.remove_from_list(config, is_own)
+    return tuple(entry.target.text for entry in entries)
+
+
+def _find_comments(config: Config, catalog: Catalog, parts: AccountParts) -> tuple[str, ...]:
+    """Return where comments of the account list name the account, or anything of it. Raises ConfigError."""
+    if not _has_own_list(config):
+        return ()
+    words, pk = account_traces.words_of(parts), parts.user_pk
+    full_names = frozenset[str]() if pk is None else catalog.read(account_parts.read_full_names, pk)
+
+    def mentions(comment: str) -> bool:
+        is_named = any(name.lower() in comment.lower() for name in full_names)
+        return is_named or account_traces.has_word(comment.encode(errors="replace"), words)
+
+    return account_list.find_comments(config, _entry_matcher(config, catalog, parts), mentions)
+
+
+def _has_own_list(config: Config) -> bool:
+    return is_archive_of(config.archive.directory, config.accounts_archive)
+
+
+def _entry_matcher(config: Config, catalog: Catalog, parts: AccountParts) -> Callable[[Target], bool]:
+    """Return what says whether an entry of the configuration means the account.
+
+    A name means the account to which it is bound, else the one that has it, else any that had it.
+    """
     owners = read_owners(catalog, config.accounts)
 
     def is_own(entry: Target) -> bool:
@@ -380,10 +410,7 @@ def _take_off_list(
             return owner == parts.user_pk
         return entry.username is not None and entry.username.lower() in parts.names - parts.shared_names
 
-    entries = account_list.remove_from_list(config, is_own, dry_run=True)
-    if entries and not dry_run:
-        account_list.remove_from_list(config, is_own)
-    return tuple(entry.target.text for entry in entries)
+    return is_own
 
 
 def _require_nameless(reason: str, parts: AccountParts, full_names: frozenset[str]) -> None:

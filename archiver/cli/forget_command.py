@@ -134,3 +134,5 @@ def _lines(removal: AccountRemoval, *, dry_run: bool) -> Iterator[str]:
 def _advice(removal: AccountRemoval) -> Iterator[str]:
     for name in removal.unknown:
         yield f"not looked into, since it is not part of the archive: {make_safe(name)} in its directory"
+    for place in removal.comments:
+        yield f"a comment still names it: {make_safe(place)}; remove it by hand"

@@ -171,13 +171,39 @@ def remove_from_list(
     Without a file there is no list. Raises ConfigError if the entries cannot be found as lines, StorageError
     if a file cannot be written; also with ``dry_run``.
     """
+    return tuple(entry for each in _remove(config, matches, dry_run=dry_run) for entry in each.removed)
+
+
+def find_comments(
+    config: Config, matches: Callable[[Target], bool], mentions: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """Return where a comment ``mentions`` something, once the entries that match are removed from the list.
+
+    Each is the path of a file and the number of a line in it. Raises what ``remove_from_list`` raises.
+    """
+    return tuple(
+        f"{each.path}, line {number}"
+        for each in _remove(config, matches, dry_run=True)
+        for number, line in enumerate(each.lines, start=1)
+        if mentions(line.partition("#")[2])
+    )
+
+
+class _ShortenedFile(Struct, frozen=True):
+    path: Path
+    removed: list[ListedEntry]
+    lines: Sequence[str]
+
+
+def _remove(config: Config, matches: Callable[[Target], bool], *, dry_run: bool) -> list[_ShortenedFile]:
+    """Return the files of the list as they are without the entries that match."""
     if config.path is None:
-        return ()
+        return []
     with config_files.hold(config.path):
-        removed = _remove_tables(config.path, matches, dry_run=dry_run)
+        files = [_remove_tables(config.path, matches, dry_run=dry_run)]
         if config.sync.accounts_file is not None:
-            removed += _remove_lines(config.sync.accounts_file, matches, dry_run=dry_run)
-        return tuple(removed)
+            files.append(_remove_lines(config.sync.accounts_file, matches, dry_run=dry_run))
+        return files
 
 
 def require_file(config: Config) -> Path:
@@ -192,17 +218,20 @@ def require_file(config: Config) -> Path:
     return config.path
 
 
-def _remove_tables(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> list[ListedEntry]:
+def _remove_tables(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> _ShortenedFile:
     lines, tables = _read_tables(path)
     found = [*enumerate(read_account_tables(tables.get("accounts", []), path))]
     doomed = [number for number, target in found if matches(target)]
     if not doomed:
-        return []
+        return _ShortenedFile(path, [], lines)
     spans = _entry_spans(lines, tables, path)
     wanted = [table for number, table in enumerate(_tables_of(tables)) if number not in doomed]
     changed = _without_lines(lines, [_with_blank_line(lines, *spans[number]) for number in doomed])
     _replace_tables(path, changed, tables, wanted, dry_run=dry_run)
-    return [ListedEntry(target, path, spans[number][0] + 1) for number, target in found if number in doomed]
+    removed = [
+        ListedEntry(target, path, spans[number][0] + 1) for number, target in found if number in doomed
+    ]
+    return _ShortenedFile(path, removed, changed)
 
 
 def _with_blank_line(lines: Sequence[str], start: int, end: int) -> tuple[int, int]:
@@ -218,13 +247,13 @@ def _without_lines(lines: Sequence[str], spans: Iterable[tuple[int, int]]) -> li
     return rest
 
 
-def _remove_lines(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> list[ListedEntry]:
+def _remove_lines(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> _ShortenedFile:
     lines = config_files.read_lines(path)
     removed = [entry for entry in _entries_of_lines(lines, path) if matches(entry.target)]
     if removed:
-        spans = {(entry.line - 1, entry.line) for entry in removed}
-        config_files.replace_text(path, "\n".join(_without_lines(lines, spans)), dry_run=dry_run)
-    return removed
+        lines = _without_lines(lines, {(entry.line - 1, entry.line) for entry in removed})
+        config_files.replace_text(path, "\n".join(lines), dry_run=dry_run)
+    return _ShortenedFile(path, removed, lines)
 
 
 def _entries_of_lines(lines: Iterable[str], path: Path) -> Iterator[ListedEntry]:

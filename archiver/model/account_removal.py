@@ -80,7 +80,8 @@ class AccountRemoval(Struct, frozen=True):
     ``quarantined``: files in ``quarantine/``. ``copies``: files in the archive's directory that are copies of
     the database. ``lost``: answers of other accounts that cannot be read, in files that are written again:
     they are recorded as lost. ``unknown``: what else is in the archive's directory, and is not looked into.
-    ``entries``: those of the configuration, which named the account.
+    ``entries``: those of the configuration, which named the account. ``comments``: where comments
+    there still name it, as path and line: they are left to their author.
     """
 
     user_pk: Pk | None
@@ -101,4 +102,5 @@ class AccountRemoval(Struct, frozen=True):
     left: LeftBehind
     unknown: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
     lost: int = 0
