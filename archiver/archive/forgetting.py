@@ -1,7 +1,8 @@
 """``forget``: removes an account, in steps of which each can follow a kill at any point.
 
-1. The account is taken off the list of the configuration. The request and the names of new answer segments
-   are recorded, lines of the log are removed, and the segments are written without the account's answers.
+1. The request is recorded, in the journal too. The account is taken off the list of the configuration. The
+   names of new answer segments are recorded, lines of the log are removed, and the segments are written
+   without the account's answers.
 2. One transaction removes the rows, and records which files are to be deleted. It is not journaled.
 3. A snapshot of what stays begins the journal again. The marker counts the removal, so that an older copy of
    the database is refused. The files are deleted.
@@ -9,7 +10,8 @@
    deleted, and the database is written again, without free space.
 
 Until step 2 the request is there, and the next command that writes begins again with it; afterwards it goes
-on with the list of files.
+on with the list of files. So does ``db rebuild`` if the database is lost meanwhile: until the first snapshot
+the journal has the request and all rows, afterwards the list of files.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_parts, content, stored_answers
 from archiver.config import Config, account_list, is_archive_of
 from archiver.durable import is_data_loss
-from archiver.errors import AnswerMalformed, StorageError, UsageError
+from archiver.errors import AnswerMalformed, ArchiverError, StorageError, UsageError
 from archiver.model.account_removal import AccountParts, AccountRemoval, PlacedAnswer, RemovalRequest
 from archiver.model.archived import Selection
 from archiver.model.identity import utcnow
@@ -69,7 +71,8 @@ def forget_account(
         forgetting.prepare()
         parts = _read_parts(session.catalog, session.answers, request)
         comments = _find_comments(config, session.catalog, parts)
-        entries = _take_off_list(config, session.catalog, parts)
+        _take_off_list(config, session.catalog, parts, dry_run=True)
+        entries = forgetting.begin(request, parts)
         return replace(forgetting.forget(request), entries=entries, comments=comments)
 
 
@@ -97,7 +100,8 @@ def find_request(catalog: Catalog, account: Target, reason: str | None, now: dat
     pks = selection.find_pks(catalog, account)
     if len(pks) > 1:
         raise UsageError(f"several accounts have had the name {account.text}", f"use an id: {', '.join(pks)}")
-    names = frozenset() if account.username is None else frozenset([account.username.lower()])
+    # If there are rows, they have the names: the request, which is journaled, needs none.
+    names = frozenset([account.username.lower()]) if account.username and not pks else frozenset[str]()
     request = RemovalRequest(now, pks[0] if pks else account.user_pk, names, reason)
     parts = catalog.read(account_parts.read_parts, request)
     if parts.is_empty and not pks:
@@ -143,6 +147,16 @@ class _Forgetting:
         self._storage.remove_spools(frozenset)
         recover(self._catalog, self._answers, self._check)
 
+    def begin(self, request: RemovalRequest, parts: AccountParts) -> tuple[str, ...]:
+        """Record the request durably, and take the account off the list; return the entries."""
+        self._catalog.write(record.removal_request, request)
+        self._journal.ship()
+        try:
+            return _take_off_list(self._config, self._catalog, parts)
+        except ArchiverError:
+            self._catalog.write(record.withdrawn_request)
+            raise
+
     def finish(self) -> None:
         """Go on where a killed process stopped."""
         self._storage.require_deletion()
@@ -154,6 +168,7 @@ class _Forgetting:
         self._storage.delete(names, self._check)  # new segments, which no row names yet
         self._catalog.write(record.deleted_files, names)
         self.prepare()
+        _take_off_list(self._config, self._catalog, _read_parts(self._catalog, self._answers, request))
         self.forget(request)
 
     def forget(self, request: RemovalRequest) -> AccountRemoval:

@@ -63,8 +63,7 @@ def run_targets(
         open_for_writing(config, command, stop, wait=wait, clock=clock) as session,
         ExitStack() as stack,
     ):
-        if wait:
-            require_current_list(session, removals)
+        require_current_list(session, removals)
         require_blobs(session)
         drop_corrected_targets(session, options, clock())
         client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)

@@ -311,4 +311,4 @@ def require_current_list(session: Session, removals: int) -> None:
     A list of accounts that was read before may still name it, and a run would archive it again.
     """
     if marker.read(session.root).removals > removals:
-        raise ArchiveLocked("an account was forgotten while this run waited", "run again with the new list")
+        raise ArchiveLocked("an account was forgotten meanwhile", "run again with the new list")

@@ -82,8 +82,7 @@ def run_shared(
     worker_id = new_worker_id()
 
     def begin(session: WritableSession) -> SharedRunWatch:
-        if wait:
-            require_current_list(session, removals)
+        require_current_list(session, removals)
         require_blobs(session)
         catalog = session.catalog
         drop_corrected_targets(session, options, clock())

@@ -32,10 +32,9 @@ NOT_JOURNALED = frozenset(
         tables.run_reports,
         tables.api_rate,
         tables.journal_lease,
-        tables.removal_requests,
     }
 )
-"""Tables that are computed from the others, those of the journal itself, those of workers, and requests."""
+"""Tables that are computed from the others, those of the journal itself, and those of workers."""
 
 JOURNALED = tuple(table for table in tables.metadata.sorted_tables if table not in NOT_JOURNALED)
 """All other tables, each after the tables that it refers to."""

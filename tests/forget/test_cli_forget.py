@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from archiver.config import config_files
+from archiver.errors import DiskFull
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import InProcessUser, on_terminal
 from tests.support.forgotten_account import (
@@ -114,6 +116,47 @@ def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: Archi
     assert config.read_text() == head + other
     for name in foreign:
         assert f"{name} in its directory" in done.err
+
+
+def test_fault_k13_the_account_is_taken_off_the_list_by_whatever_finishes_a_killed_removal(
+    person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has read the list before does not archive the account again: it ends with 11."""
+    config = person.home / "config.toml"
+    config.write_text(f'[archive]\ndirectory = "{harness.root}"\n\n[[accounts]]\nusername = "{NAME}"\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(config_files, "replace_text", _die_unless_dry)
+        assert person.run("--config", str(config), "forget", NAME, "--yes").code == 1
+    assert NAME in config.read_text()
+    person.more["HIKERAPI_TOKEN"] = "a-key-that-nobody-asks-for"
+    ended = person.run("--config", str(config), "run")
+    assert (ended.code, "an account was forgotten meanwhile" in ended.err) == (11, True), ended.err
+    assert NAME not in config.read_text()
+    assert harness.one("select count(*) from users") == 1
+
+
+def _die_unless_dry(path: Path, text: str, *, dry_run: bool = False) -> None:
+    if not dry_run:
+        raise RuntimeError("killed")
+
+
+def test_a_list_that_cannot_be_changed_leaves_no_request(
+    person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it could be when it was asked, as on a disk that is full by then: nothing is removed."""
+    config = person.home / "config.toml"
+    config.write_text(f'[archive]\ndirectory = "{harness.root}"\n\n[[accounts]]\nusername = "{NAME}"\n')
+
+    def refuse(path: Path, text: str, *, dry_run: bool = False) -> None:
+        if not dry_run:
+            raise DiskFull("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(config_files, "replace_text", refuse)
+        assert person.run("--config", str(config), "forget", NAME, "--yes").code == 8
+    assert harness.one("select count(*) from removal_requests") == 0
+    assert person.run("verify", "--read-data").code == 0
+    assert harness.one("select count(*) from users") == 2
 
 
 def test_fault_k24_comments_of_the_account_list_that_still_name_it_are_listed(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive import account_traces
 from archiver.archive.archive import Archive
 from archiver.archive.journaling import Journaling
 from archiver.archive.rebuild_archive import (
@@ -194,6 +195,27 @@ def test_fault_h54_a_removal_killed_at_any_system_call_is_finished_by_the_next_c
     assert died["unlinkat"] + died["unlink"] > 5
 
 
+@pytest.mark.parametrize("has_older_copy", [False, True])
+def test_fault_k13_a_removal_killed_before_a_snapshot_is_finished_although_the_database_is_lost(
+    killed: KilledForgetting, monkeypatch: pytest.MonkeyPatch, has_older_copy: bool
+) -> None:
+    """The journal has the request before the first step: ``db rebuild`` goes on with it, also over a copy."""
+    killed.restore()
+    copy = shutil.copy(killed.root / "archive.db", killed.before.parent / "older.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(account_traces, "remove_log_lines", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            killed.forget()
+    lose_database(killed.harness)
+    if has_older_copy:
+        shutil.copy(copy, killed.root / "archive.db")
+    rebuilt = rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
+    if rebuilt.journal.set_aside is not None:
+        rebuilt.journal.set_aside.unlink(missing_ok=True)
+    assert find_words(killed.root, killed.words) == []
+    assert _comparable(all_rows(killed.harness)) == killed.rows_after
+
+
 def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
     killed: KilledForgetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +233,6 @@ def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
             archive.finish_removal()
     lose_database(killed.harness)
     rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
-    killed.forget()
     assert find_words(killed.root, killed.words) == []
 
 
@@ -253,7 +274,7 @@ def test_fault_h54_a_journal_that_is_set_aside_in_the_middle_is_deleted_too(kill
 def test_fault_h54_a_database_that_is_lost_in_the_middle_is_rebuilt_with_what_is_left_to_do(
     killed: KilledForgetting, sample_seed: str, whole: bool
 ) -> None:
-    """The journal names the files that are still to be deleted. If it is lost before, nothing was removed."""
+    """The journal names what is still to be removed. If it is lost before, nothing was begun."""
     last = killed.die_at_step(NEVER) - 1
     chance = random.Random(f"{sample_seed} lost")
     for step in range(1, last + 1) if whole else sorted(chance.sample(range(20, last), 2)):

@@ -10,7 +10,13 @@ from archiver.catalog.record.adopted_files import adopt, adopt_metadata, settle_
 from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
 from archiver.catalog.record.failures import drop_targets, failure, resolution
 from archiver.catalog.record.highlight_page import page
-from archiver.catalog.record.removal import Rewriting, deleted_files, removal, removal_request
+from archiver.catalog.record.removal import (
+    Rewriting,
+    deleted_files,
+    removal,
+    removal_request,
+    withdrawn_request,
+)
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
 from archiver.catalog.record.storage import storage
 from archiver.catalog.record.stored_files import (
@@ -66,4 +72,5 @@ __all__ = [
     "user",
     "verdict",
     "verified_blobs",
+    "withdrawn_request",
 ]

@@ -1,8 +1,8 @@
 """``archiver forget``: the rows of an account are removed, and what is left to delete is recorded.
 
-The request names the account, and is not journaled; the removal of the rows is not journaled either. The
-names of files that are to be deleted name no account. They are journaled: so a database that is rebuilt from
-the journal knows of them too.
+The request and the names of files that are to be deleted are journaled: so a database that is rebuilt from
+the journal knows of them too. The removal of the rows is not journaled. The journal that has the request is
+deleted in the end.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Rewriting(Struct, frozen=True):
     lost: Sequence[int]
 
 
-def removal_request(connection: Connection, request: RemovalRequest, new_segments: Iterable[str]) -> None:
+def removal_request(
+    connection: Connection, request: RemovalRequest, new_segments: Iterable[str] = ()
+) -> None:
     """Record what is asked for, and the names of files that are to be deleted if it does not come to its end.
 
     Workers of runs that have ended leave nothing behind: they name the accounts that they visited.
@@ -65,6 +67,11 @@ def removal_request(connection: Connection, request: RemovalRequest, new_segment
         },
     )
     _insert_deletions(connection, new_segments)
+
+
+def withdrawn_request(connection: Connection) -> None:
+    """Record that nothing is to be removed after all."""
+    connection.execute(delete(tables.removal_requests))
 
 
 def removal(

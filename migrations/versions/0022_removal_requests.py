@@ -1,0 +1,13 @@
+"""Record in the journal what ``archiver forget`` is asked for, until it is done.
+
+The triggers of the journal are created again after each upgrade, from now on also for ``removal_requests``.
+"""
+
+from __future__ import annotations
+
+revision = "0022"
+down_revision = "0017"
+
+
+def upgrade() -> None:
+    """Change no table."""
