@@ -9,7 +9,7 @@ from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.catalog.column_types import time_text
 from archiver.catalog.query.journal_end import read_head
-from archiver.errors import ArchiverError, JournalDamaged, JournalDiffers
+from archiver.errors import ArchiverError, JournalDiffers
 from archiver.journal.journal_check import Comparison, JournalState, compare, count_rows_after, ends_with
 from archiver.journal.journal_files import JOURNAL_FILE, JournalFiles
 from archiver.journal.journal_line import encode_entries
@@ -36,19 +36,15 @@ def compare_journal(
     """Return how a database compares to the journal. Write nothing. Takes and raises what ``compare`` does.
 
     The marker may be as old as the database. The journal counts the removals of ``archiver forget`` too: each
-    begins it again with a snapshot.
+    begins it again with a snapshot, so that an older copy is BEHIND only until the removal has ended.
     """
     head, after = database.head, None
     if head is not None and database.pending:
         after = files.before_snapshot(head)
     lines = encode_entries(database.pending, head, after, time_text)
-    try:
-        found = compare(files, database.archive_id, head, lines, end, counts=counts)
-    except JournalDamaged:
-        if not _is_before_removal(files, database):
-            raise
-        return Comparison(JournalState.BEFORE_REMOVAL, head)
-    is_longer = found.state in (JournalState.BEHIND, JournalState.DIFFERENT) or found.has_new_snapshot
+    found = compare(files, database.archive_id, head, lines, end, counts=counts)
+    is_older = found.state is JournalState.BEHIND and counts  # a reader need not read all that follows
+    is_longer = is_older or found.state is JournalState.DIFFERENT or found.has_new_snapshot
     if is_longer and _is_before_removal(files, database):
         return replace(found, state=JournalState.BEFORE_REMOVAL)
     return found
