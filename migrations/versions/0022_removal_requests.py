@@ -6,7 +6,7 @@ The triggers of the journal are created again after each upgrade, from now on al
 from __future__ import annotations
 
 revision = "0022"
-down_revision = "0017"
+down_revision = "0020"
 
 
 def upgrade() -> None:
