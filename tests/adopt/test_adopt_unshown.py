@@ -239,6 +239,18 @@ def test_fault_j25_adopting_again_completes_what_was_adopted_before(
     assert archive.rows("SELECT count(*) FROM runs") == before
 
 
+@SQLITE_EVERYDAY
+def test_a_tool_that_names_the_highlight_adds_it(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """The item leaves the highlight of which only the title was known; adopted again, nothing changes."""
+    archive.adopt(put(tmp_path / "a", instaloader()))
+    assert archive.counts(put(tmp_path / "b", (NAME,))) == (0, 0, 1, 0)
+    assert archive.rows(_PLACES) == [(ITEM, HIGHLIGHT, "Gift Guide", "insta-dl", "insta-dl")]
+    before = archive.rows("SELECT count(*) FROM runs")
+    assert archive.counts(tmp_path / "a", tmp_path / "b") == (0, 0, 2, 0)
+    assert archive.rows("SELECT count(*) FROM runs") == before
+    assert archive.rows("SELECT count(*) FROM highlights WHERE pk LIKE 'adopted-%'") == [(0,)]
+
+
 def _execute(connection: Connection, sql: str) -> int:
     return connection.exec_driver_sql(sql).rowcount
 

@@ -16,6 +16,7 @@ from archiver.model.identity import MEDIA_TYPES, Digest, Pk, Role
 
 _items, _files, _blobs, _adopted = tables.items, tables.files, tables.blobs, tables.adopted
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
+_members = tables.highlight_items
 
 _BATCH = 1000
 _FACTS = ("user_pk", "title", "taken_at")
@@ -25,6 +26,9 @@ _THE_ROLE: BindParameter[str] = bindparam("in_role")
 ITEM_FACTS = (_items.c.user_pk, _items.c.taken_at, _items.c.media_type, _items.c.source.label("item_source"))
 """What ``mismatch`` needs of an item."""
 _ITEM = select(*ITEM_FACTS).where(_items.c.pk == _THE_ITEM)
+_HAS_PLACE = select(_members.c.item_pk).where(
+    _members.c.item_pk == _THE_ITEM, _members.c.highlight_pk == bindparam("highlight")
+)
 _OWNER = select(_highlights.c.user_pk).where(_highlights.c.pk == bindparam("highlight"))
 _HELD = (
     select(_files.c.sha256, _files.c.source, _blobs.c.size)
@@ -123,7 +127,7 @@ def place(connection: Connection, file: ForeignFile) -> FilePlace:
             problem = SAME_SECOND if items_taken_at(connection, owner, file.taken_at) else ""
     facts = {name: getattr(file, name) for name in _FACTS}
     lacking = {row.sha256 for row in waiting if any(facts[f] and not getattr(row, f) for f in _FACTS)}
-    if item is not None and item.item_source and item.taken_at is None and file.taken_at is not None:
+    if item is not None and item.item_source and _adds_to(connection, file, item):
         lacking |= {row.sha256 for row in held}
     return FilePlace(
         item is not None or owner is not None,
@@ -133,6 +137,17 @@ def place(connection: Connection, file: ForeignFile) -> FilePlace:
         frozenset(row.sha256 for row in held if row.source is None),
         frozenset(lacking),
     )
+
+
+def _adds_to(connection: Connection, file: ForeignFile, item: Any) -> bool:
+    """Return whether a tool says more of an item that no answer has shown than is stored."""
+    if item.taken_at is None and file.taken_at is not None:
+        return True
+    where = file.highlight_pk, file.title, file.user_pk, file.username
+    if file.highlight_pk is None or owner_of(connection, *where) is None:
+        return False
+    place = {"item": file.item_pk, "highlight": file.highlight_pk}
+    return connection.execute(_HAS_PLACE, place).first() is None
 
 
 def owner_of(
