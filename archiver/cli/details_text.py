@@ -144,7 +144,7 @@ def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
         ("taken", _format_time(item.taken_at)),
         ("product", item.product_type or "unknown"),
         ("first seen", _format_time(item.first_seen_at) if item.source is None else _when_seen(item)),
-        ("source", _answer_text(details.answers, item.answer_id)),
+        ("source", item.source or _answer_text(details.answers, item.answer_id)),
         *_content_rows(item),
     )
     yield "\nshown in"

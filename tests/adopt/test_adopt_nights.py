@@ -64,6 +64,43 @@ def test_a_night_downloads_only_what_was_not_adopted(harness: ArchiveHarness, tm
     assert harness.one("SELECT count(*) FROM files WHERE source IS NOT NULL OR source_url = ''") == 0
 
 
+def test_fault_j24_a_night_finds_places_for_what_is_no_longer_shown(tmp_path: Path) -> None:
+    """They cost nothing, then and later, are no change, and come back with the journal.
+
+    If the highlight is shown again, it appears, and nothing of it is downloaded that was adopted.
+    """
+    with FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream:
+        gone, _ = upstream.world.accounts[0].highlights
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        create_for_run(harness.config)
+        adopt(harness, tmp_path / "theirs", own_bytes=True)
+        upstream.world.remove_highlight(gone.pk)
+        first = harness.night(NAME)
+        assert (first.exit_code, first.units) == (0, 1 + 1 + 1)
+        assert first.notes == (
+            "adopted files that have found their items: 2",
+            "adopted files of items that Instagram no longer shows: 2",
+        )
+        assert harness.rows("SELECT pk, title FROM highlights WHERE source IS NOT NULL") == [
+            (gone.pk, "Trip")
+        ]
+        assert harness.one("SELECT count(*) FROM items WHERE source IS NOT NULL") == 2
+        quiet = harness.night(NAME)
+        assert (quiet.exit_code, quiet.units, quiet.files_new, quiet.notes) == (0, 1, 0, ())
+        assert (harness.one("SELECT count(*) FROM changes"), harness.gaps()) == (0, [])
+        require_equal_after_rebuild(harness)
+        upstream.world.restore_highlight(gone.pk)
+        back = harness.night(NAME)
+        posters = sum(item.video is not None for item in gone.items)
+        assert (back.exit_code, back.units, back.files_new) == (0, 2, posters + 1)
+        assert harness.rows("SELECT subject_pk, field, new FROM changes") == [
+            (gone.pk, "presence", "appeared")
+        ]
+        assert harness.one("SELECT count(*) FROM highlights WHERE completed_at IS NULL OR source <> ''") == 0
+        assert harness.one("SELECT count(*) FROM files WHERE source = 'insta-dl'") == 4
+        require_equal_after_rebuild(harness)
+
+
 @pytest.mark.whole
 def test_a_full_run_keeps_both(harness: ArchiveHarness, tmp_path: Path) -> None:
     """Other bytes are a second file, which is current; the next full run downloads nothing again."""

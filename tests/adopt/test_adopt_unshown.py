@@ -216,11 +216,12 @@ def test_fault_j24_what_waited_finds_its_place_once_the_account_is_known(
 
 
 @SQLITE_EVERYDAY
+@pytest.mark.parametrize("is_placed", [False, True], ids=["waiting", "placed"])
 def test_fault_j25_adopting_again_completes_what_was_adopted_before(
-    archive: AdoptingArchive, tmp_path: Path
+    archive: AdoptingArchive, tmp_path: Path, is_placed: bool
 ) -> None:
     """Rows of an older version lack time, title, owner and metadata; what has a place gets what it lacks."""
-    folder = put(tmp_path / "in", gallery_dl(username="somebody"))
+    folder = put(tmp_path / "in", gallery_dl())
     archive.adopt(folder)
     with Catalog.open(archive.database, write=True) as catalog:
         for table in ("files", "highlight_items", "items", "highlights", "adopted"):
@@ -229,9 +230,12 @@ def test_fault_j25_adopting_again_completes_what_was_adopted_before(
             sql = f"DELETE FROM {table} WHERE {where} = '{of}'"
             catalog.write(_execute, sql)
         catalog.write(_execute, _WAITS)
-    assert [(file.title, file.taken_at) for file in archive.waiting()] == [(None, None)]
+        if is_placed:  # as the next run does
+            assert catalog.write(record.settle_all_waiting, 1, NOW) == 1
+    assert [(file.title, file.taken_at) for file in archive.waiting()] == [(None, None)] * (not is_placed)
     report = archive.adopt(folder)
-    assert (report.adopted, report.known, report.metadata) == (1, 0, 1)
+    assert (report.adopted, report.known, report.metadata) == (not is_placed, is_placed, 1)
+    assert archive.rows(_PLACES) == [(ITEM, HIGHLIGHT, "Gift Guide", "gallery-dl", "gallery-dl")]
     assert archive.rows(_FACTS) == [(ITEM, NATGEO.pk, moment(archive, TAKEN), 1, "gallery-dl")]
     assert archive.waiting() == []
     before = archive.rows("SELECT count(*) FROM runs")
@@ -257,7 +261,7 @@ def _execute(connection: Connection, sql: str) -> int:
 
 _WAITS = (
     "INSERT INTO adopted (item_pk, highlight_pk, role, sha256, username, source, adopted_at)"
-    f" SELECT '{ITEM}', '{HIGHLIGHT}', 'thumbnail', sha256, 'somebody', 'gallery-dl', stored_at FROM blobs"
+    f" SELECT '{ITEM}', '{HIGHLIGHT}', 'thumbnail', sha256, 'natgeo', 'gallery-dl', stored_at FROM blobs"
     " WHERE mime = 'image/jpeg'"
 )
 
