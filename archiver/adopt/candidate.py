@@ -13,7 +13,7 @@ from archiver.model.foreign_files import ForeignTool
 from archiver.model.identity import Pk, is_pk
 
 POST = "a file of a post, not of a highlight"
-COVER = "a cover: the next run downloads it"
+COVER = "a cover: a run downloads it, while Instagram shows it"
 
 
 class Candidate(Struct, frozen=True):

@@ -31,7 +31,7 @@ from archiver.model.values import replace
 
 _NAME = re.compile(rf"({STAMP})_UTC(?:_([0-9]+|cover|profile_pic))?\.[0-9A-Za-z]{{1,10}}", re.ASCII)
 _OF_STORIES = (":stories", "\uff1astories")  # the latter on Windows
-_REFUSED = {"cover": COVER, "profile_pic": "a profile picture: the next run downloads it"}
+_REFUSED = {"cover": COVER, "profile_pic": "a profile picture: a run downloads it, while Instagram shows it"}
 
 
 def recognize(directory: ForeignDirectory, name: str) -> Recognition:

@@ -224,8 +224,8 @@ def test_pictures_of_instaloader_that_are_no_items_are_refused(
         put(tmp_path / f"in/{number}/natgeo/Gifts", (name,))
     assert refused(archive, tmp_path / "in") == [
         "one of several files of a post",
-        "a cover: the next run downloads it",
-        "a profile picture: the next run downloads it",
+        "a cover: a run downloads it, while Instagram shows it",
+        "a profile picture: a run downloads it, while Instagram shows it",
     ]
 
 
