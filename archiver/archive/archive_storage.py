@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
-    from archiver.model.journal_entries import JournalEnd
+    from archiver.model.journal_entries import JournalEnd, JournalHead
 
 
 IN_DIRECTORY = "./"
@@ -142,11 +142,18 @@ class ArchiveStorage:
         found = None if self.bucket is None else bucket_marker.read(self.bucket)
         return own.journal if found is None or found.id != own.id else own.with_end(found.journal).journal
 
-    def record_end(self, end: JournalEnd) -> None:
-        """Record in the markers where the journal ends. Raises NoArchive, DiskFull, StorageError."""
+    def record_end(self, head: JournalHead, files: JournalFiles) -> None:
+        """Record in the markers that the journal ends with ``head``, unless that in the directory says so.
+
+        Every line up to there must be durable. Raises NoArchive, DiskFull, StorageError.
+        """
         from archiver.blobs import bucket_marker, marker
+        from archiver.model.journal_entries import JournalEnd
 
         own = marker.read(self._root)
+        if own.journal is not None and own.journal.seq >= head.seq:
+            return
+        end = JournalEnd(head.seq, head.hash, files.before_snapshot(head))
         if self.bucket is not None:
             bucket_marker.record_end(self.bucket, own, end)
         marker.rewrite(self._root, own.with_end(end), group_readable=self._group_readable)

@@ -197,20 +197,13 @@ class Journaling:
             self._turn.is_last = True
         has_failed = kind is not None or self.has_reported_failure
         self._shipper.close(has_failed=has_failed)
-        try:
-            self._record_end()
-        except ArchiverError:
-            if not has_failed:
-                raise
-
-    def _record_end(self) -> None:
-        """Record in ``archive.json`` where the journal ends: every line up to there is durable."""
         head = self._catalog.read(outbox.read_head)
         if self._storage is not None and head is not None:
-            end = self._storage.read_end()
-            if end is None or end.seq < head.seq:
-                after = self._files.before_snapshot(head)
-                self._storage.record_end(JournalEnd(head.seq, head.hash, after))
+            try:
+                self._storage.record_end(head, self._files)
+            except ArchiverError:
+                if not has_failed:
+                    raise
 
 
 class ShippingTurn:

@@ -170,12 +170,12 @@ def open_rows(
         found.require(opening.state.archive_id, root, opening.state.removals)
         storage = ArchiveStorage(config)
         storage.require(opening.state.storage, found)
-        storage.probe(found)
+        found = storage.probe(found)
         files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()
         compared = require_current(
-            files, opening.state, storage.read_end(), follow_database=follow_database, now=clock()
+            files, opening.state, found.journal, follow_database=follow_database, now=clock()
         )
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, storage=storage))

@@ -16,6 +16,7 @@ from archiver.archive import shared_run, worker
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.archive.joined_session import join_archive
+from archiver.blobs import marker
 from archiver.catalog import leases, visits
 from archiver.cluster import shared_visits
 from archiver.cluster.orders import WorkerReport, encode
@@ -83,6 +84,9 @@ def test_workers_can_share_a_directory(harness: ClusterHarness, upstream: Faulty
         assert harness.night(*accounts).exit_code == 0
     assert differences(harness, accounts) == []
     assert not harness.verify().is_damaged
+    end = marker.read(harness.root).journal
+    assert end is not None
+    assert end.seq == harness.one("SELECT seq FROM journal_head")
     require_equal_after_rebuild(harness)
 
 
