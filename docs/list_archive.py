@@ -40,7 +40,7 @@ def read_journal(root):
             after = (line.get("after") or {}).get("seq")  # the line before a snapshot that may be lost
             if line["seq"] <= last:
                 continue  # written again after a crash
-            if last and line["seq"] != last + 1 and after not in equal:
+            if last and line["seq"] != last + 1 and (after is None or after not in equal):
                 return tables, f"{path}: lines {last + 1} to {line['seq'] - 1} are missing"
             last = line["seq"]
             equal = {last} if "snapshot" not in line else equal | {last, after}

@@ -82,6 +82,10 @@ def test_fault_j10_the_page_answers_what_a_reader_must_know(tmp_path: Path) -> N
     last.write_bytes(last.read_bytes() + member[:-9])
     (journal / snapshot.file).unlink()
     assert run() == whole
+    second = min(path for path in journal.rglob("*.gz") if path.name > first.name)
+    second.unlink()
+    cut = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (cut.returncode, "are missing" in cut.stderr) == (1, True)
 
 
 def test_the_script_is_short_and_needs_nothing() -> None:

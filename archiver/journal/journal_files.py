@@ -99,7 +99,7 @@ class JournalFiles:
 
         None if the journal does not end with such a snapshot. Raises StorageError.
         """
-        if head.entry_bytes or not head.file:
+        if head.entry_bytes or not head.file or self.storage.size(head.file) is None:
             return None
         with suppress(JournalDamaged):  # then the next entry does not say what it follows
             for read in self.read(head.file):

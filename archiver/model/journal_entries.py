@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 RowValue = str | int | float | bool | None
 """The value of a column. Times are texts as in SQLite: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``."""
@@ -36,7 +37,8 @@ class Entry(Struct, frozen=True):
 class JournalPoint(Struct, frozen=True):
     """A line of the journal: its number and hash."""
 
-    seq: int
+    seq: Annotated[int, Meta(gt=0, lt=10**11)]
+    """The names of files have room for 12 digits."""
     hash: str
 
 

@@ -129,5 +129,8 @@ def test_fault_j30_a_marker_keeps_the_later_end_of_the_journal(tmp_path: Path) -
     for given, kept in ((earlier, earlier), (later, later), (earlier, later), (Marker(ID), later)):
         marker.rewrite(tmp_path, given)
         assert marker.read(tmp_path) == kept
+    hostile = json.dumps({"id": ID, "format": 2, "journal": {"seq": 10**12, "hash": ""}}).encode()
+    with pytest.raises(StorageError, match="not a valid marker"):
+        marker.parse(hostile, "archive.json")
     text = json.loads((tmp_path / "archive.json").read_bytes())["journal"]
     assert text == {"seq": 9, "hash": "b" * 32, "after": {"seq": 8, "hash": "c" * 32}}

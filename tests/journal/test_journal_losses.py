@@ -14,7 +14,9 @@ from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.verification import Verification
 from archiver.blobs import marker
+from archiver.catalog import Catalog, record
 from archiver.errors import JournalDiffers
+from archiver.model.identity import Digest, utcnow
 from archiver.model.journal_entries import JournalEnd, JournalPoint
 from archiver.runner.workers import StopFlag
 from tests.support.archive_copies import ArchiveCopies
@@ -181,6 +183,18 @@ def test_fault_j7_a_snapshot_that_changes_rows_is_needed(harness: ArchiveHarness
     harness.night(ACCOUNT)
     assert "after" not in lines_of(snapshots(harness)[-1])[0]
     assert "after" not in lines_of(files(harness)[-1])[0]
+
+
+def test_fault_j7_a_lost_journal_is_still_named_if_entries_wait(harness: ArchiveHarness) -> None:
+    """It ended with a snapshot, and a command was killed before it wrote anything after that."""
+    take_snapshot(harness.config, stop=StopFlag())
+    with Catalog.open(harness.root / "archive.db", write=True) as catalog:
+        catalog.write(
+            record.verified_blobs, (Digest(str(harness.one("SELECT min(sha256) FROM blobs"))),), utcnow()
+        )
+    shutil.rmtree(harness.root / "journal")
+    with pytest.raises(JournalDiffers, match="missing or cut off"):
+        harness.night(ACCOUNT)
 
 
 def end_of(harness: ArchiveHarness) -> JournalEnd:
