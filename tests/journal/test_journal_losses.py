@@ -296,3 +296,30 @@ def test_fault_j30_a_longer_journal_counts(harness: ArchiveHarness) -> None:
     assert not verify(harness).is_damaged
     require_equal_after_rebuild(harness)
     assert end_of(harness).seq >= end.seq
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1)])
+def test_fault_j7_two_snapshots_without_an_entry_between(
+    harness: ArchiveHarness, lost: tuple[int, ...]
+) -> None:
+    """Whichever are lost, every row comes back, also to a copy of the database from between them."""
+    heads = [take_snapshot(harness.config, stop=StopFlag())]
+    copy = harness.root.parent / "older.db"
+    shutil.copy(harness.root / "archive.db", copy)
+    heads.append(take_snapshot(harness.config, stop=StopFlag()))
+    harness.upstream.world.accounts[0].highlights[0].title = "Fourth"
+    harness.night(ACCOUNT)
+    before = all_rows(harness)
+    for number in lost:
+        (harness.root / "journal" / heads[number].file).unlink()
+    assert len(verify(harness).journal.losses) == 1
+    whole = harness.root.parent / "whole"
+    shutil.copytree(harness.root, whole)
+    for database in (None, copy):
+        shutil.rmtree(harness.root)
+        shutil.copytree(whole, harness.root)
+        lose_database(harness)
+        if database is not None:
+            shutil.copy(database, harness.root / "archive.db")
+        assert rebuild(harness).is_complete
+        assert all_rows(harness) == before
