@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, progress, signals
+from archiver.cli import advice, load, output, progress, signals, verify_report
 from archiver.cli.lazy import CommandGroup, exit_code_of_group
 from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
 from archiver.exit_codes import PARTIAL
@@ -179,9 +179,7 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
             if dry_run
             else "a new journal has begun with all rows; the old one is in quarantine/"
         )
-    if rebuilt.foreign:
-        names = ", ".join(f"journal/{name}" for name in rebuilt.foreign[:5])
-        yield f"not where archiver puts files of the journal, and left alone: {names}"
+    yield from verify_report.misplaced_lines(rebuilt.foreign)
     if rebuilt.torn is not None:
         yield (
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "

@@ -130,7 +130,7 @@ def command(
     unless a run holds the lock or the archive is read-only. --dry-run writes nothing: check a copy that you
     update so. Damage that is not yet recorded as lost gives exit code 12. Blobs without a row are harmless,
     and only counted: a later run uses them. Files in blobs/ and answers/ with names that archiver does not
-    use, and files of the journal in a later month than their number, are listed and left alone.
+    use, and files of the journal in the folder of a wrong month, are listed and left alone.
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
     Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from archiver.cli import advice
@@ -62,15 +62,20 @@ def check_lines(verification: Verification) -> Iterator[str]:
         yield f"{number} recorded as lost, but present and correct (--repair records that)"
     if blobs.orphans:
         yield f"{pluralize(blobs.orphans, 'blob')} without a row (harmless)"
-    for directory, names in (
-        ("blobs", blobs.foreign),
-        ("answers", answers.foreign),
-        ("journal", verification.journal.foreign),
-    ):
+    for directory, names in (("blobs", blobs.foreign), ("answers", answers.foreign)):
         if names:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             number = pluralize(len(names), "entry", "entries")
             yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
+    yield from misplaced_lines(verification.journal.foreign)
+
+
+def misplaced_lines(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line about files of the journal in the folder of a wrong month, if there are any."""
+    if names:
+        listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
+        number = pluralize(len(names), "file")
+        yield f"{number} of the journal with a smaller number than one of an earlier month, left alone: {listed}"
 
 
 def _journal_lines(journal: JournalReport) -> Iterator[str]:
