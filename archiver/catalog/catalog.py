@@ -298,23 +298,24 @@ class Catalog:
         """
         if self._seen is not None and (self._database.path or time.monotonic() >= self._look_again_at):
             self.follow()
-        seen = self._seen
-        if seen is not None and seen.database is None and self._database.path is not None:
-            schema.require_file(self._database.path)
-        with self._reader.connect() as connection:
-            if self._check is not None and _IS_CHECKED not in connection.info:
-                self._require_same(self._check(connection))
-                connection.rollback()
-                connection.info[_IS_CHECKED] = True
-            try:
-                yield connection
+            if self._seen.database is None and self._database.path is not None:
+                schema.require_file(self._database.path)
+        pool = self._reader.pool
+        try:
+            with self._reader.connect() as connection:
+                if self._check is not None and _IS_CHECKED not in connection.info:
+                    self._require_same(self._check(connection))
+                    connection.rollback()
+                    connection.info[_IS_CHECKED] = True
+                try:
+                    yield connection
+                except (DBAPIError, DatabaseError):
+                    engines.require_unchanged(connection)
+                    raise
                 engines.require_unchanged(connection)
-            except (DBAPIError, DatabaseError):
-                engines.require_unchanged(connection)
-                raise
-            finally:
-                if self._seen is not seen:
-                    connection.invalidate()  # nobody keeps the one that is no longer there open
+        finally:
+            if pool is not self._reader.pool:
+                pool.dispose()  # else the connection that was returned to it would stay open
 
     def _require_same(self, status: SchemaStatus) -> None:
         if status.archive_id != self.archive_id:
@@ -340,8 +341,9 @@ class Catalog:
                 now = self._call(self._reader.connect, partial(engines.look_at, self._database))
             if now != self._seen:
                 self._times_replaced += now.is_other_than(self._seen)
-                self._seen = now
+                self._seen, pool = now, self._reader.pool
                 self._reader.dispose()
+                pool.dispose()  # again: what was returned to it before it had a successor
             return self._times_replaced
 
     def _call(
