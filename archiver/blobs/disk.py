@@ -47,13 +47,16 @@ class DiskStore:
 
     Raises StorageError if ``root/blobs`` does not exist or is a symbolic link; then nothing below it is
     touched. ``group_readable`` makes directories 0750 instead of 0700. Blobs are 0444 in both cases: the
-    directories decide who can read them. ``part``: the part of ``tmp/`` to write to; None for all of it.
+    directories decide who can read them. ``part``: the part of ``tmp/`` to write to; None for all of it. One
+    that only reads follows its path, if another directory is put there.
     """
 
     def __init__(self, root: Path, *, group_readable: bool = False, part: str | None = None) -> None:
         self._root, self._part = root, part
         self._mode = 0o750 if group_readable else 0o700
         self._tmp_fd: int | None = None
+        self._left: list[int] = []
+        """Directories that were replaced; another thread may still read from them."""
         with storage_errors(f"the blobs of the archive at {root} cannot be opened"):
             self._root_fd = open_root(root)
             try:
@@ -140,22 +143,48 @@ class DiskStore:
         finally:
             os.close(fd)
 
+    def _has_moved(self, blobs: int) -> bool:
+        """Return whether the path leads to another directory than ``blobs``, and open that one."""
+        if self._tmp_fd is not None or self._blobs_fd != blobs:
+            return self._blobs_fd != blobs
+        try:
+            if os.path.samestat((self._root / "blobs").lstat(), os.fstat(blobs)):
+                return False
+            root = open_root(self._root)
+            try:
+                found = open_directory("blobs", within=root)
+            except OSError:
+                os.close(root)
+                raise
+        except OSError:  # none is there
+            return False
+        self._left += self._root_fd, self._blobs_fd
+        self._root_fd, self._blobs_fd = root, found
+        return True
+
     def has(self, digest: Digest) -> bool:
         return self.size(digest) is not None
 
     def size(self, digest: Digest) -> int | None:
+        blobs = self._blobs_fd
         with storage_errors(f"the size of {self.location(digest)} cannot be read"):
             try:
                 with self._open_directory_of(digest) as directory:
                     status = os.stat(digest, dir_fd=directory, follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError):  # the latter also if its directory is a link
-                return None
+                return self.size(digest) if self._has_moved(blobs) else None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, digest: Digest) -> BinaryIO:
-        problem = f"{self.location(digest)} cannot be read"
-        with storage_errors(problem), self._open_directory_of(digest) as directory:
-            return os.fdopen(open_regular(digest, within=directory), "rb")
+        blobs = self._blobs_fd
+        with storage_errors(f"{self.location(digest)} cannot be read"):
+            try:
+                with self._open_directory_of(digest) as directory:
+                    return os.fdopen(open_regular(digest, within=directory), "rb")
+            except FileNotFoundError:
+                if not self._has_moved(blobs):
+                    raise
+        return self.open(digest)
 
     def open_range(self, digest: Digest, start: int, length: int) -> BinaryIO:
         file = self.open(digest)
@@ -204,10 +233,10 @@ class DiskStore:
         return str(self._root / "quarantine" / name)
 
     def close(self) -> None:
-        for fd in (self._tmp_fd, self._blobs_fd, self._root_fd):
+        for fd in (self._tmp_fd, self._blobs_fd, self._root_fd, *self._left):
             if fd is not None and fd >= 0:
                 os.close(fd)
-        self._tmp_fd, self._blobs_fd, self._root_fd = None, -1, -1
+        self._tmp_fd, self._blobs_fd, self._root_fd, self._left = None, -1, -1, []
 
     def __enter__(self) -> Self:
         return self

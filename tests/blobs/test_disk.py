@@ -163,3 +163,27 @@ def test_free_bytes_are_those_of_the_disk(tmp_path: Path) -> None:
     assert 0 < free_bytes(tmp_path) <= shutil.disk_usage(tmp_path).total
     with pytest.raises(StorageError, match="absent"):
         free_bytes(tmp_path / "absent")
+
+
+def test_fault_e21_a_store_that_reads_follows_its_path(tmp_path: Path) -> None:
+    """A copy of the archive was put in the place of its directory, which was then deleted. A store that
+    writes stays where it is.
+    """
+    root, aside = tmp_path / "archive", tmp_path / "aside"
+    with DiskStore.create(root) as first:
+        first.prepare()
+        old = put(first, b"old")
+    with DiskStore(root) as reading, DiskStore(root) as writing:
+        writing.prepare()
+        shutil.copytree(root, tmp_path / "copy")
+        root.rename(aside)
+        assert (reading.has(old), reading.has(put(writing, b"aside"))) == (True, True)
+        (tmp_path / "copy").rename(root)
+        shutil.rmtree(aside)
+        with DiskStore(root) as second:
+            second.prepare()
+            new = put(second, b"new")
+        assert not writing.has(new)
+        with reading.open(old) as file:
+            assert file.read() == b"old"
+        assert (reading.size(new), reading.size(old)) == (3, 3)
