@@ -297,7 +297,8 @@ class ExportSync:
         if row.path.rpartition("/")[2] == entry.path[-1]:
             return False
         preferred = self._paths.preferred_path(entry)
-        return preferred is not None and self._scan.stat(preferred) is None
+        found = self._scan.stat(preferred) if preferred is not None else None
+        return preferred is not None and (found is None or self._placement.is_own_link(entry.digest, found))
 
     def _assign_paths(self, steps: Sequence[SyncStep]) -> list[SyncStep]:
         """Return the steps with their new rows. A file for which no path is left counts as a failure."""
@@ -426,11 +427,14 @@ class ExportSync:
             return self._bring(step, row)
         except FileExistsError:
             to = self._destination(row.path)
-            found, is_own = stat_entry(to.name, to.directory), is_named_by(row.path, step.entry.digest)
-            if found is None or not (is_own or found.st_size == step.entry.size):
+            found, digest = stat_entry(to.name, to.directory), step.entry.digest
+            if found is None:
+                return None
+            is_own = is_named_by(row.path, digest) or self._placement.is_own_link(digest, found)
+            if not (is_own or found.st_size == step.entry.size):
                 return None
             sha256 = digest_of(to)
-            if sha256 == step.entry.digest:
+            if sha256 == digest:
                 return self._adopt(step, found)
             if sha256 is None or not is_own:
                 return None

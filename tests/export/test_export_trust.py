@@ -161,6 +161,29 @@ def test_fault_e3_a_link_that_was_damaged_and_repaired_is_replaced_under_its_nam
     assert form != "bagit" or _is_valid_bag(harness)
 
 
+@pytest.mark.parametrize("form", ["folder", "bagit"])
+def test_fault_e3_a_damaged_link_without_a_row_is_replaced(harness: ExportHarness, form: str) -> None:
+    """As versions before left it, with the right file beside it under another name: it is in quarantine, so
+    it was the export's.
+    """
+    _export(harness, form, LinkMethod.HARDLINK)
+    names = tree(harness.out).keys()
+    _rot(harness, changes_time=True)
+    _set_aside(harness)
+    _store(harness)
+    quarantine = harness.root / "quarantine"
+    quarantine.rename(harness.home / "elsewhere")
+    assert _export(harness, form).avoided == 2
+    (harness.home / "elsewhere").rename(quarantine)
+    foretold = _export(harness, form, dry_run=True)
+    done = _export(harness, form)
+    assert (done.failed, done.avoided, done.methods["hardlink"]) == (0, 0, 2)
+    assert (foretold.failed, foretold.methods["hardlink"]) == (0, 2)
+    assert tree(harness.out).keys() == names
+    assert all(path.samefile(harness.blob(_DIGEST)) for path in _videos(harness))
+    assert form != "bagit" or _is_valid_bag(harness)
+
+
 @pytest.mark.parametrize("has_list", [True, False])
 def test_fault_e3_a_file_named_by_its_hash_has_these_bytes(harness: ExportHarness, has_list: bool) -> None:
     """A site's picture with other bytes, whatever changed it, is replaced, with the list or without it; what
