@@ -35,10 +35,24 @@ program.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from enum import StrEnum
 from signal import Signals
+
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{31,}(?![A-Za-z0-9])"
+    r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f])"
+)
+
+
+def hide_keys(text: str) -> str:
+    """Return a text without what looks like an API key: it is longer than any username.
+
+    For texts that quote a setting, a variable or a line of a file: a key may be there by mistake.
+    """
+    return _KEY.sub("(hidden: it looks like a key)", text)
 
 
 def install_command(package: str) -> str:
@@ -77,9 +91,15 @@ class UsageError(ArchiverError):
 
 
 class ConfigError(UsageError):
-    """The configuration names an unknown key, an impossible value, or a file that cannot be read."""
+    """The configuration names an unknown key, an impossible value, or a file that cannot be read.
+
+    What looks like an API key is hidden in its text.
+    """
 
     slug = "E_CONFIG"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(hide_keys(message), hide_keys(hint))
 
 
 class TargetError(UsageError):
@@ -101,10 +121,13 @@ class QueryRefused(UsageError):
 
 
 class KeyMissing(ArchiverError):
-    """There is no API key, or it cannot be a key."""
+    """There is no API key, or it cannot be a key. What looks like one is hidden in its text."""
 
     exit_code = 4
     slug = "E_KEY"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(hide_keys(message), hide_keys(hint))
 
 
 class KeyRejected(ArchiverError):

@@ -16,7 +16,7 @@ import click
 
 from archiver.cli.commands import COMMANDS
 from archiver.config import account_list
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, hide_keys
 
 if TYPE_CHECKING:
     from archiver.cli.options import GlobalOptions
@@ -145,8 +145,10 @@ def cron_line(option: str = "") -> str:
 def key_file_steps(config: Path, token_file: Path | None) -> Iterator[str]:
     """Yield the steps still needed to put the key into a file that only its owner can read.
 
-    ``token_file``: the one that the configuration names, or None.
+    ``token_file``: the one that the configuration names, or None. A name that looks like a key is not one.
     """
+    if token_file is not None and hide_keys(token_file.name) != token_file.name:
+        token_file = None
     path = token_file or config.parent / "hikerapi.token"
     if not path.exists():
         yield f"(umask 077; cat > {quote(path)})    # paste the key, Enter, Ctrl-D"

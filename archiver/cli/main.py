@@ -21,6 +21,7 @@ from archiver.errors import (
     DownloadFailed,
     StoppedBySignal,
     UsageError,
+    hide_keys,
 )
 from archiver.exit_codes import outcome
 
@@ -183,7 +184,7 @@ def _print_traceback(error: BaseException, options: GlobalOptions) -> None:
 
     from archiver.cli import log_file, output
 
-    text = log_file.redact("".join(traceback.format_exception(error)), options.secret)
+    text = hide_keys(log_file.redact("".join(traceback.format_exception(error)), options.secret))
     output.print_messages(*text.splitlines())
 
 

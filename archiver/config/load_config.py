@@ -31,7 +31,7 @@ from archiver.config.sources import (
     warn_of_unknown_variables,
 )
 from archiver.config.value_formats import is_this_machine, names_link_local_host
-from archiver.errors import ConfigError, NoArchive, StorageError
+from archiver.errors import ConfigError, NoArchive, StorageError, hide_keys
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.secret import Secret
@@ -104,6 +104,14 @@ def load(
     accounts_archive, database_archive, storage_archive = _own_archives(sections, place, environ)
     if not is_archive_of(archive.directory, storage_archive):
         archive = replace(archive, storage=None)
+    warnings = (
+        *warn_of_unknown_variables(environ),
+        *_warn_of_writable(place, is_writable),
+        *token_warning,
+        *_warn_of_foreign_host(api),
+        *(warn_of_plain_http(environ) if archive.storage is not None else ()),
+        *account_warnings,
+    )
     return Config(
         archive=archive,
         api=api,
@@ -115,14 +123,7 @@ def load(
         accounts=accounts,
         token=token,
         path=place if tables is not None else None,
-        warnings=(
-            *warn_of_unknown_variables(environ),
-            *_warn_of_writable(place, is_writable),
-            *token_warning,
-            *_warn_of_foreign_host(api),
-            *(warn_of_plain_http(environ) if archive.storage is not None else ()),
-            *account_warnings,
-        ),
+        warnings=tuple(map(hide_keys, warnings)),
         accounts_archive=accounts_archive,
         database_archive=database_archive,
         new_default=None if "archive.directory" in settings else _new_default(place),

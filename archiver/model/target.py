@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
 
-from archiver.errors import TargetError
+from archiver.errors import TargetError, hide_keys
 from archiver.model.identity import Pk, is_pk
 
 _USERNAME = re.compile(r"[A-Za-z0-9._]{1,30}")
@@ -231,7 +231,8 @@ def _refusal(text: str, why: str) -> TargetError:
 
 
 def _quote(text: str) -> str:
-    """Return at most 80 characters of a text, with control characters escaped."""
+    """Return at most 80 characters of a text, with control characters escaped and keys hidden."""
+    text = hide_keys(text)
     start = text[:_LONGEST_QUOTE]
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
     is_whole = start == text and len(escaped) <= _LONGEST_QUOTE

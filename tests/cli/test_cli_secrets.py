@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import click
 import pytest
@@ -50,6 +51,43 @@ def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
     assert "contains an invalid character" in shown.err
     assert "RET" not in shown.out + shown.err
     assert len(upstream.requests) == 0
+
+
+_MISPLACED = {
+    "token_file": '[api]\ntoken_file = "{key}"',
+    "a setting": '[api]\n{key} = "x"',
+    "a section": "[{key}]",
+    "a line": "{key}",
+    "an account": '[[accounts]]\nusername = "{key}"',
+    "a target": '[[accounts]]\ntarget = "https://www.instagram.com/{key}/"',
+    "the path of a list": '[sync]\naccounts_file = "{key}"',
+    "a list": '[sync]\naccounts_file = "key file"',
+}
+
+
+@pytest.mark.parametrize("key", ["aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY", "c" * 63 + "1", str(UUID(int=10**38))])
+def test_fault_k19_a_key_in_the_wrong_place_is_not_repeated(
+    person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
+) -> None:
+    """Where a setting, a variable, an account or the name of a file belongs. No message quotes it, also with
+    ``--debug``, and no advice.
+    """
+    monkeypatch.delenv("HIKERAPI_TOKEN")
+    (person.home / "key file").write_text(f"{key}\n")
+    mistaken = person.home / "mistaken.toml"
+    for name, text in _MISPLACED.items():
+        mistaken.write_text(text.format(key=key))
+        for command in (["status"], ["backup", "natgeo"]):
+            assert front.main(["--config", str(mistaken), "--debug", *command]) != 0, name
+            shown = capsys.readouterr()
+            assert key.lower() not in (shown.out + shown.err).lower(), name
+    for words in (["serve", "--token-file", key], ["plan", key], ["add", key]):
+        assert front.main(["--debug", *words]) != 0
+        assert key not in capsys.readouterr().err
+    for variable, value in ((f"ARCHIVER_{key}", "1"), ("ARCHIVER_CONFIG", key)):
+        monkeypatch.setenv(variable, value)
+        front.main(["--debug", "status"])
+        assert key not in capsys.readouterr().err
 
 
 def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
