@@ -664,6 +664,7 @@ class Archive:
         DatabaseError.
         """
         from archiver.adopt.adoption import AdoptionOptions
+        from archiver.archive import selection
         from archiver.archive.adopting import adopt_directories
         from archiver.model.foreign_files import ForeignTool
         from archiver.runner.workers import StopFlag as NewStopFlag
@@ -672,10 +673,9 @@ class Archive:
             os.fspath(directories) if isinstance(directories, os.PathLike) else directories,
             lambda one: arguments.require_path("directories", one),
         )
-        name = None if account is None else arguments.require_text("account", account, "username")
         options = AdoptionOptions(
             tool=None if tool is None else arguments.require_choice("tool", tool, ForeignTool),
-            account=None if name is None else name.removeprefix("@"),
+            account=None if account is None else selection.read_username(account),
             dry_run=dry_run,
         )
         self._require_open()

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypedDict
 from archiver.archive import arguments
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, content, details
-from archiver.errors import NotHeld, UsageError
+from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
 from archiver.model.identity import Pk, is_pk
 from archiver.model.target import ItemTarget, Target, is_code, parse_target, parse_target_or_item
@@ -90,6 +90,18 @@ def read_accounts(names: AccountName | Iterable[AccountName] | None) -> tuple[Ta
 def read_account(name: AccountName) -> Target:
     """Return the account that is named. Raises UsageError, TargetError."""
     return _read_target(name, "account", "username, id or link")
+
+
+def read_username(name: object) -> str:
+    """Return the username that a text names, in lower case. Raises UsageError, TargetError."""
+    hint = "give a username: natgeo; if it has only digits: @123"
+    try:
+        target = parse_target(arguments.require_text("account", name, "username"))
+    except TargetError as error:
+        raise TargetError(str(error), hint) from None
+    if target.username is None:
+        raise TargetError(f"'{target.text}' is not a username", hint)
+    return target.username
 
 
 def read_targets(

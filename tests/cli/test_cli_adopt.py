@@ -105,6 +105,18 @@ def test_errors_are_those_of_every_command(person: InProcessUser, archive: Adopt
     assert not marker.exists(archive.root)
 
 
+@pytest.mark.parametrize("name", ["../x", "a" * 100_000, "", "..", "a\x1b[2J", "787132", "highlight:1"])
+def test_fault_k23_an_account_is_named_as_everywhere(
+    person: InProcessUser, archive: AdoptingArchive, name: str
+) -> None:
+    """What no account can be called is refused (2) before anything is stored; an id is no name."""
+    refused = person.run("adopt", "in", "--account", name)
+    assert refused.code == 2
+    assert len(refused.err) < 400
+    assert "give a username" in refused.err
+    assert archive.files() == []
+
+
 @pytest.mark.whole
 def test_waiting_files_are_shown(person: InProcessUser, archive: AdoptingArchive) -> None:
     """In a table, as JSON, as paths, as a line of the status, and by ``verify`` if it is damaged.
