@@ -22,7 +22,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.segment_names import rename_segment
+from archiver.answers.segment_names import SEGMENT, rename_segment
 from archiver.archive import account_traces, selection
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import locate_database
@@ -177,7 +177,6 @@ class _Forgetting:
         parts = _read_parts(catalog, self._answers, request)
         removed = _describe(self._config, catalog, self._answers, parts)
         old = sorted({*_segments_of(parts), *self._find_fragments(parts)})
-        self._storage.require_names([f"answers/{segment}" for segment in old])
         new = {segment: rename_segment(segment) for segment in old}
         catalog.write(record.removal_request, request, [f"answers/{name}" for name in new.values()])
         self._journal.ship()
@@ -226,7 +225,8 @@ class _Forgetting:
         """Write segments again without the account's answers, unless nothing else is in them."""
         dropped: dict[str, set[int]] = {segment: set() for segment in new}
         for answer in parts.answers:
-            dropped[answer.location.segment].add(answer.location.offset)
+            if answer.location.segment in dropped:
+                dropped[answer.location.segment].add(answer.location.offset)
         moved: dict[int, tuple[str, int]] = {}
         lost: list[int] = []
         for segment, offsets in dropped.items():
@@ -309,7 +309,9 @@ def _is_about(parts: AccountParts, answers: AnswerStore, placed: PlacedAnswer) -
 
 
 def _segments_of(parts: AccountParts) -> set[str]:
-    return {answer.location.segment for answer in parts.answers}
+    """Return the segments of the account's answers. A row that names anything else has no file to delete."""
+    segments = (answer.location.segment for answer in parts.answers)
+    return {segment for segment in segments if SEGMENT.fullmatch(segment)}
 
 
 def _find_quarantine_copies(
