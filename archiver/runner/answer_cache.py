@@ -143,7 +143,8 @@ class AnswerCache:
 
     @cached_property
     def _plans(self) -> frozenset[int]:
-        return self._catalog.read(plans_since, self._clock() - LIST_AGE)
+        """Return the runs that may have paid for lists: none takes a day. Most nights have none."""
+        return self._catalog.read(plans_since, self._clock() - timedelta(days=1))
 
     def _read_pages(self, locations: Iterable[AnswerLocation], pk: Pk) -> Tray | None:
         """Return the tray that was read page by page; None if a page is lost, or the last one is missing."""

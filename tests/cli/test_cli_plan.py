@@ -63,6 +63,19 @@ def test_fault_e6_a_run_of_a_named_account_lists_again(person: CommandLineUser) 
     assert person.run("run", "--json").object["units"] == 1  # natgeo's list; the other is used
 
 
+def test_a_run_of_a_named_account_asks_despite_its_back_off(
+    person: CommandLineUser, upstream: FaultyStandIn
+) -> None:
+    """A private account waits for its date in a nightly run; who names it wants to know now. So do plans."""
+    upstream.world.set_private("natgeo")
+    person.run("run", "-q")
+    person.run("run", "-q")
+    for words, units in (((), 1), (("natgeo",), 1)):
+        assert person.run("plan", *words, "--json").object["units"] == units
+        assert person.run("run", *words, "--json").object["units"] == units
+    assert [asked.subject.user for asked in upstream.requests.api_calls("/v1/user/by/id")][-1] == "787132"
+
+
 def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
     """Without --list the price is a least one, with it no more; nothing else is on stdout. stderr says what
     listing has cost.
@@ -192,7 +205,7 @@ def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, ups
 
 @pytest.mark.whole
 def test_a_plan_of_a_configured_account_is_that_of_a_run(person: CommandLineUser) -> None:
-    """With the titles that the configuration asks for, and its back-off."""
+    """With the titles that the configuration asks for."""
     config = person.home / "config.toml"
     config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["Gift*"]\n')
     for words in ((), ("natgeo",), ("787132",)):

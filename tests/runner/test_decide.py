@@ -141,6 +141,18 @@ def test_a_tray_is_read_page_by_page_on_its_turn() -> None:
     assert first_step(account(listed_at=None), RunOptions(full=True)) == (ListTray, 1, StepWhy.NEW_ACCOUNT)
 
 
+def test_fault_e6_a_tray_that_a_plan_has_paid_for_costs_nothing() -> None:
+    """Whatever units are left, and also on the turn of the pages; a look that is due comes first."""
+    tray = Tray(None, ())
+    for state in (account(highlight(completed_at=None)), account(paged_at=NOW - 31 * DAY, pages_units=3)):
+        for units_left in (None, 1, 0):
+            step = decide(Visit(state, state, stored_tray=tray), RunOptions(), units_left, NOW)
+            assert isinstance(step, ListTray)
+            assert (step.units, step.why) == (0, StepWhy.LISTED_BY_PLAN)
+    due = account(verdict=Reason.EMPTY, verdict_at=NOW - 3 * DAY, verdict_due_at=NOW)
+    assert isinstance(decide(Visit(due, due, stored_tray=tray), RunOptions(), None, NOW), LookAtAccount)
+
+
 def test_the_tray_in_one_answer_follows_pages_that_failed() -> None:
     """Also if it takes the last unit: only when it is recorded is it known that the pages were paid for."""
     unfinished = account(highlight(completed_at=None), needs_pages=True)

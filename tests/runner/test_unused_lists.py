@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
+from archiver.catalog import Catalog
+from archiver.catalog.query import unused_lists
 from tests.support.api_faults import account_pk
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.databases import PostgresServer
+from tests.support.databases import NOW, PostgresServer
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 
@@ -59,6 +63,30 @@ def test_fault_e6_lists_are_used_on_postgresql_too(
         FaultyStandIn(EditableWorld.generate(2, 2, 1)) as upstream,
     ):
         use_once(ArchiveHarness(tmp_path / "archive", upstream, url))
+
+
+def test_fault_e6_a_list_is_found_by_the_account(catalog: Catalog) -> None:
+    """A run looks for a list of each account: it must not read all calls of the plan each time."""
+    assert "ix_api_calls_subject_path" in catalog.read(_how_lists_are_found)
+
+
+def _how_lists_are_found(connection: Connection) -> str:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:
+        asked.append((statement, parameters))
+
+    with connection.engine.connect() as other:
+        event.listen(other, "before_cursor_execute", note)
+        times = {"listed_at": NOW, "since": NOW, "until": NOW}
+        unused_lists.unused_list(other, ["1", "natgeo"], [V1, V2], [1], **times)
+    how = "EXPLAIN QUERY PLAN"
+    if connection.dialect.name == "postgresql":
+        # Without this, a table without rows is read as a whole.
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        how = "EXPLAIN"
+    statement, parameters = asked[-1]
+    return str(connection.exec_driver_sql(f"{how} {statement}", parameters).all())
 
 
 @pytest.mark.parametrize("minutes", [59, 61, -10])
