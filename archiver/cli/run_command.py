@@ -28,9 +28,10 @@ def command(
     cron.
 
     It costs 1 unit for each account, and 1 more for each highlight that is new, changed, incomplete or due
-    for its sweep: what looks unchanged is fetched again after 30 to 180 days (sync.sweep_days and
+    for its sweep: what looks unchanged is fetched again within 30 to 180 days (sync.sweep_days and
     sweep_days_max), the later the longer it has not changed. An account of 20 highlights in which nothing
-    changes costs 1.1 to 1.2 units a night, and up to 1.7 in the first months if its items are new.
+    changes costs 1.1 to 1.2 units a night, and up to 1.7 in the first months if its items are new. Named
+    accounts are asked for even if they are private, gone or missing and not due yet.
 
     Without a terminal it prints nothing unless something failed. It never makes an archive, since an
     unmounted disk must not look like a new archive (exit code 10).

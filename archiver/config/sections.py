@@ -110,7 +110,7 @@ class DownloadSection(Struct, frozen=True):
 
 
 class SyncSection(Struct, frozen=True):
-    """An unchanged highlight is fetched again after ``sweep_days`` to ``sweep_days_max`` days.
+    """An unchanged highlight is fetched again within ``sweep_days`` to ``sweep_days_max`` days.
 
     It is never fetched again if ``sweep_days`` is 0. ``sweep_days_max`` is at least ``sweep_days`` once
     loaded.
