@@ -77,6 +77,19 @@ def test_a_report_is_not_replaced_by_an_older_one(
 
 
 @pytest.mark.whole
+def test_fault_e6_workers_use_the_lists_that_a_plan_has_paid_for(
+    bucket_harness: ClusterHarness, upstream: FaultyStandIn, tmp_path: Path
+) -> None:
+    """Once, whichever worker visits an account; a list is found in the bucket."""
+    accounts = names(upstream.world)
+    assert bucket_harness.night(*accounts, lists=True).units == 8 * 2
+    with worker_threads(bucket_harness, 2, directories=tmp_path):
+        assert [bucket_harness.night(*accounts).units for _ in range(2)] == [8 * 2, 8]
+    assert differences(bucket_harness, accounts) == []
+    require_equal_after_rebuild(bucket_harness)
+
+
+@pytest.mark.whole
 def test_workers_can_share_a_directory(harness: ClusterHarness, upstream: FaultyStandIn) -> None:
     """Blobs, answers and journal are in it, and it is whole."""
     accounts = names(upstream.world)
