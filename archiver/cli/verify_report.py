@@ -75,7 +75,7 @@ def misplaced_lines(names: Sequence[str]) -> Iterator[str]:
     if names:
         listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
         number = pluralize(len(names), "file")
-        yield f"{number} of the journal numbered lower than one of an earlier month, left alone: {listed}"
+        yield f"{number} of the journal with a smaller number than one of an earlier month: {listed}"
 
 
 def _journal_lines(journal: JournalReport) -> Iterator[str]:
