@@ -74,6 +74,7 @@ def reread(
         catalog.write(record.settle_all_waiting, run_id, clock())
         for subject in (Subject.USER, Subject.HIGHLIGHT):
             catalog.write(record.show_pictures, clock(), subject)
+        catalog.write(record.order_names)
     except BaseException as error:
         code = error.exit_code if isinstance(error, ArchiverError) else ArchiverError.exit_code
         with suppress(ArchiverError):  # the first error is the one to raise

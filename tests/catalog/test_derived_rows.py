@@ -134,6 +134,18 @@ def test_fault_j1_wrong_words_are_damage_until_a_repair(harness: ArchiveHarness)
 
 
 @pytest.mark.parametrize("harness", ["sqlite"], indirect=True)
+def test_the_order_of_former_names_is_no_difference(harness: ArchiveHarness) -> None:
+    """It follows dates, which may change after the words were written."""
+    account = harness.upstream.world.accounts[0].pk
+    for name in ("second", "third"):
+        harness.upstream.world.rename(account, name)
+        assert harness.night(name).exit_code == 0
+    earlier = "'2000' || substr(last_seen_at, 5)"
+    execute(harness, f"UPDATE usernames SET last_seen_at = {earlier} WHERE username = 'second'")
+    assert not harness.verify().is_damaged
+
+
+@pytest.mark.parametrize("harness", ["sqlite"], indirect=True)
 def test_fault_j1_a_rebuild_counts_again(harness: ArchiveHarness, tmp_path: Path) -> None:
     """An older copy with wrong sums gets those of its rows."""
     shutil.copy(harness.root / "archive.db", tmp_path / "older.db")

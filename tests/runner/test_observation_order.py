@@ -36,6 +36,7 @@ from tests.support.table_dumps import execute
 
 ACCOUNT = "account0000"
 DAY = timedelta(days=1)
+AHEAD = "2039-01-01T00:00:00.000000Z"
 CURRENT = "SELECT source_url FROM current_files WHERE role IN ('cover', 'avatar') ORDER BY role"
 
 
@@ -98,9 +99,8 @@ def pinned(harness: ArchiveHarness) -> list[str | None]:
     harness.night(ACCOUNT)
     pictures = change_pictures(harness)
     harness.night(ACCOUNT)
-    ahead = "2039-01-01T00:00:00.000000Z"
     first = "SELECT min(id) FROM files WHERE item_pk IS NULL GROUP BY role"
-    execute(harness, f"UPDATE files SET last_seen_at = '{ahead}' WHERE id IN ({first})")
+    execute(harness, f"UPDATE files SET last_seen_at = '{AHEAD}' WHERE id IN ({first})")
     assert not set(shown(harness)) & set(pictures)
     return pictures
 
@@ -163,6 +163,21 @@ def test_fault_j12_a_name_that_is_seen_last_is_last(catalog: Catalog, run_id: in
     owners = "SELECT user_pk FROM usernames WHERE username = 'third' ORDER BY last_seen_at DESC"
     assert rows(catalog, owners) == [("2",), ("1",)]
     assert rows(catalog, in_order) == [("third",), ("second",), ("first",)]
+
+
+def test_fault_j12_reread_makes_the_current_name_the_last(harness: ArchiveHarness) -> None:
+    """Whatever the dates of the answers are."""
+    harness.later = 0.4 * DAY
+    harness.night(ACCOUNT)
+    harness.later = timedelta()
+    account = harness.upstream.world.accounts[0]
+    harness.upstream.world.rename(account.pk, "renamed")
+    harness.night("renamed")
+    in_order = "SELECT username FROM usernames ORDER BY last_seen_at DESC"
+    assert harness.rows(in_order) == [("renamed",), (ACCOUNT,)]
+    execute(harness, f"UPDATE usernames SET last_seen_at = '{AHEAD}' WHERE username = '{ACCOUNT}'")
+    harness.reread()
+    assert harness.rows(in_order) == [("renamed",), (ACCOUNT,)]
 
 
 @SQLITE_EVERYDAY

@@ -32,7 +32,7 @@ from archiver.catalog.record.stored_files import (
 )
 from archiver.catalog.record.together import Fact, together
 from archiver.catalog.record.trays import tray, tray_use
-from archiver.catalog.record.users import bind_target, end_bindings, user, verdict
+from archiver.catalog.record.users import bind_target, end_bindings, order_names, user, verdict
 
 __all__ = [
     "Fact",
@@ -57,6 +57,7 @@ __all__ = [
     "found_blobs",
     "lost_answers",
     "lost_blobs",
+    "order_names",
     "page",
     "recovered_answers",
     "removal",

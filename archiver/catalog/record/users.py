@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from types import MappingProxyType
 
 from sqlalchemy import Connection, Insert, RowMapping, and_, bindparam, delete, func, or_, select, update
@@ -43,6 +44,19 @@ _LATER_NAMES = (
         ),
     )
     .order_by(_usernames.c.last_seen_at, _usernames.c.first_seen_at)
+)
+_LATER_THAN_CURRENT = (
+    select(_usernames.c.user_pk, _usernames.c.username, _usernames.c.last_seen_at)
+    .add_columns(_other_name.c.last_seen_at.label("current_at"))
+    .join(_users, _users.c.pk == _usernames.c.user_pk)
+    .join(
+        _other_name,
+        and_(_other_name.c.user_pk == _users.c.pk, _other_name.c.username == _users.c.username),
+    )
+    .where(
+        _usernames.c.username != _users.c.username, _usernames.c.last_seen_at >= _other_name.c.last_seen_at
+    )
+    .order_by(_usernames.c.user_pk, _usernames.c.last_seen_at, _usernames.c.first_seen_at)
 )
 _DATE_NAME = (
     update(_usernames)
@@ -124,7 +138,20 @@ def _make_last(connection: Connection, user_pk: Pk, username: str, now: datetime
         update_row(connection, _users, pk, {"last_seen_at": at})
     names = connection.execute(_LATER_NAMES, {**this, "now": now})
     later = [((row.user_pk, row.username), row.last_seen_at) for row in names]
-    for (pk, name), at in dates_before(later, now):
+    _set_dates(connection, dates_before(later, now))
+
+
+def order_names(connection: Connection) -> None:
+    """Make the current name of each account the last of its names."""
+    rows = connection.execute(_LATER_THAN_CURRENT).all()
+    for _, group in groupby(rows, key=lambda row: str(row.user_pk)):
+        names = list(group)
+        later = [((row.user_pk, row.username), row.last_seen_at) for row in names]
+        _set_dates(connection, dates_before(later, names[0].current_at))
+
+
+def _set_dates(connection: Connection, dates: Iterable[tuple[tuple[Pk, str], datetime]]) -> None:
+    for (pk, name), at in dates:
         connection.execute(_DATE_NAME, {"of_user": pk, "of_name": name, "seen_at": at})
 
 

@@ -136,6 +136,12 @@ class SearchDocument(Struct, frozen=True):
         return self.subject, self.subject_pk.encode()
 
     @property
+    def content(self) -> tuple[object, ...]:
+        """Return its date and its words. The order of texts does not count: dates of names may change it."""
+        fields = self.names, self.tags, self.mentions, self.links, self.filters
+        return self.at, *(sorted((text or "").split()) for text in fields)
+
+    @property
     def name(self) -> str:
         """Return what it is about, for people."""
         return f"{self.subject} {self.subject_pk}"
