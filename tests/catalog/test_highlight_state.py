@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
 from archiver.catalog import Catalog, record
+from archiver.catalog.column_types import time_text
 from archiver.catalog.query import account_state
 from archiver.catalog.query.account_state import HighlightState
 from archiver.model.target import Target
@@ -63,6 +64,33 @@ def test_fault_e4_an_item_that_is_gone_is_a_change(catalog: Catalog, listed: int
     fetch(catalog, listed, NOW, {"10": OLD, "9": OLDER})
     fetch(catalog, listed, LATER, {"9": OLDER}, "10")
     assert state(catalog).changed_at == LATER
+
+
+def test_fault_e4_an_adopted_item_is_no_change(catalog: Catalog, listed: int) -> None:
+    """What only another tool has seen says nothing of what the owner does: it makes no fetch due."""
+    fetch(catalog, listed, LATER, {"10": OLD, "11": OLDER})
+    before = state(catalog)
+    values = {"now": time_text(LATEST)}
+
+    def adopt(connection: Connection) -> None:
+        connection.execute(
+            text(
+                "INSERT INTO items (pk, user_pk, taken_at, first_seen_at, source)"
+                " VALUES ('12', '787132', :now, :now, 'insta-dl')"
+            ),
+            values,
+        )
+        connection.execute(
+            text(
+                "INSERT INTO highlight_items"
+                " (highlight_pk, item_pk, position, first_seen_at, last_seen_at, gone_at, source)"
+                " VALUES ('1', '12', 2, :now, :now, :now, 'insta-dl')"
+            ),
+            values,
+        )
+
+    catalog.write(adopt)
+    assert state(catalog) == before
 
 
 def test_fault_e4_fewer_items_than_the_tray_counted_are_a_gap(catalog: Catalog, listed: int) -> None:

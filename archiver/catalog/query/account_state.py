@@ -271,7 +271,10 @@ _ONE = _highlights.c.pk == bindparam("pk")
 
 
 def _with_items(which: ColumnElement[bool]) -> Select[Any]:
-    """Select highlights, each with the dates of its items, and whether it has fewer than the tray counted."""
+    """Select highlights, each with the dates of its items, and whether it has fewer than the tray counted.
+
+    What only another tool has seen is no sign of a change.
+    """
     of_items = (
         select(
             _members.c.highlight_pk,
@@ -283,7 +286,7 @@ def _with_items(which: ColumnElement[bool]) -> Select[Any]:
         )
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .join(_items, _items.c.pk == _members.c.item_pk)
-        .where(which)
+        .where(which, _members.c.source.is_(None))
         .group_by(_members.c.highlight_pk)
         .subquery()
     )
