@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -602,9 +603,9 @@ def test_a_reader_that_opens_during_the_end_of_a_move_sees_the_new_place(
     harness.storage = PLACE
     config, open_catalog = harness.config, Catalog.open
 
-    def open_after_move(database: str | Path, *, write: bool, is_lasting: bool) -> Catalog:
+    def open_after_move(database: str | Path, **how: Any) -> Catalog:
         move(harness, PLACE)
-        return open_catalog(database, write=write, is_lasting=is_lasting)
+        return open_catalog(database, **how)
 
     monkeypatch.setattr(Catalog, "open", open_after_move)
     with open_for_reading(config) as session:
