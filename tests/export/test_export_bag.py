@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import bagit
@@ -18,7 +17,7 @@ from archiver.export.export_entry import ExportStats
 from archiver.model.identity import Role
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, video
-from tests.support.databases import NOW
+from tests.support.disk_limits import sha256
 from tests.support.export_archive import ExportHarness, tree
 
 
@@ -80,8 +79,8 @@ def test_a_bag_is_valid_to_the_program_that_others_use(harness: ExportHarness) -
 def test_fault_j42_a_bag_has_every_file_that_its_tables_name(harness: ExportHarness) -> None:
     """Also covers, avatars and pictures that newer ones have replaced: by their hash, beside the others."""
     kinds = (("1", Role.COVER), ("10", Role.THUMBNAIL), (NATGEO.pk, Role.AVATAR))
-    earlier = NOW - timedelta(days=1)
-    replaced = harness.keep_all([(pk, role, f"older {role}".encode()) for pk, role in kinds], earlier)
+    harness.keep_all([(pk, role, f"newer {role}".encode()) for pk, role in kinds], LATER)
+    replaced = [sha256(content) for content in (b"cover", b"photo", b"avatar")]
     _export(harness)
     assert _is_valid(harness)
     manifest = (harness.out / "manifest-sha256.txt").read_text()
