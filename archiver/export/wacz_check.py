@@ -56,11 +56,9 @@ def check_wacz(path: Path, progress: Callable[[ExportStats], None]) -> ExportSta
     StorageError if it cannot be read.
     """
     with storage_errors(f"{path} cannot be read"):
-        try:
-            file = path.open("rb")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
-            raise NoArchive(f"there is no WACZ at {path}", "archiver export wacz makes one") from exc
-        with file:
+        if not path.is_file():  # a FIFO would be waited for
+            raise NoArchive(f"there is no WACZ at {path}", "archiver export wacz makes one")
+        with path.open("rb") as file:
             check = _WaczCheck(file, progress)
             try:
                 with zipfile.ZipFile(file) as opened:

@@ -265,10 +265,12 @@ def _site_files(harness: ExportHarness) -> dict[str, bytes]:
 
 def test_a_check_needs_an_export_of_its_form(harness: ExportHarness) -> None:
     """Nothing there is 10, another form 2, and one that is just made 11."""
+    os.mkfifo(harness.home / "fifo")
     with Archive(harness.config) as archive:
         for form in (*FORMS, "wacz"):
-            with pytest.raises(NoArchive):
-                archive.check_export(harness.out, form=form)
+            for nothing in (harness.out, harness.home / "fifo"):
+                with pytest.raises(NoArchive):
+                    archive.check_export(nothing, form=form)
         (harness.home / "empty").mkdir()
         with pytest.raises(NoArchive):
             archive.check_export(harness.home / "empty", form="folder")
