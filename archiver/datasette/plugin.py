@@ -338,9 +338,16 @@ def _requested_range(header: str | None, size: int) -> tuple[int, int, int]:
 
 
 def _open_file(path: Path) -> Any:
-    """Open a file for reading; None if there is none, or something that is not a regular file."""
+    """Open a file for reading; None if there is none, or something that is not a regular file.
+
+    Neither the file nor its directory may be a link: it could lead out of the archive.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        finally:
+            os.close(directory)
     except OSError:
         return None
     if stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -126,6 +126,20 @@ def test_pictures_show_in_the_tables(person: InProcessUser, path: str, pk: str, 
 
 
 @pytest.mark.usefixtures("started")
+def test_fault_k74_a_directory_that_is_a_link_shows_nothing(person: InProcessUser) -> None:
+    """A picture elsewhere, under a name that the archive has, is not found."""
+    shown = blob(person, digest("10", Role.THUMBNAIL))
+    elsewhere = person.home / "elsewhere"
+    shown.parent.rename(elsewhere)
+    shown.parent.symlink_to(elsewhere)
+    try:
+        assert get(person, f"/-/archiver/blob/{shown.name}").status_code == 404
+    finally:
+        shown.parent.unlink()
+        elsewhere.rename(shown.parent)
+
+
+@pytest.mark.usefixtures("started")
 def test_what_is_no_picture_never_runs(person: InProcessUser) -> None:
     """What claims to be HTML is a download without a type, and no element of a page."""
     answer = get(person, f"/-/archiver/blob/{HTML}")
