@@ -674,7 +674,7 @@ def test_a_store_that_ignores_ranges_and_preconditions_holds_an_archive(
         assert harness.night(ACCOUNT).units == 1
 
 
-def test_fault_j30_the_bucket_also_says_where_the_journal_ended(
+def test_fault_j9_the_bucket_also_says_where_the_journal_ended(
     harness: ArchiveHarness, server: S3Server
 ) -> None:
     """An older archive.json in the directory does not undo it, and a lost end of the journal is counted."""

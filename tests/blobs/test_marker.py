@@ -120,7 +120,7 @@ def test_fault_h55_a_database_from_before_a_removal_is_refused(tmp_path: Path) -
     assert b"removals" not in marker.pack(Marker(ID))
 
 
-def test_fault_j30_a_marker_keeps_the_later_end_of_the_journal(tmp_path: Path) -> None:
+def test_fault_j9_a_marker_keeps_the_later_end_of_the_journal(tmp_path: Path) -> None:
     """Whoever rewrites the marker, the end of the journal that it names never goes back."""
     earlier = Marker(ID, journal=JournalEnd(7, "a" * 32))
     later = Marker(ID, journal=JournalEnd(9, "b" * 32, JournalPoint(8, "c" * 32)))

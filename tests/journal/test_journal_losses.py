@@ -227,7 +227,7 @@ def cut_before_last_member(file: Path) -> None:
     file.write_bytes(data[: data.rindex(b"\x1f\x8b\x08")])
 
 
-def test_fault_j30_archive_json_says_where_the_journal_ended(harness: ArchiveHarness) -> None:
+def test_fault_j9_archive_json_says_where_the_journal_ended(harness: ArchiveHarness) -> None:
     """Each command that writes records the last line; after a snapshot, also the line before it."""
     last = lines_of(files(harness)[-1])[-1]
     before = end_of(harness)
@@ -236,7 +236,7 @@ def test_fault_j30_archive_json_says_where_the_journal_ended(harness: ArchiveHar
     assert end_of(harness) == JournalEnd(head.seq, head.hash, JournalPoint(before.seq, before.hash))
 
 
-def test_fault_j30_a_lost_end_of_the_journal_is_counted(harness: ArchiveHarness) -> None:
+def test_fault_j9_a_lost_end_of_the_journal_is_counted(harness: ArchiveHarness) -> None:
     """The last file is cut between two parts: verify and a rebuild say how many lines are missing.
 
     The rebuild ends with 3, and gives no number twice: a copy of the journal can still be put back.
@@ -257,7 +257,7 @@ def test_fault_j30_a_lost_end_of_the_journal_is_counted(harness: ArchiveHarness)
 
 
 @pytest.mark.parametrize("mend", [rebuild, repair])
-def test_fault_j30_older_copies_of_database_and_journal_are_noticed(
+def test_fault_j9_older_copies_of_database_and_journal_are_noticed(
     harness: ArchiveHarness, tmp_path: Path, mend: Callable[[ArchiveHarness], object]
 ) -> None:
     """Neither has the last lines: verify counts them; a rebuild and a repair go on after their numbers."""
@@ -280,7 +280,7 @@ def test_fault_j30_older_copies_of_database_and_journal_are_noticed(
     assert harness.night(ACCOUNT).exit_code == 0
 
 
-def test_fault_j30_a_lost_last_snapshot_is_no_loss(harness: ArchiveHarness) -> None:
+def test_fault_j9_a_lost_last_snapshot_is_no_loss(harness: ArchiveHarness) -> None:
     """The journal ended with a snapshot that is lost with the database: the rebuild has all rows."""
     take_snapshot(harness.config, stop=StopFlag())
     before = all_rows(harness)
@@ -293,7 +293,7 @@ def test_fault_j30_a_lost_last_snapshot_is_no_loss(harness: ArchiveHarness) -> N
     assert not verify(harness).is_damaged
 
 
-def test_fault_j30_a_marker_of_an_older_version_says_nothing(harness: ArchiveHarness) -> None:
+def test_fault_j9_a_marker_of_an_older_version_says_nothing(harness: ArchiveHarness) -> None:
     """A shorter journal is rebuilt as far as it goes; the end of the journal is recorded from then on."""
     fields = json.loads((harness.root / "archive.json").read_bytes())
     del fields["journal"]
@@ -304,7 +304,7 @@ def test_fault_j30_a_marker_of_an_older_version_says_nothing(harness: ArchiveHar
     assert end_of(harness).seq > 0
 
 
-def test_fault_j30_a_longer_journal_counts(harness: ArchiveHarness) -> None:
+def test_fault_j9_a_longer_journal_counts(harness: ArchiveHarness) -> None:
     """A kill left archive.json with an older end: nothing is missing, and the end is recorded again."""
     older = (harness.root / "archive.json").read_bytes()
     harness.upstream.world.accounts[0].highlights[0].title = "Fourth"

@@ -5,7 +5,7 @@ The triggers of the journal are created again after each upgrade, from now on al
 
 from __future__ import annotations
 
-revision = "0022"
+revision = "0021"
 down_revision = "0020"
 
 
