@@ -44,20 +44,29 @@ _PLACED = 1_000
 class Verification(Struct, frozen=True):
     """The result of checking the blobs, the stored answers and the journal.
 
-    ``derived``: a line for each table whose numbers or words are computed from other rows and differ from
-    them.
+    ``sums``: a line for each table with sums that differ from the rows.
     """
 
     blobs: VerifyReport
     answers: AnswerReport
     journal: JournalReport
-    derived: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Return what is computed from rows, and differs from them: sums, and words that are searched."""
+        return *self.sums, *self.journal.derived
+
+    @property
+    def is_more_than_derived(self) -> bool:
+        """Return whether files, answers or the journal are damaged, and not recorded as lost."""
+        answers, journal = self.answers, self.journal
+        return bool(self.blobs.damaged or answers.damaged or answers.surplus or journal.is_damaged)
 
     @property
     def is_damaged(self) -> bool:
         """Return whether there is damage that is not recorded as lost."""
-        answers, is_wrong = self.answers, self.derived or self.journal.is_damaged
-        return bool(self.blobs.damaged or answers.damaged or answers.surplus or is_wrong)
+        return bool(self.derived) or self.is_more_than_derived
 
 
 class RepairReport(Struct, frozen=True):
@@ -120,8 +129,9 @@ def repair_archive(
         now = utcnow()
         if found.journal.is_damaged:
             _restore_rows(catalog, found.journal)
-        if found.derived:
+        if found.sums:
             catalog.write(counters.mend)
+        if found.journal.derived:
             catalog.write(search_index.renew)
         if found.journal.is_damaged:
             if found.journal.damage is not None or found.journal.losses:
@@ -259,12 +269,12 @@ def _verify(
         else JournalReport(damage=str(difference), hint=difference.hint)
     )
     with catalog.snapshot() as rows:
-        derived = (*rows.read(counters.differences), *journal.derived)
+        sums = rows.read(counters.differences)
     return Verification(
         _with_places(catalog, blobs),
         replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign),
         journal,
-        derived,
+        sums,
     )
 
 

@@ -191,9 +191,12 @@ def command(
             output.print_messages(*verify_report.price_lines(report, max_units, dry_run=True))
         if code and not verification.journal.hint:
             how = "without --dry-run" if dry_run and repair else "with --repair"
-            output.print_messages(
-                f"the same command {how} records what is lost, and fetches what is still shown"
+            what = (
+                "records what is lost, and fetches what is still shown"
+                if verification.is_more_than_derived
+                else "makes these again from the rows"
             )
+            output.print_messages(f"the same command {how} {what}")
     return code
 
 

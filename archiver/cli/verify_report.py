@@ -118,8 +118,10 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
         yield "a new journal has begun with all rows; files of an older one, if any, are in quarantine/"
     elif report.verification.journal.is_damaged:
         yield "a snapshot of all rows was written into the journal"
-    if report.verification.derived:
-        yield "the sums were counted again, and the words to search made again from the rows"
+    if report.verification.sums:
+        yield "the sums were counted again"
+    if report.verification.journal.derived:
+        yield "the words to search were made again from the rows"
     if report.quarantined:
         yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
 
