@@ -53,9 +53,9 @@ class Verification(Struct, frozen=True):
     sums: tuple[str, ...] = ()
 
     @property
-    def derived(self) -> tuple[str, ...]:
+    def derived_differences(self) -> tuple[str, ...]:
         """Return what is computed from rows, and differs from them: sums, and words that are searched."""
-        return *self.sums, *self.journal.derived
+        return *self.sums, *self.journal.wrong_words
 
     @property
     def is_more_than_derived(self) -> bool:
@@ -66,7 +66,7 @@ class Verification(Struct, frozen=True):
     @property
     def is_damaged(self) -> bool:
         """Return whether there is damage that is not recorded as lost."""
-        return bool(self.derived) or self.is_more_than_derived
+        return bool(self.derived_differences) or self.is_more_than_derived
 
 
 class RepairReport(Struct, frozen=True):
@@ -131,7 +131,7 @@ def repair_archive(
             _restore_rows(catalog, found.journal)
         if found.sums:
             catalog.write(counters.mend)
-        if found.journal.derived:
+        if found.journal.wrong_words:
             catalog.write(search_index.renew)
         if found.journal.is_damaged:
             if found.journal.damage is not None or found.journal.losses:

@@ -34,7 +34,7 @@ def json_fields(verification: Verification) -> dict[str, object]:
         "journal_damage": verification.journal.damage,
         "journal_differences": verification.journal.counts,
         "journal_rows": verification.journal.differences,
-        "derived_differences": verification.derived,
+        "derived_differences": verification.derived_differences,
         "journal_losses": verification.journal.losses,
         "journal_foreign": verification.journal.foreign,
     }
@@ -47,7 +47,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
     yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
     yield f"{pluralize(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
     yield from _journal_lines(verification.journal)
-    yield from verification.derived
+    yield from verification.derived_differences
     if blobs.lost:
         yield f"{pluralize(len(blobs.lost), 'blob')} recorded as lost"
     if answers.lost:
@@ -120,7 +120,7 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
         yield "a snapshot of all rows was written into the journal"
     if report.verification.sums:
         yield "the sums were counted again"
-    if report.verification.journal.derived:
+    if report.verification.journal.wrong_words:
         yield "the words to search were made again from the rows"
     if report.quarantined:
         yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"

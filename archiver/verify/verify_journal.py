@@ -44,9 +44,10 @@ class JournalReport(Struct):
     ``lines``: how many lines were read and checked. ``damage``: why the rest of the journal could not be
     used, or that the database is an older copy or has another history; then ``hint`` says what to do.
     ``is_compared``: whether all rows were compared. ``counts``: the number of differences by table, of which
-    ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database. ``derived``: a
-    line about documents of the search that have other words than a rebuild gives them. ``losses``: what is
-    missing or damaged, although the rest gives all rows. ``foreign``: files in a wrong place.
+    ``differences`` lists the first. ``lost_rows`` are in the journal, but not in the database.
+    ``wrong_words``: a line about documents of the search that have other words than a rebuild gives them.
+    ``losses``: what is missing or damaged, although the rest gives all rows. ``foreign``: files in a wrong
+    place.
     """
 
     lines: int = 0
@@ -56,7 +57,7 @@ class JournalReport(Struct):
     counts: dict[str, int] = field(default_factory=dict)
     differences: list[RowDifference] = field(default_factory=list)
     lost_rows: list[RowChange] = field(default_factory=list)
-    derived: tuple[str, ...] = ()
+    wrong_words: tuple[str, ...] = ()
     losses: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
@@ -103,7 +104,7 @@ def verify_journal(
         with Catalog.open(path, write=False) as rebuilt, rebuilt.snapshot() as other:
             _compare(other, snapshot, report, check)
             if not report.counts:
-                report.derived = _compare_words(other, snapshot, check)
+                report.wrong_words = _compare_words(other, snapshot, check)
     report.is_compared = True
     return report
 

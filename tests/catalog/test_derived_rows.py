@@ -96,7 +96,7 @@ def test_fault_j1_wrong_sums_are_damage_until_a_repair(harness: ArchiveHarness) 
     with Archive(harness.config) as archive:
         found = archive.verify()
         assert found.is_damaged
-        assert list(found.derived) == [
+        assert list(found.derived_differences) == [
             f"budget_totals: 1 wrong sum, the first of run 1: units 0 instead of {units}",
             f"monthly_totals: 1 wrong sum, the first of {harness.now:%Y-%m}: blobs {int(str(blobs)) + 1}"
             f" instead of {blobs}",
@@ -104,7 +104,7 @@ def test_fault_j1_wrong_sums_are_damage_until_a_repair(harness: ArchiveHarness) 
             f" {items}, files {int(str(files)) - 2} instead of {files}",
             f"runs: 1 wrong sum, the first of 1: units 99 instead of {units}",
         ]
-        assert set(found.derived) < set(check_lines(found))
+        assert set(found.derived_differences) < set(check_lines(found))
         archive.repair()
         assert not archive.verify(read_data=True).is_damaged
     after = all_rows(harness)
@@ -125,7 +125,7 @@ def test_fault_j1_wrong_words_are_damage_until_a_repair(harness: ArchiveHarness)
     )
     with Archive(harness.config) as archive:
         assert not archive.verify().is_damaged
-        (line,) = archive.verify(read_data=True).derived
+        (line,) = archive.verify(read_data=True).derived_differences
         assert line.startswith("search_documents: 3 documents with words that its rows do not have")
         archive.repair(read_data=True)
         assert not archive.verify(read_data=True).is_damaged
