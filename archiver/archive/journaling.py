@@ -197,13 +197,15 @@ class Journaling:
             self._turn.is_last = True
         has_failed = kind is not None or self.has_reported_failure
         self._shipper.close(has_failed=has_failed)
-        head = self._catalog.read(outbox.read_head)
-        if self._storage is not None and head is not None:
-            try:
+        if self._storage is None:
+            return
+        try:
+            head = self._catalog.read(outbox.read_head)
+            if head is not None:
                 self._storage.record_end(head, self._files)
-            except ArchiverError:
-                if not has_failed:
-                    raise
+        except ArchiverError:
+            if not has_failed:
+                raise
 
 
 class ShippingTurn:

@@ -563,6 +563,20 @@ def test_fault_h50_a_damaged_end_does_not_hide_that_the_database_is_an_older_cop
     assert "--skip-damage" in raised.value.hint
 
 
+def test_fault_j30_the_end_of_the_journal_does_not_hide_why_a_command_ends(harness: ArchiveHarness) -> None:
+    """If the database cannot be read any more, archive.json stays as it is, and the first error is raised."""
+    before = (harness.root / "archive.json").read_bytes()
+
+    def stop_without_database() -> None:
+        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+            session.catalog.write(lambda rows: rows.execute(text("DROP TABLE journal_head")))
+            raise StoppedBySignal(15)
+
+    with pytest.raises(StoppedBySignal):
+        stop_without_database()
+    assert (harness.root / "archive.json").read_bytes() == before
+
+
 def test_fault_h50_a_repair_that_fails_leaves_no_journal_without_a_snapshot(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
