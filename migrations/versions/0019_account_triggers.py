@@ -3,6 +3,8 @@
 ``archiver.catalog.counters`` creates these triggers at the end of every upgrade, and counts anew. So they do
 not exist while a database is rebuilt from the journal: in PostgreSQL the row triggers of a statement see its
 end, and an item of two highlights that were removed by one statement was subtracted twice.
+
+A shared run that was killed is closed: workers cannot read the options that an older version gave it.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ def upgrade() -> None:
         "UPDATE runs SET units = COALESCE((SELECT sum(units) FROM api_calls WHERE run_id = runs.id), 0)"
         " WHERE outcome IS NOT NULL"
     )
+    op.execute("UPDATE shared_runs SET closed_at = CURRENT_TIMESTAMP WHERE closed_at IS NULL")
     op.execute("DROP VIEW highlight_titles")
     titles = TITLES.format(
         before=SINCE.format(before=" AND p.id < c.id"),
