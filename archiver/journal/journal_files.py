@@ -99,7 +99,9 @@ class JournalFiles:
 
         None if the journal does not end with such a snapshot. Raises StorageError.
         """
-        if head.entry_bytes or not head.file or self.storage.size(head.file) is None:
+        # A row of the database has the name: another program may have written it.
+        is_file = JOURNAL_FILE.fullmatch(head.file) is not None
+        if head.entry_bytes or not is_file or self.storage.size(head.file) is None:
             return None
         with suppress(JournalDamaged):  # then the next entry does not say what it follows
             for read in self.read(head.file):

@@ -25,6 +25,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
 from archiver.catalog import Catalog, outbox
+from archiver.catalog.column_types import time_text
 from archiver.errors import (
     DiskFull,
     JournalDamaged,
@@ -624,11 +625,17 @@ def test_fault_h53_a_rebuild_that_ended_before_the_answers_were_recorded_goes_on
 
 @pytest.mark.parametrize("name", ["x", "", "../../precious.txt", "2026/11/../../../precious.txt", "\0"])
 def test_fault_k71_the_end_of_the_journal_is_no_other_file(harness: ArchiveHarness, name: str) -> None:
-    """A row that says so belongs to another history: code 9, with the two ways out. ``repair`` is one."""
+    """A row that says so belongs to another history: code 9, with the two ways out. ``repair`` is one.
+
+    Also if it says that the journal ends with a snapshot, and entries wait behind it.
+    """
     precious = harness.root.parent / "precious.txt"
     precious.write_text("precious")
     with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
-        rows.execute("update journal_head set file = ?, length = 0", (name,))
+        rows.execute("update journal_head set file = ?, length = 0, entry_bytes = 0", (name,))
+        rows.execute("update users set full_name = 'A'")
+        at = time_text(utcnow())
+        rows.execute("insert into journal_commits (txn, at) select max(txn), ? from journal_outbox", (at,))
     with pytest.raises(JournalDiffers, match="different histories"):
         rebuild_archive.take_snapshot(harness.config, stop=StopFlag())
     with Archive(harness.config) as archive:
