@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from archiver.archive.session import Session
+from archiver.blobs.marker import database_before_removal
 from archiver.config.config_files import read_login_token, warn_if_readable
-from archiver.errors import DatabaseError, UsageError, install_command
+from archiver.errors import DatabaseError, JournalDiffers, UsageError, install_command
 
 if TYPE_CHECKING:
-    from archiver.catalog import Catalog
     from archiver.web.serve_options import ServeOptions
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -55,6 +54,7 @@ def serve(
         for warning in warn_if_readable(options.tls_key, "--tls-key"):
             note(warning)
     endpoint = server.Endpoint(options.host, options.port, options.uds, tls, options.peers())
+    watch = DatabaseWatch(session)
     site = WebSite(
         session.catalog,
         session.store,
@@ -62,43 +62,59 @@ def serve(
         None if token_digest is None else Login(token_digest, is_secure=options.is_secure),
         options.is_secure,
         report,
-        _watch_journal(session),
+        watch.is_behind,
     )
     app = create_app(site)
-    with server.listen(endpoint) as (listener, address), _following(session.catalog):
+    with server.listen(endpoint) as (listener, address), watch:
         on_ready(options.name_address(address))
         server.run(app, listener, endpoint, report=report, is_stopped=is_stopped)
 
 
-@contextmanager
-def _following(catalog: Catalog) -> Iterator[None]:
-    """Look every two seconds whether the database was replaced: then nothing keeps the old one open."""
-    ended = Event()
+class DatabaseWatch:
+    """A thread that looks every two seconds whether the database was replaced: then nothing keeps the old one
+    open. It also compares database and journal, so that no page waits for a store that is slow.
+    """
 
-    def follow() -> None:
-        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._compared_at = time.monotonic()
+        self._times_replaced = 0
+        self._is_asked = self._is_before_removal = False
+        self._ended = Event()
+        self._thread = Thread(target=self._run, daemon=True, name="database watch")
+
+    def is_behind(self) -> bool:
+        """Return whether the database was an older copy when the two were last compared.
+
+        Raises JournalDiffers if it was from before ``archiver forget``.
+        """
+        self._is_asked = True
+        if self._is_before_removal:
+            raise database_before_removal()
+        return self._session.is_behind
+
+    def _run(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
             with suppress(DatabaseError):  # the next request says so
-                catalog.follow()
+                self._look()
 
-    thread = Thread(target=follow, daemon=True, name="follow the database")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(_SECONDS_BETWEEN_LOOKS)
+    def _look(self) -> None:
+        times_replaced = self._session.catalog.follow()
+        is_due = self._is_asked and time.monotonic() - self._compared_at >= _COMPARED_SECONDS
+        if not is_due and times_replaced == self._times_replaced and not self._is_before_removal:
+            return
+        self._is_asked, self._times_replaced = False, times_replaced
+        try:
+            self._session.compare_with_journal()
+            self._is_before_removal = False
+        except JournalDiffers:
+            self._is_before_removal = True
+        self._compared_at = time.monotonic()
 
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-def _watch_journal(session: Session) -> Callable[[], bool]:
-    """Return what says whether the database is an older copy now. It raises JournalDiffers."""
-    last = time.monotonic()
-
-    def is_behind() -> bool:
-        nonlocal last
-        if time.monotonic() - last >= _COMPARED_SECONDS:
-            last = -math.inf  # while it raises, it is called again for every page
-            session.compare_with_journal()
-            last = time.monotonic()
-        return session.is_behind
-
-    return is_behind
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(_SECONDS_BETWEEN_LOOKS)

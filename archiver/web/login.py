@@ -94,9 +94,8 @@ class Login:
             form = await asyncio.wait_for(request.body(), _SECONDS_FOR_BODY)
         except (TimeoutError, ClientDisconnect):
             return PlainTextResponse("The form did not arrive.\n", 408, headers={"connection": "close"})
-        if not self._is_same_origin(
-            request
-        ):  # after the form: what has not been read keeps a connection open
+        # After the form: what has not been read keeps a connection open.
+        if not self._is_same_origin(request):
             return PlainTextResponse("This form was not sent by this server's own page.\n", 403)
         if not self._limit.take():
             return _page(_TOO_MANY, 429, _TRY_AGAIN)

@@ -27,7 +27,7 @@ from archiver.web.account_index import current_index
 from archiver.web.login import Login, LoginGate
 from archiver.web.media_response import MediaFiles
 from archiver.web.request_guard import LOGIN_PATH, RequestGuard
-from archiver.web.view import Page, PageRequest, Redirect, View
+from archiver.web.view import PageRequest, Redirect, View
 
 VIEWS: Mapping[str, View] = {
     "/accounts/{directory}/{highlight}.html": content_views.show_highlight,
@@ -53,8 +53,8 @@ class WebSite(Struct, frozen=True):
     """What the application shows, and to whom.
 
     ``hosts``: the host names that requests may use. ``login``: None if everybody may look. ``is_secure``:
-    browsers use https. ``report`` is called with errors, from any thread. ``is_behind`` returns whether the
-    database is an older copy, and is called in a thread of its own.
+    browsers use https. ``report`` is called with errors, from any thread. ``is_behind`` returns at once
+    whether the database is an older copy, and raises DatabaseError if it must not be shown.
     """
 
     catalog: Catalog
@@ -135,12 +135,9 @@ def _page_endpoint(site: WebSite, view: View, limiter: CapacityLimiter) -> _Endp
     async def answer(request: Request) -> Response:
         page_request = _read_request(site, request)
 
-        def make_page() -> Page | Redirect | None:
-            request.scope["is_behind"] = site.is_behind()
-            return view(site.catalog, page_request)
-
+        request.scope["is_behind"] = site.is_behind()
         try:
-            found = await to_thread.run_sync(make_page, limiter=limiter)
+            found = await to_thread.run_sync(view, site.catalog, page_request, limiter=limiter)
         except UsageError as exc:
             return _message(request, 400, "This cannot be shown", str(exc))
         if found is None:
@@ -172,6 +169,7 @@ async def _answer_asset(request: Request) -> Response:
 
 async def _answer_health(site: WebSite, limiter: CapacityLimiter, request: Request) -> Response:
     await to_thread.run_sync(site.catalog.read, page_contents.state, limiter=limiter)
+    site.is_behind()  # raises an error if pages do
     return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
 
 

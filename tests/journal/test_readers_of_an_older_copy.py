@@ -16,8 +16,10 @@ from sqlalchemy import make_url
 from archiver.archive import serving
 from archiver.archive.archive import Archive
 from archiver.archive.session import open_for_reading
+from archiver.errors import JournalDiffers
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.cluster import wait_until
 from tests.support.command_line import InProcessUser
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import lose_database, rebuild
@@ -113,11 +115,38 @@ def test_fault_j8_every_page_of_serve_names_an_older_copy(
         assert all("older copy" in server.ask(path).text for path in paths)
         assert "older copy" not in server.ask("/feed.atom").text
     monkeypatch.setattr(serving, "_COMPARED_SECONDS", 0.0)
-    with open_for_reading(harness.config) as session:
-        look = serving._watch_journal(session)
-        assert look()
+    monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    with open_for_reading(harness.config) as session, serving.DatabaseWatch(session) as watch:
+        assert watch.is_behind()
         (harness.root / "journal").rename(harness.root / "away")
-        assert not look()
+        wait_until(lambda: not watch.is_behind())
+
+
+def test_fault_k12_serve_refuses_a_copy_from_before_forget_that_is_put_back(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the marker of that time; and it shows the archive again once the database is rebuilt."""
+    before = harness.root.parent / "before"
+    shutil.copytree(harness.root, before)
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    with open_for_reading(harness.config) as session, serving.DatabaseWatch(session) as watch:
+        assert not watch.is_behind()
+        for name in ("archive.json", "archive.db"):
+            (before / name).replace(harness.root / name)
+        wait_until(lambda: is_refused(watch))
+        rebuild(harness)
+        wait_until(lambda: not is_refused(watch))
+
+
+def is_refused(watch: serving.DatabaseWatch) -> bool:
+    """Return whether pages are refused."""
+    try:
+        watch.is_behind()
+    except JournalDiffers:
+        return True
+    return False
 
 
 def test_fault_j8_nothing_is_said_if_the_journal_cannot_be_read(harness: ArchiveHarness) -> None:

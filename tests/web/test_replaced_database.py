@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_copies import ArchiveCopies
+from tests.support.cluster import wait_until
 from tests.support.command_line import InProcessUser
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness
@@ -35,14 +35,6 @@ MISSING = "archiver: serve: there is no database at {} (mount the disk that hold
 FROM_BEFORE = (
     "archiver: serve: the database is a copy from before an account was forgotten, and still holds it ("
 )
-
-
-def await_true(what: Callable[[], bool]) -> None:
-    """Wait until something has come to be."""
-    until = time.monotonic() + SECONDS
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def names_on_pages(server: ServedArchive) -> list[str]:
@@ -73,10 +65,10 @@ def test_fault_e1_a_forgotten_account_is_gone_with_the_database_that_had_it(
         assert person.run("forget", "natgeo", "--yes").code == 0
         assert names_on_pages(server) == []
         assert "salwaaa_ki" in server.ask("/").text
-        await_true(lambda: server.ask(f"/{media}").status == 404)
+        wait_until(lambda: server.ask(f"/{media}").status == 404)
         database.rename(tmp_path / "aside.db")
         shutil.copy(tmp_path / "aside.db", database)
-        await_true(lambda: not any("aside.db" in name for name in open_files(server.pid)))
+        wait_until(lambda: not any("aside.db" in name for name in open_files(server.pid)))
 
 
 def open_files(pid: int) -> list[str]:
@@ -112,17 +104,22 @@ def test_fault_k5_an_older_copy_that_is_put_back_is_shown(
 def test_fault_k5_a_copy_from_before_a_removal_is_refused(
     tmp_path: Path, archive_copies: ArchiveCopies
 ) -> None:
-    """As by every other command that reads: it still holds who was forgotten."""
+    """As by every other command that reads: it still holds who was forgotten. With the marker of that time it
+    is known by the journal (K12).
+    """
     person = InProcessUser(tmp_path)
     archive_copies.backed_up(person, "natgeo", "salwaaa_ki")
     database, older = person.archive / "archive.db", tmp_path / "older.db"
     shutil.copy(database, older)
+    marker = shutil.copy(person.archive / "archive.json", tmp_path)
     with served(person.environ, prints=FROM_BEFORE) as server:
         assert person.run("forget", "natgeo", "--yes").code == 0
         assert names_on_pages(server) == []
         older.replace(database)
         assert {server.ask(f"/{path}").status for path in (*PATHS, "healthz")} == {503}
         assert names_on_pages(server) == []
+        shutil.move(marker, person.archive / "archive.json")
+        wait_until(lambda: {server.ask(f"/{path}").status for path in (*PATHS, "healthz")} == {503})
 
 
 def test_a_database_that_was_damaged_and_replaced_is_opened_again(

@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from archiver.archive import serving
+from archiver.archive.session import open_for_reading
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
+from archiver.config import load
 from archiver.model.identity import Role
 from archiver.web.media_response import MediaFiles
 from tests.support.command_line import CommandLineUser
@@ -223,8 +226,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def in_bucket(store: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedArchive]:
-    """The pages of a small archive in the bucket of ``store``."""
+def moved(store: S3Server, tmp_path_factory: pytest.TempPathFactory) -> CommandLineUser:
+    """Somebody whose small archive is in the bucket of ``store``."""
     home = tmp_path_factory.mktemp("in-bucket")
     person = CommandLineUser(home, more=store.environment())
     Catalog.create(home / "new.db", ARCHIVE_ID, NOW).close()
@@ -233,7 +236,14 @@ def in_bucket(store: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     shelve(person.archive, person.archive / "archive.db")
     assert person.run("storage", "move", PLACE).code == 0
     person.more["ARCHIVER_ARCHIVE_STORAGE"] = PLACE
-    with served(person.environ) as running:
+    assert person.run("db", "snapshot").code == 0  # its journal begins
+    return person
+
+
+@pytest.fixture(scope="module")
+def in_bucket(moved: CommandLineUser) -> Iterator[ServedArchive]:
+    """The pages of that archive."""
+    with served(moved.environ) as running:
         yield running
 
 
@@ -289,6 +299,34 @@ def test_fault_k8_a_store_that_drips_stops_no_other_picture(
             assert in_bucket.ask("/healthz").status == 200
             assert in_bucket.ask(picture).status == 200
             assert time.monotonic() - began < 5
+        finally:
+            over.set()
+            store.act = None
+
+
+def test_fault_k8_a_store_that_is_slow_stops_no_page(
+    store: S3Server, moved: CommandLineUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the journal, which is compared with the database for the bar of an older copy, is there."""
+    asked, over = threading.Event(), threading.Event()
+
+    def wait(handler: Any) -> bool:
+        asked.set()
+        over.wait(SECONDS)
+        return False
+
+    store.set_environment(monkeypatch)
+    monkeypatch.setattr(serving, "_COMPARED_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    config = load(None, dict(moved.environ))
+    with open_for_reading(config) as session, serving.DatabaseWatch(session) as watch:
+        store.act = wait
+        try:
+            began = time.monotonic()
+            assert not watch.is_behind()
+            assert asked.wait(SECONDS)
+            assert not watch.is_behind()
+            assert time.monotonic() - began < 2
         finally:
             over.set()
             store.act = None
