@@ -77,8 +77,8 @@ class ExportCheck:
     def _find_fault(self, row: ManifestRow, blob: StoredBlob | None) -> str | None:
         """Return what is wrong with a file, for people; "" if it cannot be right, None if it is right."""
         found = self._scan.stat(row.path)
+        is_lost = blob is not None and blob.lost_at is not None
         if found is None:
-            is_lost = blob is not None and blob.lost_at is not None
             return "" if is_lost else "missing: export again"
         if not stat.S_ISREG(found.st_mode):
             return "not a file: move it elsewhere, and export again"
@@ -86,7 +86,7 @@ class ExportCheck:
             if self._scan.is_blob(row, found):
                 return "its blob is damaged: archiver verify --read-data --repair, then export again"
             if self._scan.is_own(row, row.path, found) and not self._scan.is_proven(row, found):
-                return "damaged: export again"
+                return f"damaged: export {'with --prune, since its blob is lost' if is_lost else 'again'}"
             if row.mtime_ns == found.st_mtime_ns:  # the next export would trust it, or take it for foreign
                 return "damaged: remove it, and export again"
             if row.id.endswith(" xmp"):

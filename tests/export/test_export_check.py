@@ -88,6 +88,12 @@ def _change_unseen(path: Path, content: bytes) -> None:
     os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
+def _lose_blobs(harness: ExportHarness) -> None:
+    """Record all blobs as lost."""
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
+        rows.execute("UPDATE blobs SET lost_at = stored_at")
+
+
 @SQLITE_EVERYDAY
 @pytest.mark.parametrize("form", FORMS)
 def test_a_right_export_has_no_fault(tmp_path: Path, database: str | Path, form: str) -> None:
@@ -146,7 +152,10 @@ def test_fault_e34_damage_of_the_archive_shows_in_its_links(harness: ExportHarne
     harness.blob(digest).rename(harness.home / "aside")
     harness.keep("11", Role.VIDEO, b"video")
     assert _faults(_check(harness, "site")) == {path: "damaged: export again"}
-    _export(harness, "site")
+    _lose_blobs(harness)
+    assert _faults(_check(harness, "site")) == {path: "damaged: export with --prune, since its blob is lost"}
+    with Archive(harness.config) as archive:
+        archive.export_site(harness.out, prune=True)
     assert _check(harness, "site").failed == 0
 
 
@@ -176,8 +185,7 @@ def test_a_lost_file_and_a_changed_sidecar_are_no_fault(harness: ExportHarness) 
     sidecar = next(harness.out.rglob("*.xmp"))
     sidecar.write_text("rated")
     next(harness.out.rglob("*.mp4")).unlink()
-    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
-        rows.execute("UPDATE blobs SET lost_at = stored_at")
+    _lose_blobs(harness)
     stats = _check(harness)
     assert (stats.failed, stats.others) == (0, 2)
 
