@@ -7,6 +7,8 @@ from __future__ import annotations
 
 PARTIAL = 3
 """The code of a command that did its work, but not all of it: the rest is listed."""
+DAMAGED = 12
+"""The code of a command that found damage."""
 
 _OUTCOMES = {
     0: "ok",
@@ -21,10 +23,10 @@ _OUTCOMES = {
     9: "database",
     10: "no_archive",
     11: "locked",
-    12: "damaged",
+    DAMAGED: "damaged",
 }
 
-_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, PARTIAL, 6, 0)
+_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, DAMAGED, PARTIAL, 6, 0)
 
 
 def outcome(exit_code: int) -> str:

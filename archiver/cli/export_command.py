@@ -26,7 +26,7 @@ from archiver.cli.options import (
 )
 from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
-from archiver.exit_codes import PARTIAL, outcome
+from archiver.exit_codes import DAMAGED, PARTIAL, outcome
 from archiver.runner.due_highlights import unmatched_globs
 from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, pluralize
@@ -46,7 +46,6 @@ FORMS: Mapping[str, str] = {
 _AGAIN = "the same command continues where it stopped"
 _NOT_MADE = "the file was not made; run it again"
 _FILE_FORMS = ("wacz",)
-_DAMAGED = 12
 
 NOTHING: Mapping[str, object] = {
     "form": None,
@@ -174,7 +173,7 @@ def request_options(
     @wraps(command)
     def with_request(options: GlobalOptions, /, *, check: bool = False, **values: Any) -> int:
         if check:
-            _require_alone("check")
+            _require_check_alone()
             return _print_check(options, options.command.rpartition(" ")[2], values["directory"])
         shared = {name: values.pop(name) for name in ExportRequest.__struct_fields__ if name in values}
         return command(options, request=ExportRequest(**shared), **values)
@@ -185,16 +184,16 @@ def request_options(
     return decorated
 
 
-def _require_alone(name: str) -> None:
-    """Raise UsageError if an option was given besides this one, the argument and the global options."""
+def _require_check_alone() -> None:
+    """Raise UsageError if an option was given besides ``--check`` and the global options."""
     context = click.get_current_context()
     for param in context.command.params:
         is_given = context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-        if isinstance(param, click.Option) and param.expose_value and param.name != name and is_given:
+        if isinstance(param, click.Option) and param.expose_value and param.name != "check" and is_given:
             is_off = param.secondary_opts and not context.params[str(param.name)]
             option = (param.secondary_opts if is_off else param.opts)[-1]
             raise UsageError(
-                f"--{name} checks the whole export: it cannot be combined with {option}",
+                f"--check checks the whole export: it cannot be combined with {option}",
                 f"leave out {option}",
             )
 
@@ -205,7 +204,7 @@ def _print_check(options: GlobalOptions, form: str, to: Path) -> int:
         options.blank = {**options.blank, **_destination(form, to), "check": True}
     with load.open_archive(options) as archive:
         stats = _watch(options, form, to, partial(archive.check_export, to, form=form), hint="")
-    code = _DAMAGED if stats.failed else 0
+    code = DAMAGED if stats.failed else 0
     if options.blank is not None:
         view = {**options.blank, **_json_view(form, to, stats)}
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})
@@ -215,8 +214,8 @@ def _print_check(options: GlobalOptions, form: str, to: Path) -> int:
     if code or options.wants_summary:
         is_file, checked = form in _FILE_FORMS, stats.files + stats.failed + stats.others
         again = "; make it again with --force" if is_file and stats.failed else ""
-        more = len(stats.failures)
-        cut = f" (the first {more:,} are listed)" if more < stats.failed else ""
+        listed = len(stats.failures)
+        cut = f" (the first {listed:,} are listed)" if listed < stats.failed else ""
         lost = f", {stats.others:,} lost or changed by other programs" if stats.others else ""
         output.print_messages(
             f"{pluralize(checked, 'record' if is_file else 'file')} checked,"

@@ -20,6 +20,7 @@ from archiver.cli.options import (
 )
 from archiver.cli.parameter_types import WholeNumber
 from archiver.errors import ArchiverError
+from archiver.exit_codes import DAMAGED
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from archiver.runner.tally import Summary
     from archiver.verify.verify_blobs import Damage
 
-_DAMAGED = 12
 _NOTHING = {
     "checked": 0,
     "bytes_read": 0,
@@ -180,7 +180,7 @@ def command(
                 verification = report.verification
             else:
                 verification = archive.verify(read_data=reads, share=share, dry_run=dry_run, progress=count)
-    code = _DAMAGED if verification.is_damaged else 0
+    code = DAMAGED if verification.is_damaged else 0
     if options.blank is not None:
         _print_json(code, "damaged" if code else "ok", verification, report, report.lost if report else 0)
     else:
