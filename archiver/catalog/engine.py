@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -214,10 +215,12 @@ def look_at_file(path: Path) -> Sighting:
 
 
 def _status_of(path: Path | str) -> os.stat_result | None:
+    """Return the status of a file; None for anything else, as a pipe, which to open would wait for ever."""
     try:
-        return os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _identity(status: os.stat_result | None) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,20 @@ def test_fault_e1_a_database_that_is_gone_or_empty_is_said_to_be(tmp_path: Path)
         with pytest.raises(DatabaseError, match=r"is empty \(0 bytes\)"):
             count_runs(reader)
         aside.replace(path)
+        assert count_runs(reader) == 1
+
+
+def test_fault_e1_a_pipe_in_place_of_the_database_is_not_opened(tmp_path: Path) -> None:
+    """A thread would wait for ever. Once the file is back, it is read."""
+    path, kept = tmp_path / "archive.db", tmp_path / "kept.db"
+    make(path, 1)
+    with Catalog.open(path, write=False) as reader:
+        path.rename(kept)
+        os.mkfifo(path)
+        with pytest.raises(DatabaseError, match="not a regular file"):
+            count_runs(reader)
+        path.unlink()
+        kept.rename(path)
         assert count_runs(reader) == 1
 
 
