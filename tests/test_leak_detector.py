@@ -128,7 +128,7 @@ def test_fault_l3_a_postgresql_database_is_looked_through(
     leak_detector.reset()
 
 
-_ROW = re.compile(r"\b[ABCHLSVWX]\d{1,2}\b")
+_ROW = re.compile(r"\b[ABCEHJKLSVWX]\d{1,2}\b")
 _KEY = re.compile(
     r"""(?:x-access-key|HIKERAPI_TOKEN|access_key|api_key|token)["']?\]?\s*[:=,]\s*"""
     r"""["']?(?P<key>[A-Za-z0-9_-]{24,})""",

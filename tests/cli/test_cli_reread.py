@@ -29,7 +29,7 @@ def forget(person: CommandLineUser) -> int:
     with writable(person) as lite:
         lite.executescript(
             "delete from usernames; update highlights set title = null; delete from answers;"
-            " delete from api_calls where path like '%/by/url'"
+            " delete from api_calls where path like '%/by/url'; update runs set units = units - 4"
         )
     return 4
 

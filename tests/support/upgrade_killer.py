@@ -32,7 +32,7 @@ _IN_VAIN: dict[str, Callable[[], object]] = {
     "unlink": lambda: _NOTHING.unlink(),
     "rename": lambda: _NOTHING.rename(_NOTHING),
 }
-BOUNDS = {"pwrite64": 400, "fdatasync": 40, "fsync": 40, "ftruncate": 40, "unlink": 40, "rename": 40}
+BOUNDS = {"pwrite64": 800, "fdatasync": 40, "fsync": 40, "ftruncate": 40, "unlink": 40, "rename": 40}
 """The system calls that change a file, each with more than an upgrade makes of it."""
 
 
