@@ -45,7 +45,6 @@ PART = 8 << 20
 _PARTS_AT_ONCE = 2  # of one upload; they are in memory
 _SMALL = 1 << 20  # bytes; such a body is sent within the short time limit
 _PIECE = 256 << 10  # bytes handed on at once while an object is read
-_READ = 3600  # seconds for a whole object; a slow reader may take that long
 _NAMES_AT_ONCE = 100  # a page of S3 has up to ten times as many
 _MOST_REPEATED = 16
 _MOST_OTHERS = 100_000
@@ -93,19 +92,21 @@ class TimeLimits(Struct, frozen=True):
     """How long requests may take, in seconds, and how often one is repeated.
 
     ``short``: for a request with a small body, and for the pause between two pieces of a body that is read.
-    ``upload``: for a body of up to 16 MB; at 56 kB/s it is sent in time. A store that is unavailable is
-    reported after at most twice ``short`` and the pauses between the attempts, which is less than 60 s.
+    ``upload``: for a body of up to 16 MB; at 56 kB/s it is sent in time. ``read``: for a whole object, which
+    somebody may read slowly. A store that is unavailable is reported after at most twice ``short`` and the
+    pauses between the attempts, which is less than 60 s.
     """
 
     connect: float = 5
     short: float = 20
     upload: float = 300
+    read: float = 3600
     retries: int = 7
     first_pause: float = 0.1
     longest_pause: float = 4
 
 
-AT_ONCE = TimeLimits(connect=2, short=5, retries=0)
+AT_ONCE = TimeLimits(connect=2, short=5, read=10, retries=0)
 """For a question that can do without an answer."""
 
 
@@ -135,7 +136,7 @@ class Bucket:
         patience = 1.25 * limits.short  # a request that was not answered in time is repeated once
         self._small = _client(settings, limits, total=limits.short, patience=patience)
         self._large = _client(settings, limits, total=limits.upload, patience=limits.upload)
-        self._stream = _client(settings, limits, total=_READ, patience=patience, read=limits.short)
+        self._stream = _client(settings, limits, total=limits.read, patience=patience, read=limits.short)
 
     @classmethod
     def open(

@@ -6,9 +6,10 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -176,8 +177,21 @@ def test_fault_j8_a_copy_from_before_a_new_journal_is_named_too(harness: Archive
 def test_fault_j8_in_a_bucket_too_and_nobody_waits_for_a_store_that_is_away(
     tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One listing after the end that the database knows; without an answer, nothing is said."""
+    """One listing after the end that the database knows; without an answer in time, nothing is said."""
     server.set_environment(monkeypatch, limits=QUICK)
+
+    def drip(handler: Any) -> bool:
+        if handler.command != "GET" or ".jsonl.gz" not in handler.path:
+            return False
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(30):
+                handler.wfile.write(b"x")
+                time.sleep(0.5)
+        return True
+
     with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream, storage=f"s3://{BUCKET}/pre/fix")
         assert harness.night(NAME).exit_code == 0
@@ -187,6 +201,10 @@ def test_fault_j8_in_a_bucket_too_and_nobody_waits_for_a_store_that_is_away(
         assert not is_behind(harness)
         put_back(harness)
         assert is_behind(harness)
+        server.act = drip
+        started = time.monotonic()
+        assert not is_behind(harness)
+        assert time.monotonic() - started < 12
         server.stop()
         started = time.monotonic()
         assert not is_behind(harness)
