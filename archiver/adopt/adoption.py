@@ -308,9 +308,7 @@ class Adoption:
             digest, size = writer.commit()
         blob = Blob(digest, size, _PACKED if name.endswith(".xz") else _JSON)
         metadata = replace(file, role=Role.METADATA, file_name=_printable(name))
-        self._pending_metadata.append(
-            self._catalog.submit(record.adopt_metadata, metadata, blob, self._clock())
-        )
+        self._pending_metadata.append(self._catalog.submit(record.adopted_row, metadata, blob, self._clock()))
 
     def _run(self) -> int:
         """Return the run of this adoption, which is recorded as soon as something is stored."""

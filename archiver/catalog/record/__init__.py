@@ -6,7 +6,7 @@ Each records one fact, in the transaction of its caller (the writer), and may be
 
 from __future__ import annotations
 
-from archiver.catalog.record.adopted_files import adopt, adopt_metadata, settle_all_waiting
+from archiver.catalog.record.adopted_files import adopt, adopted_row, settle_all_waiting
 from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
 from archiver.catalog.record.failures import drop_targets, failure, resolution
 from archiver.catalog.record.highlight_page import page
@@ -40,7 +40,7 @@ __all__ = [
     "Rewriting",
     "StoredFile",
     "adopt",
-    "adopt_metadata",
+    "adopted_row",
     "balance_after",
     "balance_before",
     "bind_target",

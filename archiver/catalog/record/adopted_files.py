@@ -93,17 +93,15 @@ def adopt(
     if result.fate is Fate.ADOPTED:
         _record(connection, run_id, file.item_pk, file.role, blob, file.source, now)
     elif result.fate is Fate.WAITING or blob.sha256 in place.waiting:
-        _keep(connection, file, blob, now)
+        adopted_row(connection, file, blob, now)
     return result
 
 
-def adopt_metadata(connection: Connection, file: ForeignFile, blob: Blob, now: datetime) -> None:
-    """Record what another tool wrote about an item, whose bytes are durable."""
-    _keep(connection, file, blob, now)
+def adopted_row(connection: Connection, file: ForeignFile, blob: Blob, now: datetime) -> None:
+    """Record a file that waits for its item, or metadata; fill what an earlier row of the same bytes lacks.
 
-
-def _keep(connection: Connection, file: ForeignFile, blob: Blob, now: datetime) -> None:
-    """Write a row of ``adopted``, or fill what it lacks."""
+    The bytes are durable.
+    """
     stored_files.write_blobs(connection, [(blob, now)])
     row = {name: getattr(file, name) for name in ForeignFile.__struct_fields__ if name != "is_poster"}
     connection.execute(
