@@ -143,9 +143,9 @@ class ArchiveStorage:
         return own.journal if found is None or found.id != own.id else own.with_end(found.journal).journal
 
     def record_end(self, head: JournalHead, files: JournalFiles) -> None:
-        """Record in the markers that the journal ends with ``head``, unless that in the directory says so.
+        """Record in the markers that the journal ends with ``head``. A later end that they have stays.
 
-        Every line up to there must be durable. Raises NoArchive, DiskFull, StorageError.
+        Every line up to there must be durable. Raises NoArchive, MarkerMismatch, DiskFull, StorageError.
         """
         from archiver.blobs import bucket_marker, marker
         from archiver.model.journal_entries import JournalEnd
