@@ -10,7 +10,6 @@ from msgspec import Struct
 from archiver.errors import ArchiverError
 from archiver.model.api_calls import Limits
 from archiver.model.target import Target
-from archiver.model.values import replace
 from archiver.runner.context import SharedOptions
 from archiver.runner.tally import TallyState
 
@@ -52,10 +51,6 @@ class WorkerReport(Struct, frozen=True):
     worker: str
     tally: TallyState
     error: ReportedError | None = None
-
-    def with_error(self, error: BaseException) -> WorkerReport:
-        """Return the report of a worker that this error has ended."""
-        return replace(self, error=ReportedError.of(error))
 
 
 def encode(value: Orders | WorkerReport | Target) -> str:
