@@ -298,8 +298,8 @@ class Catalog:
         """
         if self._seen is not None and (self._database.path or time.monotonic() >= self._look_again_at):
             self.follow()
-            if self._seen.database is None and self._database.path is not None:
-                schema.require_file(self._database.path)
+            if self._database.path is not None:
+                schema.require_file(self._database.path)  # SQLite would wait for a pipe without end
         pool = self._reader.pool
         try:
             with self._reader.connect() as connection:

@@ -68,7 +68,7 @@ def test_fault_e1_a_reader_refuses_the_database_of_another_archive(own_database:
         assert count_runs(reader) == 1
 
 
-def test_fault_e1_a_database_that_is_gone_or_empty_is_said_to_be(tmp_path: Path) -> None:
+def test_fault_e1_a_database_that_is_gone_empty_or_a_pipe_is_said_to_be(tmp_path: Path) -> None:
     """And is read again once it is there, if the one who reads began before."""
     path = tmp_path / "archive.db"
     make(path, 1)
@@ -79,6 +79,12 @@ def test_fault_e1_a_database_that_is_gone_or_empty_is_said_to_be(tmp_path: Path)
         path.touch()
         with pytest.raises(DatabaseError, match=r"is empty \(0 bytes\)"):
             count_runs(reader)
+        path.unlink()
+        os.mkfifo(path)
+        writer = os.open(path, os.O_RDWR)  # else a reader that opens it would wait without end
+        with pytest.raises(DatabaseError, match="is not a regular file"):
+            count_runs(reader)
+        os.close(writer)
         aside.replace(path)
         assert count_runs(reader) == 1
 
