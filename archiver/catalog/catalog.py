@@ -321,7 +321,7 @@ class Catalog:
         if status.archive_id != self.archive_id:
             raise DatabaseForeign(
                 f"the database {self._database} belongs to another archive than when it was opened",
-                "open that archive anew",
+                "end this program and start it again, to read that one",
             )
 
     def follow(self) -> int:

@@ -45,7 +45,7 @@ class _PackageDigest(Struct):
 
 
 class _Unreadable(Exception):
-    """Bytes that are not what an export writes; nothing after them can be read."""
+    """Bytes that are not what an export writes: nothing after them can be read."""
 
 
 def check_wacz(path: Path, progress: Callable[[ExportStats], None]) -> ExportStats:
@@ -263,7 +263,7 @@ class _Record(Struct):
             head, end, plain = self.head.partition(b"\r\n\r\n")
             if not end:
                 if len(head) > _LARGEST_HEAD:
-                    raise _Unreadable("it is no record")
+                    raise _Unreadable("it is not a record")
                 return
             self._begin(head.decode(errors="replace"))
         block, after = plain[: self.left], plain[self.left :]
@@ -275,7 +275,7 @@ class _Record(Struct):
             _, end, block = self.http_head.partition(b"\r\n\r\n")
             if not end:
                 if len(self.http_head) > _LARGEST_HEAD:
-                    raise _Unreadable("it is no answer of a server")
+                    raise _Unreadable("it is not an answer of a server")
                 return
             self.http_head = None
         self.payload.update(block)
@@ -286,7 +286,7 @@ class _Record(Struct):
         self.fields = {name.lower(): value.strip() for name, _, value in pairs}
         length = self.fields.get("content-length", "")
         if not version.startswith("WARC/") or not (length.isascii() and length.isdigit()):
-            raise _Unreadable("it is no record")
+            raise _Unreadable("it is not a record")
         self.left = int(length)
         is_http = self.fields.get("content-type", "").startswith("application/http")
         self.http_head = b"" if is_http else None
