@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from archiver.archive.session import Session
 from archiver.blobs.marker import database_before_removal
 from archiver.config.config_files import read_login_token, warn_if_readable
-from archiver.errors import DatabaseError, JournalDiffers, UsageError, install_command
+from archiver.errors import ArchiverError, JournalDiffers, UsageError, install_command
 
 if TYPE_CHECKING:
     from archiver.web.serve_options import ServeOptions
@@ -95,7 +95,7 @@ class DatabaseWatch:
 
     def _run(self) -> None:
         while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
-            with suppress(DatabaseError):  # the next request says so
+            with suppress(ArchiverError):  # the next request says so
                 self._look()
 
     def _look(self) -> None:
