@@ -27,9 +27,7 @@ def person(tmp_path: Path, archive_copies: ArchiveCopies) -> CommandLineUser:
 
 
 def test_fault_j41_dry_runs_work_on_a_disk_that_is_read_only(person: CommandLineUser) -> None:
-    """``reread`` and ``db rebuild`` say what they would do."""
-    ended = person.run("reread", "-n", shell=_MOUNTED)
-    assert ended.code == 0, ended.err
+    """``db rebuild`` says what it would do."""
     (person.archive / "archive.db").unlink()
     ended = person.run("db", "rebuild", "-n", shell=_MOUNTED)
     assert (ended.code, "would be rebuilt" in ended.out + ended.err) == (0, True), ended
@@ -37,8 +35,9 @@ def test_fault_j41_dry_runs_work_on_a_disk_that_is_read_only(person: CommandLine
 
 @pytest.mark.whole
 def test_fault_j41_others_do_too_and_an_older_copy_is_found(person: CommandLineUser) -> None:
-    """``db snapshot``; ``verify`` compares database and journal, and ends with 12."""
-    assert person.run("db", "snapshot", "-n", shell=_MOUNTED).code == 0
+    """``reread`` and ``db snapshot``; ``verify`` compares database and journal, and ends with 12."""
+    for words in (("reread", "-n"), ("db", "snapshot", "-n")):
+        assert person.run(*words, shell=_MOUNTED).code == 0
     database = person.archive / "archive.db"
     shutil.copy(database, person.home / "older.db")
     assert person.run("verify", "--read-data", "-q").code == 0  # records when it was
