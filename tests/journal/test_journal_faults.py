@@ -564,7 +564,7 @@ def test_fault_h50_a_damaged_end_does_not_hide_that_the_database_is_an_older_cop
     assert "--skip-damage" in raised.value.hint
 
 
-def test_fault_j30_the_end_of_the_journal_does_not_hide_why_a_command_ends(harness: ArchiveHarness) -> None:
+def test_fault_j9_the_end_of_the_journal_does_not_hide_why_a_command_ends(harness: ArchiveHarness) -> None:
     """If the database cannot be read any more, archive.json stays as it is, and the first error is raised."""
     before = (harness.root / "archive.json").read_bytes()
 

@@ -27,7 +27,7 @@ _OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Su
 _Order = dict[tuple[Owner, str], list[tuple[datetime, int, str]]]
 """For each owner and role: date, id and hash of the files, as they were seen one after the other."""
 _NEWEST = 2**63
-"""For the id of a row that has just been added: ascending ids are greater than all others."""
+"""For the ids of rows that have just been added: they ascend, and are greater than all others."""
 _DIGEST: BindParameter[str] = bindparam("digest")
 _BLOB = _blobs.c.sha256 == _DIGEST
 
@@ -170,11 +170,11 @@ def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) 
     rows = [_file_row(run_id, each) for each in stored]
     new_keys = {tuple(row) for row in connection.execute(_INSERT_FILES(connection.dialect.name), rows)}
     recorded = []
-    for each, row, is_new_blob in zip(stored, rows, are_new_blobs, strict=True):
+    for number, (each, row, is_new_blob) in enumerate(zip(stored, rows, are_new_blobs, strict=True)):
         key = tuple(row[column] for column in _FILE_KEY)
         is_new_file = key in new_keys
         new_keys.discard(key)  # the same file again is not new
-        _keep_order(connection, order, each)
+        _keep_order(connection, order, each, _NEWEST + number)
         if not is_new_file:
             _see_again(connection, run_id, each)
         if each.file.owner.subject is not Subject.ITEM:
@@ -210,11 +210,14 @@ def _read_order(connection: Connection, stored: Sequence[StoredFile]) -> _Order:
     return order
 
 
-def _keep_order(connection: Connection, order: _Order, stored: StoredFile) -> None:
-    """Put a file in its place in ``order``; what was seen before it must not be dated later."""
+def _keep_order(connection: Connection, order: _Order, stored: StoredFile, new_id: int) -> None:
+    """Put a file in its place in ``order``; what was seen before it must not be dated later.
+
+    ``new_id``: stands for its id if it has just been added.
+    """
     file, at = stored.file, stored.seen_at or stored.at
     seen = order[file.owner, file.role]
-    own_id = next((file_id for _, file_id, digest in seen if digest == file.blob.sha256), _NEWEST)
+    own_id = next((file_id for _, file_id, digest in seen if digest == file.blob.sha256), new_id)
     others = [each for each in seen if each[2] != file.blob.sha256]
     if stored.seen_at is None and (dates := dates_before([(each, each[0]) for each in others], at)):
         key = {"owner": file.owner.pk, "in_role": file.role}
