@@ -280,9 +280,11 @@ class SharedRunWatch:
         with self._balance(session, stop) as balance:
             while True:
                 self._close_if_stopped(catalog)
+                # Before the counts: these notice that another run has taken the place of this one.
+                is_open = catalog.read(visits.is_open, self.run_id)
                 counts = self._counts(catalog)
                 outage.reset()
-                is_over = counts.ended == counts.visits or not catalog.read(visits.is_open, self.run_id)
+                is_over = counts.ended == counts.visits or not is_open
                 if is_over and not counts.begun:
                     break
                 self._watch_workers(catalog, counts)
