@@ -282,7 +282,8 @@ class ArchiveStorage:
             )
         if self.bucket is None:
             return names
-        return [IN_DIRECTORY + name for name in names] + [o.name for o in self.bucket.list("quarantine")]
+        found = self.bucket.list("quarantine", is_own=_is_file_of_archive)
+        return [IN_DIRECTORY + name for name in names] + [each.name for each in found]
 
     def empty_spool(self) -> None:
         """Put the answers that wait in the spool into the bucket, if the archive is in one."""
