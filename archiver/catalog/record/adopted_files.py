@@ -25,7 +25,6 @@ _adopted, _blobs, _files, _items = tables.adopted, tables.blobs, tables.files, t
 
 _AT_ONCE = 500
 _IS_FILE = _adopted.c.role != Role.METADATA
-_ANY_WAITING = select(exists().where(_IS_FILE))
 _WAITING_WITH_ITEM = (
     select(
         *(_adopted.c.id, _adopted.c.item_pk, _adopted.c.role, _adopted.c.source, _adopted.c.reason),
@@ -121,11 +120,8 @@ def _upsert(dialect: str) -> Insert:
 def settle_waiting(connection: Connection, run_id: int, item_pks: Sequence[Pk], now: datetime) -> int:
     """Record the waiting files of these items, which have rows now; return how many.
 
-    A file that cannot belong to its item keeps waiting, with the reason. If no file waits, this costs one
-    query of an empty table.
+    A file that cannot belong to its item keeps waiting, with the reason.
     """
-    if not item_pks or not connection.scalar(_ANY_WAITING):
-        return 0
     count = 0
     for start in range(0, len(item_pks), _AT_ONCE):
         rows = connection.execute(_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})
