@@ -14,11 +14,12 @@ from archiver.catalog import engine, ledger, record, tables
 from archiver.catalog.query.account_state import account_state, files_refused_for_host
 from archiver.errors import Reason
 from archiver.model.api_calls import Limits
-from archiver.model.archived import Failure
+from archiver.model.archived import Blob, Failure
+from archiver.model.foreign_files import ForeignFile, ForeignTool
 from archiver.model.identity import Role, Subject
 from archiver.model.target import Target
 from archiver.model.upstream import User
-from tests.support.catalog_samples import FACTS, LATER, NATGEO, call, highlight, page, tray
+from tests.support.catalog_samples import FACTS, LATER, NATGEO, call, digest, highlight, page, tray
 from tests.support.databases import NOW, count_steps
 
 
@@ -61,6 +62,24 @@ def test_an_account_takes_as_much_whatever_the_others_have(connection: Connectio
         found.append(_steps(connection, run_id, natgeo))
     assert found[1:] == [found[1]] * 2
     assert len(connection.execute(tables.failures.select()).all()) == 59 * 5
+
+
+def test_a_page_takes_as_much_whatever_other_tools_say_of_other_items(connection: Connection) -> None:
+    """With the metadata of one other item, or of hundreds."""
+    run_id = record.start_run(connection, "run", NOW)
+    _record(connection, run_id, NATGEO, 0)
+    again, found = page("h0", "i0.1", "i0.2"), []
+    for others in (range(1), range(1, 2), range(2, 300)):
+        for number in others:
+            said = ForeignFile(
+                ForeignTool.GALLERY_DL, f"m{number}", Role.METADATA, file_name=f"m{number}.json"
+            )
+            blob = Blob(digest(str(number)), 1000, "application/json")
+            record.adopted_row(connection, said, blob, NOW)
+        found.append(
+            count_steps(connection, lambda: record.page(connection, run_id, None, again, FACTS, LATER))
+        )
+    assert found[1] == found[2]
 
 
 def _record(connection: Connection, run_id: int, user: User, number: int) -> None:
