@@ -15,16 +15,9 @@ from archiver.archive.archive import Archive
 from archiver.errors import StoppedBySignal, UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.model.identity import Role
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, video
 from tests.support.disk_limits import sha256
 from tests.support.export_archive import ExportHarness, tree
-
-
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
-    """A filled archive on SQLite."""
-    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 def _export(

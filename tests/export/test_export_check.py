@@ -9,7 +9,6 @@ import os
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from archiver.errors import ArchiveLocked, NoArchive, UsageError
 from archiver.export.export_entry import ExportStats, LinkMethod
 from archiver.export.open_export import open_export
 from archiver.model.identity import Role
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import SQLITE_EVERYDAY
@@ -34,25 +32,9 @@ _UNKNOWN = "the archive has no such file: export with --prune, or remove it"
 
 
 @pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
-    """A filled archive on SQLite."""
-    return ExportHarness.filled(tmp_path, archive_copies)
-
-
-@pytest.fixture
 def person(harness: ExportHarness) -> CommandLineUser:
     """Whose archive it is."""
     return CommandLineUser(harness.home, None, harness.environ).in_process
-
-
-def _export(harness: ExportHarness, form: str, link: LinkMethod = LinkMethod.COPY) -> None:
-    with Archive(harness.config) as archive:
-        exports: dict[str, Callable[..., ExportStats]] = {
-            "folder": archive.export_folder,
-            "site": archive.export_site,
-            "bagit": archive.export_bagit,
-        }
-        exports[form](harness.out, link=link)
 
 
 def _check(harness: ExportHarness, form: str = "folder") -> ExportStats:
@@ -101,20 +83,20 @@ def test_a_right_export_has_no_fault(tmp_path: Path, database: str | Path, form:
     harness = ExportHarness.make(tmp_path, database)
     harness.fill()
     for link in (LinkMethod.COPY, LinkMethod.HARDLINK):
-        _export(harness, form, link)
+        harness.export_as(form, link)
         stats = _check(harness, form)
         files = tree(harness.out)
         assert (stats.files, stats.failed, stats.others) == (len(files), 0, 0)
         assert stats.bytes == sum(map(len, files.values()))
         shutil.rmtree(harness.out)
-    _export(harness, form)
+    harness.export_as(form, LinkMethod.COPY)
     harness.keep("1", Role.COVER, b"another cover", LATER)
     assert _check(harness, form).failed == 0
 
 
 def test_fault_e34_every_damage_of_an_export_is_found(harness: ExportHarness) -> None:
     """A file that is missing, damaged, changed, or no file, each with what to do; then all is right."""
-    _export(harness, "folder")
+    harness.export_as("folder", LinkMethod.COPY)
     files = sorted(path for path in harness.out.rglob("*.*") if path.suffix in (".jpg", ".mp4"))
     missing, rotten, cut, changed, directory, *right = files
     missing.unlink()
@@ -138,14 +120,14 @@ def test_fault_e34_every_damage_of_an_export_is_found(harness: ExportHarness) ->
     for path in (rotten, cut, changed):
         path.unlink()
     directory.rmdir()
-    _export(harness, "folder")
+    harness.export_as("folder", LinkMethod.COPY)
     assert _check(harness).failed == 0
 
 
 def test_fault_e34_damage_of_the_archive_shows_in_its_links(harness: ExportHarness) -> None:
     """First the blob is named, and after its repair the export, which then replaces its link."""
     digest = harness.keep("11", Role.VIDEO, b"video")
-    _export(harness, "site", LinkMethod.HARDLINK)
+    harness.export_as("site", LinkMethod.HARDLINK)
     path = f"media/{digest[:2]}/{digest}.mp4"
     _change_unseen(harness.blob(digest), b"vXdeo")
     assert _faults(_check(harness, "site")) == {path: _BLOB_DAMAGE}
@@ -161,7 +143,7 @@ def test_fault_e34_damage_of_the_archive_shows_in_its_links(harness: ExportHarne
 
 def test_fault_e34_a_file_that_the_archive_does_not_have_is_found(harness: ExportHarness) -> None:
     """The list and the file agree, and the rows do not: other bytes, or the bytes of another item."""
-    _export(harness, "folder")
+    harness.export_as("folder", LinkMethod.COPY)
     foreign, swapped = sorted(harness.out.rglob("*.mp4"))
     photo = next(path for path in harness.out.rglob("*Cphoto.jpg"))
     foreign.write_bytes(b"other")
@@ -192,7 +174,7 @@ def test_a_lost_file_and_a_changed_sidecar_are_no_fault(harness: ExportHarness) 
 
 def test_fault_e34_a_bag_that_is_not_valid_is_found(harness: ExportHarness) -> None:
     """A file too many, a tag file too few, and a manifest that is not that of the files."""
-    _export(harness, "bagit")
+    harness.export_as("bagit", LinkMethod.COPY)
     (harness.out / "data" / "notes.txt").write_text("mine")
     assert list(_faults(_check(harness, "bagit"))) == ["data/notes.txt"]
     (harness.out / "data" / "notes.txt").unlink()
@@ -204,7 +186,7 @@ def test_fault_e34_a_bag_that_is_not_valid_is_found(harness: ExportHarness) -> N
     with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
         rows.execute("DELETE FROM files WHERE id = 'bagit'")
     assert list(_faults(_check(harness, "bagit"))) == ["bagit.txt"]
-    _export(harness, "bagit")
+    harness.export_as("bagit", LinkMethod.COPY)
     assert _check(harness, "bagit").failed == 0
 
 

@@ -11,18 +11,11 @@ from pathlib import Path
 import pytest
 
 from archiver.model.identity import Role
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, video
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.export_archive import ExportHarness
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
-
-
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
-    """A filled archive on SQLite."""
-    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 def everything(home: Path) -> dict[str, tuple[int, int, int]]:

@@ -19,7 +19,6 @@ from archiver.export import open_export
 from archiver.export.export_entry import LinkMethod
 from archiver.export.manifest import Manifest
 from archiver.model.identity import Role
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.export_archive import ExportHarness, directories, tree
@@ -35,12 +34,6 @@ _WHOLE = {
     f"{_TRAVEL}/{_AT} C11.jpg": b"poster",
     f"{_TRAVEL}/{_AT} C11.mp4": b"video",
 }
-
-
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
-    """A filled archive on SQLite."""
-    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 @SQLITE_EVERYDAY

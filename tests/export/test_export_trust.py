@@ -6,47 +6,21 @@ import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import bagit
 import pytest
 
-from archiver.archive.archive import Archive
 from archiver.blobs.disk import DiskStore
-from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.export_entry import LinkMethod
 from archiver.model.identity import Digest
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness, tree
 
 FORMS = pytest.mark.parametrize("form", ["folder", "site", "bagit"])
 _CONTENT = b"video"
 _DIGEST = Digest(hashlib.sha256(_CONTENT).hexdigest())
-
-
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
-    """A filled archive on SQLite."""
-    return ExportHarness.filled(tmp_path, archive_copies)
-
-
-def _export(
-    harness: ExportHarness,
-    form: str,
-    link: LinkMethod = LinkMethod.AUTO,
-    *,
-    dry_run: bool = False,
-    prune: bool = False,
-) -> ExportStats:
-    with Archive(harness.config) as archive:
-        exports: dict[str, Callable[..., ExportStats]] = {
-            "folder": archive.export_folder,
-            "site": archive.export_site,
-            "bagit": archive.export_bagit,
-        }
-        return exports[form](harness.out, link=link, dry_run=dry_run, prune=prune)
 
 
 def _rot(harness: ExportHarness, *, changes_time: bool) -> None:
@@ -103,17 +77,17 @@ def test_fault_e2_a_link_to_a_blob_that_was_repaired_is_replaced(harness: Export
     """Bit rot that no time shows: the export still has the damaged bytes, which are in quarantine now. A dry
     run counts the same.
     """
-    _export(harness, form, LinkMethod.HARDLINK)
+    harness.export_as(form, LinkMethod.HARDLINK)
     _rot(harness, changes_time=False)
     _set_aside(harness)
     _store(harness)
-    foretold = _export(harness, form, dry_run=True)
-    done = _export(harness, form)
+    foretold = harness.export_as(form, dry_run=True)
+    done = harness.export_as(form)
     assert (done.failed, done.avoided, done.methods["hardlink"]) == (0, 0, len(_videos(harness)))
     assert (foretold.replaced, foretold.new) == (done.replaced, done.new)
     assert all(path.samefile(harness.blob(_DIGEST)) for path in _videos(harness))
     assert form != "bagit" or _is_valid_bag(harness)
-    quiet = _export(harness, form)
+    quiet = harness.export_as(form)
     assert (quiet.new, quiet.replaced, quiet.failed) == (0, 0, 0)
 
 
@@ -122,7 +96,7 @@ def test_fault_e36_a_clone_of_a_blob_that_was_repaired_is_read(harness: ExportHa
     """A clone shares its blocks with the blob: it may have the damaged ones. It is read once, and replaced if
     it has other bytes; from then on its size and time prove it.
     """
-    _export(harness, form, LinkMethod.COPY)
+    harness.export_as(form, LinkMethod.COPY)
     with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
         rows.execute("UPDATE files SET how = 'reflink' WHERE how = 'copy'")  # not every file system has them
     _rot(harness, changes_time=False)
@@ -132,13 +106,13 @@ def test_fault_e36_a_clone_of_a_blob_that_was_repaired_is_read(harness: ExportHa
     status = damaged.stat()
     damaged.write_bytes(b"vXdeo")
     os.utime(damaged, ns=(status.st_mtime_ns, status.st_mtime_ns))
-    foretold = _export(harness, form, LinkMethod.COPY, dry_run=True)
-    done = _export(harness, form, LinkMethod.COPY)
+    foretold = harness.export_as(form, LinkMethod.COPY, dry_run=True)
+    done = harness.export_as(form, LinkMethod.COPY)
     assert (done.failed, done.avoided, done.methods["copy"]) == (0, 0, 1)
     assert foretold.replaced == done.replaced
     assert {path.read_bytes() for path in (damaged, *right)} == {_CONTENT}
     assert form != "bagit" or _is_valid_bag(harness)
-    quiet = _export(harness, form, LinkMethod.COPY)
+    quiet = harness.export_as(form, LinkMethod.COPY)
     assert (quiet.new, quiet.replaced, quiet.failed) == (0, 0, 0)
 
 
@@ -147,13 +121,13 @@ def test_fault_e3_a_link_that_was_damaged_and_repaired_is_replaced_under_its_nam
     harness: ExportHarness, form: str
 ) -> None:
     """The damage has a new time: the file is still the export's, not a foreign one in its place."""
-    _export(harness, form, LinkMethod.HARDLINK)
+    harness.export_as(form, LinkMethod.HARDLINK)
     names = tree(harness.out).keys()
     _rot(harness, changes_time=True)
     _set_aside(harness)
     _store(harness)
-    foretold = _export(harness, form, dry_run=True)
-    done = _export(harness, form)
+    foretold = harness.export_as(form, dry_run=True)
+    done = harness.export_as(form)
     assert (done.failed, done.avoided, done.methods["hardlink"]) == (0, 0, len(_videos(harness)))
     assert (foretold.replaced, foretold.failed, foretold.avoided) == (done.replaced, 0, 0)
     assert tree(harness.out).keys() == names
@@ -166,17 +140,17 @@ def test_fault_e3_a_damaged_link_without_a_row_is_replaced(harness: ExportHarnes
     """As versions before left it, with the right file beside it under another name: it is in quarantine, so
     it was the export's.
     """
-    _export(harness, form, LinkMethod.HARDLINK)
+    harness.export_as(form, LinkMethod.HARDLINK)
     names = tree(harness.out).keys()
     _rot(harness, changes_time=True)
     _set_aside(harness)
     _store(harness)
     quarantine = harness.root / "quarantine"
     quarantine.rename(harness.home / "elsewhere")
-    assert _export(harness, form).avoided == 2
+    assert harness.export_as(form).avoided == 2
     (harness.home / "elsewhere").rename(quarantine)
-    foretold = _export(harness, form, dry_run=True)
-    done = _export(harness, form)
+    foretold = harness.export_as(form, dry_run=True)
+    done = harness.export_as(form)
     assert (done.failed, done.avoided, done.methods["hardlink"]) == (0, 0, 2)
     assert (foretold.failed, foretold.methods["hardlink"]) == (0, 2)
     assert tree(harness.out).keys() == names
@@ -189,7 +163,7 @@ def test_fault_e3_a_file_named_by_its_hash_has_these_bytes(harness: ExportHarnes
     """A site's picture with other bytes, whatever changed it, is replaced, with the list or without it; what
     is no file stays, fails, and does not count as renamed.
     """
-    _export(harness, "site", LinkMethod.COPY)
+    harness.export_as("site", LinkMethod.COPY)
     (video,) = _videos(harness)
     video.write_bytes(b"other, and longer")
     (picture,) = (path for path in harness.out.rglob("media/*/*.jpg") if path.read_bytes() == b"photo")
@@ -197,7 +171,7 @@ def test_fault_e3_a_file_named_by_its_hash_has_these_bytes(harness: ExportHarnes
     picture.mkdir()
     if not has_list:
         shutil.rmtree(harness.out / ".archiver-export")
-    done = _export(harness, "site", LinkMethod.COPY)
+    done = harness.export_as("site", LinkMethod.COPY)
     assert video.read_bytes() == _CONTENT
     assert (done.replaced, done.avoided, done.failed) == (1, 0, 1)
     assert [failure.path for failure in done.failures] == [str(picture.relative_to(harness.out))]
@@ -205,9 +179,9 @@ def test_fault_e3_a_file_named_by_its_hash_has_these_bytes(harness: ExportHarnes
 
 def test_fault_e30_a_page_that_somebody_changed_is_not_counted_as_renamed(harness: ExportHarness) -> None:
     """It stays and is one failure: it has no other name."""
-    _export(harness, "site")
+    harness.export_as("site")
     (harness.out / "index.html").write_text("mine")
-    done = _export(harness, "site")
+    done = harness.export_as("site")
     assert (done.failed, done.avoided) == (1, 0)
     assert (harness.out / "index.html").read_text() == "mine"
 
@@ -216,29 +190,29 @@ def test_fault_e31_a_bag_has_no_damaged_file_of_a_lost_blob(harness: ExportHarne
     """What could not be fetched again is recorded as lost: its damaged link leaves the bag, which is valid;
     the bytes are in quarantine. Fetched later, it is back.
     """
-    _export(harness, "bagit", LinkMethod.HARDLINK)
+    harness.export_as("bagit", LinkMethod.HARDLINK)
     before = tree(harness.out)
     _rot(harness, changes_time=False)
     _set_aside(harness)
     _lose(harness)
-    done = _export(harness, "bagit")
+    done = harness.export_as("bagit")
     assert (done.failed, done.removed) == (0, 2)
     assert _is_valid_bag(harness)
     assert not _videos(harness)
     _store(harness)
     with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
         rows.execute("UPDATE blobs SET lost_at = NULL")
-    _export(harness, "bagit")
+    harness.export_as("bagit")
     assert _is_valid_bag(harness)
     assert tree(harness.out).keys() == before.keys()
 
 
 def test_fault_e31_a_cut_blob_is_not_in_a_bag_that_links_it(harness: ExportHarness) -> None:
     """One failure, and the rest is a valid bag."""
-    _export(harness, "bagit", LinkMethod.HARDLINK)
+    harness.export_as("bagit", LinkMethod.HARDLINK)
     harness.blob(_DIGEST).chmod(0o644)
     harness.blob(_DIGEST).write_bytes(b"vid")
-    done = _export(harness, "bagit")
+    done = harness.export_as("bagit")
     assert done.failed == 2
     assert all("3 bytes instead of 5" in failure.why for failure in done.failures)
     assert _is_valid_bag(harness)
@@ -251,13 +225,13 @@ def test_fault_e32_links_are_right_files_after_their_blobs_were_copied(
     """As after a restore of the archive: each is read once, then trusted as a copy; nothing is written. The
     last good bytes of a blob that is missing stay.
     """
-    _export(harness, form, LinkMethod.HARDLINK)
+    harness.export_as(form, LinkMethod.HARDLINK)
     inodes = {path: path.stat().st_ino for path in _videos(harness)}
     shutil.copytree(harness.root / "blobs", harness.home / "blobs")
     shutil.rmtree(harness.root / "blobs")
     (harness.home / "blobs").rename(harness.root / "blobs")
     harness.blob(_DIGEST).unlink()
-    done = _export(harness, form)
+    done = harness.export_as(form)
     assert (done.new, done.methods["hardlink"], done.failed) == (form == "bagit", 0, 0)  # bagit.txt
     assert {path: path.stat().st_ino for path in _videos(harness)} == inodes
     with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows:
@@ -269,12 +243,12 @@ def test_fault_e33_prune_removes_a_link_whose_time_another_export_changed(harnes
     """The blob is gone, and its name in the export has the time that the other export gave it: the bytes
     prove whose it is.
     """
-    _export(harness, "folder", LinkMethod.HARDLINK)
+    harness.export_as("folder", LinkMethod.HARDLINK)
     (kept, *others) = (path for path in harness.out.rglob("*.mp4"))
     os.utime(kept, ns=(1, 1))
     harness.blob(_DIGEST).unlink()
     _lose(harness)
-    assert _export(harness, "folder", prune=True).removed == 1 + len(others)
+    assert harness.export_as("folder", prune=True).removed == 1 + len(others)
     assert not _videos(harness)
 
 

@@ -19,16 +19,9 @@ from archiver.errors import DiskFull, StorageError
 from archiver.export import open_export
 from archiver.export.export_entry import LinkMethod
 from archiver.model.identity import Digest, Role
-from tests.support.archive_copies import ArchiveCopies
 from tests.support.export_archive import ExportHarness, tree
 
 _MEMORY = Path("/dev/shm")
-
-
-@pytest.fixture
-def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
-    """A filled archive on SQLite."""
-    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 @pytest.fixture

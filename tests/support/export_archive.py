@@ -180,6 +180,23 @@ class ExportHarness:
                 **narrowing,
             )
 
+    def export_as(
+        self,
+        form: str,
+        link: LinkMethod = LinkMethod.AUTO,
+        *,
+        dry_run: bool = False,
+        prune: bool = False,
+    ) -> ExportStats:
+        """Export as a folder, site or bag."""
+        with Archive(self.config) as archive:
+            exports: dict[str, Callable[..., ExportStats]] = {
+                "folder": archive.export_folder,
+                "site": archive.export_site,
+                "bagit": archive.export_bagit,
+            }
+            return exports[form](self.out, link=link, dry_run=dry_run, prune=prune)
+
 
 def tree(root: Path) -> dict[str, bytes]:
     """Return the content of every file below, without the export's own."""
