@@ -41,8 +41,9 @@ import sys
 from enum import StrEnum
 from signal import Signals
 
-_KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{31,}(?![A-Za-z0-9])"
+_PATH_OR_KEY = re.compile(
+    r"""(?P<directories>(?<![^\s'"(])/(?:[^\s/]+/)+)"""
+    r"|(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{31,}(?![A-Za-z0-9])"
     r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f])"
 )
 
@@ -50,9 +51,10 @@ _KEY = re.compile(
 def hide_keys(text: str) -> str:
     """Return a text without what looks like an API key: it is longer than any username.
 
-    For texts that quote a setting, a variable or a line of a file: a key may be there by mistake.
+    For texts that quote a setting, a variable or a line of a file: a key may be there by mistake. The
+    directories of an absolute path stay, as the name of a disk may look like a key.
     """
-    return _KEY.sub("(hidden: it looks like a key)", text)
+    return _PATH_OR_KEY.sub(lambda found: found["directories"] or "(hidden: it looks like a key)", text)
 
 
 def install_command(package: str) -> str:

@@ -90,6 +90,20 @@ def test_fault_k19_a_key_in_the_wrong_place_is_not_repeated(
         assert key not in capsys.readouterr().err
 
 
+def test_fault_k19_advice_about_a_disk_named_by_its_uuid_works_as_printed(
+    person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    """The directories of a path are no key; its last name may be one."""
+    monkeypatch.delenv("HIKERAPI_TOKEN")
+    disk = person.home / str(UUID(int=10**38))
+    disk.mkdir()
+    (disk / "token").write_text("aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY")
+    (disk / "token").chmod(0o644)
+    (disk / "config.toml").write_text('[api]\ntoken_file = "token"')
+    front.main(["--config", str(disk / "config.toml"), "plan"])
+    assert f"run chmod 600 {disk}/token\n" in capsys.readouterr().err
+
+
 def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
     person: CommandLineUser,
     upstream: FaultyStandIn,
