@@ -76,7 +76,12 @@ class Export:
         on_empty: Callable[[], None] = lambda: None,
         **narrowing: Unpack[Narrowing],
     ) -> None:
-        """Take the options of ``MediaOptions``. Raises UsageError, NotHeld."""
+        """Take the options of ``MediaOptions``.
+
+        Raises UsageError, NotHeld, and JournalDiffers for ``prune`` with an older copy of the database.
+        """
+        if prune:
+            session.require_current()
         self._session = session
         self._directory = directory
         self._has_gone = gone
@@ -171,6 +176,7 @@ class Export:
 
     def bag(self, *, info: Sequence[tuple[str, str]]) -> ExportStats:
         """Export a BagIt bag; see ``Archive.export_bagit``."""
+        self._session.require_current()  # files that the bag has, and the older copy lacks, would be removed
         bagit.require_fields(info)
         layout = FolderLayout(
             bagit.media_template(),

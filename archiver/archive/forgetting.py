@@ -77,7 +77,11 @@ def forget_account(
 
 
 def plan_removal(session: Session, account: Target, reason: str | None = None) -> AccountRemoval:
-    """Return what ``forget_account`` would remove. Writes nothing."""
+    """Return what ``forget_account`` would remove. Writes nothing.
+
+    Raises JournalDiffers for an older copy of the database: it may not know the account.
+    """
+    session.require_current()
     request = find_request(session.catalog, account, reason, utcnow())
     parts = _read_parts(session.catalog, session.answers, request)
     database = locate_database(session.config).path

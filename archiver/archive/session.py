@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
-from archiver.archive.journal_difference import compare_journal, describe_difference, is_behind
+from archiver.archive.journal_difference import (
+    compare_journal,
+    describe_difference,
+    describe_older_copy,
+    is_behind,
+)
 from archiver.blobs import marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
@@ -58,6 +63,11 @@ class Session:
         from archiver.answers.answer_store import AnswerStore
 
         return AnswerStore(self.storage.answers(), archive_id=self.catalog.archive_id)
+
+    def require_current(self) -> None:
+        """Raise JournalDiffers if the database is an older copy: for what would remove what it lacks."""
+        if self.is_behind:
+            raise describe_older_copy()
 
     def compare_with_journal(self) -> None:
         """Set ``is_behind``. Raises JournalDiffers if the database is from before ``archiver forget``."""

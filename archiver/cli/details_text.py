@@ -158,12 +158,12 @@ def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
     for file in item.files:
         blob = file.blob
         pixels = f", {blob.width} x {blob.height}" if blob.width and blob.height else ""
-        last_seen = _format_time(file.last_seen_at)
+        offered = f", offered until {_format_time(file.last_seen_at)}" if item.source is None else ""
         yield f"  {make_safe(archive.location(file))}{_lost_since(file)}"
         for line in (
             f"{file.role.value}: {blob.mime}{pixels}, {format_size(blob.size)} ({blob.size:,} bytes)",
             f"sha256 {blob.sha256}",
-            f"stored {_format_time(file.kept_at)} by run {file.run_id}, offered until {last_seen}",
+            f"stored {_format_time(file.kept_at)} by run {file.run_id}{offered}",
             *_origin_lines(file, details.answers),
         ):
             yield f"    {make_safe(line)}"

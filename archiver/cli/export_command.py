@@ -121,7 +121,7 @@ _LINK = click.option(
     default="auto",
     show_default=True,
     help="Place files as clones, as hard links to the archive's own files, or as copies;"
-    " auto uses the first that works, in a new folder never hard links.",
+    " auto uses the first of them that works; a new folder of pictures never gets hard links.",
 )
 _PRUNE = click.option(
     "--prune",

@@ -25,6 +25,7 @@ from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, make_safe, pluralize
 
 _NOTHING: dict[str, object] = {"removed": None, "dry_run": False}
+_OUT_OF_REACH = "out of reach: exports, backups and other copies from before may still hold it"
 _RESUME = "the next command that writes to the archive finishes it"
 
 
@@ -80,7 +81,7 @@ def command(
         fields = {"removed": asdict(removed), "dry_run": dry_run}
         output.print_json({"exit_code": 0, "outcome": outcome(0), **fields})
     if dry_run or options.wants_summary:
-        output.print_messages(*_lines(removed, dry_run=dry_run))
+        output.print_messages(*_lines(removed, dry_run=dry_run), _OUT_OF_REACH)
     if not options.quiet:
         output.print_messages(*_advice(removed))
     return 0

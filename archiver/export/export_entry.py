@@ -18,7 +18,7 @@ _MOST_FAILURES = 1000
 class LinkMethod(StrEnum):
     """How a blob becomes a file of an export.
 
-    ``AUTO`` takes the first of the others that works; in a new folder, never a hard link.
+    ``AUTO`` takes the first of the others that works; in a new folder of pictures, never a hard link.
     """
 
     AUTO = "auto"

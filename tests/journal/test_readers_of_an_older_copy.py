@@ -46,6 +46,12 @@ _OTHER_READERS: tuple[tuple[str, ...], ...] = (
     ("export", "jsonl", "-q", "tables"),
     ("db", "backup", "-o", "copy.db"),
 )
+_REMOVERS: tuple[tuple[str, ...], ...] = (
+    ("export", "folder", "--prune", "out"),
+    ("export", "bagit", "out"),
+    ("forget", "nobody", "--yes"),
+)
+"""What would remove files that the older copy lacks, or say that an account is not there."""
 _WORDS = "is an older copy: it lacks the last entries of the journal"
 
 
@@ -82,7 +88,8 @@ def is_behind(harness: ArchiveHarness) -> bool:
 def test_fault_j8_every_command_that_reads_names_an_older_copy(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
-    """In one line on stderr, with the command that mends it, and in the head of ``--json``; only then."""
+    """In one line on stderr, with the command that mends it, and in the head of ``--json``; only then. What
+    would remove files by its rows refuses it."""
     user = InProcessUser(tmp_path, harness.upstream, {"ARCHIVER_ARCHIVE": str(harness.root)})
     before = {words: user.run(*words, "--json") for words in _READERS}
     assert all(result.code == 0 and "behind" not in result.object for result in before.values())
@@ -96,6 +103,9 @@ def test_fault_j8_every_command_that_reads_names_an_older_copy(
     for words in _OTHER_READERS:
         result = user.run(*words)
         assert (result.code, result.err.count(_WORDS)) == (0, 1), words
+    for words in _REMOVERS:
+        refused = user.run(*words)
+        assert (refused.code, _WORDS in refused.err) == (9, True), words
     missing = user.run("show", "nobody", "--json")
     assert (missing.code, missing.object["behind"]) == (2, True)
     assert user.run("db", "rebuild").code == 0
