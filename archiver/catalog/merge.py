@@ -2,7 +2,7 @@
 
 This is the last step of rereading all stored answers. Columns on which a run bases its decisions (when a
 thing was listed, fetched or completed, whether it is gone, which picture of it is stored) are not merged:
-they stay as they are, and are empty in a new row. Only values that come from another tool are replaced.
+they stay as they are, and are empty in a new row. A row that only another tool has seen counts as new.
 """
 
 from __future__ import annotations
@@ -166,8 +166,10 @@ def _is_adopted(before: RowMapping | None, row: MergeRow) -> bool:
 
 def _values_to_fill(rule: _MergeRule, before: RowMapping, row: MergeRow) -> dict[str, object]:
     if _is_adopted(before, row):
-        values = {name: row[name] for name in rule.columns if name not in rule.key}
-        return {name: value for name, value in values.items() if value not in (None, "")} | {"source": None}
+        values = {
+            name: row[name] for name in rule.columns if name not in rule.key and row[name] not in (None, "")
+        }
+        return values | {name: None for name in ("source", "gone_at") if name in before}
     values = {
         name: row[name] for name in rule.fills if before[name] in (None, "") and row[name] not in (None, "")
     }

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import rebuild_database
 from archiver.catalog import Catalog, record
+from archiver.catalog.merge import merge
 from archiver.catalog.query import newest_items
 from archiver.catalog.query.adoptions import OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
 from archiver.runner.workers import StopFlag
@@ -33,8 +34,8 @@ from tests.support.adopting_archive import (
     of_nobody,
     put,
 )
-from tests.support.catalog_samples import LATER, LATEST, NATGEO, highlight, page, tray, video
-from tests.support.databases import NOW, SQLITE_EVERYDAY, drop_everything
+from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, tray, video
+from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY, drop_everything
 from tests.support.rebuilt_archive import lose_file, rows_of
 
 TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -294,6 +295,22 @@ def test_fault_j26_if_it_is_shown_again_the_answers_values_win(
     with Archive(archive.config) as opened:
         (item,) = opened.items(highlights=HIGHLIGHT)
         assert [file.source for file in item.held] == [tool]
+
+
+@SQLITE_EVERYDAY
+def test_fault_j26_reread_can_show_it_too(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """A newer version reads what an older one could not: the item is not gone since its adoption."""
+    archive.adopt(put(tmp_path / "in", {NAME: PHOTO}))
+    with (
+        Catalog.create(tmp_path / "replayed.db", ARCHIVE_ID, NOW) as replayed,
+        Catalog.open(archive.database, write=True) as catalog,
+    ):
+        run_id = replayed.write(record.start_run, "run", LATER)
+        replayed.write(record.page, run_id, None, page(HIGHLIGHT, video(ITEM, media_type=1)), FACTS, LATER)
+        merge(replayed, catalog, lambda: None)
+    for table, key in (("highlights", f"pk = '{HIGHLIGHT}'"), ("highlight_items", f"item_pk = '{ITEM}'")):
+        assert archive.rows(f"SELECT source, gone_at FROM {table} WHERE {key}") == [(None, None)]
+    assert archive.rows("SELECT subject_pk FROM gone_upstream") == []
 
 
 @SQLITE_EVERYDAY
