@@ -91,7 +91,14 @@ class Manifest:
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA cache_size = -65536")
                 with self._transaction():
-                    if not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    kinds = {kind for (kind,) in self._db.execute("SELECT type FROM sqlite_master")}
+                    if not kinds <= {"table", "index"}:  # a view may never end, a trigger add rows
+                        raise StorageError(
+                            f"{self._path}, the list of exported files, was not written by archiver: it has "
+                            "views or triggers",
+                            "export into an empty directory",
+                        )
+                    if not kinds:
                         for statement in filter(str.strip, _SCHEMA.split(";")):
                             self._db.execute(statement)
             except BaseException:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive.archive import Archive
 from archiver.errors import StorageError
 from archiver.export.export_entry import LinkMethod
 from tests.support.archive_copies import ArchiveCopies
@@ -126,3 +127,14 @@ def _journal_naming(database: bytes, name: bytes) -> bytes:
     record = struct.pack(">I", 1) + page + struct.pack(">I", check)
     end = struct.pack(">I", 0x40000000 // size + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
     return header.ljust(512, b"\0") + record + end
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_fault_k3_a_list_with_a_view_or_a_trigger_is_refused(harness: ExportHarness, dry_run: bool) -> None:
+    """A view in the place of the table may have rows without end, and SQLite does not stop for a signal."""
+    with closing(sqlite3.connect(_list(harness))) as rows:
+        rows.execute("CREATE TRIGGER more AFTER DELETE ON files BEGIN DELETE FROM files; END")
+    with pytest.raises(StorageError, match="has views or triggers"):
+        harness.export(dry_run=dry_run)
+    with Archive(harness.config) as archive, pytest.raises(StorageError, match="has views or triggers"):
+        archive.check_export(harness.out, form="folder")
