@@ -63,12 +63,11 @@ def check_wacz(path: Path, progress: Callable[[ExportStats], None]) -> ExportSta
             try:
                 with zipfile.ZipFile(file) as opened:
                     check.check_files(opened)
-            except _ERRORS as exc:
-                check.fail(path.name, exc)
-            except OSError as exc:
-                if not is_lost_on_disk(exc) and exc.errno != errno.EINVAL:  # a place before the beginning
+            except (*_ERRORS, OSError) as exc:
+                is_seek = isinstance(exc, OSError) and exc.errno == errno.EINVAL  # to before the beginning
+                if isinstance(exc, OSError) and not (is_seek or is_lost_on_disk(exc)):
                     raise
-                check.fail(path.name, exc)
+                check.fail(path.name, f"not a whole WACZ: {exc or type(exc).__name__}")
             return check.stats
 
 
