@@ -67,7 +67,7 @@ def check_wacz(path: Path, progress: Callable[[ExportStats], None]) -> ExportSta
                 is_seek = isinstance(exc, OSError) and exc.errno == errno.EINVAL  # to before the beginning
                 if isinstance(exc, OSError) and not (is_seek or is_lost_on_disk(exc)):
                     raise
-                check.fail(path.name, f"not a whole WACZ: {exc or type(exc).__name__}")
+                check.fail(path.name, f"not a whole WACZ: {str(exc) or type(exc).__name__}")
             return check.stats
 
 
