@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,9 @@ class DiskStore:
         self._root, self._part = root, part
         self._mode = 0o750 if group_readable else 0o700
         self._tmp_fd: int | None = None
-        self._left: list[int] = []
+        self._left: tuple[int, ...] = ()
+        """The directories before the last move: another thread may be about to use them."""
+        self._moving = threading.Lock()
         """Directories that were replaced; another thread may still read from them."""
         with storage_errors(f"the blobs of the archive at {root} cannot be opened"):
             self._root_fd = open_root(root)
@@ -145,21 +148,24 @@ class DiskStore:
 
     def _has_moved(self, blobs: int) -> bool:
         """Return whether the path leads to another directory than ``blobs``, and open that one."""
-        if self._tmp_fd is not None or self._blobs_fd != blobs:
-            return self._blobs_fd != blobs
-        try:
-            if os.path.samestat((self._root / "blobs").lstat(), os.fstat(blobs)):
-                return False
-            root = open_root(self._root)
+        with self._moving:
+            if self._tmp_fd is not None or self._blobs_fd != blobs:
+                return self._blobs_fd != blobs
             try:
-                found = open_directory("blobs", within=root)
-            except OSError:
-                os.close(root)
-                raise
-        except OSError:  # none is there
-            return False
-        self._left += self._root_fd, self._blobs_fd
-        self._root_fd, self._blobs_fd = root, found
+                if os.path.samestat((self._root / "blobs").lstat(), os.fstat(blobs)):
+                    return False
+                root = open_root(self._root)
+                try:
+                    found = open_directory("blobs", within=root)
+                except OSError:
+                    os.close(root)
+                    raise
+            except OSError:  # none is there
+                return False
+            unused, self._left = self._left, (self._root_fd, self._blobs_fd)
+            self._root_fd, self._blobs_fd = root, found
+        for fd in unused:
+            os.close(fd)
         return True
 
     def has(self, digest: Digest) -> bool:
@@ -236,7 +242,7 @@ class DiskStore:
         for fd in (self._tmp_fd, self._blobs_fd, self._root_fd, *self._left):
             if fd is not None and fd >= 0:
                 os.close(fd)
-        self._tmp_fd, self._blobs_fd, self._root_fd, self._left = None, -1, -1, []
+        self._tmp_fd, self._blobs_fd, self._root_fd, self._left = None, -1, -1, ()
 
     def __enter__(self) -> Self:
         return self

@@ -187,3 +187,20 @@ def test_fault_e21_a_store_that_reads_follows_its_path(tmp_path: Path) -> None:
         with reading.open(old) as file:
             assert file.read() == b"old"
         assert (reading.size(new), reading.size(old)) == (3, 3)
+
+
+def test_fault_e21_a_store_that_follows_its_path_keeps_no_directory_open(tmp_path: Path) -> None:
+    """A server whose archive is replaced each night would have no descriptors left after some years."""
+    root = tmp_path / "archive"
+    with DiskStore.create(root) as first:
+        first.prepare()
+        old = put(first, b"old")
+    with DiskStore(root) as reading:
+        counts = []
+        for _ in range(4):
+            shutil.copytree(root, tmp_path / "copy")
+            shutil.rmtree(root)
+            (tmp_path / "copy").rename(root)
+            assert reading.has(old)
+            counts.append(sum(1 for _ in Path("/dev/fd").iterdir()))
+    assert counts[1:] == counts[1:2] * 3
