@@ -28,8 +28,13 @@ from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import locate_database
 from archiver.archive.followed_accounts import read_owners
 from archiver.archive.journaling import Journaling
-from archiver.archive.session import Session, open_for_writing, require_answers, require_blobs
-from archiver.blobs import bucket_marker, marker
+from archiver.archive.session import (
+    Session,
+    mark_removals,
+    open_for_writing,
+    require_answers,
+    require_blobs,
+)
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_parts, content, stored_answers
 from archiver.config import Config, account_list, is_archive_of
@@ -257,7 +262,8 @@ class _Forgetting:
         if _FIRST in names:
             self._journal.write_snapshot()
             self._catalog.write(record.deleted_files, [_FIRST])
-        self._mark()
+        removals = self._catalog.read(account_parts.count_removals)
+        mark_removals(self._config, self._storage, removals)
         # Found again: an upgrade may have made one since. Backwards: a copy's WAL is known by the copy.
         copies = account_traces.find_copies(self._root, locate_database(self._config).path)[::-1]
         self._storage.delete([*files, *copies], self._check, copies)
@@ -270,15 +276,6 @@ class _Forgetting:
             self._storage.delete([*old, *aside], self._check)
             self._catalog.scrub()
             self._catalog.write(record.deleted_files, [_SECOND])
-
-    def _mark(self) -> None:
-        """Count the removal in the markers: a database that does not know of it is refused from now on."""
-        own, removals = marker.read(self._root), self._catalog.read(account_parts.count_removals)
-        if own.removals < removals:
-            own = replace(own, removals=removals)
-            marker.rewrite(self._root, own, group_readable=self._config.archive.group_readable)
-        if self._storage.bucket is not None:
-            bucket_marker.rewrite(self._storage.bucket, own)
 
 
 def _read_parts(catalog: Catalog, answers: AnswerStore, request: RemovalRequest) -> AccountParts:

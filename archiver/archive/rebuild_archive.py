@@ -16,8 +16,8 @@ from archiver.archive.database import find_database
 from archiver.archive.journal_difference import compare_journal
 from archiver.archive.journaling import Journaling, require_current
 from archiver.archive.session import (
-    count_removals,
     finish_removal,
+    mark_removals,
     open_for_dry_run,
     open_for_writing,
     refuse_unfinished_removal,
@@ -112,7 +112,7 @@ def rebuild_database(
             if catalog.storage != before.found.storage == config.archive.storage:
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
             finish_removal(config, catalog, storage, journal, stop)
-            count_removals(config, catalog)
+            mark_removals(config, storage, catalog.removals)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         before.require_work(report, recovery)
         is_old = report.set_aside is not None and _has_fewer_removals(locate(report.set_aside), before.place)

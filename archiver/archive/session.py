@@ -193,7 +193,7 @@ def open_rows(
         if found.format < marker.FORMAT:
             marker.rewrite(root, found, group_readable=group_readable)
         finish_removal(config, catalog, storage, journal, stop)
-        count_removals(config, catalog)
+        mark_removals(config, storage, catalog.removals)
         yield catalog, storage, journal
 
 
@@ -244,16 +244,21 @@ def finish_removal(
         forgetting.finish(config, catalog, storage, journal, stop)
 
 
-def count_removals(config: Config, catalog: Catalog) -> None:
-    """Count the removals of ``archiver forget`` in the marker, if it is older than the database.
+def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> None:
+    """Write into the markers how many accounts were removed: a database that knows of fewer is refused.
 
-    The journal must have them: else a rebuilt database would be refused. Raises DiskFull, StorageError.
+    The journal must have these removals: else a rebuilt database would be refused. Raises DiskFull,
+    StorageError.
     """
     root = config.archive.directory
-    found = marker.read(root)
-    if found.removals < catalog.removals:
-        new = replace(found, removals=catalog.removals)
-        marker.rewrite(root, new, group_readable=config.archive.group_readable)
+    own = marker.read(root)
+    if own.removals < removals:
+        own = replace(own, removals=removals)
+        marker.rewrite(root, own, group_readable=config.archive.group_readable)
+        if storage.bucket is not None:  # after a kill before this, the next probe does it
+            from archiver.blobs import bucket_marker
+
+            bucket_marker.rewrite(storage.bucket, own)
 
 
 def with_settings(config: Config, options: RunOptions) -> RunOptions:
