@@ -104,7 +104,7 @@ def test_words_of_strangers_are_text(tmp_path: Path, whole: bool) -> None:
             searched = existing_page(catalog, "/search", q=text)
             assert [e.get("src") for e in searched.iter("script")] == ["assets/viewer.js"]
             feed = ElementTree.fromstring(view_page(catalog, "/feed.atom") or "")
-            assert feed.findall("{http://www.w3.org/2005/Atom}entry")
+            assert len(feed.findall("{http://www.w3.org/2005/Atom}entry")) == 2  # the item, and the account
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
