@@ -338,10 +338,8 @@ def test_a_store_that_goes_away_in_between_breaks_the_answer(site: Site, server:
         nonlocal begun
         if handler.command != "GET":
             return False
-        if begun:
-            return reset(handler)
-        begun = True
-        return False
+        is_first, begun = not begun, True  # of the parts that it is read in
+        return False if is_first else reset(handler)
 
     server.act = act
     with pytest.raises(http.client.IncompleteRead) as error:
