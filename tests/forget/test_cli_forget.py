@@ -128,7 +128,7 @@ def test_fault_k13_the_account_is_taken_off_the_list_by_whatever_finishes_a_kill
         patch.setattr(config_files, "replace_text", _die_unless_dry)
         assert person.run("--config", str(config), "forget", NAME, "--yes").code == 1
     assert NAME in config.read_text()
-    person.more["HIKERAPI_TOKEN"] = "not-asked"
+    person.more["HIKERAPI_TOKEN"] = "standin-key-that-nobody-asks-for"
     ended = person.run("--config", str(config), "run")
     assert (ended.code, "an account was forgotten meanwhile" in ended.err) == (11, True), ended.err
     assert NAME not in config.read_text()
