@@ -21,11 +21,12 @@ from sqlalchemy.exc import DBAPIError
 
 import archiver
 from archiver.catalog import engine as engines
-from archiver.catalog import sqlite_copy
+from archiver.catalog import own_schema, sqlite_copy
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from archiver.model.identity import utcnow
+from archiver.text_format import make_safe
 
 APPLICATION_ID = 0x41524348
 """\"ARCH\" in the header of our SQLite files; revision 0001 sets it."""
@@ -102,6 +103,9 @@ def read_status(database: Database) -> SchemaStatus:
 
 def status_of(connection: Connection, database: Database) -> SchemaStatus:
     """Return the same as ``read_status``, read over a connection to the database."""
+    is_file = connection.dialect.name == "sqlite"
+    if is_file:  # before anything is read: a view may have no end
+        _refuse_foreign(own_schema.find_view_of_table(connection), database)
     row = _status_row(connection)
     if row is None or row[0] is None:
         raise DatabaseForeign(
@@ -109,12 +113,22 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
             "archiver init makes a new one; archiver db rebuild makes it from the journal of an archive",
         )
     revision, archive_id, has_runs = row
+    if is_file and revision == head():
+        _refuse_foreign(own_schema.find_foreign(connection), database)
     storage, removals = None, 0
     if revision >= _STORAGE_SINCE:
         storage = connection.exec_driver_sql("SELECT storage FROM archive").scalar_one()
     if revision >= _REMOVALS_SINCE:
         removals = connection.exec_driver_sql("SELECT count(*) FROM removals").scalar_one()
     return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage, removals)
+
+
+def _refuse_foreign(name: str | None, database: Database) -> None:
+    if name is not None:
+        raise DatabaseForeign(
+            f"the database {database} has a view or trigger that archiver did not make: {make_safe(name)}",
+            "restore a copy that you trust; or move it away, then archiver db rebuild",
+        )
 
 
 def is_busy(error: DatabaseError) -> bool:
