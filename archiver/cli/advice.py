@@ -20,7 +20,6 @@ from archiver.errors import ArchiverError, hide_keys
 
 if TYPE_CHECKING:
     from archiver.cli.options import GlobalOptions
-    from archiver.config import Config
     from archiver.model.target import Target
 
 _MAX_ENTRIES = 5
@@ -119,16 +118,6 @@ def names_archive(config: Path, directory: Path) -> bool:
         return load(config, {}).archive.directory.resolve() == directory.resolve()
     except ArchiverError:
         return False
-
-
-def move_lines(config: Config) -> Iterator[str]:
-    """Yield how to move an archive from the former default directory to the present one."""
-    if config.new_default is not None:
-        former, new = config.archive.directory, config.new_default
-        yield (
-            f"the archive is in {former}, the former default; while no command uses it, you can move it: "
-            f"mkdir -p {quote(new.parent)} && mv {quote(former)} {quote(new)}"
-        )
 
 
 def config_option(path: Path | None, *, is_named: bool) -> str:

@@ -63,7 +63,6 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
             ("made the empty archive" if is_made else "kept the existing archive")
             + f" {config.archive.directory}",
             *(["its marker archive.json was missing; it was written again"] if is_restored else []),
-            *advice.move_lines(config),
             *next_steps(
                 path,
                 config.api.token_file,

@@ -78,8 +78,6 @@ def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None
         output.print_data(
             "".join(f"{line}\n" for line in status_lines(status, balance, per_night, price=price))
         )
-        if not options.quiet and options.loaded is not None:
-            output.print_messages(*advice.move_lines(options.loaded))
     if late:
         last = _time(status.last_success_at)
         output.print_messages(

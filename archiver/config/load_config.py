@@ -31,7 +31,7 @@ from archiver.config.sources import (
     warn_of_unknown_variables,
 )
 from archiver.config.value_formats import is_this_machine, names_link_local_host
-from archiver.errors import ConfigError, NoArchive, StorageError, hide_keys
+from archiver.errors import ArchiverError, ConfigError, NoArchive, hide_keys
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.secret import Secret
@@ -82,7 +82,8 @@ def load(
 
     ``overrides`` are flags: ``{"archive.directory": "x"}``, None for a flag that was not given.
     HIKERAPI_TOKEN overrides ``api.token_file``. It is removed from ``environ``, so that no child process
-    inherits it. Raises ConfigError, or KeyMissing for a key that cannot be valid.
+    inherits it. Raises ConfigError, KeyMissing for a key that cannot be valid, or NoArchive if no directory
+    is named and the archive is where earlier versions had it by default.
     """
     key = environ.pop("HIKERAPI_TOKEN", "")
     place, is_named = locate(path, environ)
@@ -126,7 +127,6 @@ def load(
         warnings=tuple(map(hide_keys, warnings)),
         accounts_archive=accounts_archive,
         database_archive=database_archive,
-        new_default=None if "archive.directory" in settings else _new_default(place),
     )
 
 
@@ -137,7 +137,7 @@ def is_archive_of(root: Path, home: Path | None) -> bool:
     """
     if home is None or os.path.realpath(root) == os.path.realpath(home):
         return True
-    with suppress(NoArchive, StorageError):
+    with suppress(ArchiverError):
         return marker.read(root).id == marker.read(home).id
     return False
 
@@ -154,7 +154,8 @@ def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:
     values = section_values(settings, "archive")
     if "directory" not in values:
-        values["directory"] = _default_directory(place)
+        values["directory"] = default = _default_directory()
+        _require_moved(default, place)
     return ArchiveSection(**values)
 
 
@@ -205,7 +206,7 @@ def _own_archives(
     """
     directory_in_file = _directory(read_settings(sections, place, {}, {}))
     directory = _directory(read_settings(sections, place, environ, {}))
-    archive_of_file = directory_in_file or directory or _existing_default(place)
+    archive_of_file = directory_in_file or directory or _existing_default()
 
     def archive_of(variable: str) -> Path | None:
         return directory or archive_of_file if environ.get(variable) else archive_of_file
@@ -227,33 +228,33 @@ def planned_directory(place: Path, environ: Mapping[str, str]) -> Path:
     return _archive(read_settings({}, place, environ, {}), place).directory
 
 
-def _default_directory(place: Path) -> Path:
-    """Return the directory of the archive if none is named: the former default if it exists.
+def _require_moved(default: Path, place: Path) -> None:
+    """Raise NoArchive if there is no archive in the default directory, and something in the earlier one.
 
-    It need not have a marker: the disk that is mounted there may be missing.
+    Otherwise a run would make another archive, and pay for everything again. The earlier one need not have a
+    marker: the disk that is mounted there may be missing.
     """
-    former = _former_default(place)
-    return former if os.path.lexists(former) else _data_directory()
+    former = (place.parent / "archive").absolute()
+    if former != default and os.path.lexists(former) and not marker.exists(default):
+        free = (
+            f"rmdir {shlex.quote(str(default))}"
+            if os.path.lexists(default)
+            else (f"mkdir -p {shlex.quote(str(default.parent))}")
+        )
+        raise NoArchive(
+            f"there is no archive in the default directory {default}; earlier versions had it in {former}",
+            f"{free} && mv {shlex.quote(str(former))} {shlex.quote(str(default))}; or name a directory: "
+            "--archive DIR",
+        )
 
 
-def _existing_default(place: Path) -> Path | None:
-    default = _default_directory(place)
+def _existing_default() -> Path | None:
+    default = _default_directory()
     return default if marker.exists(default) else None
 
 
-def _new_default(place: Path) -> Path | None:
-    """Return where the archive at the former default can be moved; None if there is none, or something is
-    there already: ``mv`` would put the archive into that directory, where nothing would find it.
-    """
-    former, new = _former_default(place), _data_directory()
-    return new if marker.exists(former) and not os.path.lexists(new) else None
-
-
-def _former_default(place: Path) -> Path:
-    return (place.parent / "archive").absolute()
-
-
-def _data_directory() -> Path:
+def _default_directory() -> Path:
+    """Return the directory of the archive if none is named."""
     import platformdirs  # slow, and not needed if a directory is named
 
     return platformdirs.user_data_path("archiver") / "archive"

@@ -160,8 +160,7 @@ class Config(Struct, frozen=True):
 
     ``warnings`` must be shown to the user. ``accounts_archive`` is the archive that ``accounts`` belong to,
     which may differ from ``archive.directory`` (``--archive``); None means any archive. ``database_archive``
-    is the same for the two databases. The storage of another archive is left out. ``new_default``: where the
-    archive can be moved if it is at the former default, beside the configuration; else None.
+    is the same for the two databases. The storage of another archive is left out.
     """
 
     archive: ArchiveSection = ArchiveSection()
@@ -177,7 +176,6 @@ class Config(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     accounts_archive: Path | None = None
     database_archive: Path | None = None
-    new_default: Path | None = None
 
 
 SECTIONS = {

@@ -54,22 +54,26 @@ def test_init_writes_the_directory_that_it_was_given(person: CommandLineUser) ->
     assert not (person.home / "archive").exists()
 
 
-def test_the_default_archive_is_in_the_data_directory(person: CommandLineUser) -> None:
-    """``init`` makes the archive there. One beside the configuration, as it was before, is used, and ``init``
-    and ``status`` print one line with a command that moves it.
+def test_the_default_archive_is_in_the_data_directory(
+    person: CommandLineUser, upstream: FaultyStandIn
+) -> None:
+    """``init`` makes the archive there. If there is only one beside the configuration, as it was before,
+    every command that would use the default ends with 10, and prints a command that moves it.
     """
     assert person.run("init").code == 0
     new, former = person.home / ".local/share/archiver/archive", person.home / "config/archiver/archive"
     assert (new / "archive.db").exists()
-    assert "mv " not in person.run("status").err
+    assert person.run("status").code == 0
     new.rename(former)
-    advised = [
-        line for name in ("init", "status") for line in person.run(name).err.splitlines() if "mv " in line
+    refused = [
+        person.run(*args) for args in (["init"], ["status"], ["run"], ["backup", "natgeo"], ["db", "upgrade"])
     ]
-    assert len(advised) == 2
-    line = advised[0]
+    assert {done.code for done in refused} == {10}
+    (advised,) = {done.err.partition("(")[2].partition(";")[0] for done in refused}
     assert not new.exists()
-    subprocess.run(["sh", "-c", line.partition("move it: ")[2]], check=True)
+    assert upstream.requests.api_calls() == []
+    assert person.run("status", "--archive", str(former)).code == 0
+    subprocess.run(["sh", "-c", advised], check=True)
     assert person.run("status").code == 0
     assert (new / "archive.db").exists()
 

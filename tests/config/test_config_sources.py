@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import platformdirs
@@ -11,7 +12,7 @@ from archiver import config
 from archiver.config import Config
 from archiver.config.load_config import warn_of_plain_http
 from archiver.config.sections import KEYS
-from archiver.errors import ConfigError, KeyMissing
+from archiver.errors import ConfigError, KeyMissing, NoArchive
 from tests.support import config_loading
 from tests.support.config_loading import load, value_of, write_config_file
 
@@ -155,18 +156,23 @@ def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
     )
 
 
-def test_an_archive_at_the_former_default_is_used(file: Path, home: Path) -> None:
-    """A directory "archive" beside the configuration stays the default, also without its disk; where an
-    archive is there, its new place is known, unless the configuration names it or the new place is taken.
+def test_an_archive_at_the_former_default_must_be_moved(file: Path, home: Path) -> None:
+    """If something is at the former default, also without its disk, and no archive at the default: a run
+    would make another one. The command that is printed moves it; a directory that is named is used.
     """
     former, new = file.parent / "archive", home / ".local/share/archiver/archive"
     former.mkdir(parents=True)
-    assert (load(file, "").archive.directory, load(file, "").new_default) == (former, None)
-    (former / "archive.json").touch()
-    assert (load(file, "").archive.directory, load(file, "").new_default) == (former, new)
-    assert load(file, '[archive]\ndirectory = "archive"').new_default is None
-    new.mkdir(parents=True)
-    assert load(file, "").new_default is None, "mv would put the archive into this directory"
+    for command in (f"mkdir -p {new.parent} && mv {former} {new};", f"rmdir {new} && mv {former} {new};"):
+        with pytest.raises(NoArchive, match=str(former)) as refused:
+            load(file, "")
+        assert (refused.value.exit_code, command in refused.value.hint) == (10, True)
+        assert load(file, '[archive]\ndirectory = "archive"').archive.directory == former
+        new.mkdir(parents=True, exist_ok=True)
+    subprocess.run(refused.value.hint.partition(";")[0], shell=True, check=True)
+    (new / "archive.json").touch()
+    assert load(file, "").archive.directory == new
+    former.mkdir()
+    assert load(file, "").archive.directory == new
 
 
 def test_the_storage_is_of_the_configured_archive_only(file: Path, tmp_path: Path) -> None:
