@@ -17,6 +17,7 @@
     ├── DatabaseError            9   the database cannot be used
     │   ├── SchemaOld
     │   ├── SchemaNew
+    │   ├── ArchiveTooOld
     │   ├── DatabaseForeign
     │   ├── JournalDiffers
     │   ├── JournalDamaged
@@ -41,6 +42,8 @@ import sys
 from enum import StrEnum
 from signal import Signals
 
+_LAST_UPGRADER = "22731ab190bd"
+"""The last commit that upgrades archives of revisions before 0022. Not more digits: see ``hide_keys``."""
 _PATH_OR_KEY = re.compile(
     r"""(?P<directories>(?<![^\s'"(])/(?:[^\s/]+/)+)"""
     r"|(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{31,}(?![A-Za-z0-9])"
@@ -196,6 +199,20 @@ class SchemaNew(DatabaseError):
     """The database was made by a newer version; this one must not touch it."""
 
     slug = "E_SCHEMA_NEW"
+
+
+class ArchiveTooOld(DatabaseError):
+    """The database, the journal or the marker is from before the first revision that this version knows."""
+
+    slug = "E_TOO_OLD"
+
+    def __init__(self, message: str, *, command: str = "db upgrade", or_else: str = "") -> None:
+        """``command``: what to run with the commit that the hint names. ``or_else``: what else it names."""
+        super().__init__(
+            message,
+            f"the last commit that upgrades it is {_LAST_UPGRADER}: install that, run archiver {command}, "
+            f"then install this version again{or_else}",
+        )
 
 
 class DatabaseForeign(DatabaseError):

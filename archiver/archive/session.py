@@ -170,7 +170,7 @@ def open_rows(
     from archiver.archive.journaling import Journaling, require_current
     from archiver.runner import run_lock
 
-    root, group_readable = config.archive.directory, config.archive.group_readable
+    root = config.archive.directory
     marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
         waiting = stop.wait if wait else None
@@ -190,8 +190,6 @@ def open_rows(
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, storage=storage))
         journal.begin(compared)
-        if found.format < marker.FORMAT:
-            marker.rewrite(root, found, group_readable=group_readable)
         finish_removal(config, catalog, storage, journal, stop)
         mark_removals(config, storage, catalog.removals)
         yield catalog, storage, journal

@@ -24,6 +24,7 @@ from archiver.config import Config
 from archiver.errors import (
     ArchiveLocked,
     ArchiverError,
+    ArchiveTooOld,
     DatabaseError,
     DatabaseForeign,
     DiskFull,
@@ -49,7 +50,15 @@ _LOUD_PAUSE = 8.0
 _LONGEST_PAUSE = 30.0
 _PATIENCE_SECONDS = 600.0
 """How long a worker goes on trying while the database or the store cannot be used."""
-_LASTING = (SchemaNew, DatabaseForeign, JournalDiffers, JournalDamaged, MarkerMismatch, DiskFull)
+_LASTING = (
+    SchemaNew,
+    ArchiveTooOld,
+    DatabaseForeign,
+    JournalDiffers,
+    JournalDamaged,
+    MarkerMismatch,
+    DiskFull,
+)
 
 
 def may_pass(error: BaseException) -> bool:

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Struct, field
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
-from archiver.errors import JournalDiffers, MarkerMismatch, NoArchive, StorageError
+from archiver.errors import ArchiveTooOld, JournalDiffers, MarkerMismatch, NoArchive, StorageError
 from archiver.model.journal_entries import JournalEnd
 from archiver.model.values import replace
 
 FORMAT = 2
-"""Format 2 has a journal: a program that does not write to it must not change the archive."""
+"""An archive of a later format must not be changed, one of an earlier format has no journal."""
 
 EXPORT_DIRECTORY = ".archiver-export"
 """A directory that contains one of this name is an export of an archive."""
@@ -42,7 +42,7 @@ class Marker(Struct, frozen=True):
     database names either place. Only a move goes on from there. None: no move is about to end.
     ``removals``: how often ``archiver forget`` has removed an account; a database that knows of fewer is a
     copy from before. ``journal``: where the journal ended after the last command that wrote; if it is longer,
-    its files count. None in archives of older versions.
+    its files count. None until a command has written to the journal.
     """
 
     id: str
@@ -110,7 +110,7 @@ def has_blobs(root: Path) -> bool:
 def read(root: Path) -> Marker:
     """Return the marker of the archive at ``root``.
 
-    Raises NoArchive if there is none, StorageError if it cannot be read or used.
+    Raises NoArchive if there is none, ArchiveTooOld, StorageError if it cannot be read or used.
     """
     path = root / _NAME
     try:
@@ -124,7 +124,7 @@ def read(root: Path) -> Marker:
 
 
 def parse(text: bytes, place: object) -> Marker:
-    """Return the marker with these contents. Raises StorageError with the name of the ``place`` otherwise."""
+    """Return the marker with these contents. Raises ArchiveTooOld, or StorageError; ``place`` names it."""
     try:
         fields = msgspec.json.decode(text)
         marker = msgspec.convert(fields, Marker)
@@ -132,9 +132,11 @@ def parse(text: bytes, place: object) -> Marker:
         raise _unusable(place) from exc
     if not marker.id or "format" not in fields:
         raise _unusable(place)
+    if marker.format < FORMAT:
+        raise ArchiveTooOld(f"{place} has a format that is too old for this version ({marker.format})")
     if marker.format > FORMAT:
         raise StorageError(
-            f"{place} has format {marker.format}, this version supports formats up to {FORMAT}",
+            f"{place} has format {marker.format}, this version supports format {FORMAT}",
             "install a newer archiver",
         )
     return marker
@@ -156,12 +158,12 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
 
 
 def rewrite(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
-    """Replace the marker durably by one of this format; its id must be the same.
+    """Replace the marker durably; its id must be the same.
 
-    A later end of the journal that is there is kept. Programs that know only older formats then refuse the
-    archive. The caller holds the lock. Raises DiskFull, StorageError or NoArchive.
+    A later end of the journal that is there is kept. The caller holds the lock. Raises DiskFull, StorageError
+    or NoArchive.
     """
-    new = replace(marker, format=FORMAT).with_end(read(root).journal)
+    new = marker.with_end(read(root).journal)
     with storage_errors(f"{root / _NAME} cannot be written"):
         root_fd = open_root(root)
         try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 
-from archiver.catalog import counters, journal_triggers, outbox, schema, tables
+from archiver.catalog import counters, journal_triggers, outbox, schema
 from archiver.catalog.engine import Database
 from archiver.errors import JournalDiffers
 from archiver.model.journal_entries import Entry, JournalHead
@@ -37,8 +37,8 @@ class DatabaseState(schema.SchemaStatus, frozen=True):
 def read_state(database: Database) -> DatabaseState:
     """Return the state of a database at any revision that this version knows. Writes nothing.
 
-    Raises SchemaNew if a newer version made it, DatabaseForeign if it is not a database of archiver,
-    DatabaseError if it is missing, empty, damaged or cannot be reached.
+    Raises SchemaNew if a newer version made it, ArchiveTooOld, DatabaseForeign if it is not a database of
+    archiver, DatabaseError if it is missing, empty, damaged or cannot be reached.
     """
     with schema.connect(database) as connection:
         return state_of(connection, database)
@@ -49,9 +49,7 @@ def state_of(connection: Connection, database: Database) -> DatabaseState:
     status = schema.status_of(connection, database)
     schema.refuse_newer(status.revision, database)
     is_current = status.revision == schema.head()
-    head = None
-    if is_current or inspect(connection).has_table(tables.journal_head.name):
-        head = outbox.read_head(connection)
+    head = outbox.read_head(connection)
     return DatabaseState(
         **asdict(status),
         has_triggers=not is_current or journal_triggers.are_complete(connection),

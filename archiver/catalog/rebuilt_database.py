@@ -14,7 +14,7 @@ from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.catalog.snapshot import Snapshot
-from archiver.errors import JournalDamaged, JournalDiffers, SchemaNew
+from archiver.errors import ArchiveTooOld, JournalDamaged, JournalDiffers, SchemaNew
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead, RowChange
 from archiver.model.values import replace
@@ -46,8 +46,8 @@ class RebuiltDatabase:
     def apply(self, revision: str, changes: Sequence[RowChange], *, undo: bool = False) -> None:
         """Apply the changes of a transaction that was recorded at this revision of the schema.
 
-        ``undo``: if one of them does not fit, undo all. Raises SchemaNew, JournalDamaged, DatabaseError,
-        DiskFull.
+        ``undo``: if one of them does not fit, undo all. Raises ArchiveTooOld, SchemaNew, JournalDamaged,
+        DatabaseError, DiskFull.
         """
         if revision != self._revision:
             self._migrate(revision)
@@ -90,6 +90,11 @@ class RebuiltDatabase:
 
     def _migrate(self, revision: str) -> None:
         known = schema.revisions()
+        if schema.is_too_old(revision):
+            raise ArchiveTooOld(
+                f"the journal begins with lines that are too old for this version (revision {revision})",
+                command="db rebuild",
+            )
         if revision not in known:
             raise SchemaNew(
                 f"the journal was written with a newer schema (revision {revision})",

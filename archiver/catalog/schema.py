@@ -24,12 +24,12 @@ from archiver.catalog import engine as engines
 from archiver.catalog import own_schema, sqlite_copy
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
-from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
+from archiver.errors import ArchiveTooOld, DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from archiver.model.identity import utcnow
 from archiver.text_format import make_safe
 
 APPLICATION_ID = 0x41524348
-"""\"ARCH\" in the header of our SQLite files; revision 0001 sets it."""
+"""\"ARCH\" in the header of our SQLite files; the first revision sets it."""
 
 FORMAT = 1
 """The format of the whole archive, stored in the table ``archive``."""
@@ -37,14 +37,11 @@ FORMAT = 1
 _STATUS = (
     "SELECT (SELECT version_num FROM alembic_version), id, EXISTS (SELECT 1 FROM runs) FROM archive LIMIT 1"
 )
-_STORAGE_SINCE = "0014"
-"""The revision that added ``archive.storage``."""
-_REMOVALS_SINCE = "0017"
-"""The revision that added ``removals``."""
+_STORAGE = "SELECT storage, (SELECT count(*) FROM removals) FROM archive LIMIT 1"
 
 
 class SchemaStatus(Struct, frozen=True):
-    """What a database of archiver says about itself, at any revision.
+    """What a database of archiver says about itself, at any revision since the first.
 
     ``has_runs``: a run has been recorded in it. ``storage``: where blobs, answers and journal are, as in
     ``archive.storage``; None if they are in the directory of the archive. ``removals``: how often
@@ -76,6 +73,11 @@ def head() -> str:
     return revisions()[-1]
 
 
+def is_too_old(revision: str) -> bool:
+    """Return whether a revision is from before the first one that this version knows."""
+    return revision < revisions()[0]
+
+
 @contextmanager
 def connect(database: Database, reader: Engine | None = None) -> Iterator[Connection]:
     """Open a connection that only reads, to a database of any revision, or one that is not ours.
@@ -94,8 +96,8 @@ def connect(database: Database, reader: Engine | None = None) -> Iterator[Connec
 def read_status(database: Database) -> SchemaStatus:
     """Return which archive the database belongs to, and its revision. Writes nothing.
 
-    Raises DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing, empty, damaged
-    or cannot be reached.
+    Raises DatabaseForeign if it is not a database of archiver, ArchiveTooOld, DatabaseError if it is missing,
+    empty, damaged or cannot be reached.
     """
     with connect(database) as connection:
         return status_of(connection, database)
@@ -113,13 +115,14 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
             "archiver init makes a new one; archiver db rebuild makes it from the journal of an archive",
         )
     revision, archive_id, has_runs = row
+    if is_too_old(revision):
+        raise ArchiveTooOld(
+            f"the database {database} has a schema that is too old for this version (revision {revision})",
+            or_else="; if it is only an old copy: archiver db rebuild replaces it",
+        )
     if is_file and revision == head():
         _refuse_foreign(own_schema.find_foreign(connection), database)
-    storage, removals = None, 0
-    if revision >= _STORAGE_SINCE:
-        storage = connection.exec_driver_sql("SELECT storage FROM archive").scalar_one()
-    if revision >= _REMOVALS_SINCE:
-        removals = connection.exec_driver_sql("SELECT count(*) FROM removals").scalar_one()
+    storage, removals = connection.exec_driver_sql(_STORAGE).one()
     return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage, removals)
 
 
@@ -316,12 +319,9 @@ def _migrate(connection: Connection) -> None:
 
     journal_triggers.drop(connection)  # what a migration changes is not journaled: a snapshot follows
     migrate_to(connection, head())
-    inspector = inspect(connection)  # a test may end at the revision of an older version
-    if inspector.has_table(tables.budget_totals.name):
-        counters.create(connection)
-    if inspector.has_table(tables.journal_outbox.name):
-        journal_triggers.create(connection)
-        connection.execute(tables.journal_head.update().values(snapshot_bytes=0))
+    counters.create(connection)
+    journal_triggers.create(connection)
+    connection.execute(tables.journal_head.update().values(snapshot_bytes=0))
 
 
 def _require_regular_files(path: Path) -> None:

@@ -15,7 +15,7 @@ from archiver.catalog.rebuilt_database import ROWS_AT_ONCE, RebuiltDatabase, bui
 from archiver.catalog.row_dump import DumpedRow
 from archiver.catalog.search import search_index
 from archiver.catalog.snapshot import Snapshot
-from archiver.errors import JournalDamaged, SchemaNew
+from archiver.errors import ArchiveTooOld, JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import NO_HASH
@@ -98,7 +98,7 @@ def verify_journal(
                 snapshot = _read_until_now(files, catalog, head, report, built, check, opened)
             if snapshot is None:
                 return report
-        except (JournalDamaged, SchemaNew) as error:
+        except (JournalDamaged, ArchiveTooOld, SchemaNew) as error:
             report.damage = str(error)
             return report
         with Catalog.open(path, write=False) as rebuilt, rebuilt.snapshot() as other:

@@ -10,7 +10,7 @@ import pytest
 
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.errors import JournalDiffers, MarkerMismatch, NoArchive, StorageError
+from archiver.errors import ArchiveTooOld, JournalDiffers, MarkerMismatch, NoArchive, StorageError
 from archiver.model.journal_entries import JournalEnd, JournalPoint
 
 ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
@@ -65,12 +65,12 @@ def test_fault_h15_no_marker_is_no_archive(tmp_path: Path) -> None:
         b"\xff",
         b"[" * 100_000,
         b'{"id": "x"}',
-        b'{"format": 1}',
-        b'{"id": "", "format": 1}',
-        b'{"id": 7, "format": 1}',
-        b'{"id": "x", "format": "1"}',
+        b'{"format": 2}',
+        b'{"id": "", "format": 2}',
+        b'{"id": 7, "format": 2}',
+        b'{"id": "x", "format": "2"}',
         b'{"id": "x", "format": true}',
-        b'{"id": "x", "format": 1, "demo": "yes"}',
+        b'{"id": "x", "format": 2, "demo": "yes"}',
     ],
 )
 def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
@@ -79,6 +79,14 @@ def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(StorageError, match="not a valid marker") as caught:
         marker.read(tmp_path)
     assert caught.value.hint
+
+
+def test_an_earlier_format_is_refused(tmp_path: Path) -> None:
+    """An archive of that time had no journal; the hint names the last commit that upgrades it."""
+    (tmp_path / "archive.json").write_text(json.dumps({"id": ID, "format": 1}))
+    with pytest.raises(ArchiveTooOld, match=r"too old for this version \(1\)") as caught:
+        marker.read(tmp_path)
+    assert "1c84351c78e7" in caught.value.hint
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
@@ -93,7 +101,7 @@ def test_fault_h31_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: s
     """A link, FIFO or directory in place of the marker is refused at once."""
     place = tmp_path / "archive.json"
     if plant == "link":
-        (tmp_path / "elsewhere").write_text(json.dumps({"id": ID, "format": 1}))
+        (tmp_path / "elsewhere").write_text(json.dumps({"id": ID, "format": 2}))
         place.symlink_to(tmp_path / "elsewhere")
     elif plant == "fifo":
         os.mkfifo(place)

@@ -14,15 +14,19 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from archiver.catalog import Catalog, engine, record, schema
+from archiver.catalog import Catalog, record, schema
 from archiver.catalog.column_types import time_text
 from archiver.queries import named_queries
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
-from tests.support.databases import PostgresServer, empty_database
+from tests.support.databases import (
+    OWN_SQLITE_EVERYDAY,
+    PostgresServer,
+    empty_database,
+    execute_directly,
+    make_newer_migrations,
+)
 from tests.support.three_night_catalog import record_three_nights
 
 _ROOT = Path(__file__).parents[2]
@@ -227,8 +231,7 @@ def test_the_page_shows_the_named_queries() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-_OLD = f"""
-INSERT INTO archive VALUES ('an id', 1, '{_NIGHT}');
+_ROWS = f"""
 INSERT INTO runs (id, command, started_at, units) VALUES (1, 'run', '{_NIGHT}', 0);
 INSERT INTO api_calls (run_id, path, subject, units, started_at) VALUES (1, '/a', '7', 1, '{_NIGHT}');
 INSERT INTO api_calls (run_id, path, subject, units, started_at) VALUES (1, '/a', '7', 2, '{_NIGHT}');
@@ -242,29 +245,22 @@ INSERT INTO highlight_items (highlight_pk, item_pk, position, first_seen_at, las
 VALUES ('2', '11', 0, '{_NIGHT}', '{_NIGHT}');
 INSERT INTO blobs (sha256, size, mime, stored_at) VALUES ('ab', 1000, 'video/mp4', '{_NEXT}');
 INSERT INTO files (id, item_pk, role, sha256, run_id, source_url, kept_at, last_seen_at)
-  VALUES (1, '11', 'video', 'ab', 1, 'https\\://a', '{_NEXT}', '{_NEXT}');
-INSERT INTO links (item_pk, position, url, source) VALUES ('11', 0, 'https\\://B.example/c', 'link');
-INSERT INTO links (item_pk, position, url, source) VALUES ('11', 1, 'mailto\\:a', 'link')
+  VALUES (1, '11', 'video', 'ab', 1, 'https\\://a', '{_NEXT}', '{_NEXT}')
 """
 
 
-def test_an_older_database_is_counted_when_it_is_brought_up_to_date(nowhere: str | Path) -> None:
-    """What it held is in the totals, and its links know their domains."""
-    place = engine.locate(nowhere)
-    if place.path is not None:
-        engine.create_file(place.path)
-    writer = engine.create_writer(place)
-    with writer.begin() as connection:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(schema.migrations()))
-        command.upgrade(config, "0003")
-        for statement in _OLD.split(";"):
-            connection.execute(text(statement))
-    writer.dispose()
-    with Catalog.open(nowhere, write=True) as catalog:
+@OWN_SQLITE_EVERYDAY
+def test_an_upgrade_counts_everything_again(
+    own_database: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its migrations did to the rows and to the totals."""
+    execute_directly(own_database, *_ROWS.split(";"))
+    wrong = "UPDATE account_totals SET files = 7; DELETE FROM monthly_totals; DELETE FROM budget_totals"
+    make_newer_migrations(tmp_path / "migrations", f"[op.execute(sql) for sql in {wrong.split('; ')}]")
+    monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
+    with Catalog.open(own_database, write=True) as catalog:
         assert rows(catalog, "SELECT * FROM account_totals") == [("7", 1, 1, 1000)]
         months = rows(catalog, "SELECT * FROM monthly_totals ORDER BY month")
         assert months == [("2026-03", 0, 1, 0, 0, 0), ("2026-04", 0, 0, 1, 1, 1000)]
         periods = rows(catalog, "SELECT * FROM budget_totals ORDER BY period")
         assert periods == [("2026-03", 3), ("2026-03-31", 3), ("run 1", 3)]
-        assert rows(catalog, "SELECT domain FROM links ORDER BY position") == [("b.example",), (None,)]

@@ -17,15 +17,14 @@ from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, schema, tables
 from archiver.catalog.query import account_state
-from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
+from archiver.errors import ArchiveTooOld, DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from tests.support.databases import (
     ARCHIVE_ID,
     NOW,
     OWN_SQLITE_EVERYDAY,
     PostgresServer,
-    execute_directly,
     make_newer_migrations,
-    make_older_archive,
+    make_too_old,
     postgres_when_whole,
 )
 
@@ -207,6 +206,24 @@ def test_a_foreign_or_newer_postgresql_database_is_refused(
                 Catalog.open(url, write=write)
 
 
+@OWN_SQLITE_EVERYDAY
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("revision", ["0001", "0018", "0021"])
+def test_fault_h26_a_database_from_before_the_first_revision_is_refused_and_not_touched(
+    own_database: str | Path, revision: str, write: bool
+) -> None:
+    """The hint names the last commit that upgrades it. ``0018`` was the number of another schema."""
+    make_too_old(own_database, revision)
+    before = own_database.read_bytes() if isinstance(own_database, Path) else None
+    with pytest.raises(ArchiveTooOld, match=revision) as refused:
+        Catalog.open(own_database, write=write)
+    assert refused.value.exit_code == 9
+    assert "1c84351c78e7" in refused.value.hint
+    if isinstance(own_database, Path):
+        assert own_database.read_bytes() == before
+        assert [path.name for path in own_database.parent.glob("archive.db.*")] == []
+
+
 def _execute(url: str, statement: str) -> None:
     writer = engine.create_writer(engine.locate(url))
     with writer.begin() as connection:
@@ -291,65 +308,3 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
     with pytest.raises(DatabaseError, match="refer to missing rows"):
         Catalog.open(with_older, write=True)
     assert schema.read_status(engine.locate(with_older)).revision == before
-
-
-def test_an_upgrade_reads_from_older_failures_what_was_refused(
-    nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Host and length come out of the detail; what lacks files is complete no longer, and is due by the
-    failures alone.
-    """
-    make_older_archive("0009", nowhere, tmp_path / "older", monkeypatch)
-    at = "2026-03-31T23:30:00.250000Z"
-    seen = f"'{at}', '{at}'"
-    reasons = {
-        "11": ("refused", "evil.com/…/a.jpg: cdn.example is not among the allowed hosts"),
-        "12": ("too_large", "cdn/…/b.mp4: the file has 900 bytes, over max_file_size (800)"),
-        "13": ("refused", "a/…/c.jpg: only https on port 443 is allowed to a"),
-        "14": ("network", "the connection broke"),
-        "15": ("lost", ""),
-    }
-    statements = [
-        f"insert into users (pk, first_seen_at, last_seen_at, verdict_checks) values ('1', {seen}, 0)",
-        *(
-            "insert into highlights (pk, user_pk, first_seen_at, last_seen_at, fetched_at, completed_at)"
-            f" values ('2{pk}', '1', {seen}, '{at}', {'NULL' if pk == '14' else repr(at)})"
-            for pk in (*reasons, "16")
-        ),
-        *(f"insert into items (pk, user_pk, first_seen_at) values ('{pk}', '1', '{at}')" for pk in reasons),
-        *(
-            "insert into highlight_items (highlight_pk, item_pk, position, first_seen_at, "
-            "last_seen_at, gone_at)"
-            f" values ('2{pk}', '{pk}', 0, {seen}, {repr(at) if pk == '15' else 'NULL'})"
-            for pk in reasons
-        ),
-        *(
-            "insert into failures (subject, subject_pk, role, reason, detail, attempts, first_at, last_at)"
-            f" values ('item', '{pk}', 'thumbnail', '{reason}', '{detail}', 1, {seen})"
-            for pk, (reason, detail) in reasons.items()
-        ),
-    ]
-    execute_directly(nowhere, *statements)
-    with Catalog.open(nowhere, write=True) as catalog:
-        failures = catalog.run_query(
-            "select subject_pk, reason, host, size from failures order by id", rows=9, seconds=5
-        )
-        assert failures.rows == (
-            ("11", "host_not_allowed", "cdn.example", None),
-            ("12", "too_large", None, 900),
-            ("13", "refused", None, None),
-            ("14", "network", None, None),
-            ("15", "lost", None, None),
-        )
-        marks = "select pk, completed_at is not null, tried_at is not null from highlights order by pk"
-        assert [
-            (pk, bool(whole), bool(tried))
-            for pk, whole, tried in catalog.run_query(marks, rows=9, seconds=5).rows
-        ] == [
-            ("211", False, True),
-            ("212", False, True),
-            ("213", False, True),
-            ("214", False, True),
-            ("215", True, True),  # its failure is of an item that is gone
-            ("216", True, True),
-        ]

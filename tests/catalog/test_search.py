@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, engine, record
+from archiver.catalog import Catalog, engine, record, schema
 from archiver.catalog.query import content
 from archiver.catalog.search import results, stale_documents, tokenizer
 from archiver.catalog.search.query_parser import SearchQuery
@@ -26,10 +26,10 @@ from tests.support import search_reference
 from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video
 from tests.support.databases import (
     NOW,
+    OWN_SQLITE_EVERYDAY,
     SQLITE_EVERYDAY,
     execute_directly,
-    make_older_archive,
-    postgres_when_whole,
+    make_newer_migrations,
 )
 
 SALWA = User("75885841119", "salwaaa_ki", "𓆩سلوى 𓆪", False, False, None, "salwa.jpg")
@@ -449,78 +449,21 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
         assert _found(catalog, "taken") == ["highlight 1"]
 
 
-@postgres_when_whole
-def test_an_upgrade_writes_the_documents_of_what_is_there(
-    nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@OWN_SQLITE_EVERYDAY
+def test_an_upgrade_writes_the_documents_that_its_migrations_made_stale(
+    own_database: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An archive of the version before can be searched when its upgrade has ended."""
-    make_older_archive("0005", nowhere, tmp_path / "older", monkeypatch)
-    at = "2026-03-31T23:30:00.250000Z"
-    execute_directly(
-        nowhere,
-        (
-            f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, "
-            f"verdict_checks) values ('1', 'natgeo', '', '{at}', '{at}', 0)"
-        ),
-        (
-            f"insert into users (pk, first_seen_at, last_seen_at, verdict_checks) values "
-            f"('2', '{at}', '{at}', 0)"
-        ),
-        (
-            f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) "
-            f"values ('1', '1', '北京旅行', '{at}', '{at}')"
-        ),
-        (
-            f"insert into items (pk, user_pk, media_type, first_seen_at) values ('1', '1', "
-            f"1, '{at}'), ('2', '1', 1, '{at}')"
-        ),
-        "insert into mentions (item_pk, position, username) values ('1', 0, 'nasa')",
-    )
-    with Catalog.open(nowhere, write=True) as catalog:
-        assert _wrong(nowhere, catalog) == []
-        assert _found(catalog, "行") == ["highlight 1"]
-        assert _found(catalog, "na") == ["account 1", "photo 1"]
-
-
-def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
-    nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Words that were of several scripts are found by each of them; those of ASCII alone are left as they
-    are.
-    """
-    make_older_archive("0007", nowhere, tmp_path / "older", monkeypatch)
-    at = "2026-03-31T23:30:00.250000Z"
-    execute_directly(
-        nowhere,
-        (
-            f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, "
-            f"verdict_checks) values ('1', 'salwa', '𓆩سلوى 𓆪', '{at}', '{at}', 0)"
-        ),
-        (
-            f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) "
-            f"values ('1', '1', 'ascii', '{at}', '{at}')"
-        ),
-        f"insert into items (pk, user_pk, first_seen_at) values ('1', '1', '{at}')",
-        "insert into mentions (item_pk, position, username, full_name) values ('1', 0, 'nina', '𒀭Нина')",
-        (
-            f"update search_documents set at = '{at}', names = 'salwa | 𓆩سلوى 𓆪', filters = "
-            f"'=account @1' where subject = 'user'"
-        ),
-        (
-            f"update search_documents set at = '{at}', names = 'as it was', filters = "
-            f"'=highlight @1' where subject = 'highlight'"
-        ),
-        (
-            f"update search_documents set at = '{at}', mentions = 'nina | 𒀭нина', filters = "
-            f"'=item @1' where subject = 'item'"
-        ),
-    )
-    with Catalog.open(nowhere, write=True) as catalog:
+    """An archive can be searched when its upgrade has ended."""
+    with Catalog.open(own_database, write=True) as catalog:
+        run = catalog.write(record.start_run, "run", NOW)
+        catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "北京旅行")), NOW)
+    stale = "UPDATE search_documents SET at = NULL, names = NULL, filters = NULL"
+    make_newer_migrations(tmp_path / "migrations", f"op.execute({stale!r})")
+    monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
+    with Catalog.open(own_database, write=True) as catalog:
         assert catalog.read(results.count_stale) == 0
-        assert _found(catalog, "سلوى") == ["account 1"]
-        assert _found(catalog, "нина") == ["item 1"]
-        left = "select names from search_documents where subject = 'highlight'"
-        assert rows(catalog, left) == [("as it was",)]
+        assert _wrong(own_database, catalog) == []
+        assert _found(catalog, "行") == ["highlight 1"]
 
 
 @SQLITE_EVERYDAY

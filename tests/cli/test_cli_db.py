@@ -21,7 +21,7 @@ from archiver.cli import main as front
 from archiver.config import load
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser
-from tests.support.databases import empty_database, make_newer_migrations
+from tests.support.databases import empty_database, make_newer_migrations, make_too_old
 from tests.support.standin.faulty_standin import FaultyStandIn
 
 Shown = pytest.CaptureFixture[str]
@@ -213,6 +213,19 @@ def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touch
     change, told = _NOT_OURS[what]
     change(person.archive / "archive.db")
     _is_refused(person, upstream, capsys, told)
+
+
+def test_fault_h26_an_archive_of_an_earlier_checkout_is_refused_and_not_touched(
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
+) -> None:
+    """By every command, with the last commit that upgrades it; also if the marker is of that time."""
+    marker = person.archive / "archive.json"
+    make_too_old(person.archive / "archive.db")
+    _is_refused(person, upstream, capsys, "the last commit that upgrades it is 1c84351c78e7")
+    marker.write_text(marker.read_text().replace('"format": 2', '"format": 1'))
+    before = marker.read_bytes()
+    _is_refused(person, upstream, capsys, "the last commit that upgrades it is 1c84351c78e7")
+    assert marker.read_bytes() == before
 
 
 def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from archiver.model.api_calls import Limits
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import parse_target
 from archiver.runner.context import RepairScope, RunOptions, SharedOptions
-from tests.support.databases import execute_directly, make_older_archive
 
 
 @pytest.fixture
@@ -167,17 +165,3 @@ def test_fault_e50_all_options_of_a_run_reach_its_workers() -> None:
     orders = decode(encode(Orders(RunOptions(**given), Limits(per_run=3))), Orders)
     assert asdict(orders.options) == given
     assert orders.units == Limits(per_run=3)
-
-
-def test_fault_e50_an_upgrade_closes_a_run_that_was_killed(
-    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The options of its workers are in the form of the older version."""
-    make_older_archive("0019", empty, tmp_path / "migrations", monkeypatch)
-    execute_directly(
-        empty,
-        "INSERT INTO runs (id, command, started_at, units) VALUES (7, 'run', now(), 0)",
-        """INSERT INTO shared_runs (run_id, orders) VALUES (7, '{"full": false, "sweep_days": 30}')""",
-    )
-    with Catalog.open(empty, write=True) as upgraded:
-        assert upgraded.read(visits.find_open) is None

@@ -16,9 +16,10 @@ from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, plan_rebuild, rebuild_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.catalog import engine
+from archiver.catalog import engine, schema
 from archiver.errors import (
     ArchiveLocked,
+    ArchiveTooOld,
     DatabaseError,
     DatabaseForeign,
     JournalDamaged,
@@ -36,7 +37,7 @@ from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.crash.journal_checks import lines_of
-from tests.support.databases import PostgresServer
+from tests.support.databases import PostgresServer, make_newer_migrations, make_too_old
 from tests.support.nights.killed_run import KillMoment, run_until_killed
 from tests.support.rebuilt_archive import (
     all_rows,
@@ -289,20 +290,22 @@ def test_fault_h50_an_older_copy_of_a_postgresql_database_is_brought_up_to_date(
             require_brought_up_to_date(replace(harness, database=copy), rows)
 
 
-@pytest.mark.parametrize("had_journal", [True, False])
+@pytest.mark.parametrize("is_too_old", [False, True])
 def test_fault_h50_an_older_copy_with_an_older_schema_makes_room_for_a_new_database(
-    harness: ArchiveHarness, tmp_path: Path, had_journal: bool
+    harness: ArchiveHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_too_old: bool
 ) -> None:
     """Every upgrade leaves one beside the database. A run names the rebuild, which follows the journal."""
+    if not is_too_old:
+        make_newer_migrations(tmp_path / "migrations")
     shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+    if is_too_old:
+        make_too_old(tmp_path / "older.db")
+    else:
+        monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
     rows = edit_later(harness)
-    with closing(sqlite3.connect(tmp_path / "older.db")) as older, older:
-        older.execute("UPDATE alembic_version SET version_num = ?", ("0010" if had_journal else "0009",))
-        for table in () if had_journal else ("journal_outbox", "journal_commits", "journal_head"):
-            older.execute(f"DROP TABLE {table}")
     lose_database(harness)
     shutil.copy(tmp_path / "older.db", harness.root / "archive.db")
-    with pytest.raises(JournalDiffers) as refused:
+    with pytest.raises(ArchiveTooOld if is_too_old else JournalDiffers) as refused:
         harness.night("account0000")
     assert "db rebuild" in refused.value.hint
     assert rebuild(harness).journal.set_aside is not None

@@ -23,7 +23,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 
-from archiver.catalog import engine, schema
+from archiver.catalog import engine, journal_triggers, schema
 from archiver.catalog.tables import metadata
 
 ARCHIVE_ID = "5b0c6d0e-0000-4000-8000-000000000001"
@@ -52,19 +52,6 @@ def upgrade():
         users.add_column(sa.Column("biography", sa.Text()))
     # then
 """
-
-
-def make_older_archive(
-    revision: str, nowhere: str | Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Make an archive that does not know ``revision`` yet; ``folder`` is for the migrations of that time."""
-    shutil.copytree(schema.migrations(), folder)
-    for path in (folder / "versions").glob("[0-9]*.py"):
-        if path.name >= revision:
-            path.unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "migrations", lambda: folder)
-        schema.create(engine.locate(nowhere), ARCHIVE_ID, NOW)
 
 
 def execute_directly(database: str | Path, *statements: str) -> None:
@@ -96,12 +83,26 @@ def count_steps(connection: Connection, work: Callable[[], object]) -> int:
     return steps
 
 
-def make_newer_migrations(folder: Path) -> Path:
-    """Make ``folder`` the migrations of a newer program, with one more revision, and return its file."""
+def make_newer_migrations(folder: Path, then: str = "pass") -> Path:
+    """Make ``folder`` the migrations of a newer program, with one more revision, and return its file.
+
+    ``then``: a Python statement that the revision ends with.
+    """
     shutil.copytree(schema.migrations(), folder)
     revision = folder / "versions" / "9999_tomorrow.py"
-    revision.write_text(_TOMORROW.format(schema.head()))
+    revision.write_text(_TOMORROW.format(schema.head()).replace("# then", f"{then}\n    # then"))
     return revision
+
+
+def make_too_old(database: str | Path, revision: str = "0013") -> None:
+    """Give a database a revision from before the first one, and take from it what later ones have added."""
+    writer = engine.create_writer(engine.locate(database))
+    with writer.begin() as connection:
+        journal_triggers.drop(connection)
+        for statement in ("ALTER TABLE archive DROP COLUMN storage", "DROP TABLE removals"):
+            connection.execute(text(statement))
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    writer.dispose()
 
 
 postgres_when_whole = pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import tempfile
@@ -27,8 +28,6 @@ from tests.support.table_dumps import execute
 
 FOLDER = Path(__file__).with_name("released_journals")
 """One folder for each revision: the marker, the journal, and in rows.json the rows that these stand for."""
-FIRST = "0010"
-"""The first revision with a journal."""
 
 
 def released(root: Path) -> tuple[JournalFiles, list[str]]:
@@ -36,6 +35,14 @@ def released(root: Path) -> tuple[JournalFiles, list[str]]:
     shutil.copytree(FOLDER / schema.head(), root, dirs_exist_ok=True)
     files = JournalFiles(DiskJournal(root))
     return files, files.names()
+
+
+def date_back(file: Path, revision: str = "0017") -> None:
+    """Let a file of the journal say that an earlier revision of the schema wrote it."""
+    header, lines = gzip.decompress(file.read_bytes()).split(b"\n", 1)
+    dated = header.replace(schema.head().encode(), revision.encode())
+    assert dated != header
+    file.write_bytes(gzip.compress(dated + b"\n") + gzip.compress(lines))
 
 
 def write_journal(folder: Path) -> None:
