@@ -92,7 +92,8 @@ class RebuiltDatabase:
         known = schema.revisions()
         if schema.is_too_old(revision):
             raise ArchiveTooOld(
-                f"the journal begins with lines that are too old for this version (revision {revision})",
+                "a rebuild must begin with lines of the journal that are too old for this version "
+                f"(revision {revision})",
                 command="db rebuild",
             )
         if revision not in known:

@@ -72,7 +72,7 @@ def test_fault_h49_a_rebuild_does_not_begin_with_lines_of_an_earlier_checkout(tm
     for file in (tmp_path / "archive" / "journal").rglob("*.gz"):
         date_back(file)
     before = _contents(tmp_path / "archive")
-    with pytest.raises(ArchiveTooOld, match="begins with lines that are too old") as refused:
+    with pytest.raises(ArchiveTooOld, match="begin with lines of the journal that are too old") as refused:
         rebuild_from(config)
     assert refused.value.exit_code == 9
     assert "1c84351c78e7: install that, run archiver db rebuild," in refused.value.hint
