@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.blobs.disk import DiskStore
-from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.archived import StoredBlob
@@ -31,6 +30,7 @@ from archiver.verify.verify_blobs import (
     verify_blobs,
 )
 from tests.support.disk_limits import stored_digests
+from tests.support.memory_store import MemoryStore
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

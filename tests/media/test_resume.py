@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs.memory import MemoryStore
 from archiver.media.transfer import ResumePoint, total_if_continued
 from tests.support.media_samples import jpeg
+from tests.support.memory_store import MemoryStore
 from tests.support.scripted_cdn import (
     AfterReply,
     MemoryWriter,
