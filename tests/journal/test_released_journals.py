@@ -96,3 +96,16 @@ def test_fault_h49_lines_of_an_earlier_checkout_before_the_newest_snapshot_are_c
             flip_bit(earlier[-1])
             assert archive.verify(read_data=True).journal.losses
         require_equal_after_rebuild(harness)
+
+
+def test_fault_h49_a_newest_snapshot_of_an_earlier_checkout_is_damage(
+    tmp_path: Path, archive_copies: ArchiveCopies
+) -> None:
+    """A rebuild would not give the rows: ``verify --read-data`` says so, and its repair begins again."""
+    with archive_copies.after_nights(1, (1, 1, 1), tmp_path / "archive") as harness:
+        date_back(min(harness.root.glob("journal/*/*/*")))
+        with Archive(harness.config) as archive:
+            assert "too old for this version" in str(archive.verify(read_data=True).journal.damage)
+            assert archive.repair(read_data=True).has_new_journal
+            assert not archive.verify(read_data=True).is_damaged
+        require_equal_after_rebuild(harness)
