@@ -42,8 +42,6 @@ import sys
 from enum import StrEnum
 from signal import Signals
 
-_LAST_UPGRADER = "22731ab190bd"
-"""The last commit that upgrades archives of revisions before 0022. Not more digits: see ``hide_keys``."""
 _PATH_OR_KEY = re.compile(
     r"""(?P<directories>(?<![^\s'"(])/(?:[^\s/]+/)+)"""
     r"|(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{31,}(?![A-Za-z0-9])"
@@ -199,6 +197,10 @@ class SchemaNew(DatabaseError):
     """The database was made by a newer version; this one must not touch it."""
 
     slug = "E_SCHEMA_NEW"
+
+
+_LAST_UPGRADER = "22731ab190bd"
+"""The last commit that upgrades archives of revisions before 0022. Not more digits: see ``hide_keys``."""
 
 
 class ArchiveTooOld(DatabaseError):

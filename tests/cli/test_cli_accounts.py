@@ -16,6 +16,7 @@ from archiver.errors import StorageError
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.databases import make_newer_migrations, make_too_old
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -217,12 +218,18 @@ def test_remove_holds_the_lock_until_both_are_done(
     assert bindings(user) == []
 
 
-def test_an_older_schema_ends_no_binding(user: InProcessUser) -> None:
+@pytest.mark.parametrize("is_too_old", [False, True])
+def test_an_older_schema_ends_no_binding(
+    user: InProcessUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_too_old: bool
+) -> None:
     """Until the schema is upgraded, ``remove`` ends with 9: it would leave the binding, and say nothing."""
     user.run("init")
     user.run("run")
-    with closing(sqlite3.connect(user.archive / "archive.db")) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = ?", [schema.revisions()[-2]])
+    if is_too_old:
+        make_too_old(user.archive / "archive.db")
+    else:
+        make_newer_migrations(tmp_path / "migrations")
+        monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
     removed = user.run("remove", "account0000")
     assert (removed.code, "db upgrade" in removed.err) == (9, True)
     assert "account0000" in Path(user.more["ARCHIVER_CONFIG"]).read_text()
