@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from archiver.catalog.database_state import read_state
 from archiver.catalog.engine import Database
 from archiver.catalog.rebuilt_database import copy_rows
 from archiver.config import Config
-from archiver.errors import DatabaseError, JournalDiffers, SchemaNew, UsageError
+from archiver.errors import ArchiveTooOld, DatabaseError, JournalDiffers, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
@@ -248,10 +247,14 @@ def plan_snapshot(config: Config) -> int:
 
 
 def _has_fewer_removals(database: Database, rebuilt: Database) -> bool:
-    """Return whether a database is a copy from before ``archiver forget``."""
-    with suppress(DatabaseError):
-        return schema.read_status(database).removals < schema.read_status(rebuilt).removals
-    return False
+    """Return whether a database is a copy from before ``archiver forget``, or may be one."""
+    removals = schema.read_status(rebuilt).removals
+    try:
+        return schema.read_status(database).removals < removals
+    except ArchiveTooOld:
+        return removals > 0
+    except DatabaseError:
+        return False
 
 
 def _compare_present(

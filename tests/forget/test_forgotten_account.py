@@ -23,11 +23,19 @@ from archiver.archive.session import WritableSession, open_for_writing
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.config import load
-from archiver.errors import ArchiveLocked, DatabaseError, JournalDiffers, NotHeld, StorageError, UsageError
+from archiver.errors import (
+    ArchiveLocked,
+    ArchiveTooOld,
+    DatabaseError,
+    JournalDiffers,
+    NotHeld,
+    StorageError,
+    UsageError,
+)
 from archiver.model.target import parse_target
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.databases import PostgresServer
+from tests.support.databases import PostgresServer, make_too_old
 from tests.support.forgotten_account import (
     FORMER,
     NAME,
@@ -377,8 +385,9 @@ def test_the_log_keeps_the_lines_of_others(harness: ArchiveHarness, lines: list[
     assert OTHER in (harness.root / "log/archiver.log").read_text()
 
 
+@pytest.mark.parametrize("is_too_old", [False, True])
 def test_fault_h55_an_older_copy_of_the_database_is_refused_and_rebuilt_without_the_account(
-    harness: ArchiveHarness,
+    harness: ArchiveHarness, is_too_old: bool
 ) -> None:
     """By commands that read, write or repair: code 9. ``db rebuild`` sets it aside, and says so."""
     database = harness.root / "archive.db"
@@ -388,10 +397,13 @@ def test_fault_h55_an_older_copy_of_the_database_is_refused_and_rebuilt_without_
     rows = all_rows(harness)
     for path in harness.root.glob("archive.db*"):
         path.unlink()
+    if is_too_old:
+        make_too_old(copy)
     shutil.copy(copy, database)
+    error, words = (ArchiveTooOld, "too old") if is_too_old else (JournalDiffers, "before")
     uses: list[Callable[[Archive], object]] = [Archive.status, Archive.repair, Archive.reread]
     for use in uses:
-        with Archive(harness.config) as archive, pytest.raises(JournalDiffers, match="before") as refused:
+        with Archive(harness.config) as archive, pytest.raises(error, match=words) as refused:
             use(archive)
         assert refused.value.exit_code == 9
         assert "db rebuild" in refused.value.hint
