@@ -221,10 +221,10 @@ def test_fault_h26_an_archive_of_an_earlier_checkout_is_refused_and_not_touched(
     """By every command, with the last commit that upgrades it; also if the marker is of that time."""
     marker = person.archive / "archive.json"
     make_too_old(person.archive / "archive.db")
-    _is_refused(person, upstream, capsys, "the last commit that upgrades it is 1c84351c78e7")
+    _is_refused(person, upstream, capsys, "the last commit that upgrades it is 22731ab190bd")
     marker.write_text(marker.read_text().replace('"format": 2', '"format": 1'))
     before = marker.read_bytes()
-    _is_refused(person, upstream, capsys, "the last commit that upgrades it is 1c84351c78e7")
+    _is_refused(person, upstream, capsys, "the last commit that upgrades it is 22731ab190bd")
     assert marker.read_bytes() == before
 
 

@@ -75,7 +75,7 @@ def test_fault_h49_a_rebuild_does_not_begin_with_lines_of_an_earlier_checkout(tm
     with pytest.raises(ArchiveTooOld, match="begin with lines of the journal that are too old") as refused:
         rebuild_from(config)
     assert refused.value.exit_code == 9
-    assert "1c84351c78e7: install that, run archiver db rebuild," in refused.value.hint
+    assert "22731ab190bd: install that, run archiver db rebuild," in refused.value.hint
     after = _contents(tmp_path / "archive")
     assert {path: after[path] for path in before} == before
     assert {path.name.partition("-")[0] for path in after.keys() - before.keys()} <= {"archive.db.rebuild"}
