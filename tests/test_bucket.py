@@ -309,7 +309,7 @@ def test_a_name_that_is_listed_twice_is_one_object(server: S3Server, bucket: Buc
 def test_fault_k10_a_listing_that_repeats_a_page_ends(
     server: S3Server, listed: tuple[str, ...], problem: str
 ) -> None:
-    """With no name, one, or several on the page; a store would otherwise be asked for ever."""
+    """With no name, one, or several on the page; the requests would otherwise not end."""
     bucket = server.bucket(limits=replace(QUICK, short=0.2))
     server.act = answer_listing(*listed, has_more=True)
     with pytest.raises(StorageError, match=problem):

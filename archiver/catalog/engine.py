@@ -215,7 +215,7 @@ def look_at_file(path: Path) -> Sighting:
 
 
 def _status_of(path: Path | str) -> os.stat_result | None:
-    """Return the status of a file; None for anything else, as a pipe, which to open would wait for ever."""
+    """Return the status of a file; None for anything else, as a pipe, which would block whoever opens it."""
     try:
         status = os.lstat(path)
     except OSError:

@@ -90,7 +90,7 @@ def test_fault_e1_a_database_that_is_gone_empty_or_a_pipe_is_said_to_be(tmp_path
 
 
 def test_fault_e1_a_pipe_in_place_of_the_database_is_not_opened(tmp_path: Path) -> None:
-    """A thread would wait for ever. Once the file is back, it is read."""
+    """A thread that opens it would hang. Once the file is back, it is read."""
     path, kept = tmp_path / "archive.db", tmp_path / "kept.db"
     make(path, 1)
     with Catalog.open(path, write=False) as reader:
