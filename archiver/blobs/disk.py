@@ -59,7 +59,7 @@ class DiskStore:
         self._left: tuple[int, ...] = ()
         """The directories before the last move: another thread may be about to use them."""
         self._moving = threading.Lock()
-        """Directories that were replaced; another thread may still read from them."""
+        self._path = f"{root}/blobs"
         with storage_errors(f"the blobs of the archive at {root} cannot be opened"):
             self._root_fd = open_root(root)
             try:
@@ -140,57 +140,54 @@ class DiskStore:
 
     @contextmanager
     def _open_directory_of(self, digest: Digest) -> Iterator[int]:
-        fd = open_directory(digest[:2], within=self._blobs_fd)
+        fd = open_directory(digest[:2], within=self._current_blobs())
         try:
             yield fd
         finally:
             os.close(fd)
 
-    def _has_moved(self, blobs: int) -> bool:
-        """Return whether the path leads to another directory than ``blobs``, and open that one."""
+    def _current_blobs(self) -> int:
+        """Return the open directory ``blobs/``; for a store that only reads, the one that is there now."""
+        if self._tmp_fd is not None:
+            return self._blobs_fd
         with self._moving:
-            if self._tmp_fd is not None or self._blobs_fd != blobs:
-                return self._blobs_fd != blobs
             try:
-                if os.path.samestat((self._root / "blobs").lstat(), os.fstat(blobs)):
-                    return False
-                root = open_root(self._root)
-                try:
-                    found = open_directory("blobs", within=root)
-                except OSError:
-                    os.close(root)
-                    raise
-            except OSError:  # none is there
-                return False
-            unused, self._left = self._left, (self._root_fd, self._blobs_fd)
-            self._root_fd, self._blobs_fd = root, found
-        for fd in unused:
+                if not os.path.samestat(os.lstat(self._path), os.fstat(self._blobs_fd)):
+                    self._follow()
+            except OSError:  # none is there: the files of the last one can still be read
+                pass
+            return self._blobs_fd
+
+    def _follow(self) -> None:
+        root = open_root(self._root)
+        try:
+            found = open_directory("blobs", within=root)
+        except OSError:
+            os.close(root)
+            raise
+        for fd in self._left:
             os.close(fd)
-        return True
+        self._left = (self._root_fd, self._blobs_fd)
+        self._root_fd, self._blobs_fd = root, found
 
     def has(self, digest: Digest) -> bool:
         return self.size(digest) is not None
 
     def size(self, digest: Digest) -> int | None:
-        blobs = self._blobs_fd
         with storage_errors(f"the size of {self.location(digest)} cannot be read"):
             try:
                 with self._open_directory_of(digest) as directory:
                     status = os.stat(digest, dir_fd=directory, follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError):  # the latter also if its directory is a link
-                return self.size(digest) if self._has_moved(blobs) else None
+                return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, digest: Digest) -> BinaryIO:
-        blobs = self._blobs_fd
-        with storage_errors(f"{self.location(digest)} cannot be read"):
-            try:
-                with self._open_directory_of(digest) as directory:
-                    return os.fdopen(open_regular(digest, within=directory), "rb")
-            except FileNotFoundError:
-                if not self._has_moved(blobs):
-                    raise
-        return self.open(digest)
+        with (
+            storage_errors(f"{self.location(digest)} cannot be read"),
+            self._open_directory_of(digest) as directory,
+        ):
+            return os.fdopen(open_regular(digest, within=directory), "rb")
 
     def open_range(self, digest: Digest, start: int, length: int) -> BinaryIO:
         file = self.open(digest)

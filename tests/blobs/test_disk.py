@@ -189,6 +189,22 @@ def test_fault_e21_a_store_that_reads_follows_its_path(tmp_path: Path) -> None:
         assert (reading.size(new), reading.size(old)) == (3, 3)
 
 
+def test_fault_e21_a_damaged_directory_that_was_moved_away_is_read_no_more(tmp_path: Path) -> None:
+    """The copy in its place is read, also a file that both of them have."""
+    root = tmp_path / "archive"
+    with DiskStore.create(root) as first:
+        first.prepare()
+        blob = put(first, b"good")
+        with DiskStore(root) as reading:
+            shutil.copytree(root, tmp_path / "copy")
+            first.path(blob).chmod(0o600)
+            first.path(blob).write_bytes(b"evil")
+            root.rename(tmp_path / "bad")
+            (tmp_path / "copy").rename(root)
+            with reading.open(blob) as file:
+                assert file.read() == b"good"
+
+
 def test_fault_e21_a_store_that_follows_its_path_keeps_no_directory_open(tmp_path: Path) -> None:
     """A server whose archive is replaced each night would have no descriptors left after some years."""
     root = tmp_path / "archive"
