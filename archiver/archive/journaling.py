@@ -26,7 +26,7 @@ from archiver.journal.journal_line import (
     hash_line,
 )
 from archiver.journal.shipper import Shipper
-from archiver.model.journal_entries import Entry, JournalEnd, JournalHead, JournalPoint
+from archiver.model.journal_entries import LAST_FILE, Entry, JournalEnd, JournalHead, JournalPoint
 from archiver.runner.workers import StopFlag
 
 _WAYS_OUT = (
@@ -161,9 +161,16 @@ class Journaling:
             seq = max(seq, end.seq)
         names = self._files.names()
         if names:  # damaged, or a snapshot that a killed process wrote, but did not record
-            seq = max(seq, first_number(names[-1]))
+            seq = max(seq, self._number_of(names[-1]))
             self._files.storage.set_aside(self._clock())
         self._write_snapshot(JournalHead(seq, NO_HASH, "", 0, 0, 0))
+
+    @staticmethod
+    def _number_of(name: str) -> int:
+        number = first_number(name)
+        if number > LAST_FILE // 10:  # the new journal would have no room for its numbers
+            raise JournalDamaged(f"no archive writes a file like journal/{name}", "move it away")
+        return number
 
     def _write_snapshot(self, head: JournalHead, *, is_exact: bool = False) -> JournalHead:
         seq, prev = head.seq, head.hash

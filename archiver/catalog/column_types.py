@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def to_struct(kind: type[S], row: Sequence[object]) -> S:
+    """Return the value of a row whose columns are the fields of ``kind``, in order.
+
+    Raises ValueError for a value of another type: in SQLite, a column can hold anything.
+    """
+    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
 
 
 @lru_cache(maxsize=64)  # a fact writes the same few times into many rows

@@ -22,9 +22,9 @@ from archiver.errors import JournalDamaged
 from archiver.journal.journal_line import FileHeader, JournalLine, parse_header, parse_line
 from archiver.journal.journal_member import JournalMember, has_member_after, pack_header, pack_lines
 from archiver.journal.journal_storage import JournalStorage
-from archiver.model.journal_entries import JournalHead, JournalPoint
+from archiver.model.journal_entries import LAST_FILE, JournalHead, JournalPoint
 
-JOURNAL_FILE = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
+JOURNAL_FILE = re.compile(r"[0-9]{4}/[0-9]{2}/(00[0-9]{10})-[0-9a-f]{8}\.jsonl\.gz")
 """The name of a file below ``journal/``."""
 
 
@@ -119,8 +119,14 @@ class JournalFiles:
     def new_name(self, first_seq: int, after: str, now: datetime) -> str:
         """Return the name of a new file, whose first line has the number ``first_seq``.
 
-        ``after``: the name of the last file. The month never goes back, whatever the clock does.
+        ``after``: the name of the last file. The month never goes back, whatever the clock does. Raises
+        JournalDamaged if no file may begin with that number.
         """
+        if first_seq >= LAST_FILE:
+            raise JournalDamaged(
+                f"the database says that the journal has {first_seq - 1:,} lines, which no archive writes",
+                "another program has changed it: put archive.db and journal/ of the same copy back",
+            )
         month = max(f"{now:%Y/%m}", after[:7])
         return f"{month}/{first_seq:012d}-{secrets.token_hex(4)}.jsonl.gz"
 

@@ -34,11 +34,14 @@ class Entry(Struct, frozen=True):
     changes: tuple[RowChange, ...]
 
 
+LAST_FILE = 10**10
+"""A file of a journal begins with a lower number. Its lines have room up to ten times as many."""
+
+
 class JournalPoint(Struct, frozen=True):
     """A line of the journal: its number and hash."""
 
-    seq: Annotated[int, Meta(gt=0, lt=10**11)]
-    """The names of files have room for 12 digits."""
+    seq: Annotated[int, Meta(gt=0, lt=10 * LAST_FILE)]
     hash: str
 
 
@@ -59,9 +62,9 @@ class JournalHead(Struct, frozen=True):
     ``entry_bytes``: the compressed size of the entries since. All sizes are in bytes.
     """
 
-    seq: int
+    seq: Annotated[int, Meta(ge=0, lt=10 * LAST_FILE)]
     hash: str
     file: str
-    length: int
-    snapshot_bytes: int = 0
-    entry_bytes: int = 0
+    length: Annotated[int, Meta(ge=0)]
+    snapshot_bytes: Annotated[int, Meta(ge=0)] = 0
+    entry_bytes: Annotated[int, Meta(ge=0)] = 0

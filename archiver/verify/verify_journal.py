@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -233,11 +234,15 @@ def _compare(journal: Snapshot, rows: Snapshot, report: JournalReport, check: Ca
 
 
 def _compare_words(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None]) -> tuple[str, ...]:
-    """Compare the documents that are searched. One that another program has made stale is left out."""
+    """Compare the documents that are searched, and SQLite's index of them.
+
+    A document that another program has made stale is left out; while there is one, so is the index.
+    """
     theirs = rebuilt.stream(search_index.documents)
-    wrong, expected = list[str](), next(theirs, None)
+    wrong, expected, has_stale = list[str](), next(theirs, None), False
     for ours in rows.stream(search_index.documents):
         check()
+        has_stale = has_stale or ours.at is None
         while expected is not None and expected.key < ours.key:
             wrong.append(expected.name)
             expected = next(theirs, None)
@@ -250,9 +255,20 @@ def _compare_words(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None])
     if expected is not None:
         wrong += [document.name for document in (expected, *theirs)]
     if not wrong:
-        return ()
+        is_indexed = rows.read(search_index.has_own_index) and not has_stale
+        return _compare_index(rebuilt, rows, check) if is_indexed else ()
     number = pluralize(len(wrong), "document")
     return (f"search_documents: {number} with words that its rows do not have, the first of {wrong[0]}",)
+
+
+def _compare_index(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None]) -> tuple[str, ...]:
+    pairs = zip_longest(rebuilt.stream(search_index.index_words), rows.stream(search_index.index_words))
+    for expected, word in pairs:
+        check()
+        if word != expected:
+            first = min(each[0] for each in (word, expected) if each is not None)
+            return (f"search_index: it is not the index of its documents, from the word '{first}' on",)
+    return ()
 
 
 def _flat(parts: Iterator[list[DumpedRow]], check: Callable[[], None]) -> Iterator[DumpedRow]:

@@ -134,6 +134,28 @@ def test_fault_j1_wrong_words_are_damage_until_a_repair(harness: ArchiveHarness)
 
 
 @pytest.mark.parametrize("harness", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO search_index (search_index) VALUES ('delete-all')",
+        "INSERT INTO search_index (search_index, rowid, names, tags, mentions, links, filters)"
+        " SELECT 'delete', id, names, tags, mentions, links, filters FROM search_documents LIMIT 1",
+    ],
+    ids=["emptied", "holed"],
+)
+def test_fault_j15_an_index_without_its_words_is_damage_until_a_repair(
+    harness: ArchiveHarness, change: str
+) -> None:
+    """A search finds less than the documents have, and no error says so."""
+    execute(harness, change)
+    with Archive(harness.config) as archive:
+        (line,) = archive.verify(read_data=True).derived_differences
+        assert line.startswith("search_index: it is not the index of its documents")
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+
+
+@pytest.mark.parametrize("harness", ["sqlite"], indirect=True)
 def test_the_order_of_former_names_is_no_difference(harness: ArchiveHarness) -> None:
     """It follows dates, which may change after the words were written."""
     account = harness.upstream.world.accounts[0].pk

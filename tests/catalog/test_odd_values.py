@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Connection
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, content, gaps, holdings
+from archiver.catalog.query import account_state, content, gaps, holdings, totals
+from archiver.catalog.query.journal_end import read_head
 from archiver.errors import ArchiveDamaged
 from archiver.export.export_entry import to_nanoseconds
 from archiver.model.archived import Selection
@@ -26,6 +27,11 @@ READERS: dict[str, tuple[str, Callable[[Connection], object]]] = {
         "UPDATE items SET first_seen_at = 'yesterday'",
         lambda rows: list(content.items(rows, Selection())),
     ),
+    "exit code": ("UPDATE runs SET exit_code = 'odd'", totals.latest_records),
+    "run": ("UPDATE runs SET exit_code = 'odd'", totals.status),
+    "number": ("INSERT INTO journal_head VALUES ('odd', 'x', 'f', 1, 0, 0)", read_head),
+    "length": ("INSERT INTO journal_head VALUES (1, 'x', 'f', 'odd', 0, 0)", read_head),
+    "far": ("INSERT INTO journal_head VALUES (1000000000000000, 'odd', 'f', 1, 0, 0)", read_head),
     "role": ("UPDATE files SET role = 'odd'", lambda rows: list(content.items(rows, Selection()))),
 }
 
@@ -37,7 +43,7 @@ def test_fault_k15_an_odd_value_is_damage(catalog: Catalog, database: Path, odd:
     record_three_nights(catalog)
     statement, read = READERS[odd]
     execute_directly(database, statement)
-    with pytest.raises(ArchiveDamaged, match=r"cannot be read: .*(odd|yesterday)") as refused:
+    with pytest.raises(ArchiveDamaged, match=r"cannot be read: .*(odd|yesterday|\$\.)") as refused:
         catalog.read(read)
     assert refused.value.exit_code == 12
     assert "\n" not in str(refused.value)

@@ -16,7 +16,7 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.verification import Verification
 from archiver.blobs import marker
 from archiver.catalog import Catalog, record
-from archiver.errors import JournalDiffers
+from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.model.identity import Digest, utcnow
 from archiver.model.journal_entries import JournalEnd, JournalPoint
 from archiver.runner.workers import StopFlag
@@ -96,6 +96,25 @@ def test_fault_j5_forget_deletes_an_old_file_in_a_later_month_too(harness: Archi
     assert not copy.exists()
     assert end_of(harness).seq == lines_of(files(harness)[-1])[-1]["seq"]
     require_equal_after_rebuild(harness)
+
+
+def test_fault_j16_a_file_with_a_number_that_no_journal_has_is_left_alone(harness: ArchiveHarness) -> None:
+    """A repair of the damage beside it begins a journal that every reader finds. One with a number from which
+    a journal could not go on is named.
+    """
+    flip_bit(files(harness)[1])
+    stray = harness.root / "journal" / "2199" / "01" / "999999999999-aaaaaaaa.jsonl.gz"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"x")
+    repair(harness)
+    assert not verify(harness).is_damaged
+    require_equal_after_rebuild(harness)
+    flip_bit(files(harness)[0])
+    stray = stray.with_name("009999999999-aaaaaaaa.jsonl.gz")
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"x")
+    with pytest.raises(JournalDamaged, match=stray.name):
+        repair(harness)
 
 
 def empty(path: Path) -> None:

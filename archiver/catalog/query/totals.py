@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, text
 
-from archiver.catalog.column_types import UtcTime, time_text
+from archiver.catalog.column_types import UtcTime, time_text, to_struct
 from archiver.catalog.counters import OF_RUN
 from archiver.errors import Reason
 from archiver.model.identity import Role, Subject, utcnow
@@ -101,7 +101,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         open_failures=row.open_failures,
         units=int(row.units_of_ended_runs or 0) + int(row.units_of_open_runs or 0),
         units_this_month=row.units_this_month or 0,
-        last_runs=tuple(Run(*run) for run in connection.execute(_LAST_RUNS, {"of_run": OF_RUN})),
+        last_runs=tuple(to_struct(Run, run) for run in connection.execute(_LAST_RUNS, {"of_run": OF_RUN})),
         last_success_at=connection.scalar(_LAST_SUCCESS),
         waiting=row.waiting,
     )
@@ -109,12 +109,12 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
 
 def latest_records(connection: Connection) -> LatestRecords:
     """Return what was last recorded of runs, of the balance, and of the bytes that were verified."""
-    return LatestRecords(**connection.execute(_LATEST).mappings().one())
+    return to_struct(LatestRecords, connection.execute(_LATEST).one())
 
 
 def accounts_in_numbers(connection: Connection) -> tuple[AccountNumbers, ...]:
     """Return each account in numbers, by ascending pk."""
-    return tuple(AccountNumbers(**row) for row in connection.execute(_BY_ACCOUNT).mappings())
+    return tuple(to_struct(AccountNumbers, row) for row in connection.execute(_BY_ACCOUNT))
 
 
 def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tuple[str, int], ...]:
@@ -131,7 +131,7 @@ def missing_targets(connection: Connection) -> tuple[MissingTarget, ...]:
         "highlight": Subject.HIGHLIGHT,
         "not_found": Reason.NOT_FOUND,
     }
-    return tuple(MissingTarget(*row) for row in connection.execute(_MISSING_TARGETS, values))
+    return tuple(to_struct(MissingTarget, row) for row in connection.execute(_MISSING_TARGETS, values))
 
 
 def damage(connection: Connection) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import DBAPIError
@@ -58,6 +59,12 @@ _documents, _users, _usernames = tables.search_documents, tables.users, tables.u
 _highlights, _items, _members = tables.highlights, tables.items, tables.highlight_items
 _changes = tables.changes
 _PKS: Any = bindparam("pks", expanding=True)
+
+_SHOW_INDEX = (
+    "PRAGMA query_only = OFF",  # the file is open read-only; this table is of the connection alone
+    "CREATE VIRTUAL TABLE IF NOT EXISTS temp.index_words USING fts5vocab (main, search_index, row)",
+    "PRAGMA query_only = ON",
+)
 
 _UPDATE = (
     update(_documents)
@@ -201,14 +208,28 @@ def documents(connection: Connection) -> Iterator[SearchDocument]:
         yield from (SearchDocument(*row) for row in rows)
 
 
+def has_own_index(connection: Connection) -> bool:
+    """Return whether the words have an index beside the documents: on SQLite, not on PostgreSQL."""
+    return connection.dialect.name == "sqlite"
+
+
+def index_words(connection: Connection) -> Iterator[tuple[str, int, int]]:
+    """Yield each word of SQLite's index in order, with how many documents have it, and how often. Streamed."""
+    for statement in _SHOW_INDEX:
+        connection.exec_driver_sql(statement)
+    words = text("SELECT term, doc, cnt FROM temp.index_words ORDER BY term")
+    with connection.execution_options(yield_per=_AT_ONCE).execute(words) as rows:
+        yield from (tuple(row) for row in rows)
+
+
 def renew(connection: Connection) -> None:
     """Write all documents and the index again from the rows, in the connection's transaction."""
+    if has_own_index(connection):
+        rebuild_index(connection)  # first: a document cannot be removed from an index that lacks it
     connection.execute(delete(_documents))
     for subjects in _SUBJECTS:
         connection.execute(insert(_documents).from_select(["subject", "subject_pk"], subjects))
     stale_documents.update_documents(connection)
-    if connection.dialect.name == "sqlite":
-        rebuild_index(connection)
 
 
 def rebuild_index(connection: Connection) -> None:
