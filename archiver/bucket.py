@@ -401,6 +401,15 @@ class Bucket:
         if is_empty:
             self._require_listing()
 
+    def find_listed(self, name: str) -> StoredObject | None:
+        """Return an object as its directory lists it; None if that lacks it.
+
+        For an object that ``head`` does not find: a store or a gateway that is away answers in the same
+        words, but not to a listing.
+        """
+        found = next(self.list(name.rpartition("/")[0], name[:-1]), None)
+        return found if found is not None and found.name == name else None
+
     def _require_listing(self) -> None:
         """Raise StorageError if the store does not list an object that it has: the marker of the archive.
 

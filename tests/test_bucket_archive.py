@@ -281,6 +281,23 @@ def test_fault_s2_a_store_that_is_away_at_the_start_costs_nothing(
     assert harness.night(ACCOUNT).exit_code == 0
 
 
+def test_fault_s3_a_store_that_has_nothing_for_a_while_has_lost_nothing(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """A gateway without its store, or a bucket that was renamed, answers 404: the run ends with code 8, no
+    blob is recorded as lost, and nothing is paid for again.
+    """
+    assert harness.night(ACCOUNT).exit_code == 0
+    quiet = harness.night(ACCOUNT).units
+    harness.sleep(days=20)  # all blobs are looked for
+    refused, left = refuse(404, ""), iter(range(8))
+    server.act = lambda handler: next(left, None) is None and refused(handler)
+    assert harness.night(ACCOUNT).exit_code == 8
+    server.act = None
+    assert harness.one("SELECT count(*) FROM blobs WHERE lost_at IS NOT NULL") == 0
+    assert harness.night(ACCOUNT).units == quiet
+
+
 @pytest.mark.parametrize("keep_answers", ["all", pytest.param("fetched", marks=pytest.mark.whole)])
 @pytest.mark.parametrize("place", ["blobs", pytest.param("answers", marks=pytest.mark.whole), "journal"])
 def test_fault_s3_a_store_that_goes_away_during_a_run_loses_nothing(

@@ -93,7 +93,7 @@ class BucketStore:
         return self.size(digest) is not None
 
     def size(self, digest: Digest) -> int | None:
-        found = self._bucket.head(object_name(digest))
+        found = self._bucket.head(object_name(digest)) or self._bucket.find_listed(object_name(digest))
         return found.size if found is not None and _is_blob(digest, found.size) else None
 
     def open(self, digest: Digest) -> BinaryIO:

@@ -154,10 +154,14 @@ class _WaczCheck:
         if info.compress_type != zipfile.ZIP_STORED:
             yield _read_list(opened, name)
             return
+        opened.open(info).close()  # zipfile compares the two heads of a file in part
         self._file.seek(info.header_offset)
         head = self._file.read(_ZIP_HEAD_SIZE)
         if len(head) < _ZIP_HEAD_SIZE:
             raise _Unreadable("its end is missing")
+        is_same = struct.unpack_from("<HH", head, 6) == (info.flag_bits, info.compress_type)
+        if not is_same or info.compress_size != info.file_size:
+            raise _Unreadable("its head is not that of the ZIP's directory")
         at = info.header_offset + _ZIP_HEAD_SIZE + sum(struct.unpack("<HH", head[26:]))
         end = at + info.file_size
         while at < end:

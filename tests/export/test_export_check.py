@@ -207,6 +207,13 @@ def test_fault_e35_every_damaged_record_of_a_wacz_is_named(harness: ExportHarnes
         assert all(
             failure.path == "archive/site.warc.gz" and "/media/" in failure.why for failure in stats.failures
         )
+        with zipfile.ZipFile(wacz) as opened:
+            head = opened.getinfo("archive/site.warc.gz").header_offset
+        intact = wacz.read_bytes()
+        for place in (0, 6, 8, 30):  # signature, flags, method and name, as every reader compares them
+            wacz.write_bytes(intact[: head + place] + b"\xff" + intact[head + place + 1 :])
+            assert "archive/site.warc.gz" in _faults(archive.check_export(wacz, form="wacz"))
+        wacz.write_bytes(intact)
         with zipfile.ZipFile(wacz, "a") as opened:
             opened.writestr("more.txt", "more")
         assert "more.txt" in _faults(archive.check_export(wacz, form="wacz"))

@@ -53,6 +53,12 @@ def test_fault_e6_a_run_uses_the_lists_of_a_plan_once(harness: ArchiveHarness) -
     assert harness.one("select count(*) from targets") == 2
 
 
+def test_fault_e6_lists_are_used_if_a_run_keeps_none(harness: ArchiveHarness) -> None:
+    """``keep_answers = "fetched"`` deletes lists after a run, but not those that the next run is to use."""
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    use_once(harness)
+
+
 @pytest.mark.whole
 def test_fault_e6_lists_are_used_on_postgresql_too(
     tmp_path: Path, postgres: PostgresServer, postgres_template: str
@@ -118,14 +124,11 @@ def test_fault_e6_a_run_of_other_accounts_uses_no_list(harness: ArchiveHarness) 
 
 
 def test_fault_e6_a_list_without_its_answer_is_paid_for_again(harness: ArchiveHarness) -> None:
-    """A segment that is gone, or that ``keep_answers = "fetched"`` has dropped."""
+    """Its segment is gone."""
     harness.night(*NAMES)
     harness.night(*NAMES, lists=True)
     ((segment, _),) = harness.rows(LAST_ANSWER)
     (harness.root / "answers" / str(segment)).unlink()
-    assert (planned(harness), harness.night(*NAMES).units) == (2, 2)
-    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
-    harness.night(*NAMES, lists=True)
     assert (planned(harness), harness.night(*NAMES).units) == (2, 2)
 
 

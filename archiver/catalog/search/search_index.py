@@ -214,7 +214,10 @@ def has_own_index(connection: Connection) -> bool:
 
 
 def index_words(connection: Connection) -> Iterator[tuple[str, int, int]]:
-    """Yield each word of SQLite's index in order, with how many documents have it, and how often. Streamed."""
+    """Yield each word of SQLite's index, in order, with the number of its documents and of its places.
+
+    Streamed.
+    """
     for statement in _SHOW_INDEX:
         connection.exec_driver_sql(statement)
     words = text("SELECT term, doc, cnt FROM temp.index_words ORDER BY term")
