@@ -51,7 +51,10 @@ def compare_journal(
 
 
 def describe_difference(found: Comparison) -> JournalDiffers | None:
-    """Return an error that says how database and journal differ, and what to do; None if they do not."""
+    """Return an error that says how database and journal differ, and what to do; None if they do not.
+
+    Nor if both lack a snapshot that ended the journal: they have all rows.
+    """
     if found.state is JournalState.BEHIND:
         return describe_older_copy(f" ({found.following:,})")
     if found.state is JournalState.BEFORE_REMOVAL:
@@ -70,13 +73,14 @@ def describe_difference(found: Comparison) -> JournalDiffers | None:
             "to go on with the journal: archiver db rebuild; to go on with the database: "
             "archiver verify --repair; neither deletes anything",
         )
-    return None
+    return None if found.only_snapshot else describe_missing(found)
 
 
 def describe_missing(found: Comparison) -> JournalDiffers | None:
     """Return an error that says that journal and database both lack the end of the journal; None if not.
 
-    Commands that write go on: somebody may have put back older copies of both.
+    Somebody has put back older copies of both: a run would pay again for what they lack. A rebuild records
+    the answers that are stored.
     """
     if found.state is not JournalState.CURRENT or not found.missing:
         return None

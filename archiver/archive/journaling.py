@@ -268,6 +268,7 @@ def require_current(
         found = compare_journal(files, database, end)
         difference = describe_difference(found)
         has_end = not (follow_database and found.missing)
+        is_followed = follow_database and (found.state in _FOLLOWED or not has_end)
         if difference is None and has_end and database.has_triggers:
             for name, length in found.torn:
                 files.storage.cut(name, length)
@@ -276,7 +277,7 @@ def require_current(
         if not follow_database:
             raise JournalDamaged(str(error), error.hint or _WAYS_OUT) from error
     else:
-        if difference is not None and not (follow_database and found.state in _FOLLOWED):
+        if difference is not None and not is_followed:
             raise difference
     files.storage.set_aside(now)
     return Comparison(JournalState.NONE, database.head)

@@ -293,6 +293,8 @@ def test_fault_j9_older_copies_of_database_and_journal_are_noticed(
     found = verify(harness).journal
     assert f"lack the last {missing} lines" in str(found.damage)
     assert "archiver db rebuild" in found.hint
+    with pytest.raises(JournalDiffers, match=f"lack the last {missing} lines"):
+        harness.night(ACCOUNT)  # it would pay again, and hide the loss
     mend(harness)
     assert int(str(lines_of(files(harness)[0])[0]["seq"])) > end.seq + missing
     assert not verify(harness).is_damaged
