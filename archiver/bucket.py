@@ -489,11 +489,18 @@ class Bucket:
         """
         import obstore
 
-        def delete() -> None:
-            with suppress(FileNotFoundError):
+        def delete() -> bool:
+            try:
                 obstore.delete(self._small, name)
+            except FileNotFoundError:  # S3 never says so: perhaps a gateway without its store
+                return False
+            return True
 
-        self.call(name, _DELETED, delete)
+        if not self.call(name, _DELETED, delete) and self.find_listed(name) is not None:
+            raise StorageError(
+                f"{self.location(name)} cannot be deleted: the store lists it, and says that it is not there",
+                _LATER_HINT,
+            )
 
     def _client_for(self, size: int) -> S3Store:
         return self._small if size <= _SMALL else self._large

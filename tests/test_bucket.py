@@ -137,6 +137,25 @@ def test_an_object_is_deleted(server: S3Server, bucket: Bucket) -> None:
     assert "DeleteObject" in refused.value.hint
 
 
+@pytest.mark.parametrize("code", ["", "NoSuchBucket", "NoSuchKey"])
+def test_fault_s10_an_object_that_is_listed_is_not_deleted(
+    server: S3Server, bucket: Bucket, code: str
+) -> None:
+    """A gateway without its store answers 404 to a DELETE: ``forget`` must not believe that the object is
+    gone. Nor if it answers so to everything.
+    """
+    bucket.put("a/b", b"x")
+    refused = refuse(404, code)
+    server.act = lambda handler: handler.command == "DELETE" and refused(handler)
+    with pytest.raises(StorageError, match="cannot be deleted"):
+        bucket.delete("a/b")
+    server.act = refused
+    with pytest.raises(StorageError):
+        bucket.delete("a/b")
+    server.act = None
+    assert bucket.head("a/b") is not None
+
+
 def test_an_object_is_put_only_if_absent(bucket: Bucket) -> None:
     """The first conditional put stores the object, a second one leaves it."""
     assert bucket.put_if_absent("x", b"first")

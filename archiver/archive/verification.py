@@ -131,7 +131,7 @@ def repair_archive(
             _restore_rows(catalog, found.journal)
         if found.sums:
             catalog.write(counters.mend)
-        if found.journal.wrong_words:
+        if found.journal.wrong_words or found.journal.counts:  # words are compared only if the rows are equal
             catalog.write(search_index.renew)
         if found.journal.is_damaged:
             if found.journal.damage is not None or found.journal.losses:

@@ -234,7 +234,7 @@ def _compare(journal: Snapshot, rows: Snapshot, report: JournalReport, check: Ca
 
 
 def _compare_words(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None]) -> tuple[str, ...]:
-    """Compare the documents that are searched, and SQLite's index of them.
+    """Compare the documents that are searched, and the index of them.
 
     A document that another program has made stale is left out; while there is one, so is the index.
     """
@@ -255,13 +255,17 @@ def _compare_words(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None])
     if expected is not None:
         wrong += [document.name for document in (expected, *theirs)]
     if not wrong:
-        is_indexed = rows.read(search_index.has_own_index) and not has_stale
-        return _compare_index(rebuilt, rows, check) if is_indexed else ()
+        return () if has_stale else _compare_index(rebuilt, rows, check)
     number = pluralize(len(wrong), "document")
     return (f"search_documents: {number} with words that its rows do not have, the first of {wrong[0]}",)
 
 
 def _compare_index(rebuilt: Snapshot, rows: Snapshot, check: Callable[[], None]) -> tuple[str, ...]:
+    if not rows.read(search_index.has_own_index):
+        wrong = rows.read(search_index.count_wrong_words)
+        return (
+            (f"search_documents: the index lacks words of {pluralize(wrong, 'document')}",) if wrong else ()
+        )
     pairs = zip_longest(rebuilt.stream(search_index.index_words), rows.stream(search_index.index_words))
     for expected, word in pairs:
         check()

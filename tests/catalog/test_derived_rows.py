@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,6 +155,44 @@ def test_fault_j15_an_index_without_its_words_is_damage_until_a_repair(
         assert line.startswith("search_index: it is not the index of its documents")
         archive.repair(read_data=True)
         assert not archive.verify(read_data=True).is_damaged
+
+
+@pytest.mark.parametrize("harness", ["postgresql"], indirect=True)
+def test_fault_j15_an_index_of_postgresql_without_its_words_is_damage_until_a_repair(
+    harness: ArchiveHarness,
+) -> None:
+    """A column of the documents is what is searched; their texts are the same."""
+    execute(
+        harness,
+        "SET session_replication_role = replica",
+        "UPDATE search_documents SET words = ''::tsvector",
+        "SET session_replication_role = origin",
+    )
+    with Archive(harness.config) as archive:
+        (line,) = archive.verify(read_data=True).derived_differences
+        assert line.startswith("search_documents: the index lacks words of ")
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+
+
+@pytest.mark.parametrize("harness", ["sqlite"], indirect=True)
+def test_fault_j1_one_repair_mends_rows_and_words(harness: ArchiveHarness) -> None:
+    """A name was changed while the triggers were away: its document has the old words."""
+    with closing(sqlite3.connect(harness.root / "archive.db")) as other, other:
+        triggers = other.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'users'"
+        ).fetchall()
+        for name, _ in triggers:
+            other.execute(f"DROP TRIGGER {name}")
+        other.execute("UPDATE users SET full_name = 'Other Name'")
+        for _, sql in triggers:
+            other.execute(sql)
+    with Archive(harness.config) as archive:
+        assert archive.verify(read_data=True).journal.counts == {"users": 1}
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+        with archive.search("other name") as hits:
+            assert [hit.subject for hit in hits] == ["user"]
 
 
 @pytest.mark.parametrize("harness", ["sqlite"], indirect=True)

@@ -134,7 +134,9 @@ def read_request(connection: Connection) -> RemovalRequest | None:
     row = connection.execute(select(tables.removal_requests)).first()
     if row is None:
         return None
-    return RemovalRequest(row.at, row.user_pk, frozenset(msgspec.json.decode(row.names)), row.reason)
+    return RemovalRequest(
+        row.at, row.user_pk, frozenset(msgspec.json.decode(row.names, type=list[str])), row.reason
+    )
 
 
 def read_deletions(connection: Connection) -> list[str]:

@@ -66,6 +66,11 @@ _SHOW_INDEX = (
     "PRAGMA query_only = ON",
 )
 
+_COUNT_WRONG_WORDS = (
+    "SELECT count(*) FROM search_documents WHERE at IS NOT NULL"
+    " AND words IS DISTINCT FROM search_words(names, tags, mentions, links, filters)"
+)
+
 _UPDATE = (
     update(_documents)
     .where(_documents.c.id == bindparam("key"))
@@ -209,7 +214,7 @@ def documents(connection: Connection) -> Iterator[SearchDocument]:
 
 
 def has_own_index(connection: Connection) -> bool:
-    """Return whether the words have an index beside the documents: on SQLite, not on PostgreSQL."""
+    """Return whether the index of the words is a table of its own: on SQLite, not on PostgreSQL."""
     return connection.dialect.name == "sqlite"
 
 
@@ -223,6 +228,11 @@ def index_words(connection: Connection) -> Iterator[tuple[str, int, int]]:
     words = text("SELECT term, doc, cnt FROM temp.index_words ORDER BY term")
     with connection.execution_options(yield_per=_AT_ONCE).execute(words) as rows:
         yield from (tuple(row) for row in rows)
+
+
+def count_wrong_words(connection: Connection) -> int:
+    """Return how many documents have a column of words, on PostgreSQL, that is not made of their texts."""
+    return int(connection.exec_driver_sql(_COUNT_WRONG_WORDS).scalar_one())
 
 
 def renew(connection: Connection) -> None:
