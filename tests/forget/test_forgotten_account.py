@@ -452,6 +452,23 @@ def test_fault_k12_an_older_marker_put_back_with_the_database_does_not_bring_the
     assert marker.read(harness.root).removals == 1
 
 
+def test_an_archive_from_before_a_removal_put_back_whole_is_an_older_archive(
+    harness: ArchiveHarness, before_removal: Path
+) -> None:
+    """The account is shown, ``verify`` counts its missing files, and ``forget`` removes it again."""
+    lose_database(harness)
+    shutil.rmtree(harness.root / "journal")
+    shutil.copytree(before_removal / "journal", harness.root / "journal")
+    for name in ("archive.db", "archive.json"):
+        shutil.copy(before_removal / name, harness.root / name)
+    with Archive(harness.config) as archive:
+        assert archive.account(parse_target(NAME)).username == NAME
+        assert archive.verify().blobs.damaged
+        archive.forget(NAME)
+        assert not archive.verify().is_damaged
+    assert find_words(harness.root, words_of(harness)) == []
+
+
 def test_fault_k14_a_journal_from_before_a_removal_says_what_to_do_instead_of_a_loop(
     harness: ArchiveHarness, before_removal: Path
 ) -> None:
