@@ -781,10 +781,10 @@ class Archive:
     ) -> RepairReport:
         """Verify under the lock, record losses, and move damaged bytes to ``quarantine/``. Costs nothing.
 
-        The report has the price of fetching the lost files again, as ``run(report.targets,
-        options=report.run_options)`` does. ``accept_loss``: continue even if no blob exists at all.
-        ``dry_run``: record it in a copy of the rows, which is then removed, and move nothing. Raises the
-        errors of ``verify``, and ArchiveLocked.
+        The report has what fetching the lost files again, with ``run(report.targets,
+        options=report.run_options)``, should cost at most. ``accept_loss``: continue even if no blob exists
+        at all. ``dry_run``: record it in a copy of the rows, which is then removed, and move nothing. Raises
+        the errors of ``verify``, and ArchiveLocked.
         """
         from archiver.archive.verification import plan_repair, repair_archive
         from archiver.runner.workers import StopFlag as NewStopFlag

@@ -70,10 +70,10 @@ class Verification(Struct, frozen=True):
 
 
 class RepairReport(Struct, frozen=True):
-    """What a repair did, and what fetching the lost files again would cost.
+    """What a repair did, and what fetching the lost files again should cost at most.
 
     ``lost``: how many blobs are recorded as lost now, including earlier ones. ``plans``: the targets to
-    fetch, each with its price. ``run_options`` restrict a run to what is lost. ``has_new_journal``: a new
+    fetch, each with its plan. ``run_options`` restrict a run to what is lost. ``has_new_journal``: a new
     journal has begun; files of an old one, if there were any, are in ``quarantine/``.
     """
 
@@ -93,7 +93,8 @@ class RepairReport(Struct, frozen=True):
     def units(self) -> int:
         """Return the price of all trays and highlights, as if no stored answer could be used.
 
-        It can be higher only if an answer is lost, a link has expired, or a tray contradicts what is stored.
+        The run spends less if one can, and more only if an answer is lost, a link has expired, or a tray
+        contradicts what is stored.
         """
         return sum(plan.units + sum(1 - job.units for job in plan.highlights) for _, plan in self.plans)
 

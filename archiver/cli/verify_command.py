@@ -107,7 +107,9 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     is_flag=True,
     help="With --repair: continue even if no blob is left, as after the loss of a disk.",
 )
-@dry_run_option("Only check: write nothing, not even verified_at. With --repair: say what it would cost.")
+@dry_run_option(
+    "Only check: write nothing, not even verified_at. With --repair: say what it would cost at most."
+)
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
@@ -140,10 +142,10 @@ def command(
     of all rows is written into the journal. Wrong sums are counted again, and the words to search are made
     again from the rows. If no blob exists at all, it refuses: the disk is probably not mounted.
 
-    Then it prints what it costs to fetch the lost files again, and fetches what Instagram still shows: 1 unit
-    for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an account that
-    shows nothing. --max-units 0 repairs only what is on disk. If Instagram now has other bytes, they become a
-    new file beside the lost one.
+    Then it prints what it should cost at most to fetch the lost files again, and fetches what Instagram still
+    shows: 1 unit for each account and 1 for each highlight (0 if a stored answer still serves), 1 more for a
+    lost answer, an expired link or an account that shows nothing. --max-units sets a limit; 0 repairs only
+    what is on disk. If Instagram now has other bytes, they become a new file beside the lost one.
 
     \b
     Examples:

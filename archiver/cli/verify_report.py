@@ -127,14 +127,17 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
 
 
 def price_lines(report: RepairReport, max_units: int | None, *, dry_run: bool = False) -> Iterator[str]:
-    """Yield what it costs to fetch again what is lost."""
+    """Yield what it should cost at most to fetch again what is lost."""
     if report.plans:
         highlights = pluralize(count_highlights(report), "highlight")
         accounts, units = pluralize(len(report.plans), "account"), pluralize(report.units, "unit")
         next_step = "not fetching them (--dry-run)" if dry_run else "fetching now"
         if max_units == 0:
             next_step = "not fetching them (--max-units 0)"
-        yield f"fetching the lost files again costs {units} ({highlights} of {accounts}); {next_step}"
+        yield (
+            f"fetching the lost files again should cost at most {units} "
+            f"({highlights} of {accounts}); {next_step}"
+        )
 
 
 def count_highlights(report: RepairReport) -> int:

@@ -111,7 +111,7 @@ def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
     path_of(person, video).unlink()
     remove_answers(person)
     rows_before = rows(person, "select count(*) from api_calls")
-    price = "fetching the lost files again costs 2 units (1 highlight of 1 account)"
+    price = "fetching the lost files again should cost at most 2 units (1 highlight of 1 account)"
     asked = person.run("verify", "--repair", "--dry-run")
     assert asked.code == 12
     assert f"{price}; not fetching them (--dry-run)" in asked.err
