@@ -11,6 +11,7 @@ from archiver.model.identity import Subject
 from archiver.model.run_status import MissingTarget
 from archiver.model.search_hits import Field, Said
 
+NO_GAPS = "no gaps: everything that was offered is archived"
 PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
 """The values of the field ``presence``."""
 

@@ -88,7 +88,12 @@ def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[
         return accounts is None or gap.user_pk in pks or is_named
 
     def stream() -> Generator[Gap, None, None]:
-        for gap in catalog.stream(gaps.gaps):
+        found = (
+            catalog.stream(gaps.gaps)
+            if accounts is None
+            else catalog.stream(gaps.gaps_of, pks, with_targets=True)
+        )
+        for gap in found:
             if is_asked(gap) and _is_wanted(gap, globs):
                 yield gap
         yield from filter(is_asked, unreached)

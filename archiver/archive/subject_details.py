@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct
 
 from archiver.archive import selection
+from archiver.archive.reports import read_gaps
 from archiver.archive.session import Session, read_download_rules, with_settings
 from archiver.catalog import Catalog
 from archiver.catalog.query import content, details
@@ -36,24 +38,35 @@ from archiver.runner.due_highlights import next_fetch_at, why_fetch
 class HighlightSummary(Struct, frozen=True):
     """A highlight, its size, and when it is fetched again if its tray shows nothing new.
 
-    ``due``: in the next run. Otherwise at ``due_at``; None means never.
+    ``due``: in the next run. Otherwise at ``due_at``; None means never. ``gaps``: how many of its gaps
+    ``archiver gaps`` lists.
     """
 
     highlight: KeptHighlight
     extent: ContentSize
     open_failures: int
+    gaps: int
     due: bool
     due_at: datetime | None
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether it was fetched, and nothing that was offered is missing."""
+        return self.highlight.completed_at is not None and not self.gaps
+
 
 class AccountDetails(Struct, frozen=True):
-    """An account. ``state`` determines the next visit; ``highlights`` lists gone ones last."""
+    """An account. ``state`` determines the next visit; ``highlights`` lists gone ones last.
+
+    ``gaps``: how many ``archiver gaps`` lists, those of the highlights included.
+    """
 
     account: KeptAccount
     state: AccountState
     names: tuple[DatedUsername, ...]
     name_changes: tuple[NameChange, ...]
     extent: ContentSize
+    gaps: int
     highlights: tuple[HighlightSummary, ...]
 
 
@@ -85,19 +98,22 @@ def read_details(session: Session, target: Target | ItemTarget) -> Details:
         return _item_details(catalog, subject)
     if isinstance(subject, KeptAccount):
         state = catalog.read(account_state, Target(subject.pk, user_pk=subject.pk))
+        gaps = _count_gaps(session, subject.pk)
         return AccountDetails(
             subject,
             state,
             catalog.read(details.names, subject.pk),
             catalog.read(details.renamings, Subject.USER, subject.pk),
             catalog.read(details.extent, subject.pk),
-            _highlight_summaries(catalog, state, config),
+            gaps.total(),
+            _highlight_summaries(catalog, state, gaps, config),
         )
     highlight = catalog.read(highlight_state, subject.pk)
     assert highlight is not None
+    extents, gaps = catalog.read(details.extents, subject.user_pk), _count_gaps(session, subject.user_pk)
     return HighlightDetails(
         _account(catalog, subject.user_pk),
-        _summary(subject, catalog.read(details.extents, subject.user_pk), highlight, config),
+        _summary(subject, extents, gaps, highlight, config),
         catalog.read(details.renamings, Subject.HIGHLIGHT, subject.pk),
     )
 
@@ -147,18 +163,29 @@ def _account(catalog: Catalog, pk: Pk) -> KeptAccount:
     return selection.find_account(catalog, Target(pk, user_pk=pk))
 
 
+def _count_gaps(session: Session, user_pk: Pk) -> Counter[Pk | None]:
+    """Return how many gaps each highlight of an account has; None: the account itself."""
+    return Counter(gap.highlight_pk for gap in read_gaps(session, [Target(user_pk, user_pk=user_pk)]))
+
+
 def _highlight_summaries(
-    catalog: Catalog, state: AccountState, config: Config
+    catalog: Catalog, state: AccountState, gaps: Counter[Pk | None], config: Config
 ) -> tuple[HighlightSummary, ...]:
     user_pk = state.pk or ""
     extents = catalog.read(details.extents, user_pk)
     highlights = list(catalog.stream(content.highlights, Selection(user_pks=(user_pk,))))
     states = {highlight.pk: highlight for highlight in state.highlights}
-    return tuple(_summary(one, extents, states[one.pk], config) for one in highlights if one.pk in states)
+    return tuple(
+        _summary(one, extents, gaps, states[one.pk], config) for one in highlights if one.pk in states
+    )
 
 
 def _summary(
-    highlight: KeptHighlight, extents: Mapping[Pk, ContentSize], state: HighlightState, config: Config
+    highlight: KeptHighlight,
+    extents: Mapping[Pk, ContentSize],
+    gaps: Counter[Pk | None],
+    state: HighlightState,
+    config: Config,
 ) -> HighlightSummary:
     options = replace(with_settings(config, RunOptions()), rules=read_download_rules(config))
     is_shown = state.gone_at is None
@@ -167,6 +194,7 @@ def _summary(
         highlight,
         extents.get(highlight.pk, ContentSize()),
         len(state.failures),
+        gaps[highlight.pk],
         is_due,
         next_fetch_at(state, options) if is_shown and not is_due else None,
     )

@@ -29,6 +29,7 @@ from archiver.model.archived import (
 from archiver.model.foreign_files import WaitingFile
 from archiver.model.identity import MEDIA_TYPE_NAMES, is_pk
 from archiver.text_format import format_size, make_safe, pluralize
+from archiver.wording import NO_GAPS
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20
 _WAITING_SHOWN = 100
@@ -306,25 +307,24 @@ def _account_state(details: AccountDetails) -> str:
 
 
 def _completeness(details: AccountDetails) -> str:
+    if not details.gaps:
+        return NO_GAPS
     present = [summary for summary in details.highlights if summary.highlight.gone_at is None]
-    complete = sum(summary.highlight.completed_at is not None for summary in present)
-    if complete == len(present) and not details.extent.lost:
-        return "everything that is offered" if present else "nothing is offered"
-    gaps = advice.command_line(f"gaps {advice.quote(details.account.username or details.account.pk)}")
-    return f"{complete:,} of {len(present):,} highlights ({gaps})"
+    complete = sum(summary.is_complete for summary in present)
+    listed = advice.command_line(f"gaps {advice.quote(details.account.username or details.account.pk)}")
+    return f"{complete:,} of {len(present):,} highlights, {pluralize(details.gaps, 'gap')} ({listed})"
 
 
 def _highlight_state(summary: HighlightSummary) -> str:
     highlight = summary.highlight
-    failures = f", {pluralize(summary.open_failures, 'failure')}" if summary.open_failures else ""
-    lost = f", {summary.extent.lost:,} lost" if summary.extent.lost else ""
+    gaps = f", {pluralize(summary.gaps, 'gap')}" if summary.gaps else ""
     if highlight.source is not None:
-        return f"seen only by {highlight.source}{lost}"
+        return f"seen only by {highlight.source}{gaps}"
     if highlight.gone_at is not None:
-        return f"gone since {highlight.gone_at:%Y-%m-%d}{lost}"
+        return f"gone since {highlight.gone_at:%Y-%m-%d}{gaps}"
     if highlight.fetched_at is None:
-        return f"not fetched yet{failures}"
-    return f"{'complete' if highlight.completed_at is not None else 'incomplete'}{failures}{lost}"
+        return f"not fetched yet{gaps}"
+    return f"{'complete' if summary.is_complete else 'incomplete'}{gaps}"
 
 
 def _next_look(summary: HighlightSummary) -> str:

@@ -16,7 +16,7 @@ from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.model.archived import Gap
 from archiver.text_format import make_safe, pluralize
-from archiver.wording import describe_gap, next_try, reason_word, since_when
+from archiver.wording import NO_GAPS, describe_gap, next_try, reason_word, since_when
 
 if TYPE_CHECKING:
     from archiver.model.identity import Pk
@@ -59,7 +59,7 @@ def command(options: GlobalOptions, accounts: tuple[str, ...]) -> int:
         if options.blank is not None:
             output.print_json_list({"exit_code": 0, "outcome": "ok"}, "gaps", gaps)
         elif not _print_gaps(gaps, limit=None if options.verbose else _SHOWN) and not options.quiet:
-            output.print_messages("no gaps: everything that was offered is archived")
+            output.print_messages(NO_GAPS)
     return 0
 
 

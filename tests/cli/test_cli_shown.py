@@ -11,7 +11,7 @@ from archiver.catalog import Catalog, record
 from archiver.cli import details_text
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray, User
-from archiver.text_format import make_safe
+from archiver.text_format import make_safe, pluralize
 from tests.support.command_line import CommandResult, InProcessUser
 from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
@@ -44,12 +44,20 @@ def path(person: InProcessUser, pk: str, role: Role) -> str:
 
 
 def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: InProcessUser) -> None:
-    """It shows names, contents, state, the highlights in order with counts, and the path of the avatar."""
+    """It shows names, contents, state, the highlights in order with counts, and the path of the avatar.
+
+    What ``gaps`` lists is not complete.
+    """
     out = show(sqlite_person, "@NatGeo").out
+    gaps = sqlite_person.run("gaps", "natgeo", "--json").object["gaps"]
+    assert isinstance(gaps, list)
+    with_gaps = {gap["highlight_pk"] for gap in gaps} & {"1", "2"}
+    assert len(with_gaps) == 1
+    complete = f"1 of 2 highlights, {pluralize(len(gaps), 'gap')}"
     for told in (
         "natgeo, National Geographic\n",
         "holds      3 highlights (1 gone), 4 items (1 gone), 9 blobs, 220 B\n",
-        "complete   1 of 2 highlights (archiver gaps natgeo)\n",
+        f"complete   {complete} (archiver gaps natgeo)\n",
         f"avatar     {path(sqlite_person, '787132', Role.AVATAR)}\n",
         "0  Gifts  ",
     ):
