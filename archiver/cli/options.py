@@ -205,7 +205,7 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
         help="The directory of the archive, instead of the configured one; it has its own database.",
     ),
     _flag("-v", "--verbose", says="Print more, and the kind of an error (E_...)."),
-    _flag("-q", "--quiet", says="Print only errors."),
+    _flag("-q", "--quiet", says="Print only what was asked for, and errors."),
     _flag("--debug", says="Print the traceback of an error."),
     _flag("--version", says="Print the version and exit.", shows=_version),
     _flag("-h", "--help", says="Print this help and exit.", shows=click.Context.get_help),

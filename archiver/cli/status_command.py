@@ -34,7 +34,7 @@ _MOST_HOSTS = 3
     "--max-age",
     type=DurationType(),
     metavar="36h",
-    help="Exit with code 3 if the last successful run is older: for a monitor.",
+    help="Exit with code 3 if the last successful run is older: for a monitor; with -q, print only that.",
 )
 @json_option({})
 @global_options
