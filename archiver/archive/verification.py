@@ -215,8 +215,6 @@ def _verify(
     dry_run: bool = False,
 ) -> Verification:
     catalog = session.catalog
-    # SQLite 3.46 takes a search index that another connection has made again for a malformed one.
-    catalog.reconnect()
     damage = catalog.read(totals.damage)
     if damage:
         raise DatabaseError(

@@ -402,10 +402,6 @@ class Catalog:
                 snapshot = Snapshot(connection, str(self._database), opened)
             yield snapshot
 
-    def reconnect(self) -> None:
-        """Close the connections of readers that are not in use: the next reads open the database again."""
-        self._reader.dispose()
-
     def run_query(
         self,
         sql: str,

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, record, schema
-from archiver.catalog.query import content
-from archiver.catalog.search import results, stale_documents, tokenizer
+from archiver.catalog.query import content, totals
+from archiver.catalog.search import results, search_index, stale_documents, tokenizer
 from archiver.catalog.search.query_parser import SearchQuery
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
@@ -193,6 +193,17 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
     told.write(record.start_run, "run", NOW)
     assert _wrong(database, told) == []
     assert _found(told, "late") == ["photo 12"]
+
+
+@SQLITE_EVERYDAY
+def test_an_index_that_another_connection_has_made_again_is_no_damage(
+    told: Catalog, database: str | Path
+) -> None:
+    """SQLite 3.46 checks it by what a reader's connection remembers of it."""
+    with Catalog.open(database, write=False) as reader:
+        assert reader.read(totals.damage) == ()
+        told.write(search_index.renew)
+        assert reader.read(totals.damage) == ()
 
 
 def test_postgresql_gets_the_words_as_they_are(postgres_archive: str) -> None:
