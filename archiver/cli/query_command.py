@@ -31,6 +31,8 @@ _TABLE_ROWS = 1_000
 _LARGEST = 1_000_000
 _STREAMED = ("csv", "ndjson")
 _FOR_PEOPLE = ("table", "vertical")
+_WRAPPED_WIDTH = 100
+"""Columns of a table of sentences off a terminal: in a pager, or in a file."""
 _PIECE = 65_536
 _LATE = 0.5
 """Seconds that a row may wait to be written together with others."""
@@ -303,7 +305,7 @@ def _statement(sql: str | None, file: Path | None) -> str:
 def format_rows(rows: Rows | RowStream, form: str, *, wraps_last: bool = False) -> Iterator[str]:
     """Yield the rows in one of the five formats, in pieces of whole lines; csv and ndjson as read.
 
-    ``wraps_last``: in a table, the last column is not cut to the terminal.
+    ``wraps_last``: in a table, the last column goes on in further lines, also off a terminal.
     """
     if form == "csv":
         yield from _pieces(_csv(rows))
@@ -318,7 +320,8 @@ def format_rows(rows: Rows | RowStream, form: str, *, wraps_last: bool = False) 
 
 
 def _format_for_people(rows: Rows | RowStream, form: str, wraps_last: bool) -> Iterator[str]:
-    columns, values, width = rows.columns, tuple(rows.rows), output.terminal_width()
+    columns, values = rows.columns, tuple(rows.rows)
+    width = output.terminal_width() or (_WRAPPED_WIDTH if wraps_last else None)
     if form == "table" and (width is None or text_table.is_readable(columns, values, width)):
         return text_table.format_table(columns, values, width, wraps_last=wraps_last)
     return text_table.format_vertically(columns, values)

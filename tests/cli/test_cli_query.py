@@ -73,16 +73,23 @@ def test_the_tables_and_columns_are_listed(catalog: Catalog, database: str | Pat
 @pytest.mark.parametrize(
     ("option", "words"), [("--schema", "former ones: user_pk,"), ("--list", "-p username=")]
 )
-def test_meanings_are_wrapped_on_a_terminal(
-    home: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch, option: str, words: str
+@pytest.mark.parametrize(("terminal", "width"), [(80, 80), (None, 100)])
+def test_meanings_are_wrapped(
+    home: Path,
+    capsys: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    words: str,
+    terminal: int | None,
+    width: int,
 ) -> None:
-    """In 80 columns nothing is cut: what a table or a query is for goes on in the next lines."""
-    monkeypatch.setattr(output, "terminal_width", lambda: 80)
+    """What a table or a query is for goes on in the next lines, also in a pager: nothing is cut."""
+    monkeypatch.setattr(output, "terminal_width", lambda: terminal)
     assert main(["query", option]) == 0
     text = capsys.readouterr().out
     assert "…" not in text
     assert words in " ".join(text.split())
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_the_schema_of_one_table(home: Path, capsys: Shown) -> None:
