@@ -38,22 +38,27 @@ def config(options: GlobalOptions, *, with_accounts: bool = True) -> Config:
 
 
 def open_archive(
-    options: GlobalOptions, configuration: Config | None = None, *, database: str | Path | None = None
+    options: GlobalOptions,
+    configuration: Config | None = None,
+    *,
+    database: str | Path | None = None,
+    notes_older_copy: bool = True,
 ) -> Archive:
     """Return the archive of this command. It is opened when something is read.
 
     If its database is an older copy, a line on stderr and ``--json`` say so. ``configuration``: None for the
-    one of the command. ``database``: the same database under another role.
+    one of the command. ``database``: the same database under another role. ``notes_older_copy``: False if the
+    result of the command has that line.
     """
     from archiver.archive.archive import Archive
 
     chosen = configuration or options.loaded or config(options)
-    return Archive(chosen, database=database, on_behind=partial(_note_older_copy, options))
+    return Archive(chosen, database=database, on_behind=partial(_note_older_copy, options, notes_older_copy))
 
 
-def _note_older_copy(options: GlobalOptions, older: JournalDiffers) -> None:
-    if not options.is_behind:
-        options.is_behind = True
+def _note_older_copy(options: GlobalOptions, is_printed: bool, older: JournalDiffers) -> None:
+    is_news, options.is_behind = not options.is_behind, True
+    if is_news and is_printed:
         hint = options.complete_hint(older.slug, older.hint)
         output.print_messages(f"archiver: note: {older} ({hint})")
 

@@ -160,7 +160,7 @@ def command(
         raise click.UsageError("--max-units, --wait and --accept-loss need --repair")
     reads = bool(read_data) or subset is not None
     share = subset or 1.0
-    with load.open_archive(options) as archive:
+    with load.open_archive(options, notes_older_copy=False) as archive:
         if repair and not dry_run:
             return _repair(options, archive, reads, share, _RepairOptions(max_units, wait, accept_loss))
         stop, report = StopFlag(), None
