@@ -65,13 +65,25 @@ class AccountReporter:
         return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
 
     def fail_unresolved(self) -> AccountEnd:
-        """Record and report that the API says that the target does not exist, and never did."""
+        """Record and report that the API says that the target does not exist, and never did.
+
+        The failure is open only if a run of the list has found it, which the next one tries again.
+        """
         failure = _unresolved_failure(self._target)
         self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
         if failure.subject is not Subject.HIGHLIGHT:  # that was recorded with what the API says
             self._catalog.write(record.failure, failure, self._context.clock())
             self._context.report_failure(failure, is_trouble=False)
+        if not self._options.from_config:
+            self._resolve_new(failure)
         return AccountEnd.UNRESOLVED
+
+    def _resolve_new(self, failure: Failure) -> None:
+        """Leave a failure that was just recorded in the history only, unless it was open before."""
+        key = (failure.subject, failure.subject_pk, failure.role)
+        recorded = self._catalog.read(open_failure, *key)
+        if recorded is not None and recorded.attempts == 1:
+            self._catalog.write(record.resolution, *key, self._context.clock())
 
     def report_missing(self) -> AccountEnd:
         """Report a target that does not exist, as an earlier run found; its next try is not due."""

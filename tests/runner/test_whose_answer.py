@@ -253,6 +253,19 @@ def test_fault_e7_a_target_that_does_not_exist_fails_the_runs_that_ask_for_it(
     assert harness.rows("select pk from users where pk = '4'") == []
 
 
+def test_fault_e7_what_only_backup_asked_for_is_no_open_work(harness: ArchiveHarness) -> None:
+    """A mistyped ``backup NAME`` stays in the history only. What a run of the list has missed stays open."""
+    names = sorted(target.removeprefix("highlight:") for target in MISSING)
+    for _ in range(2):
+        assert harness.night(*MISSING, insist=True, bound=False).exit_code == 6
+        assert (harness.status().missing_targets, harness.status().open_failures) == ((), 0)
+        assert list(harness.gaps()) == []
+    assert harness.one("select count(*) from failures where resolved_at is not null") == 2 * len(names)
+    for bound in (True, False):
+        harness.night(*MISSING, insist=True, bound=bound)
+        assert sorted(missing.target for missing in harness.status().missing_targets) == names
+
+
 def test_fault_a5_an_id_whose_tray_is_empty_and_that_does_not_exist(harness: ArchiveHarness) -> None:
     """An empty list for an id that nobody has: the look behind it says so, and it is no account that was
     there and is gone."""
