@@ -76,6 +76,7 @@ VIEWS = frozenset(
 )
 _COMPARED = ("journal_", "counter_")
 """What the names of triggers begin with that ``journal_triggers`` and ``counters`` compare."""
+_OF_SEARCH = "search_"
 _SQL = (
     "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'trigger')"
     " ORDER BY type, name"
@@ -94,18 +95,20 @@ def find_foreign(connection: Connection) -> str | None:
     The database must be at the newest revision. Views with other names, and triggers on other tables, are
     somebody's own, and no harm.
     """
+    for kind, name, table, _ in connection.exec_driver_sql(_SQL):
+        if kind == "trigger" and table in TABLES and not name.startswith((*_COMPARED, _OF_SEARCH)):
+            return str(name)
+    return None if digest(connection) == DIGEST else "a view or a trigger of the search"
+
+
+def digest(connection: Connection) -> str:
+    """Return the SHA-256 of the views, and of the triggers of the search."""
     own = hashlib.sha256()
     for kind, name, table, sql in connection.exec_driver_sql(_SQL):
-        if kind == "view":
-            is_own = name in VIEWS
-        else:
-            is_own = table in TABLES and not name.startswith(_COMPARED)
-            if is_own and not name.startswith("search_"):
-                return str(name)
-        if is_own:
+        if name in VIEWS if kind == "view" else table in TABLES and name.startswith(_OF_SEARCH):
             own.update(f"{kind} {name} {' '.join(sql.split())}\n".encode())
-    return None if own.hexdigest() == DIGEST else "a view or a trigger of the search"
+    return own.hexdigest()
 
 
 DIGEST = "03738496d2a192fc6dfcad7e4087a46a684ad03451b7671edf4e0681541141c2"
-"""The SHA-256 of the views, and of the triggers of the search; a test compares it with a new database."""
+"""The ``digest`` of a new database; a test compares the two."""
