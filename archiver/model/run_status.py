@@ -37,8 +37,8 @@ class Status(Struct, frozen=True):
 
     ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
     total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
-    does not list now, each with the number of files that wait for it. ``missing_targets``: those that were
-    asked for and do not exist, the earliest first. ``waiting``: the number of adopted files that wait for
+    does not list now, each with the number of files that wait for it. ``missing_targets``: those of
+    the list that do not exist, the earliest first. ``waiting``: the number of adopted files that wait for
     their items. ``shared_run``: the open run whose accounts workers visit, and
     ``workers``: those at work. Of the last runs without an end, ``running`` is the one that goes on, and
     ``killed`` those that do not; on PostgreSQL, where another machine may be at work, those of which neither

@@ -124,7 +124,7 @@ def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tupl
 
 
 def missing_targets(connection: Connection) -> tuple[MissingTarget, ...]:
-    """Return the targets that were asked for and do not exist, the earliest first."""
+    """Return the targets that do not exist and are asked for again, the earliest first."""
     values = {
         "target": Subject.TARGET,
         "gone": Reason.GONE,
