@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -75,17 +75,18 @@ def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[
 
     An entry of the configuration that no run has reached is a gap; a highlight whose title its entry does not
     select is not. Entries of a configuration for another archive are ignored. Raises NotHeld for an account
-    that is neither stored nor a name that failed.
+    that is neither stored nor listed nor a name that failed.
     """
     config, catalog = session.config, session.catalog
     entries = config.accounts if is_archive_of(config.archive.directory, config.accounts_archive) else ()
-    pks, names = _asked_accounts(catalog, accounts or ())
+    pks, names = _asked_accounts(catalog, accounts or (), {entry.key for entry in entries})
     globs = _title_globs(catalog, entries)
-    unreached = list(_unreached_entries(catalog, entries))
 
     def is_asked(gap: Gap) -> bool:
         is_named = gap.subject is Subject.TARGET and gap.subject_pk in names
         return accounts is None or gap.user_pk in pks or is_named
+
+    unreached = list(_unreached_entries(catalog, entries, is_asked))
 
     def stream() -> Generator[Gap, None, None]:
         found = (
@@ -96,18 +97,20 @@ def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[
         for gap in found:
             if is_asked(gap) and _is_wanted(gap, globs):
                 yield gap
-        yield from filter(is_asked, unreached)
+        yield from unreached
 
     return stream()
 
 
-def _asked_accounts(catalog: Catalog, accounts: Sequence[Target]) -> tuple[set[Pk], set[str]]:
+def _asked_accounts(
+    catalog: Catalog, accounts: Sequence[Target], listed: Collection[str]
+) -> tuple[set[Pk], set[str]]:
     """Return the pks of the accounts, and their names: an account that never resolved has only a name."""
     pks: set[Pk] = set()
     for account in accounts:
         found = selection.find_pks(catalog, account)
         failure = catalog.read(account_state.open_failure, Subject.TARGET, account.key, None)
-        if not found and failure is None:
+        if not found and failure is None and account.key not in listed:
             raise selection.not_archived(catalog, account)
         pks.update(found)
     return pks, {account.key for account in accounts}
@@ -123,7 +126,9 @@ def _title_globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[
     return globs
 
 
-def _unreached_entries(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]:
+def _unreached_entries(
+    catalog: Catalog, entries: Sequence[Target], is_asked: Callable[[Gap], bool]
+) -> Iterator[Gap]:
     """Yield the entries that no run has reached: they are new, or a run ended before their turn."""
     progress = catalog.read(account_state.progress)
     for entry in entries:
@@ -131,16 +136,15 @@ def _unreached_entries(catalog: Catalog, entries: Sequence[Target]) -> Iterator[
         if name is None:
             continue
         pk = progress.pk_of(entry, from_config=True)
-        if pk in progress.listed_at:
+        gap = Gap(GapReason.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER)
+        if pk in progress.listed_at or not is_asked(gap):
             continue
         state = catalog.read(account_state.account_state, entry, pk) if pk is not None else None
         # A private or gone account is a gap of its own.
         has_verdict = state is not None and state.is_archived and state.verdict is not None
         has_failed = catalog.read(account_state.open_failure, Subject.TARGET, name, None) is not None
         if not has_verdict and not has_failed:
-            yield Gap(
-                GapReason.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER
-            )
+            yield gap
 
 
 def _is_wanted(gap: Gap, globs: Mapping[Pk, tuple[str, ...]]) -> bool:
