@@ -67,14 +67,15 @@ class AccountReporter:
     def fail_unresolved(self) -> AccountEnd:
         """Record and report that the API says that the target does not exist, and never did.
 
-        The failure is open only if a run of the list has found it, which the next one tries again.
+        After ``backup NAME`` it is in the history only, unless a run of the list has left it open: no run
+        tries it again. A plan that has listed trays needs it, to state the price.
         """
         failure = _unresolved_failure(self._target)
         self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
         if failure.subject is not Subject.HIGHLIGHT:  # that was recorded with what the API says
             self._catalog.write(record.failure, failure, self._context.clock())
             self._context.report_failure(failure, is_trouble=False)
-        if not self._options.from_config:
+        if not (self._options.from_config or self._options.list_only):
             self._resolve_new(failure)
         return AccountEnd.UNRESOLVED
 
