@@ -63,7 +63,7 @@ def command(
     """
     stop = StopFlag()
     with (
-        load.open_archive(options) as archive,
+        load.open_archive(options, notes_older_copy=False) as archive,
         signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESUME),
     ):
         is_finished = not dry_run and archive.finish_removal(wait=wait, stop=stop)

@@ -48,7 +48,7 @@ def open_archive(
 
     If its database is an older copy, a line on stderr and ``--json`` say so. ``configuration``: None for the
     one of the command. ``database``: the same database under another role. ``notes_older_copy``: False if the
-    result of the command has that line.
+    command's result or its error says so.
     """
     from archiver.archive.archive import Archive
 

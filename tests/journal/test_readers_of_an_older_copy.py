@@ -108,6 +108,7 @@ def test_fault_j8_every_command_that_reads_names_an_older_copy(
         assert (refused.code, _WORDS in refused.err) == (9, True), words
     checked = user.run("verify", "--json")
     assert (checked.code, checked.err.count(_WORDS), checked.object["behind"]) == (12, 1, True)
+    assert user.run("forget", "nobody", "--dry-run").err.count(_WORDS) == 1
     missing = user.run("show", "nobody", "--json")
     assert (missing.code, missing.object["behind"]) == (2, True)
     assert user.run("db", "rebuild").code == 0
