@@ -132,12 +132,14 @@ class Manifest:
         """Return which of these keys are in use, each with the id of its file."""
         return {str(key): str(id_) for key, id_ in self._select("key, id FROM files WHERE key", keys)}
 
-    def _select(self, query: str, values: Sequence[str]) -> Iterator[tuple[object, ...]]:
+    def _select(self, query: str, values: Sequence[str]) -> list[tuple[object, ...]]:
+        found: list[tuple[object, ...]] = []
         with self._sqlite_errors():
             for start in range(0, len(values), _BATCH):
                 batch = values[start : start + _BATCH]
                 placeholders = ", ".join("?" * len(batch))
-                yield from self._db.execute(f"SELECT {query} IN ({placeholders})", batch)
+                found += self._db.execute(f"SELECT {query} IN ({placeholders})", batch)
+        return found
 
     def count(self) -> int:
         """Return how many files the export has."""

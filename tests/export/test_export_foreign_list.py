@@ -15,6 +15,7 @@ from archiver.archive.archive import Archive
 from archiver.errors import StorageError
 from archiver.export.export_entry import LinkMethod
 from tests.support.archive_copies import ArchiveCopies
+from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness, tree
 
 _PRECIOUS = b"precious"
@@ -90,6 +91,16 @@ def test_fault_k3_a_row_does_not_lead_to_another_blob(harness: ExportHarness) ->
     _add(harness, "natgeo/x.jpg", digest="../../theirs/precious.txt")
     with pytest.raises(StorageError, match="is damaged"):
         harness.export(prune=True)
+
+
+def test_fault_e38_a_damaged_list_is_one_sentence(harness: ExportHarness) -> None:
+    """Nothing follows it on stderr, such as a traceback of what Python cleans up at the end."""
+    with closing(sqlite3.connect(_list(harness))) as rows, rows:
+        rows.execute("UPDATE files SET path = '../x' WHERE path LIKE '%.mp4'")
+    done = CommandLineUser(harness.home, None, harness.environ).run("export", "folder", "out")
+    assert done.code == 8
+    assert len(done.err.splitlines()) == 1
+    assert "is damaged: it names '../x'" in done.err
 
 
 def test_fault_k60_a_journal_of_the_list_removes_no_file_elsewhere(harness: ExportHarness) -> None:
