@@ -1,7 +1,7 @@
 """Open the directory of an export, for one process at a time, to update or to check it.
 
 It must not belong to another export or to an archive. ``<directory>/.archiver-export/`` holds the manifest, a
-lock, and the staging directory, which is empty between exports.
+lock, and the staging directory, which is empty between exports unless one was killed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -24,11 +25,11 @@ from archiver.durable import (
     require_permission,
     storage_errors,
 )
-from archiver.errors import ArchiveLocked, DiskFull, NoArchive, UsageError
+from archiver.errors import ArchiveLocked, DiskFull, NoArchive, StorageError, UsageError
 from archiver.export.dry_run import DryRun, MethodForecast
 from archiver.export.export_check import ExportCheck, StoredBlobs
 from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
-from archiver.export.export_scan import ExportScan, OpenDirectories
+from archiver.export.export_scan import ExportScan, OpenDirectories, stat_entry
 from archiver.export.export_sync import ExportSync
 from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.manifest import Manifest, require_own_list
@@ -37,6 +38,7 @@ from archiver.model.identity import Digest
 from archiver.text_format import format_size
 
 _MANIFEST = "files.db"
+_STAGING = "tmp"
 
 
 @contextmanager
@@ -70,14 +72,13 @@ def open_export(
                 directory.mkdir(parents=True, exist_ok=True)
                 top = open_root(directory)
                 stack.callback(os.close, top)
-                own = _make_and_open(EXPORT_DIRECTORY, top)
-                stack.callback(os.close, own)
-                _lock(own, directory)
-                staging = _make_and_open("tmp", own)
+                own = _open_own(stack, directory, top, make=True)
+                staging = _make_and_open(_STAGING, own)
                 stack.callback(os.close, staging)
                 with os.scandir(staging) as leftovers:
                     for leftover in list(leftovers):
-                        os.unlink(leftover.name, dir_fd=staging)
+                        if not leftover.is_dir(follow_symlinks=False):  # no export makes one there
+                            os.unlink(leftover.name, dir_fd=staging)
             manifest = _open_manifest(stack, directory / EXPORT_DIRECTORY, directory, form, archive)
             placement = Placement(blobs, staging, _methods(method, form, manifest), verify=verify)
             sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
@@ -105,9 +106,7 @@ def open_check(
             try:
                 top = open_root(directory)
                 stack.callback(os.close, top)
-                own = open_directory(EXPORT_DIRECTORY, within=top)
-                stack.callback(os.close, own)
-                _lock(own, directory)
+                own = _open_own(stack, directory, top)
                 os.stat(_MANIFEST, dir_fd=own, follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError) as exc:
                 hint = f"archiver export {form} makes one"
@@ -138,13 +137,9 @@ def _open_dry_run(
         if existing == directory:
             top = open_root(directory)
             stack.callback(os.close, top)
-            with suppress(FileNotFoundError):
-                own = open_directory(EXPORT_DIRECTORY, within=top)
-                try:
-                    _lock(own, directory)
-                    _copy_manifest(directory, temporary)
-                finally:
-                    os.close(own)
+            with suppress(FileNotFoundError), ExitStack() as locked:
+                _open_own(locked, directory, top)
+                _copy_manifest(directory, temporary)
     manifest = _open_manifest(stack, temporary, directory, form, archive)
     return DryRun(top, empty, manifest, blobs, _methods(method, form, manifest), existing, progress)
 
@@ -232,12 +227,23 @@ def _make_and_open(name: str, within: int) -> int:
     return open_directory(name, within=within)
 
 
-def _lock(own: int, directory: Path) -> None:
-    """Lock the export until the descriptor is closed or the process ends."""
+def _open_own(stack: ExitStack, directory: Path, top: int, *, make: bool = False) -> int:
+    """Open and lock the directory of the list, until ``stack`` or the process ends.
+
+    Raises ArchiveLocked, OSError, and StorageError if the staging directory is something else.
+    """
+    own = _make_and_open(EXPORT_DIRECTORY, top) if make else open_directory(EXPORT_DIRECTORY, within=top)
+    stack.callback(os.close, own)
     try:
         fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
         raise ArchiveLocked(f"another export into {directory} is running", "wait until it ends") from exc
+    staging = stat_entry(_STAGING, own)
+    if staging is not None and not stat.S_ISDIR(staging.st_mode):
+        raise StorageError(
+            f"{directory / EXPORT_DIRECTORY / _STAGING} is not a directory", "remove it, and run again"
+        )
+    return own
 
 
 def _require_usable(directory: Path, root: Path) -> None:

@@ -125,6 +125,35 @@ def test_fault_k61_a_list_that_is_a_link_is_not_followed(harness: ExportHarness,
     assert _theirs(harness).read_bytes() == b""
 
 
+@pytest.mark.parametrize("is_link", [True, False])
+def test_a_staging_directory_that_is_none_is_refused_alike(harness: ExportHarness, is_link: bool) -> None:
+    """By the export, its dry run and ``--check``, with one sentence; nothing is written through a link."""
+    staging = harness.out / ".archiver-export" / "tmp"
+    staging.rmdir()
+    if is_link:
+        staging.symlink_to(harness.home / "theirs")
+    else:
+        staging.touch()
+    person, said = CommandLineUser(harness.home, None, harness.environ).in_process, set()
+    for more in ((), ("--dry-run",), ("--check",)):
+        done = person.run("export", "folder", "out", *more)
+        assert done.code == 8
+        said.add(done.err)
+    (sentence,) = said
+    assert "out/.archiver-export/tmp is not a directory (remove it, and run again)" in sentence
+    assert [path.name for path in (harness.home / "theirs").iterdir()] == ["precious.txt"]
+
+
+def test_a_directory_among_the_staged_files_stays(harness: ExportHarness) -> None:
+    """No export makes one there, and none needs its name. What a killed export left is removed."""
+    staging = harness.out / ".archiver-export" / "tmp"
+    (staging / "mine").mkdir()
+    (staging / "0.part").touch()
+    for dry_run in (True, False):
+        assert harness.export(dry_run=dry_run).failed == 0
+    assert [path.name for path in staging.iterdir()] == ["mine"]
+
+
 def _journal_naming(database: bytes, name: bytes) -> bytes:
     """Return a journal that a crash could have left, of a transaction with the super-journal ``name``.
 
