@@ -71,7 +71,7 @@ class DryRun(ExportSync):
         elif step.path != row.path or self._disk.is_freed(row.path):  # or it returns to its old path
             self.stats.moved += 1
         self._disk.occupy(row.path)
-        return PlacementResult(method, row.at_ns or 0)
+        return PlacementResult(method, row.at_ns or 0, "")
 
     def _method(self, step: SyncStep) -> str:
         content = step.entry.content

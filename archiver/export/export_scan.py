@@ -203,12 +203,14 @@ class ExportScan:
 
     def is_own(self, row: ManifestRow, path: str, status: os.stat_result) -> bool:
         """Return whether a file is the export's own, whatever its bytes are: it is as the export left it, or
-        is the blob, or was the blob until ``verify --repair``, or has its hash as its name.
+        is the blob or was it (the same inode; or it is in ``quarantine/``), or has its hash as its name.
         """
         if (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
             return True
-        if row.method == LinkMethod.HARDLINK and self._placement.is_own_link(row.sha256, status):
-            return True
+        if row.method == LinkMethod.HARDLINK:
+            is_same = row.inode == str(status.st_ino)
+            if is_same or self._placement.is_own_link(row.sha256, status):
+                return True
         return is_named_by(path, row.sha256)
 
     def digest(self, path: str, on_chunk: Callable[[int], None] = lambda size: None) -> str | None:

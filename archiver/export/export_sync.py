@@ -88,7 +88,7 @@ class ExportSync:
         self._batch_size = _FIRST_BATCH_SIZE if self._is_first_export else BATCH_SIZE
         self._waiting: list[ExportEntry] = []
         self._companions: list[CompanionText] = []
-        self._placed: list[tuple[str, int, str]] = []
+        self._placed: list[tuple[str, int, str, str]] = []
         self._seen_ids: set[str] = set()
 
     def put(self, entry: ExportEntry | CompanionText) -> None:
@@ -222,15 +222,15 @@ class ExportSync:
         others = set()
         for entry in batch:
             id_, names, content, size, at_ns, _ = entry
-            mtime_ns = None
+            placed = None
             if isinstance(content, Digest) and id_ in paths:
-                mtime_ns = self._placement.prepare_link(content, size, at_ns)
-            if mtime_ns is None or not isinstance(content, Digest):
+                placed = self._placement.prepare_link(content, size, at_ns)
+            if placed is None or not isinstance(content, Digest):
                 others.add(id_)
                 continue
             path, key = paths[id_]
-            method = LinkMethod.HARDLINK.value
-            row = ManifestRow(id_, path, key, "/".join(names), content, size, at_ns, method, mtime_ns)
+            wanted, (method, mtime_ns, inode) = "/".join(names), placed
+            row = ManifestRow(id_, path, key, wanted, content, size, at_ns, method, mtime_ns, inode=inode)
             rows.append((row, content))
         self.manifest.update([row for row, _ in rows])
         others |= self._link_rows(rows)
@@ -329,6 +329,7 @@ class ExportSync:
                 method=before.method if before is not None else None,
                 old_sha256=old_sha256,
                 old_path=old_path if old_path != path else None,
+                inode=before.inode if before is not None else None,
             )
             assigned.append(step)
         return assigned
@@ -391,7 +392,7 @@ class ExportSync:
             self._paths.avoid(row.key)
             step.keeps_path, step.is_evading = False, True
             return False
-        self._placed.append((result.method, result.mtime_ns, row.id))
+        self._placed.append((*result, row.id))
         self._count_file(step.entry)
         return True
 
@@ -444,7 +445,8 @@ class ExportSync:
     def _adopt(self, step: SyncStep, found: os.stat_result) -> PlacementResult:
         """Return how a file that is already there, with the right bytes, was placed."""
         is_link = self._placement.blob_of(step.entry.digest, found) is not None
-        return PlacementResult("hardlink" if is_link else step.entry.default_method, found.st_mtime_ns)
+        method = LinkMethod.HARDLINK if is_link else step.entry.default_method
+        return PlacementResult(method, found.st_mtime_ns, str(found.st_ino))
 
     def _destination(self, path: str) -> NameInDirectory:
         directory, name = split_path(path)
@@ -462,7 +464,7 @@ class ExportSync:
         it.
         """
         placed, self._placed = self._placed, []
-        if any(method in ("copy", "written") for method, _, _ in placed):
+        if any(method in ("copy", "written") for method, *_ in placed):
             self._sync_disk()
         self.manifest.complete(placed)
 

@@ -30,16 +30,17 @@ _SCHEMA = """
 CREATE TABLE export (format INTEGER NOT NULL, archive TEXT NOT NULL, form TEXT NOT NULL);
 CREATE TABLE files (
     id TEXT PRIMARY KEY, path TEXT NOT NULL, key TEXT UNIQUE, wished TEXT NOT NULL, sha256 TEXT NOT NULL,
-    size INTEGER NOT NULL, at_ns INTEGER, how TEXT, mtime_ns INTEGER, before TEXT, old TEXT
+    size INTEGER NOT NULL, at_ns INTEGER, how TEXT, mtime_ns INTEGER, before TEXT, old TEXT, inode TEXT
 ) WITHOUT ROWID;
 """
-_NAMES = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
+_NAMES = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old, inode"
 # Nearly every file has the path that it wants. Then "wished" is "", to store the path only once.
 _ROWS = _NAMES.replace("wished", "iif(wished = '', path, wished)") + " FROM files"
 _SET = ", ".join(f"{column} = excluded.{column}" for column in _NAMES.split(", ")[1:])
-_VALUES = "VALUES (?1, ?2, ?3, iif(?4 = ?2, '', ?4), ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+_VALUES = "VALUES (?1, ?2, ?3, iif(?4 = ?2, '', ?4), ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
 _INSERT = f"INSERT INTO files ({_NAMES}) {_VALUES}"
 _UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET {_SET}"
+_COMPLETE = "UPDATE files SET how = ?, mtime_ns = ?, inode = ?, before = NULL, old = NULL WHERE id = ?"
 _BATCH = 500
 
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
@@ -55,9 +56,9 @@ class ManifestRow(NamedTuple):
     """A file of the export.
 
     ``wanted_path`` is its path without suffixes, ``key`` what no two paths may share, ``at_ns`` the
-    modification time that it should get, ``method`` how it was placed. ``mtime_ns`` is its modification time
-    in its place; None as long as it may not be there. Until then ``old_sha256`` is what it replaces at that
-    path, and ``old_path`` its previous path.
+    modification time that it should get, ``method`` how it was placed, ``inode`` its number then (None: not
+    recorded). ``mtime_ns`` is its modification time in its place; None as long as it may not be there. Until
+    then ``old_sha256`` is what it replaces at that path, and ``old_path`` its previous path.
     """
 
     id: str
@@ -71,6 +72,7 @@ class ManifestRow(NamedTuple):
     mtime_ns: int | None = None
     old_sha256: _Sha256 | None = None
     old_path: _OwnPath | None = None
+    inode: str | None = None
 
 
 class Manifest:
@@ -101,6 +103,8 @@ class Manifest:
                     if not kinds:
                         for statement in filter(str.strip, _SCHEMA.split(";")):
                             self._db.execute(statement)
+                    elif ("inode",) not in self._db.execute("SELECT name FROM pragma_table_info('files')"):
+                        self._db.execute("ALTER TABLE files ADD COLUMN inode TEXT")  # of an older version
             except BaseException:
                 self._db.close()
                 raise
@@ -158,13 +162,11 @@ class Manifest:
             found = self._db.execute(query, (f"{key}/", f"{key}0")).fetchall()
         return next((row.path for row in self._read_rows(found)), None)
 
-    def complete(self, placed: Sequence[tuple[str, int, str]]) -> None:
-        """Record in one commit which files are in place: method, modification time (ns) and id of each."""
+    def complete(self, placed: Sequence[tuple[str, int, str, str]]) -> None:
+        """Record in one commit which files are in place: method, modification time (ns), inode and id."""
         if placed:
             with self._sqlite_errors(), self._transaction():
-                self._db.executemany(
-                    "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?", placed
-                )
+                self._db.executemany(_COMPLETE, placed)
 
     def update(self, rows: Sequence[ManifestRow], removed_ids: Sequence[str] = ()) -> None:
         """Write these rows and remove others, in one commit. The rows may exchange their keys."""

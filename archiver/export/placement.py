@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
-from msgspec import Struct
-
 from archiver.blobs.blob_source import BlobSource
 from archiver.durable import clone, is_lost_on_disk, storage_errors, sync, write_all
 from archiver.errors import StorageError
@@ -57,11 +55,12 @@ class NameInDirectory(NamedTuple):
     name: bytes
 
 
-class PlacementResult(Struct, frozen=True):
-    """A file that was placed: the method, and its modification time in nanoseconds."""
+class PlacementResult(NamedTuple):
+    """A file that was placed: the method, its modification time in nanoseconds, and its inode number."""
 
     method: str
     mtime_ns: int
+    inode: str
 
 
 class Staging:
@@ -255,22 +254,22 @@ class Placement:
         if at_ns is not None and at_ns < blob.st_mtime_ns:
             with suppress(PermissionError):  # the blob belongs to another user
                 self._blobs.set_mtime(digest, at_ns)
-                return PlacementResult(LinkMethod.HARDLINK, at_ns)
-        return PlacementResult(LinkMethod.HARDLINK, blob.st_mtime_ns)
+                return PlacementResult(LinkMethod.HARDLINK, at_ns, str(blob.st_ino))
+        return PlacementResult(LinkMethod.HARDLINK, blob.st_mtime_ns, str(blob.st_ino))
 
-    def prepare_link(self, digest: Digest, size: int, at_ns: int | None) -> int | None:
-        """Set the time of a blob before ``link`` places it. Return that time; None if the blob is damaged."""
+    def prepare_link(self, digest: Digest, size: int, at_ns: int | None) -> PlacementResult | None:
+        """Set the time of a blob before ``link`` places it. Return the result; None if it is damaged."""
         try:
             blob = self._blobs.stat(digest)
             if blob is None or blob.st_size != size:
                 return None
             mtime_ns = blob.st_mtime_ns
-            if at_ns is None or at_ns >= mtime_ns:
-                return mtime_ns
-            self._blobs.set_mtime(digest, at_ns)
+            if at_ns is not None and at_ns < mtime_ns:
+                self._blobs.set_mtime(digest, at_ns)
+                mtime_ns = at_ns
         except OSError:
             return None
-        return at_ns
+        return PlacementResult(LinkMethod.HARDLINK, mtime_ns, str(blob.st_ino))
 
     def link(self, digest: Digest, to: NameInDirectory, *, over: bool = False) -> None:
         """Place a blob as a hard link, without setting its time. Raises OSError."""
@@ -292,10 +291,10 @@ class Placement:
         if blob is not None:
             return self._date_link(digest, blob, at_ns)
         if method == LinkMethod.HARDLINK:  # its blob is another file now, with the same bytes
-            return PlacementResult(LinkMethod.COPY, found.st_mtime_ns)
+            return PlacementResult(LinkMethod.COPY, found.st_mtime_ns, str(found.st_ino))
         if method == LinkMethod.REFLINK and self.was_damaged(digest):  # the bytes were read just now
             method = LinkMethod.COPY
-        return PlacementResult(method, _set_mtime(to, found, at_ns))
+        return PlacementResult(method, _set_mtime(to, found, at_ns), str(found.st_ino))
 
     def blob_of(self, digest: str, status: os.stat_result) -> os.stat_result | None:
         """Return the status of a blob if ``status`` is that of a hard link to it; None otherwise."""
@@ -344,7 +343,7 @@ class Placement:
         except BaseException:
             self.staging.discard(draft)
             raise
-        return PlacementResult(method, mtime_ns)
+        return PlacementResult(method, mtime_ns, str(found.st_ino))
 
 
 def _set_mtime(file: NameInDirectory, status: os.stat_result, at_ns: int | None) -> int:

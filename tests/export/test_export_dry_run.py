@@ -146,7 +146,7 @@ db.execute("PRAGMA cache_size = 1")
 db.execute("BEGIN IMMEDIATE")
 db.execute("UPDATE files SET path = 'x' || path, size = size + 1")
 for n in range(2000):
-    db.execute("INSERT INTO files VALUES (?, ?, ?, '', '', 0, 0, NULL, NULL, NULL, NULL)", [str(n)] * 3)
+    db.execute("INSERT INTO files VALUES (?, ?, ?, '', '', 0, 0, NULL, NULL, NULL, NULL, NULL)", [str(n)] * 3)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", cut, str(harness.out / ".archiver-export/files.db")], check=False)

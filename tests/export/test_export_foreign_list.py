@@ -43,7 +43,7 @@ def _list(harness: ExportHarness) -> Path:
 def _add(harness: ExportHarness, path: str, *, digest: str = _DIGEST, old: str | None = None) -> None:
     """Add a row that proves the file of somebody else to be the export's."""
     status = _theirs(harness).stat()
-    values = ("x", path, "x", "", digest, status.st_size, None, "copy", status.st_mtime_ns, None, old)
+    values = ("x", path, "x", "", digest, status.st_size, None, "copy", status.st_mtime_ns, None, old, None)
     with closing(sqlite3.connect(_list(harness))) as rows, rows:
         rows.execute(f"INSERT INTO files VALUES ({', '.join('?' * len(values))})", values)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import bagit
 import pytest
 
+from archiver.archive.archive import Archive
 from archiver.blobs.disk import DiskStore
 from archiver.export.export_entry import LinkMethod
 from archiver.model.identity import Digest
@@ -145,6 +146,8 @@ def test_fault_e3_a_damaged_link_without_a_row_is_replaced(harness: ExportHarnes
     _rot(harness, changes_time=True)
     _set_aside(harness)
     _store(harness)
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute("UPDATE files SET inode = NULL")
     quarantine = harness.root / "quarantine"
     quarantine.rename(harness.home / "elsewhere")
     assert harness.export_as(form).avoided == 2
@@ -156,6 +159,50 @@ def test_fault_e3_a_damaged_link_without_a_row_is_replaced(harness: ExportHarnes
     assert tree(harness.out).keys() == names
     assert all(path.samefile(harness.blob(_DIGEST)) for path in _videos(harness))
     assert form != "bagit" or _is_valid_bag(harness)
+
+
+@FORMS
+def test_fault_e37_a_damaged_link_is_replaced_after_its_blob_was_put_back_by_hand(
+    harness: ExportHarness, form: str
+) -> None:
+    """The damaged file is not in quarantine: the list says that it is the one that the export placed. One
+    that somebody put in its place is theirs, and stays.
+    """
+    harness.export_as(form, LinkMethod.HARDLINK)
+    names = tree(harness.out).keys()
+    _rot(harness, changes_time=True)
+    harness.blob(_DIGEST).unlink()
+    _store(harness)
+    with Archive(harness.config) as archive:
+        troubles = archive.check_export(harness.out, form=form).failures
+    assert {trouble.why for trouble in troubles} == {"damaged: export again"}
+    foretold = harness.export_as(form, dry_run=True)
+    done = harness.export_as(form)
+    assert (done.failed, done.avoided, done.methods["hardlink"]) == (0, 0, len(_videos(harness)))
+    assert (foretold.replaced, foretold.failed, foretold.avoided) == (done.replaced, 0, 0)
+    assert tree(harness.out).keys() == names
+    assert all(path.samefile(harness.blob(_DIGEST)) for path in _videos(harness))
+    assert form != "bagit" or _is_valid_bag(harness)
+    if form == "folder":
+        (edited, *_) = _videos(harness)
+        (harness.home / "edited").write_bytes(b"edited")
+        (harness.home / "edited").replace(edited)
+        assert harness.export_as(form).avoided == 1
+        assert edited.read_bytes() == b"edited"
+
+
+def test_a_list_of_an_older_version_gets_the_inodes_of_new_links(harness: ExportHarness) -> None:
+    """It has no column for them."""
+    harness.export_as("folder", LinkMethod.HARDLINK)
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute("ALTER TABLE files DROP COLUMN inode")
+    (removed, *_) = _videos(harness)
+    removed.unlink()
+    assert harness.export_as("folder", dry_run=True).new == 1
+    assert harness.export_as("folder").new == 1
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows:
+        found = rows.execute("SELECT inode FROM files WHERE inode IS NOT NULL").fetchall()
+    assert found == [(str(removed.stat().st_ino),)]
 
 
 @pytest.mark.parametrize("has_list", [True, False])
