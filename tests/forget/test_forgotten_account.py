@@ -469,6 +469,14 @@ def test_an_archive_from_before_a_removal_put_back_whole_is_an_older_archive(
     assert find_words(harness.root, words_of(harness)) == []
 
 
+def test_an_older_marker_put_back_alone_stops_no_run(harness: ArchiveHarness, before_removal: Path) -> None:
+    """Database and journal count the removal: no account was forgotten meanwhile. The marker is mended."""
+    shutil.copy(before_removal / "archive.json", harness.root / "archive.json")
+    with Archive(harness.config) as archive:
+        assert archive.run([parse_target(OTHER)]).exit_code == 0
+    assert marker.read(harness.root).removals == 1
+
+
 def test_fault_k14_a_journal_from_before_a_removal_says_what_to_do_instead_of_a_loop(
     harness: ArchiveHarness, before_removal: Path
 ) -> None:
