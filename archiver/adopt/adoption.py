@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -66,11 +67,19 @@ class _Refusal(Exception):
     """A file is refused. The message is the reason."""
 
 
+class _Metadata(NamedTuple):
+    """A metadata file: what it belongs to, and its bytes."""
+
+    file: ForeignFile
+    blob: Blob
+    data: bytes
+
+
 class AdoptionOptions(Struct, frozen=True):
     """What to adopt, and whether to store it.
 
     ``tool``: the tool whose files are adopted, None for any. ``account``: the username of the account whose
-    files these are, None if the folders say so. ``dry_run``: store and record nothing.
+    files these are, None if the folders say so. ``dry_run``: store nothing; the rows are those of a copy.
     """
 
     tool: ForeignTool | None = None
@@ -105,12 +114,9 @@ class Adoption:
         self._clock = clock
         self._run_id: int | None = None
         self._pending: list[tuple[str, int, Future[AdoptionResult]]] = []
-        self._pending_metadata: list[Future[None]] = []
-        self._metadata: set[tuple[Pk, Digest]] = set()
-        self._foreseen: set[tuple[Pk, Role, str]] = set()
         self._counts = dict.fromkeys(Fate, 0)
         self._refused: list[RefusedFile] = []
-        self._bytes = self._seen = 0
+        self._bytes = self._seen = self._metadata = 0
         tools = _RECOGNIZERS if options.tool is None else (options.tool,)
         self._recognizers = [_RECOGNIZERS[tool] for tool in tools]
 
@@ -143,7 +149,7 @@ class Adoption:
             counts[Fate.KNOWN],
             tuple(sorted(self._refused, key=lambda refused: refused.path)),
             self._bytes,
-            len(self._metadata),
+            self._metadata,
         )
 
     def _adopt_directory(self, directory: ForeignDirectory) -> None:
@@ -194,9 +200,8 @@ class Adoption:
                 self._plausible(candidate.taken_at),
                 candidate.is_poster,
             )
-            self._adopt_media(source, kind, file, path)
-            if candidate.metadata is not None:
-                self._adopt_metadata(directory.read_bytes(candidate.metadata), candidate.metadata, file)
+            metadata = self._read_metadata(directory, candidate.metadata, file)
+            self._adopt_media(source, kind, file, path, metadata)
         except MetadataUnreadable as error:
             raise _Refusal(f"its metadata: {error}") from error
         except (OSError, DownloadFailed) as exc:
@@ -213,6 +218,7 @@ class Adoption:
         """Return the only item of an account that was taken in the second that the name gives."""
         name, taken_at = candidate.username or "", candidate.taken_at
         assert taken_at is not None
+        self._wait()
         accounts = self._catalog.read(adoptions.accounts_named, name.lower())
         if len(accounts) != 1:
             how_many = "several accounts in the archive have" if accounts else "no account in the archive has"
@@ -229,32 +235,43 @@ class Adoption:
             raise _Refusal("the bytes are neither a picture nor a video")
         return kind
 
-    def _adopt_media(self, source: int, kind: MediaKind, file: ForeignFile, path: str) -> None:
+    def _read_metadata(
+        self, directory: ForeignDirectory, name: str | None, file: ForeignFile
+    ) -> _Metadata | None:
+        """Return the metadata file of an item; None if there is none, or the archive has it."""
+        if name is None:
+            return None
+        data = directory.read_bytes(name)
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        if self._catalog.read(adoptions.has_metadata, file.item_pk, digest):
+            return None
+        blob = Blob(digest, len(data), _PACKED if name.endswith(".xz") else _JSON)
+        return _Metadata(replace(file, role=Role.METADATA, file_name=_printable(name)), blob, data)
+
+    def _adopt_media(
+        self, source: int, kind: MediaKind, file: ForeignFile, path: str, metadata: _Metadata | None
+    ) -> None:
         place = self._catalog.read(adoptions.place, file)
         before = os.fstat(source)
-        if not place.may_hold(before.st_size):
-            unknown = place.judge("")
-            if unknown.fate is Fate.REFUSED:
-                raise _Refusal(unknown.reason)
-            if not self._options.dry_run:
-                self._store_media(source, kind, file, path, before)
-                return
-        blob = self._read_media(source, kind, before)
-        result = place.judge(blob.sha256)
-        key = (file.item_pk, file.role, blob.sha256)
-        if result.fate is Fate.KNOWN and blob.sha256 in place.incomplete and not self._options.dry_run:
-            self._submit(file, blob, path)
-        elif result.fate is Fate.KNOWN or key in self._foreseen:
-            self._count(path, blob.size, AdoptionResult(Fate.KNOWN))
-        elif result.fate is Fate.REFUSED or self._options.dry_run:
-            self._foreseen.add(key)
-            self._count(path, blob.size, result)
-        else:
-            os.lseek(source, 0, os.SEEK_SET)
-            self._store_media(source, kind, file, path, before)
+        blob = self._read_media(source, kind, before) if place.may_hold(before.st_size) else None
+        result = place.judge("" if blob is None else blob.sha256)
+        if result.fate in (Fate.REFUSED, Fate.KNOWN) and self._pending:
+            self._wait()  # then judge again: the rows of the files before may make a difference
+            self._adopt_media(source, kind, file, path, metadata)
+            return
+        if result.fate is Fate.REFUSED:
+            raise _Refusal(result.reason)
+        if blob is None or result.fate is not Fate.KNOWN:
+            blob = self._store_media(source, kind, before)
+        elif blob.sha256 not in place.incomplete and metadata is None:
+            self._counts[Fate.KNOWN] += 1
+            return
+        self._store_metadata(metadata)
+        self._submit(file, blob, path, metadata)
 
     def _read_media(self, source: int, kind: MediaKind, before: os.stat_result) -> Blob:
         """Check the file where it is, without copying it."""
+        os.lseek(source, 0, os.SEEK_SET)
         hashed = hashlib.sha256()
 
         def chunks() -> Iterator[bytes]:
@@ -267,11 +284,12 @@ class Adoption:
         _require_unchanged(source, before, media.size)
         return Blob(Digest(hashed.hexdigest()), media.size, media.mime, media.width, media.height)
 
-    def _store_media(
-        self, source: int, kind: MediaKind, file: ForeignFile, path: str, before: os.stat_result
-    ) -> None:
-        """Copy the file into the store, check the copy, make it durable, and queue its row."""
+    def _store_media(self, source: int, kind: MediaKind, before: os.stat_result) -> Blob:
+        """Copy the file into the store, check the copy, and make it durable. A dry run only reads it."""
+        if self._options.dry_run:
+            return self._read_media(source, kind, before)
         self._may_write()
+        os.lseek(source, 0, os.SEEK_SET)
         with self._store.writer() as writer:
 
             def chunks() -> Iterator[bytes]:
@@ -282,33 +300,23 @@ class Adoption:
             media = check_media(chunks(), kind)
             _require_unchanged(source, before, media.size)
             digest, size = writer.commit()
-        self._submit(file, Blob(digest, size, media.mime, media.width, media.height), path)
+        return Blob(digest, size, media.mime, media.width, media.height)
 
-    def _submit(self, file: ForeignFile, blob: Blob, path: str) -> None:
-        """Queue the row of a file whose bytes are durable."""
-        row = self._catalog.submit(record.adopt, self._run(), file, blob, self._clock())
+    def _store_metadata(self, metadata: _Metadata | None) -> None:
+        if metadata is None or self._options.dry_run:
+            return
+        self._may_write()
+        with self._store.writer() as writer:
+            writer.write(metadata.data)
+            writer.commit()
+
+    def _submit(self, file: ForeignFile, blob: Blob, path: str, metadata: _Metadata | None) -> None:
+        """Queue the rows of a file and its metadata, whose bytes are durable."""
+        beside = None if metadata is None else (metadata.file, metadata.blob)
+        row = self._catalog.submit(record.adopt, self._run(), file, blob, self._clock(), beside)
         self._pending.append((path, blob.size, row))
         if len(self._pending) >= _MAX_PENDING:
             self._wait()
-
-    def _adopt_metadata(self, data: bytes, name: str, file: ForeignFile) -> None:
-        """Store a metadata file of an item, unless the archive has it, and queue its row."""
-        digest = Digest(hashlib.sha256(data).hexdigest())
-        if (file.item_pk, digest) in self._metadata or self._catalog.read(
-            adoptions.has_metadata, file.item_pk, digest
-        ):
-            return
-        self._metadata.add((file.item_pk, digest))
-        if self._options.dry_run:
-            return
-        self._may_write()
-        self._run()
-        with self._store.writer() as writer:
-            writer.write(data)
-            digest, size = writer.commit()
-        blob = Blob(digest, size, _PACKED if name.endswith(".xz") else _JSON)
-        metadata = replace(file, role=Role.METADATA, file_name=_printable(name))
-        self._pending_metadata.append(self._catalog.submit(record.adopted_row, metadata, blob, self._clock()))
 
     def _run(self) -> int:
         """Return the run of this adoption, which is recorded as soon as something is stored."""
@@ -317,20 +325,17 @@ class Adoption:
         return self._run_id
 
     def _wait(self) -> None:
+        """Wait until the queued rows are written, and count what became of their files."""
         pending, self._pending = self._pending, []
-        metadata, self._pending_metadata = self._pending_metadata, []
-        for written in metadata:
-            written.result()
         for path, size, row in pending:
-            self._count(path, size, row.result())
-
-    def _count(self, path: str, size: int, result: AdoptionResult) -> None:
-        if result.fate is Fate.REFUSED:
-            self._refused.append(RefusedFile(path, result.reason))
-            return
-        self._counts[result.fate] += 1
-        if result.fate is not Fate.KNOWN:
-            self._bytes += size
+            result = row.result()
+            if result.fate is Fate.REFUSED:
+                self._refused.append(RefusedFile(path, result.reason))
+                continue
+            self._counts[result.fate] += 1
+            self._metadata += result.has_new_metadata
+            if result.fate is not Fate.KNOWN:
+                self._bytes += size
 
     def _finish(self, code: int) -> None:
         if self._run_id is not None:

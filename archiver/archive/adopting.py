@@ -10,6 +10,8 @@ from archiver.adopt.adoption import COMMAND, Adoption, AdoptionOptions
 from archiver.adopt.foreign_directory import require_foreign
 from archiver.archive.nightly_run import check_reserve
 from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.catalog import Catalog
+from archiver.catalog.temporary_copy import open_copy
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.foreign_files import AdoptionReport
@@ -29,16 +31,16 @@ def adopt_directories(
 ) -> AdoptionReport:
     """Adopt the files below these directories; see ``Archive.adopt``.
 
-    ``open_reading`` returns the open archive for a dry run.
+    ``open_reading`` returns the open archive for a dry run, which does the same to a copy of its rows.
     """
     if not directories:
         raise UsageError("no directory is given", "name a folder that the other tool has filled")
     tops = [require_foreign(directory) for directory in directories]
 
-    def adopt(into: Session) -> AdoptionReport:
+    def adopt(into: Session, catalog: Catalog) -> AdoptionReport:
         require_blobs(into)
         adoption = Adoption(
-            into.catalog,
+            catalog,
             into.store,
             options,
             check=stop.check,
@@ -49,6 +51,8 @@ def adopt_directories(
         return adoption.adopt(tops)
 
     if options.dry_run:
-        return adopt(open_reading())
+        reading = open_reading()
+        with open_copy(reading.catalog, reading.root, stop.check) as copy:
+            return adopt(reading, copy)
     with open_for_writing(config, COMMAND, stop, wait=wait, clock=clock) as writing:
-        return adopt(writing)
+        return adopt(writing, writing.catalog)

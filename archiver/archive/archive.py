@@ -658,10 +658,10 @@ class Archive:
 
         Their files are only read. ``tool``: ``insta-dl``, ``gallery-dl`` or ``instaloader``; without it each
         file is recognized by its name. ``account``: the username of the account whose files these are, if
-        the folders do not say so. ``dry_run``: store and record nothing. ``progress`` gets the number of
-        files looked at. ``wait``, ``stop`` and ``clock`` as in ``run``. The report lists the refused files
-        with the reasons. Raises UsageError, ArchiveLocked, StoppedBySignal, StorageError, DiskFull,
-        DatabaseError.
+        the folders do not say so. ``dry_run``: store nothing, and record it in a copy of the rows, which is
+        then removed. ``progress`` gets the number of files looked at. ``wait``, ``stop`` and ``clock`` as in
+        ``run``. The report lists the refused files with the reasons. Raises UsageError, ArchiveLocked,
+        StoppedBySignal, StorageError, DiskFull, DatabaseError.
         """
         from archiver.adopt.adoption import AdoptionOptions
         from archiver.archive import selection

@@ -70,10 +70,11 @@ class Fate(StrEnum):
 
 
 class AdoptionResult(Struct, frozen=True):
-    """What became of a file, and why, if it is refused."""
+    """What became of a file, why if it is refused, and whether metadata was recorded with it."""
 
     fate: Fate
     reason: str = ""
+    has_new_metadata: bool = False
 
 
 class RefusedFile(Struct, frozen=True):

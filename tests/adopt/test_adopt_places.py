@@ -21,6 +21,7 @@ from tests.support.adopting_archive import (
     STAMP,
     VIDEO,
     AdoptingArchive,
+    gallery_dl_metadata,
     insta_dl_name,
     instaloader_metadata,
     of_nobody,
@@ -115,6 +116,31 @@ def test_a_dry_run_says_the_same_and_stores_nothing(archive: AdoptingArchive, tm
     assert archive.counts(folder, dry_run=True) == expected
     assert (archive.files(), archive.waiting(), list((archive.root / "blobs").glob("*/*"))) == ([], [], [])
     assert archive.counts(folder) == expected
+
+
+@SQLITE_EVERYDAY
+def test_a_dry_run_counts_what_the_files_before_make_known(archive: AdoptingArchive, tmp_path: Path) -> None:
+    """A file with the pk of its account makes it known for files that only name it; two items of a second
+    make the name of instaloader ambiguous, also within one tree.
+    """
+    stem = f"somebody/Trip/{STAMP}_UTC"
+    metadata = instaloader_metadata("3", owner={"id": "9", "username": "somebody"})
+    at = f"{NOW:%Y-%m-%d %H:%M:%S}"
+    folder = put(
+        tmp_path / "in",
+        {
+            f"a/{ITEM}.jpg": PHOTO,
+            f"a/{ITEM}.jpg.json": gallery_dl_metadata(ITEM, username="somebody", owner_id="9", date=at),
+            of_nobody("1"): PHOTO,
+            of_nobody("2"): PHOTO,
+            f"{stem}.jpg": PHOTO,
+            f"{stem}.json.xz": metadata,
+        },
+    )
+    foreseen = archive.adopt(folder, dry_run=True)
+    assert archive.files() == []
+    assert archive.adopt(folder) == foreseen
+    assert (foreseen.adopted, foreseen.waiting, len(foreseen.refused), foreseen.metadata) == (3, 0, 1, 1)
 
 
 @SQLITE_EVERYDAY

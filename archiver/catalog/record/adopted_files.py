@@ -20,6 +20,7 @@ from archiver.catalog.statements import insert
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile, ForeignTool
 from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.values import replace
 
 _adopted, _blobs, _files, _items = tables.adopted, tables.blobs, tables.files, tables.items
 
@@ -78,12 +79,18 @@ _HELD = (
 
 
 def adopt(
-    connection: Connection, run_id: int, file: ForeignFile, blob: Blob, now: datetime
+    connection: Connection,
+    run_id: int,
+    file: ForeignFile,
+    blob: Blob,
+    now: datetime,
+    metadata: tuple[ForeignFile, Blob] | None = None,
 ) -> AdoptionResult:
     """Record a file of another tool whose bytes are durable; return what became of it.
 
     If its item has a row, or can have one because its account is known, it becomes a file of the item;
-    otherwise it waits. A refused file leaves no row.
+    otherwise it waits. ``metadata``: the metadata file beside it, if there is one, and its bytes. A refused
+    file leaves no row, and neither does its metadata.
     """
     place = adoptions.place(connection, file)
     result = place.judge(blob.sha256)
@@ -93,6 +100,11 @@ def adopt(
         _record(connection, run_id, file.item_pk, file.role, blob, file.source, now)
     elif result.fate is Fate.WAITING or blob.sha256 in place.waiting:
         adopted_row(connection, file, blob, now)
+    if metadata is not None and result.fate is not Fate.REFUSED:
+        beside, digest = metadata[0], Digest(metadata[1].sha256)
+        if not adoptions.has_metadata(connection, beside.item_pk, digest):
+            adopted_row(connection, *metadata, now)
+            return replace(result, has_new_metadata=True)
     return result
 
 
