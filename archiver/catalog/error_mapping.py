@@ -13,19 +13,20 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
-from archiver.catalog.sqlite_copy import RESTORE_HINT
+from archiver.catalog.sqlite_copy import restore_hint
 from archiver.errors import ArchiveDamaged, ArchiverError, DatabaseError, DiskFull
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "close what writes to it, then run again"),
     sqlite3.SQLITE_LOCKED: ("is locked by another program", "close what writes to it, then run again"),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", RESTORE_HINT),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its header is damaged", RESTORE_HINT),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", ""),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its header is damaged", ""),
     sqlite3.SQLITE_READONLY: ("cannot be written", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_PERM: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk reports an error", "check the disk"),
 }
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SQLITE_ALSO_FULL = {sqlite3.SQLITE_IOERR_SHMSIZE}  # the index of the WAL cannot grow
 _SQLITE_REFUSED = {
     sqlite3.SQLITE_ERROR,
@@ -111,6 +112,8 @@ def _map_sqlite(cause: sqlite3.Error, database: str) -> ArchiverError:
     if code == sqlite3.SQLITE_FULL or extended in _SQLITE_ALSO_FULL:
         return _disk_full(database)
     text, hint = _SQLITE.get(code, (f"reports an error: {cause}", ""))
+    if code in _DAMAGE:
+        hint = restore_hint(database)
     return DatabaseError(f"the database {database} {text}", hint)
 
 

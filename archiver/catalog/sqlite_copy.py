@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from archiver.catalog.engine import Database, create_file, open_for_reading, sync
@@ -17,6 +17,18 @@ from archiver.errors import DatabaseError, DiskFull
 RESTORE_HINT = "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched"
 PART_SUFFIX = ".part"
 """The suffix of an unfinished copy. Its name also begins with a dot."""
+
+
+def restore_hint(path: str | Path) -> str:
+    """Return what to do about a damaged database. A copy beside the WAL of another file looks like one."""
+    wal = Path(f"{path}-wal")
+    with suppress(OSError):
+        if wal.stat().st_size:
+            return (
+                f"if it is a copy that was put here beside {wal.name} of another time: move {wal.name} and "
+                f"{Path(path).name}-shm away, and put the copy here again; otherwise {RESTORE_HINT}"
+            )
+    return RESTORE_HINT
 
 
 def plan_copy(source: Path, target: Path) -> int:
@@ -95,4 +107,4 @@ def _require_sound(connection: sqlite3.Connection, path: Path, *checks: str) -> 
         problem = connection.execute(f"PRAGMA {check}").fetchone()
         if problem not in (None, ("ok",)):
             detail = problem[0] if len(problem) == 1 else f"rows of {problem[0]} refer to missing rows"
-            raise DatabaseError(f"the database {path} is damaged: {detail}", RESTORE_HINT)
+            raise DatabaseError(f"the database {path} is damaged: {detail}", restore_hint(path))

@@ -151,6 +151,28 @@ def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
     assert "restore a copy" in capsys.readouterr().err
 
 
+def test_a_copy_beside_the_wal_of_another_time_is_named_as_such(
+    person: CommandLineUser, capsys: Shown
+) -> None:
+    """SQLite reads pages of both, and finds damage: the message says how to put the copy back."""
+    database = person.archive / "archive.db"
+    wal, copy = database.with_name("archive.db-wal"), person.home / "copy.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+        with connection:
+            connection.execute("UPDATE highlights SET title = title || 'x'")
+        of_another_time = wal.read_bytes()
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.executescript("PRAGMA page_size = 8192; VACUUM; PRAGMA journal_mode = WAL")
+    copy.replace(database)
+    wal.write_bytes(of_another_time)
+    assert call(person, "status") == 9
+    assert "is damaged (if it is a copy that was put here beside archive.db-wal" in capsys.readouterr().err
+    wal.unlink()
+    database.with_name("archive.db-shm").unlink(missing_ok=True)
+    assert call(person, "status") == 0
+
+
 @pytest.mark.parametrize("name", ["archive.db", "archive.db-wal", "archive.db-journal"])
 def test_fault_h31_a_link_in_place_of_the_database_is_refused(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, name: str
