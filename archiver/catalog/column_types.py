@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import isfinite
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +32,12 @@ def time_text(time: datetime) -> str:
     if time.tzinfo is None:
         raise ValueError(f"a time without a time zone cannot be stored: {time.isoformat()}")
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def to_finite(number: Any) -> float | None:
+    """Return a number as JSON can hold it: None if it is infinite, or none."""
+    value = float(number)
+    return value if isfinite(value) else None
 
 
 class UtcTime(TypeDecorator[datetime]):

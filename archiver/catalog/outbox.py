@@ -8,6 +8,7 @@ of the journal, it deletes what was written. The outbox is read from its table, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
-from archiver.catalog.column_types import UtcTime, time_text
+from archiver.catalog.column_types import UtcTime, time_text, to_finite
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.query.journal_end import read_head as read_head  # one name for what writers use
 from archiver.catalog.row_changes import ChangeApplier
@@ -60,6 +61,14 @@ _NUMBER = text(
     " (SELECT position, coalesce((SELECT max(seq) FROM journal_commits), :last)"
     " + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
     " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
+)
+# Numbers follow the journal's end without a gap: another one, or one of no change, is of another program.
+_REMOVE_ODD_NUMBERS = (
+    text("UPDATE journal_commits SET seq = NULL WHERE seq > :last + (SELECT count(*) FROM journal_commits)"),
+    text(
+        "DELETE FROM journal_commits WHERE seq IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM journal_outbox WHERE journal_outbox.txn = journal_commits.txn)"
+    ),
 )
 # This seals the transactions of other programs, which do not do it themselves: all that are committed, since
 # ours may depend on them. One that depends on another waited for its row, so its last change was numbered
@@ -159,7 +168,8 @@ def advance(
         connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
     else:
         seal(connection, at)
-    connection.execute(_NUMBER, {"last": head.seq})
+    for statement in (*_REMOVE_ODD_NUMBERS, _NUMBER):
+        connection.execute(statement, {"last": head.seq})
     rows = connection.execute(_NUMBERED_AFTER, {"last": head.seq, "limit": MAX_CHANGES}).all()
     if len(rows) == MAX_CHANGES:
         rows = [*rows, *connection.execute(_REST_OF, {"seq": rows[-1].seq, "id": rows[-1].id})]
@@ -236,8 +246,7 @@ def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
 
     Those of other programs are last: they get their position with the next transaction of ours.
     """
-    dialect = connection.dialect.name
-    return tuple([_change(dialect, row) for row in connection.execute(_entry_rows())])
+    return _changes(connection, connection.execute(_entry_rows()))
 
 
 def restore(connection: Connection, changes: Sequence[RowChange]) -> None:
@@ -265,21 +274,35 @@ def confirm(connection: Connection, written: JournalHead) -> JournalHead:
 
 
 def _entries(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[Entry]:
-    """Yield the transactions of these rows, which come from a statement of ``_entry_rows``."""
-    dialect = connection.dialect.name
+    """Yield the transactions of these rows, which come from a statement of ``_entry_rows``.
+
+    What no trigger writes is left out: another program has put it there, and no row has changed.
+    """
     for _, group in groupby(rows, key=itemgetter(1)):
-        changes = list(group)
-        first = changes[0]
-        yield Entry(first.seq, first.at, first.run_id, tuple([_change(dialect, row) for row in changes]))
+        found = list(group)
+        first = found[0]
+        run_id = first.run_id if isinstance(first.run_id, int) else None
+        yield Entry(first.seq, first.at, run_id, _changes(connection, found))
 
 
-def _change(dialect: str, row: Sequence[Any]) -> RowChange:
-    """Return a change with its columns in the order of the table, and the same values on both databases."""
+def _changes(connection: Connection, rows: Iterable[Row[Any]]) -> tuple[RowChange, ...]:
+    dialect = connection.dialect.name
+    found = [_change(dialect, row) for row in rows]
+    return tuple([change for change in found if change is not None])
+
+
+def _change(dialect: str, row: Sequence[Any]) -> RowChange | None:
+    """Return a change with its columns in the order of the table, and the same values on both databases.
+
+    None if no trigger writes it so.
+    """
     name, key, text_of_values = row[5:]
-    row_key = tuple(_decode(key))  # of texts and numbers
-    if text_of_values is None:
+    raw_key, raw = _decode(key), None if text_of_values is None else _decode(text_of_values)
+    if name not in _TABLES or not isinstance(raw_key, list) or not isinstance(raw, dict | None):
+        return None
+    row_key = tuple(raw_key)  # of texts and numbers
+    if raw is None:
         return RowChange(name, row_key, None)
-    raw = _decode(text_of_values)
     columns, converters = _reading(dialect, name)
     values = raw if columns is None else {column: raw[column] for column in columns if column in raw}
     for column, convert in converters:
@@ -288,7 +311,23 @@ def _change(dialect: str, row: Sequence[Any]) -> RowChange:
     return RowChange(name, row_key, values)
 
 
-_decode = msgspec.json.Decoder().decode
+def _decode(text: str) -> Any:
+    """Return what a trigger wrote as JSON, with None for an infinite number, which JSON does not have.
+
+    Another program wrote that number. None too for what is no JSON.
+    """
+    try:
+        return _decode_json(text)
+    except (msgspec.DecodeError, TypeError):
+        pass
+    try:
+        return _decode_json(_TEXT_OR_INFINITY.sub(lambda found: found[1] or "null", text))
+    except (msgspec.DecodeError, TypeError):
+        return None
+
+
+_decode_json = msgspec.json.Decoder().decode
+_TEXT_OR_INFINITY = re.compile(r'("(?:[^"\\]|\\.)*")|-?Inf')
 
 
 @cache
@@ -308,4 +347,4 @@ def _converter(dialect: str, kind: object) -> Callable[[Any], RowValue] | None:
         return bool if isinstance(kind, Boolean) else None
     if isinstance(kind, UtcTime):
         return lambda value: time_text(datetime.fromisoformat(value))
-    return float if isinstance(kind, Float) else None
+    return to_finite if isinstance(kind, Float) else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from sqlalchemy import Connection, Table, Text, collate, func, select, text
+from sqlalchemy import Connection, Float, Integer, Table, Text, collate, func, select, text
 
-from archiver.catalog.column_types import UtcTime, time_text
+from archiver.catalog.column_types import UtcTime, time_text, to_finite
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.model.journal_entries import RowKey, RowValue
 
@@ -39,12 +39,19 @@ def table_rows(connection: Connection, table: Table, at_once: int) -> Iterator[l
     names = [column.name for column in table.columns]
     keys = [names.index(column.name) for column in table.primary_key]
     times = [place for place, column in enumerate(table.columns) if isinstance(column.type, UtcTime)]
+    numbers = [
+        place for place, column in enumerate(table.columns) if isinstance(column.type, Float | Integer)
+    ]
     result = connection.execution_options(yield_per=at_once).execute(select(table).order_by(*order))
     for rows in result.partitions():
         values = [list(row) for row in rows]
         for place in times:
             for row in values:
                 row[place] = None if row[place] is None else time_text(row[place])
+        for place in numbers:
+            for row in values:
+                if isinstance(row[place], float):
+                    row[place] = to_finite(row[place])
         yield [(tuple(row[place] for place in keys), dict(zip(names, row, strict=True))) for row in values]
 
 

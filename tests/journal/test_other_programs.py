@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from archiver.archive.archive import Archive
 from archiver.archive.session import open_for_writing
 from archiver.catalog import outbox, record, row_dump
 from archiver.errors import DatabaseError
@@ -28,6 +29,7 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
 
+_CHANGE = "INSERT INTO journal_outbox (txn, table_name, row_key, row_values) VALUES (99, {})"
 _FIRST = "(SELECT min(pk) FROM highlights)"
 
 
@@ -168,3 +170,32 @@ def test_fault_h51_others_changes_that_an_unrecorded_snapshot_has_are_not_writte
     with open_for_writing(harness.config, "test", StopFlag(), wait=False):
         pass
     require_equal_after_rebuild(harness)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE items SET video_duration = 9e999",
+        _CHANGE.format("'users', '[\"1\"]', '[]'"),
+        _CHANGE.format("'x', '[1]', '{}'"),
+        _CHANGE.format("'users', '{', '{'"),
+        "INSERT INTO journal_commits (txn, at, run_id, seq)"
+        " VALUES (99, '2026-11-29T00:00:00.000000Z', 'x', 999999999999)",
+    ],
+    ids=["infinite number", "other values", "other table", "no JSON", "other number"],
+)
+def test_fault_h51_what_no_trigger_writes_stops_no_command(harness: ArchiveHarness, change: str) -> None:
+    """Another program wrote it into the outbox, or a number into a row that JSON does not have."""
+    execute(harness, change)
+    assert harness.night(harness.upstream.world.accounts[0].username).exit_code == 0
+    write_snapshot(harness)
+    with Archive(harness.config) as archive:
+        assert not archive.verify(read_data=True).is_damaged
+
+
+def test_fault_h51_an_infinite_number_on_postgresql_is_no_damage(on_postgresql: ArchiveHarness) -> None:
+    """The journal and a rebuilt database have NULL there: JSON has no such number."""
+    execute(on_postgresql, "UPDATE items SET video_duration = 'Infinity'")
+    assert on_postgresql.night(on_postgresql.upstream.world.accounts[0].username).exit_code == 0
+    with Archive(on_postgresql.config) as archive:
+        assert not archive.verify(read_data=True).is_damaged
