@@ -25,21 +25,23 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 
 
 def set_aside(harness: ArchiveHarness) -> Path:
-    """Make a copy of the database with the command for it, and of the journal."""
+    """Make a copy of the database with the command for it, of the journal, and of ``archive.json``."""
     to = harness.root.parent / "older.db"
     shutil.copytree(harness.root / "journal", harness.root.parent / "older-journal")
+    shutil.copy(harness.root / "archive.json", harness.root.parent / "older.json")
     with Archive(harness.config) as archive:
         archive.backup_database(to)
     return to
 
 
 def put_back(harness: ArchiveHarness, copy: Path) -> None:
-    """Restore the older copy of both: with the present journal, ``db rebuild`` would bring back all rows."""
+    """Restore the older copy of all: with the present journal, ``db rebuild`` would bring back all rows."""
     shutil.rmtree(harness.root / "journal")
     shutil.copytree(harness.root.parent / "older-journal", harness.root / "journal")
     for beside in ("archive.db-wal", "archive.db-shm"):
         (harness.root / beside).unlink(missing_ok=True)
     shutil.copy(copy, harness.root / "archive.db")
+    shutil.copy(harness.root.parent / "older.json", harness.root / "archive.json")
 
 
 def pages_asked(harness: ArchiveHarness) -> int:
