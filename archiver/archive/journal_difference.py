@@ -43,7 +43,8 @@ def compare_journal(
         after = files.before_snapshot(head)
     lines = encode_entries(database.pending, head, after, time_text)
     found = compare(files, database.archive_id, head, lines, end, counts=counts)
-    is_older = found.state is JournalState.BEHIND and counts  # a reader need not read all that follows
+    # A reader need not read all that follows a line.
+    is_older = found.state is JournalState.BEHIND and (counts or head is None)
     is_longer = is_older or found.state is JournalState.DIFFERENT or found.has_new_snapshot
     if is_longer and _is_before_removal(files, database):
         return replace(found, state=JournalState.BEFORE_REMOVAL)
@@ -110,7 +111,7 @@ def is_behind(files: JournalFiles, catalog: Catalog) -> bool:
     """
     try:
         head = catalog.read(read_head)
-        if head is None or ends_with(files, head):
+        if head is not None and ends_with(files, head):
             return False
         before = catalog.read_state()
         found = compare_journal(files, before, None, counts=False)

@@ -194,7 +194,7 @@ class _Before(Struct, frozen=True):
             self.files,
             self.found.id,
             to,
-            copy_head=None if self.compared is None else self.compared.head,
+            older=self.compared,
             end=self.end,
             removals=self.found.removals,
             skip_damage=skip_damage,

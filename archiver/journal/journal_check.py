@@ -40,14 +40,15 @@ class JournalState(Enum):
 class Comparison(Struct, frozen=True):
     """The result of comparing a database with the journal.
 
-    ``head``: the last line that both have. If the journal has lines that a killed process wrote, but did not
-    record, it is the last of those, and ``unrecorded`` are their files: they may not be on the disk yet. With
-    ``has_new_snapshot`` some of them are a snapshot. If SHORT, ``head`` is the line that the journal lacks.
-    ``torn``: the files with an incomplete end, each with the length to which it must be cut. ``following``:
-    the number of entries that the database lacks, or 1 if they were not counted. If there are any, the gzip
-    member of the last common line may contain some of them, so ``head.length`` is where that member begins.
-    ``missing``: by how many lines the journal is shorter than it was, if CURRENT (the database lacks them
-    too) or SHORT. With ``only_snapshot`` these lines are a snapshot of rows that are all there.
+    ``head``: the last line that both have; None if there is none. If the journal has lines that a killed
+    process wrote, but did not record, it is the last of those, and ``unrecorded`` are their files: they may
+    not be on the disk yet. With ``has_new_snapshot`` some of them are a snapshot. If SHORT, ``head`` is the
+    line that the journal lacks. ``torn``: the files with an incomplete end, each with the length to which it
+    must be cut. ``following``: the number of entries that the database lacks, or 1 if they were not counted.
+    If there are any, the gzip member of the last common line may contain some of them, so ``head.length`` is
+    where that member begins. ``missing``: by how many lines the journal is shorter than it was, if CURRENT
+    (the database lacks them too) or SHORT. With ``only_snapshot`` these lines are a snapshot of rows that are
+    all there.
     """
 
     state: JournalState
@@ -87,7 +88,7 @@ def compare(
     JournalDamaged, StorageError.
     """
     if head is None:
-        return _compare_without_head(files, archive_id)
+        return _compare_without_head(files, archive_id, counts=counts)
     found = _compare_with_head(files, archive_id, head, pending, counts=counts)
     if found.state is JournalState.SHORT:
         last = _last_number(files)
@@ -179,13 +180,24 @@ class _Chain:
             self._equal.add(self._last)
 
 
-def _compare_without_head(files: JournalFiles, archive_id: str) -> Comparison:
-    """Return NONE if there are only snapshots: an upgrade that was killed wrote them. Else DIFFERENT."""
-    for name in files.names():
-        for read in files.read(name):
-            if read.header.archive != archive_id or read.line.snapshot is None:
-                return Comparison(JournalState.DIFFERENT)
-    return Comparison(JournalState.NONE)
+def _compare_without_head(files: JournalFiles, archive_id: str, *, counts: bool) -> Comparison:
+    """Return NONE if there are only snapshots: a command that was killed wrote them before its first entry.
+
+    If there are entries, the database is a copy from before the first line.
+    """
+    following = 0
+    try:
+        for name in files.names():
+            for read in files.read(name):
+                if read.header.archive != archive_id:
+                    return Comparison(JournalState.DIFFERENT)
+                following += read.line.snapshot is None
+                if following and not counts:
+                    return Comparison(JournalState.BEHIND, following=1)
+    except JournalDamaged:
+        if not following:  # else the database is an older copy, whatever the rest says
+            raise
+    return Comparison(JournalState.BEHIND if following else JournalState.NONE, following=following)
 
 
 def _compare_following(

@@ -11,7 +11,13 @@ from msgspec import Struct
 from archiver.catalog.engine import Database
 from archiver.catalog.rebuilt_database import building
 from archiver.errors import JournalDamaged
-from archiver.journal.journal_check import count_missing, follow, newest_snapshot, newest_snapshot_after
+from archiver.journal.journal_check import (
+    Comparison,
+    count_missing,
+    follow,
+    newest_snapshot,
+    newest_snapshot_after,
+)
 from archiver.journal.journal_files import JournalFiles, ReadLine
 from archiver.journal.journal_line import JournalLine
 from archiver.model.journal_entries import JournalEnd, JournalHead, JournalPoint
@@ -58,7 +64,7 @@ def rebuild(
     archive_id: str,
     database: Database,
     *,
-    copy_head: JournalHead | None,
+    older: Comparison | None,
     end: JournalEnd | None,
     removals: int,
     skip_damage: bool,
@@ -68,17 +74,18 @@ def rebuild(
 ) -> RebuildReport:
     """Build the database, and put it in its place when it is complete.
 
-    ``copy_head``: the end of the journal that the present database knows, if that is an older copy: only what
-    follows is applied. If a snapshot follows, or without ``copy_head``, all rows come from the newest
-    snapshot: it may lack rows that no entry removes. ``end``: where the journal ended according to
+    ``older``: how the present database compares to the journal, if it is an older copy: only what follows is
+    applied. If a snapshot follows, or without ``older``, all rows come from the newest snapshot: it may lack
+    rows that no entry removes. ``end``: where the journal ended according to
     ``archive.json``; None if that is not known. ``removals``: how many the marker counts. ``skip_damage``:
     end before the first line that cannot be read or does not fit the rows, not raising. ``progress`` gets
     the bytes of the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged,
     JournalDiffers if the journal is from before ``archiver forget``, SchemaNew, DatabaseForeign,
     DatabaseError, StorageError, DiskFull.
     """
-    following = None if copy_head is None else newest_snapshot_after(files, copy_head.file)
-    head = copy_head if following is None else None
+    head = None if older is None else older.head
+    if head is not None and newest_snapshot_after(files, head.file) is not None:
+        head = None
     names = files.names(newest_snapshot(files) if head is None else head.file)
     *before, total = accumulate((files.storage.size(name) or 0 for name in names), initial=0)
     starts = dict(zip(names, before, strict=True))
@@ -86,8 +93,8 @@ def rebuild(
     damages: list[str] = []
     lost: list[str] = []
     sequences: dict[str, int] = {}
-    with building(database, copy=copy_head is not None, group_readable=group_readable) as built:
-        if copy_head is not None and head is None:
+    with building(database, copy=older is not None, group_readable=group_readable) as built:
+        if older is not None and head is None:
             built.clear()
         lines = follow(files, archive_id, names, head, lost)
         for read in _until_damage(lines, damages if skip_damage else None):

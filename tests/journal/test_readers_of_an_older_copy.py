@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from sqlalchemy import make_url
 
 from archiver.archive import serving
 from archiver.archive.archive import Archive
+from archiver.archive.creation import create_archive
+from archiver.archive.rebuild_archive import plan_rebuild
 from archiver.archive.session import open_for_reading
 from archiver.errors import JournalDiffers
+from archiver.runner.workers import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.cluster import wait_until
 from tests.support.command_line import InProcessUser
 from tests.support.databases import PostgresServer
-from tests.support.rebuilt_archive import lose_database, rebuild
+from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.s3_server import BUCKET, QUICK, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -115,6 +118,42 @@ def test_fault_j8_every_command_that_reads_names_an_older_copy(
     after = user.run("status", "--json")
     assert "behind" not in after.object
     assert _WORDS not in after.err
+
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)])
+def test_fault_j8_a_copy_from_before_the_first_line_of_the_journal_is_an_older_one(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    """As ``db backup`` makes it between ``init`` and the first run. It is brought up to date."""
+    with ExitStack() as stack:
+        upstream = stack.enter_context(FaultyStandIn(EditableWorld.generate(1, 1, 1)))
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        if database == "postgresql":
+            server: PostgresServer = request.getfixturevalue("postgres")
+            harness = replace(harness, database=stack.enter_context(server.database()))
+        create_archive(harness.config)
+        assert not is_behind(harness)
+        if harness.database is not None:
+            copy = stack.enter_context(server.database(make_url(harness.database).database or ""))
+            older = replace(harness, database=copy)
+        else:
+            older = harness
+            shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
+        assert harness.night(NAME).exit_code == 0
+        rows = all_rows(harness)
+        if harness.database is None:
+            put_back(harness)
+        assert is_behind(older)
+        with pytest.raises(JournalDiffers, match=_WORDS):
+            older.night(NAME)
+        found = older.verify().journal
+        assert found.damage is not None
+        assert _WORDS in found.damage
+        assert plan_rebuild(older.config, stop=StopFlag(), progress=lambda done, total: None).was_copy
+        assert rebuild(older).was_copy
+        assert all_rows(older) == rows
+        assert not is_behind(older)
+        assert not older.verify().is_damaged
 
 
 def test_fault_j8_every_page_of_serve_names_an_older_copy(
