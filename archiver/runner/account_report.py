@@ -24,6 +24,9 @@ from archiver.runner.downloads import Download
 from archiver.runner.due_highlights import is_title_wanted, unmatched_globs
 from archiver.runner.tally import AccountEnd, files_not_downloaded
 
+NO_SUCH_HIGHLIGHT = "no such highlight: correct or remove it"
+"""What is recorded and reported of a highlight that nobody has seen and whose page does not exist."""
+
 _RefusedFile = tuple[str | None, Failure]
 """The title of a highlight that shows the file, and the failure."""
 
@@ -72,7 +75,7 @@ class AccountReporter:
         """
         failure = _unresolved_failure(self._target)
         self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
-        if failure.subject is not Subject.HIGHLIGHT:  # that was recorded with what the API says
+        if failure.subject is not Subject.HIGHLIGHT:  # that was recorded when its page was read
             self._catalog.write(record.failure, failure, self._context.clock())
             self._context.report_failure(failure, is_trouble=False)
         if not (self._options.from_config or self._options.list_only):
@@ -218,8 +221,7 @@ def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:
 def _unresolved_failure(target: Target) -> Failure:
     """Return the failure of a target that does not exist."""
     if target.highlight_pk is not None:
-        what = "no such highlight: correct or remove it"
-        return Failure(Subject.HIGHLIGHT, target.highlight_pk, None, Reason.NOT_FOUND, what)
+        return Failure(Subject.HIGHLIGHT, target.highlight_pk, None, Reason.NOT_FOUND, NO_SUCH_HIGHLIGHT)
     kind = "name" if target.username is not None else "id"
     what = f"no account has this {kind}: correct or remove it"
     return Failure(Subject.TARGET, target.key, None, Reason.GONE, what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archiver.catalog import Catalog, record
+from archiver.catalog.query.account_state import highlight_state
 from archiver.catalog.query.holdings import PageBefore, page_before
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
@@ -14,7 +15,7 @@ from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, Item
 from archiver.runner.absence import believed_gone
-from archiver.runner.account_report import describe_rejected
+from archiver.runner.account_report import NO_SUCH_HIGHLIGHT, describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.budget import Promise
 from archiver.runner.context import RunContext
@@ -114,7 +115,9 @@ class HighlightSync:
         meaning = reply.verdict.meaning
         if meaning is Meaning.NOT_FOUND:
             # Instagram lists some highlights whose page does not exist (HIKERAPI.md): a fact, not trouble.
-            self._record_failure(pk, Reason.NOT_FOUND, reply.verdict.detail, is_trouble=False)
+            is_stored = self._catalog.read(highlight_state, pk) is not None
+            detail = reply.verdict.detail if is_stored else NO_SUCH_HIGHLIGHT
+            self._record_failure(pk, Reason.NOT_FOUND, detail, is_trouble=False)
             return meaning
         if meaning is not Meaning.OK:
             self._record_failure(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, is_trouble=True)

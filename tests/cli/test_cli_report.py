@@ -148,6 +148,17 @@ def test_fault_e7_a_missing_name_fails_the_monitor_when_the_api_was_asked(
     assert re.search(gauge, kept.run("metrics").out)
 
 
+def test_fault_e7_the_report_says_what_to_do_about_a_missing_highlight(
+    kept: InProcessUser, box: ReportReceiver
+) -> None:
+    """As for a name; ``gaps`` too."""
+    kept.list_accounts("natgeo", "highlight:4")
+    assert kept.run("run", "-q").code == 3
+    text = box.at(f"{PING}/fail").body.decode()
+    assert "  highlight 4: not_found (no such highlight: correct or remove it)\n" in text
+    assert re.search(r"no such highlight: correct or remove it \(since", kept.run("gaps").out)
+
+
 def test_fault_a44_a_pattern_that_matches_nothing_is_reported(
     person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver, whole: bool
 ) -> None:
