@@ -40,9 +40,9 @@ def upgrade(options: GlobalOptions, dry_run: bool) -> int:
     archiver run and other commands that write do this themselves. Commands that only read refuse an older
     schema (exit code 9) and name this command. A newer schema is never changed.
     """
-    from archiver.archive.database import read_revisions, upgrade_schema
+    from archiver.archive.database import upgrade_schema
 
-    before, after = (read_revisions if dry_run else upgrade_schema)(load.config(options))
+    before, after = _read_revisions(options) if dry_run else upgrade_schema(load.config(options))
     if not options.quiet:
         change = "would be" if dry_run else "was"
         output.print_messages(
@@ -58,9 +58,7 @@ def upgrade(options: GlobalOptions, dry_run: bool) -> int:
 @click.pass_obj
 def current(options: GlobalOptions) -> int:
     """Print the schema's revision, and what to do if this version needs another."""
-    from archiver.archive.database import read_revisions
-
-    present, needed = read_revisions(load.config(options))
+    present, needed = _read_revisions(options)
     output.print_data(f"{present}\n")
     if present != needed and not options.quiet:
         upgrade_it = advice.command_line("db upgrade")
@@ -68,6 +66,17 @@ def current(options: GlobalOptions) -> int:
             f"archiver: db current: this version works with revision {needed} ({upgrade_it})"
         )
     return 0
+
+
+def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
+    """Return the present and the needed revision; if they are equal, name an older copy as readers do."""
+    from archiver.archive.database import read_revisions
+
+    revisions = present, needed = read_revisions(load.config(options))
+    if present == needed:
+        with load.open_archive(options) as archive:
+            _ = archive.is_behind  # opening it says so
+    return revisions
 
 
 @command.command("backup", short_help="Copy the SQLite database, also during a run.", epilog=EPILOG)
@@ -141,10 +150,15 @@ def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
 
 
 def _rebuild_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
-    report, was = rebuilt.journal, "would be" if dry_run else "was"
+    report, was, were = rebuilt.journal, *(("would be",) * 2 if dry_run else ("was", "were"))
     entries = pluralize(report.entries, "entry", "entries")
     if not report.rows:
         yield f"the database {'has' if dry_run else 'had'} every entry of the journal already"
+    elif rebuilt.was_copy and report.begins_with_snapshot:
+        yield (
+            f"all rows of the older database {were} replaced by those of the journal's newest snapshot, with "
+            f"{entries} after it"
+        )
     elif rebuilt.was_copy:
         yield f"the older database {was} brought up to date with {entries} of the journal"
     else:

@@ -37,7 +37,8 @@ class RebuildReport(Struct, frozen=True):
     SQLite file that was there before; None if there was none. ``damage``: why the rest of the journal was
     left out; None if nothing was. ``lost``: snapshots that are missing or damaged; no row is lost with them.
     ``missing``: how many lines are missing at the end of the journal, which ``archive.json`` counts; with
-    ``only_snapshot`` they are a snapshot of the rows that were built.
+    ``only_snapshot`` they are a snapshot of the rows that were built. ``begins_with_snapshot``: no row comes
+    from the database that was there before.
     """
 
     entries: int = 0
@@ -47,6 +48,7 @@ class RebuildReport(Struct, frozen=True):
     lost: tuple[str, ...] = ()
     missing: int = 0
     only_snapshot: bool = False
+    begins_with_snapshot: bool = False
 
     @property
     def begins_again(self) -> bool:
@@ -76,16 +78,16 @@ def rebuild(
 
     ``older``: how the present database compares to the journal, if it is an older copy: only what follows is
     applied. If a snapshot follows, or without ``older``, all rows come from the newest snapshot: it may lack
-    rows that no entry removes. ``end``: where the journal ended according to
-    ``archive.json``; None if that is not known. ``removals``: how many the marker counts. ``skip_damage``:
-    end before the first line that cannot be read or does not fit the rows, not raising. ``progress`` gets
-    the bytes of the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged,
-    JournalDiffers if the journal is from before ``archiver forget``, SchemaNew, DatabaseForeign,
-    DatabaseError, StorageError, DiskFull.
+    rows that no entry removes. ``end``: where the journal ended according to ``archive.json``; None if that
+    is not known. ``removals``: how many the marker counts. ``skip_damage``: end before the first line that
+    cannot be read or does not fit the rows, not raising. ``progress`` gets the bytes of the journal read so
+    far, and in all; ``check`` may raise to stop. Raises JournalDamaged, JournalDiffers if the journal is from
+    before ``archiver forget``, SchemaNew, DatabaseForeign, DatabaseError, StorageError, DiskFull.
     """
     head = None if older is None else older.head
     if head is not None and newest_snapshot_after(files, head.file) is not None:
         head = None
+    begins_with_snapshot = head is None
     names = files.names(newest_snapshot(files) if head is None else head.file)
     *before, total = accumulate((files.storage.size(name) or 0 for name in names), initial=0)
     starts = dict(zip(names, before, strict=True))
@@ -94,7 +96,7 @@ def rebuild(
     lost: list[str] = []
     sequences: dict[str, int] = {}
     with building(database, copy=older is not None, group_readable=group_readable) as built:
-        if older is not None and head is None:
+        if older is not None and begins_with_snapshot:
             built.clear()
         lines = follow(files, archive_id, names, head, lost)
         for read in _until_damage(lines, damages if skip_damage else None):
@@ -118,7 +120,16 @@ def rebuild(
         built.finish(head, sequences, removals=removals)
     damage = damages[0] if damages else None
     missing, only_snapshot = count_missing(end, JournalPoint(head.seq, head.hash))
-    return RebuildReport(entries, rows, built.set_aside, damage, tuple(lost), missing, only_snapshot)
+    return RebuildReport(
+        entries,
+        rows,
+        built.set_aside,
+        damage,
+        tuple(lost),
+        missing,
+        only_snapshot,
+        begins_with_snapshot,
+    )
 
 
 def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Iterator[ReadLine]:

@@ -48,6 +48,8 @@ _OTHER_READERS: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("export", "jsonl", "-q", "tables"),
     ("db", "backup", "-o", "copy.db"),
+    ("db", "current"),
+    ("db", "upgrade", "--dry-run"),
 )
 _REMOVERS: tuple[tuple[str, ...], ...] = (
     ("export", "folder", "--prune", "out"),
@@ -118,6 +120,21 @@ def test_fault_j8_every_command_that_reads_names_an_older_copy(
     after = user.run("status", "--json")
     assert "behind" not in after.object
     assert _WORDS not in after.err
+
+
+def test_fault_j8_a_rebuild_says_that_a_snapshot_replaced_all_rows(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """An older copy from before the newest snapshot keeps no row of its own."""
+    user = InProcessUser(tmp_path, harness.upstream, {"ARCHIVER_ARCHIVE": str(harness.root)})
+    assert user.run("db", "snapshot").code == 0
+    put_back(harness)
+    for args, verb in ((("--dry-run",), "would be"), ((), "were")):
+        err = user.run("db", "rebuild", *args).err
+        assert (
+            f"all rows of the older database {verb} replaced by those of the journal's newest snapshot, "
+            "with 0 entries after it\n"
+        ) in err
 
 
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)])
