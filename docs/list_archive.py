@@ -59,7 +59,9 @@ def newest_snapshot_first(paths):
     """Return the files from the newest complete snapshot on: nothing before it is needed."""
     for number in range(len(paths) - 1, -1, -1):
         lines = list(lines_of(paths[number]))
-        if len(lines) > 1 and json.loads(lines[1]).get("snapshot") and b'"snapshot":"end"' in lines[-1]:
+        first = json.loads(lines[1]) if len(lines) > 1 else {}
+        is_own = first.get("seq") == int(paths[number].name[:12])  # else somebody has renamed the file
+        if is_own and first.get("snapshot") and b'"snapshot":"end"' in lines[-1]:
             return paths[number:]
     return paths
 

@@ -264,9 +264,11 @@ def _verify(
             read_all=read_data and share >= 1,
             check=check,
         )
-        if difference is None
+        if difference is None or isinstance(difference, JournalDamaged)
         else JournalReport(damage=str(difference), hint=difference.hint)
     )
+    if difference is not None and not journal.is_damaged:  # in a file after the end that the database knows
+        journal.damage, journal.hint = str(difference), difference.hint
     with catalog.snapshot() as rows:
         sums = rows.read(counters.differences)
     return Verification(
@@ -285,21 +287,24 @@ def _with_places(catalog: Catalog, blobs: VerifyReport) -> VerifyReport:
     return replace(blobs, damaged=(*placed, *blobs.damaged[_PLACED:]))
 
 
-def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | None:
+def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | JournalDamaged | None:
     """Return an error that says how the histories of database and journal differ; None if they do not.
 
-    None also if another command is writing to both, or if this user may not take the lock to find out.
-    ``dry_run``: do not take the lock, which writes to its file.
+    JournalDamaged if damage hides that. None also if another command is writing to both, or if this user may
+    not take the lock to find out. ``dry_run``: do not take the lock, which writes to its file.
     """
     files, place = session.storage.journal(), locate_database(session.config)
     lock = session.root / "lock"
 
-    def compare() -> JournalDiffers | None:
+    def compare() -> JournalDiffers | JournalDamaged | None:
         end = session.storage.read_end()  # before the files: a run may end meanwhile
-        found = compare_journal(files, read_state(place), end)
+        try:
+            found = compare_journal(files, read_state(place), end)
+        except JournalDamaged as damage:
+            return damage
         return describe_difference(found) or describe_missing(found)
 
-    with suppress(ArchiveLocked, StorageError, JournalDamaged):  # the check of the lines reports damage
+    with suppress(ArchiveLocked, StorageError):
         if compare() is not None:
             if dry_run:
                 run_lock.require_free(lock)

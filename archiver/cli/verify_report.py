@@ -75,7 +75,7 @@ def misplaced_lines(names: Sequence[str]) -> Iterator[str]:
     if names:
         listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
         number = pluralize(len(names), "file")
-        yield f"{number} of the journal with a smaller number than one of an earlier month: {listed}"
+        yield f"{number} of the journal in the folder of a wrong month, put there by somebody: {listed}"
 
 
 def _journal_lines(journal: JournalReport) -> Iterator[str]:

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -60,24 +61,42 @@ class JournalFiles:
         return sorted(found, key=place_of)
 
     def find_misplaced(self) -> list[str]:
-        """Return the files with a smaller number than a file of an earlier month: somebody put them there."""
-        found, greatest, month, before = [], 0, "", 0
-        for name in sorted(name for name in self.storage.names("") if JOURNAL_FILE.fullmatch(name)):
-            if name[:7] != month:
-                month, before = name[:7], greatest
-            number, _ = place_of(name)
-            if number < before:
-                found.append(name)
-            greatest = max(greatest, number)
-        return found
+        """Return the files whose number does not fit their month: somebody put them there.
+
+        No file has a smaller number than one of an earlier month. Where that is not so, the fewest files that
+        can be wrong are: the others are the longest series that ascends. Of two such series, it is the one
+        with the greater numbers.
+        """
+        names = sorted(name for name in self.storage.names("") if JOURNAL_FILE.fullmatch(name))
+        if names == sorted(names, key=place_of):
+            return []
+        # A copy has the same name as the other, so a series never has both.
+        ranks = {file: rank for rank, file in enumerate(sorted({name[8:] for name in names}, reverse=True))}
+        # From the last file to the first: with which file the best series of each length begins, with its
+        # rank, and which file follows each file in its series.
+        begins: list[str] = []
+        lowest: list[int] = []
+        follows: dict[str, str | None] = {}
+        for name in reversed(names):
+            rank = ranks[name[8:]]
+            length = bisect_left(lowest, rank)
+            follows[name] = begins[length - 1] if length else None
+            begins[length : length + 1], lowest[length : length + 1] = [name], [rank]
+        fitting: set[str] = set()
+        following: str | None = begins[-1]
+        while following is not None:
+            fitting.add(following)
+            following = follows[following]
+        return [name for name in names if name not in fitting]
 
     def read(self, name: str, start: int = 0) -> Iterator[ReadLine]:
         """Yield the lines of a file, without its header. ``start``: the offset of the first member to read.
 
         An incomplete last member is not an error, since a kill may leave one: it is noted in ``torn``. Raises
-        JournalDamaged and StorageError.
+        JournalDamaged, also if the number in the name is not that of the first line; StorageError.
         """
         header: FileHeader | None = None
+        first = None if start else place_of(name)[0]
         with self.storage.open(name) as file:
             if start:
                 for lines, _ in _whole_members(file, name, 0):
@@ -88,8 +107,15 @@ class JournalFiles:
                     place = f"journal/{name}, line {number} of the part that ends at byte {end}"
                     if header is None:
                         header = parse_header(line, place)
-                    else:
-                        yield ReadLine(parse_line(line, place), header, name, start, end)
+                        continue
+                    parsed = parse_line(line, place)
+                    if first not in (None, parsed.seq):
+                        raise JournalDamaged(
+                            f"journal/{name} begins with line {parsed.seq}, not with the one in its name",
+                            "somebody renamed this file: move it elsewhere",
+                        )
+                    first = None
+                    yield ReadLine(parsed, header, name, start, end)
                 start = end
             if start < file.seek(0, os.SEEK_END):  # whatever follows: a power loss may leave anything there
                 self.torn[name] = start

@@ -138,7 +138,7 @@ def _until_damage(lines: Iterator[ReadLine], damages: list[str] | None) -> Itera
         yield from lines
     except JournalDamaged as error:
         if damages is None:
-            raise JournalDamaged(str(error), _WAYS_OUT) from error
+            raise JournalDamaged(str(error), error.hint or _WAYS_OUT) from error
         damages.append(str(error))
 
 

@@ -86,6 +86,48 @@ def test_fault_j5_an_old_file_in_a_later_month_is_named_and_not_followed(harness
     assert copy.exists()
 
 
+def test_fault_j5_a_copy_in_an_earlier_month_is_named_and_not_the_others(harness: ArchiveHarness) -> None:
+    """A copy of the newest file: nothing accuses the files after which it was put there."""
+    copy = harness.root / "journal" / "2026" / "01" / files(harness)[-1].name
+    copy.parent.mkdir(parents=True)
+    shutil.copy(files(harness)[-1], copy)
+    found = verify(harness)
+    assert not found.is_damaged
+    assert found.journal.foreign == [f"2026/01/{copy.name}"]
+    require_equal_after_rebuild(harness)
+
+
+def put_renamed_snapshot(harness: ArchiveHarness, month: str) -> Path:
+    """Copy the first snapshot to a name whose number is greater than all others."""
+    stray = harness.root / "journal" / month / "000000009999-aaaaaaaa.jsonl.gz"
+    stray.parent.mkdir(parents=True)
+    shutil.copy(files(harness)[0], stray)
+    return stray
+
+
+def test_fault_j5_a_renamed_file_in_an_earlier_month_is_named_and_not_followed(
+    harness: ArchiveHarness,
+) -> None:
+    """It is not the newest snapshot, whatever its name says."""
+    stray = put_renamed_snapshot(harness, "2026/01")
+    assert verify(harness).journal.foreign == [f"2026/01/{stray.name}"]
+    require_equal_after_rebuild(harness)
+
+
+def test_fault_j5_a_renamed_file_in_a_later_month_is_refused(harness: ArchiveHarness) -> None:
+    """``verify`` and a rebuild name it, and the rebuild says what to do; that works."""
+    rows = all_rows(harness)
+    stray = put_renamed_snapshot(harness, "2199/01")
+    assert stray.name in (verify(harness).journal.damage or "")
+    lose_database(harness)
+    with pytest.raises(JournalDamaged, match=rf"{stray.name} begins with line 1, not") as refused:
+        rebuild(harness)
+    assert "move it elsewhere" in refused.value.hint
+    stray.unlink()
+    rebuild(harness)
+    assert all_rows(harness) == rows
+
+
 def test_fault_j5_forget_deletes_an_old_file_in_a_later_month_too(harness: ArchiveHarness) -> None:
     """It names the account, and its number is smaller than that of the new journal."""
     copy = harness.root / "journal" / "2199" / "01" / files(harness)[0].name

@@ -103,8 +103,8 @@ def test_a_journal_that_is_set_aside_makes_way_for_another(storage: JournalStora
     storage.set_aside(NOON)
     assert JournalFiles(storage).names() == []
     assert storage.size(SECOND) is None
-    append(storage, FIRST, 7)
-    assert numbers(storage, FIRST) == [7]
+    append(storage, FIRST, 1, 2)
+    assert numbers(storage, FIRST) == [1, 2]
 
 
 @pytest.mark.parametrize("act", [None, ignore_range])

@@ -142,23 +142,21 @@ def test_fault_j8_a_copy_from_before_the_first_line_of_the_journal_is_an_older_o
     tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
     """As ``db backup`` makes it between ``init`` and the first run. It is brought up to date."""
+    server: PostgresServer | None = request.getfixturevalue("postgres") if database == "postgresql" else None
     with ExitStack() as stack:
         upstream = stack.enter_context(FaultyStandIn(EditableWorld.generate(1, 1, 1)))
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        if database == "postgresql":
-            server: PostgresServer = request.getfixturevalue("postgres")
-            harness = replace(harness, database=stack.enter_context(server.database()))
+        url = None if server is None else stack.enter_context(server.database())
+        harness = older = ArchiveHarness(tmp_path / "archive", upstream, url)
         create_archive(harness.config)
         assert not is_behind(harness)
-        if harness.database is not None:
-            copy = stack.enter_context(server.database(make_url(harness.database).database or ""))
+        if server is not None and url is not None:
+            copy = stack.enter_context(server.database(make_url(url).database or ""))
             older = replace(harness, database=copy)
         else:
-            older = harness
             shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
         assert harness.night(NAME).exit_code == 0
         rows = all_rows(harness)
-        if harness.database is None:
+        if server is None:
             put_back(harness)
         assert is_behind(older)
         with pytest.raises(JournalDiffers, match=_WORDS):
