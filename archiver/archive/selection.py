@@ -13,7 +13,14 @@ from archiver.catalog.query import account_state, content, details
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
 from archiver.model.identity import Pk, is_pk
-from archiver.model.target import ItemTarget, Target, is_code, parse_target, parse_target_or_item
+from archiver.model.target import (
+    ItemTarget,
+    Target,
+    is_code,
+    parse_adopted,
+    parse_target,
+    parse_target_or_item,
+)
 from archiver.model.values import replace
 
 AccountName: TypeAlias = KeptAccount | Target | str
@@ -209,7 +216,7 @@ def find_subject(catalog: Catalog, target: Target | ItemTarget) -> KeptAccount |
 def read_highlight_pk(name: object) -> Target:
     """Return the highlight of a pk, ``highlight:<pk>`` or link. Raises UsageError, TargetError."""
     text = arguments.require_text("highlight", name, "pk or link")
-    return parse_target(f"highlight:{text}" if is_pk(text) else text)
+    return parse_adopted(text) or parse_target(f"highlight:{text}" if is_pk(text) else text)
 
 
 def _read_account(account: object) -> Target:

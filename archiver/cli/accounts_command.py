@@ -29,7 +29,7 @@ def command(options: GlobalOptions) -> int:
     \b
     A state is
       new         no run has reached it
-      archived    its highlights could be listed
+      archived    its highlights could be listed, or something of them is stored
       private     it shows nothing to the public
       gone        it existed, and does not any more
       not_found   nobody has the name, or the highlight does not exist

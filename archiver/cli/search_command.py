@@ -18,7 +18,6 @@ from archiver.cli.name_completion import complete_account
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.errors import NotHeld, TargetError, UsageError
-from archiver.model.identity import is_pk
 from archiver.model.query_rows import NO_LIMIT
 from archiver.model.search_hits import Dated, Kind
 from archiver.model.target import parse_target
@@ -205,8 +204,6 @@ def hit_lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
 def _target(hit: Hit) -> str:
     if hit.kind is Kind.ACCOUNT:
         return hit.username or hit.subject_pk
-    if hit.kind is Kind.HIGHLIGHT and not is_pk(hit.subject_pk):  # only its title is known
-        return hit.user_pk or ""
     return f"highlight:{hit.subject_pk}" if hit.kind is Kind.HIGHLIGHT else f"item:{hit.subject_pk}"
 
 

@@ -12,6 +12,10 @@ Pk = str
 _PK = re.compile(r"[0-9]{1,40}")
 
 
+ADOPTED_PREFIX = "adopted-"
+"""What the pk of a highlight begins with if no tool and no answer has named its own."""
+
+
 def is_pk(text: str) -> bool:
     """Return whether ``text`` can be a pk: 1 to 40 ASCII digits."""
     return _PK.fullmatch(text) is not None

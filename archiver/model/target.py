@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from msgspec import Struct
 
 from archiver.errors import TargetError, hide_keys
-from archiver.model.identity import Pk, is_pk
+from archiver.model.identity import ADOPTED_PREFIX, Pk, is_pk
 
 _USERNAME = re.compile(r"[A-Za-z0-9._]{1,30}")
 _HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
@@ -24,6 +24,7 @@ _RESERVED = frozenset(
     | {"p", "reel", "reels", "s", "share", "stories", "tv", "web"}
 )
 _CODE = re.compile(r"[A-Za-z0-9_-]{5,40}")
+_ADOPTED = re.compile(rf"(?:highlight:)?({ADOPTED_PREFIX}[0-9]{{1,40}}-[0-9a-f]{{16}})")
 _COMMENT = re.compile(r"(?:^|\s)#")
 _LONGEST = 2048
 _LONGEST_QUOTE = 80
@@ -104,6 +105,8 @@ def parse_target_or_item(text: str) -> Target | ItemTarget:
     name accounts; the caller tries the other meanings if there is no such account. Raises TargetError.
     """
     stripped = text.strip()
+    if (adopted := parse_adopted(stripped)) is not None:
+        return adopted
     if stripped.startswith("item:"):
         word = stripped.removeprefix("item:")
         if is_pk(word):
@@ -123,6 +126,15 @@ def parse_target_or_item(text: str) -> Target | ItemTarget:
         if (item := _parse_item_link(stripped)) is not None:
             return item
         raise TargetError(str(error), _ITEM_HINT) from None
+
+
+def parse_adopted(text: str) -> Target | None:
+    """Return the highlight of a pk, or ``highlight:<pk>``, that ``adopt`` has given; None for another text.
+
+    Runs do not accept it: the API does not know it.
+    """
+    found = _ADOPTED.fullmatch(text)
+    return None if found is None else Target(text, highlight_pk=found[1])
 
 
 def _parse_item_link(text: str) -> ItemTarget | None:

@@ -14,10 +14,13 @@ from sqlalchemy import Connection
 
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import rebuild_database
+from archiver.archive.subject_details import HighlightDetails
 from archiver.catalog import Catalog, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import newest_items
 from archiver.catalog.query.adoptions import OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
+from archiver.errors import TargetError
+from archiver.model.target import parse_target
 from archiver.runner.workers import StopFlag
 from tests.support.adopting_archive import (
     FOLDER,
@@ -128,6 +131,23 @@ def test_fault_j20_time_and_title_come_from_the_tool(
     ((_, pk, title, *sources),) = archive.rows(_PLACES)
     assert (title, sources) == ("Gifts" if tool == "instaloader" else "Gift Guide", [tool, tool])
     assert str(pk).startswith(f"adopted-{NATGEO.pk}-") if tool == "instaloader" else pk == HIGHLIGHT
+
+
+@SQLITE_EVERYDAY
+def test_fault_j20_a_highlight_whose_pk_no_tool_names_is_shown_and_never_asked_for(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
+    """By the pk that other commands print. The API does not know it, so a run refuses it."""
+    archive.adopt(put(tmp_path / "in", instaloader()))
+    ((_, pk, *_rest),) = archive.rows(_PLACES)
+    with Archive(archive.config) as opened:
+        assert opened.highlight(str(pk)).pk == pk
+        for name in (str(pk), f"highlight:{pk}"):
+            details = opened.show(name)
+            assert isinstance(details, HighlightDetails)
+            assert details.summary.highlight.pk == pk
+            with pytest.raises(TargetError):
+                parse_target(name)
 
 
 @SQLITE_EVERYDAY

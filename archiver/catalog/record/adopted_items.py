@@ -16,14 +16,11 @@ from archiver.catalog import tables
 from archiver.catalog.query import adoptions
 from archiver.catalog.statements import insert_if_new, update_row
 from archiver.model.foreign_files import ForeignFile
-from archiver.model.identity import MEDIA_TYPES, Pk, Role
+from archiver.model.identity import ADOPTED_PREFIX, MEDIA_TYPES, Pk, Role
 from archiver.model.target import is_username
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
 _items, _members = tables.items, tables.highlight_items
-
-_PREFIX = "adopted-"
-"""What the pk of a highlight begins with if no tool and no answer has named its own."""
 
 _SEEN = ("first_seen_at", "last_seen_at")
 _INSERT_USER = insert_if_new(_users, "pk", *_SEEN, returning=["pk"])
@@ -51,7 +48,7 @@ _BEFORE = (
     )
 )
 _PKS: BindParameter[Sequence[str]] = bindparam("pks", expanding=True)
-_is_nameless = _members.c.highlight_pk.startswith(_PREFIX)
+_is_nameless = _members.c.highlight_pk.startswith(ADOPTED_PREFIX)
 _NAMELESS_OF_ITEMS = select(_members.c.highlight_pk).where(_members.c.item_pk.in_(_PKS), _is_nameless)
 _IS_NAMED = select(exists().where(_members.c.item_pk == bindparam("pk"), ~_is_nameless))
 _LEAVE_NAMELESS = delete(_members).where(_members.c.item_pk.in_(_PKS), _is_nameless)
@@ -128,4 +125,4 @@ def _write_account(connection: Connection, pk: Pk, username: str | None, now: da
 
 def _nameless_pk(owner: Pk, title: str) -> Pk:
     """Return the pk of a highlight of which only account and title are known: no pk of Instagram looks so."""
-    return f"{_PREFIX}{owner}-{hashlib.sha256(title.encode()).hexdigest()[:16]}"
+    return f"{ADOPTED_PREFIX}{owner}-{hashlib.sha256(title.encode()).hexdigest()[:16]}"
