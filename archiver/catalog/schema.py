@@ -120,16 +120,17 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
             f"the database {database} has a schema that is too old for this version (revision {revision})",
             or_else="; if it is only an old copy: archiver db rebuild replaces it",
         )
-    if is_file and revision == head():
-        _refuse_foreign(own_schema.find_foreign(connection), database)
+    if is_file and revision in revisions():
+        foreign = own_schema.find_foreign(connection, is_newest=revision == head())
+        _refuse_foreign(foreign, database)
     storage, removals = connection.exec_driver_sql(_STORAGE).one()
     return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage, removals)
 
 
-def _refuse_foreign(name: str | None, database: Database) -> None:
-    if name is not None:
+def _refuse_foreign(foreign: str | None, database: Database) -> None:
+    if foreign is not None:
         raise DatabaseForeign(
-            f"the database {database} has a view or trigger that archiver did not make: {make_safe(name)}",
+            f"the schema of the database {database} is not as archiver made it: {make_safe(foreign)}",
             "restore a copy that you trust; or move it away, then archiver db rebuild",
         )
 
@@ -196,14 +197,16 @@ def recreate_triggers(database: Database) -> None:
     Changes may be missing in the journal, so a new one must begin. The caller holds the lock. Raises
     DatabaseError.
     """
-    from archiver.catalog import journal_triggers, tables
+    from archiver.catalog import counters, journal_triggers, tables
 
     with map_errors(str(database)):
         engine = engines.create_writer(database)
         try:
             with engine.begin() as connection:
+                counters.drop(connection)  # a stranger may have made them: no row is written before
                 journal_triggers.create(connection)
                 connection.execute(tables.journal_head.delete())
+                counters.create(connection)
         finally:
             engine.dispose()
 

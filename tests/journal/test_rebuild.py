@@ -359,3 +359,23 @@ def test_a_locked_database_is_not_set_aside(harness: ArchiveHarness, monkeypatch
         with pytest.raises(DatabaseError, match="locked"):
             rebuild(harness)
     assert [file.name for file in harness.root.glob("archive.db.*")] == []
+
+
+def test_fault_k75_a_database_with_a_foreign_key_of_a_stranger_is_refused_and_set_aside(
+    harness: ArchiveHarness,
+) -> None:
+    """No command that writes removes a row of it, and ``db rebuild`` makes a good one from the journal."""
+    path, files = harness.root / "archive.db", harness.rows("select * from files order by id")
+    with closing(sqlite3.connect(path)) as planted:
+        planted.executescript(
+            "CREATE TABLE notes (u TEXT REFERENCES users (pk) ON DELETE CASCADE);"
+            " INSERT INTO notes SELECT pk FROM users;"
+            " CREATE TRIGGER noted AFTER DELETE ON notes BEGIN DELETE FROM files; END"
+        )
+    before = path.read_bytes()
+    with pytest.raises(DatabaseForeign, match="table notes"), Archive(harness.config) as archive:
+        archive.reread()
+    assert path.read_bytes() == before
+
+    rebuild(harness)
+    assert harness.rows("select * from files order by id") == files
