@@ -1,8 +1,9 @@
 """``forget``: removes an account, in steps of which each can follow a kill at any point.
 
-1. The request is recorded, in the journal too. The account is taken off the list of the configuration. The
-   names of new answer segments are recorded, lines of the log are removed, and the segments are written
-   without the account's answers.
+0. The account is taken off the list of the configuration. Only ``forget`` itself does that: what finishes a
+   removal has its request from the archive, which may be somebody else's.
+1. The request and the names of new answer segments are recorded, in the journal too. Lines of the log are
+   removed, and the segments are written without the account's answers.
 2. One transaction removes the rows, and records which files are to be deleted. It is not journaled.
 3. A snapshot of what stays begins the journal again. The marker counts the removal, so that an older copy of
    the database is refused. The files are deleted.
@@ -39,7 +40,7 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_parts, content, stored_answers
 from archiver.config import Config, account_list, is_archive_of
 from archiver.durable import is_data_loss
-from archiver.errors import AnswerMalformed, ArchiverError, StorageError, UsageError
+from archiver.errors import AnswerMalformed, StorageError, UsageError
 from archiver.model.account_removal import AccountParts, AccountRemoval, PlacedAnswer, RemovalRequest
 from archiver.model.archived import Selection
 from archiver.model.identity import utcnow
@@ -76,8 +77,7 @@ def forget_account(
         forgetting.prepare()
         parts = _read_parts(session.catalog, session.answers, request)
         comments = _find_comments(config, session.catalog, parts)
-        _take_off_list(config, session.catalog, parts, dry_run=True)
-        entries = forgetting.begin(request, parts)
+        entries = _take_off_list(config, session.catalog, parts)
         return replace(forgetting.forget(request), entries=entries, comments=comments)
 
 
@@ -156,16 +156,6 @@ class _Forgetting:
         self._storage.remove_spools(frozenset)
         recover(self._catalog, self._answers, self._check)
 
-    def begin(self, request: RemovalRequest, parts: AccountParts) -> tuple[str, ...]:
-        """Record the request durably, and take the account off the list; return the entries."""
-        self._catalog.write(record.removal_request, request)
-        self._journal.ship()
-        try:
-            return _take_off_list(self._config, self._catalog, parts)
-        except ArchiverError:
-            self._catalog.write(record.withdrawn_request)
-            raise
-
     def finish(self) -> None:
         """Go on where a killed process stopped."""
         self._storage.require_deletion()
@@ -177,7 +167,6 @@ class _Forgetting:
         self._storage.delete(names, self._check)  # new segments, which no row names yet
         self._catalog.write(record.deleted_files, names)
         self.prepare()
-        _take_off_list(self._config, self._catalog, _read_parts(self._catalog, self._answers, request))
         self.forget(request)
 
     def forget(self, request: RemovalRequest) -> AccountRemoval:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive import account_traces
 from archiver.config import config_files
 from archiver.errors import DiskFull
 from tests.support.archive_harness import ArchiveHarness
@@ -17,6 +18,7 @@ from tests.support.forgotten_account import (
     OTHER,
     begin_to_forget,
 )
+from tests.support.table_dumps import execute
 
 
 @pytest.fixture
@@ -118,32 +120,43 @@ def test_the_account_is_taken_off_the_list(person: InProcessUser, harness: Archi
         assert f"{name} in its directory" in done.err
 
 
-def test_fault_k13_the_account_is_taken_off_the_list_by_whatever_finishes_a_killed_removal(
+def test_fault_k13_the_account_is_off_the_list_before_anything_is_removed(
     person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that has read the list before does not archive the account again: it ends with 11."""
+    """A run that finishes a killed removal does not archive the account again: it ends with 11."""
     config = person.home / "config.toml"
-    config.write_text(f'[archive]\ndirectory = "{harness.root}"\n\n[[accounts]]\nusername = "{NAME}"\n')
+    accounts = "".join(f'[[accounts]]\nusername = "{name}"\n' for name in (NAME, OTHER))
+    config.write_text(f'[archive]\ndirectory = "{harness.root}"\n\n{accounts}')
     with monkeypatch.context() as patch:
-        patch.setattr(config_files, "replace_text", _die_unless_dry)
+        patch.setattr(account_traces, "remove_log_lines", lambda *_: 1 / 0)
         assert person.run("--config", str(config), "forget", NAME, "--yes").code == 1
-    assert NAME in config.read_text()
+    assert NAME not in config.read_text()
     person.more["HIKERAPI_TOKEN"] = "standin-key-that-nobody-asks-for"
     ended = person.run("--config", str(config), "run")
     assert (ended.code, "an account was forgotten meanwhile" in ended.err) == (11, True), ended.err
-    assert NAME not in config.read_text()
     assert harness.one("select count(*) from users") == 1
 
 
-def _die_unless_dry(path: Path, text: str, *, dry_run: bool = False) -> None:
-    if not dry_run:
-        raise RuntimeError("killed")
+def test_fault_k1_a_request_of_a_stranger_changes_no_configuration(
+    person: InProcessUser, harness: ArchiveHarness
+) -> None:
+    """It comes with the archive, as a row or a line of the journal. What finishes it leaves the list."""
+    config = person.home / "config.toml"
+    config.write_text(f'[archive]\ndirectory = "{harness.root}"\n\n[[accounts]]\nusername = "bbc"\n')
+    before = config.read_text()
+    execute(
+        harness,
+        "insert into removal_requests values (1, '2026-11-27T00:00:00.000000Z', null, '[\"bbc\"]', null)",
+    )
+    assert person.run("--config", str(config), "db", "upgrade").code == 0
+    assert harness.one("select count(*) from removal_requests") == 0
+    assert config.read_text() == before
 
 
 def test_a_list_that_cannot_be_changed_leaves_no_request(
     person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Although it could be when it was asked, as on a disk that is full by then: nothing is removed."""
+    """As on a disk that is full: nothing is removed."""
     config = person.home / "config.toml"
     config.write_text(f'[archive]\ndirectory = "{harness.root}"\n\n[[accounts]]\nusername = "{NAME}"\n')
 

@@ -15,7 +15,6 @@ from archiver.catalog.record.removal import (
     deleted_files,
     removal,
     removal_request,
-    withdrawn_request,
 )
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
 from archiver.catalog.record.storage import storage
@@ -73,5 +72,4 @@ __all__ = [
     "user",
     "verdict",
     "verified_blobs",
-    "withdrawn_request",
 ]

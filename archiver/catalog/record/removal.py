@@ -69,11 +69,6 @@ def removal_request(
     _insert_deletions(connection, new_segments)
 
 
-def withdrawn_request(connection: Connection) -> None:
-    """Record that nothing is to be removed after all."""
-    connection.execute(delete(tables.removal_requests))
-
-
 def removal(
     connection: Connection,
     request: RemovalRequest,
