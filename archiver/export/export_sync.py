@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -135,10 +136,12 @@ class ExportSync:
         ``prune`` removes the files that were not put or kept.
         """
         self.flush()
-        if prune:
-            self._prune()
         if not self._is_first_export:
-            self.stats.others = sum(id_ not in self._seen_ids for id_ in self.manifest.ids())
+            unused = self.manifest.rows_except(self._seen_ids)
+            if prune:
+                self._remove_all(sorted(unused, key=attrgetter("path")))
+            else:
+                self.stats.others = sum(1 for _ in unused)
         return self.stats
 
     def keep(self, *ids: str) -> None:
@@ -482,9 +485,6 @@ class ExportSync:
         with storage_errors(f"{row.path} cannot be read"):
             state = self._scan.locate(row)
         return state.path == row.path and state.sha256 != row.sha256
-
-    def _prune(self) -> None:
-        self._remove_all([row for row in self.manifest.rows() if row.id not in self._seen_ids])
 
     def _remove_all(self, rows: Sequence[ManifestRow]) -> None:
         for start in range(0, len(rows), BATCH_SIZE):

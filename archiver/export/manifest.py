@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -194,10 +194,11 @@ class Manifest:
         with self._sqlite_errors():
             return self._db.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
 
-    def ids(self) -> Iterator[str]:
-        """Yield the ids of all files."""
+    def rows_except(self, ids: Container[str]) -> Iterator[ManifestRow]:
+        """Yield the rows of all files but these, in any order."""
         with self._sqlite_errors():
-            yield from (id_ for (id_,) in self._db.execute("SELECT id FROM files"))
+            found = self._db.execute(f"SELECT {_ROWS}")
+            yield from self._read_rows(values for values in found if values[0] not in ids)
 
     def rows(self, prefix: str = "") -> Iterator[ManifestRow]:
         """Yield the rows whose path begins with ``prefix``, in the order of their paths."""

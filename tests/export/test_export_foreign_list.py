@@ -7,6 +7,7 @@ import os
 import sqlite3
 import struct
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -67,12 +68,14 @@ def _add(harness: ExportHarness, path: str, *, digest: str = _DIGEST, old: str |
 def test_fault_k3_a_list_names_only_files_of_its_export(
     harness: ExportHarness, path: str, old_path: str | None
 ) -> None:
-    """Another name is refused with a sentence, in a dry run too, and nothing is removed."""
+    """Another name is refused with a sentence, also by a dry run and without ``--prune``: nothing is
+    removed.
+    """
     _add(harness, path.format(home=harness.home), old=old_path)
     before = tree(harness.out)
-    for dry_run in (True, False):
+    for prune, dry_run in product((True, False), repeat=2):
         with pytest.raises(StorageError, match=r"is damaged: it names .* cannot be a file of this export"):
-            harness.export(prune=True, dry_run=dry_run)
+            harness.export(prune=prune, dry_run=dry_run)
     assert _theirs(harness).read_bytes() == _PRECIOUS
     assert tree(harness.out) == before
 
@@ -93,14 +96,26 @@ def test_fault_k3_a_row_does_not_lead_to_another_blob(harness: ExportHarness) ->
         harness.export(prune=True)
 
 
-def test_fault_e38_a_damaged_list_is_one_sentence(harness: ExportHarness) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "path = 'a/../../b'",
+        pytest.param("how = x'ff'", marks=pytest.mark.whole),
+        pytest.param("path = '../x' WHERE id = 'account 787132 avatar'", marks=pytest.mark.whole),
+        pytest.param("before = '../x' WHERE id = 'account 787132 avatar'", marks=pytest.mark.whole),
+        pytest.param("old = '../x' WHERE id = 'account 787132 avatar'", marks=pytest.mark.whole),
+    ],
+)
+def test_fault_e38_a_damaged_list_is_one_sentence(harness: ExportHarness, change: str) -> None:
     """Nothing follows it on stderr, such as a traceback of what Python cleans up at the end."""
     with closing(sqlite3.connect(_list(harness))) as rows, rows:
-        rows.execute("UPDATE files SET path = '../x' WHERE path LIKE '%.mp4'")
-    done = CommandLineUser(harness.home, None, harness.environ).run("export", "folder", "out")
-    assert done.code == 8
-    assert len(done.err.splitlines()) == 1
-    assert "is damaged: it names '../x'" in done.err
+        rows.execute(f"UPDATE files SET {change}")
+    user = CommandLineUser(harness.home, None, harness.environ)
+    for more in ((), ("--dry-run",), ("--check",)):
+        done = user.run("export", "folder", "out", *more)
+        assert done.code == 8
+        assert len(done.err.splitlines()) == 1
+        assert "is damaged: it names '" in done.err
 
 
 def test_fault_k60_a_journal_of_the_list_removes_no_file_elsewhere(harness: ExportHarness) -> None:
