@@ -5,19 +5,22 @@ Nothing is changed. Whether the export is up to date is not checked: ``--dry-run
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 
 from archiver.durable import storage_errors
-from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.export_entry import ExportStats, is_media
 from archiver.export.export_scan import ExportScan
 from archiver.export.manifest import Manifest, ManifestRow
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 
 _BATCH = 500
+_OWNER = re.compile(r"(?:waits for )?(?:user|highlight|item) (\w+) (\w+)")
+_UNKNOWN = "the archive has no such file"
 
 
 class CheckedForm(StrEnum):
@@ -56,7 +59,7 @@ class ExportCheck:
         """Check all files, and yield the rows of those that are right, in the order of their paths."""
         rows = self.manifest.rows()
         while batch := list(islice(rows, _BATCH)):
-            digests = [Digest(row.sha256) for row in batch if _is_media(row)]
+            digests = [Digest(row.sha256) for row in batch if is_media(row.id)]
             blobs = self._stored_blobs(digests)
             for row in batch:
                 with storage_errors(f"{row.path} cannot be read"):
@@ -78,6 +81,11 @@ class ExportCheck:
         """Return what is wrong with a file, for people; "" if it cannot be right, None if it is right."""
         found = self._scan.stat(row.path)
         is_lost = blob is not None and blob.lost_at is not None
+        is_unknown = is_media(row.id) and not _is_stored(row, blob)
+        if found is None and is_unknown:
+            is_left = row.old_path is not None and self._scan.stat(row.old_path) is not None
+            place = f"still at {row.old_path}" if is_left else "missing"
+            return f"{place}, and {_UNKNOWN}: export with --prune"
         if found is None:
             return "" if is_lost else "missing: export again"
         if not stat.S_ISREG(found.st_mode):
@@ -92,23 +100,19 @@ class ExportCheck:
             if row.id.endswith(" xmp"):
                 return ""
             return "changed since it was exported: move it elsewhere, and export again"
-        if _is_media(row) and not _is_stored(row, blob):
-            return "the archive has no such file: export with --prune, or remove it"
-        return None
+        return f"{_UNKNOWN}: export with --prune, or remove it" if is_unknown else None
 
     def _count(self, size: int) -> None:
         self.stats.bytes += size
         self._progress(self.stats)
 
 
-def _is_media(row: ManifestRow) -> bool:
-    """Return whether the file was a blob, and not written by the export."""
-    return row.method in tuple(LinkMethod)
-
-
 def _is_stored(row: ManifestRow, blob: StoredBlob | None) -> bool:
     """Return whether the archive's rows say that a file has these bytes, now or before."""
     if blob is None or blob.size != row.size:
         return False
-    words = set(row.id.split())
-    return row.sha256 in words or any(words.issuperset(owner.split()[1:]) for owner in blob.owners)
+    words = row.id.split()
+    if words == ["media", row.sha256]:  # of a site, which has the bytes of all owners once
+        return True
+    owners = filter(None, map(_OWNER.match, blob.owners))
+    return any(owner[1] in words and (owner[2] in words or row.sha256 in words) for owner in owners)

@@ -13,6 +13,8 @@ from archiver.model.identity import Digest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_FAILURES = 1000
+_MEDIA = ("account ", "highlight ", "item ", "adopted ", "media ")
+"""How the ids of pictures and videos begin, and those of the sidecars beside them."""
 
 
 class LinkMethod(StrEnum):
@@ -80,6 +82,11 @@ class ExportEntry(NamedTuple):
     def default_method(self) -> str:
         """Return how the file was placed, if the manifest does not say."""
         return "copy" if isinstance(self.content, Digest) else "written"
+
+
+def is_media(id_: str) -> bool:
+    """Return whether the file with this id is a picture or a video of the archive, and not a text."""
+    return id_.startswith(_MEDIA) and not id_.endswith((" json", " xmp"))
 
 
 class CompanionText(NamedTuple):

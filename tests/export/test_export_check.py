@@ -326,3 +326,35 @@ def test_fault_e34_a_forgotten_account_is_found_in_an_export(
     assert person.run("forget", "natgeo", "--yes").code == 0
     checked = person.run("export", "site", "out", "--check")
     assert (checked.code, checked.out.count(_UNKNOWN)) == (12, 5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fault_e34_a_forgotten_account_is_found_in_an_export_that_was_killed(
+    person: CommandLineUser, harness: ExportHarness, form: str
+) -> None:
+    """Rows that were not completed count too, and pictures that have not moved yet. Whatever the list says
+    of how a file was made, its id says what it is.
+    """
+    harness.export_as(form, LinkMethod.COPY)
+    paths = [path for path in tree(harness.out) if path.endswith((".jpg", ".mp4"))]
+    written, moved, missing, *others = paths
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute("UPDATE files SET how = NULL, mtime_ns = NULL")
+        rows.execute("UPDATE files SET how = 'written' WHERE path = ?", (written,))
+        rows.execute("UPDATE files SET old = path, path = 'data/new.mp4' WHERE path = ?", (moved,))
+    (harness.out / missing).unlink()
+    person.run("forget", "natgeo", "--yes")
+    faults = _faults(_check(harness, form))
+    assert {path: why for path, why in faults.items() if path != moved} == {
+        **dict.fromkeys((written, *others), _UNKNOWN),
+        missing: "missing, and the archive has no such file: export with --prune",
+        "data/new.mp4": f"still at {moved}, and the archive has no such file: export with --prune",
+    }
+
+
+def test_fault_e34_bytes_that_another_owner_has_are_found_too(harness: ExportHarness) -> None:
+    """A picture that was replaced is looked for among those of its owner, not by its hash alone."""
+    harness.export_as("bagit", LinkMethod.COPY)
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute("UPDATE files SET id = 'highlight 9 replaced ' || sha256 WHERE id = 'highlight 1 cover'")
+    assert list(_faults(_check(harness, "bagit")).values()) == [_UNKNOWN]
