@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from archiver.adopt import gallery_dl, insta_dl, instaloader
 from archiver.adopt.candidate import Candidate, Recognizer
-from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable, walk_foreign
+from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile, walk_foreign
 from archiver.adopt.media_check import check_media, detect_kind
 from archiver.blobs.store import COPY_CHUNK, BlobStore
 from archiver.catalog import Catalog, record
@@ -200,10 +200,8 @@ class Adoption:
                 self._plausible(candidate.taken_at),
                 candidate.is_poster,
             )
-            metadata = self._read_metadata(directory, candidate.metadata, file)
+            metadata = self._new_metadata(candidate.metadata, file)
             self._adopt_media(source, kind, file, path, metadata)
-        except MetadataUnreadable as error:
-            raise _Refusal(f"its metadata: {error}") from error
         except (OSError, DownloadFailed) as exc:
             reason = str(exc) if isinstance(exc, DownloadFailed) else f"it cannot be read: {exc.strerror}"
             raise _Refusal(reason) from exc
@@ -235,18 +233,16 @@ class Adoption:
             raise _Refusal("the bytes are neither a picture nor a video")
         return kind
 
-    def _read_metadata(
-        self, directory: ForeignDirectory, name: str | None, file: ForeignFile
-    ) -> _Metadata | None:
+    def _new_metadata(self, found: MetadataFile | None, file: ForeignFile) -> _Metadata | None:
         """Return the metadata file of an item; None if there is none, or the archive has it."""
-        if name is None:
+        if found is None:
             return None
-        data = directory.read_bytes(name)
-        digest = Digest(hashlib.sha256(data).hexdigest())
+        digest = Digest(hashlib.sha256(found.data).hexdigest())
         if self._catalog.read(adoptions.has_metadata, file.item_pk, digest):
             return None
-        blob = Blob(digest, len(data), _PACKED if name.endswith(".xz") else _JSON)
-        return _Metadata(replace(file, role=Role.METADATA, file_name=_printable(name)), blob, data)
+        blob = Blob(digest, len(found.data), _PACKED if found.name.endswith(".xz") else _JSON)
+        beside = replace(file, role=Role.METADATA, file_name=_printable(found.name))
+        return _Metadata(beside, blob, found.data)
 
     def _adopt_media(
         self, source: int, kind: MediaKind, file: ForeignFile, path: str, metadata: _Metadata | None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from archiver.adopt.foreign_directory import ForeignDirectory
+from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile
 from archiver.model.foreign_files import ForeignTool
 from archiver.model.identity import Pk, is_pk
 
@@ -21,7 +21,7 @@ class Candidate(Struct, frozen=True):
 
     If ``item_pk`` is None, the item is the one that the account ``username`` has from the second
     ``taken_at``. ``is_picture``: its name or its metadata says that the file is a picture; ``is_poster``: of
-    a video. ``metadata``: the name of the metadata file beside it.
+    a video. ``metadata``: the metadata file beside it.
     """
 
     source: ForeignTool
@@ -33,7 +33,7 @@ class Candidate(Struct, frozen=True):
     user_pk: Pk | None = None
     title: str | None = None
     is_poster: bool = False
-    metadata: str | None = None
+    metadata: MetadataFile | None = None
 
 
 Recognition = Candidate | str | None

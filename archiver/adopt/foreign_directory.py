@@ -30,6 +30,14 @@ class MetadataUnreadable(Exception):
     """The metadata beside a file cannot be read. The message says why, for people."""
 
 
+class MetadataFile(Struct, frozen=True):
+    """A metadata file as it was when it was read: its name, its bytes, and the JSON value in them."""
+
+    name: str
+    data: bytes
+    value: object
+
+
 class ForeignDirectory(Struct, frozen=True):
     """An open directory: its absolute path, its descriptor, and the names of its regular files."""
 
@@ -37,8 +45,8 @@ class ForeignDirectory(Struct, frozen=True):
     fd: int
     names: frozenset[str]
 
-    def read_bytes(self, name: str) -> bytes:
-        """Return the bytes of a metadata file. Raises MetadataUnreadable."""
+    def read_metadata(self, name: str) -> MetadataFile:
+        """Read a JSON file, which may be packed (``.xz``). Raises MetadataUnreadable."""
         try:
             fd = open_regular(name, within=self.fd)
             with os.fdopen(fd, "rb") as file:
@@ -47,15 +55,9 @@ class ForeignDirectory(Struct, frozen=True):
             raise MetadataUnreadable(f"{name} cannot be read: {exc.strerror}") from exc
         if len(data) > _MAX_STORED:
             raise MetadataUnreadable(f"{name} is larger than {_MAX_STORED >> 20} MiB")
-        return data
-
-    def read_metadata(self, name: str) -> object:
-        """Return the value of a JSON file, which may be packed (``.xz``). Raises MetadataUnreadable."""
-        data = self.read_bytes(name)
-        if name.endswith(".xz"):
-            data = _unpack(name, data)
+        text = _unpack(name, data) if name.endswith(".xz") else data
         try:
-            return msgspec.json.decode(data)
+            return MetadataFile(name, data, msgspec.json.decode(text))
         except (ValueError, RecursionError) as exc:
             raise MetadataUnreadable(f"{name} is not JSON: {exc}") from exc
 

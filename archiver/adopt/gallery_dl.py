@@ -39,11 +39,11 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     metadata: Mapping[str, object] | None = None
     if f"{name}.json" in directory.names:
         try:
-            value = directory.read_metadata(f"{name}.json")
+            file = directory.read_metadata(f"{name}.json")
         except MetadataUnreadable as error:
             return None if named is None else f"its metadata: {error}"
-        if isinstance(value, dict) and value.get("category") == "instagram":
-            metadata = value
+        if isinstance(file.value, dict) and file.value.get("category") == "instagram":
+            metadata = file.value
     if metadata is None:
         username = directory.path.name
         return named and Candidate(
@@ -54,7 +54,7 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
             is_poster=bool(named[3]),
         )
     found = _by_metadata(directory, metadata, named and f"{named[2]}{named[3]}")
-    return replace(found, metadata=f"{name}.json") if isinstance(found, Candidate) else found
+    return replace(found, metadata=file) if isinstance(found, Candidate) else found
 
 
 def _by_metadata(

@@ -43,12 +43,12 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     for metadata_name in (f"{stem}.json.xz", f"{stem}.json"):
         if metadata_name in directory.names:
             try:
-                metadata = directory.read_metadata(metadata_name)
+                file = directory.read_metadata(metadata_name)
             except MetadataUnreadable as error:
                 return None if named is None else f"its metadata: {error}"
-            if _node_type(metadata) is not None:
-                found = _by_metadata(directory, metadata, taken_at)
-                return replace(found, metadata=metadata_name) if isinstance(found, Candidate) else found
+            if _node_type(file.value) is not None:
+                found = _by_metadata(directory, file.value, taken_at)
+                return replace(found, metadata=file) if isinstance(found, Candidate) else found
     if taken_at is None:
         return None
     username = directory.path.parent.name

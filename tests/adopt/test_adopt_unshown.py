@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -169,6 +171,45 @@ def test_fault_j21_what_has_no_account_keeps_its_time_and_title(
         opened.export_folder(tmp_path / "folder")
     (picture,) = (tmp_path / "folder/adopted/somebody/Trip").iterdir()
     assert picture.stat().st_mtime == TAKEN.timestamp()
+
+
+@SQLITE_EVERYDAY
+def test_fault_j22_metadata_that_changes_meanwhile_is_that_of_its_item(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
+    """What is stored is what was read to find the item, whatever another program puts in its place then."""
+    long = {"username": "somebody", "caption": "x" * 100_000}
+    versions = {
+        f"p{number}.jpg.json": [
+            gallery_dl_metadata(f"{number}{owner}", owner_id=owner, **long) for owner in ("1", "2")
+        ]
+        for number in range(100, 140)
+    }
+    folder = put(tmp_path / "in", {name: first for name, (first, _) in versions.items()})
+    put(folder, [name.removesuffix(".json") for name in versions])
+    spares = [put(tmp_path / f"{at}", {name: both[at] for name, both in versions.items()}) for at in (0, 1)]
+    has_ended = threading.Event()
+
+    def swap() -> None:
+        for at in itertools.cycle((1, 0)):
+            for name in versions:
+                (tmp_path / "link").hardlink_to(spares[at] / name)
+                (tmp_path / "link").replace(folder / name)
+            if has_ended.is_set():
+                return
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        assert archive.adopt(folder).metadata == len(versions)
+    finally:
+        has_ended.set()
+        swapping.join()
+    stored = archive.rows("SELECT item_pk, user_pk, sha256 FROM adopted WHERE role = 'metadata'")
+    assert len(stored) == len(versions)
+    for item_pk, user_pk, digest in stored:
+        said = json.loads((archive.root / "blobs" / str(digest)[:2] / str(digest)).read_bytes())
+        assert (said["media_id"], said["owner_id"]) == (item_pk, user_pk)
 
 
 @SQLITE_EVERYDAY
