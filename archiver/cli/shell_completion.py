@@ -217,14 +217,15 @@ def _without_prefix(values: list[str], prefix: str) -> list[str]:
 def _quote_for_bash(values: list[str], word: str) -> list[str]:
     """Return the values as bash may insert them in place of ``word``, the word before the cursor as typed.
 
-    After an opening quote only the rest of the word is replaced. Between double quotes no character can be
-    quoted that history expansion might take, so such values are left out.
+    After an opening quote the value goes on with it, and bash closes it, unless the value ends with a quote:
+    bash takes that for the closing one. Between double quotes no character can be quoted that history
+    expansion might take, so such values are left out.
     """
     if word.startswith('"'):
         return [value for value in values if _NOT_IN_DOUBLE_QUOTES.isdisjoint(value)]
     escaped = [value.replace("'", "'\\''") for value in values]
     if word.startswith("'"):
-        return escaped
+        return [f"{value}'" if value.endswith("'") else value for value in escaped]
     if all(map(_NEEDS_NO_QUOTES.fullmatch, values)):
         return values
     return [f"'{value}'" for value in escaped]

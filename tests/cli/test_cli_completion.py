@@ -212,6 +212,45 @@ def test_fault_k2_no_beginning_of_a_word_lets_a_title_run_in_bash(
         retitle_last(user, LEFT_OUT[-1])
 
 
+@st.composite
+def _beginnings(draw: st.DrawFn) -> tuple[str, str, str]:
+    """Draw a title, an opening quote or none, and how much of the title is typed after it."""
+    head, quote = draw(_HEADS), draw(st.sampled_from(["", "'", "'", '"']))
+    begun = head[: draw(st.integers(1, 4))]
+    return head + draw(_TAILS), quote, begun if quote else begun.partition(" ")[0]
+
+
+def test_fault_x24_the_finished_line_is_the_title_in_bash(
+    user: CommandLineUser, start_shell: StartShell, whole: bool
+) -> None:
+    """Drawn titles, also those that end with a quote, after a drawn beginning: bash reads back the title, or
+    nothing is offered, since double quotes cannot hold it.
+    """
+    shell = start_shell("bash")
+
+    def type_line(title: str, quote: str, begun: str) -> None:
+        retitle_last(user, title)
+        typed = f"{TYPED}{quote}{begun}"
+        if shell.complete(typed) == typed:
+            assert quote == '"'
+            assert set(title) & set('"$`\\!')
+            shell.clear()
+        else:
+            assert shell.enter()[-1] == glob.escape(title)
+        assert not any(shell.cwd.iterdir())
+
+    @settings(max_examples=100 if whole else 3, deadline=None)
+    @given(_beginnings())
+    def draw(drawn: tuple[str, str, str]) -> None:
+        type_line(*drawn)
+
+    try:
+        type_line("Rock 'n'", "'", "Ro")
+        draw()
+    finally:
+        retitle_last(user, LEFT_OUT[-1])
+
+
 def retitle_last(user: CommandLineUser, title: str) -> None:
     """Change the title of the last highlight in the archive."""
     with closing(sqlite3.connect(user.archive / "archive.db")) as rows, rows:
