@@ -47,7 +47,13 @@ from tests.support.forgotten_account import (
     make_world,
     words_of,
 )
-from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
+from tests.support.rebuilt_archive import (
+    all_rows,
+    lose_database,
+    rebuild,
+    require_equal_after_rebuild,
+    rows_of,
+)
 from tests.support.s3_server import BUCKET, QUICK, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import execute
@@ -495,6 +501,24 @@ def test_fault_k14_a_journal_from_before_a_removal_says_what_to_do_instead_of_a_
     with Archive(harness.config) as archive:
         archive.forget(NAME)
     assert find_words(harness.root, words_of(harness)) == []
+
+
+def test_fault_k14_answers_in_rewritten_segments_are_not_counted_again(
+    harness: ArchiveHarness, before_removal: Path
+) -> None:
+    """They get their new place: the ledger of a journal from before stays, and the next forget loses none."""
+    shutil.rmtree(harness.root / "journal")
+    shutil.copytree(before_removal / "journal", harness.root / "journal")
+    lose_database(harness)
+    own = json.loads((harness.root / "archive.json").read_text())
+    (harness.root / "archive.json").write_text(json.dumps({**own, "removals": 0}))
+    rebuilt = rebuild(harness)
+    assert (rebuilt.recovery.answers, rebuilt.recovery.units) == (0, 0)
+    after, before = all_rows(harness), rows_of(before_removal / "archive.db")
+    for table in ("runs", "api_calls"):
+        assert after[table] == before[table]
+    with Archive(harness.config) as archive:
+        assert archive.forget(NAME).lost == 0
 
 
 @pytest.mark.whole

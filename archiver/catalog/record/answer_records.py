@@ -25,6 +25,14 @@ _LOSE = (
     .values(lost_at=bindparam("now"))
 )
 _FIND = update(_answers).where(_answers.c.id == bindparam("answer")).values(lost_at=None)
+_SAME_ANSWER = (
+    select(_answers.c.id, _answers.c.segment)
+    .join(_calls, _calls.c.id == _answers.c.api_call_id)
+    .where(_calls.c.subject == bindparam("subject"), _calls.c.path == bindparam("path"))
+    .where(_calls.c.started_at <= bindparam("started_at"), _calls.c.finished_at >= bindparam("finished_at"))
+    .where(_answers.c.sha256 == bindparam("sha256"), _answers.c.length == bindparam("length"))
+)
+"""The rows of an answer wherever it is stored: its bytes, and a call that lasted as long or longer."""
 
 
 def lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
@@ -59,16 +67,20 @@ def recovered_answers(
 
     An older database may have been restored, or a kill may have come between file and row. ``answers`` are in
     the order in which they arrived; ``segments`` are all that hold answers of that run. Answers that have a
-    row by now stay as they are. The run is that of other answers in those segments; or else the one with the
-    same id, if it started at that time (in a restored database another run may have that id); or else a new
-    row. Return how many answers were recorded, and the units of the calls that had no row.
+    row by now stay as they are; one whose row names a segment that is gone gets its new place, as
+    ``archiver forget`` writes segments again. The run is that of other answers in those segments; or else the
+    one with the same id, if it started at that time (in a restored database another run may have that id); or
+    else a new row. Return how many answers were recorded, and the units of the calls that had no row.
     """
     locations = {(answer.location.segment, answer.location.offset) for answer in answers}
     query = select(_answers.c.segment, _answers.c.offset).where(
         _answers.c.segment.in_({segment for segment, _ in locations})
     )
     recorded = {(row.segment, row.offset) for row in connection.execute(query)}
-    new = [answer for answer in answers if (answer.location.segment, answer.location.offset) not in recorded]
+    without_row = [
+        answer for answer in answers if (answer.location.segment, answer.location.offset) not in recorded
+    ]
+    new = [answer for answer in without_row if not _move(connection, answer, segments)]
     if not new:
         return 0, 0
     run_id = _find_run(connection, origin, segments) or _create_run(connection, origin)
@@ -81,6 +93,25 @@ def recovered_answers(
         ledger.record_answer(connection, call_id, answer.location, answer.facts)
     _finish_run(connection, run_id)
     return len(new), units
+
+
+def _move(connection: Connection, answer: UnrecordedAnswer, segments: Sequence[str]) -> bool:
+    """Record the new place of an answer whose row names none of these segments; return whether it has one."""
+    place = answer.location
+    same_answer = {
+        "subject": answer.call.subject,
+        "path": answer.call.path,
+        "started_at": answer.started_at,
+        "finished_at": answer.finished_at,
+        "sha256": place.sha256,
+        "length": place.length,
+    }
+    for row in connection.execute(_SAME_ANSWER, same_answer):
+        if row.segment not in segments:
+            new_place = {"segment": place.segment, "offset": place.offset, "lost_at": None}
+            connection.execute(update(_answers).where(_answers.c.id == row.id).values(new_place))
+            return True
+    return False
 
 
 def _find_run(connection: Connection, origin: Origin, segments: Sequence[str]) -> int | None:
