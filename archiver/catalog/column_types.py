@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Integer, Text
+from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Float, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -70,6 +70,32 @@ def _parse_text(text: str | None) -> datetime | None:
 
 def _parse_timestamp(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC)
+
+
+class CheckedNumber:
+    """A number as SQLAlchemy has it, but a value of another type is a ValueError: SQLite stores anything."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return the check of a value that is read; None for PostgreSQL, which stores numbers only."""
+        return _require_number if dialect.name == "sqlite" else None
+
+
+class SmallNumber(CheckedNumber, Integer):
+    """A whole number of 32 bits."""
+
+
+class LargeNumber(CheckedNumber, BigInteger):
+    """A whole number of 64 bits."""
+
+
+class RealNumber(CheckedNumber, Float[float]):
+    """A number with a fraction."""
+
+
+def _require_number(value: object) -> object:
+    if value is None or type(value) is int or type(value) is float:
+        return value
+    raise ValueError(f"{str(value)[:40]!r} is in a column of numbers")
 
 
 PkText = Text().with_variant(Text(collation="C"), "postgresql")

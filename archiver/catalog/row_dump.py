@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from sqlalchemy import Connection, Float, Integer, Table, Text, collate, func, select, text
+from sqlalchemy import Connection, Float, Integer, Table, Text, collate, func, select, text, type_coerce
+from sqlalchemy.types import NullType
 
-from archiver.catalog.column_types import UtcTime, time_text, to_finite
+from archiver.catalog.column_types import CheckedNumber, UtcTime, time_text, to_finite
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.model.journal_entries import RowKey, RowValue
 
@@ -42,7 +43,11 @@ def table_rows(connection: Connection, table: Table, at_once: int) -> Iterator[l
     numbers = [
         place for place, column in enumerate(table.columns) if isinstance(column.type, Float | Integer)
     ]
-    result = connection.execution_options(yield_per=at_once).execute(select(table).order_by(*order))
+    stored = [  # odd values too: verify names the row in which one is
+        type_coerce(column, NullType()) if isinstance(column.type, CheckedNumber) else column
+        for column in table.columns
+    ]
+    result = connection.execution_options(yield_per=at_once).execute(select(*stored).order_by(*order))
     for rows in result.partitions():
         values = [list(row) for row in rows]
         for place in times:

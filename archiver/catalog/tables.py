@@ -15,7 +15,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -27,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from archiver.catalog.column_types import Id, PkText, UtcTime
+from archiver.catalog.column_types import Id, LargeNumber, PkText, RealNumber, SmallNumber, UtcTime
 
 metadata = MetaData(
     naming_convention={
@@ -56,7 +55,7 @@ archive = Table(
     "archive",
     metadata,
     Column("id", PkText, primary_key=True),
-    Column("format", Integer, nullable=False),
+    Column("format", SmallNumber, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("storage", Text),
 )
@@ -69,10 +68,10 @@ runs = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
     Column("outcome", Text),
-    Column("exit_code", Integer),
-    Column("units", Integer, nullable=False),
-    Column("balance_before", BigInteger),
-    Column("balance_after", BigInteger),
+    Column("exit_code", SmallNumber),
+    Column("units", SmallNumber, nullable=False),
+    Column("balance_before", LargeNumber),
+    Column("balance_after", LargeNumber),
 )
 
 api_calls = Table(
@@ -82,8 +81,8 @@ api_calls = Table(
     Column("run_id", ForeignKey(runs.c.id), nullable=False),
     Column("path", Text, nullable=False),
     Column("subject", PkText, nullable=False),
-    Column("status", Integer),
-    Column("units", Integer, nullable=False),
+    Column("status", SmallNumber),
+    Column("units", SmallNumber, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
     Index(None, "run_id", "units"),
@@ -98,10 +97,10 @@ answers = Table(
     Column("api_call_id", ForeignKey(api_calls.c.id), nullable=False, unique=True),
     Column("sha256", PkText, nullable=False),
     Column("segment", Text, nullable=False),
-    Column("offset", BigInteger, nullable=False),
-    Column("length", BigInteger, nullable=False),
-    Column("latest_reel_media", BigInteger),
-    Column("media_count", BigInteger),
+    Column("offset", LargeNumber, nullable=False),
+    Column("length", LargeNumber, nullable=False),
+    Column("latest_reel_media", LargeNumber),
+    Column("media_count", LargeNumber),
     Column("lost_at", UtcTime),
     Index(None, "segment"),
     sqlite_autoincrement=True,  # rows are deleted, and an id must never be used again
@@ -121,15 +120,15 @@ users = Table(
     Column("last_seen_at", UtcTime, nullable=False),
     Column("gone_at", UtcTime),
     Column("listed_at", UtcTime),
-    Column("tray_length", Integer),
-    Column("tray_longest", Integer),
+    Column("tray_length", SmallNumber),
+    Column("tray_longest", SmallNumber),
     Column("tray_endpoint", Text),
     Column("avatar_name", Text),
     Column("avatar_held", Text),
     Column("shrunk_to", Text),
-    Column("shrunk_run_id", BigInteger),
+    Column("shrunk_run_id", LargeNumber),
     Column("verdict", Text),
-    Column("verdict_checks", Integer, nullable=False, server_default="0"),
+    Column("verdict_checks", SmallNumber, nullable=False, server_default="0"),
     Column("verdict_at", UtcTime),
     Column("verdict_due_at", UtcTime),
     Column("paged_at", UtcTime),
@@ -164,10 +163,10 @@ highlights = Table(
     Column("pk", PkText, primary_key=True),
     Column("user_pk", ForeignKey(users.c.pk), nullable=False, index=True),
     Column("title", Text),
-    Column("position", Integer),
+    Column("position", SmallNumber),
     Column("created_at", UtcTime),
-    Column("latest_reel_media", BigInteger),
-    Column("media_count", BigInteger),
+    Column("latest_reel_media", LargeNumber),
+    Column("media_count", LargeNumber),
     Column("is_pinned", Boolean),
     Column("cover_name", Text),
     Column("cover_held", Text),
@@ -175,12 +174,12 @@ highlights = Table(
     Column("last_seen_at", UtcTime, nullable=False),
     Column("listed_at", UtcTime),
     Column("fetched_at", UtcTime),
-    Column("fetched_latest_reel_media", BigInteger),
-    Column("fetched_media_count", BigInteger),
+    Column("fetched_latest_reel_media", LargeNumber),
+    Column("fetched_media_count", LargeNumber),
     Column("completed_at", UtcTime),
     Column("tried_at", UtcTime),
     Column("shrunk_to", Text),
-    Column("shrunk_run_id", BigInteger),
+    Column("shrunk_run_id", LargeNumber),
     Column("gone_at", UtcTime),
     Column("source", Text),
 )
@@ -192,11 +191,11 @@ items = Table(
     Column("user_pk", PkText, nullable=False),
     Column("code", Text),
     Column("taken_at", UtcTime),
-    Column("media_type", BigInteger),
+    Column("media_type", LargeNumber),
     Column("product_type", Text),
-    Column("video_duration", Float(53)),
+    Column("video_duration", RealNumber(53)),
     Column("first_seen_at", UtcTime, nullable=False),
-    Column("answer_id", BigInteger),
+    Column("answer_id", LargeNumber),
     Column("source", Text),
     Index(None, "user_pk", "pk"),
     Index(None, "code"),
@@ -209,7 +208,7 @@ highlight_items = Table(
     metadata,
     Column("highlight_pk", ForeignKey(highlights.c.pk), nullable=False),
     Column("item_pk", ForeignKey(items.c.pk), nullable=False, index=True),
-    Column("position", Integer, nullable=False),
+    Column("position", SmallNumber, nullable=False),
     Column("first_seen_at", UtcTime, nullable=False),
     Column("last_seen_at", UtcTime, nullable=False),
     Column("gone_at", UtcTime),
@@ -229,7 +228,7 @@ def _entry_table(name: str, *columns: Column[Any] | Index) -> Table:
         name,
         metadata,
         Column("item_pk", ForeignKey(items.c.pk), nullable=False),
-        Column("position", Integer, nullable=False),
+        Column("position", SmallNumber, nullable=False),
         *columns,
         PrimaryKeyConstraint("item_pk", "position"),
     )
@@ -240,11 +239,11 @@ mentions = _entry_table(
     Column("user_pk", PkText, index=True),
     Column("username", Text, index=True),
     Column("full_name", Text),
-    Column("x", Float(53)),
-    Column("y", Float(53)),
-    Column("width", Float(53)),
-    Column("height", Float(53)),
-    Column("rotation", Float(53)),
+    Column("x", RealNumber(53)),
+    Column("y", RealNumber(53)),
+    Column("width", RealNumber(53)),
+    Column("height", RealNumber(53)),
+    Column("rotation", RealNumber(53)),
 )
 links = _entry_table(
     "links",
@@ -260,8 +259,8 @@ locations = _entry_table(
     "locations",
     Column("location_pk", PkText, index=True),
     Column("name", Text),
-    Column("lat", Float(53)),
-    Column("lng", Float(53)),
+    Column("lat", RealNumber(53)),
+    Column("lng", RealNumber(53)),
 )
 stickers = _entry_table(
     "stickers", Column("kind", Text, nullable=False), Column("extra", Text, nullable=False)
@@ -281,10 +280,10 @@ blobs = Table(
     "blobs",
     metadata,
     Column("sha256", PkText, primary_key=True),
-    Column("size", BigInteger, nullable=False),
+    Column("size", LargeNumber, nullable=False),
     Column("mime", Text, nullable=False),
-    Column("width", Integer),
-    Column("height", Integer),
+    Column("width", SmallNumber),
+    Column("height", SmallNumber),
     Column("stored_at", UtcTime, nullable=False),
     Column("verified_at", UtcTime),
     Column("lost_at", UtcTime),
@@ -301,7 +300,7 @@ files = Table(
     Column("role", Text, nullable=False),
     Column("sha256", ForeignKey(blobs.c.sha256), nullable=False, index=True),
     Column("run_id", ForeignKey(runs.c.id), nullable=False, index=True),
-    Column("answer_id", BigInteger),
+    Column("answer_id", LargeNumber),
     Column("source_url", Text, nullable=False),
     Column("kept_at", UtcTime, nullable=False),
     Column("last_seen_at", UtcTime, nullable=False),
@@ -361,13 +360,13 @@ failures = Table(
     Column("role", Text),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("attempts", Integer, nullable=False),
+    Column("attempts", SmallNumber, nullable=False),
     Column("first_at", UtcTime, nullable=False),
     Column("last_at", UtcTime, nullable=False),
     Column("next_try_at", UtcTime),
     Column("resolved_at", UtcTime),
     Column("host", Text),
-    Column("size", BigInteger),
+    Column("size", LargeNumber),
 )
 # Two indexes, because a unique index treats nulls as distinct.
 _what = (failures.c.subject, failures.c.subject_pk)
@@ -413,7 +412,7 @@ def is_declared(name: str | None, kind: str, parents: Mapping[Any, Any]) -> bool
 
 
 def _number(name: str) -> Column[Any]:
-    return Column(name, BigInteger, nullable=False, server_default="0")
+    return Column(name, LargeNumber, nullable=False, server_default="0")
 
 
 account_totals = Table(
@@ -435,7 +434,7 @@ budget_totals = Table(
     "budget_totals",
     metadata,
     Column("period", PkText, primary_key=True),
-    Column("units", BigInteger, nullable=False),
+    Column("units", LargeNumber, nullable=False),
 )
 
 
@@ -445,7 +444,7 @@ journal_outbox = Table(
     "journal_outbox",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("txn", BigInteger, nullable=False),
+    Column("txn", LargeNumber, nullable=False),
     Column("table_name", Text, nullable=False),
     Column("row_key", Text, nullable=False),
     Column("row_values", Text),
@@ -457,10 +456,10 @@ journal_commits = Table(
     "journal_commits",
     metadata,
     Column("position", Id, primary_key=True),
-    Column("txn", BigInteger, nullable=False, unique=True),
+    Column("txn", LargeNumber, nullable=False, unique=True),
     Column("at", UtcTime, nullable=False),
-    Column("run_id", BigInteger),
-    Column("seq", BigInteger),
+    Column("run_id", LargeNumber),
+    Column("seq", LargeNumber),
     sqlite_autoincrement=True,
 )
 
@@ -470,9 +469,9 @@ journal_head = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("hash", PkText, nullable=False),
     Column("file", Text, nullable=False),
-    Column("length", BigInteger, nullable=False),
-    Column("snapshot_bytes", BigInteger, nullable=False),
-    Column("entry_bytes", BigInteger, nullable=False),
+    Column("length", LargeNumber, nullable=False),
+    Column("snapshot_bytes", LargeNumber, nullable=False),
+    Column("entry_bytes", LargeNumber, nullable=False),
 )
 
 
@@ -514,7 +513,7 @@ workers = Table(
 shared_runs = Table(
     "shared_runs",
     metadata,
-    Column("run_id", BigInteger, ForeignKey(runs.c.id), primary_key=True, autoincrement=False),
+    Column("run_id", LargeNumber, ForeignKey(runs.c.id), primary_key=True, autoincrement=False),
     Column("orders", Text, nullable=False),
     Column("closed_at", UtcTime),
 )
@@ -522,7 +521,7 @@ shared_runs = Table(
 
 def _of_shared_run() -> Column[Any]:
     of_run = ForeignKey(shared_runs.c.run_id, ondelete="CASCADE")
-    return Column("run_id", BigInteger, of_run, primary_key=True, autoincrement=False)
+    return Column("run_id", LargeNumber, of_run, primary_key=True, autoincrement=False)
 
 
 visits = Table(
@@ -534,7 +533,7 @@ visits = Table(
     Column("is_account", Boolean, nullable=False),
     Column("user_pk", PkText),
     Column("worker_id", PkText, ForeignKey(workers.c.id, ondelete="SET NULL"), index=True),
-    Column("attempts", Integer, nullable=False),
+    Column("attempts", SmallNumber, nullable=False),
     Column("ended_at", UtcTime),
     UniqueConstraint("run_id", "user_pk"),
 )
@@ -553,7 +552,7 @@ api_rate = Table(
     "api_rate",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("per_second", Float, nullable=False),
+    Column("per_second", RealNumber, nullable=False),
     Column("next_at", UtcTime, nullable=False),
     Column("paused_until", UtcTime, nullable=False),
 )

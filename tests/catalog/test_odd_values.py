@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, content, gaps, holdings, totals
+from archiver.catalog.query import account_state, content, gaps, holdings, stored_answers, totals
 from archiver.catalog.query.journal_end import read_head
 from archiver.errors import ArchiveDamaged
 from archiver.export.export_entry import to_nanoseconds
@@ -32,6 +32,27 @@ READERS: dict[str, tuple[str, Callable[[Connection], object]]] = {
     "number": ("INSERT INTO journal_head VALUES ('odd', 'x', 'f', 1, 0, 0)", read_head),
     "length": ("INSERT INTO journal_head VALUES (1, 'x', 'f', 'odd', 0, 0)", read_head),
     "far": ("INSERT INTO journal_head VALUES (1000000000000000, 'odd', 'f', 1, 0, 0)", read_head),
+    "duration": (
+        "UPDATE items SET video_duration = 'odd'",
+        lambda rows: list(content.items(rows, Selection())),
+    ),
+    "position": (
+        "UPDATE highlights SET position = 'odd', media_count = 99",
+        lambda rows: account_state.account_state(rows, NATGEO),
+    ),
+    "count": (
+        "UPDATE highlights SET media_count = 'odd'",
+        lambda rows: list(content.highlights(rows, Selection())),
+    ),
+    "width": (
+        "UPDATE blobs SET width = 'odd'",
+        lambda rows: list(content.items(rows, Selection())),
+    ),
+    "size": ("UPDATE blobs SET size = 'odd'", lambda rows: holdings.blobs_after(rows, None)),
+    "offset": (
+        "INSERT INTO answers SELECT 9, min(id), printf('%064d', 1), 's', 'odd', 1, 2, 3, NULL FROM api_calls",
+        lambda rows: stored_answers.answers_after(rows, None),
+    ),
     "role": ("UPDATE files SET role = 'odd'", lambda rows: list(content.items(rows, Selection()))),
 }
 
