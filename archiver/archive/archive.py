@@ -14,7 +14,6 @@ from weakref import WeakSet
 from archiver.archive import arguments
 from archiver.archive.database import locate_database
 from archiver.archive.iterator import Reading
-from archiver.archive.journal_difference import describe_older_copy
 from archiver.archive.session import Session, open_for_dry_run, open_for_reading, open_for_writing
 from archiver.config import ArchiveSection, Config, load
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld, UsageError
@@ -150,11 +149,12 @@ class Archive:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether the database was an older copy when the archive was opened: the journal has more.
+        """Return whether the journal had entries that the database lacked when the archive was opened.
 
-        What was recorded since is not shown until ``archiver db rebuild`` has added it.
+        The database is an older copy, or has another history. What it lacks is not shown until ``archiver db
+        rebuild`` has followed the journal.
         """
-        return self._open().is_behind
+        return self._open().lacking is not None
 
     # --- contents
 
@@ -948,8 +948,8 @@ class Archive:
         self._require_open()
         flag = stop or NewStopFlag()
         with open_for_reading(self._config, self._database, is_lasting=True) as session:
-            if session.is_behind:
-                self._on_behind(describe_older_copy())
+            if session.lacking is not None:
+                self._on_behind(session.lacking)
             serve(
                 session,
                 options,
@@ -1004,8 +1004,8 @@ class Archive:
         self._require_open()
         if self._opened is None:
             self._opened = self._stack.enter_context(open_for_reading(self._config, self._database))
-            if self._opened.is_behind:
-                self._on_behind(describe_older_copy())
+            if self._opened.lacking is not None:
+                self._on_behind(self._opened.lacking)
         return self._opened
 
     def _open_if_current(self) -> Session | None:

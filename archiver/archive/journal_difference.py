@@ -102,29 +102,29 @@ def describe_older_copy(count: str = "") -> JournalDiffers:
     )
 
 
-def is_behind(files: JournalFiles, catalog: Catalog) -> bool:
-    """Return whether the journal has entries that the database lacks; for a reader, also during a run.
+def find_lacking(files: JournalFiles, catalog: Catalog) -> JournalDiffers | None:
+    """Return what to say if the journal has entries that the database lacks; for a reader, also during a run.
 
-    False if the journal cannot be read, or ends before the database does. After a difference the database is
+    None if the journal cannot be read, or ends before the database does. After a difference the database is
     read again. If it has changed meanwhile, a command writes to it, which has compared the two itself. Raises
     JournalDiffers if the database is a copy from before ``archiver forget``.
     """
     try:
         head = catalog.read(read_head)
         if head is not None and ends_with(files, head):
-            return False
+            return None
         before = catalog.read_state()
         found = compare_journal(files, before, None, counts=False)
         if found.state in (JournalState.NONE, JournalState.CURRENT, JournalState.SHORT):
-            return False
+            return None
         time.sleep(_PAUSE_SECONDS)
         if catalog.read_state() != before:
-            return False
+            return None
     except ArchiverError:
-        return False
+        return None
     if found.state is JournalState.BEFORE_REMOVAL:
         raise marker.database_before_removal()
-    return True
+    return describe_older_copy() if found.state is JournalState.BEHIND else describe_difference(found)
 
 
 def _is_before_removal(files: JournalFiles, database: DatabaseState) -> bool:

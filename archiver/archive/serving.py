@@ -62,7 +62,7 @@ def serve(
         None if token_digest is None else Login(token_digest, is_secure=options.is_secure),
         options.is_secure,
         report,
-        watch.is_behind,
+        watch.read_lacking,
     )
     app = create_app(site)
     with server.listen(endpoint) as (listener, address), watch:
@@ -83,15 +83,15 @@ class DatabaseWatch:
         self._ended = Event()
         self._thread = Thread(target=self._run, daemon=True, name="database watch")
 
-    def is_behind(self) -> bool:
-        """Return whether the database was an older copy when the two were last compared.
+    def read_lacking(self) -> JournalDiffers | None:
+        """Return what to say if the database lacked entries of the journal when the two were last compared.
 
         Raises JournalDiffers if it was from before ``archiver forget``.
         """
         self._is_asked = True
         if self._is_before_removal:
             raise database_before_removal()
-        return self._session.is_behind
+        return self._session.lacking
 
     def _run(self) -> None:
         while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):

@@ -14,13 +14,12 @@ from archiver.archive.database import find_database, locate_database
 from archiver.archive.journal_difference import (
     compare_journal,
     describe_difference,
-    describe_older_copy,
-    is_behind,
+    find_lacking,
 )
 from archiver.blobs import marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, ConfigError, StorageError, UsageError
+from archiver.errors import ArchiveLocked, ConfigError, JournalDiffers, StorageError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 
@@ -39,8 +38,8 @@ class Session:
     Marker and database have been compared.
     """
 
-    is_behind = False
-    """Whether the database is an older copy: the journal has entries that it lacks. Writers refuse it."""
+    lacking: JournalDiffers | None = None
+    """What to say if the journal has entries that the database lacks. Writers refuse such a database."""
 
     def __init__(self, config: Config, catalog: Catalog, storage: ArchiveStorage, stack: ExitStack) -> None:
         """``stack`` closes what is opened here."""
@@ -65,14 +64,14 @@ class Session:
         return AnswerStore(self.storage.answers(), archive_id=self.catalog.archive_id)
 
     def require_current(self) -> None:
-        """Raise JournalDiffers if the database is an older copy: for what would remove what it lacks."""
-        if self.is_behind:
-            raise describe_older_copy()
+        """Raise JournalDiffers if the database lacks entries: for what would remove what it lacks."""
+        if self.lacking is not None:
+            raise self.lacking
 
     def compare_with_journal(self) -> None:
-        """Set ``is_behind``. Raises JournalDiffers if the database is from before ``archiver forget``."""
+        """Set ``lacking``. Raises JournalDiffers if the database is from before ``archiver forget``."""
         with suppress(ConfigError, StorageError):  # of a bucket: then the journal cannot be read
-            self.is_behind = is_behind(self.storage.journal(for_reader=True), self.catalog)
+            self.lacking = find_lacking(self.storage.journal(for_reader=True), self.catalog)
 
 
 class WritableSession(Session):
@@ -98,7 +97,7 @@ def open_for_reading(
 
     ``database``: the same database under another role. ``is_lasting``: for hours, with many threads.
 
-    An older copy is opened too: see ``Session.is_behind``. Raises NoArchive, MarkerMismatch, SchemaOld,
+    An older copy is opened too: see ``Session.lacking``. Raises NoArchive, MarkerMismatch, SchemaOld,
     SchemaNew, JournalDiffers if the database is from before ``archiver forget``, DatabaseError, StorageError.
     """
     root = config.archive.directory

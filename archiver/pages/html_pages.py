@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from archiver.model.archived import KeptAccount, KeptHighlight
 from archiver.pages import page_text
@@ -38,10 +38,6 @@ LIVE_LINKS = (
 """What every page of the server links to: a word, and the path relative to the first page."""
 
 _CONTENT = b'<main id="content" tabindex="-1">'
-_OLDER_COPY_BAR = (
-    b'<p class="behind" role="status">The database is an older copy: what was archived since is not shown. '
-    b"The command <code>archiver db rebuild</code> adds it.</p>"
-)
 
 # 'self' includes files of the site opened from file: (tried in Chromium 150, Firefox ESR and WebKitGTK).
 _LOADED = tuple(f"{kind}-src 'self'" for kind in ("img", "media", "script", "style"))
@@ -138,9 +134,10 @@ def archive_page(name: str, **values: object) -> str:
     return live_page(f"{name}.html", up="", here=name, **values)
 
 
-def with_older_copy_bar(page: bytes) -> bytes:
-    """Return a page of the server that says first that the database is an older copy."""
-    return page.replace(_CONTENT, _CONTENT + _OLDER_COPY_BAR, 1)
+def with_bar(page: bytes, text: str) -> bytes:
+    """Return a page of the server that says this text first."""
+    bar = f'<p class="behind" role="status">{escape(text)}</p>'
+    return page.replace(_CONTENT, _CONTENT + bar.encode(), 1)
 
 
 def atom_feed(feed: AtomFeed) -> str:

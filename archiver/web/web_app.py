@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
-from archiver.errors import ArchiveDamaged, DatabaseError, NoArchive, StorageError, UsageError
+from archiver.errors import ArchiveDamaged, DatabaseError, JournalDiffers, NoArchive, StorageError, UsageError
 from archiver.pages import html_pages, page_text
 from archiver.web import archive_views, content_views
 from archiver.web.account_index import current_index
@@ -53,8 +53,9 @@ class WebSite(Struct, frozen=True):
     """What the application shows, and to whom.
 
     ``hosts``: the host names that requests may use. ``login``: None if everybody may look. ``is_secure``:
-    browsers use https. ``report`` is called with errors, from any thread. ``is_behind`` returns at once
-    whether the database is an older copy, and raises DatabaseError if it must not be shown.
+    browsers use https. ``report`` is called with errors, from any thread. ``read_lacking`` returns at
+    once what to say if the database lacks entries of the journal, and raises DatabaseError if it must not be
+    shown.
     """
 
     catalog: Catalog
@@ -63,7 +64,7 @@ class WebSite(Struct, frozen=True):
     login: Login | None
     is_secure: bool
     report: Callable[[Exception], None]
-    is_behind: Callable[[], bool] = lambda: False
+    read_lacking: Callable[[], JournalDiffers | None] = lambda: None
 
 
 def create_app(site: WebSite) -> ASGIApp:
@@ -119,7 +120,7 @@ def _report_errors(site: WebSite, answer: _Endpoint) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
-        except (ArchiveDamaged, DatabaseError, NoArchive, StorageError) as exc:
+        except (ArchiveDamaged, DatabaseError, JournalDiffers, NoArchive, StorageError) as exc:
             site.report(exc)
             return _message(
                 request,
@@ -135,7 +136,7 @@ def _page_endpoint(site: WebSite, view: View, limiter: CapacityLimiter) -> _Endp
     async def answer(request: Request) -> Response:
         page_request = _read_request(site, request)
 
-        request.scope["is_behind"] = site.is_behind()
+        request.scope["lacking"] = site.read_lacking()
         try:
             found = await to_thread.run_sync(view, site.catalog, page_request, limiter=limiter)
         except UsageError as exc:
@@ -169,7 +170,7 @@ async def _answer_asset(request: Request) -> Response:
 
 async def _answer_health(site: WebSite, limiter: CapacityLimiter, request: Request) -> Response:
     await to_thread.run_sync(site.catalog.read, page_contents.state, limiter=limiter)
-    site.is_behind()  # raises an error if pages do
+    site.read_lacking()  # raises an error if pages do
     return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
 
 
@@ -183,8 +184,8 @@ async def _answer_unknown(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _content(request: Request, content: bytes, media_type: str) -> Response:
     """Return what a browser may keep, if it asks each time whether it has changed."""
-    if request.scope.get("is_behind"):
-        content = html_pages.with_older_copy_bar(content)
+    if lacking := request.scope.get("lacking"):
+        content = html_pages.with_bar(content, f"{lacking} ({lacking.hint})")
     etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"etag": etag, "cache-control": "private, no-cache", "content-type": media_type}
     if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
@@ -205,8 +206,8 @@ def _message(request: Request, status: int, title: str, text: str) -> Response:
     values = {"here": "", "title": title, "text": text, "is_missing": status == 404}
     page = html_pages.live_page("message.html", up=_to_top(request), **values)
     content = page.encode()
-    if request.scope.get("is_behind"):
-        content = html_pages.with_older_copy_bar(content)
+    if lacking := request.scope.get("lacking"):
+        content = html_pages.with_bar(content, f"{lacking} ({lacking.hint})")
     headers = {"cache-control": "no-store", "content-type": "text/html; charset=utf-8"}
     return Response(content, status, headers)
 

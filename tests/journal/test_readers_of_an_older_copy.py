@@ -30,6 +30,7 @@ from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.s3_server import BUCKET, QUICK, S3Server
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
 from tests.support.web_server import served
 
 NAME = "account0000"
@@ -171,6 +172,21 @@ def test_fault_j8_a_copy_from_before_the_first_line_of_the_journal_is_an_older_o
         assert not older.verify().is_damaged
 
 
+def test_fault_k25_readers_of_a_database_with_another_history_say_so(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """They do not promise that a rebuild adds what only that database has: it follows the journal."""
+    execute(harness, "update journal_head set file = 'x', length = 0")
+    user = InProcessUser(tmp_path, harness.upstream, {"ARCHIVER_ARCHIVE": str(harness.root)})
+    read = user.run("status", "--json")
+    assert (read.code, read.object["behind"], len(read.err.splitlines())) == (0, True, 1)
+    assert "different histories (to go on with the journal: archiver db rebuild; to go on" in read.err
+    refused = user.run("export", "folder", "--prune", "out")
+    assert (refused.code, "different histories" in refused.err) == (9, True)
+    with served(harness.variables) as server:
+        assert "different histories" in server.ask("/costs").text
+
+
 def test_fault_j8_every_page_of_serve_names_an_older_copy(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,9 +201,9 @@ def test_fault_j8_every_page_of_serve_names_an_older_copy(
     monkeypatch.setattr(serving, "_COMPARED_SECONDS", 0.0)
     monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.01)
     with open_for_reading(harness.config) as session, serving.DatabaseWatch(session) as watch:
-        assert watch.is_behind()
+        assert watch.read_lacking()
         (harness.root / "journal").rename(harness.root / "away")
-        wait_until(lambda: not watch.is_behind())
+        wait_until(lambda: not watch.read_lacking())
 
 
 def test_fault_k12_serve_refuses_a_copy_from_before_forget_that_is_put_back(
@@ -200,7 +216,7 @@ def test_fault_k12_serve_refuses_a_copy_from_before_forget_that_is_put_back(
         archive.forget(NAME)
     monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.01)
     with open_for_reading(harness.config) as session, serving.DatabaseWatch(session) as watch:
-        assert not watch.is_behind()
+        assert not watch.read_lacking()
         for name in ("archive.json", "archive.db"):
             (before / name).replace(harness.root / name)
         wait_until(lambda: is_refused(watch))
@@ -211,7 +227,7 @@ def test_fault_k12_serve_refuses_a_copy_from_before_forget_that_is_put_back(
 def is_refused(watch: serving.DatabaseWatch) -> bool:
     """Return whether pages are refused."""
     try:
-        watch.is_behind()
+        watch.read_lacking()
     except JournalDiffers:
         return True
     return False
