@@ -76,7 +76,7 @@ def forget_account(
         require_answers(session)
         forgetting.prepare()
         parts = _read_parts(session.catalog, session.answers, request)
-        comments = _find_comments(config, session.catalog, parts)
+        comments = _find_comments(config, session.catalog, parts, dry_run=False)
         entries = _take_off_list(config, session.catalog, parts)
         return replace(forgetting.forget(request), entries=entries, comments=comments)
 
@@ -96,7 +96,7 @@ def plan_removal(session: Session, account: Target, reason: str | None = None) -
         quarantined=len(_find_quarantine_copies(session.storage, parts, _segments_of(parts))),
         copies=account_traces.find_copies(session.root, database),
         entries=_take_off_list(session.config, session.catalog, parts, dry_run=True),
-        comments=_find_comments(session.config, session.catalog, parts),
+        comments=_find_comments(session.config, session.catalog, parts, dry_run=True),
     )
 
 
@@ -384,7 +384,9 @@ def _take_off_list(
     return tuple(entry.target.text for entry in entries)
 
 
-def _find_comments(config: Config, catalog: Catalog, parts: AccountParts) -> tuple[str, ...]:
+def _find_comments(
+    config: Config, catalog: Catalog, parts: AccountParts, *, dry_run: bool
+) -> tuple[str, ...]:
     """Return where comments of the account list name the account, or anything of it. Raises ConfigError."""
     if not _has_own_list(config):
         return ()
@@ -395,7 +397,9 @@ def _find_comments(config: Config, catalog: Catalog, parts: AccountParts) -> tup
         is_named = any(name.lower() in comment.lower() for name in full_names)
         return is_named or account_traces.has_word(comment.encode(errors="replace"), words)
 
-    return account_list.find_comments(config, _entry_matcher(config, catalog, parts), mentions)
+    return account_list.find_comments(
+        config, _entry_matcher(config, catalog, parts), mentions, dry_run=dry_run
+    )
 
 
 def _has_own_list(config: Config) -> bool:

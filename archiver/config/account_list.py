@@ -175,16 +175,17 @@ def remove_from_list(
 
 
 def find_comments(
-    config: Config, matches: Callable[[Target], bool], mentions: Callable[[str], bool]
+    config: Config, matches: Callable[[Target], bool], mentions: Callable[[str], bool], *, dry_run: bool
 ) -> tuple[str, ...]:
-    """Return where a comment ``mentions`` something, once the entries that match are removed from the list.
+    """Return where a comment ``mentions`` something, besides those that go with the entries that match.
 
-    Each is the path of a file and the number of a line in it. Raises what ``remove_from_list`` raises.
+    Each is the path of a file and the number of a line: once these entries are removed from it; with
+    ``dry_run``, as it is. Raises what ``remove_from_list`` raises.
     """
     return tuple(
-        f"{each.path}, line {number}"
+        f"{each.path}, line {number if dry_run else place}"
         for each in _remove(config, matches, dry_run=True)
-        for number, line in enumerate(each.lines, start=1)
+        for place, (number, line) in enumerate(each.kept_lines(), start=1)
         if mentions(line.partition("#")[2])
     )
 
@@ -192,7 +193,13 @@ def find_comments(
 class _ShortenedFile(Struct, frozen=True):
     path: Path
     removed: list[ListedEntry]
-    lines: Sequence[str]
+    before: Sequence[str]
+    spans: Sequence[tuple[int, int]]
+
+    def kept_lines(self) -> Iterator[tuple[int, str]]:
+        """Yield the lines that are not removed, with their numbers before."""
+        removed = {place for start, end in self.spans for place in range(start, end)}
+        yield from ((place + 1, line) for place, line in enumerate(self.before) if place not in removed)
 
 
 def _remove(config: Config, matches: Callable[[Target], bool], *, dry_run: bool) -> list[_ShortenedFile]:
@@ -223,15 +230,15 @@ def _remove_tables(path: Path, matches: Callable[[Target], bool], *, dry_run: bo
     found = [*enumerate(read_account_tables(tables.get("accounts", []), path))]
     doomed = [number for number, target in found if matches(target)]
     if not doomed:
-        return _ShortenedFile(path, [], lines)
+        return _ShortenedFile(path, [], lines, [])
     spans = _entry_spans(lines, tables, path)
     wanted = [table for number, table in enumerate(_tables_of(tables)) if number not in doomed]
-    changed = _without_lines(lines, [_with_blank_line(lines, *spans[number]) for number in doomed])
-    _replace_tables(path, changed, tables, wanted, dry_run=dry_run)
+    cut = [_with_blank_line(lines, *spans[number]) for number in doomed]
+    _replace_tables(path, _without_lines(lines, cut), tables, wanted, dry_run=dry_run)
     removed = [
         ListedEntry(target, path, spans[number][0] + 1) for number, target in found if number in doomed
     ]
-    return _ShortenedFile(path, removed, changed)
+    return _ShortenedFile(path, removed, lines, cut)
 
 
 def _with_blank_line(lines: Sequence[str], start: int, end: int) -> tuple[int, int]:
@@ -250,10 +257,10 @@ def _without_lines(lines: Sequence[str], spans: Iterable[tuple[int, int]]) -> li
 def _remove_lines(path: Path, matches: Callable[[Target], bool], *, dry_run: bool) -> _ShortenedFile:
     lines = config_files.read_lines(path)
     removed = [entry for entry in _entries_of_lines(lines, path) if matches(entry.target)]
+    cut = sorted({(entry.line - 1, entry.line) for entry in removed})
     if removed:
-        lines = _without_lines(lines, {(entry.line - 1, entry.line) for entry in removed})
-        config_files.replace_text(path, "\n".join(lines), dry_run=dry_run)
-    return _ShortenedFile(path, removed, lines)
+        config_files.replace_text(path, "\n".join(_without_lines(lines, cut)), dry_run=dry_run)
+    return _ShortenedFile(path, removed, lines, cut)
 
 
 def _entries_of_lines(lines: Iterable[str], path: Path) -> Iterator[ListedEntry]:

@@ -175,23 +175,27 @@ def test_a_list_that_cannot_be_changed_leaves_no_request(
 def test_fault_k24_comments_of_the_account_list_that_still_name_it_are_listed(
     person: InProcessUser, harness: ArchiveHarness
 ) -> None:
-    """By any of its names, its full name or its pk, with file and line; they are their author's to remove."""
+    """By any of its names, its full name or its pk, with file and line; they are their author's to remove.
+
+    A dry run counts the lines as they are, and the command as it leaves them.
+    """
     config, names = person.home / "config.toml", person.home / "accounts.txt"
     config.write_text(
         f'sync.accounts_file = "{names}"\n[archive]\ndirectory = "{harness.root}"  # asked by @{FORMER}\n\n'
         f'[[accounts]]\nusername = "{NAME}"  # {NAME}: goes with the entry\n\n# a comment of {FULL_NAME}\n'
         f'[[accounts]]\nusername = "{OTHER}"  # {OTHER}\n'
     )
-    names.write_text("# 70000000000 was private\n# others\n")
+    names.write_text(f"{NAME}\n# 70000000000 was private\n# others\n")
+    present = [f"{config}, line 3", f"{config}, line 8", f"{names}, line 2"]
     places = [f"{config}, line 3", f"{config}, line 5", f"{names}, line 1"]
     dry = person.run("--config", str(config), "forget", NAME, "-n", "--json")
     done = person.run("--config", str(config), "forget", NAME, "--yes", "--json")
-    for ended in (dry, done):
+    for ended, lines in ((dry, present), (done, places)):
         assert ended.code == 0, ended.err
         assert [line for line in ended.err.splitlines() if "comment" in line] == [
-            f"a comment still names it: {place}; remove it by hand" for place in places
+            f"a comment still names it: {place}; remove it by hand" for place in lines
         ]
-    assert done.object["removed"] == dry.object["removed"]
+    assert done.object["removed"] == {**dry.object["removed"], "comments": places}
     assert f"# asked by @{FORMER}" in config.read_text()
 
 
