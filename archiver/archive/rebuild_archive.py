@@ -51,7 +51,8 @@ class RebuiltArchive(Struct, frozen=True):
     ``was_before_removal``: the file that was set aside has what ``archiver forget`` has removed since.
     ``torn``: the last file of the journal, if its end could not be read: what was there is missing. None
     otherwise; earlier files may have torn ends, but then a later file has what was there. ``foreign``:
-    files of the journal that do not belong where they are.
+    files of the journal that do not belong where they are. ``has_finished_removal``: a removal that a killed
+    ``forget`` had begun is finished. It deletes the file that was set aside too: then that is ``deleted``.
     """
 
     journal: RebuildReport
@@ -60,6 +61,8 @@ class RebuiltArchive(Struct, frozen=True):
     torn: str | None
     was_before_removal: bool = False
     foreign: tuple[str, ...] = ()
+    has_finished_removal: bool = False
+    deleted: Path | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -110,12 +113,17 @@ def rebuild_database(
             journal.begin(compared)
             if catalog.storage != before.found.storage == config.archive.storage:
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
-            finish_removal(config, catalog, storage, journal, stop)
+            has_finished = finish_removal(config, catalog, storage, journal, stop)
             mark_removals(config, storage, catalog.removals)
             recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
         before.require_work(report, recovery)
+        deleted = report.set_aside
+        if deleted is None or os.path.lexists(deleted):
+            deleted = None
+        else:
+            report = replace(report, set_aside=None)
         is_old = report.set_aside is not None and _has_fewer_removals(locate(report.set_aside), before.place)
-        return RebuiltArchive(report, recovery, before.is_copy, torn, is_old, foreign)
+        return RebuiltArchive(report, recovery, before.is_copy, torn, is_old, foreign, has_finished, deleted)
 
 
 def plan_rebuild(

@@ -230,17 +230,19 @@ def refuse_unfinished_removal(catalog: Catalog) -> None:
 
 def finish_removal(
     config: Config, catalog: Catalog, storage: ArchiveStorage, journal: Journaling, stop: StopFlag
-) -> None:
-    """Finish a removal of ``archiver forget`` that was begun and has not ended, if there is one.
+) -> bool:
+    """Finish a removal of ``archiver forget`` that was begun and has not ended; return whether there was one.
 
     Raises StorageError, DatabaseError, DiskFull.
     """
     from archiver.catalog.query import account_parts
 
-    if catalog.read(account_parts.is_unfinished):
-        from archiver.archive import forgetting
+    if not catalog.read(account_parts.is_unfinished):
+        return False
+    from archiver.archive import forgetting
 
-        forgetting.finish(config, catalog, storage, journal, stop)
+    forgetting.finish(config, catalog, storage, journal, stop)
+    return True
 
 
 def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> None:

@@ -167,6 +167,10 @@ def _rebuild_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
         yield f"the database file {report.set_aside} would be renamed"
     elif report.set_aside is not None:
         yield f"the database file that was there before is now {report.set_aside}"
+    if rebuilt.has_finished_removal:
+        yield "the removal of an account that was interrupted is finished"
+    if rebuilt.deleted is not None:
+        yield "the database file that was there before is deleted: it still held the account"
     if rebuilt.was_before_removal:
         then = "then " if dry_run else ""
         yield f"it is from before an account was forgotten, and still holds it: {then}delete that file"

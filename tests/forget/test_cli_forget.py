@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.forgotten_account import (
     OTHER,
     begin_to_forget,
 )
+from tests.support.rebuilt_archive import lose_database
 from tests.support.table_dumps import execute
 
 
@@ -151,6 +153,28 @@ def test_fault_k1_a_request_of_a_stranger_changes_no_configuration(
     assert person.run("--config", str(config), "db", "upgrade").code == 0
     assert harness.one("select count(*) from removal_requests") == 0
     assert config.read_text() == before
+
+
+def test_fault_k13_a_rebuild_says_that_it_has_finished_a_removal(
+    person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that the older copy which it replaced is deleted: it does not name a file that is gone."""
+    copy = shutil.copy(harness.root / "archive.db", person.home / "older.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(account_traces, "remove_log_lines", lambda *_: 1 / 0)
+        assert person.run("forget", NAME, "--yes").code == 1
+    lose_database(harness)
+    shutil.copy(copy, harness.root / "archive.db")
+    rebuilt = person.run("db", "rebuild")
+    assert rebuilt.code == 0, rebuilt.err
+    assert "the removal of an account that was interrupted is finished" in rebuilt.err
+    assert "there before is deleted: it still held the account" in rebuilt.err
+    assert "is now" not in rebuilt.err
+
+
+def _die_unless_dry(path: Path, text: str, *, dry_run: bool = False) -> None:
+    if not dry_run:
+        raise RuntimeError("killed")
 
 
 def test_a_list_that_cannot_be_changed_leaves_no_request(
