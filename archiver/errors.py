@@ -36,9 +36,11 @@ program.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from signal import Signals
 
@@ -47,6 +49,7 @@ _PATH_OR_KEY = re.compile(
     r"|(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{31,}(?![A-Za-z0-9])"
     r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f])"
 )
+_HIDDEN = "(hidden: it looks like a key)"
 
 
 def hide_keys(text: str) -> str:
@@ -55,7 +58,19 @@ def hide_keys(text: str) -> str:
     For texts that quote a setting, a variable or a line of a file: a key may be there by mistake. The
     directories of an absolute path stay, as the name of a disk may look like a key.
     """
-    return _PATH_OR_KEY.sub(lambda found: found["directories"] or "(hidden: it looks like a key)", text)
+    return _PATH_OR_KEY.sub(lambda found: found["directories"] or _HIDDEN, text)
+
+
+def hide_keys_of_words(text: str, words: Iterable[str]) -> str:
+    """Return a text without what looks like an API key in these words of a command line.
+
+    For texts that may have a hash too, which looks like a key. A word that is the path of a file stays.
+    """
+    for word in words:
+        keys = [found[0] for found in _PATH_OR_KEY.finditer(word) if found["directories"] is None]
+        if keys and not os.path.lexists(word):
+            text = re.sub("|".join(map(re.escape, keys)), _HIDDEN, text, flags=re.IGNORECASE)
+    return text
 
 
 def install_command(package: str) -> str:

@@ -22,6 +22,7 @@ from archiver.errors import (
     StoppedBySignal,
     UsageError,
     hide_keys,
+    hide_keys_of_words,
 )
 from archiver.exit_codes import outcome
 
@@ -69,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> int:
     _reserve_standard_descriptors()
     _disable_core_dumps()
     _accept_any_text()
-    options = GlobalOptions()
+    options = GlobalOptions(words)
     code = _run_command(words, options)
     if code > 128:
         from archiver.cli.signals import die
@@ -160,9 +161,13 @@ def _report_bug(error: Exception, options: GlobalOptions) -> int:
 
 
 def _print_error(options: GlobalOptions, code: int, slug: str, message: str, hint: str) -> None:
-    """Print an error to stderr and, with ``--json``, as an object to stdout, if stdout can be written."""
+    """Print an error to stderr and, with ``--json``, as an object to stdout, if stdout can be written.
+
+    What looks like a key on the command line is hidden.
+    """
     from archiver.cli import output
 
+    message, hint = (hide_keys_of_words(text, options.words) for text in (message, hint))
     command = f"{options.command}: " if options.command else ""
     mark = f" [{slug}]" if options.verbose else ""
     output.print_messages(f"archiver: {command}{message}{f' ({hint})' if hint else ''}{mark}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -27,10 +27,12 @@ C = TypeVar("C", bound=Callable[..., object] | click.Command)
 class GlobalOptions:
     """The global options of a command.
 
-    ``blank``: what ``--json`` prints if nothing was done; None without ``--json``. ``loaded``: the
-    configuration, once it is read. ``is_behind``: what was read comes from an older copy of the database.
+    ``words``: the command line, without the program. ``blank``: what ``--json`` prints if nothing was done;
+    None without ``--json``. ``loaded``: the configuration, once it is read. ``is_behind``: the database lacks
+    entries of the journal.
     """
 
+    words: Sequence[str] = ()
     config: Path | None = None
     archive: Path | None = None
     verbose: bool = False

@@ -81,9 +81,13 @@ def test_fault_k19_a_key_in_the_wrong_place_is_not_repeated(
             assert front.main(["--config", str(mistaken), "--debug", *command]) != 0, name
             shown = capsys.readouterr()
             assert key.lower() not in (shown.out + shown.err).lower(), name
-    for words in (["serve", "--token-file", key], ["plan", key], ["add", key]):
+    for words in (
+        *(["serve", "--token-file", key], ["plan", key], ["add", key], ["--config", key, "status"]),
+        *(["show", key], ["serve", "--host", key], ["serve", f"--host={key}"], [key], ["show", f"--{key}"]),
+    ):
         assert front.main(["--debug", *words]) != 0
-        assert key not in capsys.readouterr().err
+        shown = capsys.readouterr()
+        assert key.lower() not in (shown.out + shown.err).lower(), words
     for variable, value in ((f"ARCHIVER_{key}", "1"), ("ARCHIVER_CONFIG", key)):
         monkeypatch.setenv(variable, value)
         front.main(["--debug", "status"])
