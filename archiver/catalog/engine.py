@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
@@ -395,7 +395,7 @@ def _create_postgresql(
     # For the whole engine: to set it for each use of a connection costs more than it saves.
     isolation: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             pool_size=pool_size,
             max_overflow=max_overflow,
@@ -408,6 +408,24 @@ def _create_postgresql(
         raise DatabaseError(
             "PostgreSQL needs the driver psycopg", f"install it: {install_command('psycopg[binary]')}"
         ) from exc
+    refuse_bytes(engine)
+    return engine
+
+
+def refuse_bytes(engine: Engine) -> None:
+    """Make connections to PostgreSQL raise DatabaseError if they would get bytes in place of texts."""
+
+    @event.listens_for(engine, "do_connect")
+    def _(dialect: Dialect, _: object, args: list[Any], parameters: dict[str, Any]) -> Any:
+        connection: Any = dialect.connect(*args, **parameters)
+        if connection.info.parameter_status("client_encoding") != "SQL_ASCII":
+            return connection
+        connection.close()
+        raise DatabaseError(
+            f"the database {Database(url=engine.url)} has the encoding SQL_ASCII, which does not say what "
+            "its texts are",
+            "create one with createdb --encoding=UTF8 --template=template0, and name it in archive.database",
+        )
 
 
 def _begin(connection: Connection, statement: str) -> None:

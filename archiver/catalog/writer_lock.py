@@ -20,7 +20,7 @@ from sqlalchemy import Connection, TextClause, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from archiver.catalog.engine import PG_LOCK_SECONDS, PG_NETWORK, Database
+from archiver.catalog.engine import PG_LOCK_SECONDS, PG_NETWORK, Database, refuse_bytes
 from archiver.catalog.error_mapping import map_errors
 from archiver.errors import ArchiveLocked, DatabaseError
 
@@ -65,6 +65,7 @@ class WriterLock:
                     **PG_NETWORK,
                 },
             )
+            refuse_bytes(engine)
             self._connection = engine.connect()
             try:
                 if self._connection.scalar(_TRY_LOCK if shared_by is None else _TRY_SHARED_LOCK):

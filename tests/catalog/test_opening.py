@@ -17,7 +17,7 @@ from archiver.catalog.engine import locate
 from archiver.catalog.query import totals
 from archiver.catalog.writer_lock import WriterLock
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
+from archiver.errors import ArchiveLocked, DatabaseError, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.runner.workers import StopFlag
 from tests.support.catalog_samples import LATER
 from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
@@ -145,6 +145,21 @@ def test_an_upgrade_names_both_revisions(root: Path, rows_at: str | Path) -> Non
     where = _place(root, rows_at)
     creation.create_archive(where)
     assert database.upgrade_schema(where) == (schema.head(), schema.head())
+
+
+def test_a_database_that_does_not_say_what_its_texts_are_is_refused(postgres: PostgresServer) -> None:
+    """SQL_ASCII: by all that connect, with the encoding and how to create another (9)."""
+    with postgres.database("template0", "SQL_ASCII") as url:
+        openers = (
+            lambda: WriterLock(locate(url)),
+            lambda: Catalog.open(url, write=False),
+            lambda: Catalog.open(url, write=True),
+        )
+        for connect in openers:
+            with pytest.raises(DatabaseError, match="has the encoding SQL_ASCII") as refused:
+                connect()
+            assert refused.value.exit_code == 9
+            assert "createdb --encoding=UTF8 --template=template0" in refused.value.hint
 
 
 def test_an_upgrade_on_postgresql_holds_the_writers_lock(postgres_archive: str) -> None:

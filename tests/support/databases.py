@@ -232,18 +232,18 @@ class PostgresServer:
         return url.render_as_string(hide_password=False)
 
     @contextmanager
-    def database(self, template: str = "template1") -> Iterator[str]:
+    def database(self, template: str = "template1", encoding: str = "UTF8") -> Iterator[str]:
         """A database of its own, as a copy of ``template``; yields its URL and drops it after."""
         name = f"archiver_test_{uuid.uuid4().hex[:12]}"
-        self.create(name, template)
+        self.create(name, template, encoding)
         try:
             yield self.url(name)
         finally:
             self.drop(name)
 
-    def create(self, name: str, template: str) -> None:
-        made = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        self._run(made.format(sql.Identifier(name), sql.Identifier(template)))
+    def create(self, name: str, template: str, encoding: str = "UTF8") -> None:
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {} ENCODING {}")
+        self._run(made.format(sql.Identifier(name), sql.Identifier(template), sql.Literal(encoding)))
 
     def drop(self, name: str) -> None:
         self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
