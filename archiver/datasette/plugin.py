@@ -212,7 +212,7 @@ async def send_blob(request: Any, send: Any, datasette: Any) -> Response | None:
         return _not_found()
     if "storage" in settings:
         return await _send_object(request, send, datasette.archiver_bucket, sha256, mime)
-    return await _send_file(request, send, Path(settings["blobs"], sha256[:2], sha256), mime)
+    return await _send_file(request, send, Path(settings["blobs"]), sha256, mime)
 
 
 async def _require_permission(datasette: Any, actor: Any, database: str) -> None:
@@ -227,9 +227,9 @@ async def _require_permission(datasette: Any, actor: Any, database: str) -> None
     await datasette.ensure_permission(action="view-table", resource=blobs, actor=actor)
 
 
-async def _send_file(request: Any, send: Any, path: Path, mime: str) -> Response | None:
+async def _send_file(request: Any, send: Any, blobs: Path, sha256: str, mime: str) -> Response | None:
     """Send a blob of a directory."""
-    file = _open_file(path)
+    file = _open_file(blobs, sha256)
     if file is None:
         return _not_found()
 
@@ -337,19 +337,23 @@ def _requested_range(header: str | None, size: int) -> tuple[int, int, int]:
     return (start, end, 206) if start < size else (0, -1, 416)
 
 
-def _open_file(path: Path) -> Any:
-    """Open a file for reading; None if there is none, or something that is not a regular file.
+def _open_file(blobs: Path, sha256: str) -> Any:
+    """Open a blob for reading; None if there is none, or something that is not a regular file.
 
-    Neither the file nor its directory may be a link: it could lead out of the archive.
+    Neither the file nor its directories, up to that of all blobs, may be a link: it could lead out of the
+    archive.
     """
+    opened: list[int] = []
     try:
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-        finally:
-            os.close(directory)
+        for directory in (blobs, sha256[:2]):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            opened.append(os.open(directory, flags, dir_fd=opened[-1] if opened else None))
+        descriptor = os.open(sha256, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=opened[-1])
     except OSError:
         return None
+    finally:
+        for directory_fd in opened:
+            os.close(directory_fd)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)

@@ -126,17 +126,18 @@ def test_pictures_show_in_the_tables(person: InProcessUser, path: str, pk: str, 
 
 
 @pytest.mark.usefixtures("started")
-def test_fault_k74_a_directory_that_is_a_link_shows_nothing(person: InProcessUser) -> None:
-    """A picture elsewhere, under a name that the archive has, is not found."""
+@pytest.mark.parametrize("above", [0, 1], ids=["blobs/xy", "blobs"])
+def test_fault_k74_a_directory_that_is_a_link_shows_nothing(person: InProcessUser, above: int) -> None:
+    """A picture elsewhere, under a name that the archive has, is not found. ``serve`` refuses such blobs."""
     shown = blob(person, digest("10", Role.THUMBNAIL))
-    elsewhere = person.home / "elsewhere"
-    shown.parent.rename(elsewhere)
-    shown.parent.symlink_to(elsewhere)
+    link, elsewhere = shown.parents[above], person.home / "elsewhere"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
     try:
         assert get(person, f"/-/archiver/blob/{shown.name}").status_code == 404
     finally:
-        shown.parent.unlink()
-        elsewhere.rename(shown.parent)
+        link.unlink()
+        elsewhere.rename(link)
 
 
 @pytest.mark.usefixtures("started")
