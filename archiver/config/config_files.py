@@ -144,13 +144,12 @@ def read_login_token(path: Path) -> tuple[bytes, tuple[str, ...]]:
     token = content.removeprefix(_MARK).strip()
     if len(token) < _MIN_TOKEN_BYTES:
         raise ConfigError(
-            f"the token in {path} has fewer than {_MIN_TOKEN_BYTES} characters: it could be guessed",
+            f"the token in {path} has fewer than {_MIN_TOKEN_BYTES} bytes: it could be guessed",
             _HOW_TO_MAKE_ONE,
         )
     if len(token) > _MAX_TOKEN_BYTES:
         raise ConfigError(
-            f"the token in {path} has more than {_MAX_TOKEN_BYTES} characters: the login form would not take "
-            "it",
+            f"the token in {path} has more than {_MAX_TOKEN_BYTES} bytes: the login form would not take it",
             _HOW_TO_MAKE_ONE,
         )
     try:

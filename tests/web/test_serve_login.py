@@ -340,7 +340,9 @@ def test_a_port_in_use_is_named(archive: ExportHarness, server: ServedArchive) -
         (b"correct horse\nbattery staple", "nobody could enter"),
         (b"correct horse\0battery staple", "nobody could enter"),
         ("correct horse battery stäple".encode("latin-1"), "nobody could enter"),
-        (b"x" * 2_000_000, "more than 1000 characters"),
+        (b"x" * 2_000_000, "more than 1000 bytes"),
+        ("\u5b66".encode() * 334, "more than 1000 bytes"),
+        ("\u5b66".encode() * 5, "fewer than 16 bytes"),
     ],
 )
 def test_fault_k18_a_token_that_nobody_can_enter_is_refused(
