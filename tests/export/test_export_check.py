@@ -124,6 +124,23 @@ def test_fault_e34_every_damage_of_an_export_is_found(harness: ExportHarness) ->
     assert _check(harness).failed == 0
 
 
+def test_fault_e34_a_file_whose_row_was_deleted_from_the_list_counts_as_yours(harness: ExportHarness) -> None:
+    """It is not checked; the next export lists it again, and leaves it if its bytes are others by then."""
+    harness.export_as("folder", LinkMethod.COPY)
+    files = tree(harness.out)
+    intact, damaged = sorted(path for path in files if path.endswith(".jpg"))[:2]
+    with closing(sqlite3.connect(next((harness.out / ".archiver-export").glob("*.db")))) as rows, rows:
+        assert rows.execute("DELETE FROM files WHERE path IN (?, ?)", (intact, damaged)).rowcount == 2
+    (harness.out / damaged).write_bytes(b"others")
+    stats = _check(harness)
+    assert (stats.files, stats.failed) == (len(files) - 2, 0)
+    harness.export_as("folder", LinkMethod.COPY)
+    assert _check(harness).files == len(files)
+    after = tree(harness.out)
+    assert after.items() >= {**files, damaged: b"others"}.items()
+    assert len(after) == len(files) + 1
+
+
 def test_fault_e34_damage_of_the_archive_shows_in_its_links(harness: ExportHarness) -> None:
     """First the blob is named, and after its repair the export, which then replaces its link."""
     digest = harness.keep("11", Role.VIDEO, b"video")
