@@ -82,7 +82,8 @@ class MediaFiles:
         wanted = asked.get("range") if is_read and asked.get("if-range", etag) == etag else None
         open_part = None if is_cached else partial(self._open, digest, wanted, is_read)
         known = self._known_facts(digest)
-        find = partial(self._find, digest, match[3], known, open_part)
+        is_gone: Callable[[], bool] = request.scope["state"][IS_GONE]
+        find = partial(self._find, digest, match[3], known, open_part, is_gone)
         is_quick = known is not None and self._is_on_disk
         facts, opened = find() if is_quick else await to_thread.run_sync(find, limiter=self._limiter)
         if facts is None:
@@ -108,8 +109,13 @@ class MediaFiles:
         extension: str,
         facts: BlobFacts | None,
         open_part: Callable[[int], _OpenPart | None] | None,
+        is_gone: Callable[[], bool],
     ) -> tuple[BlobFacts | None, _OpenPart | None]:
-        """Return the facts and the open part; no facts if there is no such blob with this extension."""
+        """Return the facts and the open part; no facts if there is no such blob with this extension, or if
+        the client has left while this waited for a thread.
+        """
+        if is_gone():
+            return None, None
         facts = facts or self._read_facts(digest)
         if facts is None or extension_for(facts.mime) != extension:
             return None, None
@@ -178,10 +184,15 @@ class _BlobResponse(Response):
             while piece and not is_gone():
                 left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-                read = partial(file.read, min(left, _PIECE))
+                read = partial(_read_for, is_gone, file, min(left, _PIECE))
                 piece = await to_thread.run_sync(read, limiter=self._limiter) if left else b""
         if left and not is_gone():
             raise StorageError("a blob is shorter than its store says", "run archiver verify")
+
+
+def _read_for(is_gone: Callable[[], bool], file: BinaryIO, size: int) -> bytes:
+    """Read a piece, unless the client has left while this waited for a thread."""
+    return b"" if is_gone() else file.read(size)
 
 
 def _headers(etag: str, digest: Digest, mime: str) -> dict[str, str]:

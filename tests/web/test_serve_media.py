@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.config import load
 from archiver.model.identity import Role
+from archiver.web.connection_limits import IS_GONE
 from archiver.web.media_response import MediaFiles
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW, execute_directly
@@ -33,6 +34,7 @@ from tests.support.sample_archive import content, digest, shelve
 from tests.support.web_server import SECONDS, ServedArchive, served
 
 VIDEO = b"video"
+PRESENT = {"state": {IS_GONE: lambda: False}}
 PLACE = f"s3://{BUCKET}/pre/fix"
 
 
@@ -110,7 +112,7 @@ def test_fault_v11_what_is_known_of_a_file_expires(archive: ExportHarness) -> No
     """A file that becomes lost is shown two seconds longer at most, while its bytes are there."""
     now = [0.0]
     sha256 = hashlib.sha256(VIDEO).hexdigest()
-    scope = {"type": "http", "method": "HEAD", "path": path_of(sha256, "mp4"), "headers": []}
+    scope = {"type": "http", "method": "HEAD", "path": path_of(sha256, "mp4"), "headers": [], **PRESENT}
     lose = "UPDATE blobs SET lost_at = {} WHERE sha256 = '" + sha256 + "'"
     database = archive.root / "archive.db"
     with Catalog.open(database, write=False) as catalog, DiskStore(archive.root) as store:
@@ -202,7 +204,7 @@ def test_fault_k16_a_blob_of_another_size_is_not_served(archive: ExportHarness, 
     """It is damaged: not found, so that no browser keeps it for a year; the server's messages name it."""
     sha256 = hashlib.sha256(VIDEO).hexdigest()
     blob = archive.root / "blobs" / sha256[:2] / sha256
-    scope = {"type": "http", "method": "GET", "path": path_of(sha256, "mp4"), "headers": []}
+    scope = {"type": "http", "method": "GET", "path": path_of(sha256, "mp4"), "headers": [], **PRESENT}
     told: list[Exception] = []
     blob.chmod(0o644)
     os.truncate(blob, size)
@@ -302,6 +304,39 @@ def test_fault_k8_a_store_that_drips_stops_no_other_picture(
         finally:
             over.set()
             store.act = None
+
+
+def test_fault_k8_nothing_is_read_for_clients_that_left_while_they_waited(
+    store: S3Server, in_bucket: ServedArchive
+) -> None:
+    """Every thread waits for a store that is silent: who left before asks it for nothing."""
+    slow, poster = digest("10", Role.VIDEO), digest("10", Role.THUMBNAIL)
+    over, silent = threading.Event(), threading.Semaphore(0)
+
+    def wait(handler: Any) -> bool:
+        if handler.path.endswith(slow):
+            silent.release()
+            over.wait(SECONDS)
+        return False
+
+    store.act = wait
+    store.requests.clear()
+    with ExitStack() as connections:
+        try:
+            for path, count in ((path_of(slow, "mp4"), 32), (path_of(poster, "jpg"), 8)):
+                asked = f"GET {path} HTTP/1.1\r\nHost: {in_bucket.place[0]}\r\n\r\n".encode()
+                for _ in range(count):
+                    connections.enter_context(in_bucket.connect()).sendall(asked)
+                for _ in range(count if path.endswith("mp4") else 0):
+                    assert silent.acquire(timeout=20)
+            assert in_bucket.ask("/healthz").status == 200  # so all have been read
+            connections.close()
+            assert in_bucket.ask("/healthz").status == 200
+        finally:
+            over.set()
+            store.act = None
+    assert in_bucket.ask(path_of(digest("1", Role.COVER), "jpg")).status == 200
+    assert not [request for request in store.requests if request.name.endswith(poster)]
 
 
 def test_fault_k8_a_store_that_is_slow_stops_no_page(
