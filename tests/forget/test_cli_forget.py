@@ -172,11 +172,6 @@ def test_fault_k13_a_rebuild_says_that_it_has_finished_a_removal(
     assert "is now" not in rebuilt.err
 
 
-def _die_unless_dry(path: Path, text: str, *, dry_run: bool = False) -> None:
-    if not dry_run:
-        raise RuntimeError("killed")
-
-
 def test_a_list_that_cannot_be_changed_leaves_no_request(
     person: InProcessUser, harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
