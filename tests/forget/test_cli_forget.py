@@ -214,7 +214,9 @@ def test_fault_k24_comments_of_the_account_list_that_still_name_it_are_listed(
         assert [line for line in ended.err.splitlines() if "comment" in line] == [
             f"a comment still names it: {place}; remove it by hand" for place in lines
         ]
-    assert done.object["removed"] == {**dry.object["removed"], "comments": places}
+    removed, planned = done.object["removed"], dry.object["removed"]
+    assert isinstance(planned, dict)
+    assert removed == {**planned, "comments": places}
     assert f"# asked by @{FORMER}" in config.read_text()
 
 
