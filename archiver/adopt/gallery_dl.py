@@ -21,7 +21,7 @@ from archiver.adopt.candidate import (
     read_text,
     read_time,
 )
-from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile, MetadataUnreadable
+from archiver.adopt.foreign_directory import ForeignDirectory, MetadataUnreadable
 from archiver.model.foreign_files import ForeignTool
 from archiver.model.values import replace
 
@@ -36,26 +36,22 @@ def recognize(directory: ForeignDirectory, name: str) -> Recognition:
     named = _NAME.fullmatch(name)
     if named is not None and named[1] is not None:
         return "one of several files of a post"
-    file: MetadataFile | None = None
-    metadata: Mapping[str, object] | None = None
     if f"{name}.json" in directory.names:
         try:
             file = directory.read_metadata(f"{name}.json")
         except MetadataUnreadable as error:
             return None if named is None else f"its metadata: {error}"
         if isinstance(file.value, dict) and file.value.get("category") == "instagram":
-            metadata = file.value
-    if metadata is None:
-        username = directory.path.name
-        return named and Candidate(
-            ForeignTool.GALLERY_DL,
-            named[2],
-            username=username,
-            is_picture=bool(named[3]),
-            is_poster=bool(named[3]),
-        )
-    found = _by_metadata(directory, metadata, named and f"{named[2]}{named[3]}")
-    return replace(found, metadata=file) if file is not None and isinstance(found, Candidate) else found
+            found = _by_metadata(directory, file.value, named and f"{named[2]}{named[3]}")
+            return replace(found, metadata=file) if isinstance(found, Candidate) else found
+    username = directory.path.name
+    return named and Candidate(
+        ForeignTool.GALLERY_DL,
+        named[2],
+        username=username,
+        is_picture=bool(named[3]),
+        is_poster=bool(named[3]),
+    )
 
 
 def _by_metadata(
