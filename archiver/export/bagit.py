@@ -140,7 +140,7 @@ def _earlier_fields(sync: ExportSync) -> Iterator[tuple[str, str]]:
         return
     with storage_errors(f"{row.path} cannot be read"):
         fd = os.open(row.path, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=sync.root)
-        with os.fdopen(fd, encoding="utf-8", newline="\n") as lines:
+        with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as lines:
             for line in lines:
                 label, _, value = line.rstrip("\n").partition(": ")
                 if label.lower() not in _OWN_LABELS:

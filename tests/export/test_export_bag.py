@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import bagit
@@ -185,6 +187,20 @@ def test_fields_are_taken_from_no_file_of_somebody_else(harness: ExportHarness) 
     tally = _export(harness)
     assert [trouble.path for trouble in tally.failures] == ["bag-info.txt"]
     assert theirs.read_text() == "Contact-Email: x@example.org\n"
+
+
+def test_fields_that_are_no_text_are_kept_as_far_as_they_are(harness: ExportHarness) -> None:
+    """A bag from a stranger, whose list calls such a file the export's own."""
+    _export(harness)
+    written = harness.out / "bag-info.txt"
+    written.write_bytes(b"Contact-Name: J\xf6rg\n")
+    status, sha = written.stat(), sha256(written.read_bytes())
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
+        change = "UPDATE files SET sha256 = ?, size = ?, mtime_ns = ? WHERE id = 'bag-info'"
+        rows.execute(change, (sha, status.st_size, status.st_mtime_ns))
+    assert _export(harness).failed == 0
+    assert _is_valid(harness)
+    assert "Contact-Name: J\ufffdrg\n" in written.read_text()
 
 
 def test_a_bag_is_of_one_moment(harness: ExportHarness) -> None:
