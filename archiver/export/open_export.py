@@ -75,10 +75,8 @@ def open_export(
                 own = _open_own(stack, directory, top, make=True)
                 staging = _make_and_open(_STAGING, own)
                 stack.callback(os.close, staging)
-                with os.scandir(staging) as leftovers:
-                    for leftover in list(leftovers):
-                        if not leftover.is_dir(follow_symlinks=False):  # no export makes one there
-                            os.unlink(leftover.name, dir_fd=staging)
+                for name in _leftovers(staging):
+                    os.unlink(name, dir_fd=staging)
             manifest = _open_manifest(stack, directory / EXPORT_DIRECTORY, directory, form, archive)
             placement = Placement(blobs, staging, _methods(method, form, manifest), verify=verify)
             sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
@@ -112,10 +110,19 @@ def open_check(
                 hint = f"archiver export {form} makes one"
                 raise NoArchive(f"there is no export in {directory}", hint) from exc
             _copy_manifest(directory, temporary)
+            leftovers: list[str] = []
+            with suppress(FileNotFoundError):
+                staging = open_directory(_STAGING, within=own)
+                stack.callback(os.close, staging)
+                leftovers = _leftovers(staging)
         manifest = _open_manifest(stack, temporary, directory, form, archive)
         scan = ExportScan(OpenDirectories(top), Placement(blobs, top, ()))
         stack.callback(scan.directories.close)
-        yield ExportCheck(scan, manifest, stored_blobs, progress)
+        check = ExportCheck(scan, manifest, stored_blobs, progress)
+        for name in leftovers:
+            path = f"{EXPORT_DIRECTORY}/{_STAGING}/{name}"
+            check.stats.add_failure(path, "left by an export that was killed: export again")
+        yield check
 
 
 def _open_dry_run(
@@ -225,6 +232,12 @@ def _make_and_open(name: str, within: int) -> int:
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=within)
     return open_directory(name, within=within)
+
+
+def _leftovers(staging: int) -> list[str]:
+    """Return what a killed export left in the staging directory. No export makes a directory there."""
+    with os.scandir(staging) as entries:
+        return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
 
 
 def _open_own(stack: ExitStack, directory: Path, top: int, *, make: bool = False) -> int:

@@ -24,6 +24,7 @@ from tests.support.command_line import CommandLineUser
 from tests.support.databases import SQLITE_EVERYDAY
 from tests.support.export_archive import ExportHarness, tree
 
+_STAGED = ".archiver-export/tmp/0.part"
 FORMS = ["folder", "site", "bagit"]
 _BLOB_DAMAGE = "its blob is damaged: archiver verify --read-data --repair, then export again"
 _COPY_DAMAGE = "damaged: remove it, and export again"
@@ -360,11 +361,13 @@ def test_fault_e34_a_forgotten_account_is_found_in_an_export_that_was_killed(
         rows.execute("UPDATE files SET how = 'written' WHERE path = ?", (written,))
         rows.execute("UPDATE files SET old = path, path = 'data/new.mp4' WHERE path = ?", (moved,))
     (harness.out / missing).unlink()
+    (harness.out / _STAGED).write_bytes(b"half a pic")
     person.run("forget", "natgeo", "--yes")
     faults = _faults(_check(harness, form))
     assert {path: why for path, why in faults.items() if path != moved} == {
         **dict.fromkeys((written, *others), _UNKNOWN),
         missing: "missing, and the archive has no such file: export with --prune",
+        _STAGED: "left by an export that was killed: export again",
         "data/new.mp4": f"still at {moved}, and the archive has no such file: export with --prune",
     }
 
