@@ -48,6 +48,9 @@ _PIECE = 256 << 10  # bytes handed on at once while an object is read
 _NAMES_AT_ONCE = 100  # a page of S3 has up to ten times as many
 _MOST_REPEATED = 16
 _MOST_OTHERS = 100_000
+_MOST_NAMES = 100_000_000
+MOST_IN_MEMORY = 10_000_000
+"""Names of a listing that is kept in memory: at most about 1 GB."""
 _REQUESTS_OF_A_PAGE = 3  # in the longest time that one may take: it is repeated if it fails
 
 
@@ -128,10 +131,18 @@ class Bucket:
     needs are missing there. RuntimeError says so.
     """
 
-    def __init__(self, settings: BucketSettings, limits: TimeLimits | None = None) -> None:
-        """Send no request. Raises ConfigError if obstore is not installed."""
+    def __init__(
+        self,
+        settings: BucketSettings,
+        limits: TimeLimits | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Send no request. Raises ConfigError if obstore is not installed.
+
+        ``check``: is called before more names of a listing are fetched, and may raise to stop.
+        """
         limits = limits or TimeLimits()
-        self._settings, self._limits = settings, limits
+        self._settings, self._limits, self._check = settings, limits, check
         self._knows_preconditions = True  # until the store says otherwise
         patience = 1.25 * limits.short  # a request that was not answered in time is repeated once
         self._small = _client(settings, limits, total=limits.short, patience=patience)
@@ -146,13 +157,15 @@ class Bucket:
         *,
         allow_metadata_service: bool = False,
         limits: TimeLimits | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Bucket:
         """Return the bucket at ``s3://bucket/prefix``; see ``read_bucket_settings`` for its arguments.
 
-        Sends no request. Raises ConfigError, and StorageError if there are no access keys.
+        ``limits``, ``check``: as for the class. Sends no request. Raises ConfigError, and StorageError if
+        there are no access keys.
         """
         settings = read_bucket_settings(url, environment, allow_metadata_service=allow_metadata_service)
-        return cls(settings, limits)
+        return cls(settings, limits, check)
 
     @property
     def settings(self) -> BucketSettings:
@@ -366,19 +379,24 @@ class Bucket:
                 return
 
     def list(
-        self, directory: str = "", after: str = "", *, is_own: Callable[[str], bool] = lambda _: False
+        self,
+        directory: str = "",
+        after: str = "",
+        *,
+        is_own: Callable[[str], bool] = lambda _: False,
+        most: int = _MOST_NAMES,
     ) -> Iterator[StoredObject]:
         """Yield the objects whose names begin with ``directory/``, in ascending order of their names.
 
         ``after``: begin with the first name greater than this one. Names are fetched as they are needed.
         ``is_own``: whether a name is one that the caller looks for. So that a store cannot list names without
-        end, StorageError is raised after 100,000 others in a row, after more than a few equal names, and if
-        the next names do not come in time.
+        end, StorageError is raised after 100,000 others, after ``most`` names, after more than a few equal
+        names, and if the next names do not come in time.
         """
         import obstore
 
         pages = obstore.list(self._small, directory or None, offset=after or None, chunk_size=_NAMES_AT_ONCE)
-        last, repeated, others, is_empty = after, 0, 0, True
+        last, repeated, others, names = after, 0, 0, 0
         while page := self._next_names(directory, pages):
             for meta in page:
                 if meta["path"] == last and repeated < _MOST_REPEATED:
@@ -389,8 +407,13 @@ class Bucket:
                         f"{self.location(directory)} cannot be listed: the names are not in ascending order",
                         "this kind of bucket cannot be used: choose a general purpose bucket",
                     )
-                last, repeated, is_empty = meta["path"], 0, False
-                others = 0 if is_own(last) else others + 1
+                last, repeated, names = meta["path"], 0, names + 1
+                others += not is_own(last)
+                if names > most:
+                    raise StorageError(
+                        f"{self.location(directory)} cannot be listed: it has more than {most:,} objects",
+                        "check the store: does it list what is there, and nothing else?",
+                    )
                 if others > _MOST_OTHERS:
                     raise StorageError(
                         f"{self.location(directory)} has more than {_MOST_OTHERS:,} objects that are not"
@@ -398,7 +421,8 @@ class Bucket:
                         "remove them, or use another prefix",
                     )
                 yield _stored_object(last, meta)
-        if is_empty:
+            self._check()
+        if not names:
             self._require_listing()
 
     def find_listed(self, name: str) -> StoredObject | None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -29,10 +29,12 @@ from tests.support.s3_server import (
     SECRET,
     Act,
     S3Server,
+    answer_listing,
     break_off,
     client_environment,
     first,
     ignore_range,
+    list_without_end,
     lose_answer,
     read_half_and_reset,
     refuse,
@@ -282,28 +284,6 @@ def test_names_come_in_ascending_order_with_their_sizes(bucket: Bucket) -> None:
     assert names(bucket, "empty") == []
 
 
-def answer_listing(*listed: str, has_more: bool = False) -> Act:
-    """List these names, whatever is asked for. ``has_more``: each page says that another one follows."""
-    entries = "".join(
-        f"<Contents><Key>pre/fix/{name}</Key><Size>1</Size><ETag>x</ETag>"
-        "<LastModified>2026-11-01T00:00:00.000Z</LastModified></Contents>"
-        for name in listed
-    )
-    more = "<IsTruncated>false</IsTruncated>"
-    if has_more:
-        more = "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
-    body = f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode()
-
-    def act(handler: Any) -> bool:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-        return True
-
-    return act
-
-
 def test_a_listing_out_of_order_is_refused(server: S3Server, bucket: Bucket) -> None:
     """A store that does not list in ascending order cannot be used, and says so."""
     server.act = answer_listing("b", "a")
@@ -339,17 +319,18 @@ def test_fault_k10_a_listing_that_repeats_a_page_ends(
 
 def test_fault_k10_a_listing_of_other_names_without_end_ends(server: S3Server, bucket: Bucket) -> None:
     """The names ascend, but none is one of ours."""
-    pages = count()
-
-    def list_more(handler: Any) -> bool:
-        first = next(pages) * 1000
-        names = (f"{number:09}" for number in range(first, first + 1000))
-        return answer_listing(*names, has_more=True)(handler)
-
-    server.act = list_more
+    server.act = list_without_end("{:09}")
     with pytest.raises(StorageError, match="more than 100,000 objects that are not archiver's"):
         list(bucket.list())
     assert sum(1 for _ in islice(bucket.list(is_own=lambda name: name.endswith("7")), 110_000)) == 110_000
+
+
+def test_fault_k10_a_listing_of_our_names_without_end_ends(server: S3Server, bucket: Bucket) -> None:
+    """The caller says how many it can keep in memory."""
+    server.act = list_without_end("blobs/00/{:064x}")
+    with pytest.raises(StorageError, match="it has more than 5,000 objects"):
+        list(bucket.list("blobs", is_own=lambda _: True, most=5000))
+    assert len(server.requests) < 10
 
 
 def test_fault_k20_a_store_that_lists_nothing_of_what_it_has_speaks_another_language(

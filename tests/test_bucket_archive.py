@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -20,7 +21,14 @@ from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
 from archiver.archive.session import open_for_reading
 from archiver.archive.storage_move import move_storage
 from archiver.blobs import marker
-from archiver.errors import JournalDamaged, JournalDiffers, MarkerMismatch, StorageError, UsageError
+from archiver.errors import (
+    JournalDamaged,
+    JournalDiffers,
+    MarkerMismatch,
+    StoppedBySignal,
+    StorageError,
+    UsageError,
+)
 from archiver.hiker import endpoints
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
@@ -34,6 +42,7 @@ from tests.support.s3_server import (
     Handler,
     S3Server,
     client_environment,
+    list_without_end,
     rclone_server,
     refuse,
     reset,
@@ -727,3 +736,22 @@ def test_fault_k10_a_journal_in_quarantine_has_as_many_objects_as_it_likes(
         aside = session.storage.list_quarantine()
     assert len(aside) > 2
     assert all(name.startswith("quarantine/journal-") for name in aside)
+
+
+def test_fault_k10_a_listing_without_end_ends_at_the_next_page_when_a_command_is_stopped(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """Blobs without a row are only counted, but each page is a chance to stop."""
+    stop, pages, list_more = StopFlag(), count(), list_without_end("blobs/00/{:064x}")
+
+    def list_and_stop(handler: Handler) -> bool:
+        if "list-type" not in handler.path or "blobs" not in handler.path:
+            return False
+        if next(pages) == 3:
+            stop.stop(StoppedBySignal(15, ""))
+        return list_more(handler)
+
+    server.act = list_and_stop
+    with pytest.raises(StoppedBySignal), Archive(harness.config) as archive:
+        archive.verify(progress=lambda *_: stop.check())
+    assert next(pages) < 8

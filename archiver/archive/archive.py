@@ -690,12 +690,17 @@ class Archive:
             clock=clock,
         )
 
-    def plan_removal(self, account: AccountName, *, reason: str | None = None) -> AccountRemoval:
+    def plan_removal(
+        self, account: AccountName, *, reason: str | None = None, stop: StopFlag | None = None
+    ) -> AccountRemoval:
         """Return what ``forget`` would remove, and what it would leave. Writes nothing. Raises its errors."""
         from archiver.archive import selection
         from archiver.archive.forgetting import plan_removal
+        from archiver.runner.workers import StopFlag as NewStopFlag
 
-        return plan_removal(self._open(), selection.read_account(account), reason)
+        session = self._open()
+        with session.storage.checking((stop or NewStopFlag()).check):
+            return plan_removal(session, selection.read_account(account), reason)
 
     def forget(
         self,

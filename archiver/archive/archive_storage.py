@@ -39,9 +39,14 @@ class ArchiveStorage:
     Each method raises ConfigError or StorageError if the bucket's settings cannot be used.
     """
 
-    def __init__(self, config: Config, *, worker_id: str | None = None) -> None:
-        """``worker_id``: the worker of a shared run, which has a part of ``tmp/`` of its own."""
-        self._config = config
+    def __init__(
+        self, config: Config, *, worker_id: str | None = None, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """``worker_id``: the worker of a shared run, which has a part of ``tmp/`` of its own.
+
+        ``check``: see ``Bucket``.
+        """
+        self._config, self._check = config, check
         self._part = None if worker_id is None else part_of(worker_id)
         self._root = config.archive.directory
         self._group_readable = config.archive.group_readable
@@ -169,7 +174,21 @@ class ArchiveStorage:
         from archiver.bucket import Bucket
 
         allows = self._config.archive.use_metadata_service
-        return Bucket.open(self._config.archive.storage, allow_metadata_service=allows, limits=limits)
+        return Bucket.open(
+            self._config.archive.storage,
+            allow_metadata_service=allows,
+            limits=limits,
+            check=lambda: self._check(),
+        )
+
+    @contextmanager
+    def checking(self, check: Callable[[], None]) -> Iterator[None]:
+        """In the block, call ``check`` while a bucket is listed, see ``Bucket``: for a command that reads."""
+        before, self._check = self._check, check
+        try:
+            yield
+        finally:
+            self._check = before
 
     def blobs(self, catalog: Catalog) -> BlobStore:
         """Open the blobs."""
@@ -282,7 +301,9 @@ class ArchiveStorage:
             )
         if self.bucket is None:
             return names
-        found = self.bucket.list("quarantine", is_own=_is_file_of_archive)
+        from archiver.bucket import MOST_IN_MEMORY
+
+        found = self.bucket.list("quarantine", is_own=_is_file_of_archive, most=MOST_IN_MEMORY)
         return [IN_DIRECTORY + name for name in names] + [each.name for each in found]
 
     def empty_spool(self) -> None:

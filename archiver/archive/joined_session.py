@@ -72,7 +72,7 @@ def join_archive(
         found = marker.read(root)
         catalog = stack.enter_context(Catalog.join(find_database(config), worker_id, clock=clock))
         found.require(catalog.archive_id, root, catalog.removals)
-        storage = ArchiveStorage(config, worker_id=worker_id)
+        storage = ArchiveStorage(config, worker_id=worker_id, check=stop.check)
         storage.require(catalog.storage, found)
         storage.probe(found)
         lease = config.cluster.lease

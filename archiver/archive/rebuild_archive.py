@@ -90,7 +90,7 @@ def rebuild_database(
     root = config.archive.directory
     marker.read(root)  # before a lock file is made
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
-        before = _look(config, probes=True)
+        before = _look(config, stop, probes=True)
         storage, files = before.storage, before.files
         report = before.apply(
             before.place,
@@ -137,7 +137,7 @@ def plan_rebuild(
     root = config.archive.directory
     marker.read(root)
     run_lock.require_free(root / "lock")
-    before = _look(config, probes=False)
+    before = _look(config, stop, probes=False)
     place = before.place
     if place.path is None and before.compared is None:
         with schema.connect(place) as connection:
@@ -225,11 +225,11 @@ class _Before(Struct, frozen=True):
             )
 
 
-def _look(config: Config, *, probes: bool) -> _Before:
+def _look(config: Config, stop: StopFlag, *, probes: bool) -> _Before:
     """Return what there is. ``probes``: also check that the storage can be written to."""
     root = config.archive.directory
     found = marker.read(root)
-    storage = ArchiveStorage(config)
+    storage = ArchiveStorage(config, check=stop.check)
     storage.require(found.storage, found)
     if probes:
         storage.probe(found)

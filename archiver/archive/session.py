@@ -177,7 +177,7 @@ def open_rows(
         found = marker.read(root)  # under the lock: a move may have changed it while this command waited
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
         found.require(opening.state.archive_id, root, opening.state.removals)
-        storage = ArchiveStorage(config)
+        storage = ArchiveStorage(config, check=stop.check)
         storage.require(opening.state.storage, found)
         found = storage.probe(found)
         files = storage.journal()

@@ -103,7 +103,8 @@ class _Mover:
         """Whether everything is copied, and what is left takes a few requests."""
 
     def _storage_at(self, storage: str | None) -> ArchiveStorage:
-        return ArchiveStorage(replace(self._config, archive=replace(self._config.archive, storage=storage)))
+        config = replace(self._config, archive=replace(self._config.archive, storage=storage))
+        return ArchiveStorage(config, check=self._stop.check)
 
     def check_new_place(self) -> str:
         """Return the new location. Raises MarkerMismatch if it belongs to another archive."""

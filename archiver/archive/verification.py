@@ -222,51 +222,58 @@ def _verify(
             "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched",
         )
     is_chosen = choose_share(share, start_of_day(share, utcnow().date()))
-    blobs = verify_blobs(
-        session.store,
-        catalog.read_pages(holdings.blobs_after),
-        read_data=read_data,
-        is_chosen=is_chosen,
-        on_progress=progress,
-        on_sound=on_verified,
-    )
+    so_far = 0, 0
+
+    def show(checked: int, bytes_read: int) -> None:
+        nonlocal so_far
+        so_far = checked, bytes_read
+        progress(*so_far)
 
     def check() -> None:
-        progress(blobs.checked, blobs.bytes_read)
+        progress(*so_far)
 
-    answers = verify_answers(
-        session.answers,
-        catalog.read_pages(stored_answers.answers_after),
-        read_data=read_data,
-        is_chosen=is_chosen,
-        check=check,
-    )
-    unrecorded, surplus = verify_segments(
-        session.answers,
-        lambda segment: catalog.read(stored_answers.has_segment, segment),
-        lambda segment: catalog.read(stored_answers.lengths_by_offset, segment),
-        read_data=read_data,
-        is_chosen=is_chosen,
-        check=check,
-    )
-    foreign = tuple(
-        name
-        for name in session.answers.storage.foreign_names()
-        if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
-    )
-    answers = _without_dropped(session, answers)
-    difference = _find_difference(session, dry_run=dry_run)
-    journal = (
-        verify_journal(
-            session.storage.journal(),
-            catalog,
-            session.root,
-            read_all=read_data and share >= 1,
+    with session.storage.checking(check):
+        blobs = verify_blobs(
+            session.store,
+            catalog.read_pages(holdings.blobs_after),
+            read_data=read_data,
+            is_chosen=is_chosen,
+            on_progress=show,
+            on_sound=on_verified,
+        )
+        answers = verify_answers(
+            session.answers,
+            catalog.read_pages(stored_answers.answers_after),
+            read_data=read_data,
+            is_chosen=is_chosen,
             check=check,
         )
-        if difference is None or isinstance(difference, JournalDamaged)
-        else JournalReport(damage=str(difference), hint=difference.hint)
-    )
+        unrecorded, surplus = verify_segments(
+            session.answers,
+            lambda segment: catalog.read(stored_answers.has_segment, segment),
+            lambda segment: catalog.read(stored_answers.lengths_by_offset, segment),
+            read_data=read_data,
+            is_chosen=is_chosen,
+            check=check,
+        )
+        foreign = tuple(
+            name
+            for name in session.answers.storage.foreign_names()
+            if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
+        )
+        answers = _without_dropped(session, answers)
+        difference = _find_difference(session, dry_run=dry_run)
+        journal = (
+            verify_journal(
+                session.storage.journal(),
+                catalog,
+                session.root,
+                read_all=read_data and share >= 1,
+                check=check,
+            )
+            if difference is None or isinstance(difference, JournalDamaged)
+            else JournalReport(damage=str(difference), hint=difference.hint)
+        )
     if difference is not None and not journal.is_damaged:  # in a file after the end that the database knows
         journal.damage, journal.hint = str(difference), difference.hint
     with catalog.snapshot() as rows:

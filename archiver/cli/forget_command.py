@@ -68,7 +68,7 @@ def command(
     ):
         is_finished = not dry_run and archive.finish_removal(wait=wait, stop=stop)
         try:
-            planned = archive.plan_removal(name, reason=reason)
+            planned = archive.plan_removal(name, reason=reason, stop=stop)
         except NotHeld:
             if not is_finished:
                 raise

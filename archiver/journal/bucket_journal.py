@@ -8,12 +8,12 @@ Nothing is deleted here: see ``StoredObject.is_absent``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.bucket import Bucket
+from archiver.bucket import MOST_IN_MEMORY, Bucket, StoredObject
 from archiver.errors import JournalDamaged, StorageError
 from archiver.journal.journal_line import FileHeader
 from archiver.journal.journal_member import pack_header, pack_lines
@@ -29,8 +29,12 @@ class BucketJournal:
 
     def names(self, since: str) -> list[str]:
         after = f"journal/{since}"[:-1] if since else ""  # the name itself is to be listed too
-        found = (each for each in self._bucket.list("journal", after, is_own=_is_file) if not each.is_absent)
-        return [name for each in found if (name := each.name.removeprefix("journal/")) >= since]
+        found = (each.name.removeprefix("journal/") for each in self._list(after))
+        return [name for name in found if name >= since]
+
+    def _list(self, after: str = "") -> Iterator[StoredObject]:
+        found = self._bucket.list("journal", after, is_own=_is_file, most=MOST_IN_MEMORY)
+        return (each for each in found if not each.is_absent)
 
     def size(self, name: str) -> int | None:
         found = self._bucket.head(_object(name))
@@ -55,7 +59,7 @@ class BucketJournal:
         If it fails in between, what is left is a journal that lacks its end, and this can be repeated.
         """
         place = f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}"
-        found = [each for each in self._bucket.list("journal", is_own=_is_file) if not each.is_absent]
+        found = list(self._list())
         for each in found:
             self._bucket.copy(each.name, f"{place}/{each.name.removeprefix('journal/')}", each.size)
         for each in reversed(found):

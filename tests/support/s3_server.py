@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,6 +179,40 @@ def refuse(status: int, code: str, message: str = "refused") -> Act:
         handler.end_headers()
         handler.wfile.write(body)
         return True
+
+    return act
+
+
+def answer_listing(*listed: str, has_more: bool = False) -> Act:
+    """List these names, whatever is asked for. ``has_more``: each page says that another one follows."""
+    entries = "".join(
+        f"<Contents><Key>pre/fix/{name}</Key><Size>1</Size><ETag>x</ETag>"
+        "<LastModified>2026-11-01T00:00:00.000Z</LastModified></Contents>"
+        for name in listed
+    )
+    more = "<IsTruncated>false</IsTruncated>"
+    if has_more:
+        more = "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
+    body = f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode()
+
+    def act(handler: Handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return True
+
+    return act
+
+
+def list_without_end(form: str) -> Act:
+    """List 1,000 names on each page, and say that another follows. ``form``: makes a name of a number."""
+    pages = count()
+
+    def act(handler: Handler) -> bool:
+        first = next(pages) * 1000
+        names = map(form.format, range(first, first + 1000))
+        return answer_listing(*names, has_more=True)(handler)
 
     return act
 
