@@ -249,7 +249,7 @@ class ArchiveStorage:
             self.bucket.put(_PROBE, b"\n")
             self.bucket.delete(_PROBE)
 
-    def _require_names(self, names: Sequence[str], copies: Collection[str] = ()) -> None:
+    def require_names(self, names: Sequence[str], copies: Collection[str] = ()) -> None:
         """Raise ArchiveDamaged if one of these names, which come from rows, is not that of a deletable file.
 
         That is a blob, a segment of answers, a file of the journal or anything in quarantine/, or one of
@@ -275,9 +275,9 @@ class ArchiveStorage:
 
         Those that begin with ``IN_DIRECTORY`` are in the archive's directory, wherever the rest is. ``check``
         is called in between, and may raise to stop. Raises StorageError, and before anything is deleted the
-        error of ``_require_names``.
+        error of ``require_names``.
         """
-        self._require_names(names, copies)
+        self.require_names(names, copies)
         local = [name.removeprefix(IN_DIRECTORY) for name in names if name.startswith(IN_DIRECTORY)]
         stored = [name for name in names if not name.startswith(IN_DIRECTORY)]
         if self.bucket is None:

@@ -135,6 +135,16 @@ def finish(
     _Forgetting(config, catalog, storage, journal, stop).finish()
 
 
+def require_own_files(config: Config, catalog: Catalog, storage: ArchiveStorage) -> None:
+    """Raise ArchiveDamaged if a file is still to be deleted that is none of the archive's."""
+    names = set(catalog.read(account_parts.read_deletions)) - {_FIRST, _SECOND}
+    if names:
+        path = locate_database(config).path
+        in_use = path if path is not None and path.exists() else None  # it may be lost, and to be rebuilt
+        copies = account_traces.find_copies(config.archive.directory, in_use)
+        storage.require_names(sorted(names), copies)
+
+
 class _Forgetting:
     def __init__(
         self,

@@ -151,7 +151,7 @@ def plan_rebuild(
             copy, skip_damage=skip_damage, group_readable=False, progress=progress, check=stop.check
         )
         with Catalog.open(directory / "archive.db", write=True) as catalog:
-            refuse_unfinished_removal(catalog)
+            refuse_unfinished_removal(config, catalog, before.storage)
             recovery = recover(catalog, AnswerStore(before.storage.answers()), stop.check)
         is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
         is_old = is_replaced and _has_fewer_removals(place, copy)

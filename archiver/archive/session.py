@@ -214,15 +214,18 @@ def open_for_dry_run(config: Config, *, wait: Callable[[float], None] | None = N
         difference = describe_difference(compare_journal(session.storage.journal(), state, end))
         if difference is not None:
             raise difference
-        refuse_unfinished_removal(session.catalog)
+        refuse_unfinished_removal(config, session.catalog, session.storage)
         yield session
 
 
-def refuse_unfinished_removal(catalog: Catalog) -> None:
-    """Raise UsageError if a removal of ``archiver forget`` has not ended."""
+def refuse_unfinished_removal(config: Config, catalog: Catalog, storage: ArchiveStorage) -> None:
+    """Raise UsageError if a removal of ``archiver forget`` has not ended; ArchiveDamaged if none can end."""
     from archiver.catalog.query import account_parts
 
     if catalog.read(account_parts.is_unfinished):
+        from archiver.archive import forgetting
+
+        forgetting.require_own_files(config, catalog, storage)
         raise UsageError(
             "archiver forget was interrupted, and must end first", "archiver db upgrade finishes it"
         )

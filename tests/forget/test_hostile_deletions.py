@@ -57,6 +57,18 @@ def reread(config: Config) -> None:
         archive.reread()
 
 
+def reread_dry(config: Config) -> None:
+    """Run ``reread --dry-run``."""
+    with Archive(config) as archive:
+        archive.reread(dry_run=True)
+
+
+def verify(config: Config) -> None:
+    """Run ``verify``."""
+    with Archive(config) as archive:
+        archive.verify()
+
+
 def repair(config: Config) -> None:
     """Run ``verify --repair``."""
     with Archive(config) as archive:
@@ -84,12 +96,14 @@ def test_fault_k1_only_files_of_an_archive_are_deleted_by_name(
         assert _files(harness.root.parent) == before, name
 
 
-@pytest.mark.parametrize("command", [snapshot, reread, repair])
+@pytest.mark.parametrize("command", [snapshot, reread, reread_dry, verify, repair])
 @pytest.mark.parametrize("names", [("../outside/precious.txt",), ("7",), ("./archive.json", "lock")])
-def test_fault_k1_every_command_that_writes_refuses_an_archive_that_deletes_elsewhere(
+def test_fault_k1_an_archive_that_deletes_elsewhere_is_refused(
     harness: ArchiveHarness, outside: Path, command: Callable[[Config], None], names: tuple[str, ...]
 ) -> None:
-    """Code 12, with the name of the file and the next step; once the row is gone, the archive is usable."""
+    """By whatever writes, by its dry run, and by ``verify``: code 12, with the name of the file and the next
+    step; once the row is gone, the archive is usable.
+    """
     _insert(harness.root, *names)
     with pytest.raises(ArchiveDamaged) as caught:
         command(harness.config)
