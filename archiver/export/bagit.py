@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
@@ -17,7 +18,7 @@ from archiver.errors import UsageError
 from archiver.export.export_check import ExportCheck
 from archiver.export.export_entry import ExportEntry
 from archiver.export.export_sync import ExportSync
-from archiver.export.manifest import ManifestRow
+from archiver.export.manifest import Manifest, ManifestRow
 from archiver.export.path_template import PathTemplate, parse_template
 
 PAYLOAD = "data"
@@ -25,6 +26,8 @@ _DECLARATION = "bagit"
 _MANIFEST, _INFO, _TAGS = "manifest-sha256", "bag-info", "tagmanifest-sha256"
 _TAG_FILES = (_DECLARATION, _MANIFEST, _INFO, _TAGS)
 _FOREIGN = "not part of this bag, so the bag would be invalid: move it elsewhere"
+_IS_LIST = re.compile(r"(?:tag)?manifest-.+\.txt|fetch\.txt", re.IGNORECASE)
+"""The names of lists that a validator reads wherever they come from."""
 _DECLARATION_TEXT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _OWN_LABELS = ("payload-oxum", "bagging-date", "bag-size", "bag-software-agent", "external-identifier")
 
@@ -46,12 +49,12 @@ def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
     """Write the manifests of all files in ``data/``, then the tag files, ``bagit.txt`` last.
 
     All other files must have been flushed. The export's own files with wrong bytes, which could not be
-    replaced, are removed. A file in ``data/`` that does not belong to the export makes the bag invalid: it is
-    counted as a failure, and the bag is not sealed.
+    replaced, are removed. A file in ``data/`` that does not belong to the export, or a manifest of another
+    tool, makes the bag invalid: it is counted as a failure, and the bag is not sealed.
     """
     if any(_foreign_paths(sync)):
         sync.remove_damaged(f"{PAYLOAD}/")
-    foreign_paths = list(_foreign_paths(sync))
+    foreign_paths = [*_foreign_lists(sync.root, sync.manifest), *_foreign_paths(sync)]
     for path in foreign_paths:
         sync.stats.add_failure(path, _FOREIGN)
     if foreign_paths:
@@ -86,6 +89,8 @@ def check_bag(check: ExportCheck) -> None:
             stats.add_failure(f"{id_}.txt", "missing: the bag is not complete, export again")
     if not stats.failed and tags[_MANIFEST].sha256 != hashed.hexdigest():
         stats.add_failure(f"{_MANIFEST}.txt", "it does not have the files of the bag: export again")
+    for name in _foreign_lists(check.root, check.manifest):
+        stats.add_failure(name, _FOREIGN)
     with storage_errors("the export cannot be read"):
         if count != sum(1 for _ in check.files(PAYLOAD)):
             own_paths = {row.path for row in check.manifest.rows(f"{PAYLOAD}/")}
@@ -160,6 +165,13 @@ def _foreign_paths(sync: ExportSync) -> Iterator[str]:
         if expected != sum(1 for _ in sync.files(PAYLOAD)):
             own_paths = {row.path for row in _payload_rows(sync)}
             yield from (path for path in sync.files(PAYLOAD) if path not in own_paths)
+
+
+def _foreign_lists(root: int, manifest: Manifest) -> list[str]:
+    """Return the manifests of other tools: they do not know of the changes that an export makes."""
+    own = {row.path for row in manifest.rows_by_id(_TAG_FILES).values()}
+    with storage_errors("the export cannot be read"):
+        return sorted(name for name in os.listdir(root) if _IS_LIST.fullmatch(name) and name not in own)
 
 
 def _manifest_line(row: ManifestRow) -> str:

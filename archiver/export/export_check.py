@@ -53,6 +53,7 @@ class ExportCheck:
     ) -> None:
         self.stats = ExportStats(expected=manifest.count())
         self.manifest = manifest
+        self.root = scan.directories.root
         self._scan, self._stored_blobs, self._progress = scan, stored_blobs, progress
 
     def right_files(self) -> Iterator[ManifestRow]:

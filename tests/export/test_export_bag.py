@@ -257,3 +257,23 @@ def test_a_field_that_cannot_stand_is_refused_with_its_reason(
     with pytest.raises(UsageError, match=why):
         _export(harness, info=((label, value),))
     assert not harness.out.exists()
+
+
+@pytest.mark.parametrize("name", ["manifest-sha512.txt", "tagmanifest-md5.txt", "fetch.txt"])
+def test_fault_e46_a_manifest_of_another_tool_is_named(harness: ExportHarness, name: str) -> None:
+    """It lacks what an export adds: the bag is not sealed until it is moved. ``--check`` names it too."""
+    _export(harness)
+    foreign = harness.out / name
+    foreign.write_text("")
+    with Archive(harness.config) as archive:
+        checked = archive.check_export(harness.out, form="bagit")
+        dry_run = archive.export_bagit(harness.out, dry_run=True)
+    assert [failure.path for failure in (*checked.failures, *dry_run.failures)] == [name, name]
+    assert (harness.out / "bagit.txt").exists()
+    harness.keep("1", Role.COVER, b"another", LATER)
+    assert [failure.path for failure in _export(harness).failures] == [name]
+    assert not (harness.out / "bagit.txt").exists()
+    foreign.rename(harness.home / name)
+    (harness.out / "notes.txt").write_text("mine, and no harm")
+    assert _export(harness).failed == 0
+    assert _is_valid(harness)
