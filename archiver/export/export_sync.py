@@ -286,6 +286,8 @@ class ExportSync:
         if row is None:
             return SyncStep(entry, None)
         path, sha256, is_path_free, is_proven = self._scan.locate(row)
+        if is_proven and path is not None and isinstance(entry.content, StagedFile):
+            sha256 = self._scan.digest(path) or ""  # of tables, no --check finds damage
         keeps_path = (
             is_path_free and row.wanted_path == "/".join(entry.path) and not self._can_drop_suffix(row, entry)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Unpack
 
@@ -178,3 +179,17 @@ def test_tables_come_in_pieces() -> None:
     first = next(table_text(TableForm.JSONL, ("n", "at"), rows()))  # type: ignore[arg-type]
     assert first.startswith('{"n": 0, "at": "2026-03-31T23:30:00.250000Z"}\n')
     assert asked < 1_000
+
+
+@pytest.mark.parametrize("form", list(TableForm))
+def test_fault_e47_a_damaged_table_is_replaced(lite: ExportHarness, form: TableForm) -> None:
+    """Though its size and its time are the same: nothing else would find it."""
+    _export(lite, form)
+    whole = tree(lite.out)
+    table = lite.out / f"highlights.{form}"
+    status = table.stat()
+    table.write_bytes(table.read_bytes()[:-3] + b"X" + table.read_bytes()[-2:])
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))
+    stats = _export(lite, form)
+    assert (stats.new, stats.replaced, stats.failed) == (0, 1, 0)
+    assert tree(lite.out) == whole
