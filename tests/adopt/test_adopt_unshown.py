@@ -439,3 +439,24 @@ def test_the_journal_has_all_of_it(archive: AdoptingArchive, tmp_path: Path) -> 
         drop_everything(archive.database)
     rebuild_database(archive.config, stop=StopFlag(), progress=lambda done, total: None)
     assert rows_of(archive.database) == before
+
+
+@SQLITE_EVERYDAY
+def test_fault_e45_a_tool_alone_does_not_keep_an_item_from_being_forgotten(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
+    """The answers show the item of natgeo alone; a tool has put it into a highlight of somebody else. What no
+    answer has shown stays with the account that the tool names.
+    """
+    theirs: dict[str, object] = {"owner_id": "555", "username": "somebody", "post_id": "17999"}
+    archive.adopt(put(tmp_path / "in", gallery_dl(**theirs)))
+    other = {name.replace(ITEM, OTHER_ITEM): content for name, content in gallery_dl(**theirs).items()}
+    metadata = gallery_dl_metadata(OTHER_ITEM, **{"date": f"{TAKEN:%Y-%m-%d %H:%M:%S}"} | theirs)
+    archive.adopt(put(tmp_path / "other", other | {f"natgeo/{OTHER_ITEM}.jpg.json": metadata}))
+    assert [row[:2] for row in archive.rows(_PLACES)] == [(ITEM, "17999"), (OTHER_ITEM, "17999")]
+    archive.answer(page("5", ITEM), LATER)
+    with Archive(archive.config) as opened:
+        removed = opened.forget("natgeo")
+    assert removed.left.shared_items == 0
+    assert archive.rows("SELECT pk, user_pk FROM items") == [(OTHER_ITEM, "555")]
+    assert archive.rows("SELECT item_pk FROM files") == [(OTHER_ITEM,)]

@@ -202,12 +202,15 @@ def _names_of_others(connection: Connection, pk: Pk | None, names: frozenset[str
 
 
 def _own_items(pk: Pk) -> Select[Any]:
-    """Select the items that the account shows, or that are its own, unless another account shows them."""
+    """Select the items that the account shows, or that are its own, unless another account shows them.
+
+    Where an answer has shown an item, a place that only another tool names says nothing.
+    """
+    is_evidence = or_(_members.c.source.is_(None), _items.c.source.is_not(None))
 
     def is_shown_by(owner: ColumnElement[bool]) -> ColumnElement[bool]:
-        return exists().where(
-            and_(_members.c.item_pk == _items.c.pk, _highlights.c.pk == _members.c.highlight_pk, owner)
-        )
+        is_place = _members.c.item_pk == _items.c.pk, _highlights.c.pk == _members.c.highlight_pk
+        return exists().where(*is_place, is_evidence, owner)
 
     return select(_items.c.pk, _items.c.code).where(
         or_(_items.c.user_pk == pk, is_shown_by(_highlights.c.user_pk == pk)),
