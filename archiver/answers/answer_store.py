@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 from collections.abc import Container, Iterator, Mapping
@@ -11,6 +12,7 @@ from types import MappingProxyType
 from archiver.answers.answer_storage import AnswerStorage, AnswerWriter
 from archiver.answers.segment_names import pack_head, parse_origin
 from archiver.answers.warc_reader import (
+    GZIP_HEAD,
     Member,
     is_cut_off,
     members,
@@ -82,11 +84,12 @@ class AnswerStore:
                     sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
                     yield AnswerLocation(segment, member.offset, member.length, sha256), answer
 
-    def records(self, segment: str) -> Iterator[tuple[bytes, Answer | None]]:
-        """Yield the whole records of a segment in file order: the stored bytes, and the answer or None.
+    def records(self, segment: str) -> Iterator[tuple[bytes, tuple[AnswerLocation, Answer] | None]]:
+        """Yield the whole records of a segment in file order, packed, each with its answer, if it has one.
 
-        Damage, foreign bytes and a record that a kill left incomplete are skipped. Raises the same errors as
-        ``iterate``.
+        The bytes are those that are stored, unless the head of a gzip member is not as this program writes
+        it: that record is packed again. Damage, foreign bytes and a record that a kill left incomplete are
+        skipped. Raises the same errors as ``iterate``.
         """
         with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             for member in members(fd):
@@ -94,8 +97,16 @@ class AnswerStore:
                     answer = parse_answer(member.plain)
                 except AnswerMalformed:
                     continue
-                if answer is not None or is_own_record(member.plain):
-                    yield os.pread(fd, member.length, member.offset), answer
+                if answer is None and not is_own_record(member.plain):
+                    continue
+                packed = os.pread(fd, member.length, member.offset)
+                if not packed.startswith(GZIP_HEAD):
+                    packed = gzip.compress(member.plain, mtime=0)
+                if answer is None:
+                    yield packed, None
+                else:
+                    sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
+                    yield packed, (AnswerLocation(segment, member.offset, member.length, sha256), answer)
 
     def copy_without(self, segment: str, dropped: Container[int], new_segment: str) -> dict[int, int]:
         """Store the whole records of a segment as ``new_segment``, without some answers and their requests.

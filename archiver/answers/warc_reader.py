@@ -17,12 +17,12 @@ from archiver.answers.warc_record import LARGEST
 _CHUNK = 1 << 16
 _MAGIC = b"\x1f\x8b\x08"
 _HEAD = b"WARC/1.1\r\n"
-_GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
+GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
 """The first bytes of every record of this program: no name, no time, level 6."""
 _SECTOR = 512
 """The smallest number of bytes that a disk writes at once."""
 _BY_CHANCE = 8
-"""No record has this many zeros right after a lost sector; ``_GZIP_HEAD`` has 6."""
+"""No record has this many zeros right after a lost sector; ``GZIP_HEAD`` has 6."""
 _EFFORT = 4 * LARGEST
 """How many bytes of a segment may be unpacked without finding a record.
 
@@ -146,7 +146,7 @@ def _begins_record(packed: bytes) -> bool:
 
     A whole record is not a beginning.
     """
-    if not _GZIP_HEAD.startswith(packed[: len(_GZIP_HEAD)]):
+    if not GZIP_HEAD.startswith(packed[: len(GZIP_HEAD)]):
         return False
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, TypeVar, Unpack, cast
 
 import archiver
 from archiver.archive import arguments
@@ -14,7 +14,7 @@ from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
 from archiver.blobs.blob_source import BlobSource
 from archiver.catalog import Snapshot
-from archiver.catalog.query import adoptions, change_history, content, dump, holdings, totals
+from archiver.catalog.query import adoptions, change_history, content, dump, holdings, stored_answers, totals
 from archiver.durable import require_permission, storage_errors
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
@@ -25,10 +25,14 @@ from archiver.export.open_export import is_new, open_check, open_export, require
 from archiver.export.packed_entry import pack_entry, unpack_entry
 from archiver.export.path_template import parse_template
 from archiver.export.table_files import TableForm, table_text
+from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.temporary import open_temporary
+
+if TYPE_CHECKING:
+    from archiver.export.wacz import WaczCount
 
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")
@@ -159,11 +163,22 @@ class Export:
                 wacz = stack.enter_context(closing(WaczWriter(file, head, blobs, self._progress)))
             wacz.put_site(files)
             if with_answers:
-                answers = self._session.answers
-                for segment in answers.storage.segments():
-                    with suppress(AnswerMalformed):  # a run has just dropped it, or it is not a file
-                        wacz.put_answers(segment, answers.records(segment))
+                self._put_answers(wacz)
             return wacz.finish()
+
+    def _put_answers(self, wacz: WaczCount) -> None:
+        """Put all stored answers. One that has a row, and is missing or damaged, counts as a failure."""
+        answers, catalog = self._session.answers, self._session.catalog
+        for segment in sorted({*answers.storage.segments(), *catalog.read(stored_answers.segments)}):
+            rows = catalog.read(stored_answers.answers_of_segment, segment)
+            missing = {row.location for row in rows if not row.is_lost}
+            with suppress(AnswerMalformed):  # there is no such file
+                wacz.put_answers(segment, _find(missing, answers.records(segment)))
+            if missing:  # a run may have dropped them since
+                missing &= {row.location for row in catalog.read(stored_answers.answers_of_segment, segment)}
+            for location in sorted(missing, key=lambda location: location.offset):
+                why = f"its answer at offset {location.offset:,} is damaged or missing"
+                wacz.stats.add_failure(f"answers/{segment}", f"{why} (archiver verify --read-data --repair)")
 
     def _site_entries(
         self, moment: Snapshot, steps: Iterator[KeptAccount | KeptHighlight | Placed]
@@ -382,6 +397,20 @@ class _Reading:
         """End the transaction, unless the values are streamed from it."""
         if not self._is_streamed:
             self._transaction.close()
+
+
+def _find(
+    missing: set[AnswerLocation], records: Iterator[tuple[bytes, tuple[AnswerLocation, Answer] | None]]
+) -> Iterator[tuple[bytes, Answer | None]]:
+    """Yield records and their answers, which are no longer ``missing``. One with a wrong body is left out."""
+    offsets = {location.offset for location in missing}
+    for packed, found in records:
+        location, answer = found or (None, None)
+        if location in missing:
+            missing.discard(location)
+        elif location is not None and location.offset in offsets:
+            continue
+        yield packed, answer
 
 
 def _table_entries(

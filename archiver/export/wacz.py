@@ -96,8 +96,10 @@ class WaczCount:
             self._progress(self.stats)
 
     def put_answers(self, segment: str, records: Iterable[tuple[bytes, Answer | None]]) -> None:
-        """Put a segment of stored answers: its records as they are stored, each with its answer, if any."""
-        self._count("copy", sum(len(packed) for packed, _ in records))
+        """Put a segment of stored answers: its packed records, each with its answer, if any."""
+        sizes = [len(packed) for packed, _ in records]
+        if sizes:
+            self._count("copy", sum(sizes))
         self._progress(self.stats)
 
     def finish(self) -> ExportStats:

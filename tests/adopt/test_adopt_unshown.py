@@ -448,7 +448,7 @@ def test_fault_e45_a_tool_alone_does_not_keep_an_item_from_being_forgotten(
     """The answers show the item of natgeo alone; a tool has put it into a highlight of somebody else. What no
     answer has shown stays with the account that the tool names.
     """
-    theirs: dict[str, object] = {"owner_id": "555", "username": "somebody", "post_id": "17999"}
+    theirs: dict[str, Any] = {"owner_id": "555", "username": "somebody", "post_id": "17999"}
     archive.adopt(put(tmp_path / "in", gallery_dl(**theirs)))
     other = {name.replace(ITEM, OTHER_ITEM): content for name, content in gallery_dl(**theirs).items()}
     metadata = gallery_dl_metadata(OTHER_ITEM, **{"date": f"{TAKEN:%Y-%m-%d %H:%M:%S}"} | theirs)

@@ -10,13 +10,14 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -28,13 +29,14 @@ from warcio.archiveiterator import ArchiveIterator
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.disk_answers import DiskAnswers
 from archiver.archive.archive import Archive
+from archiver.catalog import ledger, record
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
 from archiver.export import new_file, wacz
 from archiver.export.capture_index import Capture, CaptureIndex, to_surt
 from archiver.export.new_file import open_new_file
-from archiver.model.api_calls import Answer, Call
+from archiver.model.api_calls import Answer, AnswerLocation, Call, Limits
 from archiver.model.identity import Role
-from tests.support.catalog_samples import LATER
+from tests.support.catalog_samples import FACTS, LATER, call
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.export_archive import ExportHarness, tree
@@ -92,17 +94,35 @@ def captures(files: dict[str, bytes]) -> Iterator[tuple[str, bytes, bytes]]:
         yield place["url"], head, body.removesuffix(b"\r\n\r\n")
 
 
+def _answer(call: Call, body: bytes) -> Answer:
+    url = "https://api.hikerapi.com/v2/user/highlights?user_id=787132&page_id=QVFD%3D"
+    headers = (("Content-Type", "application/json; charset=utf-8"),)
+    return Answer(call, url, 200, headers, body, NOW, NOW)
+
+
 def store_answer(harness: ExportHarness) -> bytes:
     """Store an answer, followed by the beginning of another, as a kill leaves it. Return its body."""
     call = Call("/v2/user/highlights", (("user_id", "787132"), ("page_id", "QVFD=")), "787132", 1)
     body = b'{"url": "https://scontent.cdninstagram.com/a.jpg?oe=1"}'
-    url = "https://api.hikerapi.com/v2/user/highlights?user_id=787132&page_id=QVFD%3D"
-    headers = (("Content-Type", "application/json; charset=utf-8"),)
     with AnswerStore(DiskAnswers(harness.root / "answers")).writer(1, NOW) as writer:
-        location = writer.keep(Answer(call, url, 200, headers, body, NOW, NOW), is_tray=False)
+        location = writer.keep(_answer(call, body), is_tray=False)
     with (harness.root / "answers" / location.segment).open("ab") as segment:
         segment.write(b"\x1f\x8b\x08" + bytes(6))
     return body
+
+
+def store_paid_answers(harness: ExportHarness) -> list[AnswerLocation]:
+    """Store three answers in one segment, with their rows."""
+    stored = []
+    with (
+        AnswerStore(DiskAnswers(harness.root / "answers")).writer(1, NOW) as writer,
+        harness.catalog() as catalog,
+    ):
+        for number in range(3):
+            call_id = catalog.write(ledger.reserve, 1, paid := call(), NOW, Limits())
+            stored.append(writer.keep(_answer(paid, b"paid %d" % number), is_tray=False))
+            catalog.write(ledger.settle, call_id, 200, 1, NOW, stored[-1], FACTS)
+    return stored
 
 
 def test_a_wacz_is_the_site_in_one_file(harness: ExportHarness) -> None:
@@ -139,9 +159,9 @@ def test_the_datapackage_names_every_file_with_its_hash(harness: ExportHarness) 
     lines = gzip.decompress(files["indexes/index.cdx.gz"]).splitlines()
     assert lines == sorted(lines)
     kinds = []
-    for record in ArchiveIterator(BytesIO(files["archive/site.warc.gz"]), check_digests="raise"):
-        record.content_stream().read()
-        kinds.append(record.rec_type)
+    for one in ArchiveIterator(BytesIO(files["archive/site.warc.gz"]), check_digests="raise"):
+        one.content_stream().read()
+        kinds.append(one.rec_type)
     assert kinds == ["warcinfo", *["resource"] * len(lines)]
 
 
@@ -182,6 +202,46 @@ def test_fault_x19_answers_are_left_out_unless_they_are_requested(harness: Expor
         pytest.raises(UsageError, match="belong to the archive as a whole"),
     ):
         archive.export_wacz(harness.home / "b.wacz", with_answers=True, accounts="natgeo")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off", "damaged", "other", "head", "lost"])
+def test_fault_e48_an_answer_that_is_not_whole_is_named(
+    person: CommandLineUser, harness: ExportHarness, damage: str
+) -> None:
+    """Code 3, whatever became of it, and a dry run counts it; the others are there. A damaged head loses
+    nothing, and ``--check`` reads what was written. What is recorded as lost is no news.
+    """
+    first, second, third = store_paid_answers(harness)
+    segment = harness.root / "answers" / first.segment
+    stored = segment.read_bytes()
+    missing = {"gone": [first, second, third], "head": [], "lost": []}.get(damage, [second])
+    if damage in ("gone", "lost"):
+        segment.unlink()
+    elif damage == "cut off":
+        missing = [third]
+        segment.write_bytes(stored[: third.offset + third.length - 2])
+    elif damage == "other":
+        with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
+            rows.execute(f"UPDATE answers SET sha256 = '{'0' * 64}' WHERE offset = {second.offset}")
+    else:
+        at = second.offset + {"damaged": 40, "head": 3}[damage]
+        segment.write_bytes(stored[:at] + b"\x01" + stored[at + 1 :])
+    if damage == "lost":
+        with harness.catalog() as catalog:
+            catalog.write(record.lost_answers, [1, 2, 3], LATER)
+    ended = person.run("export", "wacz", "a.wacz", "--with-answers")
+    assert ended.code == (3 if missing else 0)
+    named = [f"its answer at offset {place.offset:,} is damaged or missing" for place in missing]
+    assert ended.err.count("is damaged or missing") == len(named)
+    assert all(name in ended.err for name in named)
+    planned = person.run("export", "wacz", "b.wacz", "--with-answers", "--dry-run")
+    assert planned.err.count(f"{len(missing)} failed") == bool(missing)
+    assert person.run("export", "wacz", "a.wacz", "--check").code == 0
+    bodies = [body for url, _, body in captures(contents(harness.home / "a.wacz")) if "hikerapi" in url]
+    whole = {first, second, third} - set(missing) if damage != "lost" else set()
+    assert sorted(body[-6:] for body in bodies if b"paid" in body) == sorted(
+        b"paid %d" % place for place, at in enumerate((first, second, third)) if at in whole
+    )
 
 
 def test_a_filter_narrows_a_wacz(harness: ExportHarness) -> None:

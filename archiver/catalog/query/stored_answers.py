@@ -48,6 +48,11 @@ def answers_after(connection: Connection, last: StoredAnswer | None) -> list[Sto
     return list(map(_answer, rows))
 
 
+def segments(connection: Connection) -> tuple[str, ...]:
+    """Return the segments that rows name."""
+    return tuple(connection.scalars(select(_answers.c.segment).distinct()))
+
+
 def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnswer, ...]:
     """Return the stored answers of a segment."""
     rows = connection.execute(_OF_SEGMENT, {"segment": segment})
