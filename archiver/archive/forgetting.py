@@ -135,8 +135,12 @@ def finish(
     _Forgetting(config, catalog, storage, journal, stop).finish()
 
 
-def require_own_files(config: Config, catalog: Catalog, storage: ArchiveStorage) -> None:
-    """Raise ArchiveDamaged if a file is still to be deleted that is none of the archive's."""
+def require_own_removal(config: Config, catalog: Catalog, storage: ArchiveStorage) -> None:
+    """Raise ArchiveDamaged if a removal has not ended that ``forget`` did not begin.
+
+    Its request is none of ours, or a file is to be deleted that is none of the archive's.
+    """
+    catalog.read(account_parts.read_request)
     names = set(catalog.read(account_parts.read_deletions)) - {_FIRST, _SECOND}
     if names:
         path = locate_database(config).path

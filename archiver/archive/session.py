@@ -225,7 +225,7 @@ def refuse_unfinished_removal(config: Config, catalog: Catalog, storage: Archive
     if catalog.read(account_parts.is_unfinished):
         from archiver.archive import forgetting
 
-        forgetting.require_own_files(config, catalog, storage)
+        forgetting.require_own_removal(config, catalog, storage)
         raise UsageError(
             "archiver forget was interrupted, and must end first", "archiver db upgrade finishes it"
         )

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from msgspec import Struct
 
 from archiver.archive.database import locate_database
-from archiver.archive.forgetting import require_own_files
+from archiver.archive.forgetting import require_own_removal
 from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
@@ -222,7 +222,7 @@ def _verify(
             f"the database is damaged: {damage[0]}",
             "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched",
         )
-    require_own_files(session.config, catalog, session.storage)
+    require_own_removal(session.config, catalog, session.storage)
     is_chosen = choose_share(share, start_of_day(share, utcnow().date()))
     so_far = 0, 0
 

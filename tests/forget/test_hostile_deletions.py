@@ -19,7 +19,7 @@ from archiver.durable import enter_directory, open_directory, open_root
 from archiver.errors import ArchiveDamaged, StorageError
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.forgotten_account import NAME, begin_to_forget, find_words, words_of
+from tests.support.forgotten_account import NAME, OTHER, begin_to_forget, find_words, words_of
 from tests.support.rebuilt_archive import lose_database, rebuild
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.table_dumps import execute
@@ -114,6 +114,21 @@ def test_fault_k1_an_archive_that_deletes_elsewhere_is_refused(
     with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
         rows.execute("delete from deletions")
     command(harness.config)
+
+
+@pytest.mark.parametrize("command", [snapshot, reread_dry, verify])
+def test_fault_k1_a_request_to_remove_several_accounts_is_damage(
+    harness: ArchiveHarness, command: Callable[[Config], None]
+) -> None:
+    """``forget`` records one account, by its pk or by one name. Nothing is removed."""
+    names = f'["{NAME}", "{OTHER}"]'
+    execute(
+        harness,
+        f"insert into removal_requests values (1, '2026-11-27T00:00:00.000000Z', null, '{names}', null)",
+    )
+    with pytest.raises(ArchiveDamaged, match="several accounts at once"):
+        command(harness.config)
+    assert harness.one("select count(*) from users") == 2
 
 
 def test_fault_k1_a_line_of_the_journal_deletes_nothing_elsewhere(

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from archiver.catalog import tables
+from archiver.errors import ArchiveDamaged
 from archiver.model.account_removal import AccountParts, LeftBehind, PlacedAnswer, RemovalRequest
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.identity import Digest, Pk, Subject
@@ -130,13 +131,22 @@ def is_unfinished(connection: Connection) -> bool:
 
 
 def read_request(connection: Connection) -> RemovalRequest | None:
-    """Return what was asked for, if its rows are not removed yet."""
+    """Return what was asked for, if its rows are not removed yet.
+
+    Raises ArchiveDamaged for a request that does not name one account, by its pk or by one name.
+    """
     row = connection.execute(select(tables.removal_requests)).first()
     if row is None:
         return None
-    return RemovalRequest(
-        row.at, row.user_pk, frozenset(msgspec.json.decode(row.names, type=list[str])), row.reason
-    )
+    names = frozenset(msgspec.json.decode(row.names, type=list[str]))
+    if len(names) + (row.user_pk is not None) != 1:
+        raise ArchiveDamaged(
+            "the database has a request to remove several accounts at once, which archiver forget never does:"
+            " another program has changed this archive; nothing was deleted",
+            "restore a copy that you trust; or, if you trust the rest, remove the row of the table"
+            " removal_requests",
+        )
+    return RemovalRequest(row.at, row.user_pk, names, row.reason)
 
 
 def read_deletions(connection: Connection) -> list[str]:
