@@ -6,7 +6,7 @@ Triggers add the units of each month, day and run up in ``budget_totals`` (``cou
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 
 from sqlalchemy import Connection, Text, and_, bindparam, cast, func, literal, or_, select
@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from archiver.catalog import counters, tables
 from archiver.catalog.column_types import time_text
 from archiver.catalog.statements import insert, update_row
-from archiver.errors import BudgetReached
+from archiver.errors import ArchiveDamaged, BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
 from archiver.model.values import replace
@@ -113,6 +113,27 @@ def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: L
     rooms = _rooms(connection, run_id, now, limits)
     tightest = min(rooms, key=lambda room: room.left, default=None)
     return tightest and replace(tightest, left=max(0, tightest.left))
+
+
+def require_right_sums(connection: Connection, run_id: int, now: datetime, limits: Limits) -> None:
+    """Raise ArchiveDamaged if a sum that limits use is not that of the calls: they would not hold.
+
+    All queries must see the same point in time: use a snapshot.
+    """
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    are_counted = {
+        "per_run": _calls.c.run_id == run_id,
+        "per_day": _calls.c.started_at >= day,
+        "per_month": _calls.c.started_at >= day.replace(day=1),
+    }
+    for room in _rooms(connection, run_id, now, limits):
+        stored = room.units - room.left
+        counted = connection.scalar(select(func.sum(_calls.c.units)).where(are_counted[room.limit])) or 0
+        if stored != counted:
+            raise ArchiveDamaged(
+                f"the database counts {stored:,} units for {room.name}, and its calls cost {counted:,}",
+                "something else has changed it: archiver verify --repair counts them again",
+            )
 
 
 def units_of(connection: Connection, run_id: int) -> int:

@@ -64,6 +64,12 @@ class Budget:
         self._promised = 0
         self.is_limited = limits != Limits()
 
+    def prepare(self) -> None:
+        """Raise ArchiveDamaged if the limits would not hold: the sums of the database are wrong."""
+        if self.is_limited:
+            with self._catalog.snapshot() as rows:
+                rows.read(ledger.require_right_sums, self._run_id, self._clock(), self._limits)
+
     def units_left(self) -> int | None:
         """Return the units that are neither spent nor promised; None without a limit."""
         with self._lock:

@@ -98,8 +98,12 @@ class Visitor:
         )
 
     def prepare(self) -> None:
-        """Check that there is room for what will be paid for. Raises DiskFull, StorageError."""
+        """Check that there is room for what will be paid for, and that the limits of the budget hold.
+
+        Raises DiskFull, StorageError, ArchiveDamaged.
+        """
         self._may_spend()
+        self.api.budget.prepare()
         _require_descriptors(self._threads)
         self._answers.prepare()
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from archiver.archive.archive import Archive
 from archiver.sandbox.http_server import Pace
 from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
@@ -132,6 +135,24 @@ def test_fault_b3_days_and_months_have_budgets_too(harness: ArchiveHarness) -> N
     assert "budget.max_units_per_month" in spent.message
     harness.sleep(days=30)
     assert harness.night(ONE).exit_code == 0
+
+
+@pytest.mark.parametrize("sums", ["DELETE FROM budget_totals", "UPDATE budget_totals SET units = -1000"])
+@pytest.mark.parametrize("limit", ["DAY", "MONTH"])
+def test_fault_b6_a_limit_holds_whatever_the_sums_say(harness: ArchiveHarness, sums: str, limit: str) -> None:
+    """What was spent is counted from the calls when a run begins: other sums are damage, and nothing is paid
+    for. ``verify --repair`` counts again.
+    """
+    spent = harness.night(ONE).units
+    harness.environ[f"ARCHIVER_BUDGET_MAX_UNITS_PER_{limit}"] = str(spent)
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
+        rows.execute(sums)
+    refused = harness.night(ONE)
+    assert (refused.exit_code, refused.units, refused.api_calls) == (12, 0, 0)
+    assert f"its calls cost {spent}" in refused.message
+    with Archive(harness.config) as archive:
+        archive.repair()
+    assert (harness.night(ONE).exit_code, harness.one("SELECT sum(units) FROM api_calls")) == (5, spent)
 
 
 @pytest.mark.parametrize("check", [pytest.param("false", marks=pytest.mark.whole), "true"])
