@@ -299,19 +299,21 @@ def _with_places(catalog: Catalog, blobs: VerifyReport) -> VerifyReport:
 def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | JournalDamaged | None:
     """Return an error that says how the histories of database and journal differ; None if they do not.
 
-    JournalDamaged if damage hides that. None also if another command is writing to both, or if this user may
-    not take the lock to find out. ``dry_run``: do not take the lock, which writes to its file.
+    JournalDamaged if damage hides that. Also if the database lacks triggers of the journal, without which
+    their histories would differ. None also if another command is writing to both, or if this user may not
+    take the lock to find out. ``dry_run``: do not take the lock, which writes to its file.
     """
     files, place = session.storage.journal(), locate_database(session.config)
     lock = session.root / "lock"
 
     def compare() -> JournalDiffers | JournalDamaged | None:
         end = session.storage.read_end()  # before the files: a run may end meanwhile
+        state = read_state(place)
         try:
-            found = compare_journal(files, read_state(place), end)
+            found = compare_journal(files, state, end)
         except JournalDamaged as damage:
             return damage
-        return describe_difference(found) or describe_missing(found)
+        return describe_difference(found) or describe_missing(found) or state.describe_missing_triggers()
 
     with suppress(ArchiveLocked, StorageError):
         if compare() is not None:

@@ -64,6 +64,13 @@ class DiskStore:
             self._root_fd = open_root(root)
             try:
                 self._blobs_fd = open_directory("blobs", within=self._root_fd)
+            except FileNotFoundError as exc:
+                os.close(self._root_fd)
+                raise StorageError(
+                    f"the archive at {root} has no directory blobs/",
+                    "mount its disk, or restore a copy; if the blobs are truly gone: make an empty directory "
+                    "blobs/ there, then archiver verify --repair --accept-loss",
+                ) from exc
             except OSError:
                 os.close(self._root_fd)
                 raise

@@ -27,11 +27,17 @@ class DatabaseState(schema.SchemaStatus, frozen=True):
 
     def require_triggers(self) -> None:
         """Raise JournalDiffers if triggers are missing: the journal would miss changes."""
-        if not self.has_triggers:
-            raise JournalDiffers(
-                "the database lacks triggers of the journal, or they were changed: it would miss changes",
-                "archiver db upgrade creates them again, and starts a new journal with all rows",
-            )
+        if error := self.describe_missing_triggers():
+            raise error
+
+    def describe_missing_triggers(self) -> JournalDiffers | None:
+        """Return the error that ``require_triggers`` raises; None if all triggers are there."""
+        if self.has_triggers:
+            return None
+        return JournalDiffers(
+            "the database lacks triggers of the journal, or they were changed: it would miss changes",
+            "archiver db upgrade creates them again, and starts a new journal with all rows",
+        )
 
 
 def read_state(database: Database) -> DatabaseState:

@@ -179,6 +179,9 @@ def test_only_the_pictures_that_were_lost_are_had_again(person: CommandLineUser)
 def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: CommandLineUser) -> None:
     """Without any blob it is code 8, without records and payment; --accept-loss says that they are gone."""
     shutil.rmtree(person.archive / "blobs")
+    refused = person.run("verify", "--repair", "--accept-loss")
+    assert refused.code == 8
+    assert "make an empty directory blobs/ there, then archiver verify --repair --accept-loss" in refused.err
     (person.archive / "blobs").mkdir()
     refused = person.run("verify", "--repair")
     assert refused.code == 8

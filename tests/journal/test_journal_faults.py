@@ -477,8 +477,12 @@ def test_fault_h50_an_older_copy_from_before_a_new_journal_is_not_followed(
 
 
 def test_fault_h50_a_current_database_without_triggers_keeps_its_journal(harness: ArchiveHarness) -> None:
-    """A rebuild refuses it and moves nothing: an upgrade creates the triggers."""
+    """A rebuild refuses it and moves nothing: an upgrade creates the triggers. ``verify`` says so too."""
     execute(harness, "DROP TRIGGER journal_added_items")
+    with Archive(harness.config) as archive:
+        found = archive.verify().journal
+    assert found.is_damaged
+    assert "archiver db upgrade" in found.hint
     before = files(harness)
     with pytest.raises(JournalDiffers, match="lacks triggers"):
         rebuild(harness)
