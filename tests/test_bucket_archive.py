@@ -17,7 +17,7 @@ from archiver import bucket
 from archiver.archive.archive import Archive
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import upgrade_schema
-from archiver.archive.rebuild_archive import rebuild_database, take_snapshot
+from archiver.archive.rebuild_archive import plan_rebuild, plan_snapshot, rebuild_database, take_snapshot
 from archiver.archive.session import open_for_reading
 from archiver.archive.storage_move import move_storage
 from archiver.blobs import marker
@@ -30,6 +30,7 @@ from archiver.errors import (
     UsageError,
 )
 from archiver.hiker import endpoints
+from archiver.model.values import replace
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
@@ -723,6 +724,22 @@ def test_fault_j9_the_bucket_also_says_where_the_journal_ended(
     rebuilt = rebuild(harness)
     assert rebuilt.journal.missing > 0
     assert not rebuilt.is_complete
+
+
+def test_fault_s8_a_dry_run_refuses_what_the_command_refuses(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """Another machine has forgotten an account meanwhile: the marker in the directory is older than that."""
+    mine = marker.read(harness.root)
+    (server.objects / "pre/fix/archive.json").write_bytes(marker.pack(replace(mine, removals=1)))
+    for refused in (
+        lambda: plan_rebuild(harness.config, stop=StopFlag(), progress=lambda done, total: None),
+        lambda: rebuild(harness),
+        lambda: plan_snapshot(harness.config),
+        lambda: harness.night(ACCOUNT),
+    ):
+        with pytest.raises(MarkerMismatch, match="before an account was forgotten"):
+            refused()
 
 
 def test_fault_k10_a_journal_in_quarantine_has_as_many_objects_as_it_likes(

@@ -123,15 +123,18 @@ class ArchiveStorage:
 
             bucket_marker.create(self.bucket, own)
 
-    def probe(self, own: Marker) -> Marker:
+    def probe(self, own: Marker, *, dry_run: bool = False) -> Marker:
         """If the archive is in a bucket, check that this belongs to it and can be written; make the spool.
 
         Call it before anything is written there. ``own``: the marker in the directory of the archive. Return
-        it, with a later end of the journal that the bucket's marker has. Raises MarkerMismatch, StorageError.
+        it, with a later end of the journal that the bucket's marker has. ``dry_run``: only compare the
+        markers. Raises MarkerMismatch, StorageError.
         """
         if self.bucket is not None:
             from archiver.blobs import bucket_marker
 
+            if dry_run:
+                return own.with_end(bucket_marker.require(self.bucket, own).journal)
             own = bucket_marker.probe(self.bucket, own)
             make_temporary_place(self._root, 0o750 if self._group_readable else 0o700)
         return own

@@ -90,7 +90,7 @@ def rebuild_database(
     root = config.archive.directory
     marker.read(root)  # before a lock file is made
     with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
-        before = _look(config, stop, probes=True)
+        before = _look(config, stop, dry_run=False)
         storage, files = before.storage, before.files
         report = before.apply(
             before.place,
@@ -137,7 +137,7 @@ def plan_rebuild(
     root = config.archive.directory
     marker.read(root)
     run_lock.require_free(root / "lock")
-    before = _look(config, stop, probes=False)
+    before = _look(config, stop, dry_run=True)
     place = before.place
     if place.path is None and before.compared is None:
         with schema.connect(place) as connection:
@@ -225,14 +225,13 @@ class _Before(Struct, frozen=True):
             )
 
 
-def _look(config: Config, stop: StopFlag, *, probes: bool) -> _Before:
-    """Return what there is. ``probes``: also check that the storage can be written to."""
+def _look(config: Config, stop: StopFlag, *, dry_run: bool) -> _Before:
+    """Return what there is. Without ``dry_run``, also check that the storage can be written to."""
     root = config.archive.directory
     found = marker.read(root)
     storage = ArchiveStorage(config, check=stop.check)
     storage.require(found.storage, found)
-    if probes:
-        storage.probe(found)
+    storage.probe(found, dry_run=dry_run)
     files, database, end = storage.journal(), find_database(config), storage.read_end()
     place = locate(database)
     compared = _compare_present(place, found, files, end, root)

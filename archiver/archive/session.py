@@ -210,7 +210,7 @@ def open_for_dry_run(config: Config, *, wait: Callable[[float], None] | None = N
     with open_for_reading(config) as session:
         state = read_state(locate_database(config))
         state.require_triggers()
-        end = session.storage.read_end()
+        end = session.storage.probe(marker.read(config.archive.directory), dry_run=True).journal
         difference = describe_difference(compare_journal(session.storage.journal(), state, end))
         if difference is not None:
             raise difference
