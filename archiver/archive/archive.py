@@ -1011,6 +1011,8 @@ class Archive:
             self._opened = self._stack.enter_context(open_for_reading(self._config, self._database))
             if self._opened.lacking is not None:
                 self._on_behind(self._opened.lacking)
+        else:
+            self._opened.compare_if_changed()
         return self._opened
 
     def _open_if_current(self) -> Session | None:

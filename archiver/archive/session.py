@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from archiver.runner.context import RunOptions
     from archiver.runner.workers import StopFlag
 
+COMPARED_SECONDS = 10.0
+"""How long Python's open archive believes that its database has all entries, unless that is replaced."""
+
 
 class Session:
     """The parts of an open archive: its rows, and its blobs and stored answers, opened at first use.
@@ -48,6 +52,7 @@ class Session:
         self.catalog = catalog
         self.storage = storage
         self._stack = stack
+        self._times_replaced, self._compared_at = 0, time.monotonic()
 
     @cached_property
     def store(self) -> BlobStore:
@@ -65,13 +70,25 @@ class Session:
 
     def require_current(self) -> None:
         """Raise JournalDiffers if the database lacks entries: for what would remove what it lacks."""
+        self.compare_with_journal()
         if self.lacking is not None:
             raise self.lacking
 
+    def compare_if_changed(self) -> None:
+        """Compare again if another database was put in the place of this one, and from time to time.
+
+        A database can be changed in its place too. Raises what ``compare_with_journal`` does, DatabaseError.
+        """
+        is_due = time.monotonic() - self._compared_at >= COMPARED_SECONDS
+        if is_due or self.catalog.follow() != self._times_replaced:
+            self.compare_with_journal()
+
     def compare_with_journal(self) -> None:
         """Set ``lacking``. Raises JournalDiffers if the database is from before ``archiver forget``."""
+        times_replaced = self.catalog.follow()
         with suppress(ConfigError, StorageError):  # of a bucket: then the journal cannot be read
             self.lacking = find_lacking(self.storage.journal(for_reader=True), self.catalog)
+        self._times_replaced, self._compared_at = times_replaced, time.monotonic()
 
 
 class WritableSession(Session):

@@ -458,6 +458,20 @@ def test_fault_k12_an_older_marker_put_back_with_the_database_does_not_bring_the
     assert marker.read(harness.root).removals == 1
 
 
+def test_fault_k12_an_archive_that_python_has_open_shows_no_forgotten_account(
+    harness: ArchiveHarness, before_removal: Path
+) -> None:
+    """The database and ``archive.json`` from before are put back: the journal counts the removal."""
+    with Archive(harness.config) as archive:
+        assert NAME not in [account.username for account in archive.accounts()]
+        lose_database(harness)
+        for name in ("archive.db", "archive.json"):
+            shutil.copy(before_removal / name, harness.root / name)
+        for _ in range(2):
+            with pytest.raises(JournalDiffers, match="before an account was forgotten"):
+                list(archive.accounts())
+
+
 def test_an_archive_from_before_a_removal_put_back_whole_is_an_older_archive(
     harness: ArchiveHarness, before_removal: Path
 ) -> None:

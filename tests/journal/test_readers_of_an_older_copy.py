@@ -187,6 +187,24 @@ def test_fault_k25_readers_of_a_database_with_another_history_say_so(
         assert "different histories" in server.ask("/costs").text
 
 
+def test_fault_j8_an_archive_that_python_has_open_is_compared_again(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """An older copy is put in the place of its database: what would remove what it lacks is refused."""
+    with Archive(harness.config) as archive:
+        assert not archive.is_behind
+        archive.export_folder(tmp_path / "out")
+        older = harness.root / "older.db"
+        shutil.copy(harness.root.parent / "older.db", older)
+        lose_database(harness)
+        older.rename(harness.root / "archive.db")
+        assert archive.is_behind
+        with pytest.raises(JournalDiffers, match="older copy"):
+            archive.export_folder(tmp_path / "out", prune=True)
+        assert rebuild(harness).is_complete
+        assert not archive.is_behind
+
+
 def test_fault_j8_every_page_of_serve_names_an_older_copy(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
