@@ -201,8 +201,8 @@ def test_fault_s4_a_second_archive_in_the_same_place_is_refused(
 
 
 def test_fault_k25_two_machines_that_write_at_once_are_told(harness: ArchiveHarness, tmp_path: Path) -> None:
-    """Both nights end well. After that, commands that write end with code 9 on the one machine; on the other,
-    ``verify`` names a file that is not its own."""
+    """Both nights end well. After that, commands that write end with code 9 on one machine or on both; where
+    one does not, ``verify`` names a file that is not its own."""
     shutil.copytree(harness.root, tmp_path / "copy")
     machines = harness, ArchiveHarness(tmp_path / "copy", harness.upstream, storage=harness.storage)
     with ThreadPoolExecutor(2) as pool:
@@ -217,7 +217,7 @@ def test_fault_k25_two_machines_that_write_at_once_are_told(harness: ArchiveHarn
         else:
             told.append(0)
             assert "two databases wrote to this journal" in (machine.verify().journal.damage or "")
-    assert sorted(told) == [0, 9]
+    assert sorted(told) in ([0, 9], [9, 9])
 
 
 @pytest.mark.parametrize("place", ["pre", "", "pre/fix/below/two"])
