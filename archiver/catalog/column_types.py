@@ -12,15 +12,21 @@ import msgspec
 from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Float, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
-def to_struct(kind: type[S], row: Sequence[object]) -> S:
-    """Return the value of a row whose columns are the fields of ``kind``, in order.
+def to_struct(kind: type[T], row: Sequence[object]) -> T:
+    """Return the value of a row whose columns are the fields of ``kind``, a struct, in order.
 
     Raises ValueError for a value of another type: in SQLite, a column can hold anything.
     """
-    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
+    names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
+    return msgspec.convert(dict(zip(names, row, strict=True)), kind, dec_hook=_to_text_type)
+
+
+def _to_text_type(kind: type[T], value: object) -> T:
+    """Return a value of a class that is made of a text, such as ``Digest``."""
+    return kind(value)  # type: ignore[call-arg]
 
 
 @lru_cache(maxsize=64)  # a fact writes the same few times into many rows
@@ -40,6 +46,12 @@ def to_finite(number: Any) -> float | None:
     return value if isfinite(value) else None
 
 
+def bind_time(time: datetime, dialect: str) -> datetime | str:
+    """Return an aware time as a database takes it; ``dialect`` is its name. Raises ValueError as above."""
+    text = time_text(time)
+    return time.astimezone(UTC) if dialect == "postgresql" else text
+
+
 class UtcTime(TypeDecorator[datetime]):
     """An aware datetime, read in UTC: TEXT on SQLite (see ``time_text``), timestamptz on PostgreSQL."""
 
@@ -51,10 +63,7 @@ class UtcTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        if value is None:
-            return None
-        text = time_text(value)
-        return value.astimezone(UTC) if dialect.name == "postgresql" else text
+        return None if value is None else bind_time(value, dialect.name)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
         """Return a single function: ``process_result_value`` would cost two calls for each value."""

@@ -3,43 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from sqlalchemy import Connection, Subquery, bindparam, func, select, union
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.sql import Query
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import ContentSize, DatedUsername, NameChange, Provenance
 from archiver.model.identity import Digest, Pk, Subject
 
-_highlights, _members, _items = tables.highlights, tables.highlight_items, tables.items
-_files, _blobs, _changes = tables.files, tables.blobs, tables.changes
-_answers, _calls = tables.answers, tables.api_calls
-
-_GONE = func.coalesce(_members.c.gone_at, _highlights.c.gone_at)
-_NAME_FIELDS = ("username", "full_name", "title")
+_BLOBS_OF_HIGHLIGHTS = """
+    SELECT files.highlight_pk, files.sha256 FROM files JOIN highlights ON highlights.pk = files.highlight_pk
+    WHERE highlights.user_pk = :user
+    UNION
+    SELECT member.highlight_pk, files.sha256 FROM highlight_items AS member
+    JOIN highlights ON highlights.pk = member.highlight_pk JOIN files ON files.item_pk = member.item_pk
+    WHERE highlights.user_pk = :user
+"""
+_SUMS = """
+    count(*) FILTER (WHERE blobs.lost_at IS NULL) AS blobs,
+    CAST(coalesce(sum(blobs.size) FILTER (WHERE blobs.lost_at IS NULL), 0) AS BIGINT) AS bytes,
+    count(blobs.lost_at) AS lost
+"""
+_CONTENT_OF_HIGHLIGHTS = Query(
+    f"""
+    SELECT pk, coalesce(shown.items, 0), coalesce(shown.gone, 0), coalesce(held.blobs, 0),
+        coalesce(held.bytes, 0), coalesce(held.lost, 0)
+    FROM highlights
+    LEFT JOIN (
+        SELECT member.highlight_pk, count(*) AS items,
+            count(coalesce(member.gone_at, highlights.gone_at)) AS gone
+        FROM highlight_items AS member JOIN highlights ON highlights.pk = member.highlight_pk
+        WHERE highlights.user_pk = :user GROUP BY member.highlight_pk
+    ) AS shown ON shown.highlight_pk = pk
+    LEFT JOIN (
+        SELECT own.highlight_pk, {_SUMS} FROM ({_BLOBS_OF_HIGHLIGHTS}) AS own
+        JOIN blobs ON blobs.sha256 = own.sha256 GROUP BY own.highlight_pk
+    ) AS held ON held.highlight_pk = pk
+    WHERE user_pk = :user AND (shown.highlight_pk IS NOT NULL OR held.highlight_pk IS NOT NULL)
+    """,
+    lambda pk, *sizes: (Pk(pk), ContentSize(*sizes)),
+)
+_CONTENT = Query(
+    f"""
+    SELECT shown.items, shown.gone, held.blobs, held.bytes, held.lost
+    FROM (
+        SELECT count(*) AS items, count(CASE WHEN present = 0 THEN 1 END) AS gone FROM (
+            SELECT count(*) - count(coalesce(member.gone_at, highlights.gone_at)) AS present
+            FROM highlight_items AS member JOIN highlights ON highlights.pk = member.highlight_pk
+            WHERE highlights.user_pk = :user GROUP BY member.item_pk
+        ) AS each_item
+    ) AS shown,
+    (
+        SELECT {_SUMS} FROM blobs JOIN (
+            SELECT sha256 FROM files WHERE user_pk = :user
+            UNION SELECT sha256 FROM ({_BLOBS_OF_HIGHLIGHTS}) AS of_highlights
+        ) AS own ON own.sha256 = blobs.sha256
+    ) AS held
+    """,
+    ContentSize,
+)
+_USERNAMES = Query(
+    """
+    SELECT username, first_seen_at, last_seen_at FROM usernames WHERE user_pk = :user
+    ORDER BY last_seen_at DESC, first_seen_at DESC
+    """,
+    DatedUsername,
+)
+_NAME_CHANGES = Query(
+    """
+    SELECT at, field, old, new FROM changes
+    WHERE subject = :subject AND subject_pk = :pk AND field IN ('username', 'full_name', 'title')
+    ORDER BY id DESC
+    """,
+    NameChange,
+)
+_PROVENANCE = Query(
+    """
+    SELECT answers.id, run_id, path, segment, "offset", length, sha256, lost_at IS NOT NULL AS is_lost
+    FROM answers JOIN api_calls ON api_calls.id = answers.api_call_id WHERE answers.id IN :ids
+    """,
+    lambda answer_id, run_id, path, segment, offset, length, sha256, is_lost: Provenance(
+        answer_id, run_id, path, AnswerLocation(segment, offset, length, Digest(sha256)), is_lost
+    ),
+)
+_ITEMS_BY_CODE = Query("SELECT pk FROM items WHERE code = :code ORDER BY pk", Pk)
 
 
 def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
     """Return the content size of each highlight of an account, covers included; empty ones are left out."""
-    of_items = (
-        select(_members.c.highlight_pk, func.count(), func.count(_GONE))
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(_highlights.c.user_pk == user_pk)
-        .group_by(_members.c.highlight_pk)
-    )
-    items = {pk: (count, gone) for pk, count, gone in connection.execute(of_items)}
-    highlight_blobs = _blobs_of_highlights(user_pk)
-    of_blobs = (
-        select(highlight_blobs.c.highlight_pk, *_SUMS)
-        .join(_blobs, _blobs.c.sha256 == highlight_blobs.c.sha256)
-        .group_by(highlight_blobs.c.highlight_pk)
-    )
-    blobs = {pk: tuple(map(int, sums)) for pk, *sums in connection.execute(of_blobs)}
-    return {
-        pk: ContentSize(*items.get(pk, (0, 0)), *blobs.get(pk, (0, 0, 0)))
-        for pk in items.keys() | blobs.keys()
-    }
+    return dict(_CONTENT_OF_HIGHLIGHTS.all(connection, user=user_pk))
 
 
 def extent(connection: Connection, user_pk: Pk) -> ContentSize:
@@ -47,87 +99,25 @@ def extent(connection: Connection, user_pk: Pk) -> ContentSize:
 
     An item in several of its highlights counts once, and is gone when none of them shows it any more.
     """
-    shown = (
-        select((func.count() == func.count(_GONE)).label("gone"))
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(_highlights.c.user_pk == user_pk)
-        .group_by(_members.c.item_pk)
-        .subquery()
-    )
-    rows = connection.execute(select(shown.c.gone, func.count()).group_by(shown.c.gone))
-    counts = {bool(gone): count for gone, count in rows}
-    highlight_blobs = _blobs_of_highlights(user_pk)
-    own = union(
-        select(_files.c.sha256).where(_files.c.user_pk == user_pk), select(highlight_blobs.c.sha256)
-    ).subquery()
-    sums = connection.execute(select(*_SUMS).join_from(_blobs, own, _blobs.c.sha256 == own.c.sha256)).one()
-    return ContentSize(sum(counts.values()), counts.get(True, 0), *map(int, sums))
+    return _CONTENT.one(connection, user=user_pk)
 
 
 def names(connection: Connection, user_pk: Pk) -> tuple[DatedUsername, ...]:
     """Return the usernames of an account, the latest first."""
-    usernames = tables.usernames
-    query = (
-        select(usernames.c.username, usernames.c.first_seen_at, usernames.c.last_seen_at)
-        .where(usernames.c.user_pk == user_pk)
-        .order_by(usernames.c.last_seen_at.desc(), usernames.c.first_seen_at.desc())
-    )
-    return tuple(DatedUsername(*row) for row in connection.execute(query))
+    return tuple(_USERNAMES.all(connection, user=user_pk))
 
 
 def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[NameChange, ...]:
     """Return the changes of a subject's names, the latest first."""
-    query = (
-        select(_changes.c.at, _changes.c.field, _changes.c.old, _changes.c.new)
-        .where(_changes.c.subject == subject, _changes.c.subject_pk == pk, _changes.c.field.in_(_NAME_FIELDS))
-        .order_by(_changes.c.id.desc())
-    )
-    return tuple(NameChange(*row) for row in connection.execute(query))
+    return tuple(_NAME_CHANGES.all(connection, subject=subject, pk=pk))
 
 
 def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int, Provenance]:
     """Return where these answers are stored, except those dropped (``keep_answers = "fetched"``)."""
-    query = (
-        select(_answers, _calls.c.run_id, _calls.c.path)
-        .join(_calls, _calls.c.id == _answers.c.api_call_id)
-        .where(_answers.c.id.in_(bindparam("ids", expanding=True)))
-    )
-    return {
-        row.id: Provenance(
-            row.id,
-            row.run_id,
-            row.path,
-            AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256)),
-            row.lost_at is not None,
-        )
-        for row in connection.execute(query, {"ids": list(answer_ids)})
-    }
+    found = _PROVENANCE.all(connection, ids=list(answer_ids))
+    return {provenance.answer_id: provenance for provenance in found}
 
 
 def pks_by_code(connection: Connection, code: str) -> tuple[Pk, ...]:
     """Return the items that have this code: one, unless upstream contradicts itself."""
-    return tuple(connection.scalars(select(_items.c.pk).where(_items.c.code == code).order_by(_items.c.pk)))
-
-
-def _blobs_of_highlights(user_pk: Pk) -> Subquery:
-    """Select each highlight of an account with each of its blobs, once."""
-    own = _highlights.c.user_pk == user_pk
-    covers = (
-        select(_files.c.highlight_pk, _files.c.sha256)
-        .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
-        .where(own)
-    )
-    of_items = (
-        select(_members.c.highlight_pk, _files.c.sha256)
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .join(_files, _files.c.item_pk == _members.c.item_pk)
-        .where(own)
-    )
-    return union(covers, of_items).subquery()
-
-
-def _sum_unless_lost(value: Any) -> Any:
-    return func.coalesce(func.sum(value).filter(_blobs.c.lost_at.is_(None)), 0)
-
-
-_SUMS = (_sum_unless_lost(1), _sum_unless_lost(_blobs.c.size), func.count(_blobs.c.lost_at))
+    return tuple(_ITEMS_BY_CODE.all(connection, code=code))
