@@ -7,6 +7,10 @@ from __future__ import annotations
 
 PARTIAL = 3
 """The code of a command that did its work, but not all of it: the rest is listed."""
+NOT_FOUND = 6
+"""The code of a run none of whose targets exists or is public."""
+UPSTREAM = 7
+"""The code of a run that the API has stopped, or in which no account succeeded."""
 DAMAGED = 12
 """The code of a command that found damage."""
 
@@ -17,8 +21,8 @@ _OUTCOMES = {
     PARTIAL: "partial",
     4: "key",
     5: "units",
-    6: "not_found",
-    7: "upstream",
+    NOT_FOUND: "not_found",
+    UPSTREAM: "upstream",
     8: "storage",
     9: "database",
     10: "no_archive",
@@ -26,7 +30,7 @@ _OUTCOMES = {
     DAMAGED: "damaged",
 }
 
-_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, DAMAGED, PARTIAL, 6, 0)
+_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, UPSTREAM, DAMAGED, PARTIAL, NOT_FOUND, 0)
 
 
 def outcome(exit_code: int) -> str:

@@ -241,7 +241,7 @@ class ArchiveStorage:
         return BucketAnswers(
             self.bucket,
             self._root,
-            keeps_trays=self._config.archive.keep_answers == "all",
+            keeps_trays=self._config.archive.keeps_trays,
             group_readable=self._group_readable,
             part=part,
         )

@@ -79,7 +79,7 @@ def run_targets(
             observe=observe,
             stop=stop,
             accounts=len(targets),
-            keep_trays=config.archive.keep_answers == "all" or options.list_only,  # for the run after a plan
+            keep_trays=config.archive.keeps_trays or options.list_only,  # for the run after a plan
             may_spend=lambda: check_reserve(config),
             clock=clock,
         )

@@ -212,10 +212,9 @@ def _visit_for(
             error = raised
         visitor.finish_jobs()
         causes = [stop.bug, error, stop.cause]
-        keeps_trays = config.archive.keep_answers == "all"
         closing = visitor.api.closing_error
         is_well = not any(causes) and closing is None and tally.has_succeeded()
-        causes += visitor.close(drop_trays=is_well and not keeps_trays)
+        causes += visitor.close(drop_trays=is_well and not config.archive.keeps_trays)
         cause = next((cause for cause in causes if cause is not None), None)
         if isinstance(cause, StorageError) and may_pass(cause):
             _save_answers(session, observe, process_stop)

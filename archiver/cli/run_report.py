@@ -11,7 +11,7 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.event_text import describe_failure
 from archiver.cli.options import GlobalOptions
 from archiver.errors import GAPS, Reason
-from archiver.exit_codes import PARTIAL
+from archiver.exit_codes import NOT_FOUND, PARTIAL, UPSTREAM
 from archiver.model.archived import Failure
 from archiver.runner.tally import Summary, files_not_downloaded
 from archiver.text_format import format_size, pluralize
@@ -41,8 +41,8 @@ _GAP_WORDS = {
 
 _CODE_MESSAGES = {
     PARTIAL: "not everything could be archived",
-    6: "none of the targets exists or is public",
-    7: "no account could be reached",
+    NOT_FOUND: "none of the targets exists or is public",
+    UPSTREAM: "no account could be reached",
 }
 """Exit codes of runs that did not end with an error."""
 
@@ -100,7 +100,8 @@ def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]
     has_other_cause = summary.exit_code != PARTIAL or any(_listed_failures(summary))
     if summary.exit_code and (has_other_cause or not hosts):
         message = summary.message or _code_message(summary)
-        reason = summary.hint or (_NETWORK if summary.exit_code == 7 and not summary.message else "")
+        is_network = summary.exit_code == UPSTREAM and not summary.message
+        reason = summary.hint or (_NETWORK if is_network else "")
         hint = f" ({reason})" if reason else ""
         slug = f" [{summary.slug}]" if show_slug and summary.slug else ""
         yield f"archiver: {summary.command}: {message}{hint}{slug}"

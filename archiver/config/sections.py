@@ -73,6 +73,11 @@ class ArchiveSection(Struct, frozen=True):
     def __repr__(self) -> str:
         return repr_without(self, "database", "query_database")
 
+    @property
+    def keeps_trays(self) -> bool:
+        """Whether answers with trays stay stored after a run, not only those with pages of highlights."""
+        return self.keep_answers == "all"
+
 
 class ApiSection(Struct, frozen=True):
     """The paid API. Without ``requests_per_second`` the rate is what /sys/balance states.

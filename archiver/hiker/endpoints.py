@@ -26,6 +26,9 @@ WHOLE_TRAYS = frozenset({TRAY, TRAY_BY_NAME})
 BY_NAME = frozenset({TRAY_BY_NAME, USER_BY_NAME})
 """The calls that name the account by its username, which is their subject."""
 
+PAGE_UNITS = 1
+"""The price of one highlight with all its items."""
+
 _CHARGED = frozenset({200, 400, 403, 404})
 _INFO = re.compile(r'\breqs(?:"\s*:|\s*=)\s*([0-9]{1,4})(?![0-9.])')
 
@@ -59,9 +62,9 @@ def next_page(first_page: Call, page_id: str) -> Call:
 
 
 def fetch_highlight(highlight_pk: Pk) -> Call:
-    """Return the call for one highlight with all its items: 1 unit."""
+    """Return the call for one highlight with all its items: ``PAGE_UNITS``."""
     url = f"https://www.instagram.com/stories/highlights/{highlight_pk}/"
-    return Call(HIGHLIGHT, (("url", url),), highlight_pk, 1)
+    return Call(HIGHLIGHT, (("url", url),), highlight_pk, PAGE_UNITS)
 
 
 def fetch_user(user_pk: Pk) -> Call:

@@ -50,6 +50,15 @@ from archiver.runner.pictures import pictures_not_offered, pictures_to_download
 from archiver.runner.shares import digits_due
 from archiver.runner.tally import AccountEnd
 
+OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
+"""Errors that concern only one account."""
+
+_WHY_NOT_PAGED = {
+    StepWhy.PAGES_FAILED: "the paged tray cannot be read: using the first page",
+    StepWhy.PAGES_TOO_DEAR: "too few units for all pages of the list: reading the first page",
+}
+"""What is reported if the tray is listed in one answer although it should be listed page by page."""
+
 
 def take_steps(
     visit: Visit,
@@ -173,7 +182,7 @@ class AccountSync:
         """
         try:
             end = self._visit()
-        except (CallFailed, AnswerMalformed) as error:
+        except OF_ONE_ACCOUNT as error:
             reason = Reason.UPSTREAM if isinstance(error, CallFailed) else Reason.MALFORMED
             self._report.fail_target(reason, str(error), is_trouble=True)
             end = AccountEnd.FAILED
@@ -283,9 +292,8 @@ class AccountSync:
     def _list(self, step: ListTray, visit: Visit) -> Visit:
         """List the tray and record it, unless a look at the account must confirm it first."""
         state = visit.state
-        if step.why in (StepWhy.PAGES_FAILED, StepWhy.PAGES_TOO_DEAR):
-            text = f"{self._target.text}: the paged tray cannot be read: using the first page"
-            self._context.observe(Notice(text))
+        if (why := _WHY_NOT_PAGED.get(step.why)) is not None:
+            self._context.observe(Notice(f"{self._target.text}: {why}"))
         # Before the tray is paid for, since a disk that fails ends the run; and before the tray is recorded,
         # since its date says that the turns up to today are done.
         if state.pk is not None and self._looked is None:

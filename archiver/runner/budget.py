@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from archiver.catalog import Catalog, ledger
+from archiver.hiker.endpoints import PAGE_UNITS
 from archiver.model.api_calls import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
@@ -42,13 +43,13 @@ class Turn:
 
 
 class Promise:
-    """The unit that a budget sets aside for one job, until it is spent or the job ends.
+    """The price of one page, which a budget sets aside for a job until it is spent or the job ends.
 
     Only its budget changes it. An attempt takes ``units`` out; if the attempt was free, they are put back.
     """
 
-    def __init__(self, units: int) -> None:
-        self.units = units
+    def __init__(self) -> None:
+        self.units = PAGE_UNITS
 
 
 class Budget:
@@ -93,7 +94,7 @@ class Budget:
         """
         with self._lock:
             promises = {
-                pk: Promise(1) for pk, _ in zip(jobs, range(self._count_units_left() or 0), strict=False)
+                pk: Promise() for pk, _ in zip(jobs, range(self._count_units_left() or 0), strict=False)
             }
             self._promised += len(promises)
             return promises
@@ -108,7 +109,7 @@ class Budget:
         """Set a unit aside again for a job whose attempt was billed without an answer, if one is left."""
         with self._lock:
             if not promise.units and self._count_units_left():
-                self._set(promise, 1)
+                self._set(promise, PAGE_UNITS)
 
     def reserve(self, call: Call, promise: Promise | None = None) -> int:
         """Reserve a call in the ledger and return the id of its row, for ``settle``.
@@ -152,7 +153,7 @@ class Budget:
                 ledger.settle, call_id, status, units, self._clock(), location, facts
             )
             if not units:
-                self._set(promise, 1)
+                self._set(promise, PAGE_UNITS)
             return answer_id
 
     def _set(self, promise: Promise, units: int) -> None:

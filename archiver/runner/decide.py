@@ -84,7 +84,7 @@ class Job(Struct, frozen=True):
     title: str | None
     facts: TrayFacts
     reason: Why
-    units: int = 1
+    units: int = endpoints.PAGE_UNITS
 
 
 class LookAtAccount(Struct, frozen=True):
@@ -233,8 +233,7 @@ def _on_tray(visit: Visit) -> Iterable[HighlightState]:
 
 
 def _job(pk: Pk, title: str | None, facts: TrayFacts, why: Why, visit: Visit) -> Job:
-    units = 0 if pk in visit.free_pks else endpoints.fetch_highlight(pk).units
-    return Job(pk, title, facts, why, units)
+    return Job(pk, title, facts, why, 0 if pk in visit.free_pks else endpoints.PAGE_UNITS)
 
 
 def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookAtAccount | ListTray:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from archiver.exit_codes import PARTIAL
+from archiver.exit_codes import NOT_FOUND, PARTIAL, UPSTREAM
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.run_status import MissingTarget
@@ -231,11 +231,11 @@ class Tally:
         failed, unresolved = ends[AccountEnd.FAILED], ends[AccountEnd.UNRESOLVED]
         do_not_exist = unresolved + ends[AccountEnd.MISSING]
         if failed and failed + do_not_exist + ends[AccountEnd.NOT_ASKED] == targets:
-            return 7  # nobody knows whether the API would have answered for those that were not asked
+            return UPSTREAM  # nobody knows whether the API would have answered for those that were not asked
         if failed or self._troubles:
             return PARTIAL
         if do_not_exist and do_not_exist == targets:
-            return 6
+            return NOT_FOUND
         if unresolved:
             return PARTIAL
-        return 6 if ends[AccountEnd.ABSENT] and ends[AccountEnd.ABSENT] == targets else 0
+        return NOT_FOUND if ends[AccountEnd.ABSENT] and ends[AccountEnd.ABSENT] == targets else 0

@@ -11,12 +11,12 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError
+from archiver.errors import ArchiverError, StorageError
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.target import Target
 from archiver.model.values import replace
-from archiver.runner.account import AccountRegister, AccountSync, RunServices
+from archiver.runner.account import OF_ONE_ACCOUNT, AccountRegister, AccountSync, RunServices
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.budget import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
@@ -27,9 +27,6 @@ from archiver.runner.workers import Pool, for_each
 
 _ACCOUNTS_AT_FIRST = 4
 JOBS_AT_ONCE = 8
-
-_OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
-"""Errors that concern only one account."""
 
 T = TypeVar("T")
 
@@ -82,7 +79,7 @@ class Visitor:
             JOBS_AT_ONCE,
             "job",
             stop,
-            is_harmless=lambda e: e is self.api.closing_error or isinstance(e, _OF_ONE_ACCOUNT),
+            is_harmless=lambda e: e is self.api.closing_error or isinstance(e, OF_ONE_ACCOUNT),
         )
         self._services = RunServices(
             context=context,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from archiver.archive.archive import Archive
+from archiver.model.events import Notice
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import account_pk
 from tests.support.archive_harness import ArchiveHarness
@@ -103,10 +105,13 @@ def test_where_the_pages_fail_the_first_page_serves(harness: ArchiveHarness, who
     for account, kind in accounts.items():
         harness.upstream.faults.add(FAILING[kind], path=V2, user=account, count=None)
     asked: dict[str, list[bool]] = {account: [] for account in accounts}
+    why = "the paged tray cannot be read: using the first page"
     for _ in range(2 * SWEEP):
         harness.sleep(days=1)
         assert harness.night(*accounts).exit_code == 0
         users = {request.subject.user for request in harness.upstream.requests.api_calls(V2)}
+        notices = {event.text for event in harness.events if isinstance(event, Notice)}
+        assert notices == {f"{account}: {why}" for account in accounts if account in users}
         for account, nights_of_one in asked.items():
             nights_of_one.append(account in users)
     for account, kind in accounts.items():
@@ -197,6 +202,23 @@ def test_until_their_next_turn_failed_pages_make_nobody_gone(harness: ArchiveHar
     assert 3 in nights(harness, SWEEP)
     assert harness.one("select pages_failed_at from users") is None
     assert harness.one("select count(*) from changes") == 0
+
+
+def test_too_few_units_for_all_pages_are_reported_as_that(harness: ArchiveHarness) -> None:
+    """The first page is read instead, and no notice says that the pages cannot be read."""
+    harness.night(ACCOUNT)
+    nights(harness, SWEEP)
+    harness.sleep(days=1)
+    harness.events.clear()
+    harness.upstream.requests.reset()
+    with Archive(harness.config) as archive:
+        archive.run([ACCOUNT], max_units=2, observe=harness.events.append, clock=lambda: harness.now)
+    why = "too few units for all pages of the list: reading the first page"
+    assert [event.text for event in harness.events if isinstance(event, Notice)] == [f"{ACCOUNT}: {why}"]
+    assert (len(harness.upstream.requests.api_calls(V2)), len(harness.upstream.requests.api_calls(V1))) == (
+        0,
+        1,
+    )
 
 
 def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
