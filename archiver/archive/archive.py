@@ -445,9 +445,9 @@ class Archive:
 
         Raises KeyMissing, KeyRejected, UpstreamDown, CallFailed.
         """
-        from archiver.archive.nightly_run import fetch_balance
+        from archiver.archive.nightly_run import ask_balance
 
-        return fetch_balance(self._config)
+        return ask_balance(self._config)
 
     # --- runs
 

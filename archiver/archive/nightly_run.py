@@ -33,7 +33,7 @@ from archiver.model.values import replace
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.metered_api import fetch_balance as call_balance
+from archiver.runner.metered_api import read_balance
 from archiver.runner.run import run
 from archiver.runner.tally import Summary
 from archiver.runner.visitor import Resources
@@ -135,11 +135,11 @@ def read_budget_left(session: Session, clock: Clock, max_units: int | None = Non
     return session.catalog.read(ledger.tightest_limit, 0, clock(), limits)
 
 
-def fetch_balance(config: Config) -> Balance:
+def ask_balance(config: Config) -> Balance:
     """Return the units left at the API; see ``Archive.balance``."""
     client = HikerClient(require_key(config), base_url=config.api.base_url, timeout=config.api.timeout)
     try:
-        return call_balance(client)
+        return read_balance(client)
     finally:
         client.close()
 

@@ -1,4 +1,6 @@
-"""Every call that the program makes, with its path, its parameters and its price in units. Pure.
+"""Every call that the program makes, with its path, its parameters and its price in units.
+
+Nothing here sends a call. Pure.
 
 No other module names a path of the API. Sources: HIKERAPI.md, "The endpoints" and "Billing and limits".
 ``/v1/highlight/by/id`` is deprecated and has no function here.
@@ -26,28 +28,28 @@ WHOLE_TRAYS = frozenset({TRAY, TRAY_BY_NAME})
 BY_NAME = frozenset({TRAY_BY_NAME, USER_BY_NAME})
 """The calls that name the account by its username, which is their subject."""
 
-PAGE_UNITS = 1
+HIGHLIGHT_UNITS = 1
 """The price of one highlight with all its items."""
 
 _CHARGED = frozenset({200, 400, 403, 404})
 _INFO = re.compile(r'\breqs(?:"\s*:|\s*=)\s*([0-9]{1,4})(?![0-9.])')
 
 
-def list_highlights(user_pk: Pk, *, privacy_check: bool = False) -> Call:
+def tray_call(user_pk: Pk, *, privacy_check: bool = False) -> Call:
     """Return the call for a user's tray by pk: 1 unit, or 2 with the account's privacy check."""
     return Call(TRAY, (("user_id", user_pk), *_force(privacy_check)), user_pk, 2 if privacy_check else 1)
 
 
-def list_highlights_by_username(username: str, *, privacy_check: bool = False) -> Call:
+def tray_by_name_call(username: str, *, privacy_check: bool = False) -> Call:
     """Return the call for a user's tray by name: 2 units, or 3 with the account's privacy check."""
     params = (("username", username), *_force(privacy_check))
     return Call(TRAY_BY_NAME, params, username, 3 if privacy_check else 2)
 
 
-def list_highlights_page(user_pk: Pk, page_id: str | None = None, *, privacy_check: bool = False) -> Call:
+def tray_page_call(user_pk: Pk, page_id: str | None = None, *, privacy_check: bool = False) -> Call:
     """Return the call for one page of a user's tray, the first if ``page_id`` is None.
 
-    Each costs what ``list_highlights`` costs.
+    Each costs what ``tray_call`` costs.
     """
     page = (("page_id", page_id),) if page_id is not None else ()
     return Call(
@@ -55,29 +57,29 @@ def list_highlights_page(user_pk: Pk, page_id: str | None = None, *, privacy_che
     )
 
 
-def next_page(first_page: Call, page_id: str) -> Call:
+def next_page_call(first_page: Call, page_id: str) -> Call:
     """Return the call for another page of the tray whose first page is ``first_page``."""
     (user, *rest) = first_page.params
     return replace(first_page, params=(user, ("page_id", page_id), *rest))
 
 
-def fetch_highlight(highlight_pk: Pk) -> Call:
-    """Return the call for one highlight with all its items: ``PAGE_UNITS``."""
+def highlight_call(highlight_pk: Pk) -> Call:
+    """Return the call for one highlight with all its items: ``HIGHLIGHT_UNITS``."""
     url = f"https://www.instagram.com/stories/highlights/{highlight_pk}/"
-    return Call(HIGHLIGHT, (("url", url),), highlight_pk, PAGE_UNITS)
+    return Call(HIGHLIGHT, (("url", url),), highlight_pk, HIGHLIGHT_UNITS)
 
 
-def fetch_user(user_pk: Pk) -> Call:
+def user_call(user_pk: Pk) -> Call:
     """Return the call for an account by pk: 1 unit."""
     return Call(USER, (("id", user_pk),), user_pk, 1)
 
 
-def fetch_user_by_username(username: str) -> Call:
+def user_by_name_call(username: str) -> Call:
     """Return the call for an account by its current name: 1 unit."""
     return Call(USER_BY_NAME, (("username", username),), username, 1)
 
 
-def balance() -> Call:
+def balance_call() -> Call:
     """Return the call for the units left and the calls per second that are allowed: free."""
     return Call(BALANCE, (), "", 0)
 

@@ -263,7 +263,7 @@ class AccountSync:
         state, listing, doubt = visit.state, visit.listing, visit.doubt
         owner = listing.tray.user if listing is not None else None
         expected_pk = owner.pk if owner is not None and doubt is Doubt.NAMELESS else state.pk
-        verdict, user = self._api.look(step.call, expected_pk, self._target.username)
+        verdict, user = self._api.fetch_account(step.call, expected_pk, self._target.username)
         if user is not None and state.pk is None and self._is_registered(user.pk):
             return replace(visit, is_done=True)
         if user is not None:

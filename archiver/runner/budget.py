@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from archiver.catalog import Catalog, ledger
-from archiver.hiker.endpoints import PAGE_UNITS
+from archiver.hiker.endpoints import HIGHLIGHT_UNITS
 from archiver.model.api_calls import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
@@ -49,7 +49,7 @@ class Promise:
     """
 
     def __init__(self) -> None:
-        self.units = PAGE_UNITS
+        self.units = HIGHLIGHT_UNITS
 
 
 class Budget:
@@ -109,7 +109,7 @@ class Budget:
         """Set a unit aside again for a job whose attempt was billed without an answer, if one is left."""
         with self._lock:
             if not promise.units and self._count_units_left():
-                self._set(promise, PAGE_UNITS)
+                self._set(promise, HIGHLIGHT_UNITS)
 
     def reserve(self, call: Call, promise: Promise | None = None) -> int:
         """Reserve a call in the ledger and return the id of its row, for ``settle``.
@@ -153,7 +153,7 @@ class Budget:
                 ledger.settle, call_id, status, units, self._clock(), location, facts
             )
             if not units:
-                self._set(promise, PAGE_UNITS)
+                self._set(promise, HIGHLIGHT_UNITS)
             return answer_id
 
     def _set(self, promise: Promise, units: int) -> None:

@@ -84,7 +84,7 @@ class Job(Struct, frozen=True):
     title: str | None
     facts: TrayFacts
     reason: Why
-    units: int = endpoints.PAGE_UNITS
+    units: int = endpoints.HIGHLIGHT_UNITS
 
 
 class LookAtAccount(Struct, frozen=True):
@@ -233,7 +233,7 @@ def _on_tray(visit: Visit) -> Iterable[HighlightState]:
 
 
 def _job(pk: Pk, title: str | None, facts: TrayFacts, why: Why, visit: Visit) -> Job:
-    return Job(pk, title, facts, why, 0 if pk in visit.free_pks else endpoints.PAGE_UNITS)
+    return Job(pk, title, facts, why, 0 if pk in visit.free_pks else endpoints.HIGHLIGHT_UNITS)
 
 
 def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookAtAccount | ListTray:
@@ -246,12 +246,12 @@ def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookA
     if state.pk is not None:
         if not visit.has_looked and state.verdict in (Reason.GONE, Reason.PRIVATE):
             return _look(state, StepWhy.FAILED_BEFORE)
-        call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
+        call = endpoints.tray_call(state.pk, privacy_check=options.privacy_check)
         return ListTray(call, call.units, StepWhy.NEW_ACCOUNT)
     if state.has_failed:
         return _look(state, StepWhy.FAILED_BEFORE)
     name = state.target.username or ""
-    call = endpoints.list_highlights_by_username(name, privacy_check=options.privacy_check)
+    call = endpoints.tray_by_name_call(name, privacy_check=options.privacy_check)
     look = _look(state, StepWhy.FEW_UNITS)
     # An empty tray must be confirmed by a look. With so few units left, the tray would leave none for it.
     if units_left is not None and look.units <= units_left <= call.units:
@@ -288,7 +288,7 @@ def _fetch_or_list(
     """
     state = visit.state
     assert state.pk is not None
-    call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
+    call = endpoints.tray_call(state.pk, privacy_check=options.privacy_check)
     if visit.stored_tray is not None:
         return ListTray(call, 0, StepWhy.LISTED_BY_PLAN)
     if visit.pages_failed:  # first: the payment for the pages is recorded only with a tray
@@ -304,7 +304,7 @@ def _fetch_or_list(
     # Otherwise every run with too few units for all pages would spend them on the first pages again.
     if units_left is not None and units_left <= state.pages_units:
         return ListTray(call, call.units, StepWhy.PAGES_TOO_DEAR)
-    page = endpoints.list_highlights_page(state.pk, privacy_check=options.privacy_check)
+    page = endpoints.tray_page_call(state.pk, privacy_check=options.privacy_check)
     return ListTray(page, max(page.units, state.pages_units), why, is_paged=True)
 
 
@@ -312,7 +312,7 @@ def is_short(units_left: int | None, state: AccountState, options: RunOptions) -
     """Return whether the units left pay for no more than the tray of a stored account."""
     if state.pk is None or not units_left:
         return False
-    return units_left <= endpoints.list_highlights(state.pk, privacy_check=options.privacy_check).units
+    return units_left <= endpoints.tray_call(state.pk, privacy_check=options.privacy_check).units
 
 
 def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepWhy | None:
@@ -333,5 +333,5 @@ def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepW
 
 def _look(state: AccountState, why: StepWhy | Doubt) -> LookAtAccount:
     if state.pk is not None:
-        return LookAtAccount(endpoints.fetch_user(state.pk), why)
-    return LookAtAccount(endpoints.fetch_user_by_username(state.target.username or ""), why)
+        return LookAtAccount(endpoints.user_call(state.pk), why)
+    return LookAtAccount(endpoints.user_by_name_call(state.target.username or ""), why)

@@ -1,7 +1,7 @@
 """The API as a run uses it: every unit is spent here, through the ledger.
 
 Each attempt is reserved, sent, stored and settled, with one row in the ledger. Attempts that were not billed
-are repeated. ``look``, ``list_*`` and ``fetch_*`` are the only functions of the program that cost units.
+are repeated. Only ``list_*`` and ``fetch_*`` of ``MeteredApi`` spend units.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _PATIENT_TRIES = 6
 _FAILED_IN_A_ROW = 5
 _PAGES_MAX = 100  # a longer tray would be an endless loop: accounts have a few hundred highlights at most
 _REFUSED_IN_A_ROW = 3
-_LEAD = 0.1  # seconds that the first paid calls wait for the balance, which is usually read first then
+_LEAD = 0.1  # seconds that the first paid calls wait for the balance; it has usually come by then
 
 
 T = TypeVar("T")
@@ -140,7 +140,7 @@ class MeteredApi:
         """Reserve the call of ``ask_units_left``, and return the function that makes it."""
         if isinstance(self._closing_error, KeyRejected | UpstreamDown) or self._rate.is_paused:
             return lambda: None
-        call = endpoints.balance()
+        call = endpoints.balance_call()
         try:
             self._rate.wait_turn()  # raises if the run was stopped
             call_id = self.budget.reserve(call)
@@ -161,14 +161,16 @@ class MeteredApi:
         Raises KeyRejected, OutOfUnits.
         """
         try:
-            return self._pay(endpoints.balance(), wire.parse_balance).content()
+            return self._pay(endpoints.balance_call(), wire.parse_balance).content()
         except (KeyRejected, OutOfUnits):
             raise
         except ArchiverError:
             self._context.stop.check()
             return None
 
-    def look(self, call: Call, pk: Pk | None, username: str | None) -> tuple[Reason | None, User | None]:
+    def fetch_account(
+        self, call: Call, pk: Pk | None, username: str | None
+    ) -> tuple[Reason | None, User | None]:
         """Fetch an account; return its verdict (private, gone, or None), and the account if it was shown.
 
         ``pk``, ``username``: those of the account, if known. Raises AnswerMalformed if the answer is about
@@ -209,7 +211,7 @@ class MeteredApi:
                 pages.append(page.tray)
                 if page.next_page_id is None:
                     return wire.join_pages(pages), True
-                call = endpoints.next_page(first_page, page.next_page_id)
+                call = endpoints.next_page_call(first_page, page.next_page_id)
                 if call in calls:
                     return None, True
                 calls.add(call)
@@ -229,7 +231,7 @@ class MeteredApi:
         call, which may be spent even after a limit was reached.
         """
         return self._pay(
-            endpoints.fetch_highlight(pk),
+            endpoints.highlight_call(pk),
             lambda document: wire.parse_highlight_page(document, pk),
             facts=facts,
             account=account,
@@ -343,7 +345,7 @@ class MeteredApi:
     def _is_stopped(self) -> bool:
         """Return whether pending answers are given up.
 
-        They are paid for, so not because the store or the database fails.
+        They are paid for: a failure of the store or the database does not give them up.
         """
         cause = self._context.stop.cause
         return cause is not None and not isinstance(cause, StorageError | DatabaseError)
@@ -390,8 +392,8 @@ class MeteredApi:
                 return AnswerMalformed(str(error))
 
     def _watch(self, call: Call, account: str | None, meaning: Meaning) -> None:
-        # A free call says nothing about accounts. Nor does a paged tray that fails: the tray is then listed
-        # in one answer, and that answer counts.
+        # A free call says nothing about accounts. A failed page of a tray does not count: the tray is then
+        # listed in one answer, and that counts.
         if call.units and (call.path != endpoints.PAGED_TRAY or meaning is Meaning.OK):
             self._health.watch(account or call.subject, meaning, self._close)
 
@@ -461,13 +463,13 @@ class _Health:
             )
 
 
-def fetch_balance(client: HikerClient) -> Balance:
+def read_balance(client: HikerClient) -> Balance:
     """Return the units left at the API, by one free call outside of any run.
 
     Raises KeyRejected, UpstreamDown if the API answers with an error, CallFailed if it does not answer,
     AnswerMalformed.
     """
-    answer = client.send(endpoints.balance())
+    answer = client.send(endpoints.balance_call())
     document = wire.read_document(answer)
     verdict = wire.parse_verdict(document)
     if verdict.meaning is Meaning.KEY_REJECTED:

@@ -165,7 +165,7 @@ def test_calls_in_flight_when_the_balance_came_may_be_in_it(
     catalog: Catalog, run_id: int, after: int, mismatch: int
 ) -> None:
     """Seven units, two of them begun before the first balance was stated: its fall may be five to seven."""
-    balance = catalog.write(ledger.reserve, run_id, endpoints.balance(), NOW, Limits())
+    balance = catalog.write(ledger.reserve, run_id, endpoints.balance_call(), NOW, Limits())
     paid(catalog, run_id, "18", units=2, at=NOW + timedelta(seconds=1))
     catalog.write(ledger.settle, balance, 200, 0, NOW + timedelta(seconds=2))
     catalog.write(record.balance_before, run_id, 100)

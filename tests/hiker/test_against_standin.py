@@ -23,16 +23,16 @@ from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
 CALLS = [
-    endpoints.list_highlights(NATGEO),
-    endpoints.list_highlights(NATGEO, privacy_check=True),
-    endpoints.list_highlights_page(NATGEO),
-    endpoints.list_highlights_page(NATGEO, privacy_check=True),
-    endpoints.list_highlights_by_username("natgeo"),
-    endpoints.list_highlights_by_username("natgeo", privacy_check=True),
-    endpoints.fetch_highlight("17983616051768088"),
-    endpoints.fetch_user(NATGEO),
-    endpoints.fetch_user_by_username("natgeo"),
-    endpoints.balance(),
+    endpoints.tray_call(NATGEO),
+    endpoints.tray_call(NATGEO, privacy_check=True),
+    endpoints.tray_page_call(NATGEO),
+    endpoints.tray_page_call(NATGEO, privacy_check=True),
+    endpoints.tray_by_name_call("natgeo"),
+    endpoints.tray_by_name_call("natgeo", privacy_check=True),
+    endpoints.highlight_call("17983616051768088"),
+    endpoints.user_call(NATGEO),
+    endpoints.user_by_name_call("natgeo"),
+    endpoints.balance_call(),
 ]
 
 
@@ -76,10 +76,10 @@ def test_the_pages_of_a_tray_are_the_tray(
     pages: list[Tray] = []
     page_id: str | None = None
     while not pages or page_id is not None:
-        page = wire.parse_tray_page(send(hiker, endpoints.list_highlights_page(NATGEO, page_id)), NATGEO)
+        page = wire.parse_tray_page(send(hiker, endpoints.tray_page_call(NATGEO, page_id)), NATGEO)
         pages.append(page.tray)
         page_id = page.next_page_id
-    whole = wire.parse_tray(send(hiker, endpoints.list_highlights(NATGEO)), NATGEO)
+    whole = wire.parse_tray(send(hiker, endpoints.tray_call(NATGEO)), NATGEO)
     assert [page.length for page in pages] == [2, 1]
     assert _unsigned(wire.join_pages(pages)) == _unsigned(whole)
 
@@ -93,10 +93,10 @@ def _unsigned(tray: Tray) -> Tray:
 
 def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
     """What one of everything looks like on the wire arrives in the model, and nothing is rejected."""
-    tray = wire.parse_tray(send(hiker, endpoints.list_highlights(NATGEO)), NATGEO)
+    tray = wire.parse_tray(send(hiker, endpoints.tray_call(NATGEO)), NATGEO)
     assert (tray.length, tray.rejected) == (3, ())
     pages = [
-        wire.parse_highlight_page(send(hiker, endpoints.fetch_highlight(h.pk)), h.pk) for h in tray.highlights
+        wire.parse_highlight_page(send(hiker, endpoints.highlight_call(h.pk)), h.pk) for h in tray.highlights
     ]
     assert [len(p.items) for p in pages] == [h.facts.media_count for h in tray.highlights]
     assert all(p.rejected == () for p in pages)
@@ -109,10 +109,10 @@ def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
 
 def test_account_and_balance(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """By pk and by name the same account; the balance is what is left."""
-    by_pk = wire.parse_user(send(hiker, endpoints.fetch_user(NATGEO)), NATGEO)
-    by_name = wire.parse_user(send(hiker, endpoints.fetch_user_by_username("natgeo")))
+    by_pk = wire.parse_user(send(hiker, endpoints.user_call(NATGEO)), NATGEO)
+    by_name = wire.parse_user(send(hiker, endpoints.user_by_name_call("natgeo")))
     assert (by_pk.pk, by_pk.username) == (by_name.pk, by_name.username) == (NATGEO, "natgeo")
-    balance = wire.parse_balance(send(hiker, endpoints.balance()))
+    balance = wire.parse_balance(send(hiker, endpoints.balance_call()))
     assert balance.units == upstream.balance
     assert balance.rate is not None
 
@@ -120,10 +120,10 @@ def test_account_and_balance(upstream: FaultyStandIn, hiker: HikerClient) -> Non
 @pytest.mark.parametrize(
     ("call", "meaning"),
     [
-        (endpoints.list_highlights("1"), Meaning.NOT_FOUND),
-        (endpoints.fetch_highlight("1"), Meaning.NOT_FOUND),
-        (endpoints.fetch_highlight("x"), Meaning.INVALID),
-        (endpoints.list_highlights("x"), Meaning.INVALID),
+        (endpoints.tray_call("1"), Meaning.NOT_FOUND),
+        (endpoints.highlight_call("1"), Meaning.NOT_FOUND),
+        (endpoints.highlight_call("x"), Meaning.INVALID),
+        (endpoints.tray_call("x"), Meaning.INVALID),
         (Call("/v1/highlight/by/id", (("id", "1"),), "1", 1), Meaning.RETIRED),
     ],
 )
@@ -162,14 +162,14 @@ def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
         FaultyStandIn(EditableWorld.seed(), settings=StandInSettings(rate=1, retry_after="2")) as upstream,
         closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
     ):
-        hiker.send(endpoints.balance())
+        hiker.send(endpoints.balance_call())
         verdict = wire.parse_verdict(send(hiker, CALLS[0]))
     assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 
 def test_many_threads_share_one_client(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """Every worker gets the answer to its own call, and every call is billed once."""
-    calls = [endpoints.fetch_user(NATGEO), endpoints.fetch_user("75885841119")] * 40
+    calls = [endpoints.user_call(NATGEO), endpoints.user_call("75885841119")] * 40
     with ThreadPoolExecutor(8) as workers:
         answers = list(workers.map(partial(send, hiker), calls))
     assert [wire.parse_user(answer).pk for answer in answers] == [call.subject for call in calls]

@@ -59,7 +59,7 @@ def test_any_status_is_an_answer(status: int) -> None:
         route = api.get(f"{API}/sys/balance").respond(
             status, headers={"location": "https://elsewhere.example/"}, content=b"body"
         )
-        answer = hiker.send(endpoints.balance())
+        answer = hiker.send(endpoints.balance_call())
         assert route.call_count == 1
     assert (answer.status, answer.body) == (status, b"body")
 
@@ -189,4 +189,4 @@ def test_a_base_url_may_have_a_path() -> None:
     """A gateway's path stays in front of the endpoint's."""
     with respx.mock(using="api") as api, client(f"{API}/gate") as hiker:
         api.get(f"{API}/gate/sys/balance").mock(return_value=httpx.Response(200, content=b"{}"))
-        assert hiker.send(endpoints.balance()).url == f"{API}/gate/sys/balance"
+        assert hiker.send(endpoints.balance_call()).url == f"{API}/gate/sys/balance"

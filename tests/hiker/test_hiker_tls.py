@@ -65,7 +65,7 @@ def send(base_url: str, timeout: float = 5.0) -> Answer:
     """One free call through a client of its own."""
     hiker = HikerClient(Secret(KEY), base_url=base_url, timeout=timeout)
     try:
-        return hiker.send(endpoints.balance())
+        return hiker.send(endpoints.balance_call())
     finally:
         hiker.close()
 

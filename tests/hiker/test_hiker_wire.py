@@ -29,7 +29,7 @@ from archiver.model.upstream import (
 )
 from tests.support.api_answers import LIST, document, example, highlight, item
 
-BY_NAME = endpoints.list_highlights_by_username("natgeo")
+BY_NAME = endpoints.tray_by_name_call("natgeo")
 
 
 def one_item(**fields: object) -> Item:
@@ -255,16 +255,16 @@ def test_an_empty_tray_is_a_tray() -> None:
 def test_user_and_balance() -> None:
     """An account and the balance, as documented."""
     account = {"pk": 787132, "username": "natgeo", "is_private": True, "follower_count": 1}
-    asked = endpoints.fetch_user("787132")
+    asked = endpoints.user_call("787132")
     assert wire.parse_user(document(account, call=asked), "787132") == User("787132", "natgeo", None, True)
     with pytest.raises(AnswerMalformed, match="account 787132 instead of 1"):
         wire.parse_user(document(account, call=asked), "1")
     stated = {"requests": 1992006, "rate": 15, "currency": "USD", "amount": 916.32}
-    assert wire.parse_balance(document(stated, call=endpoints.balance())) == Balance(1992006, 15)
+    assert wire.parse_balance(document(stated, call=endpoints.balance_call())) == Balance(1992006, 15)
     unusable = {"requests": 0, "rate": "many"}
-    assert wire.parse_balance(document(unusable, call=endpoints.balance())) == Balance(0)
+    assert wire.parse_balance(document(unusable, call=endpoints.balance_call())) == Balance(0)
     with pytest.raises(AnswerMalformed, match="/sys/balance returned no balance"):
-        wire.parse_balance(document({"rate": 15}, call=endpoints.balance()))
+        wire.parse_balance(document({"rate": 15}, call=endpoints.balance_call()))
 
 
 def test_the_shapes_are_complete_when_they_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,36 +13,36 @@ from archiver.model.api_calls import Call
 @pytest.mark.parametrize(
     ("call", "path", "params", "units"),
     [
-        (endpoints.list_highlights("1"), "/v1/user/highlights", {"user_id": "1", "force": "on"}, 1),
-        (endpoints.list_highlights("1", privacy_check=True), "/v1/user/highlights", {"user_id": "1"}, 2),
-        (endpoints.list_highlights_page("1"), "/v2/user/highlights", {"user_id": "1", "force": "on"}, 1),
+        (endpoints.tray_call("1"), "/v1/user/highlights", {"user_id": "1", "force": "on"}, 1),
+        (endpoints.tray_call("1", privacy_check=True), "/v1/user/highlights", {"user_id": "1"}, 2),
+        (endpoints.tray_page_call("1"), "/v2/user/highlights", {"user_id": "1", "force": "on"}, 1),
         (
-            endpoints.list_highlights_page("1", "x=", privacy_check=True),
+            endpoints.tray_page_call("1", "x=", privacy_check=True),
             "/v2/user/highlights",
             {"user_id": "1", "page_id": "x="},
             2,
         ),
         (
-            endpoints.list_highlights_by_username("a"),
+            endpoints.tray_by_name_call("a"),
             "/v1/user/highlights/by/username",
             {"username": "a", "force": "on"},
             2,
         ),
         (
-            endpoints.list_highlights_by_username("a", privacy_check=True),
+            endpoints.tray_by_name_call("a", privacy_check=True),
             "/v1/user/highlights/by/username",
             {"username": "a"},
             3,
         ),
         (
-            endpoints.fetch_highlight("7"),
+            endpoints.highlight_call("7"),
             "/v1/highlight/by/url",
             {"url": "https://www.instagram.com/stories/highlights/7/"},
             1,
         ),
-        (endpoints.fetch_user("1"), "/v1/user/by/id", {"id": "1"}, 1),
-        (endpoints.fetch_user_by_username("a"), "/v1/user/by/username", {"username": "a"}, 1),
-        (endpoints.balance(), "/sys/balance", {}, 0),
+        (endpoints.user_call("1"), "/v1/user/by/id", {"id": "1"}, 1),
+        (endpoints.user_by_name_call("a"), "/v1/user/by/username", {"username": "a"}, 1),
+        (endpoints.balance_call(), "/sys/balance", {}, 0),
     ],
 )
 def test_fault_b5_the_price_list(call: Call, path: str, params: dict[str, str], units: int) -> None:
@@ -53,7 +53,7 @@ def test_fault_b5_the_price_list(call: Call, path: str, params: dict[str, str], 
 @pytest.mark.parametrize("status", [200, 400, 403, 404])
 def test_four_statuses_are_charged(status: int) -> None:
     """200, 400, 403 and 404 cost the nominal price, or what the answer itself states."""
-    call = endpoints.list_highlights("1", privacy_check=True)
+    call = endpoints.tray_call("1", privacy_check=True)
     assert endpoints.settled_units(call, status) == 2
     assert endpoints.settled_units(call, status, '{"reqs": 1}') == 1
     assert endpoints.settled_units(call, status, "nonsense") == 2
@@ -62,12 +62,12 @@ def test_four_statuses_are_charged(status: int) -> None:
 @given(st.integers(100, 599).filter(lambda status: status not in {200, 400, 403, 404}))
 def test_every_other_status_is_free(status: int) -> None:
     """The header is nominal: on an answer that is not billed it costs nothing."""
-    assert endpoints.settled_units(endpoints.fetch_user("1"), status, '{"reqs": 1}') == 0
+    assert endpoints.settled_units(endpoints.user_call("1"), status, '{"reqs": 1}') == 0
 
 
 def test_fault_b1_a_lost_answer_counts_once_anything_was_sent() -> None:
     """Nobody can know whether it was billed; what never left was not."""
-    call = endpoints.list_highlights("1", privacy_check=True)
+    call = endpoints.tray_call("1", privacy_check=True)
     assert endpoints.unanswered_units(call, was_sent=True) == 2
     assert endpoints.unanswered_units(call, was_sent=False) == 0
 

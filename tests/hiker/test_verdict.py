@@ -111,12 +111,12 @@ def test_meaning_and_price(status: int, body: object, meaning: Meaning, units: i
 def test_no_highlights_are_no_error_where_those_of_a_user_were_asked_for() -> None:
     """``HighlightNotFound`` in place of a tray is an empty tray; of the paged tray it proves nothing."""
     error = {"detail": "?", "exc_type": "HighlightNotFound"}
-    by_name = endpoints.list_highlights_by_username("ann")
+    by_name = endpoints.tray_by_name_call("ann")
     for call in (LIST, by_name):
         found = document(error, 404, call=call)
         assert wire.parse_verdict(found).meaning is Meaning.OK
         assert wire.parse_tray(found) == Tray(None, ())
-    paged = document(error, 404, call=endpoints.list_highlights_page("1"))
+    paged = document(error, 404, call=endpoints.tray_page_call("1"))
     assert wire.parse_verdict(paged).meaning is Meaning.NOT_FOUND
     missing = document({"detail": "?", "exc_type": "UserNotFound"}, 404, call=LIST)
     assert wire.parse_verdict(missing).meaning is Meaning.NOT_FOUND

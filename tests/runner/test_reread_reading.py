@@ -33,9 +33,9 @@ def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
     told = [
         reading.read_content(answer(call, tree))
         for call, tree in (
-            (endpoints.list_highlights("1"), [HIGHLIGHT]),
-            (endpoints.list_highlights_by_username("ann"), [HIGHLIGHT]),
-            (endpoints.list_highlights_page("1"), page),
+            (endpoints.tray_call("1"), [HIGHLIGHT]),
+            (endpoints.tray_by_name_call("ann"), [HIGHLIGHT]),
+            (endpoints.tray_page_call("1"), page),
         )
     ]
     assert [[h.pk for h in tray.highlights] for tray in told if isinstance(tray, Tray)] == [["17"]] * 3

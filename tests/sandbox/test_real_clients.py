@@ -31,38 +31,38 @@ Vendor = Any  # hikerapi.Client has no types
 
 # Each call that our client makes, and how the vendor's client makes the same.
 CALLS: list[tuple[Callable[..., Call], tuple[str, ...], dict[str, bool], Callable[[Vendor], object]]] = [
-    (endpoints.list_highlights, (NATGEO,), {}, lambda v: v.user_highlights_v1(NATGEO, force="on")),
-    (endpoints.list_highlights, (NATGEO,), {"privacy_check": True}, lambda v: v.user_highlights_v1(NATGEO)),
+    (endpoints.tray_call, (NATGEO,), {}, lambda v: v.user_highlights_v1(NATGEO, force="on")),
+    (endpoints.tray_call, (NATGEO,), {"privacy_check": True}, lambda v: v.user_highlights_v1(NATGEO)),
     (
-        endpoints.list_highlights_by_username,
+        endpoints.tray_by_name_call,
         ("natgeo",),
         {},
         lambda v: v.user_highlights_by_username_v1("natgeo", force="on"),
     ),
     (
-        endpoints.list_highlights_by_username,
+        endpoints.tray_by_name_call,
         ("natgeo",),
         {"privacy_check": True},
         lambda v: v.user_highlights_by_username_v1("natgeo"),
     ),
-    (endpoints.list_highlights_page, (NATGEO,), {}, lambda v: v.user_highlights_v2(NATGEO, force="on")),
+    (endpoints.tray_page_call, (NATGEO,), {}, lambda v: v.user_highlights_v2(NATGEO, force="on")),
     (
-        endpoints.list_highlights_page,
+        endpoints.tray_page_call,
         (NATGEO, PAGE_ID),
         {"privacy_check": True},
         lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID),
     ),
     (
-        endpoints.list_highlights_page,
+        endpoints.tray_page_call,
         (NATGEO, PAGE_ID),
         {},
         lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID, force="on"),
     ),
-    (endpoints.fetch_highlight, (GIFTS,), {}, lambda v: v.highlight_by_url_v1(URL)),
-    (endpoints.fetch_user, (NATGEO,), {}, lambda v: v.user_by_id_v1(NATGEO)),
-    (endpoints.fetch_user_by_username, ("natgeo",), {}, lambda v: v.user_by_username_v1("natgeo")),
+    (endpoints.highlight_call, (GIFTS,), {}, lambda v: v.highlight_by_url_v1(URL)),
+    (endpoints.user_call, (NATGEO,), {}, lambda v: v.user_by_id_v1(NATGEO)),
+    (endpoints.user_by_name_call, ("natgeo",), {}, lambda v: v.user_by_username_v1("natgeo")),
     # The vendor's client has no method for the balance: its own way of asking, then.
-    (endpoints.balance, (), {}, lambda v: v._request("get", "/sys/balance")),
+    (endpoints.balance_call, (), {}, lambda v: v._request("get", "/sys/balance")),
 ]
 
 
@@ -127,11 +127,11 @@ def test_our_calls_are_the_vendors(
 
 
 def test_every_call_of_ours_is_compared() -> None:
-    """A new endpoint needs its line in ``CALLS``; ``next_page`` only makes another page of one of them."""
+    """A new endpoint needs its line in ``CALLS``; ``next_page_call`` makes another page of one of them."""
     functions = (
         f
         for f in vars(endpoints).values()
-        if inspect.isfunction(f) and f.__module__ == endpoints.__name__ and f is not endpoints.next_page
+        if inspect.isfunction(f) and f.__module__ == endpoints.__name__ and f is not endpoints.next_page_call
     )
     made = {f for f in functions if get_type_hints(f)["return"] is Call}
     assert {make for make, *_ in CALLS} == made

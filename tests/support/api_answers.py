@@ -11,8 +11,8 @@ from archiver.hiker.wire import Document, read_document
 from archiver.model.api_calls import Answer, Call
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-FETCH = endpoints.fetch_highlight("18085475671830440")
-LIST = endpoints.list_highlights("787132")
+FETCH = endpoints.highlight_call("18085475671830440")
+LIST = endpoints.tray_call("787132")
 
 
 def document(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Document:

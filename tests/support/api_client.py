@@ -45,7 +45,7 @@ class ApiMocker(AbstractRequestMocker):
 KEY = "canary-7f3a-never-shown"
 API = "https://api.hikerapi.com"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CALL = endpoints.fetch_highlight("18085475671830440")
+CALL = endpoints.highlight_call("18085475671830440")
 
 
 @contextmanager
