@@ -11,6 +11,7 @@
     ├── OutOfUnits               5   the account at the API has no units left
     ├── BudgetReached            5   a call would exceed a limit of the configuration
     ├── UpstreamDown             7   the API cannot be used now
+    ├── PayingEnded       4, 5 or 7  the run pays for nothing more, because of one of the four above
     ├── StorageError             8   the disk or the store cannot be used
     │   ├── DiskFull
     │   └── MarkerMismatch
@@ -174,6 +175,15 @@ class UpstreamDown(ArchiverError):
 
     exit_code = 7
     slug = "E_UPSTREAM"
+
+
+class PayingEnded(ArchiverError):
+    """The run pays for nothing more. ``cause`` says why: code, word, text and hint are those of the cause."""
+
+    def __init__(self, cause: ArchiverError) -> None:
+        super().__init__(str(cause), cause.hint)
+        self.cause = cause
+        self.exit_code, self.slug = cause.exit_code, cause.slug
 
 
 class StorageError(ArchiverError):

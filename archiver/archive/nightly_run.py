@@ -31,9 +31,9 @@ from archiver.model.target import Target
 from archiver.model.upstream import Balance
 from archiver.model.values import replace
 from archiver.runner.answer_cache import AnswerCache
+from archiver.runner.balance import read_balance
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.metered_api import read_balance
 from archiver.runner.run import run
 from archiver.runner.tally import Summary
 from archiver.runner.visitor import Resources

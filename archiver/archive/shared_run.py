@@ -39,8 +39,9 @@ from archiver.model.archived import NamedChange
 from archiver.model.events import AccountDone, Notice, Observer, RunStarted, UnitsSpent
 from archiver.model.shared_runs import VisitCounts
 from archiver.model.target import Target
+from archiver.runner.balance import BalanceCheck
 from archiver.runner.context import RunContext, RunOptions
-from archiver.runner.metered_api import BalanceCheck, MeteredApi
+from archiver.runner.metered_api import MeteredApi
 from archiver.runner.priority import by_priority
 from archiver.runner.run import finish
 from archiver.runner.tally import AccountEnd, Summary, Tally

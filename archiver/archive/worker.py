@@ -212,14 +212,15 @@ def _visit_for(
             error = raised
         visitor.finish_jobs()
         causes = [stop.bug, error, stop.cause]
-        closing = visitor.api.closing_error
-        is_well = not any(causes) and closing is None and tally.has_succeeded()
+        ended = visitor.api.paying_ended
+        is_well = not any(causes) and ended is None and tally.has_succeeded()
         causes += visitor.close(drop_trays=is_well and not config.archive.keeps_trays)
         cause = next((cause for cause in causes if cause is not None), None)
         if isinstance(cause, StorageError) and may_pass(cause):
             _save_answers(session, observe, process_stop)
         session.journal.has_reported_failure = cause is not None
         if cause is None:
+            closing = ended.cause if ended is not None else None
             shared.save_report(closing)
             if closing is not None and not is_of_run(closing):
                 raise closing

@@ -16,7 +16,7 @@ class SharedRate:
     def is_paused(self) -> bool:
         return self._catalog.coordinate_at_once(api_rate.pause_left) > 0
 
-    def wait_turn(self) -> None:
+    def wait_for_slot(self) -> None:
         while True:
             seconds = self._catalog.coordinate_at_once(api_rate.take_turn)
             if seconds <= 0:

@@ -76,7 +76,7 @@ class SharedVisits:
         While other visits of this worker are under way, it waits for more: a highlight that comes after them,
         or what a lost worker has held.
         """
-        while visitor.api.closing_error is None:
+        while visitor.api.paying_ended is None:
             turn = visitor.api.budget.turn()
             taken = None
             try:

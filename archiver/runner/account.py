@@ -17,7 +17,7 @@ from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.query.account_state import account_state, longest_tray
 from archiver.catalog.query.holdings import digests_of_account, digests_of_highlight
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
+from archiver.errors import AnswerMalformed, CallFailed, PayingEnded, Reason
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Meaning
 from archiver.model.events import AccountDone, AccountListed, Notice
@@ -172,7 +172,7 @@ class AccountSync:
         self._looked: tuple[Pk, date] | None = None
         """The account whose files were looked for, and the day of that."""
         self._end: AccountEnd | None = None
-        self._closing_error: ArchiverError | None = None
+        self._paying_ended: PayingEnded | None = None
 
     def sync(self) -> bool:
         """Do everything that is due for the target, and return whether it came to an end.
@@ -186,10 +186,8 @@ class AccountSync:
             reason = Reason.UPSTREAM if isinstance(error, CallFailed) else Reason.MALFORMED
             self._report.fail_target(reason, str(error), is_trouble=True)
             end = AccountEnd.FAILED
-        except ArchiverError as error:
-            if error is not self._api.closing_error:
-                raise
-            return False  # this run pays for nothing more: the target waits for the next one
+        except PayingEnded:
+            return False  # the target waits for the next run
         self._context.tally.count_end(end)
         self._context.observe(AccountDone(self._target.text))
         return True
@@ -210,8 +208,8 @@ class AccountSync:
         )
         self._turn.end()
         self._finish(visit, last)
-        if self._closing_error is not None:
-            raise self._closing_error
+        if self._paying_ended is not None:
+            raise self._paying_ended
         return self._end or self._end_of(visit, last)
 
     def _end_of(self, visit: Visit, last: Wait) -> AccountEnd:
@@ -497,14 +495,12 @@ class AccountSync:
             for job in step.jobs
         ]
         try:
-            self._meanings = self._wait_for(futures)
-        except ArchiverError as error:
-            if error is not self._api.closing_error:
-                raise
-            self._closing_error = error  # raised once the files that were missed are recorded
+            self._meanings = self._join(futures)
+        except PayingEnded as ended:
+            self._paying_ended = ended  # raised once the files that were missed are recorded
         return replace(visit, is_done=True)
 
-    def _wait_for(self, futures: Sequence[Future[Meaning]]) -> list[Meaning]:
+    def _join(self, futures: Sequence[Future[Meaning]]) -> list[Meaning]:
         """Wait for all highlights of the target.
 
         If several raise, an error that stops the run takes precedence over one that only ends paid calls.
@@ -515,7 +511,7 @@ class AccountSync:
         wait(futures)
         raised = [e for f in futures if not f.cancelled() and (e := f.exception()) is not None]
         if raised:
-            raise next((e for e in raised if e is not self._api.closing_error), raised[0])
+            raise next((e for e in raised if not isinstance(e, PayingEnded)), raised[0])
         return [future.result() for future in futures]
 
     def _finish(self, visit: Visit, last: Wait) -> None:

@@ -70,7 +70,6 @@ class AnswerCache:
         self._options = options
         self._run_id = run_id
         self._reads = threading.BoundedSemaphore(_READS_AT_ONCE)  # so many answers in memory
-        self._parse_lock = threading.Lock()  # a parsed answer takes ten times the memory
 
     def find_usable(self, jobs: Iterable[Job]) -> frozenset[Pk]:
         """Return the highlights of these jobs that a stored answer can serve."""
@@ -159,7 +158,7 @@ class AnswerCache:
         try:
             with self._reads:
                 answer = self._answers.read(location)
-                with self._parse_lock:
+                with wire.PARSE_LOCK:
                     return parse(wire.read_document(answer))
         except AnswerMalformed:
             return None

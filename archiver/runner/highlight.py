@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from archiver.catalog import Catalog, record
 from archiver.catalog.query.account_state import highlight_state
 from archiver.catalog.query.holdings import PageBefore, page_before
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
+from archiver.errors import AnswerMalformed, CallFailed, PayingEnded, Reason
 from archiver.hiker.wire import ENTRIES_MAX
 from archiver.model.api_calls import Meaning
 from archiver.model.archived import Failure
@@ -192,9 +192,7 @@ class HighlightSync:
         self._context.observe(Notice(text))
         try:
             renewed = self._fetch(job, account)
-        except ArchiverError as error:
-            if error is not self._api.closing_error:
-                raise
+        except PayingEnded:
             return failed, answer  # the failures are recorded as expired; the next run renews the links
         if isinstance(renewed, Meaning):
             return failed, answer

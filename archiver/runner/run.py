@@ -14,9 +14,9 @@ from archiver.model.events import Observer, RunStarted
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
 from archiver.model.values import replace
+from archiver.runner.balance import BalanceCheck
 from archiver.runner.budget import Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
-from archiver.runner.metered_api import BalanceCheck
 from archiver.runner.priority import by_priority
 from archiver.runner.tally import Summary, Tally
 from archiver.runner.visitor import Resources, Visitor
@@ -70,7 +70,7 @@ def run(
         balance.end(tally.summary()[0].api_calls)
     except BaseException as cause:
         error = error or cause
-    causes = [error, stop.bug, stop.cause, visitor.api.closing_error]
+    causes = [error, stop.bug, stop.cause, visitor.api.paying_ended]
     causes += visitor.close(drop_trays=not keep_trays and not any(causes) and tally.has_succeeded())
     return finish(catalog, tally, causes, waiting, clock)
 

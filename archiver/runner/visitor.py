@@ -11,7 +11,7 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.errors import ArchiverError, StorageError
+from archiver.errors import ArchiverError, PayingEnded, StorageError
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.target import Target
@@ -22,7 +22,8 @@ from archiver.runner.budget import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.downloads import FileDownloader
 from archiver.runner.highlight import HighlightSync
-from archiver.runner.metered_api import CallRate, MeteredApi
+from archiver.runner.metered_api import MeteredApi
+from archiver.runner.rate import CallRate
 from archiver.runner.workers import Pool, for_each
 
 _ACCOUNTS_AT_FIRST = 4
@@ -79,7 +80,7 @@ class Visitor:
             JOBS_AT_ONCE,
             "job",
             stop,
-            is_harmless=lambda e: e is self.api.closing_error or isinstance(e, OF_ONE_ACCOUNT),
+            is_harmless=lambda error: isinstance(error, (PayingEnded, *OF_ONE_ACCOUNT)),
         )
         self._services = RunServices(
             context=context,
@@ -115,7 +116,7 @@ class Visitor:
         """
         try:
             with self._stop.stop_on_error():  # stop here, at once, so that the other workers stop too
-                if self.api.closing_error is not None:
+                if self.api.paying_ended is not None:
                     return False
                 self._may_spend()
                 return AccountSync(self._services, target, turn).sync()

@@ -22,7 +22,7 @@ def test_the_calls_of_all_workers_are_spaced_evenly(joined: Two) -> None:
     turns: list[float] = []
 
     def call(rate: SharedRate) -> None:
-        rate.wait_turn()
+        rate.wait_for_slot()
         turns.append(time.monotonic())
 
     threads = [threading.Thread(target=call, args=(rates[number % 2],)) for number in range(26)]
@@ -46,11 +46,11 @@ def test_fault_w5_a_pause_holds_for_workers_that_wait_already(joined: Two) -> No
     """A turn that has come during the pause is taken again after it."""
     joined[0].coordinate(api_rate.set_rate, 5.0)
     one, two = (SharedRate(catalog, StopFlag()) for catalog in joined)
-    one.wait_turn()
+    one.wait_for_slot()
     waited: list[float] = []
 
     def call() -> None:
-        two.wait_turn()
+        two.wait_for_slot()
         waited.append(time.monotonic())
 
     thread = threading.Thread(target=call)
@@ -68,9 +68,9 @@ def test_a_worker_that_is_stopped_does_not_wait_for_its_turn(joined: Two) -> Non
     joined[0].coordinate(api_rate.set_rate, 0.1)
     stop = StopFlag()
     rate = SharedRate(joined[0], stop)
-    rate.wait_turn()
+    rate.wait_for_slot()
     threading.Timer(0.1, lambda: stop.stop(ArchiverError("the end"))).start()
     began = time.monotonic()
     with pytest.raises(ArchiverError, match="the end"):
-        rate.wait_turn()
+        rate.wait_for_slot()
     assert time.monotonic() - began < 5

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from archiver.model.events import Pause
-from archiver.runner.metered_api import RateLimiter
+from archiver.runner.rate import RateLimiter
 from archiver.runner.workers import StopFlag
 from tests.support.api_faults import TRAY, account_pk, answer_error
 from tests.support.archive_harness import ArchiveHarness
@@ -59,9 +59,9 @@ def test_fault_a8_who_has_drawn_his_turn_waits_too() -> None:
     """
     stop = Interval()
     gate = RateLimiter(1.0, stop, lambda: stop.now)
-    gate.wait_turn()
+    gate.wait_for_slot()
     stop.gate = gate
-    gate.wait_turn()
+    gate.wait_for_slot()
     assert stop.now == 100.0 + 1 + 5
-    gate.wait_turn()
+    gate.wait_for_slot()
     assert stop.now == 100.0 + 1 + 5 + 1

@@ -14,7 +14,7 @@ import pytest
 from archiver.errors import ArchiveLocked, StoppedBySignal, StorageError, UpstreamDown
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
-from archiver.runner.metered_api import RateLimiter
+from archiver.runner.rate import RateLimiter
 from archiver.runner.workers import StopFlag, for_each
 
 
@@ -156,11 +156,11 @@ def test_the_gate_spaces_calls_and_pauses_all() -> None:
     gate = RateLimiter(200.0, StopFlag())
     began = time.monotonic()
     for _ in range(10):
-        gate.wait_turn()
+        gate.wait_for_slot()
     assert time.monotonic() - began >= 0.045
     gate.pause(0.1)
     began = time.monotonic()
-    gate.wait_turn()
+    gate.wait_for_slot()
     assert time.monotonic() - began >= 0.09
 
 

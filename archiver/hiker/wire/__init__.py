@@ -23,12 +23,13 @@ from archiver.hiker.wire.answer_parser import (
     parse_tray_page,
     parse_user,
 )
-from archiver.hiker.wire.json_document import Document, read_document
+from archiver.hiker.wire.json_document import PARSE_LOCK, Document, read_document
 from archiver.hiker.wire.shapes import ENTRIES_MAX
 from archiver.hiker.wire.verdicts import parse_verdict
 
 __all__ = [
     "ENTRIES_MAX",
+    "PARSE_LOCK",
     "Document",
     "join_pages",
     "parse_balance",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from contextlib import suppress
 from typing import NoReturn, cast
 
@@ -17,6 +18,9 @@ from msgspec import Struct
 
 from archiver.model.api_calls import Answer
 from archiver.model.values import repr_without
+
+PARSE_LOCK = threading.Lock()
+"""One answer is parsed at a time: its values take ten times the memory of its bytes. The caller holds it."""
 
 _MAX_DEPTH = 60  # a genuine answer has about eight levels
 

@@ -21,11 +21,9 @@ from archiver.hiker.response_body import LargeBodySlot
 from archiver.model.api_calls import Answer, Call
 from archiver.model.archived import File
 from archiver.model.identity import Digest
-from archiver.model.upstream import TrayFacts
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
-from archiver.runner.budget import Promise
 from archiver.runner.downloads import Download, FailedDownload, FileDownloader
-from archiver.runner.metered_api import MeteredApi, Reply
+from archiver.runner.metered_api import MeteredApi, PaidCall, Reply
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -120,17 +118,9 @@ def _call_before_ledger() -> None:
     """The API is asked first, and a call that is paid for is reserved in the ledger when it has answered."""
     answered = threading.local()
 
-    def attempt(
-        paid: MeteredApi,
-        call: Call,
-        read: Callable[[Answer], T],
-        *,
-        is_tray: bool = False,
-        facts: TrayFacts | None = None,
-        promise: Promise | None = None,
-    ) -> Reply[T]:
-        answered.answer = send(paid._client, call, is_stopped=lambda: False)
-        return reserve(paid, call, read, is_tray=is_tray, facts=facts, promise=promise)
+    def attempt(api: MeteredApi, paid: PaidCall[T]) -> Reply[T]:
+        answered.answer = send(api._client, paid.call, is_stopped=lambda: False)
+        return reserve(api, paid)
 
     def recall(
         client: HikerClient, call: Call, *, is_stopped: Callable[[], bool], slot: LargeBodySlot | None = None
@@ -141,7 +131,7 @@ def _call_before_ledger() -> None:
         return answer
 
     send = _replace(HikerClient, "send", recall)
-    reserve = _replace(MeteredApi, "_send", attempt)
+    reserve = _replace(MeteredApi, "_attempt", attempt)
 
 
 BUGS: Mapping[str, Callable[[], None]] = {
