@@ -11,7 +11,7 @@ from archiver.archive.reports import read_gaps, read_units_per_night
 from archiver.archive.session import Session
 from archiver.catalog.query import totals
 from archiver.model.run_status import LatestRecords
-from archiver.runner import budget
+from archiver.runner import supply
 
 
 def read_metrics(session: Session, *, by_account: bool) -> str:
@@ -28,5 +28,5 @@ def read_metrics(session: Session, *, by_account: bool) -> str:
 def _nights_left(latest: LatestRecords, per_night: int | None) -> float:
     if latest.balance is None or per_night is None:
         return math.nan
-    nights = budget.nights_left(latest.balance, per_night)
+    nights = supply.nights_left(latest.balance, per_night)
     return math.inf if nights is None else nights

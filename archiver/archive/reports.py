@@ -1,4 +1,4 @@
-"""What an archive reports about itself: its status, its gaps, and what was paid."""
+"""The gaps of an archive, and what was paid."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostRep
 
 
 def read_units_per_night(session: Session) -> int | None:
-    """Return the recent price of a night, None if there was no run lately; see ``runner.budget``."""
-    from archiver.runner import budget
+    """Return the recent price of a night, None if there was no run lately; see ``runner.supply``."""
+    from archiver.runner import supply
 
     now = utcnow()
-    return budget.units_per_night(session.catalog.read(costs.spending, now - budget.RECENT), now)
+    return supply.units_per_night(session.catalog.read(costs.spending, now - supply.RECENT), now)
 
 
 def require_run(catalog: Catalog, run_id: int) -> None:

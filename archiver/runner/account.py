@@ -27,7 +27,6 @@ from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing, doubt_about, highlights_gone, missing_in_one_answer
 from archiver.runner.account_report import AccountReporter
 from archiver.runner.answer_cache import AnswerCache
-from archiver.runner.budget import Promise, Turn
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.decide import (
     FetchHighlights,
@@ -47,6 +46,7 @@ from archiver.runner.downloads import Claims, Download, FailedDownload, FileDown
 from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.pictures import pictures_not_offered, pictures_to_download
+from archiver.runner.promises import Promise, Turn
 from archiver.runner.shares import digits_due
 from archiver.runner.tally import AccountEnd
 

@@ -17,12 +17,12 @@ from archiver.model.upstream import HighlightPage, Item
 from archiver.runner.absence import believed_gone
 from archiver.runner.account_report import NO_SUCH_HIGHLIGHT, describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
-from archiver.runner.budget import Promise
 from archiver.runner.context import RunContext
 from archiver.runner.decide import Job
 from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
 from archiver.runner.due_highlights import Why
 from archiver.runner.metered_api import MeteredApi, Reply
+from archiver.runner.promises import Promise
 from archiver.runner.workers import OneAtATime
 
 

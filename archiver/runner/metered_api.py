@@ -37,8 +37,8 @@ from archiver.model.api_calls import Answer, Call, Limits, Meaning, Verdict
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
 from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, User
-from archiver.runner.budget import Budget, Promise
 from archiver.runner.context import RunContext
+from archiver.runner.promises import Budget, Promise
 from archiver.runner.rate import CallRate, RateLimiter
 
 _TRIES = 3

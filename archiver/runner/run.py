@@ -15,9 +15,9 @@ from archiver.model.identity import utcnow
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.balance import BalanceCheck
-from archiver.runner.budget import Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.priority import by_priority
+from archiver.runner.promises import Turn
 from archiver.runner.tally import Summary, Tally
 from archiver.runner.visitor import Resources, Visitor
 from archiver.runner.workers import StopFlag

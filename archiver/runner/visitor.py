@@ -18,11 +18,11 @@ from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.account import OF_ONE_ACCOUNT, AccountRegister, AccountSync, RunServices
 from archiver.runner.answer_cache import AnswerCache
-from archiver.runner.budget import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.downloads import FileDownloader
 from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
+from archiver.runner.promises import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.rate import CallRate
 from archiver.runner.workers import Pool, for_each
 

@@ -14,7 +14,7 @@ import pytest
 from archiver.archive.creation import create_for_run
 from archiver.catalog import leases
 from archiver.model.target import Target
-from archiver.runner.budget import Turn
+from archiver.runner.promises import Turn
 from archiver.runner.tally import Summary
 from archiver.runner.visitor import Visitor
 from tests.support.cluster import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.runner.budget import RECENT, nights_left, units_per_night
+from archiver.runner.supply import RECENT, nights_left, units_per_night
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 RUNS = st.lists(

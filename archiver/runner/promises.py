@@ -1,4 +1,4 @@
-"""The budget of a run: limits, units promised to accounts in progress, and how long units last.
+"""Units promised to accounts in progress, and the turns in which accounts begin while few units are left.
 
 The ledger enforces the limits. Promises make sure that an account is finished before another begins: all its
 highlights have their units before the next account is listed. So a run that ends at its limit leaves one
@@ -7,11 +7,9 @@ account unfinished, not many, and no unit is spent on a tray whose highlights ca
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from archiver.catalog import Catalog, ledger
 from archiver.hiker.endpoints import HIGHLIGHT_UNITS
@@ -22,7 +20,7 @@ from archiver.model.upstream import TrayFacts
 ACCOUNTS_AT_MOST = 8
 """How many accounts a run visits at a time."""
 _ROOM = ACCOUNTS_AT_MOST * 250
-"""With more units left than this, accounts do not take turns: so many at a time cost less than this."""
+"""With more units left than this, accounts need no turns: all that run at a time cost less."""
 
 
 class Turn:
@@ -87,16 +85,15 @@ class Budget:
         self._turn.acquire()
         return Turn(self._turn)
 
-    def promise(self, jobs: Sequence[Pk]) -> dict[Pk, Promise]:
-        """Set one unit aside for each of these jobs, in this order, while units last.
+    def promise(self, pks: Sequence[Pk]) -> dict[Pk, Promise]:
+        """Set the price of a page aside for each of these highlights, in this order, while units last.
 
         Only for a run with a limit. ``release`` ends a promise.
         """
         with self._lock:
-            promises = {
-                pk: Promise() for pk, _ in zip(jobs, range(self._count_units_left() or 0), strict=False)
-            }
-            self._promised += len(promises)
+            pages = (self._count_units_left() or 0) // HIGHLIGHT_UNITS
+            promises = {pk: Promise() for pk in pks[:pages]}
+            self._promised += len(promises) * HIGHLIGHT_UNITS
             return promises
 
     def release(self, promise: Promise | None) -> None:
@@ -165,28 +162,3 @@ class Budget:
             return None
         left = self._catalog.read(ledger.units_left, self._run_id, self._clock(), self._limits)
         return None if left is None else max(0, left - self._promised)
-
-
-RECENT = timedelta(days=30)
-
-
-def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int | None:
-    """Return the median number of units per UTC day with a run, over the last 30 days, rounded up.
-
-    ``runs``: the start and the units of each run. None if there were none. The median is
-    hardly affected by a first night or one with ``--full``, which cost far more.
-    """
-    days: Counter[date] = Counter()
-    for started_at, units in runs:
-        if now - RECENT <= started_at <= now:
-            days[started_at.astimezone(UTC).date()] += units
-    if not days:
-        return None
-    from statistics import median  # slow, and a run does not forecast
-
-    return math.ceil(median(days.values()))
-
-
-def nights_left(units: int, per_night: int | None) -> int | None:
-    """Return how many whole nights these units last; None if the rate is unknown or 0."""
-    return max(0, units) // per_night if per_night else None
