@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 from archiver.archive.session import (
@@ -34,9 +34,9 @@ from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.balance import read_balance
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.run import run
+from archiver.runner.run import begin_run, run
 from archiver.runner.tally import Summary
-from archiver.runner.visitor import Resources
+from archiver.runner.visitor import Visitor
 from archiver.runner.workers import StopFlag
 from archiver.secret import Secret
 
@@ -59,36 +59,49 @@ def run_targets(
     """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
     key = require_key(config)
     removals = marker.read(config.archive.directory).removals
-    with (
-        open_for_writing(config, command, stop, wait=wait, clock=clock) as session,
-        ExitStack() as stack,
-    ):
+    with open_for_writing(config, command, stop, wait=wait, clock=clock) as session:
         require_current_list(session, removals)
         require_blobs(session)
         drop_corrected_targets(session, options, clock())
-        client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
-        stack.callback(client.close)
-        downloader = make_downloader(config, clock)
-        stack.callback(downloader.close)
-        summary = run(
-            Resources(client, downloader, session.store, session.answers, session.catalog),
-            targets,
-            command=command,
-            options=with_settings(config, options),
-            limits=run_limits(config, max_units),
-            observe=observe,
-            stop=stop,
-            accounts=len(targets),
-            keep_trays=config.archive.keeps_trays or options.list_only,  # for the run after a plan
-            may_spend=lambda: check_reserve(config),
-            clock=clock,
-        )
+        with open_connections(config, key, clock) as (client, downloader):
+            context = begin_run(
+                session.catalog,
+                targets,
+                command=command,
+                options=replace(with_settings(config, options), rules=downloader.rules),
+                observe=observe,
+                stop=stop,
+                require_space=lambda: check_reserve(config),
+                clock=clock,
+            )
+            visitor = Visitor(
+                context,
+                client,
+                downloader,
+                session.store,
+                session.answers,
+                limits=run_limits(config, max_units),
+            )
+            keep_trays = config.archive.keeps_trays or options.list_only  # for the run after a plan
+            summary = run(context, visitor, targets, keep_trays=keep_trays)
         session.journal.has_reported_failure = bool(summary.message)
         if not summary.message:
             session.journal.write_due_snapshot()
         if on_changes is not None:
             on_changes(session.catalog.stream(change_history.changes, run_id=summary.run_id))
         return summary
+
+
+@contextmanager
+def open_connections(config: Config, key: Secret, clock: Clock) -> Iterator[tuple[HikerClient, Downloader]]:
+    """Yield what calls the API and what downloads files, with the settings of a configuration."""
+    with (
+        closing(
+            HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
+        ) as client,
+        closing(make_downloader(config, clock)) as downloader,
+    ):
+        yield client, downloader
 
 
 def drop_corrected_targets(session: Session, options: RunOptions, now: datetime) -> None:
@@ -138,10 +151,8 @@ def read_budget_left(session: Session, clock: Clock, max_units: int | None = Non
 def ask_balance(config: Config) -> Balance:
     """Return the units left at the API; see ``Archive.balance``."""
     client = HikerClient(require_key(config), base_url=config.api.base_url, timeout=config.api.timeout)
-    try:
+    with closing(client):
         return read_balance(client)
-    finally:
-        client.close()
 
 
 def require_key(config: Config) -> Secret:

@@ -307,14 +307,15 @@ class SharedRunWatch:
             )
             stack.callback(client.close)
             answers = stack.enter_context(session.answers.writer(self.run_id, self._clock()))
-            jobs = stack.enter_context(Pool(1, "job", stop, is_harmless=lambda _: True))
-            context = RunContext(self.run_id, stop, self._new_tally(), self._observe, self._clock)
-            rate = SharedRate(catalog, stop)
-            api = MeteredApi(client, catalog, answers, context=context, limits=Limits(), rate=rate)
-            balance = BalanceCheck(api, catalog, self.run_id, is_known=self._knows_balance)
+            pool = stack.enter_context(Pool(1, "job", stop, is_harmless=lambda _: True))
+            context = RunContext(
+                self.run_id, catalog, RunOptions(), stop, self._new_tally(), self._observe, self._clock
+            )
+            api = MeteredApi(context, client, answers, limits=Limits(), rate=SharedRate(catalog, stop))
+            balance = BalanceCheck(context, api, is_known=self._knows_balance)
             if not self._is_metered:
                 try:
-                    balance.begin(config.api.requests_per_second, jobs)
+                    balance.begin(config.api.requests_per_second, pool)
                 except (KeyRejected, OutOfUnits) as error:
                     self._causes.append(error)
                     catalog.coordinate(visits.close_run, self.run_id)

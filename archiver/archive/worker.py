@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
-from archiver.archive.nightly_run import check_reserve, make_downloader, require_key
+from archiver.archive.nightly_run import check_reserve, open_connections, require_key
 from archiver.archive.session import WritableSession, require_blobs
 from archiver.catalog import Catalog, visits
 from archiver.catalog.query.account_state import longest_tray
@@ -35,12 +35,11 @@ from archiver.errors import (
     StoppedBySignal,
     StorageError,
 )
-from archiver.hiker.client import HikerClient
 from archiver.model.events import Notice, Observer, Pause
 from archiver.model.values import replace
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.tally import Tally
-from archiver.runner.visitor import Resources, Visitor
+from archiver.runner.visitor import Visitor
 from archiver.runner.workers import StopFlag
 
 _LOOK_SECONDS = 2.0
@@ -185,41 +184,39 @@ def _visit_for(
         observe(Notice(f"worker {worker_name()} takes part in run {run.run_id}"))
         require_blobs(session)
         catalog = session.catalog
-        client = HikerClient(
-            require_key(config), base_url=config.api.base_url, timeout=config.api.timeout, clock=clock
+        client, downloader = stack.enter_context(open_connections(config, require_key(config), clock))
+        context = RunContext(
+            run.run_id,
+            catalog,
+            RunOptions(**asdict(orders.options), rules=downloader.rules),
+            stop,
+            Tally(run.run_id, "worker", ()),
+            observe,
+            clock,
+            require_space=lambda: check_reserve(config),
         )
-        stack.callback(client.close)
-        downloader = make_downloader(config, clock)
-        stack.callback(downloader.close)
-        tally = Tally(run.run_id, "worker", ())
-        context = RunContext(run.run_id, stop, tally, observe, clock)
         shared = SharedVisits(catalog, context, worker_name(), longest_tray=catalog.read(longest_tray))
         visitor = Visitor(
-            Resources(client, downloader, session.store, session.answers, catalog),
             context,
-            options=RunOptions(**asdict(orders.options)),
+            client,
+            downloader,
+            session.store,
+            session.answers,
             limits=RunLimits(downloads=config.download.concurrency, units=orders.units),
-            may_spend=lambda: check_reserve(config),
             register=shared.register,
             rate=SharedRate(catalog, stop),
         )
-        error: BaseException | None = None
-        try:
-            with stop.stop_on_error():
-                visitor.prepare()
-                visitor.visit_each(shared.feed(visitor), lambda held: shared.visit(held, visitor))
-        except BaseException as raised:
-            error = raised
-        visitor.finish_jobs()
-        causes = [stop.bug, error, stop.cause]
-        ended = visitor.api.paying_ended
-        is_well = not any(causes) and ended is None and tally.has_succeeded()
-        causes += visitor.close(drop_trays=is_well and not config.archive.keeps_trays)
-        cause = next((cause for cause in causes if cause is not None), None)
+        causes = visitor.visit_each(
+            shared.feed(visitor),
+            lambda held: shared.visit(held, visitor),
+            keep_trays=config.archive.keeps_trays,
+        )
+        cause = causes[0] if causes else None
         if isinstance(cause, StorageError) and may_pass(cause):
             _save_answers(session, observe, process_stop)
         session.journal.has_reported_failure = cause is not None
         if cause is None:
+            ended = visitor.api.paying_ended
             closing = ended.cause if ended is not None else None
             shared.save_report(closing)
             if closing is not None and not is_of_run(closing):

@@ -1,21 +1,20 @@
-"""One visit to a target: decide on a step, perform it, and repeat until nothing is left to do.
+"""One visit to a target in a run: decide on a step, perform it, and repeat until nothing is left to do.
 
-``AccountSync`` takes the steps in a run. ``forecast.Forecast`` takes the same steps for ``archiver plan``,
-without any call.
+``forecast`` takes the same steps for ``archiver plan``, without any call.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from datetime import date, datetime
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from datetime import datetime
 
 from msgspec import Struct, field
 
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.catalog.query.account_state import account_state, longest_tray
+from archiver.catalog.query.account_state import longest_tray
 from archiver.catalog.query.holdings import digests_of_account, digests_of_highlight
 from archiver.errors import AnswerMalformed, CallFailed, PayingEnded, Reason
 from archiver.hiker import endpoints
@@ -25,7 +24,7 @@ from archiver.model.identity import Digest, Pk, Subject
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing, doubt_about, highlights_gone, missing_in_one_answer
-from archiver.runner.account_report import AccountReporter
+from archiver.runner.account_report import AccountReporter, end_of_hidden
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.decide import (
@@ -34,21 +33,23 @@ from archiver.runner.decide import (
     LookAtAccount,
     Step,
     StepWhy,
-    Visit,
     Wait,
     decide,
+    digits_due,
     incomplete_jobs,
     is_hidden,
     is_short,
     jobs_due,
+    pictures_not_offered,
+    pictures_to_download,
 )
-from archiver.runner.downloads import Claims, Download, FailedDownload, FileDownloader
+from archiver.runner.downloads import Claims, FileDownloader
 from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
-from archiver.runner.pictures import pictures_not_offered, pictures_to_download
 from archiver.runner.promises import Promise, Turn
-from archiver.runner.shares import digits_due
 from archiver.runner.tally import AccountEnd
+from archiver.runner.visit import Visit, begin_visit, read_visit
+from archiver.runner.workers import Pool
 
 OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
 """Errors that concern only one account."""
@@ -60,55 +61,7 @@ _WHY_NOT_PAGED = {
 """What is reported if the tray is listed in one answer although it should be listed page by page."""
 
 
-def take_steps(
-    visit: Visit,
-    perform: Callable[[Step, Visit], Visit],
-    options: RunOptions,
-    units_left: Callable[[Visit], int | None],
-    clock: Callable[[], datetime],
-) -> tuple[Visit, Wait]:
-    """Perform steps until ``decide`` says to wait; return the visit after them, and the wait."""
-    while not isinstance(step := decide(visit, options, units_left(visit), clock()), Wait):
-        visit = perform(step, visit)
-    return visit, step
-
-
-def begin_visit(
-    catalog: Catalog, answers: AnswerCache, target: Target, options: RunOptions, run_id: int | None = None
-) -> Visit:
-    """Return a new visit, with what is stored about the target. ``run_id``: the run; None for a plan."""
-    state = catalog.read(
-        account_state,
-        target,
-        from_config=options.from_config,
-        paged_tray=endpoints.PAGED_TRAY,
-        run_id=run_id,
-    )
-    return Visit(before=state, state=state, run_id=run_id, stored_tray=answers.find_tray(state))
-
-
-def read_visit(visit: Visit, catalog: Catalog, *, is_listed_again: bool = False) -> Visit:
-    """Return the visit with its stored state read again.
-
-    ``is_listed_again``: this visit has recorded a tray that changed no highlight, so they are not read again.
-    """
-    before = visit.state
-    state = catalog.read(
-        account_state,
-        before.target,
-        before.pk,
-        paged_tray=endpoints.PAGED_TRAY,
-        known=before.highlights if is_listed_again else None,
-        run_id=visit.run_id,
-    )
-    if is_listed_again and visit.listing is not None:
-        listed = {highlight.pk for highlight in visit.listing.tray.highlights}
-        again = (replace(h, listed_at=state.listed_at) if h.pk in listed else h for h in state.highlights)
-        state = replace(state, highlights=tuple(again))
-    return replace(visit, state=state, free_pks=frozenset())
-
-
-def find_answers(visit: Visit, answers: AnswerCache, options: RunOptions, now: datetime) -> Visit:
+def with_answers(visit: Visit, answers: AnswerCache, options: RunOptions, now: datetime) -> Visit:
     """Return the visit with the highlights that a stored answer can serve."""
     jobs = incomplete_jobs if is_hidden(visit, options, now) else jobs_due
     return replace(visit, free_pks=answers.find_usable(jobs(visit, options, now)))
@@ -133,22 +86,23 @@ class AccountRegister(Struct):
 
 
 class RunServices(Struct, frozen=True):
-    """What a run works with, the same for all its visits."""
+    """What a run works with, the same for all its visits in this process."""
 
     context: RunContext
-    options: RunOptions
-    catalog: Catalog
     store: BlobStore
     api: MeteredApi
     answers: AnswerCache
-    highlights: HighlightSync
     downloads: FileDownloader
-    jobs: ThreadPoolExecutor
+    highlights: HighlightSync
+    pool: Pool
     register: AccountRegister
 
 
 class AccountSync:
-    """The visit to one target. A call is reserved, sent, stored and settled; then its content is recorded."""
+    """The visit to one target. A call is reserved, sent, stored and settled; then its content is recorded.
+
+    All that it learns is in ``Visit``.
+    """
 
     def __init__(self, services: RunServices, target: Target, turn: Turn) -> None:
         """``turn``: the right to begin a target while few units are left.
@@ -157,28 +111,19 @@ class AccountSync:
         """
         self._services = services
         self._context = services.context
-        self._options = services.options
-        self._catalog = services.catalog
+        self._options = services.context.options
+        self._catalog = services.context.catalog
         self._api = services.api
         self._target = target
         self._turn = turn
-        self._report = AccountReporter(services.context, services.options, services.catalog, target)
+        self._report = AccountReporter(services.context, target)
         self._claims = Claims()
-        self._pictures: list[Download] = []
-        self._picture_downloads: list[Future[FailedDownload | None]] = []
-        self._meanings: list[Meaning] = []
-        self._is_duplicate = False
-        self._has_lost = False
-        self._looked: tuple[Pk, date] | None = None
-        """The account whose files were looked for, and the day of that."""
-        self._end: AccountEnd | None = None
-        self._paying_ended: PayingEnded | None = None
 
     def sync(self) -> bool:
-        """Do everything that is due for the target, and return whether it came to an end.
+        """Do everything that is due for the target.
 
-        It does not if this run pays for nothing more. Failures are recorded; only errors that stop the run
-        are raised.
+        Return False if the visit stopped because this run pays for nothing more. Failures are recorded; only
+        errors that stop the run are raised.
         """
         try:
             end = self._visit()
@@ -192,7 +137,17 @@ class AccountSync:
         self._context.observe(AccountDone(self._target.text))
         return True
 
-    def perform(self, step: Step, visit: Visit) -> Visit:
+    def _visit(self) -> AccountEnd:
+        visit, options, clock = self._begin(), self._options, self._context.clock
+        while not isinstance(step := decide(visit, options, self._units_left(visit), clock()), Wait):
+            visit = self._perform(step, visit)
+        self._turn.end()
+        self._finish(visit, step)
+        if visit.paying_ended is not None:
+            raise visit.paying_ended
+        return self._end_of(visit, step)
+
+    def _perform(self, step: Step, visit: Visit) -> Visit:
         """Take a step and return what is known after it."""
         match step:
             case LookAtAccount():
@@ -202,57 +157,56 @@ class AccountSync:
             case FetchHighlights():
                 return self._fetch(step, visit)
 
-    def _visit(self) -> AccountEnd:
-        visit, last = take_steps(
-            self._begin(), self.perform, self._options, self._units_left, self._context.clock
-        )
-        self._turn.end()
-        self._finish(visit, last)
-        if self._paying_ended is not None:
-            raise self._paying_ended
-        return self._end or self._end_of(visit, last)
-
     def _end_of(self, visit: Visit, last: Wait) -> AccountEnd:
-        """Return how the target ended, unless an answer of this visit has already said so."""
+        """Return how the target ended. One that does not exist is recorded or reported."""
         is_highlight, is_archived = self._target.highlight_pk is not None, visit.before.is_archived
+        if visit.is_duplicate:
+            return AccountEnd.WELL
+        if visit.verdict is not None:
+            return end_of_hidden(visit.verdict, visit.before, self._options)
         if last.why is StepWhy.HIDDEN:
             if not is_archived and (is_highlight or visit.before.verdict is Reason.GONE):
                 return self._report.report_missing()
             return AccountEnd.NOT_ASKED
-        if not is_highlight or not self._meanings or self._meanings == [Meaning.OK]:
+        if not is_highlight or not visit.meanings or visit.meanings == (Meaning.OK,):
             return AccountEnd.WELL
-        if self._meanings == [Meaning.NOT_FOUND]:
+        if visit.meanings == (Meaning.NOT_FOUND,):
             return AccountEnd.ABSENT if is_archived else self._report.fail_unresolved()
         return AccountEnd.FAILED
 
     def _begin(self) -> Visit:
         """Return a new visit; it is done if another target of this run has named the same account."""
-        services = self._services
         visit = begin_visit(
-            self._catalog, services.answers, self._target, self._options, self._context.run_id
+            self._catalog, self._services.answers, self._target, self._options, self._context.run_id
         )
         state = visit.state
-        if state.pk is not None and self._is_registered(state.pk):
-            return replace(visit, is_done=True)
+        if state.pk is not None and not self._claim_account(state.pk):
+            return replace(visit, is_duplicate=True)
         is_tight = self._turn.is_tight and not is_hidden(visit, self._options, self._context.clock())
-        if is_tight and is_short(self._api.budget.units_left(), state, self._options):
+        if (
+            is_tight
+            and state.pk is not None
+            and is_short(self._api.budget.units_left(), state, self._options)
+        ):
             # The highlights of the last tray may be fetched without a new tray, so find lost files now.
-            self._record_lost_of_account(state.pk or "", state.listed_at)
+            visit = self._check_blobs(visit, state.pk, state.listed_at)
             visit = read_visit(visit, self._catalog)
-        return self._with_answers(visit)
+        return self._with_needed_answers(visit)
 
     def _units_left(self, visit: Visit) -> int | None:
         """Return the units left until the tray is listed; None after that, when they affect no step."""
         return None if visit.is_listed or visit.is_done else self._api.budget.units_left()
 
-    def _is_registered(self, pk: Pk) -> bool:
-        """Return whether another target of this run (a name and an id, say) has named this account before."""
+    def _claim_account(self, pk: Pk) -> bool:
+        """Claim an account for this target.
+
+        Return False if another target of this run (a name and an id, say) has named it before; report that.
+        """
         first = self._services.register.register(pk, self._target)
         if first is self._target:
-            return False
+            return True
         self._report.report_duplicate(first)
-        self._is_duplicate, self._end = True, AccountEnd.WELL
-        return True
+        return False
 
     # --- looking and listing
 
@@ -262,8 +216,8 @@ class AccountSync:
         owner = listing.tray.user if listing is not None else None
         expected_pk = owner.pk if owner is not None and doubt is Doubt.NAMELESS else state.pk
         verdict, user = self._api.fetch_account(step.call, expected_pk, self._target.username)
-        if user is not None and state.pk is None and self._is_registered(user.pk):
-            return replace(visit, is_done=True)
+        if user is not None and state.pk is None and not self._claim_account(user.pk):
+            return replace(visit, is_duplicate=True)
         if user is not None:
             self._catalog.write(record.user, self._context.run_id, user, self._context.clock())
         if verdict is None and doubt is Doubt.NOT_FOUND:
@@ -292,10 +246,10 @@ class AccountSync:
         state = visit.state
         if (why := _WHY_NOT_PAGED.get(step.why)) is not None:
             self._context.observe(Notice(f"{self._target.text}: {why}"))
-        # Before the tray is paid for, since a disk that fails ends the run; and before the tray is recorded,
-        # since its date says that the turns up to today are done.
-        if state.pk is not None and self._looked is None:
-            self._record_lost_of_account(state.pk, state.listed_at)
+        # Look for missing blobs before the tray is paid for, since a failing disk ends the run; and before it
+        # is recorded, since its date says that the shares of blobs up to today are done.
+        if state.pk is not None and visit.blobs_checked is None:
+            visit = self._check_blobs(visit, state.pk, state.listed_at)
         if step.why is StepWhy.LISTED_BY_PLAN:
             return self._use_stored_tray(visit)
         if step.is_paged:
@@ -333,12 +287,12 @@ class AccountSync:
 
     def _end_hidden(self, visit: Visit, verdict: Reason) -> Visit:
         """End the visit to an account that shows nothing; stored answers may still offer files."""
-        self._end = self._report.report_hidden(verdict, visit.before)
+        self._report.report_hidden(verdict, visit.before)
         visit = replace(visit, verdict=verdict, listing=None)
         if not visit.before.is_archived:
             return visit
         visit = read_visit(visit, self._catalog)
-        return find_answers(visit, self._services.answers, self._options, self._context.clock())
+        return with_answers(visit, self._services.answers, self._options, self._context.clock())
 
     def _record_verdict(self, pk: Pk, verdict: Reason | None) -> None:
         self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
@@ -347,8 +301,8 @@ class AccountSync:
         """Record the tray. Read the state again: the tray, and lost files, change what is due."""
         pk, before = visit.state.pk, visit.before
         assert pk is not None
-        if self._is_registered(pk):
-            return replace(visit, is_done=True)
+        if not self._claim_account(pk):
+            return replace(visit, is_duplicate=True)
         # The first tray may belong to an account that is stored under another name.
         stored = visit.state if before.is_archived else read_visit(visit, self._catalog).state
         register, tray = self._services.register, listing.tray
@@ -357,8 +311,8 @@ class AccountSync:
             register.longest_tray = max(register.longest_tray, tray.length)
         unseen = missing_in_one_answer(listing, visit.state)
         run_id, now = self._context.run_id, self._context.clock()
-        if self._looked != (pk, now.date()):  # it was unknown before, or midnight has passed
-            self._record_lost_of_account(pk, stored.listed_at)
+        if visit.blobs_checked != (pk, now.date()):  # it was unknown before, or midnight has passed
+            visit = self._check_blobs(visit, pk, stored.listed_at)
         facts: list[record.Fact] = [
             lambda rows: record.resolution(rows, Subject.TARGET, self._target.key, None, now)
         ]
@@ -389,8 +343,8 @@ class AccountSync:
         )
         self._report.report_tray(pk, tray, before)
         # The highlights of an account that is stored under another name have not been read yet.
-        is_as_before = before.is_archived and not (has_changed or self._has_lost)
-        return self._go_on(visit, listing, is_as_before=is_as_before)
+        are_unchanged = before.is_archived and not (has_changed or visit.has_lost_blobs)
+        return self._go_on(visit, listing, highlights_unchanged=are_unchanged)
 
     def _use_stored_tray(self, visit: Visit) -> Visit:
         """Go on with the tray that ``plan --list`` has paid for and recorded; the next run lists again."""
@@ -401,17 +355,15 @@ class AccountSync:
         if name is not None and self._options.from_config:
             facts.append(lambda rows: record.bind_target(rows, name, pk, now))
         self._catalog.write(record.together, lambda rows: record.tray_use(rows, pk, now), *facts)
-        return self._go_on(visit, Listing(tray), is_as_before=not self._has_lost)
+        return self._go_on(visit, Listing(tray), highlights_unchanged=not visit.has_lost_blobs)
 
-    def _go_on(self, visit: Visit, listing: Listing, *, is_as_before: bool) -> Visit:
+    def _go_on(self, visit: Visit, listing: Listing, *, highlights_unchanged: bool) -> Visit:
         """Read the state again after the tray, which is recorded; report it, and start its pictures."""
         visit = replace(visit, listing=listing, doubt=None, is_listed=True)
-        visit = read_visit(visit, self._catalog, is_listed_again=is_as_before)
-        visit = self._with_answers(visit)
+        visit = read_visit(visit, self._catalog, highlights_unchanged=highlights_unchanged)
+        visit = self._with_needed_answers(visit)
         self._report_listed(visit, listing)
-        if not self._options.list_only:
-            self._start_pictures(visit, listing)
-        return visit
+        return visit if self._options.list_only else self._start_pictures(visit, listing)
 
     def _report_listed(self, visit: Visit, listing: Listing) -> None:
         tray = listing.tray
@@ -421,19 +373,19 @@ class AccountSync:
         name = tray.user.username if tray.user is not None else None
         self._context.observe(AccountListed(visit.state.pk or "", name, tray.length, len(jobs)))
 
-    def _with_answers(self, visit: Visit) -> Visit:
+    def _with_needed_answers(self, visit: Visit) -> Visit:
         """Look up stored answers if they matter: under a limit, and for files of a hidden account."""
         now = self._context.clock()
         is_needed = self._api.budget.is_limited and not self._options.list_only
         if is_needed or is_hidden(visit, self._options, now):
-            return find_answers(visit, self._services.answers, self._options, now)
+            return with_answers(visit, self._services.answers, self._options, now)
         return visit
 
-    def _record_lost_of_account(self, pk: Pk, listed_at: datetime | None) -> None:
-        """Record blobs of the account that are missing. Note whether there are any.
+    def _check_blobs(self, visit: Visit, pk: Pk, listed_at: datetime | None) -> Visit:
+        """Look for the blobs of the account, and record those that are missing.
 
-        Those whose turn it is are looked for, and all if one of them is missing. ``plan --list`` looks for
-        all, because the price that it states then is exact.
+        Those that are due are looked for, and all if one of them is missing. ``plan --list`` looks for all:
+        otherwise its price would not be exact.
         """
         now = self._context.clock()
         digits = digits_due(listed_at, now)
@@ -442,38 +394,36 @@ class AccountSync:
         missing = self._find_missing(self._catalog.read(digests_of_account, pk, digits))
         if missing and digits is not None:
             missing = self._find_missing(self._catalog.read(digests_of_account, pk))
-        self._has_lost = self._record_lost(f"account {pk}", missing) or self._has_lost
-        self._looked = (pk, now.date())
+        self._record_lost(f"account {pk}", missing)
+        has_lost = visit.has_lost_blobs or bool(missing)
+        return replace(visit, blobs_checked=(pk, now.date()), has_lost_blobs=has_lost)
 
     def _find_missing(self, digests: Collection[Digest]) -> tuple[Digest, ...]:
         return tuple(digest for digest in digests if not self._services.store.has(digest))
 
-    def _record_lost(self, whose: str, missing: Collection[Digest]) -> bool:
-        """Record blobs that are missing from the store, so that their highlights are fetched again.
-
-        Return whether there are any.
-        """
+    def _record_lost(self, whose: str, missing: Collection[Digest]) -> None:
+        """Record blobs that are missing from the store, so that their highlights are fetched again."""
         if missing:
             text = f"{len(missing)} files of {whose} are gone from the store: fetching them again"
             self._context.observe(Notice(text))
             self._catalog.write(record.lost_blobs, missing, self._context.clock())
-        return bool(missing)
 
     # --- fetching
 
-    def _start_pictures(self, visit: Visit, listing: Listing) -> None:
+    def _start_pictures(self, visit: Visit, listing: Listing) -> Visit:
         """Start downloading the covers and the avatar that the tray offers and the archive lacks."""
-        self._pictures = pictures_to_download(visit.state, listing.tray, self._options)
-        self._picture_downloads = self._services.downloads.start(self._pictures, self._claims)
+        pictures = pictures_to_download(visit.state, listing.tray, self._options)
+        begun = self._services.downloads.start(pictures, self._claims)
         for gap in pictures_not_offered(visit.state, listing.tray, self._options.repair):
             self._catalog.write(record.failure, gap, self._context.clock(), is_gap=True)
             self._context.report_failure(gap, is_trouble=False)
+        return replace(visit, pictures=tuple(pictures), picture_downloads=tuple(begun))
 
     def _fetch(self, step: FetchHighlights, visit: Visit) -> Visit:
         """Promise units to the highlights, let the next target begin, and fetch the highlights."""
         highlight_pk, budget = self._target.highlight_pk, self._api.budget
         if highlight_pk is not None:
-            # All of them: they are few, and no date says which turns are over.
+            # Look for all: they are few, and no date says which are done.
             missing = self._find_missing(self._catalog.read(digests_of_highlight, highlight_pk))
             self._record_lost(f"highlight {highlight_pk}", missing)
         if highlight_pk is not None or step.why is StepWhy.FEW_UNITS:
@@ -484,7 +434,7 @@ class AccountSync:
         self._turn.end()
         account = visit.state.pk or highlight_pk or ""
         futures = [
-            self._services.jobs.submit(
+            self._services.pool.submit(
                 self._services.highlights.sync,
                 job,
                 self._claims,
@@ -494,11 +444,11 @@ class AccountSync:
             )
             for job in step.jobs
         ]
+        visit = replace(visit, has_fetched=True)
         try:
-            self._meanings = self._join(futures)
-        except PayingEnded as ended:
-            self._paying_ended = ended  # raised once the files that were missed are recorded
-        return replace(visit, is_done=True)
+            return replace(visit, meanings=tuple(self._join(futures)))
+        except PayingEnded as ended:  # raised once the files that were missed are recorded
+            return replace(visit, paying_ended=ended)
 
     def _join(self, futures: Sequence[Future[Meaning]]) -> list[Meaning]:
         """Wait for all highlights of the target.
@@ -516,20 +466,20 @@ class AccountSync:
 
     def _finish(self, visit: Visit, last: Wait) -> None:
         """Record the pictures that could not be downloaded, and report files that a setting refuses."""
-        for download in self._picture_downloads:
+        for download in visit.picture_downloads:
             if (failed := download.result()) is not None:
                 self._services.downloads.record_failed(failed, self._claims)
         if self._target.highlight_pk is not None:
-            if self._meanings:
-                self._report.report_refused_files(highlight_pk=self._target.highlight_pk)
+            if visit.meanings:
+                self._report.resolve_or_report_refused(highlight_pk=self._target.highlight_pk)
             return
         is_left_alone = last.why is StepWhy.HIDDEN and (
             not visit.before.is_archived or self._options.repair is not None
         )
-        if not (self._options.list_only or self._is_duplicate or is_left_alone):
+        if not (self._options.list_only or visit.is_duplicate or is_left_alone):
             is_replaced = visit.listing is not None and self._options.repair is None
-            self._report.report_refused_files(
-                user_pk=visit.state.pk, offered=self._pictures if is_replaced else None
+            self._report.resolve_or_report_refused(
+                user_pk=visit.state.pk, offered=visit.pictures if is_replaced else None
             )
 
 

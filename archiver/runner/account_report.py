@@ -1,11 +1,11 @@
-"""What a visit records and reports besides rows: failures, notices and refused files."""
+"""What a visit records and reports beside what answers say: failures, notices and refused files."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from archiver.catalog import Catalog, record
+from archiver.catalog import record
 from archiver.catalog.query.account_state import (
     AccountState,
     files_refused_for_host,
@@ -34,10 +34,10 @@ _RefusedFile = tuple[str | None, Failure]
 class AccountReporter:
     """Records failures of one target of a run, and reports what a person should know."""
 
-    def __init__(self, context: RunContext, options: RunOptions, catalog: Catalog, target: Target) -> None:
+    def __init__(self, context: RunContext, target: Target) -> None:
         self._context = context
-        self._options = options
-        self._catalog = catalog
+        self._options = context.options
+        self._catalog = context.catalog
         self._target = target
 
     def report_duplicate(self, first: Target) -> None:
@@ -47,25 +47,20 @@ class AccountReporter:
         text = f"{self._target.text} is the same account as {first.text}: archived once{what}"
         self._context.observe(Notice(text, is_loud=is_other))
 
-    def report_hidden(self, verdict: Reason, before: AccountState) -> AccountEnd:
-        """Report an account that shows nothing, and return how the target ends.
+    def report_hidden(self, verdict: Reason, before: AccountState) -> None:
+        """Report an account that shows nothing. A target that has never existed is a failure.
 
-        It is reported once, and whenever a person names the account. A target that has never existed is a
-        failure.
+        It is reported once, and whenever a person names the account.
         """
-        if verdict is Reason.GONE and not before.is_archived:
-            return self.fail_unresolved()
-        what = f"the account is {verdict.value}"
-        is_news = verdict is not Reason.EMPTY and (
-            before.verdict is not verdict or self._options.ignore_backoff
-        )
+        end, what = end_of_hidden(verdict, before, self._options), f"the account is {verdict.value}"
+        if end is AccountEnd.UNRESOLVED:
+            self.fail_unresolved()
+            return
         if verdict is not Reason.EMPTY and not before.is_archived:
-            self.fail_target(verdict, what, is_trouble=False, is_silent=not is_news)
-        if is_news:
+            is_silent = end is AccountEnd.HIDDEN
+            self.fail_target(verdict, what, is_trouble=False, is_silent=is_silent)
+        if end is AccountEnd.ABSENT:
             self._context.observe(Notice(f"{self._target.text}: {what}", is_loud=True))
-        if verdict is Reason.EMPTY:
-            return AccountEnd.WELL
-        return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
 
     def fail_unresolved(self) -> AccountEnd:
         """Record and report that the API says that the target does not exist, and never did.
@@ -120,7 +115,7 @@ class AccountReporter:
             case = f": matching is case-sensitive; did you mean '{near}'?" if near is not None else ""
             self._context.note(f"{self._target.text}: no highlight matches '{glob}'{case}")
 
-    def report_refused_files(
+    def resolve_or_report_refused(
         self,
         *,
         user_pk: Pk | None = None,
@@ -129,13 +124,13 @@ class AccountReporter:
     ) -> None:
         """Count the files whose host is not in ``download.allowed_hosts``, whichever run recorded that.
 
-        ``offered``: the missing covers and avatars that the tray offers; any others are not counted. None if
-        no tray was listed.
+        ``offered``: the missing covers and avatars that the tray offers; the failures of any others are
+        resolved. None if no tray was listed.
         """
         stored: Iterable[_RefusedFile]
         stored = self._catalog.read(files_refused_for_host, user_pk=user_pk, highlight_pk=highlight_pk)
         if offered is not None:
-            stored = self._drop_unoffered(stored, offered)
+            stored = self._resolve_unoffered(stored, offered)
         waiting = {
             (failure.subject, failure.subject_pk, failure.role): failure
             for title, failure in stored
@@ -156,7 +151,7 @@ class AccountReporter:
             return False
         return options.rules is None or not options.rules.allows(failure.host, None)
 
-    def _drop_unoffered(
+    def _resolve_unoffered(
         self, stored: Iterable[_RefusedFile], offered: Iterable[Download]
     ) -> list[_RefusedFile]:
         """Resolve refused pictures that are no longer offered, or are stored; return all other failures."""
@@ -176,7 +171,7 @@ class AccountReporter:
         if called != name:
             self._context.observe(Notice(f"{name} is now called {called}"))
             return
-        if not self._options.ignore_backoff and before.username == name:
+        if not self._options.is_asked_for and before.username == name:
             return
         others = [other for other in self._catalog.read(former_pks, name) if other != pk]
         if others:
@@ -204,6 +199,19 @@ class AccountReporter:
             self._catalog.write(record.failure, failure, now)
             if before is None or before.detail != failure.detail:
                 self._context.report_failure(failure, is_trouble=False)
+
+
+def end_of_hidden(verdict: Reason, before: AccountState, options: RunOptions) -> AccountEnd:
+    """Return how a target ends if an answer of this visit says that its account shows nothing.
+
+    ``before``: what was stored when the visit began.
+    """
+    if verdict is Reason.EMPTY:
+        return AccountEnd.WELL
+    if verdict is Reason.GONE and not before.is_archived:
+        return AccountEnd.UNRESOLVED
+    is_news = before.verdict is not verdict or options.is_asked_for
+    return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
 
 
 def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:

@@ -25,9 +25,8 @@ from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
 from archiver.runner.absence import LIST_AGE
 from archiver.runner.context import RunOptions
-from archiver.runner.decide import Job
 from archiver.runner.downloads import Download
-from archiver.runner.due_highlights import Why, is_swept
+from archiver.runner.due_highlights import Job, Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)
@@ -80,8 +79,8 @@ class AnswerCache:
 
         A page that this run has paid for serves all its jobs. Of the pages of earlier runs, a sweep and the
         second fetch after a loss accept only one that has no rows yet: one that a killed run paid for, or
-        that a restored database does not know. ``--full`` accepts none. None is used after the next turn of
-        the sweep, because it cannot show what the sweep looks for. Raises StorageError if the page cannot be
+        that a restored database does not know. ``--full`` accepts none. None is used after the next sweep,
+        because it cannot show what the sweep looks for. Raises StorageError if the page cannot be
         read now: it is paid for, and must not be fetched again.
         """
         known = self._catalog.read(paid_highlight, job.pk, endpoints.HIGHLIGHT)
@@ -115,9 +114,7 @@ class AnswerCache:
         has used it. Raises StorageError if it cannot be read now.
         """
         options, now = self._options, self._clock()
-        lists_again = (
-            options.full or options.ignore_backoff or options.list_only or options.repair is not None
-        )
+        lists_again = options.full or options.is_asked_for or options.list_only or options.repair is not None
         if lists_again or state.pk is None or state.listed_at is None or not self._plans:
             return None
         stored = self._catalog.read(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from archiver.catalog import Catalog, record
+from archiver.catalog import record
 from archiver.errors import ArchiverError, KeyRejected, UpstreamDown
 from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.model.api_calls import Meaning
 from archiver.model.upstream import Balance
+from archiver.runner.context import RunContext
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.workers import Pool
 
@@ -40,20 +41,19 @@ class BalanceCheck:
     with the ledger.
     """
 
-    def __init__(self, api: MeteredApi, catalog: Catalog, run_id: int, *, is_known: bool = False) -> None:
+    def __init__(self, context: RunContext, api: MeteredApi, *, is_known: bool = False) -> None:
         """``is_known``: the balance before the run is recorded already."""
+        self._catalog, self._run_id = context.catalog, context.run_id
         self._api = api
-        self._catalog = catalog
-        self._run_id = run_id
         self.is_known = is_known
         """Whether the balance before the run is recorded."""
 
-    def begin(self, per_second: float | None, jobs: Pool) -> None:
+    def begin(self, per_second: float | None, pool: Pool) -> None:
         """Set the rate of calls and record the units left.
 
         If ``per_second`` is None, the rate is what the API states with the balance, or 1: then this waits for
-        its answer, and raises the errors of ``MeteredApi.ask_balance``. Otherwise a job waits for it, while
-        the first paid calls are made, which then raise such errors themselves.
+        its answer, and raises the errors of ``MeteredApi.ask_balance``. Otherwise a thread of ``pool`` waits
+        for it, while the first paid calls are made, which then raise such errors themselves.
         """
         if per_second is None:
             balance = self._api.ask_balance()
@@ -63,7 +63,7 @@ class BalanceCheck:
         self._api.set_rate(per_second)
         call_id = self._api.reserve_balance()  # before any paid call is
         with suppress(TimeoutError):
-            jobs.submit(lambda: self._record_before(self._api.ask_units_left(call_id))).result(_LEAD)
+            pool.submit(lambda: self._record_before(self._api.ask_units_left(call_id))).result(_LEAD)
 
     def _record_before(self, units: int | None) -> None:
         if units is not None:
@@ -73,7 +73,7 @@ class BalanceCheck:
     def end(self, api_calls: int) -> None:
         """Record the units left, if any of ``api_calls`` were paid for. Never fails a run.
 
-        The jobs of the run must have ended.
+        The threads that pay must have ended.
         """
         if not api_calls or not self.is_known:
             return

@@ -16,6 +16,7 @@ from archiver.runner.tally import Tally
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
+    from archiver.catalog import Catalog
     from archiver.media.egress import DownloadRules
 
 
@@ -53,12 +54,17 @@ class SharedOptions(Struct, frozen=True):
     list_only: bool = False
     privacy_check: bool = False
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether a person named the accounts."""
+        return self.ignore_backoff
+
 
 class RunOptions(SharedOptions, frozen=True):
     """The options of a run on one machine.
 
-    ``rules``: the downloads that the settings of this machine allow; None: refused files are not due before
-    the sweep.
+    ``rules``: the downloads that the settings of this machine allow. If None, refused files wait for the
+    sweep.
     """
 
     rules: DownloadRules | None = None
@@ -77,13 +83,20 @@ class RunLimits(Struct, frozen=True):
 
 
 class RunContext(Struct, frozen=True):
-    """The id of a run, its stop flag, its counts, the observer of its events, and its clock (aware, UTC)."""
+    """What all parts of a run in this process share.
+
+    ``observe`` takes its events. ``clock`` is aware, in UTC. ``require_space`` is called before each target
+    and each file, and raises DiskFull if the run must end.
+    """
 
     run_id: int
+    catalog: Catalog
+    options: RunOptions
     stop: StopFlag
     tally: Tally
     observe: Observer
     clock: Callable[[], datetime]
+    require_space: Callable[[], None] = lambda: None
 
     def note(self, text: str) -> None:
         """Report a fact that is not a failure, in the log, the report and ``--json``."""

@@ -1,4 +1,4 @@
-"""The next step of a visit to an account, with its price and the reason.
+"""What a visit does next, and at what price; which pictures it downloads, and which blobs it looks for.
 
 Pure: no clock, no database, no network. ``archiver run`` and ``archiver plan`` both follow these decisions.
 """
@@ -16,14 +16,20 @@ from archiver.catalog.query.account_state import AccountState, HighlightState
 from archiver.errors import Reason
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Call
-from archiver.model.identity import Pk
+from archiver.model.archived import Failure, Owner
+from archiver.model.identity import Pk, Role, Subject
 from archiver.model.upstream import Tray, TrayFacts
 from archiver.model.values import replace
-from archiver.runner.absence import Doubt, Listing
-from archiver.runner.context import RunOptions
-from archiver.runner.due_highlights import Why, has_turn_come, is_title_wanted, why_fetch
+from archiver.runner.absence import Doubt
+from archiver.runner.context import RepairScope, RunOptions
+from archiver.runner.downloads import Download
+from archiver.runner.due_highlights import Job, Why, is_sweep_due, is_title_wanted, why_fetch
+from archiver.runner.visit import Visit
 
 _PAGES_RETRY_DAYS = 30  # used while the sweep is off, for accounts that must be listed page by page
+_DIGITS = "0123456789abcdef"
+DAYS = len(_DIGITS)
+"""After so many days, every blob of an account has been looked for."""
 
 
 class StepWhy(StrEnum):
@@ -34,7 +40,7 @@ class StepWhy(StrEnum):
     LISTED_BY_PLAN = "listed_by_plan"  # ``plan --list`` has just paid for the tray
     PAGES_FULL = "pages_full"  # --full
     PAGES_NEEDED = "pages_needed"  # the tray in one answer is known to lack highlights
-    PAGES_SWEPT = "pages_swept"  # it is this account's turn to be listed page by page
+    PAGES_SWEPT = "pages_swept"  # the periodic listing page by page is due
     PAGES_FAILED = "pages_failed"  # the pages could not be read: the tray in one answer is used
     PAGES_TOO_DEAR = "pages_too_dear"  # the pages would cost all remaining units
     VERDICT_DUE = "verdict_due"  # private, gone or empty, and time to ask again
@@ -44,47 +50,6 @@ class StepWhy(StrEnum):
     FREE = "free"  # files of a hidden account that a stored answer still offers
     HIDDEN = "hidden"  # private, gone or empty, or a target that does not exist
     DONE = "done"
-
-
-class Visit(Struct, frozen=True):
-    """A target while it is visited: what is stored, and what this visit has learned so far.
-
-    Progress is kept in flags, not derived from stored times: if the clock is set back during a visit, a step
-    derived from times would be paid for again and again.
-
-    ``before``: what was stored when the visit began; ``state``: what is stored now. ``run_id``: the run that
-    makes the visit; None for a plan. ``stored_tray``: the one that ``plan --list`` has just paid for.
-    ``free_pks``: highlights for which a usable stored answer was found.
-    ``listing``: the tray that was read; ``doubt``: why it is not recorded yet. ``verdict`` ends the visit.
-    ``are_pages_paid``: whether the pages were billed, if ``pages_failed``.
-    """
-
-    before: AccountState
-    state: AccountState
-    run_id: int | None = None
-    stored_tray: Tray | None = None
-    free_pks: frozenset[Pk] = frozenset()
-    listing: Listing | None = None
-    doubt: Doubt | None = None
-    verdict: Reason | None = None
-    has_looked: bool = False
-    pages_failed: bool = False
-    are_pages_paid: bool = False
-    is_listed: bool = False
-    is_done: bool = False
-
-
-class Job(Struct, frozen=True):
-    """One highlight to fetch.
-
-    ``facts`` are the tray's numbers, stored with the answer; ``units`` is 0 if a stored answer serves.
-    """
-
-    pk: Pk
-    title: str | None
-    facts: TrayFacts
-    reason: Why
-    units: int = endpoints.HIGHLIGHT_UNITS
 
 
 class LookAtAccount(Struct, frozen=True):
@@ -166,7 +131,7 @@ def is_hidden(visit: Visit, options: RunOptions, now: datetime) -> bool:
     if visit.verdict is not None:
         return True
     has_asked = visit.has_looked or visit.is_listed or visit.doubt is not None
-    if has_asked or options.ignore_backoff or visit.state.verdict in (None, Reason.EMPTY):
+    if has_asked or options.is_asked_for or visit.state.verdict in (None, Reason.EMPTY):
         return False
     return not _is_verdict_due(visit.state, now)
 
@@ -271,7 +236,7 @@ def _is_look_due(visit: Visit, options: RunOptions, now: datetime) -> bool:
         return False
     if state.verdict is not Reason.EMPTY:
         return True  # it is not hidden, so its verdict is due
-    must_list = options.ignore_backoff or options.list_only or state.shrunk_to is not None
+    must_list = options.is_asked_for or options.list_only or state.shrunk_to is not None
     return not must_list and state.is_listed_since_verdict and _is_verdict_due(state, now)
 
 
@@ -309,7 +274,7 @@ def _fetch_or_list(
 
 
 def is_short(units_left: int | None, state: AccountState, options: RunOptions) -> bool:
-    """Return whether the units left pay for no more than the tray of a stored account."""
+    """Return whether there are units left, but no more than a stored account's tray costs."""
     if state.pk is None or not units_left:
         return False
     return units_left <= endpoints.tray_call(state.pk, privacy_check=options.privacy_check).units
@@ -318,7 +283,7 @@ def is_short(units_left: int | None, state: AccountState, options: RunOptions) -
 def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepWhy | None:
     """Return why to list the tray page by page; None to list it in one answer, as on the first visit.
 
-    Pages that were billed but could not be read are tried again at the next turn of the sweep.
+    Pages that were billed but could not be read are tried again at the next sweep.
     """
     if state.pk is None or state.listed_at is None:
         return None
@@ -328,10 +293,67 @@ def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepW
         return StepWhy.PAGES_NEEDED
     last = state.paged_at or state.first_seen_at or state.listed_at
     days = options.sweep_days or (_PAGES_RETRY_DAYS if state.needs_pages else 0)
-    return StepWhy.PAGES_SWEPT if has_turn_come(state.pk, last, timedelta(days=days), now) else None
+    return StepWhy.PAGES_SWEPT if is_sweep_due(state.pk, last, timedelta(days=days), now) else None
 
 
 def _look(state: AccountState, why: StepWhy | Doubt) -> LookAtAccount:
     if state.pk is not None:
         return LookAtAccount(endpoints.user_call(state.pk), why)
     return LookAtAccount(endpoints.user_by_name_call(state.target.username or ""), why)
+
+
+# --- pictures and blobs
+
+
+def pictures_to_download(state: AccountState, tray: Tray, options: RunOptions) -> list[Download]:
+    """Return the pictures of an account to download now.
+
+    A picture with the same file name is the same picture. One that failed waits for the next tray.
+    """
+    repair, target, pk = options.repair, state.target, state.pk
+    stored = {highlight.pk: highlight.cover_name for highlight in state.highlights}
+    pictures = [
+        Download(Owner(Subject.HIGHLIGHT, entry.pk), entry.cover, None)
+        for entry in tray.highlights
+        if options.covers
+        and entry.cover is not None
+        and (repair is None or entry.pk in repair.covers)
+        and is_title_wanted(entry.title, target.highlights)
+        and entry.cover_name not in (None, stored.get(entry.pk))
+    ]
+    user = tray.user
+    is_avatar_new = user is not None and user.avatar_name not in (None, state.avatar_name)
+    is_avatar_wanted = options.avatars and (repair is None or pk in repair.avatars)
+    if pk is not None and user is not None and user.avatar is not None and is_avatar_new and is_avatar_wanted:
+        pictures.append(Download(Owner(Subject.USER, pk), user.avatar, None))
+    return pictures
+
+
+def pictures_not_offered(state: AccountState, tray: Tray, repair: RepairScope | None) -> list[Failure]:
+    """Return a gap for each picture that a repair wants and the tray does not show.
+
+    Once they are recorded, the next repair does not pay for these pictures again.
+    """
+    if repair is None or state.pk is None:
+        return []
+    offered = {entry.pk for entry in tray.highlights if entry.cover_name is not None}
+    covers = repair.covers & {highlight.pk for highlight in state.highlights}
+    lost = [(Subject.HIGHLIGHT, cover, Role.COVER) for cover in sorted(covers - offered)]
+    if state.pk in repair.avatars and (tray.user is None or tray.user.avatar_name is None):
+        lost.append((Subject.USER, state.pk, Role.AVATAR))
+    return [Failure(*which, Reason.NOT_FOUND, f"lost, and the tray shows no {which[2]}") for which in lost]
+
+
+def digits_due(listed_at: datetime | None, now: datetime) -> str | None:
+    """Return the first digits of the digests to look for; None: all.
+
+    Of an account's blobs, one sixteenth is looked for on each day. ``listed_at``: when the account was last
+    listed, and its blobs looked for. Since missed days are made up for, no blob waits longer than ``DAYS``,
+    or than until the account is next listed. All are due at the first listing, after ``DAYS``, and if a wrong
+    clock has written a date in the future.
+    """
+    today = now.toordinal()
+    last = listed_at.toordinal() if listed_at is not None else 0
+    if not 0 <= today - last < DAYS:
+        return None
+    return "".join(_DIGITS[day % DAYS] for day in range(min(last + 1, today), today + 1))

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from archiver import signed_url
 from archiver.blobs.store import BlobStore
-from archiver.catalog import Catalog, record
+from archiver.catalog import record
 from archiver.catalog.record import FileRecorded, StoredFile
 from archiver.errors import GAPS, DownloadFailed, Reason
 from archiver.media.downloader import Downloader
@@ -84,24 +84,20 @@ class Claims:
 
 
 class FileDownloader:
-    """Downloads files on its own bounded threads, which the workers that make calls never use."""
+    """Downloads files on its own bounded threads, which the threads that make calls never use."""
 
     def __init__(
         self,
+        context: RunContext,
         downloader: Downloader,
         store: BlobStore,
-        catalog: Catalog,
         *,
-        context: RunContext,
-        may_write: Callable[[], None],
         threads: int,
     ) -> None:
-        """``may_write`` is called before each download; it raises if the disk is below its reserve."""
+        self._context = context
+        self._catalog = context.catalog
         self._downloader = downloader
         self._store = store
-        self._catalog = catalog
-        self._context = context
-        self._may_write = may_write
         self._record = partial(record.files, run_id=context.run_id)
         self._running: set[Future[FailedDownload | None]] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cdn")
@@ -156,7 +152,7 @@ class FileDownloader:
         future.add_done_callback(self._running.discard)
         try:
             self._context.stop.check()
-            self._may_write()
+            self._context.require_space()
             with self._store.writer() as writer:
                 received = self._downloader.download(
                     download.link, writer, check=self._context.stop.check, wait=self._context.stop.wait

@@ -9,10 +9,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from msgspec import Struct
+
 from archiver import retry
 from archiver.catalog.query.account_state import FailureState, HighlightState
 from archiver.errors import NOT_RETRIED, Reason
+from archiver.hiker import endpoints
 from archiver.model.identity import Pk
+from archiver.model.upstream import TrayFacts
 from archiver.runner.context import RunOptions
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,6 +34,19 @@ class Why(StrEnum):
     FULL = "full"  # --full
     ASKED = "asked"  # the highlight itself is a target
     LOST = "lost"  # stored bytes were lost, and a repair fetches them again
+
+
+class Job(Struct, frozen=True):
+    """One highlight to fetch.
+
+    ``facts`` are the tray's numbers, stored with the answer; ``units`` is 0 if a stored answer serves.
+    """
+
+    pk: Pk
+    title: str | None
+    facts: TrayFacts
+    reason: Why
+    units: int = endpoints.HIGHLIGHT_UNITS
 
 
 def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> Why | None:
@@ -68,7 +85,7 @@ def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | 
     is_sweep_next = highlight.page_retry_at is None and not _waits_for_host(highlight, options)
     if options.sweep_days > 0 and is_sweep_next and highlight.fetched_at is not None:
         interval = sweep_interval(highlight, highlight.fetched_at, options)
-        dates.append(turn_after(highlight.pk, highlight.fetched_at, interval))
+        dates.append(next_sweep_at(highlight.pk, highlight.fetched_at, interval))
     return min((date for date in dates if date is not None), default=None)
 
 
@@ -86,26 +103,26 @@ def sweep_interval(highlight: HighlightState, fetched_at: datetime, options: Run
 
 def is_swept(highlight: HighlightState, fetched_at: datetime, options: RunOptions, now: datetime) -> bool:
     """Return whether the sweep of a highlight has come since it was fetched."""
-    return has_turn_come(highlight.pk, fetched_at, sweep_interval(highlight, fetched_at, options), now)
+    return is_sweep_due(highlight.pk, fetched_at, sweep_interval(highlight, fetched_at, options), now)
 
 
-def has_turn_come(pk: Pk, last: datetime, interval: timedelta, now: datetime) -> bool:
-    """Return whether a turn has come since ``last``; never if the interval is zero.
+def is_sweep_due(pk: Pk, last: datetime, interval: timedelta, now: datetime) -> bool:
+    """Return whether a sweep date has come since ``last``; never if the interval is zero.
 
     A date in the future comes from a wrong clock and counts as past.
     """
-    return bool(interval) and (last > now + _CLOCK_TOLERANCE or now >= turn_after(pk, last, interval))
+    return bool(interval) and (last > now + _CLOCK_TOLERANCE or now >= next_sweep_at(pk, last, interval))
 
 
-def turn_after(pk: Pk, last: datetime, interval: timedelta) -> datetime:
-    """Return the first turn after ``last``, at most ``interval`` later.
+def next_sweep_at(pk: Pk, last: datetime, interval: timedelta) -> datetime:
+    """Return the first sweep date after ``last``, at most ``interval`` later.
 
-    Turns are one interval apart, at an offset derived from the pk, so that what was fetched in one night is
-    fetched again over many.
+    These dates are one interval apart, at an offset derived from the pk, so that what was fetched in one
+    night is fetched again over many.
     """
     phase = int.from_bytes(hashlib.sha256(pk.encode()).digest()[:6], "big") / 2**48
-    turn = math.floor((last - _EPOCH) / interval - phase) + 1
-    return _EPOCH + (turn + phase) * interval
+    number = math.floor((last - _EPOCH) / interval - phase) + 1
+    return _EPOCH + (number + phase) * interval
 
 
 def is_title_wanted(title: str | None, globs: tuple[str, ...]) -> bool:

@@ -12,10 +12,12 @@ from archiver.errors import Reason
 from archiver.model.identity import Pk
 from archiver.model.target import Target
 from archiver.model.values import replace
-from archiver.runner.account import begin_visit, find_answers, take_steps
+from archiver.runner.account import with_answers
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunOptions
-from archiver.runner.decide import FetchHighlights, Job, ListTray, LookAtAccount, Step, StepWhy, Visit
+from archiver.runner.decide import FetchHighlights, ListTray, LookAtAccount, Step, StepWhy, Wait, decide
+from archiver.runner.due_highlights import Job
+from archiver.runner.visit import Visit, begin_visit
 
 
 class AccountPlan(Struct, frozen=True):
@@ -50,9 +52,10 @@ def forecast(
     Changes since the last tray are unknown. The plan is exact only if no call could show more, or if the
     calls were made after ``since``, the start of a run that listed the trays.
     """
-    performer = Forecast(lambda visit: find_answers(visit, answers, options, clock()), since)
+    performer = Forecast(lambda visit: with_answers(visit, answers, options, clock()), since)
     visit = performer.look_up(begin_visit(catalog, answers, target, options))
-    take_steps(visit, performer.perform, options, lambda _: None, clock)
+    while not isinstance(step := decide(visit, options, None, clock()), Wait):
+        visit = performer.perform(step, visit)
     state = visit.state
     is_listed = state.listed_at is not None if performer.has_listed else state.is_archived
     return AccountPlan(
@@ -89,7 +92,7 @@ class Forecast:
         match step:
             case FetchHighlights():
                 self.jobs = step.jobs
-                return replace(visit, is_done=True)
+                return replace(visit, has_fetched=True)
             case ListTray():
                 self.has_listed = True
                 if step.why is StepWhy.LISTED_BY_PLAN:

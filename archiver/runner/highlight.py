@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archiver.catalog import Catalog, record
+from archiver.catalog import record
 from archiver.catalog.query.account_state import highlight_state
 from archiver.catalog.query.holdings import PageBefore, page_before
 from archiver.errors import AnswerMalformed, CallFailed, PayingEnded, Reason
@@ -18,9 +18,8 @@ from archiver.runner.absence import believed_gone
 from archiver.runner.account_report import NO_SUCH_HIGHLIGHT, describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.context import RunContext
-from archiver.runner.decide import Job
 from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
-from archiver.runner.due_highlights import Why
+from archiver.runner.due_highlights import Job, Why
 from archiver.runner.metered_api import MeteredApi, Reply
 from archiver.runner.promises import Promise
 from archiver.runner.workers import OneAtATime
@@ -31,18 +30,16 @@ class HighlightSync:
 
     def __init__(
         self,
+        context: RunContext,
         api: MeteredApi,
         downloads: FileDownloader,
-        catalog: Catalog,
         answers: AnswerCache,
-        *,
-        context: RunContext,
     ) -> None:
+        self._context = context
+        self._catalog = context.catalog
         self._api = api
         self._downloads = downloads
-        self._catalog = catalog
         self._answers = answers
-        self._context = context
         self._one_at_a_time = OneAtATime()
 
     def sync(
@@ -56,7 +53,8 @@ class HighlightSync:
     ) -> Meaning:
         """Fetch a highlight and all its files. Return how its page was answered; failures are recorded.
 
-        If it is a target and its account is another, the second waits, and uses the page of the first.
+        If this highlight is a target and its account is one too, the later call waits, and uses the page of
+        the earlier.
         ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: the unit set aside for this job,
         released once the page is read or has failed. ``may_pay``: if False, only a stored answer is used.
         Raises errors that stop the run, or all paid calls.
@@ -68,11 +66,11 @@ class HighlightSync:
         self, job: Job, claims: Claims, account: str, promise: Promise | None, *, may_pay: bool
     ) -> Meaning:
         try:
-            answer: PageAnswer | Meaning = (
-                self._answers.find(job)
-                or (Meaning.TRANSIENT if not may_pay else None)  # its links have just expired
-                or self._fetch(job, account, promise)
-            )
+            answer: PageAnswer | Meaning | None = self._answers.find(job)
+            if answer is None and not may_pay:
+                answer = Meaning.TRANSIENT  # its links have just expired
+            if answer is None:
+                answer = self._fetch(job, account, promise)
         finally:
             self._api.budget.release(promise)
         if isinstance(answer, Meaning):
@@ -109,9 +107,9 @@ class HighlightSync:
         except CallFailed as error:
             self._record_failure(job.pk, Reason.UPSTREAM, str(error), is_trouble=True)
             return Meaning.TRANSIENT
-        return self._read(job.pk, reply)
+        return self._read_or_record_failure(job.pk, reply)
 
-    def _read(self, pk: Pk, reply: Reply[HighlightPage]) -> PageAnswer | Meaning:
+    def _read_or_record_failure(self, pk: Pk, reply: Reply[HighlightPage]) -> PageAnswer | Meaning:
         meaning = reply.verdict.meaning
         if meaning is Meaning.NOT_FOUND:
             # Instagram lists some highlights whose page does not exist (HIKERAPI.md): a fact, not trouble.
@@ -182,8 +180,8 @@ class HighlightSync:
         """Renew expired links once, with one call for all of them, and download again.
 
         Return the files that still failed, and the page that counts from now on: everything that the new page
-        offers is wanted, and what it does not offer is no longer missing. It does not confirm a loss of
-        items, which takes another run.
+        offers is wanted, and what it does not offer is no longer missing. The new page does not confirm that
+        items are gone: that takes another run.
         """
         expired = [one for one in failed if one.error.reason is Reason.EXPIRED]
         if not expired:

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from archiver import retry
 from archiver.answers.answer_storage import AnswerWriter
-from archiver.catalog import Catalog
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -120,20 +119,18 @@ class MeteredApi:
 
     def __init__(
         self,
+        context: RunContext,
         client: HikerClient,
-        catalog: Catalog,
         answers: AnswerWriter,
         *,
-        context: RunContext,
         limits: Limits,
         rate: CallRate | None = None,
     ) -> None:
         """``rate``: the rate of calls; if None, it is one call a second until ``set_rate``."""
-        self._client = client
-        self._catalog = catalog
-        self._answers = answers
         self._context = context
-        self.budget = Budget(catalog, context.run_id, limits, context.clock)
+        self._client = client
+        self._answers = answers
+        self.budget = Budget(context.catalog, context.run_id, limits, context.clock)
         self._rate: CallRate = rate or RateLimiter(1.0, context.stop)
         self.paying_ended: PayingEnded | None = None
         self._health = _Health()

@@ -14,7 +14,8 @@ from archiver.catalog.query.account_state import Progress, account_state, highli
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.context import RunOptions
-from archiver.runner.decide import Visit, jobs_due
+from archiver.runner.decide import jobs_due
+from archiver.runner.visit import Visit
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,4 +60,6 @@ def _priority(
 def _has_jobs(target: Target, catalog: Catalog, options: RunOptions, now: datetime) -> bool:
     """Return whether the last tray left something to fetch that the target wants and that is due."""
     state = catalog.read(account_state, target, from_config=options.from_config)
-    return bool(jobs_due(Visit(state, state), replace(options, sweep_days=0, full=False), now))
+    # A worker may have other rules than the process that orders the targets.
+    unfinished = replace(options, sweep_days=0, full=False, rules=None)
+    return bool(jobs_due(Visit(state, state), unfinished, now))

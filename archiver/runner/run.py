@@ -11,68 +11,58 @@ from archiver.errors import ArchiverError
 from archiver.exit_codes import is_graver, outcome
 from archiver.hiker import endpoints
 from archiver.model.events import Observer, RunStarted
-from archiver.model.identity import utcnow
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.balance import BalanceCheck
-from archiver.runner.context import RunContext, RunLimits, RunOptions
+from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.priority import by_priority
 from archiver.runner.promises import Turn
 from archiver.runner.tally import Summary, Tally
-from archiver.runner.visitor import Resources, Visitor
+from archiver.runner.visitor import Visitor
 from archiver.runner.workers import StopFlag
 
 
-def run(
-    resources: Resources,
+def begin_run(
+    catalog: Catalog,
     targets: Sequence[Target],
     *,
     command: str,
     options: RunOptions,
-    limits: RunLimits,
     observe: Observer,
     stop: StopFlag,
-    accounts: int | None = None,
-    keep_trays: bool = True,
-    may_spend: Callable[[], None] = lambda: None,
-    clock: Callable[[], datetime] = utcnow,
-) -> Summary:
+    require_space: Callable[[], None],
+    clock: Callable[[], datetime],
+) -> RunContext:
+    """Record that a run begins, report it, and return what its parts share. See ``RunContext``."""
+    run_id = catalog.write(record.start_run, command, clock())
+    observe(RunStarted(run_id, command, len(targets)))
+    tally = Tally(run_id, command, targets)
+    return RunContext(run_id, catalog, options, stop, tally, observe, clock, require_space)
+
+
+def run(context: RunContext, visitor: Visitor, targets: Sequence[Target], *, keep_trays: bool) -> Summary:
     """Archive every target, whatever happens to the others, and return what was done, with its exit code.
 
-    ``accounts``: the number of targets, if known. ``keep_trays``: whether answers with trays stay stored.
-    ``may_spend`` is called before each target and each file, and raises if the run must end (a full disk).
-    An ArchiverError ends up in the summary. Any other exception is a bug: the run is recorded as ended by it,
-    and the exception is raised.
+    ``keep_trays``: whether answers with trays stay stored. An ArchiverError ends up in the summary. Any other
+    exception is a bug: the run is recorded as ended by it, and the exception is raised.
     """
-    catalog = resources.catalog
-    run_id = catalog.write(record.start_run, command, clock())
+    catalog, budget = context.catalog, visitor.api.budget
     waiting = catalog.read(adoptions.count_waiting)
-    tally = Tally(run_id, command, targets)
-    observe(RunStarted(run_id, command, accounts))
-    context = RunContext(run_id, stop, tally, observe, clock)
-    visitor = Visitor(resources, context, options=options, limits=limits, may_spend=may_spend)
-    balance = BalanceCheck(visitor.api, catalog, run_id)
 
-    def in_turn() -> Iterator[tuple[Target, Turn]]:
-        for target in by_priority(targets, catalog, options, clock()):
-            yield target, visitor.api.budget.turn()
+    def feed() -> Iterator[tuple[Target, Turn]]:
+        for target in by_priority(targets, catalog, context.options, context.clock()):
+            yield target, budget.turn()
 
-    error: BaseException | None = None
-    try:
-        with stop.stop_on_error():
-            visitor.prepare()
-            balance.begin(limits.calls_per_second, visitor.jobs)
-            visitor.visit_each(in_turn(), lambda target_and_turn: visitor.visit(*target_and_turn))
-    except BaseException as cause:
-        error = cause
-    visitor.finish_jobs()
-    try:
-        balance.end(tally.summary()[0].api_calls)
-    except BaseException as cause:
-        error = error or cause
-    causes = [error, stop.bug, stop.cause, visitor.api.paying_ended]
-    causes += visitor.close(drop_trays=not keep_trays and not any(causes) and tally.has_succeeded())
-    return finish(catalog, tally, causes, waiting, clock)
+    causes: list[BaseException | None] = [
+        *visitor.visit_each(
+            feed(),
+            lambda target_and_turn: visitor.visit(*target_and_turn),
+            keep_trays=keep_trays,
+            balance=BalanceCheck(context, visitor.api),
+        ),
+        visitor.api.paying_ended,
+    ]
+    return finish(catalog, context.tally, causes, waiting, context.clock)
 
 
 def finish(

@@ -6,19 +6,17 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from msgspec import Struct
-
 from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.store import BlobStore
-from archiver.catalog import Catalog, record
+from archiver.catalog import record
 from archiver.errors import ArchiverError, PayingEnded, StorageError
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.target import Target
-from archiver.model.values import replace
 from archiver.runner.account import OF_ONE_ACCOUNT, AccountRegister, AccountSync, RunServices
 from archiver.runner.answer_cache import AnswerCache
-from archiver.runner.context import RunContext, RunLimits, RunOptions
+from archiver.runner.balance import BalanceCheck
+from archiver.runner.context import RunContext, RunLimits
 from archiver.runner.downloads import FileDownloader
 from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
@@ -32,82 +30,82 @@ JOBS_AT_ONCE = 8
 T = TypeVar("T")
 
 
-class Resources(Struct, frozen=True):
-    """What the caller of a run opens and closes for it."""
-
-    client: HikerClient
-    downloader: Downloader
-    store: BlobStore
-    answers: AnswerStore
-    catalog: Catalog
-
-
 class Visitor:
-    """Visits targets of one run, several at a time. ``api``: the calls that it pays for."""
+    """Visits targets of one run, several at a time. ``api``: all paid calls go through it."""
 
     def __init__(
         self,
-        resources: Resources,
         context: RunContext,
+        client: HikerClient,
+        downloader: Downloader,
+        store: BlobStore,
+        answers: AnswerStore,
         *,
-        options: RunOptions,
         limits: RunLimits,
-        may_spend: Callable[[], None],
         register: AccountRegister | None = None,
         rate: CallRate | None = None,
     ) -> None:
-        """``may_spend``: see ``run``. ``register``: the accounts of the run; a new one if None.
+        """The caller closes what it passes. ``register``: the accounts of the run; a new one if None.
 
         ``rate``: the rate of all calls; if None, it is one call a second until ``api.set_rate``.
         """
-        catalog, clock, stop = resources.catalog, context.clock, context.stop
-        self._catalog, self._stop, self._may_spend = catalog, stop, may_spend
-        self._threads = limits.downloads
-        self._answers = resources.answers.writer(context.run_id, clock())
-        self.api = MeteredApi(
-            resources.client, catalog, self._answers, context=context, limits=limits.units, rate=rate
+        self._context, self._limits = context, limits
+        self._answers = answers.writer(context.run_id, context.clock())
+        self.api = MeteredApi(context, client, self._answers, limits=limits.units, rate=rate)
+        cache = AnswerCache(
+            context.catalog, answers, context.clock, options=context.options, run_id=context.run_id
         )
-        self._downloads = FileDownloader(
-            resources.downloader,
-            resources.store,
-            catalog,
-            context=context,
-            may_write=may_spend,
-            threads=limits.downloads,
-        )
-        cache = AnswerCache(catalog, resources.answers, clock, options=options, run_id=context.run_id)
-        self.jobs = Pool(
-            JOBS_AT_ONCE,
-            "job",
-            stop,
-            is_harmless=lambda error: isinstance(error, (PayingEnded, *OF_ONE_ACCOUNT)),
-        )
+        downloads = FileDownloader(context, downloader, store, threads=limits.downloads)
         self._services = RunServices(
             context=context,
-            options=replace(options, rules=resources.downloader.rules),
-            catalog=catalog,
-            store=resources.store,
+            store=store,
             api=self.api,
             answers=cache,
-            highlights=HighlightSync(self.api, self._downloads, catalog, cache, context=context),
-            downloads=self._downloads,
-            jobs=self.jobs,
-            register=AccountRegister.read(catalog) if register is None else register,
+            downloads=downloads,
+            highlights=HighlightSync(context, self.api, downloads, cache),
+            pool=Pool(
+                JOBS_AT_ONCE,
+                "job",
+                context.stop,
+                is_harmless=lambda error: isinstance(error, (PayingEnded, *OF_ONE_ACCOUNT)),
+            ),
+            register=AccountRegister.read(context.catalog) if register is None else register,
         )
 
-    def prepare(self) -> None:
-        """Check that there is room for what will be paid for, and that the limits of the budget hold.
+    def visit_each(
+        self,
+        feed: Iterable[T],
+        visit: Callable[[T], object],
+        *,
+        keep_trays: bool,
+        balance: BalanceCheck | None = None,
+    ) -> list[BaseException]:
+        """Call ``visit`` for each of ``feed``, several at a time, and return what ended that early.
 
-        Raises DiskFull, StorageError, ArchiveDamaged.
+        That is empty if all is done, or if only ``api.paying_ended`` has ended it. ``keep_trays``: whether
+        the trays that the answers show stay stored, even if nothing failed. ``balance`` is recorded before
+        and after.
         """
-        self._may_spend()
-        self.api.budget.prepare()
-        _require_descriptors(self._threads)
-        self._answers.prepare()
-
-    def visit_each(self, feed: Iterable[T], visit: Callable[[T], object]) -> None:
-        """Call ``visit`` for each of ``feed``, several at a time; see ``for_each``."""
-        for_each(feed, visit, threads=_ACCOUNTS_AT_FIRST, most=ACCOUNTS_AT_MOST, stop=self._stop)
+        stop, services = self._context.stop, self._services
+        error: BaseException | None = None
+        try:
+            with stop.stop_on_error():
+                self._prepare()
+                if balance is not None:
+                    balance.begin(self._limits.calls_per_second, services.pool)
+                for_each(feed, visit, threads=_ACCOUNTS_AT_FIRST, most=ACCOUNTS_AT_MOST, stop=stop)
+        except BaseException as cause:
+            error = cause
+        services.pool.shutdown(wait=True, cancel_futures=True)
+        services.downloads.close()
+        try:
+            if balance is not None:
+                balance.end(self._context.tally.state().summary.api_calls)
+        except BaseException as cause:
+            error = error or cause
+        causes = [cause for cause in (stop.bug, error, stop.cause) if cause is not None]
+        is_well = not causes and self.api.paying_ended is None and self._context.tally.has_succeeded()
+        return [*causes, *self._close_answers(drop_trays=is_well and not keep_trays)]
 
     def visit(self, target: Target, turn: Turn) -> bool:
         """Visit a target, and return whether the visit came to an end.
@@ -115,20 +113,25 @@ class Visitor:
         It does not if no more calls are paid for. Raises errors that stop the run.
         """
         try:
-            with self._stop.stop_on_error():  # stop here, at once, so that the other workers stop too
+            with self._context.stop.stop_on_error():  # stop here, at once, so that the other threads stop too
                 if self.api.paying_ended is not None:
                     return False
-                self._may_spend()
+                self._context.require_space()
                 return AccountSync(self._services, target, turn).sync()
         finally:
             turn.end()
 
-    def finish_jobs(self) -> None:
-        """Wait for the highlights and downloads that have begun, and give up the others."""
-        self.jobs.shutdown(wait=True, cancel_futures=True)
-        self._downloads.close()
+    def _prepare(self) -> None:
+        """Check that there is room for what will be paid for, and that the limits of the budget hold.
 
-    def close(self, *, drop_trays: bool) -> Iterator[ArchiverError]:
+        Raises DiskFull, StorageError, ArchiveDamaged.
+        """
+        self._context.require_space()
+        self.api.budget.prepare()
+        _require_descriptors(self._limits.downloads)
+        self._answers.prepare()
+
+    def _close_answers(self, *, drop_trays: bool) -> Iterator[ArchiverError]:
         """End the writing of answers, and yield the errors.
 
         ``drop_trays``: drop the trays of a run if only pages of highlights are kept: rows first, then bytes.
@@ -136,7 +139,7 @@ class Visitor:
         try:
             if drop_trays:
                 for segment in self._answers.tray_segments:
-                    self._catalog.write(record.drop_trays, segment)
+                    self._context.catalog.write(record.drop_trays, segment)
                 self._answers.drop_trays()
         except ArchiverError as cause:
             yield cause

@@ -16,7 +16,7 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, TrayFacts
 from archiver.runner.absence import believed_gone
 from archiver.runner.context import RunOptions
-from archiver.runner.due_highlights import sweep_interval, turn_after, why_fetch
+from archiver.runner.due_highlights import next_sweep_at, sweep_interval, why_fetch
 from tests.support.api_faults import PAGE, account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.catalog_samples import NATGEO, highlight, tray, video
@@ -215,7 +215,8 @@ def test_fault_e4_a_hundred_and_twenty_nights_follow_the_rule(tmp_path: Path) ->
             due = {
                 pk
                 for pk, at in fetched_at.items()
-                if turn_after(pk, at, min(max(at - changed_at[pk], 30 * NIGHT), 180 * NIGHT)) <= harness.now
+                if next_sweep_at(pk, at, min(max(at - changed_at[pk], 30 * NIGHT), 180 * NIGHT))
+                <= harness.now
             }
             planned = harness.plan(*names)
             assert {job.pk for plan in planned for job in plan.highlights} == due

@@ -18,12 +18,12 @@ from archiver.runner.decide import (
     LookAtAccount,
     Step,
     StepWhy,
-    Visit,
     Wait,
     decide,
     jobs_due,
 )
 from archiver.runner.due_highlights import Why
+from archiver.runner.visit import Visit
 from tests.support.states import (
     DAY,
     NOW,
@@ -122,7 +122,7 @@ def test_a_hidden_account_gets_the_files_that_stored_answers_offer() -> None:
     step = decide(visit, NO_SWEEP, None, NOW)
     assert isinstance(step, FetchHighlights)
     assert ([job.pk for job in step.jobs], step.units, step.may_pay) == (["1"], 0, False)
-    assert isinstance(decide(replace(visit, is_done=True), NO_SWEEP, None, NOW), Wait)
+    assert isinstance(decide(replace(visit, has_fetched=True), NO_SWEEP, None, NOW), Wait)
     repair = RunOptions(repair=RepairScope(frozenset({"1"}), frozenset(), frozenset()))
     assert isinstance(decide(visit, repair, None, NOW), Wait)
 
@@ -233,7 +233,7 @@ OPTIONS = st.builds(run_options, st.sampled_from([0, 30]), FLAGS, FLAGS, FLAGS, 
 def outcomes(step: Step, visit: Visit) -> list[Visit]:
     """Return what the visit may be after a step, one for each kind of answer."""
     if isinstance(step, FetchHighlights):
-        return [replace(visit, is_done=True)]
+        return [replace(visit, has_fetched=True)]
     hidden = [replace(visit, verdict=verdict, doubt=None) for verdict in (Reason.GONE, Reason.EMPTY)]
     found = replace(visit, state=replace(visit.state, pk="787132"))
     listed = replace(found, is_listed=True, doubt=None)

@@ -18,8 +18,8 @@ from archiver.runner.due_highlights import (
     Why,
     is_title_wanted,
     next_fetch_at,
+    next_sweep_at,
     sweep_interval,
-    turn_after,
     unmatched_globs,
     why_fetch,
 )
@@ -122,7 +122,7 @@ def test_no_sweep_is_spent_while_a_host_is_not_allowed() -> None:
 def test_the_next_fetch_is_the_sweep_or_the_first_retry() -> None:
     """The sweep, or sooner the next try of a failure; that of the page alone if it was not found."""
     quiet = highlight()
-    assert next_fetch_at(quiet, MONTHLY) == turn_after("1", NOW - DAY, 30 * DAY)
+    assert next_fetch_at(quiet, MONTHLY) == next_sweep_at("1", NOW - DAY, 30 * DAY)
     assert next_fetch_at(quiet, QUIET) is None
     soon = NOW + timedelta(minutes=1)
     assert next_fetch_at(lacking(failed_file(soon)), MONTHLY) == soon
@@ -133,10 +133,10 @@ def test_the_next_fetch_is_the_sweep_or_the_first_retry() -> None:
 def test_a_turn_is_never_later_than_its_interval(pk: str, last: datetime, days: float) -> None:
     """A turn comes after the fetch and at most one interval later, at a phase fixed by the pk."""
     interval = timedelta(days=days)
-    due = turn_after(pk, last, interval)
+    due = next_sweep_at(pk, last, interval)
     assert last < due + timedelta(milliseconds=1)
     assert due - last <= interval + timedelta(milliseconds=1)
-    again = turn_after(pk, due + timedelta(seconds=1), interval)
+    again = next_sweep_at(pk, due + timedelta(seconds=1), interval)
     assert abs(again - due - interval) < timedelta(milliseconds=1)
 
 
@@ -150,7 +150,7 @@ def test_fault_e4_a_highlight_is_swept_the_more_seldom_the_longer_it_is_unchange
     """The interval is as long as it had shown no change when it was fetched, from 30 to 180 days."""
     state = highlight(fetched_at=NOW, changed_at=NOW - days_unchanged * DAY)
     assert sweep_interval(state, NOW, LADDER) == expected * DAY
-    due = turn_after("1", NOW, expected * DAY)
+    due = next_sweep_at("1", NOW, expected * DAY)
     assert next_fetch_at(state, LADDER) == due
     assert why_fetch(state, LADDER, due - timedelta(seconds=1)) is None
     assert why_fetch(state, LADDER, due) is Why.SWEEP
@@ -192,7 +192,7 @@ def test_sweeps_are_spread_evenly() -> None:
     """A thousand highlights fetched in one night are not swept in one night again."""
     nights = [0] * 30
     for pk in range(3000):
-        due = turn_after(str(10**17 + pk), NOW, 30 * DAY)
+        due = next_sweep_at(str(10**17 + pk), NOW, 30 * DAY)
         nights[int((due - NOW) / timedelta(days=1))] += 1
     assert min(nights) > 50
     assert max(nights) < 160

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from archiver.blobs.disk import DiskStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
-from archiver.runner.shares import DAYS, digits_due
+from archiver.runner.decide import DAYS, digits_due
 from tests.support.api_faults import TRAY
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import blobs, run

@@ -21,8 +21,8 @@ from archiver.model.run_status import Status
 from archiver.model.target import Target, parse_target
 from archiver.reread.reread import RereadReport
 from archiver.runner.context import RunOptions
+from archiver.runner.decide import digits_due
 from archiver.runner.forecast import AccountPlan
-from archiver.runner.shares import digits_due
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from tests.support import leak_detector
