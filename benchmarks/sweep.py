@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from archiver.catalog.query.account_state import HighlightState
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from archiver.model.values import replace
 from archiver.runner.context import RunOptions
 from archiver.runner.due_highlights import Why, next_fetch_at, why_fetch
@@ -58,9 +58,9 @@ def main() -> None:
 
 def fetches(pk: str, posted_at: datetime, rule: RunOptions) -> Iterator[int]:
     """Yield the nights in which a highlight is fetched again. ``posted_at``: its newest item."""
-    facts = TrayFacts(int(posted_at.timestamp()), 10)
+    numbers = TrayNumbers(int(posted_at.timestamp()), 10)
     state = HighlightState(
-        pk, "quiet", facts, facts, fetched_at=FIRST, completed_at=FIRST, changed_at=posted_at
+        pk, "quiet", numbers, numbers, fetched_at=FIRST, completed_at=FIRST, changed_at=posted_at
     )
     while (due := next_fetch_at(state, rule)) is not None:
         night = -((FIRST - due) // NIGHT)  # the first night after it

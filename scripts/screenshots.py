@@ -40,7 +40,7 @@ from archiver.model.upstream import (
     Mention,
     Sticker,
     Tray,
-    TrayFacts,
+    TrayNumbers,
     User,
     WebLink,
 )
@@ -191,8 +191,8 @@ class ArchiveFiller:
             )
             for n in range(count)
         ]
-        facts = TrayFacts(None, count)
-        self.catalog.write(record.page, self.run, None, HighlightPage(highlight, tuple(items)), facts, NOW)
+        numbers = TrayNumbers(None, count)
+        self.catalog.write(record.page, self.run, None, HighlightPage(highlight, tuple(items)), numbers, NOW)
         self.add_picture(Subject.HIGHLIGHT, highlight.pk, Role.COVER, colours, (320, 320))
         for item in items:
             item_colours = draw.choice((colours, colours, HIGHLIGHTS[draw.randrange(len(HIGHLIGHTS))][1]))

@@ -17,7 +17,7 @@ from archiver.catalog.column_types import time_text
 from archiver.catalog.statements import insert, update_row
 from archiver.errors import ArchiveDamaged, BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from archiver.model.values import replace
 from archiver.text_format import pluralize
 
@@ -64,29 +64,31 @@ def settle(
     units: int,
     now: datetime,
     location: AnswerLocation | None = None,
-    facts: TrayFacts | None = None,
+    numbers: TrayNumbers | None = None,
 ) -> int | None:
     """Record how a call ended: its HTTP status (None: no answer) and its price.
 
-    Return the id of a stored answer. ``facts`` are the tray's facts when the call was made.
+    Return the id of a stored answer. ``numbers`` are those of the tray when the call was made.
     """
     update_row(connection, _calls, api_call_id, {"status": status, "units": units, "finished_at": now})
     return (
-        None if location is None else record_answer(connection, api_call_id, location, facts or TrayFacts())
+        None
+        if location is None
+        else record_answer(connection, api_call_id, location, numbers or TrayNumbers())
     )
 
 
 def record_answer(
-    connection: Connection, api_call_id: int, location: AnswerLocation, facts: TrayFacts
+    connection: Connection, api_call_id: int, location: AnswerLocation, numbers: TrayNumbers
 ) -> int:
-    """Record where the answer to a call is stored; return the id of its row. ``facts``: as in ``settle``."""
+    """Record where the answer to a call is stored; return the id of its row. ``numbers``: see ``settle``."""
     values = {
         "sha256": location.sha256,
         "segment": location.segment,
         "offset": location.offset,
         "length": location.length,
-        "latest_reel_media": facts.latest_reel_media,
-        "media_count": facts.media_count,
+        "latest_reel_media": numbers.latest_reel_media,
+        "media_count": numbers.media_count,
     }
     row = {"api_call_id": api_call_id, **values}
     return int(connection.execute(_keep_answer(connection.dialect.name), row).scalar_one())

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from archiver.model.identity import Digest, Pk
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from archiver.model.values import repr_without
 
 
@@ -89,12 +89,12 @@ class AnswerLocation(Struct, frozen=True):
 class StoredPage(Struct, frozen=True):
     """The last good Answer that shows a highlight.
 
-    ``facts``: the numbers of the tray when the Answer was fetched. ``run_id``: the run that paid for it.
+    ``numbers``: the numbers of the tray when the Answer was fetched. ``run_id``: the run that paid for it.
     """
 
     answer_id: int
     location: AnswerLocation
-    facts: TrayFacts
+    numbers: TrayNumbers
     finished_at: datetime
     run_id: int
 
@@ -118,14 +118,14 @@ class Origin(Struct, frozen=True, order=True):
 class UnrecordedAnswer(Struct, frozen=True):
     """A stored Answer that has no row, with the values for that row.
 
-    ``facts``: the numbers of the last tray before the Answer.
+    ``numbers``: the numbers of the last tray before the Answer.
     """
 
     location: AnswerLocation
     call: Call
     status: int
     units: int
-    facts: TrayFacts
+    numbers: TrayNumbers
     started_at: datetime
     finished_at: datetime
 

@@ -38,13 +38,13 @@ class User(Struct, frozen=True):
     avatar_name: str | None = None  # basename of the avatar's path: the same picture keeps it
 
 
-class TrayFacts(Struct, frozen=True):
+class TrayNumbers(Struct, frozen=True):
     """The numbers in a tray that decide whether a highlight is fetched."""
 
     latest_reel_media: int | None = None  # Unix seconds
     media_count: int | None = None
 
-    def differs(self, other: TrayFacts) -> bool:
+    def differs(self, other: TrayNumbers) -> bool:
         """Return whether both sides state a number and the numbers differ."""
         pairs = (
             (self.latest_reel_media, other.latest_reel_media),
@@ -60,7 +60,7 @@ class Highlight(Struct, frozen=True):
     user: User
     title: str | None = None
     created_at: datetime | None = None
-    facts: TrayFacts = TrayFacts()
+    numbers: TrayNumbers = TrayNumbers()
     is_pinned: bool | None = None
     cover: Link | None = None
     cover_name: str | None = None

@@ -20,7 +20,7 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
 from archiver.model.api_calls import Answer, AnswerLocation, Origin, UnrecordedAnswer
 from archiver.model.identity import Pk
-from archiver.model.upstream import HighlightPage, Tray, TrayFacts
+from archiver.model.upstream import HighlightPage, Tray, TrayNumbers
 from archiver.model.values import replace
 from archiver.reread.reading import read_content
 
@@ -47,7 +47,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
     for origin, segments in sorted(_segments_by_run(store).items()):
         unrecorded = list(_unrecorded_answers(catalog, store, segments, check))
         in_order = sorted(unrecorded, key=lambda answer: (answer.started_at, answer.finished_at))
-        in_order = _with_tray_facts(store, segments, in_order, check)
+        in_order = _with_tray_numbers(store, segments, in_order, check)
         for start in range(0, len(in_order), _BATCH):
             check()
             batch = in_order[start : start + _BATCH]
@@ -82,7 +82,7 @@ def _unrecorded_answers(
                 answer.call,
                 answer.status,
                 wire.parse_verdict(wire.read_document(answer)).units,
-                _own_facts(answer) if answer.call.path == endpoints.HIGHLIGHT else TrayFacts(),
+                _own_numbers(answer) if answer.call.path == endpoints.HIGHLIGHT else TrayNumbers(),
                 answer.started_at,
                 answer.finished_at,
             )
@@ -101,7 +101,7 @@ def _readable_answers(
             raise
 
 
-def _own_facts(answer: Answer) -> TrayFacts:
+def _own_numbers(answer: Answer) -> TrayNumbers:
     """Return the numbers that a highlight's own page states.
 
     A number that it does not state becomes ``_UNKNOWN``: with None, the answer would always count as up to
@@ -111,12 +111,12 @@ def _own_facts(answer: Answer) -> TrayFacts:
         page = read_content(answer)
     except AnswerMalformed:
         page = None
-    facts = page.highlight.facts if isinstance(page, HighlightPage) else TrayFacts()
-    latest, count = facts.latest_reel_media, facts.media_count
-    return TrayFacts(_UNKNOWN if latest is None else latest, _UNKNOWN if count is None else count)
+    numbers = page.highlight.numbers if isinstance(page, HighlightPage) else TrayNumbers()
+    latest, count = numbers.latest_reel_media, numbers.media_count
+    return TrayNumbers(_UNKNOWN if latest is None else latest, _UNKNOWN if count is None else count)
 
 
-def _with_tray_facts(
+def _with_tray_numbers(
     store: AnswerStore,
     segments: Sequence[str],
     answers: list[UnrecordedAnswer],
@@ -128,28 +128,28 @@ def _with_tray_facts(
     """
     if not any(answer.call.path == endpoints.HIGHLIGHT for answer in answers):
         return answers
-    listed: dict[Pk, list[tuple[datetime, TrayFacts]]] = {}
+    listed: dict[Pk, list[tuple[datetime, TrayNumbers]]] = {}
     for segment in filter(holds_trays, segments):
         for _, answer in _readable_answers(store, segment, {}):
             check()
-            for pk, facts in _facts_in_tray(answer):
-                listed.setdefault(pk, []).append((answer.finished_at, facts))
+            for pk, numbers in _numbers_in_tray(answer):
+                listed.setdefault(pk, []).append((answer.finished_at, numbers))
     return [_with_last_facts(answer, listed.get(answer.call.subject, ())) for answer in answers]
 
 
-def _facts_in_tray(answer: Answer) -> Iterator[tuple[Pk, TrayFacts]]:
+def _numbers_in_tray(answer: Answer) -> Iterator[tuple[Pk, TrayNumbers]]:
     try:
         tray = read_content(answer)
     except AnswerMalformed:
         return
     if isinstance(tray, Tray):
-        yield from ((highlight.pk, highlight.facts) for highlight in tray.highlights)
+        yield from ((highlight.pk, highlight.numbers) for highlight in tray.highlights)
 
 
 def _with_last_facts(
-    answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayFacts]]
+    answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayNumbers]]
 ) -> UnrecordedAnswer:
-    before = [at_and_facts for at_and_facts in listed if at_and_facts[0] <= answer.started_at]
+    before = [at_and_numbers for at_and_numbers in listed if at_and_numbers[0] <= answer.started_at]
     if answer.call.path != endpoints.HIGHLIGHT or not before:
         return answer
-    return replace(answer, facts=max(before, key=lambda at_and_facts: at_and_facts[0])[1])
+    return replace(answer, numbers=max(before, key=lambda at_and_numbers: at_and_numbers[0])[1])

@@ -14,7 +14,7 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Answer, DatedAnswer
 from archiver.model.identity import utcnow
-from archiver.model.upstream import HighlightPage, Tray, TrayFacts, User
+from archiver.model.upstream import HighlightPage, Tray, TrayNumbers, User
 from archiver.reread.reading import Content, asked_username, read_content
 
 _MAX_PENDING = 64
@@ -115,7 +115,7 @@ class _Replayer:
                 if owner is not None:  # an empty tray does not state its owner
                     yield submit(record.tray, run_id, owner.pk, content, now, endpoint=endpoints.TRAY)
             case HighlightPage():
-                yield submit(record.page, run_id, dated.answer_id, content, TrayFacts(), now)
+                yield submit(record.page, run_id, dated.answer_id, content, TrayNumbers(), now)
             case User():
                 yield submit(record.user, run_id, content, now)
 

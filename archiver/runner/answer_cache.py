@@ -75,7 +75,7 @@ class AnswerCache:
         return frozenset(job.pk for job in jobs if self.find(job) is not None)
 
     def find(self, job: Job) -> PageAnswer | None:
-        """Return the stored page that serves a job: it has the same tray facts, and its links are valid.
+        """Return the stored page that serves a job: it has the same tray numbers, and its links are valid.
 
         A page that this run has paid for serves all its jobs. Of the pages of earlier runs, a sweep and the
         second fetch after a loss accept only one that has no rows yet: one that a killed run paid for, or
@@ -84,7 +84,7 @@ class AnswerCache:
         read now: it is paid for, and must not be fetched again.
         """
         known = self._catalog.read(paid_highlight, job.pk, endpoints.HIGHLIGHT)
-        if known is None or known.facts.differs(job.facts):
+        if known is None or known.numbers.differs(job.numbers):
             return None
         stored = self._catalog.read(highlight_state, job.pk)
         is_recorded = (
@@ -98,7 +98,7 @@ class AnswerCache:
             return None  # a page that is lost is fetched again
         listed_at = stored.listed_at if stored is not None else None
         if listed_at is not None and (not is_of_this_run or listed_at > known.finished_at):
-            read = _without_tray_facts(read)  # between two runs the dates do not count: a clock may be wrong
+            read = _without_tray_values(read)  # between two runs the dates do not count: a clock may be wrong
         is_news = not is_recorded or bool(read.rejected)
         page = PageAnswer(
             read, known.answer_id, is_paid=False, answered_at=known.finished_at, is_news=is_news
@@ -196,8 +196,8 @@ class AnswerCache:
         ]
 
 
-def _without_tray_facts(page: HighlightPage) -> HighlightPage:
-    """Return the page without the facts that a newer tray has stated.
+def _without_tray_values(page: HighlightPage) -> HighlightPage:
+    """Return the page without what a newer tray has stated.
 
     An older title or cover would replace a newer one.
     """

@@ -18,7 +18,7 @@ from archiver.hiker import endpoints
 from archiver.model.api_calls import Call
 from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Pk, Role, Subject
-from archiver.model.upstream import Tray, TrayFacts
+from archiver.model.upstream import Tray, TrayNumbers
 from archiver.model.values import replace
 from archiver.runner.absence import Doubt
 from archiver.runner.context import RepairScope, RunOptions
@@ -144,10 +144,10 @@ def jobs_due(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...
     state = visit.state
     if state.target.highlight_pk is not None:
         stored = state.highlight(state.target.highlight_pk)
-        title, facts = (stored.title, stored.facts) if stored is not None else (None, TrayFacts())
-        return (_job(state.target.highlight_pk, title, facts, Why.ASKED, visit),)
+        title, numbers = (stored.title, stored.numbers) if stored is not None else (None, TrayNumbers())
+        return (_job(state.target.highlight_pk, title, numbers, Why.ASKED, visit),)
     return tuple(
-        _job(highlight.pk, highlight.title, highlight.facts, why, visit)
+        _job(highlight.pk, highlight.title, highlight.numbers, why, visit)
         for highlight in _on_tray(visit)
         if is_title_wanted(highlight.title, state.target.highlights)
         and (why := why_fetch(highlight, options, now)) is not None
@@ -174,7 +174,7 @@ def incomplete_jobs(visit: Visit, options: RunOptions, now: datetime) -> tuple[J
         return ()
     target, unswept = visit.state.target, replace(options, sweep_days=0)
     return tuple(
-        _job(highlight.pk, highlight.title, highlight.facts, Why.INCOMPLETE, visit)
+        _job(highlight.pk, highlight.title, highlight.numbers, Why.INCOMPLETE, visit)
         for highlight in visit.state.highlights
         if highlight.gone_at is None
         and is_title_wanted(highlight.title, target.highlights)
@@ -191,14 +191,14 @@ def _on_tray(visit: Visit) -> Iterable[HighlightState]:
     entries = {entry.pk: entry for entry in reversed(visit.listing.tray.highlights)}
     listed = [entry for entry in visit.listing.tray.highlights if entries[entry.pk] is entry]
     return [
-        highlight if highlight.facts == entry.facts else replace(highlight, facts=entry.facts)
+        highlight if highlight.numbers == entry.numbers else replace(highlight, numbers=entry.numbers)
         for entry in listed
         if (highlight := stored.get(entry.pk)) is not None
     ]
 
 
-def _job(pk: Pk, title: str | None, facts: TrayFacts, why: Why, visit: Visit) -> Job:
-    return Job(pk, title, facts, why, 0 if pk in visit.free_pks else endpoints.HIGHLIGHT_UNITS)
+def _job(pk: Pk, title: str | None, numbers: TrayNumbers, why: Why, visit: Visit) -> Job:
+    return Job(pk, title, numbers, why, 0 if pk in visit.free_pks else endpoints.HIGHLIGHT_UNITS)
 
 
 def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookAtAccount | ListTray:

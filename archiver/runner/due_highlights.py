@@ -16,7 +16,7 @@ from archiver.catalog.query.account_state import FailureState, HighlightState
 from archiver.errors import NOT_RETRIED, Reason
 from archiver.hiker import endpoints
 from archiver.model.identity import Pk
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from archiver.runner.context import RunOptions
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,12 +39,12 @@ class Why(StrEnum):
 class Job(Struct, frozen=True):
     """One highlight to fetch.
 
-    ``facts`` are the tray's numbers, stored with the answer; ``units`` is 0 if a stored answer serves.
+    ``numbers`` are the tray's numbers, stored with the answer; ``units`` is 0 if a stored answer serves.
     """
 
     pk: Pk
     title: str | None
-    facts: TrayFacts
+    numbers: TrayNumbers
     reason: Why
     units: int = endpoints.HIGHLIGHT_UNITS
 
@@ -64,7 +64,7 @@ def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> 
         return None
     if highlight.fetched_at is None:
         return Why.NEW if _is_missing_due(highlight, options, now) else None
-    if highlight.facts.differs(highlight.fetched_facts):
+    if highlight.numbers.differs(highlight.fetched_numbers):
         return Why.CHANGED
     if highlight.shrunk_to is not None:
         return Why.SHRUNK

@@ -103,7 +103,7 @@ class HighlightSync:
 
     def _fetch(self, job: Job, account: str, promise: Promise | None = None) -> PageAnswer | Meaning:
         try:
-            reply = self._api.fetch_highlight(job.pk, job.facts, account=account, promise=promise)
+            reply = self._api.fetch_highlight(job.pk, job.numbers, account=account, promise=promise)
         except CallFailed as error:
             self._record_failure(job.pk, Reason.UPSTREAM, str(error), is_trouble=True)
             return Meaning.TRANSIENT
@@ -140,7 +140,7 @@ class HighlightSync:
                 self._context.run_id,
                 answer.answer_id,
                 page,
-                job.facts,
+                job.numbers,
                 now,
                 gone=gone,
                 shrunk_to=shrunk_to,
@@ -217,7 +217,7 @@ def _items_gone(page: HighlightPage, before: PageBefore) -> tuple[tuple[Pk, ...]
     Items absent from a page are gone only if it has at least ``media_count`` items. A page that proves
     nothing clears the fingerprint of an earlier one; otherwise the highlight would be paid for every night.
     """
-    count = page.highlight.facts.media_count
+    count = page.highlight.numbers.media_count
     if count is None or page.length < count or page.rejected:
         return (), None
     return believed_gone(before.items, [item.pk for item in page.items], before.shrunk_to)

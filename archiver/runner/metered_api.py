@@ -35,7 +35,7 @@ from archiver.hiker.wire import Document
 from archiver.model.api_calls import Answer, Call, Limits, Meaning, Verdict
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
-from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, User
+from archiver.model.upstream import Balance, HighlightPage, Tray, TrayNumbers, User
 from archiver.runner.context import RunContext
 from archiver.runner.promises import Budget, Promise
 from archiver.runner.rate import CallRate, RateLimiter
@@ -94,7 +94,7 @@ def verdict_of(reply: Reply[T]) -> Reason | None:
 class PaidCall(Struct, Generic[T], frozen=True):
     """A call, with what its steps need: reserve, send, store, settle, read.
 
-    ``read`` returns the content of its answer. ``is_tray``: the answer lists highlights. ``facts``: the
+    ``read`` returns the content of its answer. ``is_tray``: the answer lists highlights. ``numbers``: the
     numbers of the tray, stored with the answer so that it can be used again after a kill. ``account``: whose
     call it is, to count accounts that fail; if None, its subject. ``promise``: a unit set aside for it, which
     may be spent even after a limit was reached.
@@ -103,7 +103,7 @@ class PaidCall(Struct, Generic[T], frozen=True):
     call: Call
     read: Callable[[Document], T]
     is_tray: bool = False
-    facts: TrayFacts | None = None
+    numbers: TrayNumbers | None = None
     account: str | None = None
     promise: Promise | None = None
 
@@ -234,18 +234,18 @@ class MeteredApi:
         return None, True
 
     def fetch_highlight(
-        self, pk: Pk, facts: TrayFacts, *, account: str, promise: Promise | None = None
+        self, pk: Pk, numbers: TrayNumbers, *, account: str, promise: Promise | None = None
     ) -> Reply[HighlightPage]:
         """Fetch one highlight with its items.
 
-        ``account``: the pk of its account, or the highlight's own if unknown. For ``facts`` and ``promise``
+        ``account``: the pk of its account, or the highlight's own if unknown. For ``numbers`` and ``promise``
         see ``PaidCall``.
         """
         return self._pay(
             PaidCall(
                 endpoints.highlight_call(pk),
                 lambda document: wire.parse_highlight_page(document, pk),
-                facts=facts,
+                numbers=numbers,
                 account=account,
                 promise=promise,
             )
@@ -332,7 +332,7 @@ class MeteredApi:
             document = wire.read_document(answer)
             verdict = wire.parse_verdict(document)
         answer_id = self.budget.settle(
-            call_id, answer.status, verdict.units, location, paid.facts, promise=paid.promise
+            call_id, answer.status, verdict.units, location, paid.numbers, promise=paid.promise
         )
         self._count(paid.call, verdict.units)
         if billed:

@@ -15,7 +15,7 @@ from archiver.catalog import Catalog, ledger
 from archiver.hiker.endpoints import HIGHLIGHT_UNITS
 from archiver.model.api_calls import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 
 ACCOUNTS_AT_MOST = 8
 """How many accounts a run visits at a time."""
@@ -132,7 +132,7 @@ class Budget:
         status: int | None,
         units: int,
         location: AnswerLocation | None = None,
-        facts: TrayFacts | None = None,
+        numbers: TrayNumbers | None = None,
         *,
         promise: Promise | None = None,
     ) -> int | None:
@@ -143,11 +143,11 @@ class Budget:
         """
         if promise is None:
             return self._catalog.write_always(
-                ledger.settle, call_id, status, units, self._clock(), location, facts
+                ledger.settle, call_id, status, units, self._clock(), location, numbers
             )
         with self._lock:
             answer_id = self._catalog.write_always(
-                ledger.settle, call_id, status, units, self._clock(), location, facts
+                ledger.settle, call_id, status, units, self._clock(), location, numbers
             )
             if not units:
                 self._set(promise, HIGHLIGHT_UNITS)

@@ -12,12 +12,12 @@ from archiver.catalog.query import gaps as gap_query
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Gap, GapReason
 from archiver.model.identity import Role, Subject
-from archiver.model.upstream import Item, Link, TrayFacts, User
+from archiver.model.upstream import Item, Link, TrayNumbers, User
 from tests.support.catalog_samples import FACTS, LATER, NATGEO, digest, file_of, highlight, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 BOTH = (Role.THUMBNAIL, Role.VIDEO)
-TWO_COUNTED = TrayFacts(1, 2)
+TWO_COUNTED = TrayNumbers(1, 2)
 
 
 def gaps(catalog: Catalog) -> list[Gap]:
@@ -40,10 +40,10 @@ def kept(
     """A highlight of natgeo that was listed and fetched, whose items have files in these roles; ``done``: to
     the end.
     """
-    facts = TrayFacts(FACTS.latest_reel_media, len(items))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight(pk, facts=facts)), NOW)
-    shown = page(pk, *items, facts=facts)
-    catalog.write(record.page, run_id, None, shown, facts, LATER)
+    numbers = TrayNumbers(FACTS.latest_reel_media, len(items))
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight(pk, numbers=numbers)), NOW)
+    shown = page(pk, *items, numbers=numbers)
+    catalog.write(record.page, run_id, None, shown, numbers, LATER)
     for item in shown.items:
         for role in roles if item.media_type == 2 else (Role.THUMBNAIL,):
             catalog.write(record.file, run_id, file_of(item.pk, role), None, LATER)
@@ -165,7 +165,7 @@ def test_a_highlight_nobody_knows_is_told_all_the_same(catalog: Catalog) -> None
 @SQLITE_EVERYDAY
 def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     """A page brought one of two: told with both numbers, until it is gone."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", facts=TWO_COUNTED)), NOW)
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", numbers=TWO_COUNTED)), NOW)
     catalog.write(record.page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
     catalog.write(record.file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
     catalog.write(record.completion, "18", (), LATER)
@@ -273,10 +273,10 @@ def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Cat
     catalog.write(record.tray, run_id, other.pk, tray(user=other), NOW)
     listed = tray(highlight("30"), highlight("20"), highlight("10"))
     catalog.write(record.tray, run_id, NATGEO.pk, listed, NOW)
-    facts = TrayFacts(1, 2)
+    numbers = TrayNumbers(1, 2)
     link = (Link(Role.THUMBNAIL, "https://scontent.cdninstagram.com/a"),)
-    shown = page("20", video("7", links=link), video("3", links=link), facts=facts)
-    catalog.write(record.page, run_id, None, shown, facts, NOW)
+    shown = page("20", video("7", links=link), video("3", links=link), numbers=numbers)
+    catalog.write(record.page, run_id, None, shown, numbers, NOW)
     for pk in ("7", "3"):
         catalog.write(record.file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
     catalog.write(record.completion, "20", (), NOW)

@@ -13,7 +13,7 @@ from archiver.catalog.column_types import time_text
 from archiver.catalog.query import account_state
 from archiver.catalog.query.account_state import HighlightState
 from archiver.model.target import Target
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from tests.support.catalog_samples import LATER, LATEST, NATGEO, page, tray, video
 from tests.support.databases import NOW
 
@@ -31,7 +31,7 @@ def listed(catalog: Catalog, run_id: int) -> int:
 def fetch(catalog: Catalog, run_id: int, at: datetime, items: dict[str, datetime | None], *gone: str) -> None:
     """Record a page with items that were posted at these times."""
     made = page("1", *(video(pk, taken_at=taken_at) for pk, taken_at in items.items()))
-    catalog.write(record.page, run_id, None, made, TrayFacts(1, 2), at, gone=gone)
+    catalog.write(record.page, run_id, None, made, TrayNumbers(1, 2), at, gone=gone)
 
 
 def state(catalog: Catalog) -> HighlightState:

@@ -20,7 +20,7 @@ from archiver.errors import BudgetReached
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Limits
 from archiver.model.identity import Role
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from tests.support.catalog_samples import (
     FACTS,
     LATER,
@@ -186,22 +186,22 @@ def test_eight_connections_never_pass_a_limit(
 
 @SQLITE_EVERYDAY
 def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:
-    """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide
-    it.
+    """The last good answer about a highlight, with the numbers of the tray at that time; a bad one does not
+    hide it.
     """
     older = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
     catalog.write(ledger.settle, older, 200, 1, NOW, stored_answer("older"), FACTS)
     good = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
     answer_id = catalog.write(ledger.settle, good, 200, 1, LATER, stored_answer("good"), FACTS)
     bad = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
-    catalog.write(ledger.settle, bad, 404, 1, LATER, stored_answer("bad"), TrayFacts())
+    catalog.write(ledger.settle, bad, 404, 1, LATER, stored_answer("bad"), TrayNumbers())
     listed = catalog.write(
         ledger.reserve, run_id, call(subject="18", path="/v1/user/highlights"), NOW, Limits()
     )
     catalog.write(ledger.settle, listed, 200, 1, LATER, stored_answer("tray"))
     paid = catalog.read(holdings.paid_highlight, "18", "/v1/highlight/by/url")
     assert paid is not None
-    assert (paid.answer_id, paid.location, paid.facts, paid.finished_at) == (
+    assert (paid.answer_id, paid.location, paid.numbers, paid.finished_at) == (
         answer_id,
         stored_answer("good"),
         FACTS,

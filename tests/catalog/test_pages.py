@@ -12,7 +12,7 @@ from archiver.catalog.query import account_state, holdings
 from archiver.errors import Reason
 from archiver.model.identity import Role
 from archiver.model.target import Target
-from archiver.model.upstream import Hashtag, Item, TrayFacts, User
+from archiver.model.upstream import Hashtag, Item, TrayNumbers, User
 from archiver.model.values import replace
 from tests.support.catalog_samples import (
     FACTS,
@@ -46,17 +46,17 @@ def fetched(catalog: Catalog, run_id: int) -> int:
 
 @SQLITE_EVERYDAY
 def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
-    """Its items are stored in order; the highlight knows when and under which facts it was fetched, and is
+    """Its items are stored in order; the highlight knows when and under which numbers it was fetched, and is
     not complete by that.
     """
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayFacts(5, None), LATER)
+    new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayNumbers(5, None), LATER)
     assert new == 2
     assert catalog.read(holdings.members, "1") == ("11", "10")
     held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
-    assert (held.fetched_at, held.fetched_facts, held.completed_at) == (LATER, TrayFacts(5, None), None)
-    assert held.facts == FACTS
+    assert (held.fetched_at, held.fetched_numbers, held.completed_at) == (LATER, TrayNumbers(5, None), None)
+    assert held.numbers == FACTS
     assert rows(catalog, "SELECT pk, user_pk, code, media_type, answer_id FROM items ORDER BY pk") == [
         ("10", NATGEO.pk, "C10", 2, 7),
         ("11", NATGEO.pk, "C11", 2, 7),
@@ -67,20 +67,20 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
 @SQLITE_EVERYDAY
 def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None:
     """Account and highlight come with the page, numbers too, since no tray gave any."""
-    catalog.write(record.page, run_id, None, page("1", "10"), TrayFacts(), NOW)
+    catalog.write(record.page, run_id, None, page("1", "10"), TrayNumbers(), NOW)
     held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
-    assert (held.title, held.facts, held.fetched_facts) == ("Gift Guide", FACTS, TrayFacts())
+    assert (held.title, held.numbers, held.fetched_numbers) == ("Gift Guide", FACTS, TrayNumbers())
     assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) == NATGEO.pk
 
 
 @SQLITE_EVERYDAY
 def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetched: int) -> None:
     """Else every night would find that they differ."""
-    catalog.write(record.page, fetched, 8, page("1", "10", facts=TrayFacts(1, 98)), FACTS, LATER)
+    catalog.write(record.page, fetched, 8, page("1", "10", numbers=TrayNumbers(1, 98)), FACTS, LATER)
     held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
-    assert held.facts == FACTS
+    assert held.numbers == FACTS
 
 
 @SQLITE_EVERYDAY

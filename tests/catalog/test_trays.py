@@ -6,7 +6,7 @@ import pytest
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
-from archiver.model.upstream import RejectedEntry, Tray, TrayFacts, User
+from archiver.model.upstream import RejectedEntry, Tray, TrayNumbers, User
 from archiver.model.values import replace
 from tests.support.catalog_samples import (
     FACTS,
@@ -38,8 +38,8 @@ def _pks(catalog: Catalog) -> list[str]:
 def test_the_first_tray_is_no_change(catalog: Catalog, listed: int) -> None:
     """Its account and all of its highlights are stored, in its order."""
     held = stored_account(catalog, NATGEO.pk).highlights
-    assert [(h.pk, h.title, h.facts, h.fetched_facts) for h in held] == [
-        (pk, "Gift Guide", FACTS, TrayFacts()) for pk in ("1", "2", "3")
+    assert [(h.pk, h.title, h.numbers, h.fetched_numbers) for h in held] == [
+        (pk, "Gift Guide", FACTS, TrayNumbers()) for pk in ("1", "2", "3")
     ]
     account = stored_account(catalog, NATGEO.pk)
     assert (account.username, account.listed_at, account.tray_length) == ("natgeo", NOW, 3)
@@ -108,7 +108,7 @@ def test_a_poorer_tray_overwrites_nothing(catalog: Catalog, listed: int) -> None
     shown = "SELECT title, created_at, latest_reel_media, media_count, is_pinned, cover_name FROM highlights"
     before = rows(catalog, shown)
     poor = [
-        replace(highlight(pk, ""), created_at=None, facts=TrayFacts(), is_pinned=None, cover_name=None)
+        replace(highlight(pk, ""), created_at=None, numbers=TrayNumbers(), is_pinned=None, cover_name=None)
         for pk in "123"
     ]
     catalog.write(record.tray, listed, NATGEO.pk, tray(*poor), LATER)
@@ -120,9 +120,9 @@ def test_a_poorer_tray_overwrites_nothing(catalog: Catalog, listed: int) -> None
 def test_new_numbers_are_facts_and_no_changes(catalog: Catalog, listed: int) -> None:
     """They decide on fetching; what came of them is told by the items."""
     catalog.write(
-        record.tray, listed, NATGEO.pk, tray("1", highlight("2", facts=TrayFacts(9, 3)), "3"), LATER
+        record.tray, listed, NATGEO.pk, tray("1", highlight("2", numbers=TrayNumbers(9, 3)), "3"), LATER
     )
-    assert stored_account(catalog, NATGEO.pk).highlights[1].facts == TrayFacts(9, 3)
+    assert stored_account(catalog, NATGEO.pk).highlights[1].numbers == TrayNumbers(9, 3)
     assert change_rows(catalog) == []
 
 

@@ -98,7 +98,7 @@ def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
     pages = [
         wire.parse_highlight_page(send(hiker, endpoints.highlight_call(h.pk)), h.pk) for h in tray.highlights
     ]
-    assert [len(p.items) for p in pages] == [h.facts.media_count for h in tray.highlights]
+    assert [len(p.items) for p in pages] == [h.numbers.media_count for h in tray.highlights]
     assert all(p.rejected == () for p in pages)
     items = [item for page in pages for item in page.items]
     assert all(link.expires_at is not None for item in items for link in item.links)

@@ -23,7 +23,7 @@ from archiver.model.upstream import (
     Reshare,
     Sponsor,
     Sticker,
-    TrayFacts,
+    TrayNumbers,
     User,
     WebLink,
 )
@@ -50,10 +50,10 @@ def test_the_example_trays(name: str, call: Call, asked: str | None, host: str) 
     owner = User("787132", "natgeo", "National Geographic", False, True, avatar, "...")
     assert tray.user == owner
     assert (tray.rejected, tray.length) == ((), 3)
-    assert [(h.pk, h.title, h.facts, h.is_pinned, h.cover_name) for h in tray.highlights] == [
-        ("17983616051768088", "Gift Guide", TrayFacts(1766242839, 12), False, "..."),
-        ("18018069326790931", "BOTW 2026", TrayFacts(1762870363, 11), False, "..."),
-        ("17893209825281221", "Limitless", TrayFacts(1752840788, 11), False, "..."),
+    assert [(h.pk, h.title, h.numbers, h.is_pinned, h.cover_name) for h in tray.highlights] == [
+        ("17983616051768088", "Gift Guide", TrayNumbers(1766242839, 12), False, "..."),
+        ("18018069326790931", "BOTW 2026", TrayNumbers(1762870363, 11), False, "..."),
+        ("17893209825281221", "Limitless", TrayNumbers(1752840788, 11), False, "..."),
     ]
     assert [h.created_at for h in tray.highlights] == [
         datetime(2025, 12, 4, 11, 6, 31, tzinfo=UTC),
@@ -70,7 +70,7 @@ def test_the_example_page() -> None:
     found = page.highlight
     assert (found.pk, found.title, found.is_pinned) == ("18085475671830440", "me 🦋", False)
     assert found.created_at == datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)
-    assert found.facts == TrayFacts(1773304526, 98)
+    assert found.numbers == TrayNumbers(1773304526, 98)
     assert (found.user.pk, found.user.username, found.user.full_name) == (
         "75885841119",
         "salwaaa_ki",

@@ -21,7 +21,7 @@ from archiver.errors import AnswerMalformed
 from archiver.hiker import wire
 from archiver.hiker.wire import Document, json_document, shapes
 from archiver.model.identity import is_pk
-from archiver.model.upstream import HighlightPage, TrayFacts, TrayPage
+from archiver.model.upstream import HighlightPage, TrayNumbers, TrayPage
 from tests.support.api_answers import FETCH, LIST, document, example, highlight, item
 
 
@@ -140,7 +140,7 @@ def test_fault_a27_numbers_out_of_range_are_none() -> None:
     """A negative or gigantic count, a negative or infinite duration (A27)."""
     raw = json.dumps(highlight(media_count=-1, latest_reel_media=2**63, items=[item(video_duration=-0.5)]))
     found = wire.parse_highlight_page(document(raw.encode()))
-    assert found.highlight.facts == TrayFacts()
+    assert found.highlight.numbers == TrayNumbers()
     assert found.items[0].video_duration is None
     found = wire.parse_highlight_page(document(raw.replace("-0.5", "1e999").encode()))
     assert found.items[0].video_duration is None

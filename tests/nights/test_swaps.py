@@ -13,7 +13,7 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.query.account_state import HighlightState, highlight_state
 from archiver.catalog.query.holdings import PageBefore, page_before
 from archiver.model.identity import Pk
-from archiver.model.upstream import HighlightPage, TrayFacts
+from archiver.model.upstream import HighlightPage, TrayNumbers
 from archiver.runner.absence import believed_gone
 from archiver.runner.context import RunOptions
 from archiver.runner.due_highlights import next_sweep_at, sweep_interval, why_fetch
@@ -120,11 +120,11 @@ class History:
         return swap
 
     @property
-    def _facts(self) -> TrayFacts:
-        return TrayFacts(int(max(self.items.values()).timestamp()), len(self.items))
+    def _facts(self) -> TrayNumbers:
+        return TrayNumbers(int(max(self.items.values()).timestamp()), len(self.items))
 
     def _list(self, now: datetime) -> None:
-        shown = tray(highlight(self.pk, facts=self._facts))
+        shown = tray(highlight(self.pk, numbers=self._facts))
         self.catalog.write(record.tray, self.run_id, NATGEO.pk, shown, now)
 
     def _state(self) -> HighlightState:
@@ -136,9 +136,9 @@ class History:
         items = tuple(video(pk, taken_at=self.items[pk], links=()) for pk in sorted(self.items))
         before: PageBefore = self.catalog.read(page_before, self.pk, self.run_id)
         gone, shrunk_to = believed_gone(before.items, [item.pk for item in items], before.shrunk_to)
-        page = HighlightPage(highlight(self.pk, facts=self._facts), items)
-        facts, write = state.facts, self.catalog.write
-        write(record.page, self.run_id, None, page, facts, now, gone=gone, shrunk_to=shrunk_to)
+        page = HighlightPage(highlight(self.pk, numbers=self._facts), items)
+        numbers, write = state.numbers, self.catalog.write
+        write(record.page, self.run_id, None, page, numbers, now, gone=gone, shrunk_to=shrunk_to)
         write(record.completion, self.pk, frozenset(), now)
         if self.fetches and set(before.items) != set(self.items):
             self.changed_at = now

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from archiver.catalog.query.account_state import AccountState
 from archiver.errors import Reason
 from archiver.model.target import Target
-from archiver.model.upstream import Highlight, Tray, TrayFacts, User
+from archiver.model.upstream import Highlight, Tray, TrayNumbers, User
 from archiver.model.values import replace
 from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RepairScope, RunOptions
@@ -54,7 +54,7 @@ def test_only_what_the_tray_shows_and_the_target_wants_is_fetched() -> None:
     """In the order of the tray and with its numbers, at one unit each unless a stored answer serves."""
     state = account(
         highlight(pk="3", fetched_at=None),
-        highlight(pk="1", fetched_facts=OTHER_FACTS),
+        highlight(pk="1", fetched_numbers=OTHER_FACTS),
         highlight(pk="2", fetched_at=None, listed_at=NOW - 9 * DAY),
         highlight(pk="4", fetched_at=None, title="Friends"),
         highlight(pk="5", fetched_at=None, gone_at=NOW),
@@ -63,9 +63,9 @@ def test_only_what_the_tray_shows_and_the_target_wants_is_fetched() -> None:
     visit = Visit(state, state, free_pks=frozenset({"3"}))
     jobs = jobs_due(visit, NO_SWEEP, NOW)
     assert [(job.pk, job.reason, job.units) for job in jobs] == [("3", Why.NEW, 0), ("1", Why.CHANGED, 1)]
-    entries = (Highlight("1", USER, facts=TrayFacts()), Highlight("2", USER), Highlight("1", USER))
+    entries = (Highlight("1", USER, numbers=TrayNumbers()), Highlight("2", USER), Highlight("1", USER))
     listed = replace(visit, listing=Listing(Tray(USER, entries)), is_listed=True)
-    assert [(job.pk, job.facts) for job in jobs_due(listed, NO_SWEEP, NOW)] == [("2", TrayFacts())]
+    assert [(job.pk, job.numbers) for job in jobs_due(listed, NO_SWEEP, NOW)] == [("2", TrayNumbers())]
 
 
 def test_a_name_that_failed_before_is_looked_up_by_the_cheaper_call() -> None:
@@ -114,7 +114,7 @@ def test_a_hidden_account_gets_the_files_that_stored_answers_offer() -> None:
         lacking(failed_file(NOW), pk="1"),
         lacking(failed_file(NOW), pk="2"),
         lacking(failed_file(NOW), pk="3", gone_at=NOW),
-        highlight(pk="4", fetched_facts=OTHER_FACTS),
+        highlight(pk="4", fetched_numbers=OTHER_FACTS),
         verdict=Reason.PRIVATE,
         verdict_due_at=NOW + DAY,
     )
@@ -197,7 +197,7 @@ HIGHLIGHTS = st.builds(
     tried_at=DATES,
     gone_at=DATES,
     failures=FAILURES,
-    fetched_facts=st.sampled_from([OTHER_FACTS, highlight().facts]),
+    fetched_numbers=st.sampled_from([OTHER_FACTS, highlight().numbers]),
 )
 HIDDEN = {
     "verdict": st.sampled_from([None, Reason.PRIVATE, Reason.GONE, Reason.EMPTY]),

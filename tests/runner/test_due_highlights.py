@@ -12,7 +12,7 @@ from archiver.catalog.query.account_state import FailureState, HighlightState
 from archiver.errors import Reason
 from archiver.media.egress import DownloadRules
 from archiver.model.identity import Role
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.due_highlights import (
     Why,
@@ -53,9 +53,9 @@ OLD = {"fetched_at": NOW, "changed_at": NOW - 900 * DAY}
         (highlight(), QUIET, None),
         (highlight(), RunOptions(full=True), Why.FULL),
         (highlight(fetched_at=None, completed_at=None), QUIET, Why.NEW),
-        (highlight(fetched_facts=OTHER_FACTS), QUIET, Why.CHANGED),
-        (highlight(fetched_facts=TrayFacts(FACTS.latest_reel_media, 11)), QUIET, Why.CHANGED),
-        (highlight(fetched_facts=TrayFacts(None, None)), QUIET, None),
+        (highlight(fetched_numbers=OTHER_FACTS), QUIET, Why.CHANGED),
+        (highlight(fetched_numbers=TrayNumbers(FACTS.latest_reel_media, 11)), QUIET, Why.CHANGED),
+        (highlight(fetched_numbers=TrayNumbers(None, None)), QUIET, None),
         (highlight(completed_at=None), QUIET, Why.INCOMPLETE),
         (lacking(failed_file(NOW)), QUIET, Why.INCOMPLETE),
         (lacking(failed_file(NOW + HOUR)), QUIET, None),
@@ -64,8 +64,8 @@ OLD = {"fetched_at": NOW, "changed_at": NOW - 900 * DAY}
         (lacking(), QUIET, Why.INCOMPLETE),  # another highlight brought the file
         (highlight(fetched_at=None, completed_at=None, failures=(NO_PAGE,)), QUIET, None),
         (lacking(UNREAD_PAGE, tried_at=None), QUIET, None),  # an unreadable page waits for its own date
-        (highlight(fetched_facts=OTHER_FACTS, failures=(NO_PAGE,)), QUIET, None),
-        (lacking(failed_file(NOW + HOUR), fetched_facts=OTHER_FACTS), QUIET, Why.CHANGED),
+        (highlight(fetched_numbers=OTHER_FACTS, failures=(NO_PAGE,)), QUIET, None),
+        (lacking(failed_file(NOW + HOUR), fetched_numbers=OTHER_FACTS), QUIET, Why.CHANGED),
         (highlight(shrunk_to="half"), QUIET, Why.SHRUNK),
         # A stored answer would not confirm the loss.
         (highlight(shrunk_to="half", completed_at=None), QUIET, Why.SHRUNK),
@@ -74,7 +74,7 @@ OLD = {"fetched_at": NOW, "changed_at": NOW - 900 * DAY}
         (highlight(fetched_at=NOW - 31 * DAY), QUIET, None),
         (highlight(), REPAIR, Why.LOST),
         (highlight(failures=(NO_PAGE,)), REPAIR, None),
-        (highlight(pk="2", fetched_facts=OTHER_FACTS), REPAIR, None),
+        (highlight(pk="2", fetched_numbers=OTHER_FACTS), REPAIR, None),
     ],
 )
 def test_a_highlight_costs_a_unit_only_for_a_reason(
@@ -115,7 +115,7 @@ def test_no_sweep_is_spent_while_a_host_is_not_allowed() -> None:
     large = FailureState(Role.VIDEO, Reason.TOO_LARGE, size=2000)
     assert why_fetch(lacking(host, fetched_at=long_ago), monthly, NOW) is None
     assert why_fetch(lacking(large, fetched_at=long_ago), monthly, NOW) is Why.SWEEP
-    changed = lacking(host, fetched_at=long_ago, fetched_facts=OTHER_FACTS)
+    changed = lacking(host, fetched_at=long_ago, fetched_numbers=OTHER_FACTS)
     assert why_fetch(changed, monthly, NOW) is Why.CHANGED
 
 

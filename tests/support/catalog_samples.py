@@ -9,21 +9,21 @@ from archiver.catalog import Catalog
 from archiver.model.api_calls import AnswerLocation, Call
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Role, Subject
-from archiver.model.upstream import Highlight, HighlightPage, Item, Link, Tray, TrayFacts, User
+from archiver.model.upstream import Highlight, HighlightPage, Item, Link, Tray, TrayNumbers, User
 from tests.support.databases import NOW
 
 LATER = NOW + timedelta(days=1)
 LATEST = NOW + timedelta(days=2)
 
 NATGEO = User("787132", "natgeo", "National Geographic", False, True, None, "natgeo.jpg")
-FACTS = TrayFacts(1_766_242_839, 2)
+FACTS = TrayNumbers(1_766_242_839, 2)
 
 
 def highlight(pk: str, title: str | None = "Gift Guide", **more: object) -> Highlight:
     """Return a highlight of natgeo."""
     told: dict[str, object] = {
         "created_at": NOW,
-        "facts": FACTS,
+        "numbers": FACTS,
         "is_pinned": False,
         "cover_name": f"{pk}.jpg",
     }

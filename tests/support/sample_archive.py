@@ -32,7 +32,7 @@ from archiver.model.upstream import (
     Location,
     Mention,
     Tray,
-    TrayFacts,
+    TrayNumbers,
     User,
     WebLink,
 )
@@ -65,7 +65,7 @@ def make_nightly(home: Path, upstream: StandIn) -> None:
 HOSTILE = "\x1b[2J<img src=x onerror=alert(1)>\n\u202e=1+1"
 LATER = NOW + timedelta(days=1)
 PICTURE, VIDEO = b"\xff\xd8\xff\xe0 picture ", b"\0\0\0\x18ftypmp42 video "
-FACTS = TrayFacts(1_766_242_839, 2)
+FACTS = TrayNumbers(1_766_242_839, 2)
 NATGEO = User("787132", "natgeo", "National Geographic", False, True, None, "natgeo.jpg")
 FILES = (
     ("787132", Role.AVATAR),
@@ -132,7 +132,7 @@ def _keep(catalog: Catalog, root: Path, run_id: int) -> int:
 
 def _highlight(pk: str, titles: dict[str, str]) -> Highlight:
     return Highlight(
-        pk, NATGEO, titles[pk], created_at=NOW, facts=FACTS, is_pinned=False, cover_name=f"{pk}.jpg"
+        pk, NATGEO, titles[pk], created_at=NOW, numbers=FACTS, is_pinned=False, cover_name=f"{pk}.jpg"
     )
 
 

@@ -10,14 +10,14 @@ from archiver.catalog.query.account_state import AccountState, FailureState, Hig
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Role
 from archiver.model.target import Target
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 from archiver.model.values import replace
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 YESTERDAY = NOW - DAY
-FACTS = TrayFacts(latest_reel_media=1_766_242_839, media_count=12)
-OTHER_FACTS = TrayFacts(latest_reel_media=1, media_count=12)
+FACTS = TrayNumbers(latest_reel_media=1_766_242_839, media_count=12)
+OTHER_FACTS = TrayNumbers(latest_reel_media=1, media_count=12)
 TARGET = Target("natgeo", username="natgeo")
 
 

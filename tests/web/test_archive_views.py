@@ -41,7 +41,7 @@ def record_words(catalog: Catalog, text: str) -> None:
     run = catalog.write(record.start_run, "run", NOW)
 
     def listed(title: str) -> Highlight:
-        return Highlight("70", owner, title, created_at=NOW, facts=FACTS, cover_name="c.jpg")
+        return Highlight("70", owner, title, created_at=NOW, numbers=FACTS, cover_name="c.jpg")
 
     item = Item(
         "700",

@@ -171,7 +171,7 @@ def test_a_page_reads_few_sums_at_once(tmp_path: Path, monkeypatch: pytest.Monke
         run = opened.write(record.start_run, "run", NOW)
         for pk in [*large, *map(str, range(130, 160))]:
             user = User(pk, f"user{pk}", None, False, False)
-            highlights = [Highlight(f"{pk}0", user, "Title", facts=FACTS)] if pk in large else []
+            highlights = [Highlight(f"{pk}0", user, "Title", numbers=FACTS)] if pk in large else []
             opened.write(record.tray, run, pk, tray(*highlights, user=user), NOW)
         index = AccountIndex(opened)
         index.read()

@@ -26,7 +26,7 @@ from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Pk, Role, Subject
 from archiver.model.target import Target
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 
 
 class FailureState(Struct, frozen=True):
@@ -45,7 +45,7 @@ class FailureState(Struct, frozen=True):
 class HighlightState(Struct, frozen=True):
     """A stored highlight.
 
-    ``facts`` are the tray's numbers now, ``fetched_facts`` those at the last fetch. ``listed_at``: when it
+    ``numbers`` are those of the tray now, ``fetched_numbers`` those at the last fetch. ``listed_at``: when it
     was last on a tray. ``completed_at``: when nothing that its last page offers was missing. ``tried_at``:
     when every file of that page had been tried; each missing file has a failure. ``shrunk_to``: as in
     AccountState. ``cover_name``: the file name of the stored cover, None if its bytes are lost.
@@ -55,8 +55,8 @@ class HighlightState(Struct, frozen=True):
 
     pk: Pk
     title: str | None
-    facts: TrayFacts
-    fetched_facts: TrayFacts
+    numbers: TrayNumbers
+    fetched_numbers: TrayNumbers
     created_at: datetime | None = None
     listed_at: datetime | None = None
     fetched_at: datetime | None = None
@@ -458,8 +458,8 @@ def _highlight_state(row: RowMapping, failures: Iterable[RowMapping], run_id: in
     return HighlightState(
         pk=row["pk"],
         title=row["title"],
-        facts=TrayFacts(row["latest_reel_media"], row["media_count"]),
-        fetched_facts=TrayFacts(row["fetched_latest_reel_media"], row["fetched_media_count"]),
+        numbers=TrayNumbers(row["latest_reel_media"], row["media_count"]),
+        fetched_numbers=TrayNumbers(row["fetched_latest_reel_media"], row["fetched_media_count"]),
         created_at=row["created_at"],
         listed_at=row["listed_at"],
         fetched_at=row["fetched_at"],

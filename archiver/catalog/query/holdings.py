@@ -14,7 +14,7 @@ from archiver.catalog.query.account_state import loss_to_confirm
 from archiver.model.api_calls import AnswerLocation, StoredPage
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest, Pk, Role, Subject
-from archiver.model.upstream import TrayFacts
+from archiver.model.upstream import TrayNumbers
 
 _blobs, _files, _adopted = tables.blobs, tables.files, tables.adopted
 _highlights, _members = tables.highlights, tables.highlight_items
@@ -181,7 +181,7 @@ def page_before(connection: Connection, highlight_pk: Pk, run_id: int) -> PageBe
 
 
 def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> StoredPage | None:
-    """Return the last good stored answer about a highlight, with the tray facts at the time of the call.
+    """Return the last good stored answer about a highlight, with the tray numbers at the time of the call.
 
     ``path`` is that of the call; only the package ``hiker`` knows paths.
     """
@@ -189,8 +189,8 @@ def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> Store
     if row is None:
         return None
     location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
-    facts = TrayFacts(row.latest_reel_media, row.media_count)
-    return StoredPage(row.id, location, facts, row.finished_at, row.run_id)
+    numbers = TrayNumbers(row.latest_reel_media, row.media_count)
+    return StoredPage(row.id, location, numbers, row.finished_at, row.run_id)
 
 
 def is_lost(connection: Connection, digest: Digest) -> bool | None:

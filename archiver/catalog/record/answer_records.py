@@ -90,7 +90,7 @@ def recovered_answers(
         if call_id is None:
             call_id = _create_call(connection, run_id, answer)
             units += answer.units
-        ledger.record_answer(connection, call_id, answer.location, answer.facts)
+        ledger.record_answer(connection, call_id, answer.location, answer.numbers)
     _finish_run(connection, run_id)
     return len(new), units
 

@@ -14,7 +14,7 @@ from archiver.catalog.record.changes import Change, find_moved
 from archiver.catalog.record.observation_order import dates_before
 from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
-from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
+from archiver.model.upstream import Highlight, HighlightPage, Item, TrayNumbers
 
 _highlights, _items, _members, _files = tables.highlights, tables.items, tables.highlight_items, tables.files
 
@@ -58,14 +58,14 @@ def page(
     run_id: int,
     answer_id: int | None,
     page: HighlightPage,
-    facts: TrayFacts,
+    numbers: TrayNumbers,
     now: datetime,
     *,
     gone: tuple[Pk, ...] = (),
     shrunk_to: str | None = None,
     fetched_at: datetime | None = None,
 ) -> int:
-    """Record a page; return how many of its items are new. ``facts``: those of the tray when it was fetched.
+    """Record a page; return how many of its items are new. ``numbers``: those of the tray at the time.
 
     ``fetched_at``: when it was fetched, if that is not ``now``; the sweep counts from then, its items were
     seen then, and what a newer answer said about the account or the highlight stays. ``gone``: items that are
@@ -77,7 +77,7 @@ def page(
     highlight, seen_at = page.highlight, fetched_at or now
     users.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)
     loss = changes.loss_columns(run_id, shrunk_to)
-    before, found = _write_highlight(connection, highlight, facts, now, seen_at, loss)
+    before, found = _write_highlight(connection, highlight, numbers, now, seen_at, loss)
     new_count, adopted, edits = _write_items(connection, page, answer_id, now)
     found += edits
     fetched_before = before["fetched_at"] if before is not None else None
@@ -95,7 +95,7 @@ def page(
 def _write_highlight(
     connection: Connection,
     highlight: Highlight,
-    facts: TrayFacts,
+    numbers: TrayNumbers,
     now: datetime,
     fetched_at: datetime,
     loss: Mapping[str, object],
@@ -108,8 +108,8 @@ def _write_highlight(
     fetched = {
         "last_seen_at": fetched_at,
         "fetched_at": fetched_at,
-        "fetched_latest_reel_media": facts.latest_reel_media,
-        "fetched_media_count": facts.media_count,
+        "fetched_latest_reel_media": numbers.latest_reel_media,
+        "fetched_media_count": numbers.media_count,
         "completed_at": None,
         "tried_at": None,
         **loss,
@@ -118,8 +118,8 @@ def _write_highlight(
         field: getattr(highlight, field) for field in (*_HISTORY_FIELDS, "created_at")
     }
     own_facts = {
-        "latest_reel_media": highlight.facts.latest_reel_media,
-        "media_count": highlight.facts.media_count,
+        "latest_reel_media": highlight.numbers.latest_reel_media,
+        "media_count": highlight.numbers.media_count,
     }
     row = connection.execute(_STORED_HIGHLIGHT, {"highlight": highlight.pk}).mappings().first()
     if row is None:

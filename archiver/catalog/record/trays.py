@@ -157,8 +157,8 @@ def _values(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, objec
         "cover_name": highlight.cover_name,
         "position": position,
         "created_at": highlight.created_at,
-        "latest_reel_media": highlight.facts.latest_reel_media,
-        "media_count": highlight.facts.media_count,
+        "latest_reel_media": highlight.numbers.latest_reel_media,
+        "media_count": highlight.numbers.media_count,
     }
 
 

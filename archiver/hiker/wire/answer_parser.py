@@ -41,7 +41,7 @@ from archiver.model.upstream import (
     Link,
     RejectedEntry,
     Tray,
-    TrayFacts,
+    TrayNumbers,
     TrayPage,
     User,
 )
@@ -293,7 +293,7 @@ def _to_highlight(shape: WireHighlight | None, owner: User | None) -> Highlight 
         user=owner,
         title=read_text(shape.title),
         created_at=read_time(shape.created_at),
-        facts=TrayFacts(shape.latest_reel_media, shape.media_count),
+        numbers=TrayNumbers(shape.latest_reel_media, shape.media_count),
         is_pinned=shape.is_pinned_highlight,
         cover=cover,
         cover_name=signed_url.basename(cover.url) if cover is not None else None,
