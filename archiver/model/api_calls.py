@@ -65,7 +65,7 @@ class Meaning(StrEnum):
     REDIRECTED = "redirected"  # 3xx: never followed, as the request holds the key
 
 
-class Verdict(Struct, frozen=True):
+class CallOutcome(Struct, frozen=True):
     """The meaning of an Answer. ``units`` is what it cost; ``detail`` is a short printable message."""
 
     meaning: Meaning

@@ -35,4 +35,4 @@ def read_content(answer: Answer) -> Content | None:
     if read is None:
         return None
     document = wire.read_document(answer)
-    return read(document, answer.call.subject) if wire.parse_verdict(document).meaning is Meaning.OK else None
+    return read(document, answer.call.subject) if wire.parse_outcome(document).meaning is Meaning.OK else None

@@ -81,7 +81,7 @@ def _unrecorded_answers(
                 location,
                 answer.call,
                 answer.status,
-                wire.parse_verdict(wire.read_document(answer)).units,
+                wire.parse_outcome(wire.read_document(answer)).units,
                 _own_numbers(answer) if answer.call.path == endpoints.HIGHLIGHT else TrayNumbers(),
                 answer.started_at,
                 answer.finished_at,

@@ -26,11 +26,11 @@ def read_balance(client: HikerClient) -> Balance:
     """
     answer = client.send(endpoints.balance_call())
     document = wire.read_document(answer)
-    verdict = wire.parse_verdict(document)
-    if verdict.meaning is Meaning.KEY_REJECTED:
-        raise KeyRejected(f"the API rejected the key: {verdict.detail}", "check HIKERAPI_TOKEN")
-    if verdict.meaning is not Meaning.OK:
-        raise UpstreamDown(f"the API did not return the balance: {verdict.detail or verdict.meaning.value}")
+    outcome = wire.parse_outcome(document)
+    if outcome.meaning is Meaning.KEY_REJECTED:
+        raise KeyRejected(f"the API rejected the key: {outcome.detail}", "check HIKERAPI_TOKEN")
+    if outcome.meaning is not Meaning.OK:
+        raise UpstreamDown(f"the API did not return the balance: {outcome.detail or outcome.meaning.value}")
     return wire.parse_balance(document)
 
 

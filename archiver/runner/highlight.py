@@ -110,15 +110,15 @@ class HighlightSync:
         return self._read_or_record_failure(job.pk, reply)
 
     def _read_or_record_failure(self, pk: Pk, reply: Reply[HighlightPage]) -> PageAnswer | Meaning:
-        meaning = reply.verdict.meaning
+        meaning = reply.outcome.meaning
         if meaning is Meaning.NOT_FOUND:
             # Instagram lists some highlights whose page does not exist (HIKERAPI.md): a fact, not trouble.
             is_stored = self._catalog.read(highlight_state, pk) is not None
-            detail = reply.verdict.detail if is_stored else NO_SUCH_HIGHLIGHT
+            detail = reply.outcome.detail if is_stored else NO_SUCH_HIGHLIGHT
             self._record_failure(pk, Reason.NOT_FOUND, detail, is_trouble=False)
             return meaning
         if meaning is not Meaning.OK:
-            self._record_failure(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, is_trouble=True)
+            self._record_failure(pk, Reason.UPSTREAM, reply.outcome.detail or meaning.value, is_trouble=True)
             return meaning
         try:
             return PageAnswer(reply.content(), reply.answer_id, is_paid=True)

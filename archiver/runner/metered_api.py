@@ -32,7 +32,7 @@ from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.hiker.response_body import LargeBodySlot
 from archiver.hiker.wire import Document
-from archiver.model.api_calls import Answer, Call, Limits, Meaning, Verdict
+from archiver.model.api_calls import Answer, Call, CallOutcome, Limits, Meaning
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
 from archiver.model.upstream import Balance, HighlightPage, Tray, TrayNumbers, User
@@ -60,14 +60,14 @@ class Reply(Struct, Generic[T], frozen=True):
     """
 
     status: int
-    verdict: Verdict
+    outcome: CallOutcome
     answer_id: int | None
     parsed: T | AnswerMalformed | None
 
     def content(self) -> T:
         """Return what the answer says. Raises AnswerMalformed if it is not what its endpoint promises."""
         if self.parsed is None:
-            raise AnswerMalformed(self.verdict.detail or self.verdict.meaning.value)
+            raise AnswerMalformed(self.outcome.detail or self.outcome.meaning.value)
         if isinstance(self.parsed, AnswerMalformed):
             raise self.parsed
         return self.parsed
@@ -78,12 +78,12 @@ def verdict_of(reply: Reply[T]) -> Reason | None:
 
     Raises AnswerMalformed for an answer that cannot be read, CallFailed for an error of the API itself.
     """
-    meaning = reply.verdict.meaning
+    meaning = reply.outcome.meaning
     if meaning is Meaning.PRIVATE:
         return Reason.PRIVATE
     if meaning is Meaning.NOT_FOUND:
         return Reason.GONE
-    detail = reply.verdict.detail or f"the API answers {meaning.value}"
+    detail = reply.outcome.detail or f"the API answers {meaning.value}"
     if meaning is Meaning.MALFORMED:
         raise AnswerMalformed(detail)
     if meaning is not Meaning.OK:
@@ -216,8 +216,8 @@ class MeteredApi:
                 reply = self._pay(
                     PaidCall(call, lambda document: wire.parse_tray_page(document, pk), is_tray=True)
                 )
-                is_billed = is_billed or reply.verdict.units > 0
-                if reply.verdict.meaning is not Meaning.OK:
+                is_billed = is_billed or reply.outcome.units > 0
+                if reply.outcome.meaning is not Meaning.OK:
                     return None, is_billed
                 page = reply.content()
                 pages.append(page.tray)
@@ -271,14 +271,14 @@ class MeteredApi:
                 continue
             seconds = self._pause_before_retry(reply, tries)
             if seconds is None:
-                self._watch(paid, reply.verdict.meaning)
-                if reply.verdict.meaning is Meaning.RETIRED:
+                self._watch(paid, reply.outcome.meaning)
+                if reply.outcome.meaning is Meaning.RETIRED:
                     # This says nothing about the subject: otherwise every highlight would seem to be gone.
                     detail = f"the API has retired {paid.call.path}; a newer archiver may know its successor"
                     raise CallFailed(detail, was_sent=True, is_permanent=True, status=reply.status)
                 return reply
-            self._context.observe(Pause(seconds, reply.verdict.detail))
-            if reply.verdict.meaning is Meaning.RATE_LIMITED:
+            self._context.observe(Pause(seconds, reply.outcome.detail))
+            if reply.outcome.meaning is Meaning.RATE_LIMITED:
                 self._rate.pause(seconds)
             else:
                 self._context.stop.wait(seconds)
@@ -330,16 +330,16 @@ class MeteredApi:
         location = self._answers.keep(answer, is_tray=paid.is_tray) if billed else None
         with wire.PARSE_LOCK:
             document = wire.read_document(answer)
-            verdict = wire.parse_verdict(document)
+            outcome = wire.parse_outcome(document)
         answer_id = self.budget.settle(
-            call_id, answer.status, verdict.units, location, paid.numbers, promise=paid.promise
+            call_id, answer.status, outcome.units, location, paid.numbers, promise=paid.promise
         )
-        self._count(paid.call, verdict.units)
+        self._count(paid.call, outcome.units)
         if billed:
             self._stop_if_store_failed()
         # The call is settled first: what goes wrong in reading an answer must not make it be paid for again.
-        parsed = self._read(document, paid.read) if verdict.meaning is Meaning.OK else None
-        return Reply(answer.status, verdict, answer_id, parsed)
+        parsed = self._read(document, paid.read) if outcome.meaning is Meaning.OK else None
+        return Reply(answer.status, outcome, answer_id, parsed)
 
     def _stop_if_store_failed(self) -> None:
         """End the run if no more answers can be stored. This one can still be recorded: it is paid for."""
@@ -373,13 +373,13 @@ class MeteredApi:
 
     def _pause_before_retry(self, reply: Reply[T], tries: int) -> float | None:
         """Return the seconds until the next attempt; None: this reply is final. Raises PayingEnded."""
-        meaning, seconds = reply.verdict.meaning, reply.verdict.retry_after
+        meaning, seconds = reply.outcome.meaning, reply.outcome.retry_after
         if meaning is Meaning.OUT_OF_UNITS:
             cause = OutOfUnits("the API account has no units left", "top it up, then run again")
             raise self._end_paying(cause)
         if meaning is Meaning.KEY_REJECTED:
             raise self._end_paying(
-                KeyRejected(f"the API rejected the key: {reply.verdict.detail}", "check HIKERAPI_TOKEN")
+                KeyRejected(f"the API rejected the key: {reply.outcome.detail}", "check HIKERAPI_TOKEN")
             )
         if meaning is Meaning.RATE_LIMITED:
             if tries >= _PATIENT_TRIES or (seconds or 0) > retry.MAX_WAIT:
@@ -388,7 +388,7 @@ class MeteredApi:
                 )
             return max(1.0, seconds if seconds is not None else retry.backoff(tries, random.random, 2.0))
         # A billed call is not repeated tonight: a broken answer with status 200 would be paid for twice.
-        if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and not reply.verdict.units and tries < _TRIES:
+        if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and not reply.outcome.units and tries < _TRIES:
             pause = seconds if seconds is not None else retry.backoff(tries, random.random)
             return pause if pause <= retry.MAX_WAIT else None
         return None

@@ -1,4 +1,4 @@
-"""The whole seam against the stand-in: send → verdict → model, and units that agree with who bills them."""
+"""The whole seam against the stand-in: send → outcome → model, and units that agree with who bills them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_fault_b5_every_call_costs_what_the_tariff_says(
     call: Call, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """Nominal price, settled price and the sum that upstream bills are one number."""
-    verdict = wire.parse_verdict(send(hiker, call))
-    assert verdict.meaning is Meaning.OK
-    assert verdict.units == call.units == upstream.units
+    outcome = wire.parse_outcome(send(hiker, call))
+    assert outcome.meaning is Meaning.OK
+    assert outcome.units == call.units == upstream.units
 
 
 @pytest.mark.parametrize("prefixed", [False, True])
@@ -131,16 +131,16 @@ def test_a_refusal_is_understood_and_settled(
     call: Call, meaning: Meaning, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """What is billed of it and what is free agrees with upstream's own account."""
-    verdict = wire.parse_verdict(send(hiker, call))
-    assert verdict.meaning is meaning
-    assert verdict.units == upstream.units
+    outcome = wire.parse_outcome(send(hiker, call))
+    assert outcome.meaning is meaning
+    assert outcome.units == upstream.units
 
 
 def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """401 costs no unit."""
     upstream.key = "another-key-than-ours"
-    verdict = wire.parse_verdict(send(hiker, CALLS[0]))
-    assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.KEY_REJECTED, 0, 0)
+    outcome = wire.parse_outcome(send(hiker, CALLS[0]))
+    assert (outcome.meaning, outcome.units, upstream.units) == (Meaning.KEY_REJECTED, 0, 0)
 
 
 @pytest.mark.parametrize("status", [402, 200])
@@ -151,20 +151,20 @@ def test_fault_a2_an_empty_account_is_out_of_units_whatever_the_status(
     upstream.settings.funds_status = 402 if status == 402 else 200
     upstream.balance = 0
     answer = hiker.send(CALLS[0])
-    verdict = wire.parse_verdict(wire.read_document(answer))
+    outcome = wire.parse_outcome(wire.read_document(answer))
     assert answer.status == status
-    assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.OUT_OF_UNITS, 0, 0)
+    assert (outcome.meaning, outcome.units, upstream.units) == (Meaning.OUT_OF_UNITS, 0, 0)
 
 
 def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
-    """429 with Retry-After: rate limited, free, and the seconds are in the verdict."""
+    """429 with Retry-After: rate limited, free, and the seconds are in the outcome."""
     with (
         FaultyStandIn(EditableWorld.seed(), settings=StandInSettings(rate=1, retry_after="2")) as upstream,
         closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
     ):
         hiker.send(endpoints.balance_call())
-        verdict = wire.parse_verdict(send(hiker, CALLS[0]))
-    assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
+        outcome = wire.parse_outcome(send(hiker, CALLS[0]))
+    assert (outcome.meaning, outcome.units, outcome.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 
 def test_many_threads_share_one_client(upstream: FaultyStandIn, hiker: HikerClient) -> None:

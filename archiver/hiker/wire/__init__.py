@@ -1,7 +1,7 @@
 """Parsers of API answers, which return objects of the model. Pure.
 
 Only this package knows the names of the API's fields. ``read_document`` parses the JSON of an answer, once
-for all other functions. ``parse_verdict`` returns what the answer means. The others read an answer that is
+for all other functions. ``parse_outcome`` returns what the answer means. The others read an answer that is
 OK, and raise AnswerMalformed if it is not what its endpoint promises.
 Sources: the vendor's example answers and HIKERAPI.md.
 
@@ -23,9 +23,9 @@ from archiver.hiker.wire.answer_parser import (
     parse_tray_page,
     parse_user,
 )
+from archiver.hiker.wire.call_outcomes import parse_outcome
 from archiver.hiker.wire.json_document import PARSE_LOCK, Document, read_document
 from archiver.hiker.wire.shapes import ENTRIES_MAX
-from archiver.hiker.wire.verdicts import parse_verdict
 
 __all__ = [
     "ENTRIES_MAX",
@@ -34,9 +34,9 @@ __all__ = [
     "join_pages",
     "parse_balance",
     "parse_highlight_page",
+    "parse_outcome",
     "parse_tray",
     "parse_tray_page",
     "parse_user",
-    "parse_verdict",
     "read_document",
 ]

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from archiver import signed_url
 from archiver.errors import AnswerMalformed
+from archiver.hiker.wire.call_outcomes import means_no_highlights
 from archiver.hiker.wire.json_document import Document
 from archiver.hiker.wire.shapes import (
     ENTRIES_MAX,
@@ -31,7 +32,6 @@ from archiver.hiker.wire.shapes import (
     read_time,
 )
 from archiver.hiker.wire.story_items import NO_PK, NOT_AN_OBJECT, to_item
-from archiver.hiker.wire.verdicts import means_no_highlights
 from archiver.model.identity import Pk, Role
 from archiver.model.upstream import (
     Balance,

@@ -104,7 +104,7 @@ UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
 )
 def test_meaning_and_price(status: int, body: object, meaning: Meaning, units: int) -> None:
     """Status and body decide together; what was not billed costs nothing."""
-    found = wire.parse_verdict(document(body, status))
+    found = wire.parse_outcome(document(body, status))
     assert (found.meaning, found.units) == (meaning, units)
 
 
@@ -114,27 +114,27 @@ def test_no_highlights_are_no_error_where_those_of_a_user_were_asked_for() -> No
     by_name = endpoints.tray_by_name_call("ann")
     for call in (LIST, by_name):
         found = document(error, 404, call=call)
-        assert wire.parse_verdict(found).meaning is Meaning.OK
+        assert wire.parse_outcome(found).meaning is Meaning.OK
         assert wire.parse_tray(found) == Tray(None, ())
     paged = document(error, 404, call=endpoints.tray_page_call("1"))
-    assert wire.parse_verdict(paged).meaning is Meaning.NOT_FOUND
+    assert wire.parse_outcome(paged).meaning is Meaning.NOT_FOUND
     missing = document({"detail": "?", "exc_type": "UserNotFound"}, 404, call=LIST)
-    assert wire.parse_verdict(missing).meaning is Meaning.NOT_FOUND
+    assert wire.parse_outcome(missing).meaning is Meaning.NOT_FOUND
 
 
 def test_a_page_is_known_by_its_content_type_too() -> None:
     """A challenge whose text does not begin with a tag is no answer of the API; JSON under a wrong type is
     one.
     """
-    assert wire.parse_verdict(document(b"Attention!", content_type="text/html")).meaning is Meaning.BLOCKED
-    assert wire.parse_verdict(document([], content_type="text/html")).meaning is Meaning.OK
+    assert wire.parse_outcome(document(b"Attention!", content_type="text/html")).meaning is Meaning.BLOCKED
+    assert wire.parse_outcome(document([], content_type="text/html")).meaning is Meaning.OK
 
 
 def test_the_answer_states_its_own_price() -> None:
     """``x-hiker-info`` of a charged answer is what it cost; on a 5xx it is only nominal."""
-    assert wire.parse_verdict(document([], 200, LIST, x_hiker_info='{"reqs": 2}')).units == 2
-    assert wire.parse_verdict(document(b"", 500, LIST, x_hiker_info='{"reqs": 2}')).units == 0
-    assert wire.parse_verdict(document(TOP_UP, 200, LIST, x_hiker_info="reqs=2")).units == 0
+    assert wire.parse_outcome(document([], 200, LIST, x_hiker_info='{"reqs": 2}')).units == 2
+    assert wire.parse_outcome(document(b"", 500, LIST, x_hiker_info='{"reqs": 2}')).units == 0
+    assert wire.parse_outcome(document(TOP_UP, 200, LIST, x_hiker_info="reqs=2")).units == 0
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_how_long_to_wait_is_read_from_the_answer(value: str, seconds: float | N
     """Retry-After in seconds or as a date counted from the answer's own time; nonsense is nothing (A8 to
     A10).
     """
-    assert wire.parse_verdict(document(b"", 429, retry_after=value)).retry_after == seconds
+    assert wire.parse_outcome(document(b"", 429, retry_after=value)).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_how_long_to_wait_is_read_from_the_answer(value: str, seconds: float | N
 )
 def test_the_detail_is_one_clean_line(body: object, detail: str) -> None:
     """It names the type and the sentence, in whatever form they come, without control characters."""
-    assert wire.parse_verdict(document(body, 404)).detail == detail
+    assert wire.parse_outcome(document(body, 404)).detail == detail
 
 
 def test_a_long_detail_is_cut() -> None:
     """200 characters at most, and it shows that it was longer."""
-    detail = wire.parse_verdict(document({"detail": "word " * 100}, 404)).detail
+    detail = wire.parse_outcome(document({"detail": "word " * 100}, 404)).detail
     assert len(detail) == 200
     assert detail.endswith("…")
 
@@ -198,7 +198,7 @@ def test_a_long_detail_is_cut() -> None:
 def test_no_detail_holds_a_signature(text: str) -> None:
     """Signed queries are cut, in parsed errors and in the head of what is no JSON (L3)."""
     for body in ({"detail": text}, text.encode(), json.dumps([text])[:-2].encode()):
-        assert "SIGNATURE" not in wire.parse_verdict(document(body, 500)).detail
+        assert "SIGNATURE" not in wire.parse_outcome(document(body, 500)).detail
 
 
 @given(
@@ -206,9 +206,9 @@ def test_no_detail_holds_a_signature(text: str) -> None:
     st.binary(max_size=300) | st.text(max_size=300).map(str.encode),
     st.text(max_size=20),
 )
-def test_any_answer_has_a_verdict(status: int, body: bytes, header: str) -> None:
+def test_any_answer_has_an_outcome(status: int, body: bytes, header: str) -> None:
     """No status, body or header makes it raise, and what it tells is short and printable."""
-    found = wire.parse_verdict(
+    found = wire.parse_outcome(
         document(body, status, FETCH, content_type=header, retry_after=header, x_hiker_info=header)
     )
     assert len(found.detail) <= 200
@@ -229,6 +229,6 @@ json_trees = st.recursive(
 
 
 @given(st.sampled_from([200, 400, 403, 404, 422, 500]), json_trees)
-def test_any_error_object_has_a_verdict(status: int, tree: object) -> None:
+def test_any_error_object_has_an_outcome(status: int, tree: object) -> None:
     """``detail``, ``error`` and their parts may be of any type."""
-    assert wire.parse_verdict(document(tree, status)).detail.isprintable()
+    assert wire.parse_outcome(document(tree, status)).detail.isprintable()

@@ -10,7 +10,7 @@ import re
 from archiver import retry
 from archiver.hiker import endpoints
 from archiver.hiker.wire.json_document import Document, clean_text
-from archiver.model.api_calls import Answer, Meaning, Verdict
+from archiver.model.api_calls import Answer, CallOutcome, Meaning
 from archiver.signed_url import excerpt
 
 _BY_TYPE = {
@@ -46,7 +46,7 @@ _NEVER_BILLED = frozenset({Meaning.KEY_REJECTED, Meaning.OUT_OF_UNITS})
 _CLOUDFLARE = re.compile(rb"error code: 1\d{3}\b")
 
 
-def parse_verdict(document: Document) -> Verdict:
+def parse_outcome(document: Document) -> CallOutcome:
     """Return the meaning of an answer, what it cost, and a message for people. Never raises.
 
     An error 401 or 402 in a body with status 200 costs nothing: there was no account to charge. A page from
@@ -55,8 +55,8 @@ def parse_verdict(document: Document) -> Verdict:
     answer, tree, fault = document.answer, document.tree, document.fault
     meaning = _meaning(answer, tree, fault)
     if meaning is Meaning.OK:
-        return Verdict(meaning, _units(answer, meaning))
-    return Verdict(
+        return CallOutcome(meaning, _units(answer, meaning))
+    return CallOutcome(
         meaning,
         _units(answer, meaning),
         _detail(answer, tree, fault),
