@@ -102,9 +102,7 @@ class AccountReporter:
 
     def report_tray(self, pk: Pk, tray: Tray, before: AccountState) -> None:
         """Report new names, and entries of the tray that get no row."""
-        name = self._target.username
-        if name is not None:
-            self._report_name(name, pk, before, tray.user)
+        self._report_name(pk, before, tray.user)
         self._report_left_out(pk, tray)
 
     def report_unmatched_globs(self, state: AccountState, tray: Tray) -> None:
@@ -165,13 +163,18 @@ class AccountReporter:
                 self._catalog.write(record.resolution, *what, self._context.clock())
         return left
 
-    def _report_name(self, name: str, pk: Pk, before: AccountState, user: User | None) -> None:
-        """Report a rename, or, once, that somebody else has taken a freed name."""
-        called = (user.username if user is not None else None) or before.username or name
-        if called != name:
-            self._context.observe(Notice(f"{name} is now called {called}"))
+    def _report_name(self, pk: Pk, before: AccountState, user: User | None) -> None:
+        """Report a rename, or, once, that somebody else has taken a freed name.
+
+        A target that is an outdated name is reported at each tray; one that is an id, when the name changes.
+        """
+        name = self._target.username
+        known_as = name or before.username
+        called = (user.username if user is not None else None) or before.username or known_as
+        if called != known_as and known_as is not None:
+            self._context.observe(Notice(f"{known_as} is now called {called}"))
             return
-        if not self._options.is_asked_for and before.username == name:
+        if name is None or (before.username == name and not self._options.is_asked_for):
             return
         others = [other for other in self._catalog.read(former_pks, name) if other != pk]
         if others:

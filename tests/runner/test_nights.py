@@ -150,6 +150,18 @@ def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> Non
     assert names == [("natgeo",), ("natgeo_official",)]
 
 
+def test_a_rename_is_reported_whether_a_target_is_a_name_or_an_id(harness: ArchiveHarness) -> None:
+    """An outdated name in the configuration at each tray; the rename of an account given by id once."""
+    rename = "natgeo is now called natgeo_official"
+    harness.night("natgeo")
+    harness.upstream.world.rename("natgeo", "natgeo_official")
+    reports = []
+    for target in (NATGEO, NATGEO, "natgeo", "natgeo"):
+        harness.night(target)
+        reports.append(str(harness.events).count(rename))
+    assert reports == [1, 0, 1, 1]
+
+
 @postgres_when_whole
 def test_fault_h29_a_vanished_blob_is_fetched_again(harness: ArchiveHarness) -> None:
     """At the turn of a file that vanished from the store it is there again, from the kept answer while its
