@@ -42,8 +42,7 @@ from archiver.model.target import Target
 from archiver.runner.balance import BalanceCheck
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.metered_api import MeteredApi
-from archiver.runner.priority import by_priority
-from archiver.runner.run import finish
+from archiver.runner.run import by_priority, finish
 from archiver.runner.tally import AccountEnd, Summary, Tally
 from archiver.runner.workers import Pool, StopFlag
 

@@ -1,12 +1,17 @@
-"""One run: from its targets to its summary."""
+"""One run: the order of its targets, and its way from them to its summary.
+
+The order matters if a limit or a kill ends a run early.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import IntEnum
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import adoptions, costs
+from archiver.catalog.query.account_state import Progress, account_state, highlight_state, progress
 from archiver.errors import ArchiverError
 from archiver.exit_codes import is_graver, outcome
 from archiver.hiker import endpoints
@@ -15,11 +20,14 @@ from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.balance import BalanceCheck
 from archiver.runner.context import RunContext, RunOptions
-from archiver.runner.priority import by_priority
+from archiver.runner.decide import jobs_due
 from archiver.runner.promises import Turn
 from archiver.runner.tally import Summary, Tally
+from archiver.runner.visit import Visit
 from archiver.runner.visitor import Visitor
 from archiver.runner.workers import StopFlag
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def begin_run(
@@ -114,3 +122,51 @@ def _weigh(summary: Summary, cause: BaseException | None) -> Summary:
         hint=cause.hint,
         slug=cause.slug,
     )
+
+
+# --- the order of targets
+
+
+class _Rank(IntEnum):
+    """What comes first: accounts of which nothing is stored, then those that were begun, then all others."""
+
+    NEVER_LISTED = 0
+    UNFINISHED = 1
+    LISTED = 2
+
+
+def by_priority(
+    targets: Sequence[Target], catalog: Catalog, options: RunOptions, now: datetime
+) -> list[Target]:
+    """Return the targets: never listed ones first, then unfinished ones, then those listed longest ago.
+
+    Targets of the same rank and time keep their order.
+    """
+    if len(targets) < 2:
+        return list(targets)
+    account_progress = catalog.read(progress)
+    return sorted(targets, key=lambda target: _priority(target, account_progress, catalog, options, now))
+
+
+def _priority(
+    target: Target, account_progress: Progress, catalog: Catalog, options: RunOptions, now: datetime
+) -> tuple[_Rank, datetime]:
+    if target.highlight_pk is not None:
+        stored = catalog.read(highlight_state, target.highlight_pk)
+        if stored is None or stored.fetched_at is None:
+            return _Rank.NEVER_LISTED, _EPOCH
+        return (_Rank.LISTED if stored.tried_at else _Rank.UNFINISHED), stored.fetched_at
+    pk = account_progress.pk_of(target, from_config=options.from_config)
+    listed_at = account_progress.listed_at.get(pk) if pk is not None else None
+    if pk is None or listed_at is None:
+        return _Rank.NEVER_LISTED, _EPOCH
+    is_begun = pk in account_progress.unfinished and _has_jobs(target, catalog, options, now)
+    return (_Rank.UNFINISHED if is_begun else _Rank.LISTED), listed_at
+
+
+def _has_jobs(target: Target, catalog: Catalog, options: RunOptions, now: datetime) -> bool:
+    """Return whether the last tray left something to fetch that the target wants and that is due."""
+    state = catalog.read(account_state, target, from_config=options.from_config)
+    # A worker may have other rules than the process that orders the targets.
+    unfinished = replace(options, sweep_days=0, full=False, rules=None)
+    return bool(jobs_due(Visit(state, state), unfinished, now))
