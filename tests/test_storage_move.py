@@ -31,7 +31,7 @@ from archiver.errors import (
     StoppedBySignal,
     StorageError,
 )
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer

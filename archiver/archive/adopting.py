@@ -15,7 +15,7 @@ from archiver.catalog.temporary_copy import open_copy
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.foreign_files import AdoptionReport
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 
 
 def adopt_directories(

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from archiver.runner.context import RunOptions
     from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
     from archiver.web.serve_options import ServeOptions
 
     Accounts = AccountName | Iterable[AccountName]
@@ -495,7 +495,7 @@ class Archive:
         Errors of single accounts are in the summary. Raises errors that prevent a run from starting:
         KeyMissing, NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
         """
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         found, chosen = self._run_targets(targets, options)
         is_shared = self._config.cluster.enabled and chosen.from_config and not chosen.list_only
@@ -533,7 +533,7 @@ class Archive:
         ``stop``, and errors of the database or the store that last for more than ten minutes.
         """
         from archiver.archive.worker import work
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         work(
             self._config,
@@ -623,7 +623,7 @@ class Archive:
         """
         from archiver.catalog.temporary_copy import open_copy
         from archiver.reread.reread import COMMAND, reread
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
         stop = stop or NewStopFlag()
@@ -667,7 +667,7 @@ class Archive:
         from archiver.archive import selection
         from archiver.archive.adopting import adopt_directories
         from archiver.model.foreign_files import ForeignTool
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         paths = arguments.read_several(
             os.fspath(directories) if isinstance(directories, os.PathLike) else directories,
@@ -696,7 +696,7 @@ class Archive:
         """Return what ``forget`` would remove, and what it would leave. Writes nothing. Raises its errors."""
         from archiver.archive import selection
         from archiver.archive.forgetting import plan_removal
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         session = self._open()
         with session.storage.checking((stop or NewStopFlag()).check):
@@ -720,7 +720,7 @@ class Archive:
         """
         from archiver.archive import selection
         from archiver.archive.forgetting import forget_account
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
         return forget_account(
@@ -735,7 +735,7 @@ class Archive:
     def finish_removal(self, *, wait: bool = False, stop: StopFlag | None = None) -> bool:
         """Finish a ``forget`` that was interrupted; return whether there was one. Raises its errors."""
         from archiver.catalog.query import account_parts
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         if not self._catalog.read(account_parts.is_unfinished):
             return False
@@ -792,7 +792,7 @@ class Archive:
         the errors of ``verify``, and ArchiveLocked.
         """
         from archiver.archive.verification import plan_repair, repair_archive
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
         stop = stop or NewStopFlag()
@@ -948,7 +948,7 @@ class Archive:
         the port cannot be used, or Starlette or uvicorn is missing.
         """
         from archiver.archive.serving import serve
-        from archiver.runner.workers import StopFlag as NewStopFlag
+        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
         flag = stop or NewStopFlag()

@@ -35,7 +35,7 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
-from archiver.runner.workers import StopFlag, for_each
+from archiver.runner.threads import StopFlag, for_each
 from archiver.verify.verify_blobs import merge_listing
 
 T = TypeVar("T")

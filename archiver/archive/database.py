@@ -71,7 +71,7 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
     SchemaNew, DatabaseError.
     """
     from archiver.archive.session import open_rows
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
 
     marker.read(config.archive.directory)
     before = schema.read_status(locate_database(config)).revision

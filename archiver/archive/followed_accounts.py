@@ -17,7 +17,7 @@ from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
 from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target, TargetIdentity
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 
 
 class FollowState(StrEnum):

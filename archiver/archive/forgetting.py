@@ -49,7 +49,7 @@ from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
 from archiver.reread.reading import read_content
 from archiver.reread.recover import recover
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.text_format import make_safe
 
 COMMAND = "forget"

@@ -27,7 +27,7 @@ from archiver.journal.journal_line import (
 )
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import LAST_FILE, Entry, JournalEnd, JournalHead, JournalPoint
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 
 _WAYS_OUT = (
     "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "

@@ -36,8 +36,8 @@ from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.run import begin_run, run
 from archiver.runner.tally import Summary
+from archiver.runner.threads import StopFlag
 from archiver.runner.visitor import Visitor
-from archiver.runner.workers import StopFlag
 from archiver.secret import Secret
 
 Clock = Callable[[], datetime]

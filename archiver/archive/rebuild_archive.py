@@ -36,7 +36,7 @@ from archiver.model.values import replace
 from archiver.rebuild.rebuild import RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.temporary import temporary_directory
 from archiver.text_format import pluralize
 

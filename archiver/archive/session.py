@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from archiver.blobs.store import BlobStore
     from archiver.media.egress import DownloadRules
     from archiver.runner.context import RunOptions
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
 
 COMPARED_SECONDS = 10.0
 """How long Python's open archive believes that its database has all entries, unless that is replaced."""

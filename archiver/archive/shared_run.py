@@ -44,7 +44,7 @@ from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.run import by_priority, finish
 from archiver.runner.tally import AccountEnd, Summary, Tally
-from archiver.runner.workers import Pool, StopFlag
+from archiver.runner.threads import Pool, StopFlag
 
 Clock = Callable[[], datetime]
 

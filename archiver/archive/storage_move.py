@@ -37,7 +37,7 @@ from archiver.journal.journal_check import JournalState
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
-from archiver.runner.workers import StopFlag, run_beside
+from archiver.runner.threads import StopFlag, run_beside
 
 
 class StorageMove(Struct, frozen=True):

@@ -26,7 +26,7 @@ from archiver.runner import run_lock
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.verify import repair
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs

@@ -14,7 +14,7 @@ from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_o
 from archiver.cli.parameter_types import PathType
 from archiver.cli.run_session import RESUME
 from archiver.exit_codes import PARTIAL, outcome
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
 from archiver.exit_codes import DAMAGED, PARTIAL, outcome
 from archiver.runner.due_highlights import unmatched_globs
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from archiver.cli.options import (
 from archiver.errors import NotHeld, UsageError
 from archiver.exit_codes import outcome
 from archiver.model.account_removal import AccountRemoval
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.text_format import format_size, make_safe, pluralize
 
 _NOTHING: dict[str, object] = {"removed": None, "dry_run": False}

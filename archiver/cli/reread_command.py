@@ -10,7 +10,7 @@ import click
 from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
 from archiver.cli.run_session import RESUME
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:

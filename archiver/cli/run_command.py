@@ -51,7 +51,7 @@ def command(
     """
     from archiver.cli import report_delivery
     from archiver.runner.context import RunOptions
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
 
     config = load.config(options)
     targets = load.entries(config, accounts)

@@ -71,7 +71,7 @@ def command(
       archiver serve --host 192.0.2.7 --token-file token --tls-cert cert.pem --tls-key key.pem
       archiver serve --uds /run/archiver/web --token-file token --allow-host archive.example
     """
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
     from archiver.web.serve_options import ServeOptions
 
     chosen = ServeOptions(host, port, uds, allow_hosts, token_file, tls_cert, tls_key, proxies)

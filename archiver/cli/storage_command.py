@@ -49,7 +49,7 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
     """
     from archiver.archive.storage_move import move_storage, preview_move
     from archiver.config.load_config import warn_of_plain_http
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
 
     place = _parse_destination(destination)
     configuration = load.config(options)

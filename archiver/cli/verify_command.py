@@ -21,7 +21,7 @@ from archiver.cli.options import (
 from archiver.cli.parameter_types import WholeNumber
 from archiver.errors import ArchiverError
 from archiver.exit_codes import DAMAGED
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:

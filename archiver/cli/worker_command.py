@@ -36,7 +36,7 @@ def command(options: GlobalOptions, concurrency: int | None, until_idle: bool) -
       archiver worker --concurrency 16
       archiver worker --until-idle
     """
-    from archiver.runner.workers import StopFlag
+    from archiver.runner.threads import StopFlag
 
     stop = StopFlag()
     load.config(options, with_accounts=False)  # the run has the list

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.catalog import Catalog, api_rate
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 
 
 class SharedRate:

@@ -48,8 +48,8 @@ from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.promises import Promise, Turn
 from archiver.runner.tally import AccountEnd
+from archiver.runner.threads import Pool
 from archiver.runner.visit import Visit, begin_visit, read_visit
-from archiver.runner.workers import Pool
 
 OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
 """Errors that concern only one account."""

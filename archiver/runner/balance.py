@@ -12,7 +12,7 @@ from archiver.model.api_calls import Meaning
 from archiver.model.upstream import Balance
 from archiver.runner.context import RunContext
 from archiver.runner.metered_api import MeteredApi
-from archiver.runner.workers import Pool
+from archiver.runner.threads import Pool
 
 _LEAD = 0.1
 """Seconds that the first paid calls wait for the balance; it has usually come by then."""

@@ -22,7 +22,7 @@ from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
 from archiver.runner.due_highlights import Job, Why
 from archiver.runner.metered_api import MeteredApi, Reply
 from archiver.runner.promises import Promise
-from archiver.runner.workers import OneAtATime
+from archiver.runner.threads import OneAtATime
 
 
 class HighlightSync:

@@ -22,7 +22,7 @@ from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.promises import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.rate import CallRate
-from archiver.runner.workers import Pool, for_each
+from archiver.runner.threads import Pool, for_each
 
 _ACCOUNTS_AT_FIRST = 4
 JOBS_AT_ONCE = 8

@@ -23,7 +23,7 @@ from archiver.catalog.query import newest_items
 from archiver.catalog.query.adoptions import OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
 from archiver.errors import TargetError
 from archiver.model.target import parse_target
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.adopting_archive import (
     FOLDER,
     HIGHLIGHT,

@@ -18,7 +18,7 @@ from archiver.catalog.query import totals
 from archiver.catalog.writer_lock import WriterLock
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, DatabaseForeign, MarkerMismatch, StorageError
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.catalog_samples import LATER
 from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
 

@@ -16,7 +16,7 @@ from archiver.errors import StorageError
 from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.cluster import ClusterHarness, wait_until
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

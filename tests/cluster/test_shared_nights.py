@@ -24,7 +24,7 @@ from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, Storage
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.sandbox.request_log import LoggedRequest
 from tests.support.cluster import ClusterHarness, join_run, wait_until, worker_threads
 from tests.support.nights.expected_facts import differences, names

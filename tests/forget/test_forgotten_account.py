@@ -33,7 +33,7 @@ from archiver.errors import (
     UsageError,
 )
 from archiver.model.target import parse_target
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer, make_too_old
 from tests.support.forgotten_account import (

@@ -42,7 +42,7 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
 from archiver.model.identity import utcnow
 from archiver.reread.recover import Recovery
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness

@@ -19,7 +19,7 @@ from archiver.catalog import Catalog, record
 from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.model.identity import Digest, utcnow
 from archiver.model.journal_entries import JournalEnd, JournalPoint
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
 from tests.support.archive_harness import ArchiveHarness

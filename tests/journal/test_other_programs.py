@@ -20,7 +20,7 @@ from archiver.catalog import outbox, record, row_dump
 from archiver.errors import DatabaseError
 from archiver.journal import shipper
 from archiver.journal.disk_journal import DiskJournal
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer

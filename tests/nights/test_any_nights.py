@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.sandbox.world import PrivateWithForce
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from archiver.archive.rebuild_archive import take_snapshot
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.sandbox.world import PrivateWithForce
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer

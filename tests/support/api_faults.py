@@ -13,7 +13,7 @@ from typing import TypedDict
 import pytest
 
 from archiver.runner.rate import RateLimiter
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.sandbox.world_objects import Json
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions

@@ -18,7 +18,7 @@ from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from tests.support.adopting_archive import ITEM, PHOTO, gallery_dl_metadata, put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows

@@ -18,7 +18,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.errors import StoppedBySignal
 from archiver.model.identity import Role
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.web import connection_limits, login
 from archiver.web.serve_options import ServeOptions
 from tests.support.archive_copies import ArchiveCopies

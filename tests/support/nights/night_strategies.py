@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from archiver.errors import StoppedBySignal
 from archiver.model.events import Event
-from archiver.runner.workers import StopFlag
+from archiver.runner.threads import StopFlag
 from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight
 from tests.support.nights.early_end import Bug
 from tests.support.standin import actions

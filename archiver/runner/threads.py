@@ -20,7 +20,7 @@ _SECONDS_TO_END = 1.0
 
 
 class StopFlag:
-    """Set once, with the error that says why; every worker sees it at its next check."""
+    """Set once, with the error that says why; every thread sees it at its next check."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -47,9 +47,9 @@ class StopFlag:
         return self._cause
 
     def stop(self, cause: ArchiverError) -> None:
-        """Ask every worker to end; the first cause counts.
+        """Ask every thread to end; the first cause counts.
 
-        Safe in a signal handler: it takes no lock that a worker may hold.
+        Safe in a signal handler: it takes no lock that a thread may hold.
         """
         if self._cause is None:
             self._cause = cause
@@ -67,7 +67,7 @@ class StopFlag:
 
     @contextmanager
     def stop_on_error(self) -> Iterator[None]:
-        """Stop every worker at once if the block raises; the exception is raised again."""
+        """Stop every thread at once if the block raises; the exception is raised again."""
         try:
             yield
         except BaseException as error:
