@@ -161,7 +161,7 @@ class ArchiveFiller:
         assert media is not None
         blob = Blob(digest, length, media.mime, *size)
         file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/drawn")
-        self.catalog.write(record.file, self.run, file, None, NOW)
+        self.catalog.write(record.record_file, self.run, file, None, NOW)
 
     def add_picture(
         self, subject: Subject, pk: str, role: Role, colours: tuple[str, str, str, str], size: tuple[int, int]
@@ -176,7 +176,7 @@ class ArchiveFiller:
             Highlight(f"{user.pk}{n}", user, HIGHLIGHTS[n][0], NOW - timedelta(days=24 + 30 * n))
             for n in places
         ]
-        self.catalog.write(record.tray, self.run, user.pk, Tray(user, tuple(highlights)), NOW)
+        self.catalog.write(record.record_tray, self.run, user.pk, Tray(user, tuple(highlights)), NOW)
         self.add_picture(Subject.USER, user.pk, Role.AVATAR, HIGHLIGHTS[places.start][1], (320, 320))
         for highlight, place in zip(highlights, places, strict=True):
             self.add_highlight(highlight, place)
@@ -192,7 +192,9 @@ class ArchiveFiller:
             for n in range(count)
         ]
         numbers = TrayNumbers(None, count)
-        self.catalog.write(record.page, self.run, None, HighlightPage(highlight, tuple(items)), numbers, NOW)
+        self.catalog.write(
+            record.record_page, self.run, None, HighlightPage(highlight, tuple(items)), numbers, NOW
+        )
         self.add_picture(Subject.HIGHLIGHT, highlight.pk, Role.COVER, colours, (320, 320))
         for item in items:
             item_colours = draw.choice((colours, colours, HIGHLIGHTS[draw.randrange(len(HIGHLIGHTS))][1]))
@@ -222,7 +224,7 @@ def fill(config: Config, browser: Browser) -> None:
             for n in range(len(HIGHLIGHTS))
             if n != GONE
         )
-        catalog.write(record.tray, filler.run, MUSEUM.pk, Tray(MUSEUM, left), next_night, gone=(gone,))
+        catalog.write(record.record_tray, filler.run, MUSEUM.pk, Tray(MUSEUM, left), next_night, gone=(gone,))
         catalog.write(record.finish_run, filler.run, next_night, "ok", 0)
 
 

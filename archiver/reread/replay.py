@@ -113,11 +113,11 @@ class _Replayer:
             case Tray():
                 owner = content.user or next((highlight.user for highlight in content.highlights), None)
                 if owner is not None:  # an empty tray does not state its owner
-                    yield submit(record.tray, run_id, owner.pk, content, now, endpoint=endpoints.TRAY)
+                    yield submit(record.record_tray, run_id, owner.pk, content, now, endpoint=endpoints.TRAY)
             case HighlightPage():
-                yield submit(record.page, run_id, dated.answer_id, content, TrayNumbers(), now)
+                yield submit(record.record_page, run_id, dated.answer_id, content, TrayNumbers(), now)
             case User():
-                yield submit(record.user, run_id, content, now)
+                yield submit(record.record_user, run_id, content, now)
 
     def _wait(self) -> None:
         for future in self._pending:

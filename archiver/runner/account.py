@@ -219,7 +219,7 @@ class AccountSync:
         if user is not None and state.pk is None and not self._claim_account(user.pk):
             return replace(visit, is_duplicate=True)
         if user is not None:
-            self._catalog.write(record.user, self._context.run_id, user, self._context.clock())
+            self._catalog.write(record.record_user, self._context.run_id, user, self._context.clock())
         if verdict is None and doubt is Doubt.NOT_FOUND:
             raise _hidden_tray()
         is_empty = doubt is Doubt.EMPTY or (doubt is None and state.verdict is Reason.EMPTY)
@@ -326,7 +326,7 @@ class AccountSync:
             facts.append(lambda rows: record.bind_target(rows, name, pk, now))
         has_changed = self._catalog.write(
             record.together,
-            lambda rows: record.tray(
+            lambda rows: record.record_tray(
                 rows,
                 run_id,
                 pk,
@@ -415,7 +415,7 @@ class AccountSync:
         pictures = pictures_to_download(visit.state, listing.tray, self._options)
         begun = self._services.downloads.start(pictures, self._claims)
         for gap in pictures_not_offered(visit.state, listing.tray, self._options.repair):
-            self._catalog.write(record.failure, gap, self._context.clock(), is_gap=True)
+            self._catalog.write(record.record_failure, gap, self._context.clock(), is_gap=True)
             self._context.report_failure(gap, is_trouble=False)
         return replace(visit, pictures=tuple(pictures), picture_downloads=tuple(begun))
 

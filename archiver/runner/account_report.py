@@ -71,7 +71,7 @@ class AccountReporter:
         failure = _unresolved_failure(self._target)
         self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
         if failure.subject is not Subject.HIGHLIGHT:  # that was recorded when its page was read
-            self._catalog.write(record.failure, failure, self._context.clock())
+            self._catalog.write(record.record_failure, failure, self._context.clock())
             self._context.report_failure(failure, is_trouble=False)
         if not (self._options.from_config or self._options.list_only):
             self._resolve_new(failure)
@@ -96,7 +96,7 @@ class AccountReporter:
     def fail_target(self, reason: Reason, detail: str, *, is_trouble: bool, is_silent: bool = False) -> None:
         """Record a failure of the target, and report it unless ``is_silent``."""
         failure = Failure(Subject.TARGET, self._target.key, None, reason, detail)
-        self._catalog.write(record.failure, failure, self._context.clock())
+        self._catalog.write(record.record_failure, failure, self._context.clock())
         if not is_silent:
             self._context.report_failure(failure, is_trouble=is_trouble)
 
@@ -194,12 +194,12 @@ class AccountReporter:
         if tray.rejected:
             detail = describe_rejected(tray.rejected, "entry")
             failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, detail)
-            self._catalog.write(record.failure, failure, now)
+            self._catalog.write(record.record_failure, failure, now)
             self._context.report_failure(failure, is_trouble=True)
         else:
             detail = _describe_unsupported(tray.unsupported)
             failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, detail)
-            self._catalog.write(record.failure, failure, now)
+            self._catalog.write(record.record_failure, failure, now)
             if before is None or before.detail != failure.detail:
                 self._context.report_failure(failure, is_trouble=False)
 

@@ -134,7 +134,7 @@ class FileDownloader:
         if not claims.must_report(failed):
             return
         failure = failed.failure
-        self._catalog.write(record.failure, failure, self._context.clock())
+        self._catalog.write(record.record_failure, failure, self._context.clock())
         if failure.reason is not Reason.HOST_NOT_ALLOWED:
             self._context.report_failure(failure, is_trouble=failure.reason not in GAPS)
 

@@ -135,7 +135,7 @@ class HighlightSync:
             resolved.append(lambda rows: record.resolution(rows, Subject.HIGHLIGHT, job.pk, None, now))
         new = self._catalog.write(
             record.together,
-            lambda rows: record.page(
+            lambda rows: record.record_page(
                 rows,
                 self._context.run_id,
                 answer.answer_id,
@@ -163,7 +163,7 @@ class HighlightSync:
             lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut_lists)
             detail = f"{lists} have rows; the stored answer holds all of them"
             failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
-            if self._catalog.write(record.failure, failure, self._context.clock()) == 1:
+            if self._catalog.write(record.record_failure, failure, self._context.clock()) == 1:
                 self._context.report_failure(failure, is_trouble=False)
 
     # --- the files
@@ -207,7 +207,7 @@ class HighlightSync:
 
     def _record_failure(self, pk: Pk, reason: Reason, detail: str, *, is_trouble: bool) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
-        self._catalog.write(record.failure, failure, self._context.clock())
+        self._catalog.write(record.record_failure, failure, self._context.clock())
         self._context.report_failure(failure, is_trouble=is_trouble)
 
 

@@ -51,7 +51,7 @@ def download(archive: AdoptingArchive, content: bytes, *, role: Role = Role.THUM
             sha256, size = writer.commit()
         file = File(Owner(Subject.ITEM, ITEM), role, Blob(sha256, size, "image/jpeg"), "https://cdn/a.jpg")
         run_id = catalog.write(record.start_run, "run", NOW)
-        catalog.write(record.file, run_id, file, 7, LATER)
+        catalog.write(record.record_file, run_id, file, 7, LATER)
 
 
 @SQLITE_EVERYDAY
@@ -88,7 +88,7 @@ def test_a_file_of_a_known_item_is_recorded_at_once(archive: AdoptingArchive, tm
     archive.answer(page(HIGHLIGHT, ITEM))
     failure = Failure(Subject.ITEM, ITEM, Role.VIDEO, Reason.EXPIRED, "expired")
     with Catalog.open(archive.database, write=True) as catalog:
-        catalog.write(record.failure, failure, NOW)
+        catalog.write(record.record_failure, failure, NOW)
     assert archive.counts(put(tmp_path / "in", {insta_dl_name(): VIDEO})) == (1, 0, 0, 0)
     assert archive.files() == [(ITEM, "video", "insta-dl")]
     for view in ("current_files", "account_files"):

@@ -269,7 +269,7 @@ def test_fault_j24_what_waited_finds_its_place_once_the_account_is_known(
     with Catalog.open(archive.database, write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", NOW)
         assert catalog.write(record.settle_all_waiting, run_id, NOW) == 0
-        catalog.write(record.tray, run_id, NATGEO.pk, tray("5"), NOW)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, tray("5"), NOW)
         assert catalog.write(record.settle_all_waiting, run_id, NOW) == 2
         assert catalog.write(record.settle_all_waiting, run_id, NOW) == 0
     assert archive.waiting() == []
@@ -337,10 +337,10 @@ def test_fault_j26_if_it_is_shown_again_the_answers_values_win(
     archive.adopt(put(tmp_path / "in", _TREES[tool]()))
     with Catalog.open(archive.database, write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", LATER)
-        catalog.write(record.tray, run_id, NATGEO.pk, tray("5"), NOW)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, tray("5"), NOW)
         assert changes(archive) == []
         shown = tray("5", highlight(HIGHLIGHT, "Gifts, by Instagram"))
-        catalog.write(record.tray, run_id, NATGEO.pk, shown, LATER)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, shown, LATER)
     shown_item = video(ITEM, media_type=1, taken_at=LATER)
     archive.answer(page(HIGHLIGHT, shown_item, title="Gifts, by Instagram"), LATEST)
     assert changes(archive) == [(HIGHLIGHT, "presence", None, "appeared")]
@@ -367,7 +367,9 @@ def test_fault_j26_reread_can_show_it_too(archive: AdoptingArchive, tmp_path: Pa
         Catalog.open(archive.database, write=True) as catalog,
     ):
         run_id = replayed.write(record.start_run, "run", LATER)
-        replayed.write(record.page, run_id, None, page(HIGHLIGHT, video(ITEM, media_type=1)), FACTS, LATER)
+        replayed.write(
+            record.record_page, run_id, None, page(HIGHLIGHT, video(ITEM, media_type=1)), FACTS, LATER
+        )
         merge(replayed, catalog, lambda: None)
     for table, key in (("highlights", f"pk = '{HIGHLIGHT}'"), ("highlight_items", f"item_pk = '{ITEM}'")):
         assert archive.rows(f"SELECT source, gone_at FROM {table} WHERE {key}") == [(None, None)]

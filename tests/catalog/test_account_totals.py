@@ -23,11 +23,11 @@ def listed(catalog: Catalog, run_id: int) -> Catalog:
         highlight("19", title="100 m"),
         highlight("20", title=""),
     )
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(*highlights), NOW)
-    catalog.write(record.user, run_id, User("5", username="Hidden_1"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(*highlights), NOW)
+    catalog.write(record.record_user, run_id, User("5", username="Hidden_1"), NOW)
     catalog.write(record.verdict, run_id, "5", Reason.PRIVATE, NOW)
     failure = Failure(Subject.TARGET, "nobody", None, Reason.NOT_FOUND, "404")
-    catalog.write(record.failure, failure, NOW)
+    catalog.write(record.record_failure, failure, NOW)
     catalog.write(record.bind_target, "natgeo", NATGEO.pk, NOW)
     return catalog
 
@@ -60,7 +60,7 @@ def test_failures_of_targets_that_are_not_listed_end(listed: Catalog) -> None:
     """Those of other names and of highlights without a row are resolved; a highlight in a tray stays due."""
     for pk in ("18", "404", "405"):
         failure = Failure(Subject.HIGHLIGHT, pk, None, Reason.NOT_FOUND, "404")
-        listed.write(record.failure, failure, NOW)
+        listed.write(record.record_failure, failure, NOW)
     listed.write(record.drop_targets, ["natgeo", "405"], NOW)
     still_open = {pk for _, pk in listed.read(account_totals.failed_targets)}
     assert still_open == {"18", "405"}

@@ -152,7 +152,7 @@ def test_the_shape_of_a_sqlite_archive_may_be_asked_for(
 
 def test_the_index_of_what_is_searched_may_be_asked(catalog: Catalog, database: str | Path) -> None:
     """By each database's own means."""
-    catalog.write(record.user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
+    catalog.write(record.record_user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
     found = (
         "SELECT rowid FROM search_index WHERE search_index MATCH 'nat*'"
         if isinstance(database, Path)
@@ -231,7 +231,7 @@ def test_a_pk_is_a_text(catalog: Catalog, database: str | Path) -> None:
     """
     run_id = catalog.write(record.start_run, "run", NOW)
     for pk in ("787132", "10", "6"):
-        catalog.write(record.user, run_id, User(pk, f"user{pk}"), NOW)
+        catalog.write(record.record_user, run_id, User(pk, f"user{pk}"), NOW)
     as_numbers = "SELECT pk FROM users WHERE CAST(pk AS numeric) > 6 ORDER BY length(pk), pk"
     assert rows(catalog, as_numbers) == [("10",), ("787132",)]
     assert rows(catalog, "SELECT username FROM users WHERE pk = '10'") == [("user10",)]

@@ -27,8 +27,8 @@ from tests.support.states import stored_account
 def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> None:
     """An aware time of any zone is the same moment later, in UTC, to the microsecond."""
     moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, timezone(timedelta(hours=5, minutes=30)))
-    catalog.write(record.user, run_id, NATGEO, moment)
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(), moment)
+    catalog.write(record.record_user, run_id, NATGEO, moment)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(), moment)
     held = stored_account(catalog, NATGEO.pk)
     assert held.listed_at == moment
     assert held.listed_at is not None
@@ -40,7 +40,7 @@ def test_times_are_text_of_one_form_on_sqlite(catalog: Catalog, run_id: int, dat
     """Text whose order is the order in time, with microseconds even where they are none; timestamptz on
     PostgreSQL.
     """
-    catalog.write(record.user, run_id, NATGEO, datetime(2026, 1, 2, tzinfo=UTC))
+    catalog.write(record.record_user, run_id, NATGEO, datetime(2026, 1, 2, tzinfo=UTC))
     ((value,),) = rows(catalog, "SELECT first_seen_at FROM users")
     if isinstance(database, Path):
         assert value == "2026-01-02T00:00:00.000000Z"
@@ -52,7 +52,7 @@ def test_times_are_text_of_one_form_on_sqlite(catalog: Catalog, run_id: int, dat
 def test_a_naive_time_is_refused(catalog: Catalog, run_id: int) -> None:
     """Nobody could say when that was: a bug of the caller's, not a fault of the database."""
     with pytest.raises(ValueError, match="time zone"):
-        catalog.write(record.user, run_id, NATGEO, datetime(2026, 1, 2))  # noqa: DTZ001
+        catalog.write(record.record_user, run_id, NATGEO, datetime(2026, 1, 2))  # noqa: DTZ001
     assert rows(catalog, "SELECT pk FROM users") == []
 
 
@@ -72,7 +72,7 @@ def test_a_reader_sees_what_is_committed_and_writes_nothing(catalog: Catalog, da
 @SQLITE_EVERYDAY
 def test_reads_of_many_threads_go_on_at_once(catalog: Catalog, run_id: int) -> None:
     """More threads than the pool keeps connections for read while the desk writes."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
     together = threading.Barrier(12)
     found: list[int] = []
 
@@ -83,7 +83,7 @@ def test_reads_of_many_threads_go_on_at_once(catalog: Catalog, run_id: int) -> N
     threads = [threading.Thread(target=read) for _ in range(12)]
     for thread in threads:
         thread.start()
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), LATER)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1", "2"), LATER)
     for thread in threads:
         thread.join()
     assert found == [2] * 240

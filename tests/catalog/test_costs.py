@@ -80,7 +80,7 @@ def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> N
     """A user by its pk, a highlight by its owner, a name by who bears it; what belongs to nobody known is a
     row of its own.
     """
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("18", "19"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18", "19"), NOW)
     paid(catalog, run_id, NATGEO.pk, TRAY)
     paid(catalog, run_id, "natgeo", NAMED, 2)
     paid(catalog, run_id, "18")
@@ -96,10 +96,10 @@ def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     catalog: Catalog, run_id: int
 ) -> None:
     """Also a name of digits alone, which might be somebody else's pk."""
-    catalog.write(record.user, run_id, User("5", NATGEO.pk), NOW)
-    catalog.write(record.user, run_id, NATGEO, NOW)
-    catalog.write(record.user, run_id, User("6", "freed"), NOW)
-    catalog.write(record.user, run_id, User("7", "freed"), LATER)
+    catalog.write(record.record_user, run_id, User("5", NATGEO.pk), NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, User("6", "freed"), NOW)
+    catalog.write(record.record_user, run_id, User("7", "freed"), LATER)
     paid(catalog, run_id, NATGEO.pk, NAMED, 2)
     paid(catalog, run_id, "freed", NAMED, 3)
     assert [(cost.user_pk, cost.units) for cost in read_costs(catalog, CostsBy.ACCOUNT)] == [

@@ -50,7 +50,7 @@ def test_fault_h35_a_commit_that_is_cut_off_is_made_once(cable: ConnectionProxy,
     with Catalog.open(cable.url, write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", NOW)
         cable.judge = _at_commit(1, cut)
-        assert catalog.write(record.failure, FAILURE, NOW) == 1
+        assert catalog.write(record.record_failure, FAILURE, NOW) == 1
         cable.judge = _at_commit(1, cut)
         told = catalog.write(ledger.reserve, run_id, call(units=2), NOW, Limits(per_run=2))
         assert rows(catalog, "SELECT attempts FROM failures") == [(1,)]
@@ -62,9 +62,9 @@ def test_fault_h35_a_second_cut_is_an_error(cable: ConnectionProxy) -> None:
     with Catalog.open(cable.url, write=True) as catalog:
         cable.judge = lambda name, said: CutAt.BEFORE if b"COMMIT\0" in said else None
         with pytest.raises(DatabaseError, match="lost twice"):
-            catalog.write(record.failure, FAILURE, NOW)
+            catalog.write(record.record_failure, FAILURE, NOW)
         cable.judge = lambda name, said: None
-        assert catalog.write(record.failure, FAILURE, NOW) == 1
+        assert catalog.write(record.record_failure, FAILURE, NOW) == 1
 
 
 def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: ConnectionProxy) -> None:

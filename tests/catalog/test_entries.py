@@ -55,7 +55,7 @@ def test_what_an_item_carries_stays(catalog: Catalog, run_id: int) -> None:
     """Each entry is a row with all that was said of it, and a later answer without it takes nothing away."""
     for carried, sql, expected in _CARRIED.values():
         for item in (video("10", **carried), video("10", **carried), video("10")):
-            catalog.write(record.page, run_id, 7, page("1", item), FACTS, NOW)
+            catalog.write(record.record_page, run_id, 7, page("1", item), FACTS, NOW)
             assert rows(catalog, sql) == expected
     assert rows(catalog, "SELECT pk FROM users") == [(NATGEO.pk,)], "strangers are no accounts"
 
@@ -66,7 +66,7 @@ def test_entries_of_a_later_answer_join_those_held(catalog: Catalog, run_id: int
     first = (Mention("a", "1"), Mention("b", "2"))
     later = (Mention("b", "2", "Bee"), Mention("c", "3"))
     for mentions in (first, later):
-        catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
+        catalog.write(record.record_page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
     assert rows(catalog, "SELECT position, username, full_name FROM mentions ORDER BY position") == [
         (0, "a", None),
         (1, "b", "Bee"),
@@ -79,7 +79,7 @@ def test_an_item_may_carry_the_same_thing_twice(catalog: Catalog, run_id: int) -
     """Both are entries, and stay two when they are seen again."""
     twice = video("10", hashtags=(Hashtag("tag", "1"), Hashtag("tag", "1")))
     for _ in range(2):
-        catalog.write(record.page, run_id, 7, page("1", twice), FACTS, NOW)
+        catalog.write(record.record_page, run_id, 7, page("1", twice), FACTS, NOW)
     assert rows(catalog, "SELECT position, name FROM hashtags ORDER BY position") == [(0, "tag"), (1, "tag")]
 
 
@@ -90,7 +90,7 @@ def test_who_was_known_by_name_alone_is_the_one_whose_pk_is_told(catalog: Catalo
     """
     named, told, other = Mention("a"), Mention("a", "1"), Mention("a", "2")
     for mentions in ((named,), (told,), (other,), (named, told)):
-        catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
+        catalog.write(record.record_page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
     assert rows(catalog, "SELECT position, username, user_pk FROM mentions ORDER BY position") == [
         (0, "a", "1"),
         (1, "a", "2"),

@@ -34,8 +34,8 @@ from tests.support.states import stored_account
 @pytest.fixture
 def fetched(catalog: Catalog, run_id: int) -> int:
     """A highlight 1 with the items 10 and 11, fetched and without files; the run that did."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     return run_id
 
 
@@ -48,7 +48,7 @@ def _highlight(catalog: Catalog) -> HighlightState:
 @SQLITE_EVERYDAY
 def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     """With all that is known of it; it counts as new once."""
-    recorded = catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    recorded = catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
     assert (recorded.is_new_file, recorded.is_new_blob) == (True, True)
     assert catalog.read(holdings.stored_roles, ["10", "11"]) == {("10", Role.VIDEO)}
     shown = "SELECT item_pk, highlight_pk, user_pk, role, sha256, run_id, answer_id, source_url FROM files"
@@ -69,8 +69,8 @@ def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
 @SQLITE_EVERYDAY
 def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> None:
     """It keeps where and when it came from first, and is not new."""
-    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
-    again = catalog.write(record.file, fetched, file_of("10", name="b.mp4"), 8, LATER)
+    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
+    again = catalog.write(record.record_file, fetched, file_of("10", name="b.mp4"), 8, LATER)
     assert (again.is_new_file, again.is_new_blob) == (False, False)
     ((answer_id, url, kept_at, last_seen_at),) = rows(
         catalog, "SELECT answer_id, source_url, kept_at, last_seen_at FROM files"
@@ -82,10 +82,10 @@ def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> No
 @SQLITE_EVERYDAY
 def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     """Two items may have the same; other bytes in the same role are a second file of the item."""
-    catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
-    second = catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("10", content="same"), 7, NOW)
+    second = catalog.write(record.record_file, fetched, file_of("11", content="same"), 7, NOW)
     assert (second.is_new_file, second.is_new_blob) == (True, False)
-    catalog.write(record.file, fetched, file_of("10", content="other"), 7, LATER)
+    catalog.write(record.record_file, fetched, file_of("10", content="other"), 7, LATER)
     assert rows(catalog, "SELECT count(*) FROM files") == [(3,)]
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {digest("same"), digest("other")}
 
@@ -95,7 +95,7 @@ def test_a_share_of_an_account_has_the_blobs_that_begin_with_its_digits(
 ) -> None:
     """The shares of the sixteen digits hold each blob of the account once; several digits are one share."""
     for number in range(40):
-        catalog.write(record.file, fetched, file_of("10", content=str(number)), 7, NOW)
+        catalog.write(record.record_file, fetched, file_of("10", content=str(number)), 7, NOW)
     whole = set(catalog.read(holdings.digests_of_account, NATGEO.pk))
     assert len(whole) == 40
     for digits in (*"0123456789abcdef", "f01"):
@@ -109,13 +109,15 @@ def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) ->
     file = file_of("10")
     for width in (None, 720, None):
         blob = Blob(file.blob.sha256, 1000, "video/mp4", width, width)
-        catalog.write(record.file, fetched, type(file)(file.owner, file.role, blob, file.source_url), 7, NOW)
+        catalog.write(
+            record.record_file, fetched, type(file)(file.owner, file.role, blob, file.source_url), 7, NOW
+        )
     assert rows(catalog, "SELECT width, height FROM blobs") == [(720, 720)]
 
 
 def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
     """The database itself refuses a row with two, or of nobody."""
-    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
 
     def alter(connection: Connection, change: str) -> None:
         connection.exec_driver_sql(f"UPDATE files SET {change}")
@@ -127,14 +129,14 @@ def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
 
 def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: int) -> None:
     """Their highlight is complete no longer; the same bytes again are a new blob and an old file."""
-    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
     catalog.write(record.completion, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
     catalog.write(record.lost_blobs, [file_of("10").blob.sha256], LATER)
     assert catalog.read(holdings.stored_roles, ["10"]) == frozenset()
     assert catalog.read(holdings.digests_of_account, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
-    again = catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
+    again = catalog.write(record.record_file, fetched, file_of("10"), 7, LATEST)
     assert (again.is_new_file, again.is_new_blob) == (False, True)
     assert catalog.read(holdings.stored_roles, ["10"]) == {("10", Role.VIDEO)}
 
@@ -142,9 +144,9 @@ def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: 
 @SQLITE_EVERYDAY
 def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     """Only those that use the lost bytes are looked at again; the day of the loss is the first."""
-    catalog.write(record.page, fetched, 7, page("2", "20"), FACTS, NOW)
-    catalog.write(record.file, fetched, file_of("20"), 7, NOW)
-    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_page, fetched, 7, page("2", "20"), FACTS, NOW)
+    catalog.write(record.record_file, fetched, file_of("20"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
     for pk in ("1", "2"):
         catalog.write(record.completion, pk, (), NOW)
     for time in (LATER, LATEST):
@@ -167,7 +169,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     assert names() == (None, None)
     cover, avatar = file_of("1", Role.COVER, name="1.jpg"), file_of(NATGEO.pk, Role.AVATAR, name="natgeo.jpg")
     for file in (cover, avatar):
-        catalog.write(record.file, fetched, file, None, NOW)
+        catalog.write(record.record_file, fetched, file, None, NOW)
     assert names() == ("1.jpg", "natgeo.jpg")
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {
         cover.blob.sha256,
@@ -180,9 +182,9 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
 @SQLITE_EVERYDAY
 def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> None:
     """Each once, in the order of their names; one without an owner too."""
-    catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
-    catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
-    catalog.write(record.file, fetched, file_of("1", Role.COVER, "cover"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("10", content="same"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("11", content="same"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("1", Role.COVER, "cover"), 7, NOW)
     catalog.write(record.verified_blobs, [digest("cover")], LATER)
     same = StoredBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
     cover = StoredBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
@@ -194,7 +196,7 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
 @SQLITE_EVERYDAY
 def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> None:
     """Another account's are not among them."""
-    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
     assert catalog.read(holdings.digests_of_account, "2") == ()
 
 
@@ -203,11 +205,11 @@ def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, f
     """An item that names another account is its highlight's all the same; one of a highlight also counts when
     it is gone.
     """
-    catalog.write(record.page, fetched, 7, page("2", video("20", user_pk="2"), "21"), FACTS, NOW)
+    catalog.write(record.record_page, fetched, 7, page("2", video("20", user_pk="2"), "21"), FACTS, NOW)
     cover = file_of("2", Role.COVER, "cover")
     for file in (file_of("20"), file_of("21"), file_of("10"), cover):
-        catalog.write(record.file, fetched, file, 7, NOW)
-    catalog.write(record.page, fetched, 8, page("2", "21"), FACTS, LATER, gone=("20",))
+        catalog.write(record.record_file, fetched, file, 7, NOW)
+    catalog.write(record.record_page, fetched, 8, page("2", "21"), FACTS, LATER, gone=("20",))
     second = {file_of("20").blob.sha256, file_of("21").blob.sha256, cover.blob.sha256}
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
@@ -226,23 +228,23 @@ def test_a_failure_counts_up_and_waits_longer(catalog: Catalog, fetched: int) ->
     """One open row for a thing, whatever the reasons; each role and subject has its own."""
     for attempts in range(1, 5):
         now = NOW + timedelta(days=attempts)
-        assert catalog.write(record.failure, _failure(), now) == attempts
+        assert catalog.write(record.record_failure, _failure(), now) == attempts
         found = catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.VIDEO)
         assert found is not None
         assert (found.attempts, found.next_try_at) == (attempts, retry.next_try(attempts, now))
         assert (found.first_at, found.last_at) == (NOW + timedelta(days=1), now)
-    assert catalog.write(record.failure, _failure(role=None), NOW) == 1
-    assert catalog.write(record.failure, _failure(role=Role.THUMBNAIL), NOW) == 1
+    assert catalog.write(record.record_failure, _failure(role=None), NOW) == 1
+    assert catalog.write(record.record_failure, _failure(role=Role.THUMBNAIL), NOW) == 1
     assert rows(catalog, "SELECT count(*) FROM failures WHERE resolved_at IS NULL") == [(3,)]
 
 
 def test_a_resolved_failure_is_history(catalog: Catalog, fetched: int) -> None:
     """The next one of the same thing begins anew, in a row of its own."""
     for role in (None, Role.VIDEO):
-        catalog.write(record.failure, _failure(role=role), NOW)
+        catalog.write(record.record_failure, _failure(role=role), NOW)
         catalog.write(record.resolution, Subject.ITEM, "10", role, LATER)
         assert catalog.read(account_state.open_failure, Subject.ITEM, "10", role) is None
-        assert catalog.write(record.failure, _failure(role=role), LATEST) == 1
+        assert catalog.write(record.record_failure, _failure(role=role), LATEST) == 1
     assert rows(catalog, "SELECT count(*) FROM failures") == [(4,)]
 
 
@@ -266,8 +268,8 @@ def test_the_database_holds_one_open_row_for_a_thing(catalog: Catalog) -> None:
 def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetched: int) -> None:
     """That of its own role and no other."""
     for role in (Role.VIDEO, Role.THUMBNAIL):
-        catalog.write(record.failure, _failure(role=role), NOW)
-    catalog.write(record.file, fetched, file_of("10"), 7, LATER)
+        catalog.write(record.record_failure, _failure(role=role), NOW)
+    catalog.write(record.record_file, fetched, file_of("10"), 7, LATER)
     assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.VIDEO) is None
     assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.THUMBNAIL) is not None
 
@@ -277,13 +279,13 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
     """The failures of its page and of its items' files, with what decides when they are due; covers and
     others' are not.
     """
-    catalog.write(record.failure, _failure(Reason.TOO_LARGE), NOW)
-    catalog.write(record.failure, _failure(pk="1", role=Role.COVER), NOW)
-    catalog.write(record.failure, _failure(pk="99"), NOW)
+    catalog.write(record.record_failure, _failure(Reason.TOO_LARGE), NOW)
+    catalog.write(record.record_failure, _failure(pk="1", role=Role.COVER), NOW)
+    catalog.write(record.record_failure, _failure(pk="99"), NOW)
     too_large = FailureState(Role.VIDEO, Reason.TOO_LARGE)
     assert _highlight(catalog).failures == (too_large,)
-    catalog.write(record.failure, _failure(pk="11"), LATEST)
-    catalog.write(record.failure, _failure(Reason.NOT_FOUND, pk="1", role=None), LATER)
+    catalog.write(record.record_failure, _failure(pk="11"), LATEST)
+    catalog.write(record.record_failure, _failure(Reason.NOT_FOUND, pk="1", role=None), LATER)
     held = _highlight(catalog)
     of_file = FailureState(Role.VIDEO, Reason.NETWORK, LATEST)
     of_page = FailureState(None, Reason.NOT_FOUND, LATER)
@@ -299,8 +301,8 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
     reason.
     """
     host = replace(_failure(Reason.HOST_NOT_ALLOWED), host="cdn.example")
-    catalog.write(record.failure, host, NOW)
-    catalog.write(record.failure, replace(_failure(Reason.TOO_LARGE, pk="11"), size=900), NOW)
+    catalog.write(record.record_failure, host, NOW)
+    catalog.write(record.record_failure, replace(_failure(Reason.TOO_LARGE, pk="11"), size=900), NOW)
     assert set(_highlight(catalog).failures) == {
         FailureState(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="cdn.example"),
         FailureState(Role.VIDEO, Reason.TOO_LARGE, size=900),
@@ -309,7 +311,7 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
         (_highlight(catalog).title, host),
     )
     assert catalog.read(totals.refused_hosts, list(Role)) == (("cdn.example", 1),)
-    catalog.write(record.failure, _failure(), NOW)
+    catalog.write(record.record_failure, _failure(), NOW)
     assert FailureState(Role.VIDEO, Reason.NETWORK, retry.next_try(2, NOW)) in _highlight(catalog).failures
     assert catalog.read(totals.refused_hosts, list(Role)) == ()
 
@@ -322,7 +324,7 @@ def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
     """It counts as a failure that is due again, and does not hold the highlight back: only a page that is not
     there does.
     """
-    catalog.write(record.failure, _failure(reason, pk="1", role=None), NOW)
+    catalog.write(record.record_failure, _failure(reason, pk="1", role=None), NOW)
     held = _highlight(catalog)
     assert (held.failures, held.page_retry_at) == (
         (FailureState(None, reason, retry.next_try(1, NOW)),),
@@ -334,12 +336,12 @@ def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: 
     """A page that was worked through leaves the failures of what it offers open, and those of other
     highlights.
     """
-    catalog.write(record.page, fetched, 7, page("2", "20", "12"), FACTS, NOW)
-    catalog.write(record.page, fetched, 7, page("1", "10", "11", "12", "13"), FACTS, NOW)
+    catalog.write(record.record_page, fetched, 7, page("2", "20", "12"), FACTS, NOW)
+    catalog.write(record.record_page, fetched, 7, page("1", "10", "11", "12", "13"), FACTS, NOW)
     for pk in ("10", "12", "13", "20", "1"):
-        catalog.write(record.failure, _failure(pk=pk), NOW)
-    catalog.write(record.failure, _failure(Reason.TOO_LARGE, pk="11"), NOW)
-    catalog.write(record.page, fetched, 8, page("1", "10", "11"), FACTS, LATER, gone=("12", "13"))
+        catalog.write(record.record_failure, _failure(pk=pk), NOW)
+    catalog.write(record.record_failure, _failure(Reason.TOO_LARGE, pk="11"), NOW)
+    catalog.write(record.record_page, fetched, 8, page("1", "10", "11"), FACTS, LATER, gone=("12", "13"))
     catalog.write(record.completion, "1", {("11", Role.VIDEO)}, LATER)
     still = rows(catalog, "SELECT subject_pk FROM failures WHERE resolved_at IS NULL ORDER BY subject_pk")
     assert still == [("1",), ("11",), ("12",), ("20",)]
@@ -348,8 +350,8 @@ def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: 
 @SQLITE_EVERYDAY
 def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fetched: int) -> None:
     """What the owner took away can not be waited for."""
-    catalog.write(record.failure, _failure(pk="11"), NOW)
-    catalog.write(record.page, fetched, 8, page("1", "10"), FACTS, LATER, gone=("11",))
+    catalog.write(record.record_failure, _failure(pk="11"), NOW)
+    catalog.write(record.record_page, fetched, 8, page("1", "10"), FACTS, LATER, gone=("11",))
     assert _highlight(catalog).failures == ()
 
 
@@ -359,9 +361,9 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
     there.
     """
     for content in ("a", "b"):
-        catalog.write(record.file, fetched, file_of("10", content=content), 7, NOW)
+        catalog.write(record.record_file, fetched, file_of("10", content=content), 7, NOW)
     catalog.write(record.lost_blobs, [digest("b")], NOW)
-    catalog.write(record.failure, _failure(), NOW)
+    catalog.write(record.record_failure, _failure(), NOW)
     catalog.write(record.finish_run, fetched, LATER, "ok", 0)
     other = catalog.write(record.start_run, "run", LATEST)
     catalog.write(record.finish_run, other, LATEST, "partial", 3)

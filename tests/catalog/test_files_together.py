@@ -96,13 +96,13 @@ def test_files_recorded_by_one_call_give_the_same_rows(
 
     def compare(rows: Connection) -> None:
         before = rows.begin_nested()
-        record.tray(rows, run_id, NATGEO.pk, tray("1"), NOW)
-        record.page(rows, run_id, 7, page("1", "10", "11"), FACTS, NOW)
+        record.record_tray(rows, run_id, NATGEO.pk, tray("1"), NOW)
+        record.record_page(rows, run_id, 7, page("1", "10", "11"), FACTS, NOW)
         one_by_one(rows, held)
         record.lost_blobs(rows, sorted(map(digest, lost)), LATER)
         for pk, role in sorted(failed):
             owner = file_of(pk, role).owner
-            record.failure(rows, Failure(owner.subject, pk, role, Reason.NETWORK, ""), NOW)
+            record.record_failure(rows, Failure(owner.subject, pk, role, Reason.NETWORK, ""), NOW)
         single, joint = _try(rows, one_by_one, stored), _try(rows, together, stored)
         before.rollback()
         assert joint == single
@@ -112,8 +112,8 @@ def test_files_recorded_by_one_call_give_the_same_rows(
 
 def test_a_file_that_cannot_be_recorded_fails_alone(catalog: Catalog, run_id: int) -> None:
     """Files that wait together are recorded one by one if one of them fails."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     calls: list[int] = []
 
     def files(rows: Connection, stored: Sequence[StoredFile]) -> list[FileRecorded]:

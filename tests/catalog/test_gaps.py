@@ -41,12 +41,12 @@ def kept(
     the end.
     """
     numbers = TrayNumbers(FACTS.latest_reel_media, len(items))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight(pk, numbers=numbers)), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight(pk, numbers=numbers)), NOW)
     shown = page(pk, *items, numbers=numbers)
-    catalog.write(record.page, run_id, None, shown, numbers, LATER)
+    catalog.write(record.record_page, run_id, None, shown, numbers, LATER)
     for item in shown.items:
         for role in roles if item.media_type == 2 else (Role.THUMBNAIL,):
-            catalog.write(record.file, run_id, file_of(item.pk, role), None, LATER)
+            catalog.write(record.record_file, run_id, file_of(item.pk, role), None, LATER)
     if done:
         catalog.write(record.completion, pk, (), LATER)
 
@@ -54,7 +54,7 @@ def kept(
 def failed(
     catalog: Catalog, subject: Subject, pk: str, role: Role | None, reason: Reason, **more: bool
 ) -> None:
-    catalog.write(record.failure, Failure(subject, pk, role, reason, "told so"), LATER, **more)
+    catalog.write(record.record_failure, Failure(subject, pk, role, reason, "told so"), LATER, **more)
 
 
 @SQLITE_EVERYDAY
@@ -126,7 +126,7 @@ def test_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
     """Listed and never fetched, or fetched and cut short without a failure: told as a whole, once, its items
     not one by one.
     """
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("17"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("17"), NOW)
     kept(catalog, run_id, "18", "1", "2", done=False, roles=())
     assert short(catalog) == [("not_yet", "17", None), ("not_yet", "18", None)]
     assert gaps(catalog)[0].counted == 2
@@ -143,7 +143,7 @@ def test_beside_a_failure_the_rest_of_a_highlight_is_not_yet_had(catalog: Catalo
 @SQLITE_EVERYDAY
 def test_a_highlight_without_a_page_is_told_by_its_failure(catalog: Catalog, run_id: int) -> None:
     """404: not_found, with its title, and not as not yet fetched besides."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18"), NOW)
     failed(catalog, Subject.HIGHLIGHT, "18", None, Reason.NOT_FOUND)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.subject, gap.title, gap.username) == (
@@ -165,21 +165,21 @@ def test_a_highlight_nobody_knows_is_told_all_the_same(catalog: Catalog) -> None
 @SQLITE_EVERYDAY
 def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     """A page brought one of two: told with both numbers, until it is gone."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", numbers=TWO_COUNTED)), NOW)
-    catalog.write(record.page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
-    catalog.write(record.file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("18", numbers=TWO_COUNTED)), NOW)
+    catalog.write(record.record_page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
+    catalog.write(record.record_file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
     catalog.write(record.completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.present, gap.counted) == (GapReason.FEWER_THAN_COUNTED, 1, 2)
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
     assert gaps(catalog) == []
 
 
 @SQLITE_EVERYDAY
 def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     """None of two."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
-    catalog.write(record.page, run_id, None, page("18"), TWO_COUNTED, LATER)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18"), NOW)
+    catalog.write(record.record_page, run_id, None, page("18"), TWO_COUNTED, LATER)
     catalog.write(record.completion, "18", (), LATER)
     assert [(gap.reason, gap.present, gap.counted) for gap in gaps(catalog)] == [
         (GapReason.FEWER_THAN_COUNTED, 0, 2)
@@ -191,8 +191,8 @@ def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
     """Of an item, a cover, an avatar; not where another file of the same owner and role is sound."""
     kept(catalog, run_id, "18", "1", "2")
     for pk, role in (("18", Role.COVER), (NATGEO.pk, Role.AVATAR)):
-        catalog.write(record.file, run_id, file_of(pk, role), None, LATER)
-    catalog.write(record.file, run_id, file_of("2", Role.VIDEO, "encoded anew"), None, LATER)
+        catalog.write(record.record_file, run_id, file_of(pk, role), None, LATER)
+    catalog.write(record.record_file, run_id, file_of("2", Role.VIDEO, "encoded anew"), None, LATER)
     lost = ["1 video", "2 video", "18 cover", f"{NATGEO.pk} avatar"]
     catalog.write(record.lost_blobs, [digest(text) for text in lost], LATER)
     found = [gap for gap in gaps(catalog) if gap.reason is Reason.LOST]
@@ -209,10 +209,10 @@ def test_an_item_in_two_highlights_is_told_once(catalog: Catalog, run_id: int) -
     """By one that shows it still; ``gone`` only where none does."""
     for pk in ("17", "18"):
         kept(catalog, run_id, pk, "1", roles=(Role.THUMBNAIL,))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), LATER, gone=("17",))
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18"), LATER, gone=("17",))
     (gap,) = gaps(catalog)
     assert (gap.highlight_pk, gap.gone) == ("18", False)
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.gone) == (GapReason.NEVER_OFFERED, True)
 
@@ -221,7 +221,7 @@ def test_an_item_in_two_highlights_is_told_once(catalog: Catalog, run_id: int) -
 @SQLITE_EVERYDAY
 def test_an_account_that_cannot_be_seen(catalog: Catalog, run_id: int, reason: Reason) -> None:
     """Private or gone: told with its checks and the next one; its highlights are not waited for besides."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18"), NOW)
     for _ in range(2):
         catalog.write(record.verdict, run_id, NATGEO.pk, reason, LATER)
     (gap,) = gaps(catalog)
@@ -245,7 +245,7 @@ def test_an_empty_account_lacks_nothing(catalog: Catalog, run_id: int) -> None:
 def test_a_name_that_nobody_has(catalog: Catalog, run_id: int) -> None:
     """Told by the name; a private account that was asked for by its name is told once, by its verdict."""
     failed(catalog, Subject.TARGET, "nobody.here", None, Reason.GONE)
-    catalog.write(record.user, run_id, User("5", "hidden", is_private=True), NOW)
+    catalog.write(record.record_user, run_id, User("5", "hidden", is_private=True), NOW)
     catalog.write(record.verdict, run_id, "5", Reason.PRIVATE, NOW)
     failed(catalog, Subject.TARGET, "hidden", None, Reason.PRIVATE)
     assert [(gap.subject, gap.subject_pk, gap.username, gap.reason) for gap in gaps(catalog)] == [
@@ -259,7 +259,7 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
     """A resolved failure with its file."""
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
-    catalog.write(record.file, run_id, file_of("1", Role.VIDEO), None, LATER)
+    catalog.write(record.record_file, run_id, file_of("1", Role.VIDEO), None, LATER)
     catalog.write(record.completion, "18", (), LATER)
     assert gaps(catalog) == []
 
@@ -270,15 +270,15 @@ def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Cat
     them.
     """
     other = User("9", "aaa")
-    catalog.write(record.tray, run_id, other.pk, tray(user=other), NOW)
+    catalog.write(record.record_tray, run_id, other.pk, tray(user=other), NOW)
     listed = tray(highlight("30"), highlight("20"), highlight("10"))
-    catalog.write(record.tray, run_id, NATGEO.pk, listed, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, listed, NOW)
     numbers = TrayNumbers(1, 2)
     link = (Link(Role.THUMBNAIL, "https://scontent.cdninstagram.com/a"),)
     shown = page("20", video("7", links=link), video("3", links=link), numbers=numbers)
-    catalog.write(record.page, run_id, None, shown, numbers, NOW)
+    catalog.write(record.record_page, run_id, None, shown, numbers, NOW)
     for pk in ("7", "3"):
-        catalog.write(record.file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
+        catalog.write(record.record_file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
     catalog.write(record.completion, "20", (), NOW)
     catalog.write(record.verdict, run_id, other.pk, Reason.PRIVATE, NOW)
     assert [(gap.username, gap.subject_pk) for gap in gaps(catalog)] == [

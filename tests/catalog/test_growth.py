@@ -77,7 +77,7 @@ def test_a_page_takes_as_much_whatever_other_tools_say_of_other_items(connection
             blob = Blob(digest(str(number)), 1000, "application/json")
             record.adopted_row(connection, said, blob, NOW)
         found.append(
-            count_steps(connection, lambda: record.page(connection, run_id, None, again, FACTS, LATER))
+            count_steps(connection, lambda: record.record_page(connection, run_id, None, again, FACTS, LATER))
         )
     assert found[1] == found[2]
 
@@ -85,16 +85,16 @@ def test_a_page_takes_as_much_whatever_other_tools_say_of_other_items(connection
 def _record(connection: Connection, run_id: int, user: User, number: int) -> None:
     """Record an account with a highlight of two items, each of which lacks a file, and so do its pictures."""
     pk, items = f"h{number}", (f"i{number}.1", f"i{number}.2")
-    record.tray(connection, run_id, user.pk, tray(highlight(pk), user=user), NOW)
-    record.page(connection, run_id, None, page(pk, *items), FACTS, NOW)
+    record.record_tray(connection, run_id, user.pk, tray(highlight(pk), user=user), NOW)
+    record.record_page(connection, run_id, None, page(pk, *items), FACTS, NOW)
     if not number:
         return
     failed = [(Subject.ITEM, item, Role.VIDEO) for item in items]
     failed += [(Subject.HIGHLIGHT, pk, Role.COVER), (Subject.USER, user.pk, Role.AVATAR)]
     for subject, subject_pk, role in failed:
         refused = Failure(subject, subject_pk, role, Reason.HOST_NOT_ALLOWED, "cdn.example", "cdn.example")
-        record.failure(connection, refused, NOW)
-    record.failure(connection, Failure(Subject.HIGHLIGHT, pk, None, Reason.NOT_FOUND, "404"), NOW)
+        record.record_failure(connection, refused, NOW)
+    record.record_failure(connection, Failure(Subject.HIGHLIGHT, pk, None, Reason.NOT_FOUND, "404"), NOW)
 
 
 def _steps(connection: Connection, run_id: int, target: Target) -> tuple[int, int, int]:
@@ -103,5 +103,5 @@ def _steps(connection: Connection, run_id: int, target: Target) -> tuple[int, in
     return (
         count_steps(connection, lambda: account_state(connection, target)),
         count_steps(connection, lambda: files_refused_for_host(connection, user_pk=user_pk)),
-        count_steps(connection, lambda: record.tray(connection, run_id, user_pk, same, LATER)),
+        count_steps(connection, lambda: record.record_tray(connection, run_id, user_pk, same, LATER)),
     )

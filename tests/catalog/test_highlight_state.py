@@ -24,14 +24,14 @@ OLD, OLDER = NOW - 400 * DAY, NOW - 900 * DAY
 @pytest.fixture
 def listed(catalog: Catalog, run_id: int) -> int:
     """An account with one highlight, which was not fetched yet; the run."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     return run_id
 
 
 def fetch(catalog: Catalog, run_id: int, at: datetime, items: dict[str, datetime | None], *gone: str) -> None:
     """Record a page with items that were posted at these times."""
     made = page("1", *(video(pk, taken_at=taken_at) for pk, taken_at in items.items()))
-    catalog.write(record.page, run_id, None, made, TrayNumbers(1, 2), at, gone=gone)
+    catalog.write(record.record_page, run_id, None, made, TrayNumbers(1, 2), at, gone=gone)
 
 
 def state(catalog: Catalog) -> HighlightState:

@@ -20,17 +20,17 @@ NASA = User("42", "nasa", "NASA", False, True, None, "nasa.jpg")
 @pytest.fixture
 def edited(catalog: Catalog, run_id: int) -> tuple[int, int]:
     """Two accounts, edited in two runs: titles and items of natgeo, the name and a highlight of nasa."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
-    catalog.write(record.page, run_id, None, page("1", "11", "12"), FACTS, NOW)
-    catalog.write(record.tray, run_id, NASA.pk, Tray(NASA, (Highlight("5", NASA, "Moon"),)), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
+    catalog.write(record.record_page, run_id, None, page("1", "11", "12"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NASA.pk, Tray(NASA, (Highlight("5", NASA, "Moon"),)), NOW)
     first = catalog.write(record.start_run, "run", LATER)
-    catalog.write(record.tray, first, NATGEO.pk, tray(highlight("1", "BOTW"), "2"), LATER)
+    catalog.write(record.record_tray, first, NATGEO.pk, tray(highlight("1", "BOTW"), "2"), LATER)
     again = page("1", video("11", code="other"), "13", title="BOTW")
-    catalog.write(record.page, first, None, again, FACTS, LATER, gone=("12",))
+    catalog.write(record.record_page, first, None, again, FACTS, LATER, gone=("12",))
     second = catalog.write(record.start_run, "run", LATEST)
     renamed = User("42", "nasa_gov", "NASA", False, True, None, "nasa.jpg")
-    catalog.write(record.tray, second, NASA.pk, Tray(renamed, ()), LATEST, gone=("5",))
-    catalog.write(record.tray, second, NATGEO.pk, tray(highlight("1", "BOTW 2026"), "2"), LATEST)
+    catalog.write(record.record_tray, second, NASA.pk, Tray(renamed, ()), LATEST, gone=("5",))
+    catalog.write(record.record_tray, second, NATGEO.pk, tray(highlight("1", "BOTW 2026"), "2"), LATEST)
     return first, second
 
 
@@ -79,9 +79,9 @@ def test_one_run_a_moment_and_accounts_narrow_it_down(catalog: Catalog, edited: 
 @SQLITE_EVERYDAY
 def test_a_clock_that_went_back_hides_nothing_and_shows_nothing_else(catalog: Catalog, run_id: int) -> None:
     """Each change is told by its own time, in the order in which it was seen."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     for title, at in (("A", LATEST), ("B", LATER), ("C", LATEST)):
-        catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), at)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("1", title)), at)
     assert [change.new for change in catalog.stream(change_history.changes, since=LATEST)] == ["A", "C"]
 
 
@@ -90,8 +90,10 @@ def test_an_item_of_a_stranger_is_its_highlights_owners(catalog: Catalog, run_id
     """An item that names another account, such as a reshare, is told of the account whose highlight shows
     it.
     """
-    catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999")), FACTS, NOW)
-    catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999", code="x")), FACTS, LATER)
+    catalog.write(record.record_page, run_id, None, page("1", video("11", user_pk="999")), FACTS, NOW)
+    catalog.write(
+        record.record_page, run_id, None, page("1", video("11", user_pk="999", code="x")), FACTS, LATER
+    )
     (change,) = catalog.stream(change_history.changes, user_pks=[NATGEO.pk])
     assert (change.subject, change.user_pk, change.username) == (Subject.ITEM, NATGEO.pk, "natgeo")
 
@@ -100,8 +102,8 @@ def test_an_item_of_a_stranger_is_its_highlights_owners(catalog: Catalog, run_id
 def test_more_than_a_thousand_come_in_order(catalog: Catalog, run_id: int) -> None:
     """Names are looked up for a thousand at a time: none is lost, none comes twice."""
     items = [str(n) for n in range(1001, 2003)]
-    catalog.write(record.page, run_id, None, page("1", *items[:1]), FACTS, NOW)
-    catalog.write(record.page, run_id, None, page("1", *items), FACTS, LATER)
+    catalog.write(record.record_page, run_id, None, page("1", *items[:1]), FACTS, NOW)
+    catalog.write(record.record_page, run_id, None, page("1", *items), FACTS, LATER)
     found = list(catalog.stream(change_history.changes, run_id=run_id))
     assert [change.new for change in found] == items[1:]
     assert {change.title for change in found} == {"Gift Guide"}
@@ -125,7 +127,7 @@ def test_former_titles_come_latest_first_and_once(catalog: Catalog, edited: tupl
     ]
     assert found == [{}, {"1": ("BOTW", "Gift Guide")}]
     again = tray(highlight("1", "BOTW"), "2")
-    catalog.write(record.tray, edited[1], NATGEO.pk, again, LATEST + timedelta(days=1))
+    catalog.write(record.record_tray, edited[1], NATGEO.pk, again, LATEST + timedelta(days=1))
     assert catalog.read(change_history.former_titles, NATGEO.pk) == {"1": ("BOTW 2026", "Gift Guide")}
     assert catalog.read(change_history.former_titles, NASA.pk) == {}
 
@@ -142,9 +144,9 @@ def test_a_page_of_an_unknown_owner(catalog: Catalog, run_id: int) -> None:
     """An account without a name is known by its pk."""
     nameless = User("77")
     shown = HighlightPage(Highlight("9", nameless, "Sea"), (video("91", user_pk="77"),))
-    catalog.write(record.page, run_id, None, shown, FACTS, NOW)
+    catalog.write(record.record_page, run_id, None, shown, FACTS, NOW)
     catalog.write(
-        record.page, run_id, None, HighlightPage(Highlight("9", nameless, "Lake"), ()), FACTS, LATER
+        record.record_page, run_id, None, HighlightPage(Highlight("9", nameless, "Lake"), ()), FACTS, LATER
     )
     (change,) = catalog.stream(change_history.changes)
     assert (change.user_pk, change.username, change.title) == ("77", None, "Lake")

@@ -225,9 +225,9 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
     for segment in ("kept", "dropped"):
         call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
         answers.append(catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer(segment, segment)))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     for answer, content in zip(answers, ("first", "second"), strict=True):
-        catalog.write(record.file, run_id, file_of("1", Role.COVER, content), answer, NOW)
+        catalog.write(record.record_file, run_id, file_of("1", Role.COVER, content), answer, NOW)
     catalog.write(record.drop_trays, "dropped")
     assert rows(catalog, "SELECT answer_id FROM files ORDER BY id") == [(answers[0],), (None,)]
     assert rows(catalog, "SELECT id, sha256 FROM answers") == [(answers[0], digest("kept"))]

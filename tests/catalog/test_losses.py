@@ -21,10 +21,10 @@ def kept(catalog: Catalog, run_id: int) -> int:
     """A highlight 1 with its cover and the items 10 and 11, all held under bytes of these names; the run that
     did.
     """
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     for name, role in (("10", Role.VIDEO), ("11", Role.VIDEO), ("1", Role.COVER), (NATGEO.pk, Role.AVATAR)):
-        catalog.write(record.file, run_id, file_of(name, role, name), 7, NOW)
+        catalog.write(record.record_file, run_id, file_of(name, role, name), 7, NOW)
     catalog.write(record.completion, "1", (), NOW)
     return run_id
 
@@ -39,7 +39,7 @@ def _losses(catalog: Catalog) -> tuple[Loss, ...]:
 
 def _not_found(catalog: Catalog, subject: Subject, pk: str, role: Role | None, *, times: int = 3) -> None:
     for _ in range(times):
-        catalog.write(record.failure, Failure(subject, pk, role, Reason.NOT_FOUND, "404"), LATEST)
+        catalog.write(record.record_failure, Failure(subject, pk, role, Reason.NOT_FOUND, "404"), LATEST)
 
 
 @SQLITE_EVERYDAY
@@ -81,7 +81,7 @@ def test_what_could_not_be_reached_is_sought_again(catalog: Catalog, kept: int) 
     _lose(catalog, "10")
     for _ in range(5):
         failed = Failure(Subject.ITEM, "10", Role.VIDEO, Reason.NETWORK, "no connection")
-        catalog.write(record.failure, failed, LATEST)
+        catalog.write(record.record_failure, failed, LATEST)
     assert _losses(catalog) != ()
 
 
@@ -93,7 +93,7 @@ def test_a_picture_that_was_replaced_is_shown_no_more(
     """The one that came after it is held, so the tray cannot bring it back; the newer one lost is sought,
     though the older is held.
     """
-    catalog.write(record.file, kept, file_of(pk, role, "newer"), 8, LATER)
+    catalog.write(record.record_file, kept, file_of(pk, role, "newer"), 8, LATER)
     _lose(catalog, pk)
     assert _losses(catalog) == ()
     catalog.write(record.found_blobs, [digest(pk)])
@@ -106,8 +106,8 @@ def test_a_picture_of_many_accounts_is_sought_once(catalog: Catalog, kept: int) 
     seen.
     """
     for pk in ("5", "6", "7"):
-        catalog.write(record.tray, kept, pk, tray(user=User(pk, f"user{pk}")), NOW)
-        catalog.write(record.file, kept, file_of(pk, Role.AVATAR, "nobody"), 7, NOW)
+        catalog.write(record.record_tray, kept, pk, tray(user=User(pk, f"user{pk}")), NOW)
+        catalog.write(record.record_file, kept, file_of(pk, Role.AVATAR, "nobody"), 7, NOW)
     catalog.write(record.verdict, kept, "5", Reason.PRIVATE, NOW)
     _lose(catalog, "nobody")
     assert [loss.user_pk for loss in _losses(catalog)] == ["6"]

@@ -39,8 +39,8 @@ _FILES = "SELECT id, last_seen_at FROM files"
 @pytest.fixture
 def fetched(catalog: Catalog, run_id: int) -> int:
     """A highlight 1 whose page with the items 10, 11, 12 was seen once; the run that did."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    catalog.write(record.page, run_id, 7, page("1", "10", "11", "12"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", "10", "11", "12"), FACTS, NOW)
     return run_id
 
 
@@ -49,8 +49,8 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
     """Its items are stored in order; the highlight knows when and under which numbers it was fetched, and is
     not complete by that.
     """
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayNumbers(5, None), LATER)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
+    new = catalog.write(record.record_page, run_id, 7, page("1", "11", "10"), TrayNumbers(5, None), LATER)
     assert new == 2
     assert catalog.read(holdings.members, "1") == ("11", "10")
     held = catalog.read(account_state.highlight_state, "1")
@@ -67,7 +67,7 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
 @SQLITE_EVERYDAY
 def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None:
     """Account and highlight come with the page, numbers too, since no tray gave any."""
-    catalog.write(record.page, run_id, None, page("1", "10"), TrayNumbers(), NOW)
+    catalog.write(record.record_page, run_id, None, page("1", "10"), TrayNumbers(), NOW)
     held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert (held.title, held.numbers, held.fetched_numbers) == ("Gift Guide", FACTS, TrayNumbers())
@@ -77,7 +77,7 @@ def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None
 @SQLITE_EVERYDAY
 def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetched: int) -> None:
     """Else every night would find that they differ."""
-    catalog.write(record.page, fetched, 8, page("1", "10", numbers=TrayNumbers(1, 98)), FACTS, LATER)
+    catalog.write(record.record_page, fetched, 8, page("1", "10", numbers=TrayNumbers(1, 98)), FACTS, LATER)
     held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert held.numbers == FACTS
@@ -86,7 +86,7 @@ def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetc
 @SQLITE_EVERYDAY
 def test_the_same_page_again_changes_nothing(catalog: Catalog, fetched: int) -> None:
     """No item is new, none has changed."""
-    assert catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER) == 0
+    assert catalog.write(record.record_page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER) == 0
     assert change_rows(catalog) == []
     assert rows(catalog, "SELECT DISTINCT answer_id FROM items") == [(7,)]
 
@@ -94,19 +94,19 @@ def test_the_same_page_again_changes_nothing(catalog: Catalog, fetched: int) -> 
 @SQLITE_EVERYDAY
 def test_an_added_item_is_a_change(catalog: Catalog, fetched: int) -> None:
     """One row with its pk in ``new``; that it comes first moves no other."""
-    assert catalog.write(record.page, fetched, 8, page("1", "9", "10", "11", "12"), FACTS, LATER) == 1
+    assert catalog.write(record.record_page, fetched, 8, page("1", "9", "10", "11", "12"), FACTS, LATER) == 1
     assert change_rows(catalog) == [("highlight", "1", "items", None, "9")]
 
 
 @SQLITE_EVERYDAY
 def test_an_absent_item_is_gone_only_if_that_is_said(catalog: Catalog, fetched: int) -> None:
     """One row when it goes, however often that is said, and one when it returns."""
-    catalog.write(record.page, fetched, 8, page("1", "10", "12"), FACTS, LATER)
+    catalog.write(record.record_page, fetched, 8, page("1", "10", "12"), FACTS, LATER)
     assert catalog.read(holdings.members, "1") == ("10", "11", "12")
     for time in (LATER, LATEST):
-        catalog.write(record.page, fetched, 9, page("1", "10", "12"), FACTS, time, gone=("11",))
+        catalog.write(record.record_page, fetched, 9, page("1", "10", "12"), FACTS, time, gone=("11",))
     assert catalog.read(holdings.members, "1") == ("10", "12")
-    catalog.write(record.page, fetched, 10, page("1", "10", "11", "12"), FACTS, LATEST)
+    catalog.write(record.record_page, fetched, 10, page("1", "10", "11", "12"), FACTS, LATEST)
     assert catalog.read(holdings.members, "1") == ("10", "11", "12")
     assert change_rows(catalog) == [
         ("highlight", "1", "items", "11", None),
@@ -117,8 +117,8 @@ def test_an_absent_item_is_gone_only_if_that_is_said(catalog: Catalog, fetched: 
 @SQLITE_EVERYDAY
 def test_an_item_may_sit_in_two_highlights(catalog: Catalog, fetched: int) -> None:
     """It is one item, gone from one of them and not from the other."""
-    catalog.write(record.page, fetched, 8, page("2", "11"), FACTS, NOW)
-    catalog.write(record.page, fetched, 9, page("1", "10", "12"), FACTS, LATER, gone=("11",))
+    catalog.write(record.record_page, fetched, 8, page("2", "11"), FACTS, NOW)
+    catalog.write(record.record_page, fetched, 9, page("1", "10", "12"), FACTS, LATER, gone=("11",))
     assert catalog.read(holdings.members, "1") == ("10", "12")
     assert catalog.read(holdings.members, "2") == ("11",)
     assert rows(catalog, "SELECT count(*) FROM items") == [(3,)]
@@ -127,7 +127,7 @@ def test_an_item_may_sit_in_two_highlights(catalog: Catalog, fetched: int) -> No
 @SQLITE_EVERYDAY
 def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
     """Of those that both looks show, whatever came and went beside it."""
-    catalog.write(record.page, fetched, 8, page("1", "12", "10", "13", "11"), FACTS, LATER)
+    catalog.write(record.record_page, fetched, 8, page("1", "12", "10", "13", "11"), FACTS, LATER)
     assert change_rows(catalog) == [
         ("highlight", "1", "items", None, "13"),
         ("highlight", "1", "item_order", "10,11,12", "12,10,11"),
@@ -140,16 +140,18 @@ def test_an_item_that_the_last_page_left_out_tells_nothing_of_the_order(
     catalog: Catalog, fetched: int
 ) -> None:
     """A page shows one of three, the others are not gone, and all are there again as they were: no change."""
-    catalog.write(record.page, fetched, 8, page("1", "12"), FACTS, LATER)
-    catalog.write(record.page, fetched, 9, page("1", "10", "11", "12"), FACTS, LATEST)
+    catalog.write(record.record_page, fetched, 8, page("1", "12"), FACTS, LATER)
+    catalog.write(record.record_page, fetched, 9, page("1", "10", "11", "12"), FACTS, LATEST)
     assert change_rows(catalog) == []
     assert catalog.read(holdings.members, "1") == ("10", "11", "12")
 
 
 def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
     """A title that the page shows otherwise is the owner's edit, and a highlight thought gone is back."""
-    catalog.write(record.tray, fetched, NATGEO.pk, tray(), LATER, gone=("1",))
-    catalog.write(record.page, fetched, 8, page("1", "10", title="BOTW"), FACTS, LATEST, shrunk_to="print")
+    catalog.write(record.record_tray, fetched, NATGEO.pk, tray(), LATER, gone=("1",))
+    catalog.write(
+        record.record_page, fetched, 8, page("1", "10", title="BOTW"), FACTS, LATEST, shrunk_to="print"
+    )
     held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert (held.title, held.gone_at, held.shrunk_to) == ("BOTW", None, "print")
@@ -180,17 +182,17 @@ def test_an_item_that_reads_otherwise_is_a_change(
 ) -> None:
     """One row for each column, with both values in words; a poorer answer is none."""
     rich = video("10", product_type="reel", video_duration=20.038000106811523)
-    catalog.write(record.page, run_id, 7, page("1", rich), FACTS, NOW)
-    catalog.write(record.page, run_id, 8, page("1", Item("10")), FACTS, LATER)
+    catalog.write(record.record_page, run_id, 7, page("1", rich), FACTS, NOW)
+    catalog.write(record.record_page, run_id, 8, page("1", Item("10")), FACTS, LATER)
     assert change_rows(catalog) == []
-    catalog.write(record.page, run_id, 9, page("1", replace(rich, **{field: value})), FACTS, LATER)  # type: ignore[arg-type]
+    catalog.write(record.record_page, run_id, 9, page("1", replace(rich, **{field: value})), FACTS, LATER)  # type: ignore[arg-type]
     assert change_rows(catalog) == [("item", "10", field, old, new)]
 
 
 @SQLITE_EVERYDAY
 def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id: int) -> None:
     """Items carry a poorer user than their highlight."""
-    catalog.write(record.page, run_id, 7, page("1", Item("10")), FACTS, NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", Item("10")), FACTS, NOW)
     assert rows(catalog, "SELECT user_pk FROM items") == [(NATGEO.pk,)]
 
 
@@ -199,10 +201,10 @@ def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id:
 def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: str) -> None:
     """Of two files in one role the current one is; what is not offered any more is not."""
     for time, content in ((NOW, "old"), (NOW, "new"), (LATER, current)):
-        catalog.write(record.file, fetched, file_of("10", content=content), 7, time)
-    catalog.write(record.file, fetched, file_of("11"), 7, NOW)
+        catalog.write(record.record_file, fetched, file_of("10", content=content), 7, time)
+    catalog.write(record.record_file, fetched, file_of("11"), 7, NOW)
     only_pictures = replace(video("11"), links=video("11").links[:1])
-    catalog.write(record.page, fetched, 8, page("1", "10", only_pictures), FACTS, LATEST)
+    catalog.write(record.record_page, fetched, 8, page("1", "10", only_pictures), FACTS, LATEST)
     seen = rows(
         catalog, "SELECT sha256 FROM files WHERE last_seen_at = (SELECT max(last_seen_at) FROM files)"
     )
@@ -216,7 +218,7 @@ def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: 
 def test_the_owner_of_a_page_is_recorded_as_an_account(catalog: Catalog, fetched: int) -> None:
     """A rename that the page shows first is a change of the account."""
     renamed = replace(page("1", "10"), highlight=replace(highlight("1"), user=User(NATGEO.pk, "renamed")))
-    catalog.write(record.page, fetched, 8, renamed, FACTS, LATER)
+    catalog.write(record.record_page, fetched, 8, renamed, FACTS, LATER)
     assert change_rows(catalog) == [("user", NATGEO.pk, "username", "natgeo", "renamed")]
 
 
@@ -225,8 +227,8 @@ def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int, who
     """As many as one answer may hold, with what they carry; every day half of them."""
     count = 3000 if whole else 1500
     many = [video(str(pk), hashtags=(Hashtag("tag", "1"),)) for pk in range(1000, 1000 + count)]
-    assert catalog.write(record.page, run_id, 7, page("1", *many), FACTS, NOW) == count
-    assert catalog.write(record.page, run_id, 8, page("1", *many), FACTS, LATER) == 0
+    assert catalog.write(record.record_page, run_id, 7, page("1", *many), FACTS, NOW) == count
+    assert catalog.write(record.record_page, run_id, 8, page("1", *many), FACTS, LATER) == 0
     assert len(catalog.read(holdings.members, "1")) == count
     assert catalog.read(holdings.stored_roles, [item.pk for item in many]) == frozenset()
     assert Role.VIDEO in {link.role for link in many[0].links}
@@ -235,8 +237,10 @@ def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int, who
 @SQLITE_EVERYDAY
 def test_a_page_that_came_earlier_tells_of_the_order_all_the_same(catalog: Catalog, fetched: int) -> None:
     """It served for nothing on a later night; what the next page shows in another order is a change."""
-    catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATEST, fetched_at=LATER)
-    catalog.write(record.page, fetched, 9, page("1", "12", "10", "11"), FACTS, LATEST)
+    catalog.write(
+        record.record_page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATEST, fetched_at=LATER
+    )
+    catalog.write(record.record_page, fetched, 9, page("1", "12", "10", "11"), FACTS, LATEST)
     assert change_rows(catalog) == [("highlight", "1", "item_order", "10,11,12", "12,10,11")]
 
 
@@ -252,10 +256,12 @@ def test_fault_a45_a_page_older_than_the_look_at_the_account_does_not_show_it(
     after_look, told = rows(catalog, _USER), change_rows(catalog)
     evening = LATEST + timedelta(hours=1)
     shown = page("1", "10", "11", "12", "13")
-    assert catalog.write(record.page, fetched, 8, shown, FACTS, evening, fetched_at=LATER) == 1
+    assert catalog.write(record.record_page, fetched, 8, shown, FACTS, evening, fetched_at=LATER) == 1
     assert rows(catalog, _USER) == after_look
     assert [row for row in change_rows(catalog) if row[0] == "user"] == told
-    catalog.write(record.page, fetched, 9, shown, FACTS, evening, fetched_at=LATEST + timedelta(minutes=1))
+    catalog.write(
+        record.record_page, fetched, 9, shown, FACTS, evening, fetched_at=LATEST + timedelta(minutes=1)
+    )
     assert rows(catalog, "SELECT gone_at, is_private FROM users") == [(None, False)]  # the later one shows it
 
 
@@ -268,21 +274,23 @@ def _name_dates(catalog: Catalog) -> list[tuple[object, str]]:
 @SQLITE_EVERYDAY
 def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fetched: int) -> None:
     """Account renamed, highlight gone, files offered: what the later answers said stays, with its dates."""
-    catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
-    catalog.write(record.user, fetched, replace(NATGEO, username="renamed"), LATEST)
-    catalog.write(record.tray, fetched, NATGEO.pk, tray("1", user=None), LATEST)
-    catalog.write(record.tray, fetched, NATGEO.pk, tray(user=None), LATEST, gone=("1",))
+    catalog.write(record.record_file, fetched, file_of("10"), 7, LATEST)
+    catalog.write(record.record_user, fetched, replace(NATGEO, username="renamed"), LATEST)
+    catalog.write(record.record_tray, fetched, NATGEO.pk, tray("1", user=None), LATEST)
+    catalog.write(record.record_tray, fetched, NATGEO.pk, tray(user=None), LATEST, gone=("1",))
     state = [rows(catalog, sql) for sql in (_USER, _HIGHLIGHT, _NAMES, _FILES)]
     told = change_rows(catalog)
     evening = LATEST + timedelta(hours=1)
-    catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, evening, fetched_at=LATER)
+    catalog.write(
+        record.record_page, fetched, 8, page("1", "10", "11", "12"), FACTS, evening, fetched_at=LATER
+    )
     renewed = [rows(catalog, sql) for sql in (_USER, _HIGHLIGHT, _FILES)]
     assert renewed == [state[0], state[1], state[3]]
     assert change_rows(catalog) == told
     names = [("natgeo", time_text(LATER)), ("renamed", time_text(LATEST))]  # the page has the former name
     assert _name_dates(catalog) == names
     again = replace(page("1", "10"), highlight=replace(highlight("1"), user=User(NATGEO.pk, "renamed")))
-    catalog.write(record.page, fetched, 9, again, FACTS, evening, fetched_at=LATER)
+    catalog.write(record.record_page, fetched, 9, again, FACTS, evening, fetched_at=LATER)
     assert _name_dates(catalog) == names
 
 
@@ -290,5 +298,5 @@ def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fe
 def test_a_page_that_has_just_come_counts_whatever_the_clock_said(catalog: Catalog, fetched: int) -> None:
     """The clock was ahead when the account was gone: what shows it now is its return all the same."""
     catalog.write(record.verdict, fetched, NATGEO.pk, Reason.GONE, LATEST)
-    catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER)
+    catalog.write(record.record_page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER)
     assert change_rows(catalog)[-1] == ("user", NATGEO.pk, "presence", None, "returned")

@@ -169,9 +169,9 @@ def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Pa
     record_three_nights(catalog)
     _counted(catalog, month)
     # The move counted both accounts anew: from here on each row counts by itself.
-    catalog.write(record.page, 1, None, page("3", "11", "31", "32"), FACTS, LATEST)
+    catalog.write(record.record_page, 1, None, page("3", "11", "31", "32"), FACTS, LATEST)
     for pk in ("31", "32"):
-        catalog.write(record.file, 1, file_of(pk), None, LATEST)
+        catalog.write(record.record_file, 1, file_of(pk), None, LATEST)
     catalog.write(record.lost_blobs, [digest("32 video")], LATEST)
     _counted(catalog, month)
     for statement in _BY_HAND:

@@ -48,9 +48,9 @@ def told(catalog: Catalog, run_id: int) -> Catalog:
     """Two accounts after two nights with edits."""
     first = (tray(highlight("1", "Gift Guide 🎁"), highlight("2", "北京旅行")), tray("3", user=SALWA))
     for user, listed in zip((NATGEO, SALWA), first, strict=True):
-        catalog.write(record.tray, run_id, user.pk, listed, NOW)
+        catalog.write(record.record_tray, run_id, user.pk, listed, NOW)
     catalog.write(
-        record.page,
+        record.record_page,
         run_id,
         None,
         page("1", _RICH, video("12", media_type=1), title="Gift Guide 🎁"),
@@ -58,7 +58,7 @@ def told(catalog: Catalog, run_id: int) -> Catalog:
         NOW,
     )
     catalog.write(
-        record.page,
+        record.record_page,
         run_id,
         None,
         page("2", video("11"), _mentions("13", "nasa", user_pk="42"), title="北京旅行"),
@@ -68,10 +68,10 @@ def told(catalog: Catalog, run_id: int) -> Catalog:
     again = page(
         "1", _mentions("12", "nasa", media_type=1), _mentions("14", "esa", days=-9), title="Presents"
     )
-    catalog.write(record.page, run_id, None, again, FACTS, LATER)
+    catalog.write(record.record_page, run_id, None, again, FACTS, LATER)
     renamed = User(NATGEO.pk, "natgeo2", "Nat Geo", False, True, None, "natgeo.jpg")
     catalog.write(
-        record.tray,
+        record.record_tray,
         run_id,
         NATGEO.pk,
         tray(highlight("1", "Presents"), highlight("2", "北京旅行"), user=renamed),
@@ -284,7 +284,7 @@ def test_names_come_first_then_tags_mentions_links_and_the_newest_before(told: C
             "23", web_links=(WebLink("https://esa.example/"),), mentions=(Mention("nasa"),), taken_at=LATEST
         ),
     )
-    told.write(record.page, run_id, None, page("4", *more, title="NASA"), FACTS, LATER)
+    told.write(record.record_page, run_id, None, page("4", *more, title="NASA"), FACTS, LATER)
     expected = ["highlight 4", "video 21", "video 23", "photo 12", "video 13", "video 11", "video 22"]
     found = _found(told, "nasa")
     assert sorted(found[3:6]) == sorted(expected[3:6])  # taken at one moment
@@ -374,7 +374,7 @@ def test_fault_x9_words_that_look_like_syntax_are_searched_as_words(catalog: Cat
         "%s %(s)s :s ?",
     ]
     listed = tray(*(highlight(str(n), title) for n, title in enumerate(hostile, 1)))
-    catalog.write(record.tray, run_id, NATGEO.pk, listed, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, listed, NOW)
     for n, title in enumerate(hostile, 1):
         assert f"highlight {n}" in _found(catalog, title), title
     assert _found(catalog, "nat\0 geo \ud800") == _found(catalog, "nat geo")
@@ -387,7 +387,7 @@ def test_as_many_words_may_be_sought_as_a_title_has(catalog: Catalog, run_id: in
     much.
     """
     title = " ".join(f"w{n}" for n in range(200))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
     for typed in (title, f'"{title}"', f"{title} -{' -'.join(f'x{n}' for n in range(50))}"):
         assert _found(catalog, typed) == ["highlight 1"]
 
@@ -396,7 +396,7 @@ def test_as_many_words_may_be_sought_as_a_title_has(catalog: Catalog, run_id: in
 def test_what_is_too_long_for_an_index_is_searched_by_its_beginning(catalog: Catalog, run_id: int) -> None:
     """A hostile title of a megabyte keeps nothing from being stored."""
     title = "start " + " ".join(f"{'a' * 60}{n}" for n in range(17_000))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
     assert _found(catalog, "start") == ["highlight 1"]
 
 
@@ -414,7 +414,7 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
         execute_directly(own_database, refusal)  # now: a file with a foreign trigger is not opened
         run = catalog.write(record.start_run, "run", NOW)
         shown = tray(highlight("1", "taken"), highlight("2", "refused"), highlight("3", "taken too"))
-        catalog.write(record.tray, run, NATGEO.pk, shown, NOW)
+        catalog.write(record.record_tray, run, NATGEO.pk, shown, NOW)
         assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
         assert _found(catalog, "refused") == []
         assert [kept.title for kept in catalog.stream(content.highlights, EVERYTHING)] == [
@@ -433,7 +433,7 @@ def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
     """
     monkeypatch.setattr(tokenizer, "_MAX_WORD_LENGTH", 4_000)
     shown = tray(highlight("1", "taken"), highlight("2", "a" * 3_000), highlight("3", "taken too"))
-    catalog.write(record.tray, run_id, NATGEO.pk, shown, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, shown, NOW)
     assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
     assert len(list(catalog.stream(content.highlights, EVERYTHING))) == 3
 
@@ -453,10 +453,10 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
         run = catalog.write(record.start_run, "run", NOW)
         execute_directly(own_database, short, when)
         with pytest.raises(DatabaseError, match="for a moment"):
-            catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
+            catalog.write(record.record_tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert list(catalog.stream(content.highlights, EVERYTHING)) == []
         execute_directly(own_database, "DROP FUNCTION short CASCADE")
-        catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
+        catalog.write(record.record_tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert _found(catalog, "taken") == ["highlight 1"]
 
 
@@ -467,7 +467,7 @@ def test_an_upgrade_writes_the_documents_that_its_migrations_made_stale(
     """An archive can be searched when its upgrade has ended."""
     with Catalog.open(own_database, write=True) as catalog:
         run = catalog.write(record.start_run, "run", NOW)
-        catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "北京旅行")), NOW)
+        catalog.write(record.record_tray, run, NATGEO.pk, tray(highlight("1", "北京旅行")), NOW)
     stale = "UPDATE search_documents SET at = NULL, names = NULL, filters = NULL"
     make_newer_migrations(tmp_path / "migrations", f"op.execute({stale!r})")
     monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
@@ -494,7 +494,7 @@ def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id
     }
     for pk, (name, _) in names.items():
         user = User(pk, f"user{pk}", name, False, False, None, "a.jpg")
-        catalog.write(record.tray, run_id, pk, tray(highlight(f"9{pk}", f"{name}!"), user=user), NOW)
+        catalog.write(record.record_tray, run_id, pk, tray(highlight(f"9{pk}", f"{name}!"), user=user), NOW)
     for pk, (name, word) in names.items():
         both = {f"account {pk}", f"highlight 9{pk}"}
         for asked in (word[:2], name, *((f'"{word}"', f'"{name}"') if whole else ())):

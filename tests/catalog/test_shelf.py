@@ -23,16 +23,20 @@ _DAY = timedelta(days=1)
 @pytest.fixture
 def shelf(catalog: Catalog, run_id: int) -> Catalog:
     """An account with three highlights: two in the tray (one item in both), and one that is gone."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("3", "gone"), "2", "1"), NOW)
-    catalog.write(record.page, run_id, 1, page("3", video("30", media_type=1), title="gone"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("3", "gone"), "2", "1"), NOW)
+    catalog.write(
+        record.record_page, run_id, 1, page("3", video("30", media_type=1), title="gone"), FACTS, NOW
+    )
     entries = {
         "mentions": (Mention("b", "2"), Mention("a", "1")),
         "web_links": (WebLink("https://example.com"),),
         "hashtags": (Hashtag("wild"),),
     }
-    catalog.write(record.page, run_id, 2, page("2", video("20", taken_at=NOW - _DAY), "10"), FACTS, NOW)
-    catalog.write(record.page, run_id, 3, page("1", video("10", **entries), "11"), FACTS, NOW)
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("2", "1"), LATER, gone=("3",))
+    catalog.write(
+        record.record_page, run_id, 2, page("2", video("20", taken_at=NOW - _DAY), "10"), FACTS, NOW
+    )
+    catalog.write(record.record_page, run_id, 3, page("1", video("10", **entries), "11"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("2", "1"), LATER, gone=("3",))
     for pk, role, text, when in (
         ("787132", Role.AVATAR, "old face", NOW),
         ("787132", Role.AVATAR, "new face", LATER),
@@ -41,7 +45,7 @@ def shelf(catalog: Catalog, run_id: int) -> Catalog:
         ("11", Role.VIDEO, "", LATER),
         ("10", Role.THUMBNAIL, "", NOW),
     ):
-        catalog.write(record.file, run_id, file_of(pk, role, text), 1, when)
+        catalog.write(record.record_file, run_id, file_of(pk, role, text), 1, when)
     return catalog
 
 
@@ -103,11 +107,13 @@ def test_a_walk_through_files_meets_what_a_walk_meets(shelf: Catalog, run_id: in
     """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated
     by the item or else when kept.
     """
-    shelf.write(record.file, run_id, file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)
-    shelf.write(record.file, run_id, file_of("20", Role.VIDEO, "lost"), 1, LATER)
+    shelf.write(record.record_file, run_id, file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)
+    shelf.write(record.record_file, run_id, file_of("20", Role.VIDEO, "lost"), 1, LATER)
     shelf.write(record.lost_blobs, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
-    shelf.write(record.page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
-    shelf.write(record.page, run_id, 5, page("1", "10", video("11", taken_at=None), "12"), FACTS, LATER)
+    shelf.write(record.record_page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
+    shelf.write(
+        record.record_page, run_id, 5, page("1", "10", video("11", taken_at=None), "12"), FACTS, LATER
+    )
     for selection in _SELECTED:
         told: list[object] = []
         for step in shelf.stream(content.walk, selection):
@@ -119,7 +125,7 @@ def test_a_walk_through_files_meets_what_a_walk_meets(shelf: Catalog, run_id: in
 @SQLITE_EVERYDAY
 def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> None:
     """Unless highlights or items are asked for."""
-    shelf.write(record.tray, run_id, "9", tray(user=replace(NATGEO, pk="9", username="empty")), NOW)
+    shelf.write(record.record_tray, run_id, "9", tray(user=replace(NATGEO, pk="9", username="empty")), NOW)
     assert _walked(shelf)[-1] == "account 9"
     assert "account 9" not in _walked(shelf, Selection(titles=("*",)))
 
@@ -172,7 +178,7 @@ def test_a_walk_is_of_one_moment(shelf: Catalog, run_id: int) -> None:
     """What is recorded meanwhile is not seen."""
     walk = shelf.stream(content.walk, EVERYTHING)
     assert isinstance(next(walk), KeptAccount)
-    shelf.write(record.page, run_id, 4, page("1", "10", "11", "12"), FACTS, LATER)
+    shelf.write(record.record_page, run_id, 4, page("1", "10", "11", "12"), FACTS, LATER)
     assert sum(isinstance(step, Placed) for step in walk) == 5
 
 

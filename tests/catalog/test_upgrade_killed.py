@@ -31,7 +31,7 @@ def archive(tmp_path: Path) -> Path:
     create_archive(load(None, {"ARCHIVER_ARCHIVE": str(root)}, {}))
     with Catalog.open(root / "archive.db", write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", NOW)
-        catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1", "2"), NOW)
     shutil.rmtree(root / "blobs")
     return root
 

@@ -21,7 +21,7 @@ from tests.support.states import stored_account
 @SQLITE_EVERYDAY
 def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int) -> None:
     """It is stored whole, under its name."""
-    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
     found = rows(catalog, "SELECT pk, username, full_name, is_private, is_verified, avatar_name FROM users")
     assert [tuple(row[:3]) + tuple(map(bool, row[3:5])) + tuple(row[5:]) for row in found] == [
         (NATGEO.pk, "natgeo", "National Geographic", False, True, "natgeo.jpg")
@@ -32,9 +32,9 @@ def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int
 @SQLITE_EVERYDAY
 def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> None:
     """Null and '' are «not said»: what is known stays, and nothing has changed."""
-    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
     before = rows(catalog, "SELECT username, full_name, is_private, is_verified, avatar_name FROM users")
-    catalog.write(record.user, run_id, User(NATGEO.pk, "", ""), LATER)
+    catalog.write(record.record_user, run_id, User(NATGEO.pk, "", ""), LATER)
     after = rows(catalog, "SELECT username, full_name, is_private, is_verified, avatar_name FROM users")
     assert after == before
     assert change_rows(catalog) == []
@@ -43,8 +43,8 @@ def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> No
 @SQLITE_EVERYDAY
 def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: int) -> None:
     """A richer answer fills in what a poorer one left out."""
-    catalog.write(record.user, run_id, User(NATGEO.pk), NOW)
-    catalog.write(record.user, run_id, NATGEO, LATER)
+    catalog.write(record.record_user, run_id, User(NATGEO.pk), NOW)
+    catalog.write(record.record_user, run_id, NATGEO, LATER)
     held = stored_account(catalog, NATGEO.pk)
     assert (held.username, held.is_private) == ("natgeo", False)
     assert change_rows(catalog) == []
@@ -65,9 +65,9 @@ def test_a_later_look_that_differs_is_a_change(
     catalog: Catalog, run_id: int, field: str, old: str, new: str
 ) -> None:
     """One row, with both values in words."""
-    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
     value = {"true": True, "false": False}.get(new, new)
-    catalog.write(record.user, run_id, replace(NATGEO, **{field: value}), LATER)  # type: ignore[arg-type]
+    catalog.write(record.record_user, run_id, replace(NATGEO, **{field: value}), LATER)  # type: ignore[arg-type]
     assert change_rows(catalog) == [("user", NATGEO.pk, field, old, new)]
 
 
@@ -76,9 +76,9 @@ def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
     """All names of an account stay, each with the time it was seen; only the current one leads to it, in any
     case.
     """
-    catalog.write(record.user, run_id, NATGEO, NOW)
-    catalog.write(record.user, run_id, replace(NATGEO, username="renamed"), LATER)
-    catalog.write(record.user, run_id, replace(NATGEO, username="renamed"), LATEST)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, replace(NATGEO, username="renamed"), LATER)
+    catalog.write(record.record_user, run_id, replace(NATGEO, username="renamed"), LATEST)
     assert rows(catalog, "SELECT username FROM usernames ORDER BY first_seen_at") == [
         ("natgeo",),
         ("renamed",),
@@ -92,8 +92,8 @@ def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
 @SQLITE_EVERYDAY
 def test_a_freed_name_leads_to_whoever_was_seen_with_it_last(catalog: Catalog, run_id: int) -> None:
     """Two stored accounts may claim one name, until the first is seen again under its new one."""
-    catalog.write(record.user, run_id, NATGEO, NOW)
-    catalog.write(record.user, run_id, User("2", "natgeo"), LATER)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, User("2", "natgeo"), LATER)
     assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) == "2"
 
 
@@ -108,7 +108,7 @@ def test_an_entry_stays_bound_to_the_account_that_it_meant_first(catalog: Catalo
 @SQLITE_EVERYDAY
 def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> None:
     """1, 3, 7 days; another verdict begins anew; none clears it."""
-    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
 
     def due(reason: Reason | None, days: int) -> timedelta | None:
         now = NOW + timedelta(days=days)
@@ -126,14 +126,16 @@ def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> N
 
 def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -> None:
     """It goes once, however often that is confirmed, and seeing it again is its return."""
-    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATER)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATEST)
     held = stored_account(catalog, NATGEO.pk)
     assert held.gone_at == LATER
-    catalog.write(record.tray, run_id, NATGEO.pk, tray(user=None), LATEST)  # an empty tray shows nobody
+    catalog.write(
+        record.record_tray, run_id, NATGEO.pk, tray(user=None), LATEST
+    )  # an empty tray shows nobody
     assert [row[2:] for row in change_rows(catalog)] == [("presence", None, "gone")]
-    catalog.write(record.user, run_id, NATGEO, LATEST)
+    catalog.write(record.record_user, run_id, NATGEO, LATEST)
     held = stored_account(catalog, NATGEO.pk)
     assert held.gone_at is None
     assert [row[2:] for row in change_rows(catalog)] == [
@@ -147,13 +149,13 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
     """As one change, however often that is confirmed; one that was gone has returned, and being public again
     is a change too.
     """
-    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.record_user, run_id, NATGEO, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATER)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATEST)
     held = stored_account(catalog, NATGEO.pk)
     assert (held.is_private, held.gone_at) == (True, None)
-    catalog.write(record.user, run_id, NATGEO, LATEST)
+    catalog.write(record.record_user, run_id, NATGEO, LATEST)
     assert [row[2:] for row in change_rows(catalog)] == [
         ("presence", None, "gone"),
         ("is_private", "false", "true"),

@@ -249,7 +249,9 @@ def test_a_username_may_be_written_as_elsewhere(home: Path, capsys: Shown) -> No
     near names.
     """
     with Catalog.open(home / "archive" / "archive.db", write=True) as catalog:
-        catalog.write(record.user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
+        catalog.write(
+            record.record_user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW
+        )
     (home / "queries" / "who.sql").write_text("-- Who\nSELECT pk FROM users WHERE username = :username\n")
     for name in ("natgeo", "@natgeo", "NatGeo"):
         assert main(["query", "who", "-p", f"username={name}", "--format", "csv"]) == 0

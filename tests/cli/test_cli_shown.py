@@ -223,7 +223,7 @@ def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_
     with Catalog.open(person.archive / "archive.db", write=True) as catalog:
         for pk in ("5", "6"):
             for name, when in (("shared", NOW), (f"later{pk}", LATER)):
-                catalog.write(record.tray, 1, pk, Tray(User(pk, name), ()), when)
+                catalog.write(record.record_tray, 1, pk, Tray(User(pk, name), ()), when)
     ended = person.run("show", "shared")
     assert (ended.code, ended.out) == (2, "")
     assert "use an id: 5, 6" in ended.err

@@ -243,7 +243,7 @@ def test_an_account_is_chosen_by_its_name(harness: ExportHarness) -> None:
 def test_what_is_gone_upstream_is_exported_unless_it_is_left_out(harness: ExportHarness) -> None:
     """A highlight that is not listed any more."""
     with harness.catalog() as rows:
-        rows.write(record.tray, harness.run_id, NATGEO.pk, tray("1"), LATER, gone=("2",))
+        rows.write(record.record_tray, harness.run_id, NATGEO.pk, tray("1"), LATER, gone=("2",))
     assert harness.export().files == 7
     assert harness.export(to=harness.home / "shown", gone=False).files == 5
 

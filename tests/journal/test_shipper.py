@@ -91,5 +91,5 @@ def test_a_megabyte_is_shipped_before_its_time(
 def test_the_size_of_what_is_not_shipped_is_known(catalog: Catalog, run_id: int) -> None:
     """It grows with what is committed; nothing ships it here."""
     before = catalog.read(outbox.size)
-    catalog.write(record.user, run_id, replace(NATGEO, full_name="x" * 5000), NOW)
+    catalog.write(record.record_user, run_id, replace(NATGEO, full_name="x" * 5000), NOW)
     assert 5000 < catalog.read(outbox.size) - before < 20_000

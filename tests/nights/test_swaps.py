@@ -125,7 +125,7 @@ class History:
 
     def _list(self, now: datetime) -> None:
         shown = tray(highlight(self.pk, numbers=self._facts))
-        self.catalog.write(record.tray, self.run_id, NATGEO.pk, shown, now)
+        self.catalog.write(record.record_tray, self.run_id, NATGEO.pk, shown, now)
 
     def _state(self) -> HighlightState:
         state = self.catalog.read(highlight_state, self.pk)
@@ -138,7 +138,7 @@ class History:
         gone, shrunk_to = believed_gone(before.items, [item.pk for item in items], before.shrunk_to)
         page = HighlightPage(highlight(self.pk, numbers=self._facts), items)
         numbers, write = state.numbers, self.catalog.write
-        write(record.page, self.run_id, None, page, numbers, now, gone=gone, shrunk_to=shrunk_to)
+        write(record.record_page, self.run_id, None, page, numbers, now, gone=gone, shrunk_to=shrunk_to)
         write(record.completion, self.pk, frozenset(), now)
         if self.fetches and set(before.items) != set(self.items):
             self.changed_at = now

@@ -124,16 +124,16 @@ def test_fault_j2_reread_replaces_pinned_pictures(harness: ArchiveHarness, pinne
 @SQLITE_EVERYDAY
 def test_fault_j2_dates_that_are_later_keep_their_order(catalog: Catalog, run_id: int) -> None:
     """Those of two files are set to just before the new one; an earlier date stays."""
-    catalog.write(record.page, run_id, 7, page("1", "10"), FACTS, NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", "10"), FACTS, NOW)
     for content, at in (("a", NOW), ("b", LATER), ("c", LATEST)):
-        catalog.write(record.file, run_id, file_of("10", content=content), 7, at)
+        catalog.write(record.record_file, run_id, file_of("10", content=content), 7, at)
     now = NOW + timedelta(seconds=1)
-    catalog.write(record.file, run_id, file_of("10", content="d"), 7, now)
+    catalog.write(record.record_file, run_id, file_of("10", content="d"), 7, now)
     in_order = "SELECT sha256, last_seen_at FROM files ORDER BY last_seen_at"
     assert [row[0] for row in rows(catalog, in_order)] == [digest(content) for content in "abcd"]
     assert len(rows(catalog, f"{in_order} DESC")) == 4
     assert rows(catalog, "SELECT sha256 FROM current_files") == [(digest("d"),)]
-    catalog.write(record.file, run_id, file_of("10", content="b"), 7, NOW - DAY)
+    catalog.write(record.record_file, run_id, file_of("10", content="b"), 7, NOW - DAY)
     assert rows(catalog, "SELECT sha256 FROM current_files") == [(digest("b"),)]
 
 
@@ -142,22 +142,22 @@ def test_fault_j2_a_page_that_offers_a_file_while_the_clock_is_behind_leaves_it_
     catalog: Catalog, run_id: int
 ) -> None:
     """An older file with a date in between does not take its place."""
-    catalog.write(record.page, run_id, 7, page("1", "10"), FACTS, NOW)
+    catalog.write(record.record_page, run_id, 7, page("1", "10"), FACTS, NOW)
     for content, at in (("a", LATER), ("b", LATEST)):
-        catalog.write(record.file, run_id, file_of("10", content=content), 7, at)
-    catalog.write(record.page, run_id, 8, page("1", "10"), FACTS, NOW)
+        catalog.write(record.record_file, run_id, file_of("10", content=content), 7, at)
+    catalog.write(record.record_page, run_id, 8, page("1", "10"), FACTS, NOW)
     assert rows(catalog, "SELECT sha256 FROM current_files") == [(digest("b"),)]
 
 
 @SQLITE_EVERYDAY
 def test_fault_j12_a_name_that_is_seen_last_is_last(catalog: Catalog, run_id: int) -> None:
     """Of the names of an account, and of the accounts that had a name."""
-    catalog.write(record.user, run_id, User("1", "first"), LATEST)
-    catalog.write(record.user, run_id, User("1", "second"), LATER)
-    catalog.write(record.user, run_id, User("1", "third"), NOW)
+    catalog.write(record.record_user, run_id, User("1", "first"), LATEST)
+    catalog.write(record.record_user, run_id, User("1", "second"), LATER)
+    catalog.write(record.record_user, run_id, User("1", "third"), NOW)
     in_order = "SELECT username FROM usernames WHERE user_pk = '1' ORDER BY last_seen_at DESC"
     assert rows(catalog, in_order) == [("third",), ("second",), ("first",)]
-    catalog.write(record.user, run_id, User("2", "third"), NOW - DAY)
+    catalog.write(record.record_user, run_id, User("2", "third"), NOW - DAY)
     target = Target("third", username="third")
     assert catalog.read(account_state.resolve, target, from_config=False) == "2"
     owners = "SELECT user_pk FROM usernames WHERE username = 'third' ORDER BY last_seen_at DESC"
@@ -194,18 +194,18 @@ def test_fault_j2_an_avatar_that_is_stored_under_the_name_of_an_answer_is_curren
     catalog: Catalog, run_id: int
 ) -> None:
     """Unless its bytes are lost, or the current one has that name as well."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     for name, at in (("a.jpg", NOW), ("b.jpg", LATER)):
         file = file_of(NATGEO.pk, Role.AVATAR, name, name)
-        catalog.write(record.file, run_id, file, None, at)
+        catalog.write(record.record_file, run_id, file, None, at)
     is_current = "SELECT sha256 FROM current_files WHERE role = 'avatar'"
     for name in ("b.jpg", "c.jpg"):
-        catalog.write(record.user, run_id, User(NATGEO.pk, "natgeo", avatar_name=name), LATEST)
+        catalog.write(record.record_user, run_id, User(NATGEO.pk, "natgeo", avatar_name=name), LATEST)
         assert rows(catalog, is_current) == [(digest("b.jpg"),)]
-    catalog.write(record.user, run_id, User(NATGEO.pk, "natgeo", avatar_name="a.jpg"), LATEST)
+    catalog.write(record.record_user, run_id, User(NATGEO.pk, "natgeo", avatar_name="a.jpg"), LATEST)
     assert rows(catalog, is_current) == [(digest("a.jpg"),)]
     catalog.write(record.lost_blobs, [digest("b.jpg")], LATEST)
-    catalog.write(record.user, run_id, User(NATGEO.pk, "natgeo", avatar_name="b.jpg"), LATEST)
+    catalog.write(record.record_user, run_id, User(NATGEO.pk, "natgeo", avatar_name="b.jpg"), LATEST)
     assert rows(catalog, is_current) == [(digest("a.jpg"),)]
 
 
@@ -213,6 +213,6 @@ def test_fault_j2_an_avatar_that_is_stored_under_the_name_of_an_answer_is_curren
 def test_fault_j12_a_title_is_there_since_its_own_change(catalog: Catalog, run_id: int) -> None:
     """Not since one that a clock dated later."""
     for title, at in (("A", NOW), ("B", LATEST), ("C", LATER)):
-        catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), at)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("1", title)), at)
     since = "SELECT title FROM highlight_titles WHERE since = (SELECT at FROM changes WHERE new = 'C')"
     assert rows(catalog, since) == [("C",)]

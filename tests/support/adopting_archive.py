@@ -70,7 +70,7 @@ class AdoptingArchive:
         """Record a page as a run does that was answered with it."""
         with Catalog.open(self.database, write=True) as catalog:
             run_id = catalog.write(record.start_run, "run", now)
-            catalog.write(record.page, run_id, None, page, FACTS, now)
+            catalog.write(record.record_page, run_id, None, page, FACTS, now)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         with Catalog.open(self.database, write=False) as catalog:

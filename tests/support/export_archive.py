@@ -102,15 +102,21 @@ class ExportHarness:
         """A night: natgeo's tray shows these highlights (pk → title), with these items in each."""
         with self.catalog() as rows:
             shown = [highlight(pk, title) for pk, title in titles.items()]
-            rows.write(record.tray, self.run_id, NATGEO.pk, tray(*shown), when)
+            rows.write(record.record_tray, self.run_id, NATGEO.pk, tray(*shown), when)
             for pk, inside in items.items():
-                rows.write(record.page, self.run_id, 1, page(pk, *inside, title=titles[pk]), FACTS, when)
+                rows.write(
+                    record.record_page, self.run_id, 1, page(pk, *inside, title=titles[pk]), FACTS, when
+                )
 
     def rename(self, username: str, when: datetime) -> None:
         """Give the account another name."""
         with self.catalog() as rows:
             rows.write(
-                record.tray, self.run_id, NATGEO.pk, tray(user=replace(NATGEO, username=username)), when
+                record.record_tray,
+                self.run_id,
+                NATGEO.pk,
+                tray(user=replace(NATGEO, username=username)),
+                when,
             )
 
     def keep(self, pk: str, role: Role, content: bytes, when: datetime = NOW, mime: str = "") -> Digest:
@@ -132,7 +138,7 @@ class ExportHarness:
                 subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
                 blob = Blob(digest, size, mime or _MIMES.get(role, "image/jpeg"))
                 file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/v/a.php")
-                rows.write(record.file, self.run_id, file, 1, when)
+                rows.write(record.record_file, self.run_id, file, 1, when)
                 kept.append(digest)
         return kept
 

@@ -92,18 +92,18 @@ def shelve(root: Path, database: str | Path) -> None:
         run_id = catalog.write(record.start_run, "run", NOW)
         answer_id = _keep(catalog, root, run_id)
         titles = {"1": "Whales", "2": "Gift Guide", "3": HOSTILE}
-        catalog.write(record.tray, run_id, NATGEO.pk, _tray(titles, "2", "1", "3"), NOW)
+        catalog.write(record.record_tray, run_id, NATGEO.pk, _tray(titles, "2", "1", "3"), NOW)
         for page in (
             _page("3", titles, _item("30", 1, mentions=(Mention(HOSTILE),))),
             _page("2", titles, _item("20", taken_at=NOW - timedelta(days=2)), _item("10")),
             _page("1", titles, _item("10", **_CARRIED), _item("11", 1)),
         ):
-            catalog.write(record.page, run_id, answer_id, page, FACTS, NOW)
+            catalog.write(record.record_page, run_id, answer_id, page, FACTS, NOW)
         for pk, role in FILES:
-            catalog.write(record.file, run_id, _file(store, pk, role), answer_id, NOW)
+            catalog.write(record.record_file, run_id, _file(store, pk, role), answer_id, NOW)
         catalog.write(record.completion, "1", (), NOW)
         titles["2"] = "Gifts"
-        catalog.write(record.tray, run_id, NATGEO.pk, _tray(titles, "2", "1"), LATER, gone=("3",))
+        catalog.write(record.record_tray, run_id, NATGEO.pk, _tray(titles, "2", "1"), LATER, gone=("3",))
 
 
 def content(pk: str, role: Role) -> bytes:

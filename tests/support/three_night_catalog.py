@@ -47,19 +47,21 @@ def record_three_nights(catalog: Catalog) -> None:
     _pay(catalog, run, "1", "/v1/highlight/by/url")
     _pay(catalog, run, "nasa", "/v1/user/highlights/by/username")
     _pay(catalog, run, "-", "/sys/balance", 0)
-    catalog.write(record.tray, run, NATGEO.pk, tray("1", "2", "3"), NOW)
-    catalog.write(record.page, run, None, page("1", _rich(), "12", video("13", media_type=1)), FACTS, NOW)
-    catalog.write(record.page, run, None, page("2", "12", "14"), FACTS, NOW)
-    catalog.write(record.tray, run, NASA.pk, Tray(NASA, (Highlight("5", NASA, "Moon"),)), NOW)
-    catalog.write(record.page, run, None, _moon(), FACTS, NOW)
+    catalog.write(record.record_tray, run, NATGEO.pk, tray("1", "2", "3"), NOW)
+    catalog.write(
+        record.record_page, run, None, page("1", _rich(), "12", video("13", media_type=1)), FACTS, NOW
+    )
+    catalog.write(record.record_page, run, None, page("2", "12", "14"), FACTS, NOW)
+    catalog.write(record.record_tray, run, NASA.pk, Tray(NASA, (Highlight("5", NASA, "Moon"),)), NOW)
+    catalog.write(record.record_page, run, None, _moon(), FACTS, NOW)
     for pk in ("11", "12", "14", "51"):
-        catalog.write(record.file, run, file_of(pk), None, NOW)
+        catalog.write(record.record_file, run, file_of(pk), None, NOW)
     for pk in ("11", "12", "13"):
-        catalog.write(record.file, run, file_of(pk, Role.THUMBNAIL), None, NOW)
-    catalog.write(record.file, run, file_of("1", Role.COVER), None, NOW)
-    catalog.write(record.file, run, file_of(NATGEO.pk, Role.AVATAR), None, NOW)
+        catalog.write(record.record_file, run, file_of(pk, Role.THUMBNAIL), None, NOW)
+    catalog.write(record.record_file, run, file_of("1", Role.COVER), None, NOW)
+    catalog.write(record.record_file, run, file_of(NATGEO.pk, Role.AVATAR), None, NOW)
     failed = Failure(Subject.ITEM, "14", Role.THUMBNAIL, Reason.NETWORK, "no route")
-    catalog.write(record.failure, failed, NOW)
+    catalog.write(record.record_failure, failed, NOW)
     catalog.write(record.finish_run, run, NOW, "ok", 0)
     _later(catalog)
 
@@ -68,22 +70,22 @@ def _later(catalog: Catalog) -> None:
     """What the owners edited, added and removed, and what was lost and found again."""
     run = catalog.write(record.start_run, "run", LATER)
     retitled = tray(highlight("1", "BOTW"), "2", "3")
-    catalog.write(record.tray, run, NATGEO.pk, retitled, LATER)
+    catalog.write(record.record_tray, run, NATGEO.pk, retitled, LATER)
     again = page("1", "11", "12", "15", title="BOTW")
-    catalog.write(record.page, run, None, again, FACTS, LATER, gone=("13",))
+    catalog.write(record.record_page, run, None, again, FACTS, LATER, gone=("13",))
     for content in ("15 video", "15 at the same moment"):
-        catalog.write(record.file, run, file_of("15", content=content), None, LATER)
-    catalog.write(record.file, run, file_of("11", content="encoded anew"), None, LATER)
-    catalog.write(record.file, run, file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)
+        catalog.write(record.record_file, run, file_of("15", content=content), None, LATER)
+    catalog.write(record.record_file, run, file_of("11", content="encoded anew"), None, LATER)
+    catalog.write(record.record_file, run, file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)
     catalog.write(record.lost_blobs, [digest("12 video"), digest("14 video")], LATER)
-    catalog.write(record.file, run, file_of("14"), None, LATER)
+    catalog.write(record.record_file, run, file_of("14"), None, LATER)
     _reread(catalog)
     last = catalog.write(record.start_run, "run", LATEST)
-    catalog.write(record.file, last, file_of("11"), None, LATEST)  # offered as it was first
-    catalog.write(record.tray, last, NASA.pk, Tray(RENAMED, ()), LATEST, gone=("5",))
+    catalog.write(record.record_file, last, file_of("11"), None, LATEST)  # offered as it was first
+    catalog.write(record.record_tray, last, NASA.pk, Tray(RENAMED, ()), LATEST, gone=("5",))
     # The collaborator whose tray lists it now has the highlight, and all that is in it.
     moved = Tray(RENAMED, (Highlight("2", RENAMED, "Gift Guide"),))
-    catalog.write(record.tray, last, RENAMED.pk, moved, LATEST + timedelta(days=40))
+    catalog.write(record.record_tray, last, RENAMED.pk, moved, LATEST + timedelta(days=40))
 
 
 def _reread(catalog: Catalog) -> None:

@@ -54,12 +54,14 @@ def record_words(catalog: Catalog, text: str) -> None:
         hashtags=(Hashtag(text),),
         locations=(Location(text, "3", 1.0, 2.0),),
     )
-    catalog.write(record.tray, run, "7", Tray(owner, (listed("first"),)), NOW)
-    catalog.write(record.page, run, None, HighlightPage(listed("first"), ()), FACTS, NOW)
-    catalog.write(record.tray, run, "7", Tray(owner, (listed(text),)), LATER)
-    catalog.write(record.page, run, None, HighlightPage(listed(text), (item,)), FACTS, LATER)
-    catalog.write(record.failure, Failure(Subject.TARGET, text, None, Reason.GONE, text), LATER)
-    catalog.write(record.failure, Failure(Subject.ITEM, "700", Role.VIDEO, Reason.NETWORK, text), LATER)
+    catalog.write(record.record_tray, run, "7", Tray(owner, (listed("first"),)), NOW)
+    catalog.write(record.record_page, run, None, HighlightPage(listed("first"), ()), FACTS, NOW)
+    catalog.write(record.record_tray, run, "7", Tray(owner, (listed(text),)), LATER)
+    catalog.write(record.record_page, run, None, HighlightPage(listed(text), (item,)), FACTS, LATER)
+    catalog.write(record.record_failure, Failure(Subject.TARGET, text, None, Reason.GONE, text), LATER)
+    catalog.write(
+        record.record_failure, Failure(Subject.ITEM, "700", Role.VIDEO, Reason.NETWORK, text), LATER
+    )
 
 
 def shape(root: Element) -> list[tuple[str, list[str]]]:
@@ -112,7 +114,7 @@ def test_no_page_has_a_path_on_disk(catalog: Catalog) -> None:
     """Not even one that the detail of a failure states."""
     record_words(catalog, "plain")
     failed = Failure(Subject.HIGHLIGHT, "70", None, Reason.NETWORK, "/srv/archive/tmp/x: no space left")
-    catalog.write(record.failure, failed, LATER)
+    catalog.write(record.record_failure, failed, LATER)
     catalog.write(record.start_run, "run", LATER)
     for path in VIEWS:
         assert "/srv/" not in (view_page(catalog, path) or "")

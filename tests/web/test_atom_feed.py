@@ -47,8 +47,10 @@ def test_the_feed_is_valid_and_its_links_lead_to_the_server(catalog: Catalog) ->
     """Each item has a page, its files with type and length, and its picture."""
     record_three_nights(catalog)
     run = catalog.write(record.start_run, "run", LATEST)
-    catalog.write(record.page, run, None, page("1", "11", "12", "15", "16", title="BOTW"), FACTS, LATEST)
-    catalog.write(record.file, run, file_of("16"), None, LATEST)
+    catalog.write(
+        record.record_page, run, None, page("1", "11", "12", "15", "16", title="BOTW"), FACTS, LATEST
+    )
+    catalog.write(record.record_file, run, file_of("16"), None, LATEST)
     feed = read_feed(catalog)
     check_feed(feed)
     entries = {children(entry, "id")[0]: entry for entry in feed.findall(f"{ATOM}entry")}
@@ -67,14 +69,14 @@ def test_an_entry_stays_as_it_is(catalog: Catalog) -> None:
     first.
     """
     run = catalog.write(record.start_run, "run", NOW)
-    catalog.write(record.tray, run, NATGEO.pk, tray("1"), NOW)
-    catalog.write(record.page, run, None, page("1", "10"), FACTS, NOW)
+    catalog.write(record.record_tray, run, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_page, run, None, page("1", "10"), FACTS, NOW)
     (first,) = read_feed(catalog).findall(f"{ATOM}entry")
     assert children(read_feed(catalog), "updated") == children(first, "updated") == ["2026-03-31T23:30:00Z"]
-    catalog.write(record.page, run, None, page("1", "10", "11"), FACTS, LATER)
+    catalog.write(record.record_page, run, None, page("1", "10", "11"), FACTS, LATER)
     before, _ = read_feed(catalog).findall(f"{ATOM}entry")
-    catalog.write(record.page, run, None, page("1", "10", "11", "12"), FACTS, LATEST)
-    catalog.write(record.file, run, file_of("12"), None, LATEST)
+    catalog.write(record.record_page, run, None, page("1", "10", "11", "12"), FACTS, LATEST)
+    catalog.write(record.record_file, run, file_of("12"), None, LATEST)
     feed = read_feed(catalog)
     newest, *same = feed.findall(f"{ATOM}entry")
     assert [*map(ElementTree.tostring, same)] == [ElementTree.tostring(before), ElementTree.tostring(first)]
@@ -84,15 +86,15 @@ def test_an_entry_stays_as_it_is(catalog: Catalog) -> None:
 def test_fault_e5_the_items_of_a_new_account_are_no_news(catalog: Catalog, run_id: int) -> None:
     """One entry says that the account is new. An item that a later page adds, and all items of a highlight
     that a later tray adds, are entries; an item that was removed and is back is not."""
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
-    catalog.write(record.page, run_id, None, page("1", *map(str, range(100, 170))), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_page, run_id, None, page("1", *map(str, range(100, 170))), FACTS, NOW)
     (entry,) = read_feed(catalog).findall(f"{ATOM}entry")
     assert children(entry, "id") == [f"urn:archiver:{ARCHIVE_ID}:account:{NATGEO.pk}"]
     assert entry.findall(f"{ATOM}link")[0].attrib["href"] == f"{ORIGIN}/accounts/natgeo-787132/"
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), LATER)
-    catalog.write(record.page, run_id, None, page("1", "100", "200"), FACTS, LATER, gone=("101",))
-    catalog.write(record.page, run_id, None, page("2", "300", "301"), FACTS, LATER)
-    catalog.write(record.page, run_id, None, page("1", "100", "200", "101"), FACTS, LATEST)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1", "2"), LATER)
+    catalog.write(record.record_page, run_id, None, page("1", "100", "200"), FACTS, LATER, gone=("101",))
+    catalog.write(record.record_page, run_id, None, page("2", "300", "301"), FACTS, LATER)
+    catalog.write(record.record_page, run_id, None, page("1", "100", "200", "101"), FACTS, LATEST)
     ids = [children(entry, "id")[0] for entry in read_feed(catalog).findall(f"{ATOM}entry")]
     assert ids == [f"urn:archiver:{ARCHIVE_ID}:item:{pk}" for pk in (301, 300, 200)] + [
         f"urn:archiver:{ARCHIVE_ID}:account:{NATGEO.pk}"
@@ -103,8 +105,8 @@ def test_fault_e5_the_items_of_a_new_account_are_no_news(catalog: Catalog, run_i
 def test_a_feed_is_short(catalog: Catalog, run_id: int) -> None:
     """It has the newest items, however many the archive holds; without any it is valid too."""
     check_feed(read_feed(catalog))
-    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     pks = [str(1000 + n) for n in range(atom_feed.ENTRIES + 2)]
-    catalog.write(record.page, run_id, None, page("1", *pks[:1]), FACTS, NOW)
-    catalog.write(record.page, run_id, None, page("1", *pks), FACTS, LATER)
+    catalog.write(record.record_page, run_id, None, page("1", *pks[:1]), FACTS, NOW)
+    catalog.write(record.record_page, run_id, None, page("1", *pks), FACTS, LATER)
     assert len(read_feed(catalog).findall(f"{ATOM}entry")) == atom_feed.ENTRIES

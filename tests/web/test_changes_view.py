@@ -15,9 +15,9 @@ def record_growth(catalog: Catalog, nights: int, added: int) -> None:
     for night in range(nights + 1):
         run = catalog.write(record.start_run, "run", NOW)
         if night == 0:
-            catalog.write(record.tray, run, "787132", tray("1"), NOW)
+            catalog.write(record.record_tray, run, "787132", tray("1"), NOW)
         shown = [str(pk) for pk in range(100, 100 + night * added)]
-        catalog.write(record.page, run, None, page("1", *shown), FACTS, NOW)
+        catalog.write(record.record_page, run, None, page("1", *shown), FACTS, NOW)
         catalog.write(record.finish_run, run, NOW, "ok", 0)
 
 
@@ -62,9 +62,9 @@ def test_an_item_is_shown_once(catalog: Catalog) -> None:
     """Though it was added to two highlights: the viewer finds an item by its id."""
     for at, shown in ((NOW, []), (LATER, ["10"])):
         run = catalog.write(record.start_run, "run", at)
-        catalog.write(record.tray, run, "787132", tray(highlight("1", "A"), highlight("2", "B")), at)
+        catalog.write(record.record_tray, run, "787132", tray(highlight("1", "A"), highlight("2", "B")), at)
         for pk, title in (("1", "A"), ("2", "B")):
-            catalog.write(record.page, run, None, page(pk, *shown, title=title), FACTS, at)
+            catalog.write(record.record_page, run, None, page(pk, *shown, title=title), FACTS, at)
     root = existing_page(catalog, "/changes")
     assert tiles(root) == ["10"]
     assert [text for text in texts(root, "p") if "added" in text][1:] == ["A 1 added", "B 1 added"]

@@ -35,7 +35,7 @@ def fill(archive: ExportHarness) -> None:
     with archive.catalog() as rows:
         for n, name in enumerate(NAMES):
             user = User(str(n + 1), f"user{n}", name, False, False)
-            rows.write(record.tray, archive.run_id, user.pk, tray(user=user), NOW + timedelta(days=n))
+            rows.write(record.record_tray, archive.run_id, user.pk, tray(user=user), NOW + timedelta(days=n))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_an_edit_is_the_last_change_of_its_account(
         view = content_views.accounts_view(current_index(opened))
         with archive.catalog() as rows:
             rows.write(
-                record.tray,
+                record.record_tray,
                 archive.run_id,
                 "1",
                 tray(user=User("1", "user.new", "Zoë", False, False)),
@@ -172,7 +172,7 @@ def test_a_page_reads_few_sums_at_once(tmp_path: Path, monkeypatch: pytest.Monke
         for pk in [*large, *map(str, range(130, 160))]:
             user = User(pk, f"user{pk}", None, False, False)
             highlights = [Highlight(f"{pk}0", user, "Title", numbers=FACTS)] if pk in large else []
-            opened.write(record.tray, run, pk, tray(*highlights, user=user), NOW)
+            opened.write(record.record_tray, run, pk, tray(*highlights, user=user), NOW)
         index = AccountIndex(opened)
         index.read()
         until = time.monotonic() + 30

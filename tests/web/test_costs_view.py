@@ -22,7 +22,7 @@ def test_units_are_listed_by_month_day_run_account_and_endpoint(
     later = NOW + timedelta(days=1)  # in April
     for at, units in ((NOW, 3), (later, 2)):
         run = catalog.write(record.start_run, "run", at)
-        catalog.write(record.tray, run, NATGEO.pk, tray("1"), at)
+        catalog.write(record.record_tray, run, NATGEO.pk, tray("1"), at)
         row = catalog.write(ledger.reserve, run, call(units, NATGEO.pk, "/v1/user/highlights"), at, Limits())
         catalog.write(ledger.settle, row, 200, units, at)
         catalog.write(record.finish_run, run, at, "ok", 0)

@@ -25,7 +25,7 @@ def test_the_gaps_of_accounts_are_those_of_all(catalog: Catalog) -> None:
     """
     record_three_nights(catalog)
     failed = Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no such account")
-    catalog.write(record.failure, failed, NOW)
+    catalog.write(record.record_failure, failed, NOW)
     found = list(catalog.stream(gaps.gaps))
     for pks in ([NATGEO.pk], [NASA.pk], [NATGEO.pk, NASA.pk]):
         for with_targets in (False, True):
@@ -65,7 +65,9 @@ def test_tries_are_a_column_if_there_were_any(catalog: Catalog) -> None:
     record_three_nights(catalog)
     heads = [row for row in texts(existing_page(catalog, "/gaps"), "tr") if row.startswith("Missing")]
     assert "Missing Reason Tries Next try" in heads
-    catalog.write(record.tray, catalog.write(record.start_run, "run", NOW), "55", tray("9", user=OTHER), NOW)
+    catalog.write(
+        record.record_tray, catalog.write(record.start_run, "run", NOW), "55", tray("9", user=OTHER), NOW
+    )
     rows = texts(existing_page(catalog, "/gaps", account="55"), "tr")
     assert rows == ["Missing Reason Next try", "highlight Gift Guide no run has reached it yet next run"]
 

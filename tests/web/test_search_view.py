@@ -31,10 +31,10 @@ def test_accounts_highlights_and_items_are_linked(catalog: Catalog) -> None:
 @SQLITE_EVERYDAY
 def test_an_item_says_whose_it_is_and_what_matched(catalog: Catalog, run_id: int) -> None:
     """In the words of ``archiver search``."""
-    catalog.write(record.tray, run_id, "787132", tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, "787132", tray("1"), NOW)
     item = video("10", hashtags=(Hashtag("moon"), Hashtag("sun")))
-    catalog.write(record.page, run_id, None, page("1", item), FACTS, NOW)
-    catalog.write(record.file, run_id, file_of("10", content="video"), None, NOW)
+    catalog.write(record.record_page, run_id, None, page("1", item), FACTS, NOW)
+    catalog.write(record.record_file, run_id, file_of("10", content="video"), None, NOW)
     (tile,) = (li for li in existing_page(catalog, "/search", q="moo").iter("li") if li.get("id") == "i10")
     captions = {p.get("class"): text_of(p) for p in tile.iter("p") if p.get("class") in ("date", "match")}
     assert captions == {"date": "National Geographic", "match": "hashtag: #moon"}
@@ -44,8 +44,8 @@ def test_every_match_is_on_one_page(catalog: Catalog, run_id: int) -> None:
     """The last link leads to the matches that follow, the newest first."""
     number = 2 * search_view.PER_PAGE + 3
     items = [video(str(1000 + n), hashtags=(Hashtag("moon"),)) for n in range(number)]
-    catalog.write(record.tray, run_id, "787132", tray("1"), NOW)
-    catalog.write(record.page, run_id, None, page("1", *items), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, "787132", tray("1"), NOW)
+    catalog.write(record.record_page, run_id, None, page("1", *items), FACTS, NOW)
     pages, query = [], {"q": "moon"}
     while True:
         root = existing_page(catalog, "/search", **query)

@@ -25,9 +25,9 @@ DAY = timedelta(days=1)
 
 
 def record_items(catalog: Catalog, run_id: int, taken: dict[str, datetime | None]) -> None:
-    catalog.write(record.tray, run_id, "787132", tray("1"), NOW)
+    catalog.write(record.record_tray, run_id, "787132", tray("1"), NOW)
     items = [video(pk, taken_at=at) for pk, at in taken.items()]
-    catalog.write(record.page, run_id, None, page("1", *items), FACTS, NOW)
+    catalog.write(record.record_page, run_id, None, page("1", *items), FACTS, NOW)
 
 
 def test_every_dated_item_is_on_one_page_of_the_timeline(catalog: Catalog, run_id: int) -> None:
@@ -104,7 +104,7 @@ def test_only_months_with_items_are_links(catalog: Catalog, run_id: int) -> None
 def test_a_tile_names_its_account(catalog: Catalog, run_id: int) -> None:
     """The day is in the heading above it."""
     record_items(catalog, run_id, {"1": NOW})
-    catalog.write(record.file, run_id, file_of("1", content="video"), None, NOW)
+    catalog.write(record.record_file, run_id, file_of("1", content="video"), None, NOW)
     captions = [text_of(p) for p in existing_page(catalog, "/timeline").iter("p") if p.get("class") == "date"]
     assert captions == ["National Geographic"]
 
@@ -112,10 +112,10 @@ def test_a_tile_names_its_account(catalog: Catalog, run_id: int) -> None:
 @SQLITE_EVERYDAY
 def test_an_item_is_shown_as_in_a_highlight_that_still_shows_it(catalog: Catalog, run_id: int) -> None:
     """An item that one highlight no longer shows is not marked while another one shows it."""
-    catalog.write(record.tray, run_id, "787132", tray("1", "2"), NOW)
+    catalog.write(record.record_tray, run_id, "787132", tray("1", "2"), NOW)
     for pk in ("1", "2"):
-        catalog.write(record.page, run_id, None, page(pk, "10", "11"), FACTS, NOW)
-    catalog.write(record.page, run_id, None, page("1"), FACTS, NOW + DAY, gone=("10", "11"))
-    catalog.write(record.page, run_id, None, page("2", "10"), FACTS, NOW + DAY, gone=("11",))
+        catalog.write(record.record_page, run_id, None, page(pk, "10", "11"), FACTS, NOW)
+    catalog.write(record.record_page, run_id, None, page("1"), FACTS, NOW + DAY, gone=("10", "11"))
+    catalog.write(record.record_page, run_id, None, page("2", "10"), FACTS, NOW + DAY, gone=("11",))
     items = [li for li in existing_page(catalog, "/timeline").iter("li") if li.get("id")]
     assert {li.attrib["id"]: li.attrib["class"] for li in items} == {"i10": "item", "i11": "item gone"}

@@ -32,15 +32,15 @@ def record_other_items(catalog: Catalog, run_id: int, first: int, number: int) -
         pks = range(5000 + start, 5010 + start)
         items = tuple(video(str(pk), user_pk=OTHER.pk, taken_at=NOW + SECOND * pk) for pk in pks)
         now = NOW + SECOND * start
-        catalog.write(record.page, run_id, None, HighlightPage(listed, items), FACTS, now)
+        catalog.write(record.record_page, run_id, None, HighlightPage(listed, items), FACTS, now)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_pages_read_no_more_rows_of_a_larger_archive(catalog: Catalog, run_id: int) -> None:
     """The first page of the timeline, of the feed and of the changes, and the gaps of another account."""
-    catalog.write(record.tray, run_id, "787132", tray("1"), NOW)
-    catalog.write(record.page, run_id, None, page("1", "10", "11"), FACTS, NOW)
-    catalog.write(record.tray, run_id, OTHER.pk, Tray(OTHER, (Highlight("5", OTHER, "Moon"),)), NOW)
+    catalog.write(record.record_tray, run_id, "787132", tray("1"), NOW)
+    catalog.write(record.record_page, run_id, None, page("1", "10", "11"), FACTS, NOW)
+    catalog.write(record.record_tray, run_id, OTHER.pk, Tray(OTHER, (Highlight("5", OTHER, "Moon"),)), NOW)
     steps = []
     for first, number in ((0, 100), (100, 500)):
         record_other_items(catalog, run_id, first, number)

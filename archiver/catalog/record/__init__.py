@@ -1,15 +1,15 @@
 """Functions that record facts.
 
 Each records one fact, in the transaction of its caller (the writer), and may be repeated. Use it as
-``catalog.write(record.page, ...)``.
+``catalog.write(record.record_page, ...)``.
 """
 
 from __future__ import annotations
 
 from archiver.catalog.record.adopted_files import adopt, adopted_row, settle_all_waiting
 from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
-from archiver.catalog.record.failures import drop_targets, failure, resolution
-from archiver.catalog.record.highlight_page import page
+from archiver.catalog.record.failures import drop_targets, record_failure, resolution
+from archiver.catalog.record.highlight_page import record_page
 from archiver.catalog.record.removal import (
     Rewriting,
     deleted_files,
@@ -22,16 +22,16 @@ from archiver.catalog.record.stored_files import (
     FileRecorded,
     StoredFile,
     completion,
-    file,
     files,
     found_blobs,
     lost_blobs,
+    record_file,
     show_pictures,
     verified_blobs,
 )
 from archiver.catalog.record.together import Fact, together
-from archiver.catalog.record.trays import tray, tray_use
-from archiver.catalog.record.users import bind_target, end_bindings, order_names, user, verdict
+from archiver.catalog.record.trays import record_tray, tray_use
+from archiver.catalog.record.users import bind_target, end_bindings, order_names, record_user, verdict
 
 __all__ = [
     "Fact",
@@ -48,8 +48,6 @@ __all__ = [
     "drop_targets",
     "drop_trays",
     "end_bindings",
-    "failure",
-    "file",
     "files",
     "finish_run",
     "found_answers",
@@ -57,7 +55,11 @@ __all__ = [
     "lost_answers",
     "lost_blobs",
     "order_names",
-    "page",
+    "record_failure",
+    "record_file",
+    "record_page",
+    "record_tray",
+    "record_user",
     "recovered_answers",
     "removal",
     "removal_request",
@@ -67,9 +69,7 @@ __all__ = [
     "start_run",
     "storage",
     "together",
-    "tray",
     "tray_use",
-    "user",
     "verdict",
     "verified_blobs",
 ]

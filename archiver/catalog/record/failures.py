@@ -30,7 +30,7 @@ _RESOLVE_ROLE = _RESOLVE.where(_failures.c.role == bindparam("in_role"))
 _RESOLVE_WHOLE = _RESOLVE.where(_failures.c.role.is_(None))
 
 
-def failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: bool = False) -> int:
+def record_failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: bool = False) -> int:
     """Record a failure; return how many times in a row it has failed now.
 
     It gets a date for the next try, unless waiting does not help (``NOT_RETRIED``) or the caller makes it a

@@ -53,7 +53,7 @@ _FILES_OF_ITEMS = (
 _TOUCH_FILE = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("now"))
 
 
-def page(
+def record_page(
     connection: Connection,
     run_id: int,
     answer_id: int | None,

@@ -151,7 +151,7 @@ class StoredFile(Struct, frozen=True):
     seen_at: datetime | None = None
 
 
-def file(
+def record_file(
     connection: Connection, run_id: int, file: File, answer_id: int | None, now: datetime
 ) -> FileRecorded:
     """Record one file; see ``files``."""

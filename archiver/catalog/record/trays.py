@@ -43,7 +43,7 @@ _PRESENT = (
 )
 
 
-def tray(
+def record_tray(
     connection: Connection,
     run_id: int,
     user_pk: Pk,
@@ -103,7 +103,7 @@ def tray(
     found += _moves(own, list(listed), listed_before)
     _store(connection, new, altered, list(before), now)
     stored_files.show_pictures(connection, now, Subject.HIGHLIGHT, list(before))
-    found += hide(connection, gone, now)
+    found += mark_gone(connection, gone, now)
     changes.write(connection, run_id, now, found)
     return bool(new or altered or gone)
 
@@ -115,7 +115,7 @@ def tray_use(connection: Connection, user_pk: Pk, now: datetime) -> None:
     update_row(connection, tables.users, user_pk, {"listed_at": now})
 
 
-def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:
+def mark_gone(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:
     """Mark highlights as gone, and return the changes."""
     if not pks:
         return []

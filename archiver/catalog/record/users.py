@@ -68,7 +68,7 @@ _END_BINDINGS = delete(tables.targets).where(tables.targets.c.text.in_(bindparam
 _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
-def user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
+def record_user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
     """Record an account as an answer shows it, which proves that it exists.
 
     Values that the answer lacks stay as they were.
@@ -86,7 +86,7 @@ def upsert_user(
     seen_at: datetime | None = None,
     columns: Mapping[str, object] = MappingProxyType({}),
 ) -> RowMapping | None:
-    """Record an account as ``user`` does, and set more ``columns``.
+    """Record an account as ``record_user`` does, and set more ``columns``.
 
     Return its row as it was before; None if it is new. ``is_shown``: whether the answer shows the account
     itself. If not (an empty tray), the account only gets a row. ``seen_at``: when the answer came, if that is
