@@ -101,12 +101,12 @@ class Journaling:
                 head = self._catalog.write(outbox.confirm, found.head)
                 if head.snapshot_bytes == 0 or found.has_new_snapshot:
                     self._write_snapshot(head)
-        self._catalog.on_change = self._shipper.notify
+        self._catalog.before_commit = self._shipper.notify
         self._shipper.notify()  # for what a killed process left
 
     def join(self) -> None:
         """Ship from now on what this process and others commit."""
-        self._catalog.on_change = self._shipper.notify
+        self._catalog.before_commit = self._shipper.notify
         self._shipper.notify()
 
     def notify(self) -> None:

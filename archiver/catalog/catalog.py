@@ -70,7 +70,7 @@ class Catalog:
         """
         self.archive_id, self.storage, self.removals = status.archive_id, status.storage, status.removals
         self._clock = clock
-        self.on_change: Callable[[], None] = lambda: None
+        self.before_commit: Callable[[], None] = lambda: None
         """Called just before the commit of a transaction that has changes for the journal."""
         self._database = database
         self._reader = reader
@@ -207,7 +207,7 @@ class Catalog:
 
         stale_documents.update_documents(connection)
         if outbox.seal(connection, self._clock()):
-            self.on_change()
+            self.before_commit()
 
     @property
     def has_workers(self) -> bool:

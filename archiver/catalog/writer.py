@@ -2,10 +2,15 @@
 
 A fact is a function that writes rows through the connection it is given. Facts that wait at the same time are
 committed together, with one sync of the disk. If one of them raises an exception, all are rolled back and
-repeated, each under a savepoint, so that only that one fails. A commit that raises may still have been stored
-(a disk can store the bytes and then report an error). So an error does not mean that a fact was not stored,
-and every fact must be repeatable. ``finish`` writes what is derived from the facts, at the end of the same
-transaction.
+repeated, each under a savepoint, so that only that one fails. A fact is called again only after a rollback,
+or if the server says that its COMMIT failed. If COMMIT fails otherwise, the caller gets the error, and the
+rows may be stored (a disk can store the bytes and then report an error). So every fact must be repeatable.
+
+The way of one commit: ``write`` queues a fact and waits. The thread calls the facts of a batch, then
+``finish`` (``Catalog._finish``), which adds the rows derived from them and their entries for the journal. If
+there are entries, ``Catalog.before_commit`` wakes the thread that ships the journal (``journal.shipper``).
+Then comes COMMIT, and the callers of ``write`` go on. The shipper writes the entries to a file, and records
+in a fact of its own, by ``Catalog.write``, how far the journal goes; such a fact makes no entry.
 
 If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that
 their COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count
