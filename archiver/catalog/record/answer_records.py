@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
 
 from archiver.catalog import ledger, tables
 from archiver.model.api_calls import Origin, UnrecordedAnswer
@@ -55,9 +55,14 @@ def drop_trays(connection: Connection, segment: str) -> None:
     What came from them stays, without its ``answer_id``.
     """
     dropped = select(_answers.c.id).where(_answers.c.segment == segment)
-    for table in (tables.files, tables.items):
-        connection.execute(update(table).where(table.c.answer_id.in_(dropped)).values(answer_id=None))
+    remove_references(connection, dropped)
     connection.execute(delete(_answers).where(_answers.c.segment == segment))
+
+
+def remove_references(connection: Connection, answers: Select[tuple[int]] | Sequence[int]) -> None:
+    """Remove the ids of answers that are about to be deleted from what came from them."""
+    for table in (tables.files, tables.items):
+        connection.execute(update(table).where(table.c.answer_id.in_(answers)).values(answer_id=None))
 
 
 def recovered_answers(

@@ -77,16 +77,17 @@ def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -
     )
     is_open = _failures.c.resolved_at.is_(None)
     keys = set(wanted)
-    query = select(_failures.c.id, _failures.c.subject_pk).where(is_open, is_target)
+    query = select(_failures.c.subject, _failures.c.subject_pk, _failures.c.role).where(is_open, is_target)
     for row in connection.execute(query).all():
         if row.subject_pk not in keys:
-            update_row(connection, _failures, row.id, {"resolved_at": now})
+            resolution(connection, row.subject, row.subject_pk, row.role, now)
 
 
 def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:
-    """Record that files were stored at a time: the open failure of each is resolved, if there is one."""
+    """Record that files are no longer missing since a time: the open failure of each is resolved, if any."""
     rows = [
         {"of_subject": owner.subject, "of_pk": owner.pk, "in_role": role, "now": at}
         for owner, role, at in files
     ]
-    connection.execute(_RESOLVE_ROLE, rows)
+    if rows:
+        connection.execute(_RESOLVE_ROLE, rows)

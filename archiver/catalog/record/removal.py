@@ -16,7 +16,7 @@ from sqlalchemy import Column, ColumnElement, Connection, bindparam, delete, upd
 
 from archiver.catalog import counters, journal_triggers, tables
 from archiver.catalog.query.account_parts import in_chunks, names_owner
-from archiver.catalog.record.answer_records import lost_answers
+from archiver.catalog.record.answer_records import lost_answers, remove_references
 from archiver.model.account_removal import AccountParts, RemovalRequest
 from archiver.model.identity import Subject
 
@@ -134,9 +134,8 @@ def _delete_rows(connection: Connection, parts: AccountParts) -> None:
 def _delete_answers(connection: Connection, parts: AccountParts) -> None:
     """Delete the answers; their calls keep path, units and times, so that the ledger stays true."""
     ids = [answer.id for answer in parts.answers]
-    for table in (tables.files, tables.items):
-        for chunk in in_chunks(ids):
-            connection.execute(update(table).where(table.c.answer_id.in_(chunk)).values(answer_id=None))
+    for chunk in in_chunks(ids):
+        remove_references(connection, chunk)
     _delete(connection, _answers.c.id, ids)
     for chunk in in_chunks([*parts.calls, *(answer.call_id for answer in parts.answers)]):
         connection.execute(update(_calls).where(_calls.c.id.in_(chunk)).values(subject=""))

@@ -117,7 +117,7 @@ _elsewhere = _members.alias()
 _is_shown_elsewhere = exists().where(
     _elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)
 )
-_OPEN_FAILURES = select(_failures.c.id, _failures.c.subject_pk, _failures.c.role).where(
+_OPEN_FAILURES = select(_failures.c.subject_pk, _failures.c.role).where(
     _failures.c.subject == Subject.ITEM,
     _failures.c.role.is_not(None),
     _failures.c.resolved_at.is_(None),
@@ -128,7 +128,6 @@ _OPEN_FAILURES = select(_failures.c.id, _failures.c.subject_pk, _failures.c.role
         )
     ),
 )
-_RESOLVE = update(_failures).where(_failures.c.id == bindparam("row")).values(resolved_at=bindparam("now"))
 
 
 class FileRecorded(Struct, frozen=True):
@@ -290,9 +289,8 @@ def completion(
     if not is_whole:
         return
     rows = connection.execute(_OPEN_FAILURES, {"highlight": highlight_pk})
-    not_offered = [{"row": row.id, "now": now} for row in rows if (row.subject_pk, row.role) not in missing]
-    if not_offered:
-        connection.execute(_RESOLVE, not_offered)
+    not_offered = [key for row in rows if (key := (row.subject_pk, row.role)) not in missing]
+    resolve_files(connection, [(Owner(Subject.ITEM, pk), role, now) for pk, role in not_offered])
 
 
 def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
