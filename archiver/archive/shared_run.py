@@ -229,7 +229,7 @@ class SharedRunWatch:
         ``waiting``: how many adopted files waited for their items when the run began. ``worker_id``: the id
         under which this process has a lease already, so that no other run begins.
         """
-        self.run_id = new_tally().summary()[0].run_id
+        self.run_id = new_tally().summary().run_id
         self._config, self._new_tally, self._waiting = config, new_tally, waiting
         self._worker_id = worker_id
         self._observe, self._stop, self._clock = observe, stop, clock

@@ -20,7 +20,7 @@ from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.context import RunContext
 from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
 from archiver.runner.due_highlights import Job, Why
-from archiver.runner.metered_api import MeteredApi, Reply
+from archiver.runner.metered_api import MeteredApi
 from archiver.runner.promises import Promise
 from archiver.runner.threads import OneAtATime
 
@@ -54,77 +54,61 @@ class HighlightSync:
         """Fetch a highlight and all its files. Return how its page was answered; failures are recorded.
 
         If this highlight is a target and its account is one too, the later call waits, and uses the page of
-        the earlier.
-        ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: the unit set aside for this job,
-        released once the page is read or has failed. ``may_pay``: if False, only a stored answer is used.
-        Raises errors that stop the run, or all paid calls.
+        the earlier. ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: the unit set aside for
+        this job, released once the page is read or has failed. ``may_pay``: if False, only a stored answer is
+        used. Raises errors that stop the run, and PayingEnded.
         """
         with self._one_at_a_time.work_on(job.pk):
-            return self._sync(job, claims, account, promise, may_pay=may_pay)
-
-    def _sync(
-        self, job: Job, claims: Claims, account: str, promise: Promise | None, *, may_pay: bool
-    ) -> Meaning:
-        try:
-            answer: PageAnswer | Meaning | None = self._answers.find(job)
-            if answer is None and not may_pay:
-                answer = Meaning.TRANSIENT  # its links have just expired
-            if answer is None:
-                answer = self._fetch(job, account, promise)
-        finally:
-            self._api.budget.release(promise)
-        if isinstance(answer, Meaning):
-            return answer
-        self._context.tally.add(highlights_fetched=answer.is_paid)
-        if answer.is_news:
-            self._record(answer, job)
-        missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
-        self._context.observe(
-            HighlightRead(
-                job.pk,
-                answer.page.highlight.title or job.title,
-                len(answer.page.items),
-                len(missing),
-                answer.is_paid,
-            )
-        )
-        failed = self._downloads.download_all(missing, claims)
-        if may_pay:
-            failed, answer = self._renew(job, answer, failed, claims, account=account)
-        for one in failed:
-            self._downloads.record_failed(one, claims)
-        # Last, the watermark: each file of the page is stored, or its failure is recorded.
-        lacking = {(one.download.owner.pk, one.download.link.role) for one in failed}
-        is_whole = not answer.page.rejected
-        self._catalog.write(record.completion, job.pk, lacking, self._context.clock(), is_whole=is_whole)
-        return Meaning.OK
+            try:
+                answer: PageAnswer | Meaning | None = self._answers.find(job)
+                if answer is None and not may_pay:
+                    answer = Meaning.TRANSIENT  # its links have just expired
+                if answer is None:
+                    answer = self._fetch(job, account, promise)
+            finally:
+                self._api.budget.release(promise)
+            if isinstance(answer, Meaning):
+                return answer
+            self._context.tally.add(highlights_fetched=answer.is_paid)
+            if answer.is_news:
+                self._record(answer, job)
+            missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
+            title, items = answer.page.highlight.title or job.title, len(answer.page.items)
+            self._context.observe(HighlightRead(job.pk, title, items, len(missing), answer.is_paid))
+            failed = self._downloads.download_all(missing, claims)
+            if may_pay:
+                failed, answer = self._renew(job, answer, failed, claims, account=account)
+            for one in failed:
+                self._downloads.record_failed(one, claims)
+            # Last, the watermark: each file of the page is stored, or its failure is recorded.
+            lacking = {(one.download.owner.pk, one.download.link.role) for one in failed}
+            is_whole = not answer.page.rejected
+            self._catalog.write(record.completion, job.pk, lacking, self._context.clock(), is_whole=is_whole)
+            return Meaning.OK
 
     # --- the page
 
     def _fetch(self, job: Job, account: str, promise: Promise | None = None) -> PageAnswer | Meaning:
+        """Pay for the page. Return it, or why there is none: that is recorded as a failure."""
+        reason = Reason.UPSTREAM
         try:
             reply = self._api.fetch_highlight(job.pk, job.numbers, account=account, promise=promise)
+            meaning, detail = reply.outcome.meaning, reply.outcome.detail
+            if meaning is Meaning.OK:
+                return PageAnswer(reply.content(), reply.answer_id)
+            if meaning is Meaning.NOT_FOUND:
+                # Instagram lists some highlights that have no page (HIKERAPI.md): a fact, not trouble.
+                reason = Reason.NOT_FOUND
+                if self._catalog.read(highlight_state, job.pk) is None:
+                    detail = NO_SUCH_HIGHLIGHT
+            else:
+                detail = detail or meaning.value
         except CallFailed as error:
-            self._record_failure(job.pk, Reason.UPSTREAM, str(error), is_trouble=True)
-            return Meaning.TRANSIENT
-        return self._read_or_record_failure(job.pk, reply)
-
-    def _read_or_record_failure(self, pk: Pk, reply: Reply[HighlightPage]) -> PageAnswer | Meaning:
-        meaning = reply.outcome.meaning
-        if meaning is Meaning.NOT_FOUND:
-            # Instagram lists some highlights whose page does not exist (HIKERAPI.md): a fact, not trouble.
-            is_stored = self._catalog.read(highlight_state, pk) is not None
-            detail = reply.outcome.detail if is_stored else NO_SUCH_HIGHLIGHT
-            self._record_failure(pk, Reason.NOT_FOUND, detail, is_trouble=False)
-            return meaning
-        if meaning is not Meaning.OK:
-            self._record_failure(pk, Reason.UPSTREAM, reply.outcome.detail or meaning.value, is_trouble=True)
-            return meaning
-        try:
-            return PageAnswer(reply.content(), reply.answer_id, is_paid=True)
+            meaning, detail = Meaning.TRANSIENT, str(error)
         except AnswerMalformed as error:
-            self._record_failure(pk, Reason.MALFORMED, str(error), is_trouble=True)
-            return Meaning.MALFORMED
+            meaning, detail, reason = Meaning.MALFORMED, str(error), Reason.MALFORMED
+        self._record_failure(job.pk, reason, detail, is_trouble=reason is not Reason.NOT_FOUND)
+        return meaning
 
     def _record(self, answer: PageAnswer, job: Job) -> None:
         page, now = answer.page, self._context.clock()

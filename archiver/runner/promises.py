@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 
 from archiver.catalog import Catalog, ledger
@@ -141,15 +142,11 @@ class Budget:
         A free attempt returns its unit to its promise in the same step, so that no other call can take it
         between two attempts of one job.
         """
-        if promise is None:
-            return self._catalog.write_always(
-                ledger.settle, call_id, status, units, self._clock(), location, numbers
-            )
-        with self._lock:
+        with nullcontext() if promise is None else self._lock:
             answer_id = self._catalog.write_always(
                 ledger.settle, call_id, status, units, self._clock(), location, numbers
             )
-            if not units:
+            if promise is not None and not units:
                 self._set(promise, HIGHLIGHT_UNITS)
             return answer_id
 

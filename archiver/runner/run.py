@@ -84,8 +84,7 @@ def finish(
 
     ``waiting``: how many adopted files waited for their items when it began. Raises a cause that is a bug.
     """
-    summary, code = tally.summary()
-    summary = replace(summary, exit_code=code, outcome=outcome(code))
+    summary = tally.summary()
     for cause in causes:
         summary = _weigh(summary, cause)
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)

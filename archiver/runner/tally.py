@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from archiver.exit_codes import NOT_FOUND, PARTIAL, UPSTREAM
+from archiver.exit_codes import NOT_FOUND, PARTIAL, UPSTREAM, outcome
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.run_status import MissingTarget
@@ -181,7 +181,7 @@ class Tally:
 
     def state(self) -> TallyState:
         """Return the counts so far."""
-        summary, _ = self.summary()
+        summary = self.summary()
         with self._lock:
             return TallyState(summary, dict(self._ends), self._troubles)
 
@@ -213,18 +213,19 @@ class Tally:
         with self._lock:
             return not (self._ends[AccountEnd.FAILED] or self._troubles)
 
-    def summary(self) -> tuple[Summary, int]:
-        """Return the counts so far, and the exit code that follows from them alone (7, 3, 6 or 0)."""
+    def summary(self) -> Summary:
+        """Return the counts so far, with the exit code that follows from them alone (7, 3, 6 or 0)."""
         with self._lock:
-            hosts = tuple(self._hosts.most_common())
-            summary = replace(
+            code = self._code()
+            return replace(
                 self._summary,
+                exit_code=code,
+                outcome=outcome(code),
                 failures=tuple(self._failures),
-                hosts_not_allowed=hosts,
+                hosts_not_allowed=tuple(self._hosts.most_common()),
                 missing_targets=tuple(self._missing),
                 notes=tuple(self._notes),
             )
-            return summary, self._code()
 
     def _code(self) -> int:
         ends, targets = self._ends, sum(self._ends.values())

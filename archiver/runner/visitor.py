@@ -100,7 +100,7 @@ class Visitor:
         services.downloads.close()
         try:
             if balance is not None:
-                balance.end(self._context.tally.state().summary.api_calls)
+                balance.end(self._context.tally.summary().api_calls)
         except BaseException as cause:
             error = error or cause
         causes = [cause for cause in (stop.bug, error, stop.cause) if cause is not None]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.errors import BudgetReached, KeyRejected, OutOfUnits, PayingEnded, UpstreamDown
 from archiver.runner.tally import Summary
 from tests.support.api_faults import PAGE, TRAY, account_pk
 from tests.support.archive_harness import ArchiveHarness
@@ -219,3 +220,15 @@ def test_an_empty_account_does_not_hold_up_the_others(harness: ArchiveHarness) -
         harness.night("account0000", "account0001")
     assert harness.one("select verdict from users where username = 'account0000'") == "empty"
     assert harness.one("select count(*) from highlights where completed_at is not null") == 1
+
+
+@pytest.mark.parametrize("kind", [KeyRejected, OutOfUnits, BudgetReached, UpstreamDown])
+def test_the_end_of_paying_says_what_its_cause_says(
+    kind: type[KeyRejected | OutOfUnits | BudgetReached | UpstreamDown],
+) -> None:
+    """Code, word, text and hint are those of the cause."""
+    cause = kind("what happened", "what to do")
+    ended = PayingEnded(cause)
+    told = [(str(error), error.hint, error.exit_code, error.slug) for error in (cause, ended)]
+    assert told[0] == told[1]
+    assert ended.cause is cause
