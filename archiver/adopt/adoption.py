@@ -97,11 +97,11 @@ class Adoption:
         options: AdoptionOptions,
         *,
         check: Callable[[], None],
-        may_write: Callable[[], None],
+        require_space: Callable[[], None],
         progress: Callable[[int], None],
         clock: Callable[[], datetime],
     ) -> None:
-        """``check`` is called for each piece of a file, ``may_write`` before each copy; both may raise.
+        """``check`` is called for each piece of a file, ``require_space`` before each copy; both may raise.
 
         ``progress`` gets the number of files looked at. ``clock`` returns the time, aware and in UTC.
         """
@@ -109,7 +109,7 @@ class Adoption:
         self._store = store
         self._options = options
         self._check = check
-        self._may_write = may_write
+        self._require_space = require_space
         self._progress = progress
         self._clock = clock
         self._run_id: int | None = None
@@ -124,7 +124,7 @@ class Adoption:
         """Adopt all files below these directories, which are absolute; return what became of them.
 
         A run is recorded as soon as something is stored. Adopting the same files again changes nothing.
-        Raises StorageError, DiskFull, DatabaseError, and what ``check`` and ``may_write`` raise; what was
+        Raises StorageError, DiskFull, DatabaseError, and what ``check`` and ``require_space`` raise; what was
         adopted before the error stays.
         """
         try:
@@ -284,7 +284,7 @@ class Adoption:
         """Copy the file into the store, check the copy, and make it durable. A dry run only reads it."""
         if self._options.dry_run:
             return self._read_media(source, kind, before)
-        self._may_write()
+        self._require_space()
         os.lseek(source, 0, os.SEEK_SET)
         with self._store.writer() as writer:
 
@@ -301,7 +301,7 @@ class Adoption:
     def _store_metadata(self, metadata: _Metadata | None) -> None:
         if metadata is None or self._options.dry_run:
             return
-        self._may_write()
+        self._require_space()
         with self._store.writer() as writer:
             writer.write(metadata.data)
             writer.commit()

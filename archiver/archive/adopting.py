@@ -8,7 +8,7 @@ from pathlib import Path
 
 from archiver.adopt.adoption import COMMAND, Adoption, AdoptionOptions
 from archiver.adopt.foreign_directory import require_foreign
-from archiver.archive.nightly_run import check_reserve
+from archiver.archive.nightly_run import require_space
 from archiver.archive.session import Session, open_for_writing, require_blobs
 from archiver.catalog import Catalog
 from archiver.catalog.temporary_copy import open_copy
@@ -44,7 +44,7 @@ def adopt_directories(
             into.store,
             options,
             check=stop.check,
-            may_write=lambda: check_reserve(into.config),
+            require_space=lambda: require_space(into.config),
             progress=progress,
             clock=clock,
         )

@@ -77,11 +77,11 @@ def create_for_run(config: Config) -> bool:
 
     Raises KeyMissing and DiskFull before anything is made, then as ``create_archive``.
     """
-    from archiver.archive.nightly_run import check_reserve, require_key
+    from archiver.archive.nightly_run import require_key, require_space
 
     require_key(config)
     if not marker.exists(config.archive.directory):
-        check_reserve(config)
+        require_space(config)
     return create_archive(config)
 
 

@@ -71,7 +71,7 @@ def run_targets(
                 options=replace(with_settings(config, options), rules=downloader.rules),
                 observe=observe,
                 stop=stop,
-                require_space=lambda: check_reserve(config),
+                require_space=lambda: require_space(config),
                 clock=clock,
             )
             visitor = Visitor(
@@ -167,7 +167,7 @@ def require_key(config: Config) -> Secret:
     return config.token
 
 
-def check_reserve(config: Config) -> None:
+def require_space(config: Config) -> None:
     """Raise DiskFull if the disk of the archive has less free space than ``archive.reserve``."""
     root, reserve = config.archive.directory, config.archive.reserve
     free = free_bytes(next(place for place in (root, *root.parents) if os.path.lexists(place)))

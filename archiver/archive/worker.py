@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
-from archiver.archive.nightly_run import check_reserve, open_connections, require_key
+from archiver.archive.nightly_run import open_connections, require_key, require_space
 from archiver.archive.session import WritableSession, require_blobs
 from archiver.catalog import Catalog, visits
 from archiver.catalog.query.account_state import longest_tray
@@ -193,7 +193,7 @@ def _visit_for(
             Tally(run.run_id, "worker", ()),
             observe,
             clock,
-            require_space=lambda: check_reserve(config),
+            require_space=lambda: require_space(config),
         )
         shared = SharedVisits(catalog, context, worker_name(), longest_tray=catalog.read(longest_tray))
         visitor = Visitor(
