@@ -14,7 +14,7 @@ _SET = text(
     " ON CONFLICT (id) DO UPDATE SET per_second = excluded.per_second,"
     " next_at = least(api_rate.next_at, clock_timestamp())"
 )
-_TAKE_TURN = text(
+_TAKE_SLOT = text(
     "UPDATE api_rate SET next_at ="
     " greatest(next_at, paused_until, clock_timestamp()) + interval '1 second' / per_second WHERE id = 1"
     " RETURNING extract(epoch FROM next_at - interval '1 second' / per_second - clock_timestamp())::float"
@@ -29,18 +29,18 @@ _PAUSE_LEFT = text("SELECT extract(epoch FROM paused_until - clock_timestamp()):
 def set_rate(connection: Connection, per_second: float) -> None:
     """Set the number of calls per second of all workers together, from now on.
 
-    Those who have taken a turn keep it, but no other waits until those turns are over.
+    Those who have taken a slot keep it, but no other waits until those slots are over.
     """
     connection.execute(_SET, {"per_second": per_second})
 
 
-def take_turn(connection: Connection) -> float:
-    """Take the next turn for a call; return in how many seconds it is."""
-    return float(connection.execute(_TAKE_TURN).scalar_one())
+def take_slot(connection: Connection) -> float:
+    """Take the next slot for a call; return in how many seconds it is."""
+    return float(connection.execute(_TAKE_SLOT).scalar_one())
 
 
 def pause(connection: Connection, seconds: float) -> None:
-    """Let no turn be in the next ``seconds``. A longer pause that has begun stays."""
+    """Let no slot be in the next ``seconds``. A longer pause that has begun stays."""
     connection.execute(_PAUSE, {"seconds": seconds})
 
 

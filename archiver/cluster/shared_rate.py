@@ -7,7 +7,7 @@ from archiver.runner.threads import StopFlag
 
 
 class SharedRate:
-    """A ``CallRate`` whose turns and pauses are in the database."""
+    """A ``CallRate`` whose slots and pauses are in the database."""
 
     def __init__(self, catalog: Catalog, stop: StopFlag) -> None:
         self._catalog, self._stop = catalog, stop
@@ -18,12 +18,12 @@ class SharedRate:
 
     def wait_for_slot(self) -> None:
         while True:
-            seconds = self._catalog.coordinate_at_once(api_rate.take_turn)
+            seconds = self._catalog.coordinate_at_once(api_rate.take_slot)
             if seconds <= 0:
                 break
             self._stop.wait(seconds)
             if not self.is_paused:
-                break  # else a pause has begun: take another turn, so that calls stay spaced after it
+                break  # else a pause has begun: take another slot, so that calls stay spaced after it
         self._stop.check()
 
     def set_rate(self, per_second: float) -> None:

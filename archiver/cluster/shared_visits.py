@@ -77,7 +77,7 @@ class SharedVisits:
         or what a lost worker has held.
         """
         while visitor.api.paying_ended is None:
-            turn = visitor.api.budget.turn()
+            turn = visitor.api.budget.take_turn()
             taken = None
             try:
                 taken = self._catalog.coordinate_at_once(visits.take, self._run_id, self._worker_id)

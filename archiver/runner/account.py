@@ -291,8 +291,7 @@ class AccountSync:
         visit = replace(visit, verdict=verdict, listing=None)
         if not visit.before.is_archived:
             return visit
-        visit = read_visit(visit, self._catalog)
-        return with_answers(visit, self._services.answers, self._options, self._context.clock())
+        return self._with_needed_answers(read_visit(visit, self._catalog))
 
     def _record_verdict(self, pk: Pk, verdict: Reason | None) -> None:
         self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())

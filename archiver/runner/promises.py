@@ -75,7 +75,7 @@ class Budget:
         with self._lock:
             return self._count_units_left()
 
-    def turn(self) -> Turn:
+    def take_turn(self) -> Turn:
         """Wait until units are promised to the previous target, unless there are enough for all.
 
         The caller must end the turn.

@@ -59,7 +59,7 @@ def run(context: RunContext, visitor: Visitor, targets: Sequence[Target], *, kee
 
     def feed() -> Iterator[tuple[Target, Turn]]:
         for target in by_priority(targets, catalog, context.options, context.clock()):
-            yield target, budget.turn()
+            yield target, budget.take_turn()
 
     causes: list[BaseException | None] = [
         *visitor.visit_each(

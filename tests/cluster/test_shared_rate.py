@@ -37,9 +37,9 @@ def test_turns_at_a_lower_rate_delay_nobody_once_it_is_raised(joined: Two) -> No
     """A run whose rate the API states begins with one call a second, until it has asked."""
     one, two = joined
     one.coordinate(api_rate.set_rate, 1.0)
-    assert [round(one.coordinate(api_rate.take_turn)) for _ in range(20)] == list(range(20))
+    assert [round(one.coordinate(api_rate.take_slot)) for _ in range(20)] == list(range(20))
     one.coordinate(api_rate.set_rate, 100.0)
-    assert two.coordinate(api_rate.take_turn) < 0.1
+    assert two.coordinate(api_rate.take_slot) < 0.1
 
 
 def test_fault_w5_a_pause_holds_for_workers_that_wait_already(joined: Two) -> None:
