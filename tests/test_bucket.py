@@ -20,9 +20,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from archiver.bucket import PART, SINGLE_PUT, Bucket
 from archiver.errors import ConfigError, DiskFull, StorageError
 from archiver.model.values import replace
+from archiver.store.bucket_client import PART, SINGLE_PUT, Bucket
 from tests.support.s3_server import (
     BUCKET,
     QUICK,
@@ -693,7 +693,7 @@ def test_an_unavailable_store_is_reported_within_a_minute(server: S3Server, over
 
 FORK = """
 import os, sys
-from archiver.bucket import Bucket
+from archiver.store.bucket_client import Bucket
 bucket = Bucket.open(sys.argv[1])
 def put():
     try:

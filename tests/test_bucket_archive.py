@@ -13,7 +13,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from archiver import bucket
 from archiver.archive.archive import Archive
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import upgrade_schema
@@ -747,7 +746,7 @@ def test_fault_k10_a_journal_in_quarantine_has_as_many_objects_as_it_likes(
 ) -> None:
     """They are archiver's, so they do not end the listing; a journal of a year can have 100,000."""
     assert harness.night("account0000").exit_code == 0
-    monkeypatch.setattr(bucket, "_MOST_OTHERS", 2)
+    monkeypatch.setattr(bucket_client, "_MOST_OTHERS", 2)
     with open_for_reading(harness.config) as session:
         session.storage.journal().storage.set_aside(harness.now)
         aside = session.storage.list_quarantine()

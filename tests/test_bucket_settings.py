@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.bucket_settings import parse_location, read_bucket_settings
 from archiver.errors import ConfigError, StorageError
+from archiver.store.bucket_settings import parse_location, read_bucket_settings
 
 URL = "s3://bucket/archive"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret"}

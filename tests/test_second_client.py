@@ -14,7 +14,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from archiver.archive.archive import Archive
-from archiver.bucket import SINGLE_PUT
+from archiver.store.bucket_client import SINGLE_PUT
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore, real_store

@@ -21,7 +21,7 @@ from archiver.adopt import gallery_dl, insta_dl, instaloader
 from archiver.adopt.candidate import Candidate, Recognizer
 from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile, walk_foreign
 from archiver.adopt.media_check import check_media, detect_kind
-from archiver.blobs.store import COPY_CHUNK, BlobStore
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import adoptions
 from archiver.durable import open_regular
@@ -39,6 +39,7 @@ from archiver.model.foreign_files import (
 )
 from archiver.model.identity import Digest, Pk, Role
 from archiver.model.values import replace
+from archiver.store.spool import COPY_CHUNK
 
 COMMAND = "adopt"
 PARTIAL = 3

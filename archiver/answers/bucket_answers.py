@@ -23,11 +23,11 @@ from archiver.answers.answer_storage import AnswerWriter, name_aside
 from archiver.answers.disk_answers import DiskAnswers
 from archiver.answers.segment_names import SEGMENT, new_segment, pack_head, parse_origin
 from archiver.answers.warc_record import pack_answer
-from archiver.bucket import Bucket
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
+from archiver.store.bucket_client import Bucket
 
 
 class BucketAnswers:

@@ -20,7 +20,6 @@ from typing import Self
 from archiver.answers.answer_storage import name_aside
 from archiver.answers.segment_names import SEGMENT, holds_trays, new_segment, pack_head, parse_origin
 from archiver.answers.warc_record import pack_answer
-from archiver.append_file import AppendFile
 from archiver.durable import (
     enter_levels,
     open_levels,
@@ -36,6 +35,7 @@ from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
+from archiver.store.growing_file import GrowingFile
 
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO})
 """The errors of opening a link, a directory or a FIFO instead of a segment."""
@@ -204,7 +204,7 @@ class DiskAnswerWriter:
         self._enter_month, self._file_mode = enter_month, file_mode
         self._lock = threading.Lock()
         self._month_fd: int | None = None
-        self._segments: dict[str, AppendFile] = {}  # by path below answers/
+        self._segments: dict[str, GrowingFile] = {}  # by path below answers/
         self._current: dict[bool, str] = {}
         self._closed = False
 
@@ -224,7 +224,7 @@ class DiskAnswerWriter:
     def check(self) -> None:
         """Do nothing: an answer that cannot be stored has no location."""
 
-    def _segment(self, is_tray: bool) -> tuple[str, AppendFile]:
+    def _segment(self, is_tray: bool) -> tuple[str, GrowingFile]:
         with self._lock:
             self._check_open()
             name = self._current.get(is_tray)
@@ -241,7 +241,7 @@ class DiskAnswerWriter:
         if self._month_fd is None:
             self._month_fd = self._enter_month()
         name = new_segment(self._run_id, self._started_at, is_tray=is_tray)
-        self._segments[name] = AppendFile(
+        self._segments[name] = GrowingFile(
             self._month_fd,
             name.rpartition("/")[2],
             self._file_mode,

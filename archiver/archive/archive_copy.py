@@ -25,7 +25,6 @@ from archiver.answers.warc_record import parse_answer
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.blobs.bucket_store import object_name
 from archiver.blobs.store import BlobStore
-from archiver.bucket import Bucket
 from archiver.catalog import Catalog, outbox
 from archiver.catalog.query import account_parts, holdings, stored_answers, totals
 from archiver.durable import enter_levels, is_data_loss, storage_errors
@@ -36,6 +35,7 @@ from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 from archiver.runner.threads import StopFlag, for_each
+from archiver.store.bucket_client import Bucket
 from archiver.verify.verify_blobs import merge_listing
 
 T = TypeVar("T")

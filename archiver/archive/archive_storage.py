@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from archiver.blobs.spool import list_parts, part_of, remove_part, worker_of
 from archiver.config import Config
 from archiver.durable import remove_files, storage_errors
 from archiver.errors import ArchiveDamaged, MarkerMismatch, StorageError
 from archiver.signed_url import excerpt
+from archiver.store.spool import list_parts, part_of, remove_part, worker_of
 from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from archiver.blobs.blob_source import BlobSource
     from archiver.blobs.marker import Marker
     from archiver.blobs.store import BlobStore
-    from archiver.bucket import Bucket, TimeLimits
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
     from archiver.model.journal_entries import JournalEnd, JournalHead
+    from archiver.store.bucket_client import Bucket, TimeLimits
 
 
 IN_DIRECTORY = "./"
@@ -174,7 +174,7 @@ class ArchiveStorage:
     def _open_bucket(self, limits: TimeLimits | None = None) -> Bucket | None:
         if self._config.archive.storage is None:
             return None
-        from archiver.bucket import Bucket
+        from archiver.store.bucket_client import Bucket
 
         allows = self._config.archive.use_metadata_service
         return Bucket.open(
@@ -304,7 +304,7 @@ class ArchiveStorage:
             )
         if self.bucket is None:
             return names
-        from archiver.bucket import MOST_IN_MEMORY
+        from archiver.store.bucket_client import MOST_IN_MEMORY
 
         found = self.bucket.list("quarantine", is_own=_is_file_of_archive, most=MOST_IN_MEMORY)
         return [IN_DIRECTORY + name for name in names] + [each.name for each in found]
@@ -348,8 +348,8 @@ class ArchiveStorage:
             from archiver.journal.disk_journal import DiskJournal
 
             return JournalFiles(DiskJournal(self._root, group_readable=self._group_readable))
-        from archiver.bucket import AT_ONCE
         from archiver.journal.bucket_journal import BucketJournal
+        from archiver.store.bucket_client import AT_ONCE
 
         bucket = self._open_bucket(AT_ONCE) if for_reader else self.bucket
         assert bucket is not None

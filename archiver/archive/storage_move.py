@@ -26,7 +26,6 @@ from archiver.archive.journaling import Journaling, require_current
 from archiver.archive.session import finish_removal, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
-from archiver.bucket import MARKER
 from archiver.catalog import Catalog, Database, record
 from archiver.catalog.catalog import Opening
 from archiver.catalog.database_state import DatabaseState, read_state
@@ -38,6 +37,7 @@ from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
 from archiver.runner.threads import StopFlag, run_beside
+from archiver.store.bucket_client import MARKER
 
 
 class StorageMove(Struct, frozen=True):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.bucket import MARKER, Bucket
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.journal_entries import JournalEnd
+from archiver.store.bucket_client import MARKER, Bucket
 
 
 def read(bucket: Bucket) -> Marker | None:

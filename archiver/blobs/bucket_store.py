@@ -19,12 +19,12 @@ from stat import S_IFREG
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs.spool import SpoolWriter, enter_spool, remove_unfinished
 from archiver.blobs.store import BLOB_NAME
-from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.durable import open_root, storage_errors
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from archiver.store.bucket_client import SINGLE_PUT, Bucket
+from archiver.store.spool import SpoolWriter, enter_spool, remove_unfinished
 
 _EMPTY = Digest(hashlib.sha256().hexdigest())
 

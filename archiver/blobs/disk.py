@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs.spool import SpoolWriter, enter_spool, remove_unfinished
 from archiver.durable import (
     enter_directory,
     list_names,
@@ -30,6 +29,7 @@ from archiver.durable import (
 )
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from archiver.store.spool import SpoolWriter, enter_spool, remove_unfinished
 
 _DIRECTORIES = tuple(f"{n:02x}" for n in range(256))
 _HEX2, _HEX64 = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}")

@@ -15,8 +15,6 @@ from archiver.model.identity import Digest
 
 BLOB_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
 """The name of a blob below ``blobs/``."""
-COPY_CHUNK = 1 << 20
-"""Bytes that ``BlobWriter.copy`` yields at once."""
 
 
 class BlobWriter(Protocol):

@@ -73,8 +73,8 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
 def _parse_destination(text: str) -> str | None:
     """Return the storage that is meant, None for the directory. Raises UsageError; quotes no access key."""
     from archiver.blobs.marker import DIRECTORY
-    from archiver.bucket_settings import parse_location
     from archiver.config import value_formats
+    from archiver.store.bucket_settings import parse_location
 
     if text == DIRECTORY:
         return None

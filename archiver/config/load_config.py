@@ -144,7 +144,7 @@ def is_archive_of(root: Path, home: Path | None) -> bool:
 
 def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return a warning if the environment allows a store that is reached over plain http."""
-    from archiver.bucket_settings import PLAIN_HTTP_WARNING, allows_http  # most archives do not need it
+    from archiver.store.bucket_settings import PLAIN_HTTP_WARNING, allows_http  # most archives do not need it
 
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
     is_local = is_this_machine(urlsplit(endpoint).hostname or "")

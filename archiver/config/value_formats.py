@@ -139,7 +139,7 @@ def parse_database_url(text: str) -> str:
 
 def parse_storage_url(text: str) -> str:
     """Return ``s3://bucket/prefix`` without a slash at its end. The message never quotes a key in it."""
-    from archiver.bucket_settings import parse_location  # most archives have no use for it
+    from archiver.store.bucket_settings import parse_location  # most archives have no use for it
 
     try:
         return parse_location(text).url

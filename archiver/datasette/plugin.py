@@ -88,9 +88,9 @@ def startup(datasette: Any) -> None:
     if "storage" not in settings:
         return
     try:
-        from archiver.bucket import Bucket, TimeLimits
-        from archiver.bucket_settings import PLAIN_HTTP_WARNING
         from archiver.errors import ArchiverError
+        from archiver.store.bucket_client import Bucket, TimeLimits
+        from archiver.store.bucket_settings import PLAIN_HTTP_WARNING
     except ImportError:
         raise SystemExit(
             "archiver: the archive is in a bucket, and archiver with its extra s3 is not installed for "

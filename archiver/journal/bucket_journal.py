@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.bucket import MOST_IN_MEMORY, Bucket, StoredObject
 from archiver.errors import JournalDamaged, StorageError
 from archiver.journal.journal_line import FileHeader
 from archiver.journal.journal_member import pack_header, pack_lines
+from archiver.store.bucket_client import MOST_IN_MEMORY, Bucket, StoredObject
 
 
 class BucketJournal:

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.append_file import AppendFile
 from archiver.durable import (
     enter_directory,
     enter_levels,
@@ -27,6 +26,7 @@ from archiver.durable import (
 )
 from archiver.journal.journal_line import FileHeader
 from archiver.journal.journal_member import pack_header, pack_lines
+from archiver.store.growing_file import GrowingFile
 
 
 class DiskJournal:
@@ -126,7 +126,7 @@ class DiskFile:
         self.name = name
         self._directory = directory
         head = pack_header(header)
-        self._file = AppendFile(directory, name.rpartition("/")[2], mode, f"journal/{name}", lambda: head)
+        self._file = GrowingFile(directory, name.rpartition("/")[2], mode, f"journal/{name}", lambda: head)
         self.length = 0
 
     @property

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs import spool
 from archiver.blobs.bucket_store import BucketStore
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from archiver.store import spool
 from tests.support.disk_limits import stored_digests
 from tests.support.memory_store import MemoryStore
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore

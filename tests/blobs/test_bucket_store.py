@@ -18,10 +18,10 @@ import pytest
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.bucket_store import BucketStore, Upload
 from archiver.blobs.marker import Marker
-from archiver.bucket import SINGLE_PUT, Bucket
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
+from archiver.store.bucket_client import SINGLE_PUT, Bucket
 from archiver.verify.verify_blobs import Problem, verify_blobs
 from tests.support.disk_limits import mode, sha256, stored_digests
 from tests.support.s3_server import (
@@ -511,7 +511,7 @@ UPLOAD = """
 import sys, resource
 from pathlib import Path
 from archiver.blobs.bucket_store import BucketStore
-from archiver.bucket import Bucket
+from archiver.store.bucket_client import Bucket
 store = BucketStore(Bucket.open(sys.argv[1]), Path(sys.argv[2]))
 store.prepare()
 def put(size):

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from archiver import append_file
 from archiver.archive import rebuild_archive
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
@@ -392,7 +391,7 @@ def test_fault_h9_a_file_that_was_given_up_is_no_other_history(
 
     tokens = (f"{number:08x}" for number in range(1 << 31, 0, -1))
     with monkeypatch.context() as patch:
-        patch.setattr(append_file, "sync", sync)
+        patch.setattr(growing_file, "sync", sync)
         patch.setattr("archiver.journal.journal_files.secrets.token_hex", lambda size: next(tokens))
         with pytest.raises(StorageError):
             harness.night("account0000")
@@ -413,7 +412,7 @@ def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_
     def change_a_row(patch: pytest.MonkeyPatch) -> None:
         with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
-            patch.setattr(append_file, "sync", fail)
+            patch.setattr(growing_file, "sync", fail)
 
     def note(fd: int) -> None:
         if not harness.rows("SELECT 1 FROM journal_outbox"):
@@ -542,7 +541,7 @@ def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
     with monkeypatch.context() as patch:
         patch.setattr(DiskJournal, "new_file", only_one)
         patch.setattr(DiskFile, "close", note)
-        patch.setattr(append_file, "sync", fail)
+        patch.setattr(growing_file, "sync", fail)
         with pytest.raises(DiskFull):
             change_a_row()
     assert len(closed) == 1

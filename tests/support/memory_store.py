@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.blobs.store import COPY_CHUNK
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
+from archiver.store.spool import COPY_CHUNK
 
 
 class MemoryStore:

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from archiver.bucket import Bucket, TimeLimits
+from archiver.store.bucket_client import Bucket, TimeLimits
 from tests.support.ceph_rgw import CephRgw
 from tests.support.s3_server import (
     BUCKET,

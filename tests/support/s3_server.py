@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import localbucket
 import pytest
 
-from archiver.bucket import Bucket, TimeLimits
+from archiver.store.bucket_client import Bucket, TimeLimits
 
 BUCKET = "archive-bucket"
 KEY_ID, SECRET = "AKIACANARY0000000000", "canary/secret+access+key/0000000000000000"
@@ -101,7 +101,7 @@ class S3Server:
         for name, value in self.environment().items():
             patch.setenv(name, value)
         if limits is not None:
-            patch.setattr("archiver.bucket.TimeLimits", lambda: limits)
+            patch.setattr("archiver.store.bucket_client.TimeLimits", lambda: limits)
 
     def bucket(self, prefix: str = "pre/fix", limits: TimeLimits | None = QUICK, **changed: str) -> Bucket:
         return Bucket.open(f"s3://{BUCKET}/{prefix}", self.environment(**changed), limits=limits)

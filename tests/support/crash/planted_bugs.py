@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from archiver import append_file
 from archiver.blobs import disk
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
@@ -24,6 +23,7 @@ from archiver.model.identity import Digest
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.downloads import Download, FailedDownload, FileDownloader
 from archiver.runner.metered_api import MeteredApi, PaidCall, Reply
+from archiver.store import growing_file
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def _watermark_before_files() -> None:
 
 
 def _answer_not_synced() -> None:
-    _replace(append_file, "sync", _no_sync)
+    _replace(growing_file, "sync", _no_sync)
 
 
 def _answer_kept_late() -> None:
@@ -104,14 +104,14 @@ def _answer_kept_late() -> None:
     def hold(fd: int, chunk: bytes) -> None:
         waiting.setdefault(fd, []).append(chunk)
 
-    def closing(kept: append_file.AppendFile) -> None:
+    def closing(kept: growing_file.GrowingFile) -> None:
         for chunk in waiting.pop(kept._fd, []):
             assert kept._fd is not None
             write_all(kept._fd, chunk)
         close(kept)
 
-    write_all = _replace(append_file, "write_all", hold)
-    close = _replace(append_file.AppendFile, "close", closing)
+    write_all = _replace(growing_file, "write_all", hold)
+    close = _replace(growing_file.GrowingFile, "close", closing)
 
 
 def _call_before_ledger() -> None:

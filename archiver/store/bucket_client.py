@@ -1,8 +1,8 @@
 """A bucket of an S3-compatible store, and the part of it below one prefix.
 
 Objects are put whole: a reader finds the old bytes or the new ones, never a part. Only ``archiver forget``
-deletes objects: see ``StoredObject.is_absent``. This is the only module that imports obstore, which is
-installed by the extra ``s3``.
+deletes objects: see ``StoredObject.is_absent``. This is the only module that imports obstore, which the extra
+``s3`` installs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,14 +22,22 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from msgspec import Struct
 
-from archiver.bucket_settings import BucketSettings, read_bucket_settings
 from archiver.durable import storage_errors
-from archiver.errors import ConfigError, DiskFull, StorageError, install_command
+from archiver.errors import ConfigError, StorageError, install_command
 from archiver.model.values import replace
+from archiver.store.bucket_errors import (
+    DELETED,
+    LATER_HINT,
+    NOWHERE,
+    NoAnswer,
+    NotUnderstood,
+    bucket_error,
+)
+from archiver.store.bucket_reader import ObjectReader
+from archiver.store.bucket_settings import BucketSettings, read_bucket_settings
 from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
     from obstore import GetOptions, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Store
 
@@ -60,16 +67,8 @@ _NOT_PARTIAL = "non-partial response"
 _BEYOND_END = "status code: 416"
 """What it says if the object ends before the range begins."""
 
-_DELETED = "deleted"
-
 MARKER = "archive.json"
 """The object below the prefix of an archive that says which archive it is."""
-
-_NOWHERE = "0.0.0.0:0"
-"""The proxy for all hosts but those of the store. No connection to it can be made.
-
-The client follows redirects, with the session token in a header, and has no option against it.
-"""
 
 _used_by: set[int] = set()
 """The processes that have sent requests: this one, or the one that it was forked from."""
@@ -111,14 +110,6 @@ class TimeLimits(Struct, frozen=True):
 
 AT_ONCE = TimeLimits(connect=2, short=5, read=10, retries=0)
 """For a question that can do without an answer."""
-
-
-class _NoAnswer(StorageError):
-    """No answer came: the store may have done what was asked, or not."""
-
-
-class _NotImplemented(StorageError):
-    """The store refuses a request because it does not know a header, or the request."""
 
 
 class Bucket:
@@ -190,7 +181,7 @@ class Bucket:
         import obstore
 
         file = io.BytesIO(content) if isinstance(content, bytes) else content
-        size = _size_of(file)
+        size = size_of(file)
         if size > SINGLE_PUT:
             self.call(
                 name,
@@ -220,7 +211,7 @@ class Bucket:
         if self._knows_preconditions:
             try:
                 return self._put_conditionally(name, content) or self.holds(name, content)
-            except _NotImplemented:
+            except NotUnderstood:
                 self._knows_preconditions = False
         if self.head(name) is not None:
             return self.holds(name, content)
@@ -243,7 +234,7 @@ class Bucket:
 
         try:
             return self.call(name, "written", put)
-        except _NoAnswer:  # perhaps it was stored, so the client has not repeated the request
+        except NoAnswer:  # perhaps it was stored, so the client has not repeated the request
             return self.call(name, "written", put)
 
     def head(self, name: str) -> StoredObject | None:
@@ -262,7 +253,7 @@ class Bucket:
         """
         found = self.head(name)
         file = io.BytesIO(content) if isinstance(content, bytes) else content
-        return found is not None and found.size == _size_of(file) and found.etag in _etags(file)
+        return found is not None and found.size == size_of(file) and found.etag in _etags(file)
 
     def read(self, name: str, limit: int) -> bytes | None:
         """Return the bytes of an object; None if there is none. More than ``limit`` raise StorageError."""
@@ -311,7 +302,7 @@ class Bucket:
         file = open_temporary(root)
         try:
             with (
-                _ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE)) as reader,
+                ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE)) as reader,
                 storage_errors(f"a temporary file for {self.location(name)} cannot be written"),
             ):
                 shutil.copyfileobj(reader, file, _PIECE)
@@ -330,7 +321,7 @@ class Bucket:
         import obstore
 
         found = self.call(name, "read", lambda: obstore.get(self._stream, name))
-        reader = _ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE))
+        reader = ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE))
         return io.BufferedReader(reader, _PIECE)
 
     def open_range(self, name: str, start: int, length: int) -> BinaryIO:
@@ -341,7 +332,7 @@ class Bucket:
         before ``start``, too.
         """
         end = start + length
-        reader = _ObjectReader(self, name, start, end, None, at_once=_SMALL)
+        reader = ObjectReader(self, name, start, end, None, at_once=_SMALL)
         reader.read_ahead()
         return io.BufferedReader(reader, _PIECE)
 
@@ -488,7 +479,7 @@ class Bucket:
         except TimeoutError:
             raise StorageError(
                 f"{self.location(directory)} cannot be listed: the store sends no names, and no end",
-                _LATER_HINT,
+                LATER_HINT,
             ) from None
 
     def copy(self, name: str, new_name: str, size: int) -> None:
@@ -520,10 +511,10 @@ class Bucket:
                 return False
             return True
 
-        if not self.call(name, _DELETED, delete) and self.find_listed(name) is not None:
+        if not self.call(name, DELETED, delete) and self.find_listed(name) is not None:
             raise StorageError(
                 f"{self.location(name)} cannot be deleted: the store lists it, and says that it is not there",
-                _LATER_HINT,
+                LATER_HINT,
             )
 
     def _client_for(self, size: int) -> S3Store:
@@ -544,7 +535,7 @@ class Bucket:
             return function()
         except (BaseError, FileNotFoundError) as exc:
             problem, text = f"{self.location(name)} cannot be {action}", str(exc)
-            error = _login_error(problem, text, self._settings) or _storage_error(problem, text)
+            error = bucket_error(problem, text, self._settings)
         raise error
 
     def _call_or_none(self, name: str, action: str, function: Callable[[], T]) -> T | None:
@@ -559,86 +550,6 @@ class Bucket:
                 return None
 
         return self.call(name, action, find)
-
-
-class _ObjectReader(io.RawIOBase):
-    """Reads an object piece by piece, and can be positioned: a new stream is asked for at the next read."""
-
-    def __init__(
-        self,
-        bucket: Bucket,
-        name: str,
-        start: int,
-        end: int,
-        stream: Iterator[ReadableBuffer] | None,
-        *,
-        at_once: int | None = None,
-    ) -> None:
-        """``stream``: the bytes from ``start`` on. ``end``: the size, or where the part to be read ends.
-
-        ``at_once``: how many bytes a request asks for, which then has a short time; None: all.
-        """
-        self._bucket, self._name, self._end, self._at_once = bucket, name, end, at_once
-        self._stream = stream
-        self._piece = memoryview(b"")
-        self._piece_start = self._position = start
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
-        if base + offset < 0:
-            raise ValueError("the position is negative")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        target = memoryview(buffer).cast("B")
-        if self._position >= self._end or not target:
-            return 0
-        if self._position != self._piece_start:
-            self._stream, self._piece = None, memoryview(b"")
-        if not self._piece:
-            self._piece = self._next_piece()
-        count = min(len(target), len(self._piece), self._end - self._position)
-        target[:count] = self._piece[:count]
-        self._piece = self._piece[count:]
-        self._position += count
-        self._piece_start = self._position
-        return count
-
-    def read_ahead(self) -> None:
-        """Read the first piece now, so that an object that is missing or too short is noticed."""
-        self._piece = self._next_piece()
-
-    def _next_piece(self) -> memoryview:
-        piece = self._next_of(self._stream) if self._stream is not None else memoryview(b"")
-        if not piece:
-            end = self._end if self._at_once is None else min(self._end, self._position + self._at_once)
-            in_time = self._at_once is not None
-            self._stream = self._bucket.stream_from(self._name, self._position, end, in_time=in_time)
-            piece = self._next_of(self._stream)
-        if not piece:
-            raise StorageError(
-                f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "
-                f"{self._end} bytes",
-                "run archiver verify",
-            )
-        return piece
-
-    def _next_of(self, stream: Iterator[ReadableBuffer]) -> memoryview:
-        return memoryview(self._bucket.call(self._name, "read", lambda: next(stream, b"")))
-
-    def close(self) -> None:
-        self._stream = None
-        super().close()
 
 
 def _client(
@@ -678,7 +589,7 @@ def _client(
     if read is not None:
         options["read_timeout"] = timedelta(seconds=read)
     if settings.hosts:
-        options |= {"proxy_url": f"http://{_NOWHERE}", "proxy_excludes": ",".join(settings.hosts)}
+        options |= {"proxy_url": f"http://{NOWHERE}", "proxy_excludes": ",".join(settings.hosts)}
     retries: RetryConfig = {
         "max_retries": limits.retries,
         "retry_timeout": timedelta(seconds=patience),
@@ -708,7 +619,7 @@ def _stored_object(name: str, meta: ObjectMeta) -> StoredObject:
     return StoredObject(name, meta["size"], (meta["e_tag"] or "").removeprefix("W/").strip('"'))
 
 
-def _size_of(file: BinaryIO) -> int:
+def size_of(file: BinaryIO) -> int:
     """Return the size of a file, and position it at its beginning."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -729,111 +640,3 @@ def _etags(file: BinaryIO) -> tuple[str, str]:
         parts.append(hashlib.md5(part, usedforsecurity=False).digest())
     of_parts = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
     return whole.hexdigest(), f"{of_parts}-{len(parts)}"
-
-
-_KEYS_HINT = "check the access keys, and that they belong to this store"
-_LATER_HINT = "run again later; if it stays, ask whoever operates the store"
-_REGION_HINT = "check AWS_REGION and AWS_ENDPOINT_URL"
-
-_CODES = {
-    "RequestTimeTooSkewed": ("the clock of this machine is wrong, says the store", "set the clock"),
-    "InvalidAccessKeyId": ("the store does not know the access key", _KEYS_HINT),
-    "SignatureDoesNotMatch": ("the secret access key is wrong", _KEYS_HINT),
-    "InvalidToken": ("the session token is not valid", "log in again"),
-    "ExpiredToken": ("the session token has expired", "log in again"),
-    "NoSuchBucket": ("the bucket does not exist", "create it, or correct its name"),
-    "NoSuchKey": ("it does not exist", ""),
-    "SlowDown": ("the store receives too many requests", "lower download.concurrency, or run again later"),
-    "AuthorizationHeaderMalformed": ("the region is wrong", _REGION_HINT),
-    "PermanentRedirect": ("the bucket is in another region", _REGION_HINT),
-}
-_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity"})
-_STATUSES = {
-    "401": ("the store refuses the access key", _KEYS_HINT),
-    "403": (
-        "the store does not allow it",
-        "check the access keys; they need the rights to get, put and list objects",
-    ),
-    "404": ("it does not exist", ""),
-    "429": _CODES["SlowDown"],
-}
-_CONNECTION = (  # the first text that the error contains decides
-    (_NOWHERE, "it sends requests on to another host"),
-    ("ConnectionRefused", "the connection was refused"),
-    ("dns error", "the name of its host cannot be resolved"),
-    ("ertificate", "its certificate is not valid"),
-    ("InvalidContentType", "it does not use TLS at this port"),
-    ("TimedOut", "it did not answer in time"),
-    ("Timeout", "it did not answer in time"),
-    ("kind: Connect", "no connection can be made"),
-)
-_LOGINS = (  # the first option that the settings have decides
-    ("web_identity_token_file", "check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN and the network"),
-    ("container_credentials_full_uri", "check AWS_CONTAINER_CREDENTIALS_FULL_URI and the container's role"),
-    ("container_credentials_relative_uri", "check the container's role"),
-)
-_METADATA_HINT = "check that this machine has a role; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-
-
-def _login_error(problem: str, text: str, settings: BucketSettings) -> StorageError | None:
-    """Return the error if what obstore says is about the service or file that gives the keys, else None."""
-    if "access_key_id" in settings.login:
-        return None
-    url = _first(r"Error performing [A-Z]+ (\S+)", text)  # a request to the store names the bucket
-    if "token file" not in text and (not url or settings.location.bucket in url):
-        return None
-    reason = _connection_problem(text) if "HttpError" in text else "they are refused"
-    if "token file" in text:
-        reason = "the file with the token cannot be read"
-    hint = next((hint for option, hint in _LOGINS if option in settings.login), _METADATA_HINT)
-    return StorageError(f"{problem}: there are no access keys for the store: {reason}", hint)
-
-
-def _storage_error(problem: str, text: str) -> StorageError:
-    """Return the error for what obstore says. ``text`` may contain a session token and is never quoted."""
-    code = _first(r"<Code>(\w+)</Code>", text)
-    status = _first(r"status code: (\d{3})", text)
-    if code in _FULL or status == "507":
-        return DiskFull(f"{problem}: the store is full", "free space in the store, or raise its quota")
-    if status == "403" and problem.endswith(f"cannot be {_DELETED}"):
-        return StorageError(
-            f"{problem}: the store does not allow it",
-            "give the access keys the right DeleteObject, which only the command forget needs, and run again",
-        )
-    if status == "403" and "performing DELETE" in text:  # hides why the upload failed
-        return StorageError(
-            f"{problem}: the upload failed, and the store does not allow to drop its parts",
-            "give the access keys the right AbortMultipartUpload to see the cause, and run again",
-        )
-    if known := _CODES.get(code) or _STATUSES.get(status):
-        return StorageError(f"{problem}: {known[0]}", known[1])
-    if "invalid path" in text:
-        return StorageError(
-            f"{problem}: a name contains an invalid character", "find it with another program"
-        )
-    if "redirect without LOCATION" in text:
-        return StorageError(f"{problem}: {_CODES['PermanentRedirect'][0]}", _REGION_HINT)
-    if code == "NotImplemented" or status == "501":
-        return _NotImplemented(
-            f"{problem}: the store does not support such a request", "use another kind of store"
-        )
-    if code or status:
-        return StorageError(f"{problem}: the store answered {' '.join((status, code)).strip()}", _LATER_HINT)
-    if "HttpError" not in text and "reqwest" not in text:
-        return StorageError(
-            f"{problem}: the answer of the store cannot be understood",
-            "check the endpoint: is it a store that understands S3?",
-        )
-    return _NoAnswer(
-        f"{problem}: the store cannot be reached: {_connection_problem(text)}",
-        "check the network and the store",
-    )
-
-
-def _connection_problem(text: str) -> str:
-    return next((reason for mark, reason in _CONNECTION if mark in text), "the connection broke")
-
-
-def _first(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    return found[1] if found else ""

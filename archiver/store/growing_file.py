@@ -13,7 +13,7 @@ from archiver.errors import StorageError
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-class AppendFile:
+class GrowingFile:
     """A new file ``name`` in an open directory, which only ever grows. Several threads may use it.
 
     ``mode``: its permissions. ``label`` names it in messages. ``make_head`` returns the first bytes, which

@@ -16,11 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from archiver.blobs.store import COPY_CHUNK
 from archiver.durable import clone, enter_directory, list_names, open_levels, storage_errors, write_all
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from archiver.temporary import remove_if_abandoned
+
+COPY_CHUNK = 1 << 20
+"""Bytes that ``SpoolWriter.copy`` yields at once."""
 
 _PART = "worker-"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
