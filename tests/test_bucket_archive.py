@@ -31,6 +31,7 @@ from archiver.errors import (
 from archiver.hiker import endpoints
 from archiver.model.values import replace
 from archiver.runner.threads import StopFlag
+from archiver.store import bucket_client
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
@@ -748,7 +749,7 @@ def test_fault_k10_a_journal_in_quarantine_has_as_many_objects_as_it_likes(
     assert harness.night("account0000").exit_code == 0
     monkeypatch.setattr(bucket_client, "_MOST_OTHERS", 2)
     with open_for_reading(harness.config) as session:
-        session.storage.journal().storage.set_aside(harness.now)
+        session.storage.journal().set_aside(harness.now)
         aside = session.storage.list_quarantine()
     assert len(aside) > 2
     assert all(name.startswith("quarantine/journal-") for name in aside)

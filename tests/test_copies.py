@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.journal.disk_journal import DiskJournal
+from archiver.store import disk
 from tests.support.archive_damage import ACCOUNTS, world
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import rebuild
@@ -44,7 +44,7 @@ def test_fault_j4_a_copy_made_during_a_run_is_whole(tmp_path: Path, monkeypatch:
 
     ``db rebuild`` in the restored copy adds them, and then every row has its bytes.
     """
-    monkeypatch.setattr(DiskJournal, "gather_seconds", 0.0)
+    monkeypatch.setattr(disk.Objects, "gather_seconds", 0.0)
     with FaultyStandIn(world()) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         copied = ArchiveHarness(tmp_path / "copy", upstream)

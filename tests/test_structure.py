@@ -35,6 +35,12 @@ _VERBS_AND_NOUNS = re.compile("breed|embed|exceed|feed|heed|need|proceed|seed|sh
 """Words that look like participles and are also verbs in the present, or nouns."""
 
 
+_PAIRS = frozenset({"disk.py"})
+"""Files of the two ways to store something, whose names may occur twice."""
+_IN_EACH_STORE = frozenset({"Objects", "Appender"})
+"""Classes of the same name in ``store/objects``, which says what they do, in ``disk`` and in ``bucket``."""
+
+
 def modules() -> list[Path]:
     """Return the modules of the package."""
     return sorted((ROOT / "archiver").rglob("*.py"))
@@ -91,8 +97,8 @@ def test_no_file_name_occurs_twice() -> None:
     (``__main__``).
     """
     names = Counter(path.name for path in modules())
-    twice = sorted(name for name, count in names.items() if count > 1 and not name.startswith("__"))
-    assert twice == []
+    twice = {name for name, count in names.items() if count > 1 and not name.startswith("__")}
+    assert twice <= _PAIRS
 
 
 def test_no_public_class_name_occurs_twice() -> None:
@@ -103,7 +109,7 @@ def test_no_public_class_name_occurs_twice() -> None:
         for node in definitions(path)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
-    assert sorted(name for name, count in names.items() if count > 1) == []
+    assert {name for name, count in names.items() if count > 1} <= _IN_EACH_STORE
 
 
 def test_no_name_is_a_bare_participle() -> None:

@@ -242,7 +242,7 @@ class DiskAnswerWriter:
             self._month_fd = self._enter_month()
         name = new_segment(self._run_id, self._started_at, is_tray=is_tray)
         self._segments[name] = GrowingFile(
-            self._month_fd,
+            os.dup(self._month_fd),
             name.rpartition("/")[2],
             self._file_mode,
             f"answers/{name}",

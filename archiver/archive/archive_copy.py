@@ -30,7 +30,7 @@ from archiver.catalog.query import account_parts, holdings, stored_answers, tota
 from archiver.durable import enter_levels, is_data_loss, storage_errors
 from archiver.errors import AnswerMalformed, JournalDamaged, JournalDiffers, StorageError
 from archiver.journal.journal_check import follow, newest_snapshot
-from archiver.journal.journal_files import JournalFiles
+from archiver.journal.journal_files import JOURNAL, JournalFiles
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
@@ -337,18 +337,18 @@ class _DiskAnswers(_DiskFolder):
 class _DiskJournal(_DiskFolder):
     def __init__(self, root: Path, files: JournalFiles) -> None:
         super().__init__(root, "journal", files.names)
-        self._storage = files.storage
+        self._files = files
 
     def size(self, name: str) -> int | None:
-        return self._storage.size(name)
+        return self._files.size(name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        with self._storage.open(name) as file:
+        with self._files.objects.open_file(JOURNAL.path(name)) as file:
             yield file
 
     def write(self, name: str, file: BinaryIO) -> None:
-        self._storage.write_whole(name, _read_all(file))
+        self._files.objects.put(JOURNAL.path(name), file)
 
 
 class _BucketFolder(_Folder):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from archiver.model.identity import Digest
     from archiver.model.journal_entries import JournalEnd, JournalHead
     from archiver.store.bucket_client import Bucket, TimeLimits
+    from archiver.store.objects import Objects
 
 
 IN_DIRECTORY = "./"
@@ -344,16 +345,20 @@ class ArchiveStorage:
         """
         from archiver.journal.journal_files import JournalFiles
 
-        if self._config.archive.storage is None:
-            from archiver.journal.disk_journal import DiskJournal
+        if for_reader and self._config.archive.storage is not None:
+            from archiver.store.bucket_client import AT_ONCE
 
-            return JournalFiles(DiskJournal(self._root, group_readable=self._group_readable))
-        from archiver.journal.bucket_journal import BucketJournal
-        from archiver.store.bucket_client import AT_ONCE
+            return JournalFiles(self._objects(self._open_bucket(AT_ONCE)))
+        return JournalFiles(self._objects(self.bucket))
 
-        bucket = self._open_bucket(AT_ONCE) if for_reader else self.bucket
-        assert bucket is not None
-        return JournalFiles(BucketJournal(bucket, self._root))
+    def _objects(self, bucket: Bucket | None) -> Objects:
+        if bucket is None:
+            from archiver.store import disk
+
+            return disk.Objects(self._root, group_readable=self._group_readable)
+        from archiver.store import bucket as in_bucket
+
+        return in_bucket.Objects(bucket, self._root)
 
 
 def _is_file_of_archive(name: str) -> bool:

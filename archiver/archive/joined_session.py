@@ -82,7 +82,7 @@ def join_archive(
         storage.remove_spools(lambda: catalog.coordinate(leases.ids))
         stack.callback(storage.remove_own_spool)
         files = storage.journal()
-        turn = ShippingTurn(catalog, files.storage.gather_seconds / 2, clock)
+        turn = ShippingTurn(catalog, files.objects.gather_seconds / 2, clock)
         journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, turn=turn))
         journal.join()
         session = WritableSession(config, catalog, storage, journal, stack)

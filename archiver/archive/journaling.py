@@ -97,7 +97,7 @@ class Journaling:
                 self._begin_new(0 if found.head is None else found.head.seq)
             elif found.head is not None:
                 for name in found.unrecorded:
-                    self._files.storage.sync(name)
+                    self._files.sync(name)
                 head = self._catalog.write(outbox.confirm, found.head)
                 if head.snapshot_bytes == 0 or found.has_new_snapshot:
                     self._write_snapshot(head)
@@ -162,7 +162,7 @@ class Journaling:
         names = self._files.names()
         if names:  # damaged, or a snapshot that a killed process wrote, but did not record
             seq = max(seq, self._number_of(names[-1]))
-            self._files.storage.set_aside(self._clock())
+            self._files.set_aside(self._clock())
         self._write_snapshot(JournalHead(seq, NO_HASH, "", 0, 0, 0))
 
     @staticmethod
@@ -271,7 +271,7 @@ def require_current(
         is_followed = follow_database and (found.state in _FOLLOWED or not has_end)
         if difference is None and has_end and database.has_triggers:
             for name, length in found.torn:
-                files.storage.cut(name, length)
+                files.cut(name, length)
             return found
     except JournalDamaged as error:
         if not follow_database:
@@ -279,5 +279,5 @@ def require_current(
     else:
         if difference is not None and not is_followed:
             raise difference
-    files.storage.set_aside(now)
+    files.set_aside(now)
     return Comparison(JournalState.NONE, database.head)

@@ -68,7 +68,7 @@ def ends_with(files: JournalFiles, head: JournalHead) -> bool:
     """
     if JOURNAL_FILE.fullmatch(head.file) is None:  # a row of this database, which another program wrote
         return False
-    return files.storage.size(head.file) == head.length and files.names(head.file) == [head.file]
+    return files.size(head.file) == head.length and files.names(head.file) == [head.file]
 
 
 def compare(
@@ -114,7 +114,7 @@ def _compare_with_head(
         return Comparison(JournalState.CURRENT, head)
     if JOURNAL_FILE.fullmatch(head.file) is None:
         return Comparison(JournalState.DIFFERENT, head)
-    size = files.storage.size(head.file)
+    size = files.size(head.file)
     if size is None or size < head.length:
         # Files are named after their first line: another one with this number or a later one is another end.
         others = [

@@ -11,7 +11,7 @@ import re
 import secrets
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain
@@ -22,11 +22,12 @@ from msgspec import Struct
 from archiver.errors import JournalDamaged
 from archiver.journal.journal_line import FileHeader, JournalLine, parse_header, parse_line
 from archiver.journal.journal_member import JournalMember, has_member_after, pack_header, pack_lines
-from archiver.journal.journal_storage import JournalStorage
 from archiver.model.journal_entries import LAST_FILE, JournalHead, JournalPoint
+from archiver.store.objects import Appender, Folder, Objects
 
 JOURNAL_FILE = re.compile(r"[0-9]{4}/[0-9]{2}/(00[0-9]{10})-[0-9a-f]{8}\.jsonl\.gz")
 """The name of a file below ``journal/``."""
+JOURNAL = Folder("journal", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), JOURNAL_FILE)
 
 
 class ReadLine(Struct, frozen=True):
@@ -40,10 +41,10 @@ class ReadLine(Struct, frozen=True):
 
 
 class JournalFiles:
-    """The files of a journal. ``storage``: where they are. Creating this object reads and writes nothing."""
+    """The files of a journal, among the ``objects`` of an archive. Creating this reads and writes nothing."""
 
-    def __init__(self, storage: JournalStorage) -> None:
-        self.storage = storage
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
         self.torn: dict[str, int] = {}
         """Files that were read and have an incomplete end, each with the length in bytes before it."""
 
@@ -53,7 +54,7 @@ class JournalFiles:
         The number of its first line is in the name of a file. No month has a file with a smaller number than
         an earlier month, so a listing can begin at ``since``; see ``find_misplaced``.
         """
-        found = [name for name in self.storage.names(since) if JOURNAL_FILE.fullmatch(name)]
+        found = self._own_names(since)
         if since:
             found = [name for name in found if place_of(name) >= place_of(since)]
         if until:
@@ -67,7 +68,7 @@ class JournalFiles:
         can be wrong are: the others are the longest series that ascends. Of two such series, it is the one
         with the greater numbers.
         """
-        names = sorted(name for name in self.storage.names("") if JOURNAL_FILE.fullmatch(name))
+        names = self._own_names("")
         if names == sorted(names, key=place_of):
             return []
         # A copy has the same name as the other, so a series never has both.
@@ -89,6 +90,38 @@ class JournalFiles:
             following = follows[following]
         return [name for name in names if name not in fitting]
 
+    def _own_names(self, since: str) -> list[str]:
+        """Return the names of files that are ``since`` or greater, in ascending order."""
+        listed = self.objects.list(JOURNAL, since[:-1])  # the name itself is to be listed too
+        return [name for name, _ in listed if name >= since and JOURNAL_FILE.fullmatch(name)]
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file; None if it is missing. Raises StorageError."""
+        return self.objects.size(JOURNAL.path(name))
+
+    def location(self, name: str) -> str:
+        """Return where a file is, for people."""
+        return self.objects.location(JOURNAL.path(name))
+
+    def cut(self, name: str, length: int) -> None:
+        """Cut a file to ``length`` bytes, durably: what follows is incomplete.
+
+        Raises StorageError, and JournalDamaged in a bucket, where no kill leaves an incomplete file.
+        """
+        if not self.objects.cut(JOURNAL.path(name), length):
+            raise JournalDamaged(f"{self.location(name)} is damaged after byte {length}")
+
+    def sync(self, name: str) -> None:
+        """Make a file that another process wrote durable, and its name. Raises StorageError."""
+        self.objects.sync(JOURNAL.path(name))
+
+    def set_aside(self, now: datetime) -> None:
+        """Move the whole journal to ``quarantine/``. ``now`` becomes part of its name there.
+
+        Raises StorageError; then what is left lacks its end, and this can be repeated.
+        """
+        self.objects.set_aside(JOURNAL, f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}")
+
     def read(self, name: str, start: int = 0) -> Iterator[ReadLine]:
         """Yield the lines of a file, without its header. ``start``: the offset of the first member to read.
 
@@ -97,7 +130,7 @@ class JournalFiles:
         """
         header: FileHeader | None = None
         first = None if start else place_of(name)[0]
-        with self.storage.open(name) as file:
+        with self.objects.open_file(JOURNAL.path(name)) as file:
             if start:
                 for lines, _ in _whole_members(file, name, 0):
                     header = parse_header(next(lines, b""), f"journal/{name}")
@@ -127,7 +160,7 @@ class JournalFiles:
         """
         # A row of the database has the name: another program may have written it.
         is_file = JOURNAL_FILE.fullmatch(head.file) is not None
-        if head.entry_bytes or not is_file or self.storage.size(head.file) is None:
+        if head.entry_bytes or not is_file or self.size(head.file) is None:
             return None
         with suppress(JournalDamaged):  # then the next entry does not say what it follows
             for read in self.read(head.file):
@@ -139,8 +172,21 @@ class JournalFiles:
 
         Raises DiskFull or StorageError.
         """
-        members = chain([pack_header(header)], (pack_lines([line]) for line in lines))
-        return self.storage.write_whole(name, members)
+        length = 0
+
+        def members() -> Iterator[bytes]:
+            nonlocal length
+            for member in chain([pack_header(header)], (pack_lines([line]) for line in lines)):
+                length += len(member)
+                yield member
+
+        self.objects.put(JOURNAL.path(name), members())
+        return length
+
+    def appender(self, header: FileHeader, new_name: Callable[[], str]) -> Appender:
+        """Return what appends gzip members to new files. ``new_name`` returns the name of the next one."""
+        head = pack_header(header)
+        return self.objects.appender(lambda _: (JOURNAL.path(new_name()), head))
 
     def new_name(self, first_seq: int, after: str, now: datetime) -> str:
         """Return the name of a new file, whose first line has the number ``first_seq``.

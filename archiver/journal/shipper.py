@@ -10,8 +10,9 @@ from datetime import datetime
 from archiver.errors import ArchiverError
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FileHeader, encode_entries, hash_line
-from archiver.journal.journal_storage import NewFile
+from archiver.journal.journal_member import pack_lines
 from archiver.model.journal_entries import Entry, JournalHead
+from archiver.store.objects import Appender
 
 Advance = Callable[[JournalHead | None], tuple[JournalHead | None, tuple[Entry, ...]]]
 """Takes the new end of the journal and returns what to write next: ``outbox.advance`` in a transaction."""
@@ -46,7 +47,8 @@ class Shipper:
         self._files, self._header, self._advance, self._on_error = files, header, advance, on_error
         self._outbox_size = outbox_size
         self._clock, self._time_text = clock, time_text
-        self._file: NewFile | None = None
+        self._appender: Appender | None = None
+        self._next_seq = 0
         self._last_name = ""
         """The file with the last line of the journal when this process last wrote or began a file."""
         self._error: BaseException | None = None
@@ -132,7 +134,7 @@ class Shipper:
 
     def _gather(self) -> None:
         """Wait while more is committed, until it is time to ship, or ``close`` was called."""
-        left = self._files.storage.gather_seconds
+        left = self._files.objects.gather_seconds
         while left > 0 and not self._closing.wait(min(left, _CHECK_SECONDS)):
             left -= _CHECK_SECONDS
             if left > 0 and self._outbox_size() >= _LARGE:
@@ -140,25 +142,32 @@ class Shipper:
 
     def _write(self, head: JournalHead, entries: tuple[Entry, ...]) -> JournalHead:
         lines = encode_entries(entries, head, self._files.before_snapshot(head), self._time_text)
-        prev = hash_line(lines[-1])
-        file = self._open_file(head, entries[0].seq)
-        size = file.append(lines)
-        self._last_name = file.name
+        prev, member = hash_line(lines[-1]), pack_lines(lines)
+        name, offset = self._open_appender(head, entries[0].seq).append(member)
+        self._last_name = name.partition("/")[2]
         return JournalHead(
-            entries[-1].seq, prev, file.name, file.length, head.snapshot_bytes, head.entry_bytes + size
+            entries[-1].seq,
+            prev,
+            self._last_name,
+            offset + len(member),
+            head.snapshot_bytes,
+            head.entry_bytes + len(member),
         )
 
-    def _open_file(self, head: JournalHead, seq: int) -> NewFile:
-        """Return this process's file; a new one if a sync of the last one failed, or others wrote since."""
-        if self._file is None or not self._file.is_usable or head.file != self._last_name:
+    def _open_appender(self, head: JournalHead, seq: int) -> Appender:
+        """Return what appends to this process's file; a new one if others wrote since."""
+        self._next_seq = seq
+        if self._appender is None or head.file != self._last_name:
             self._close_file()
-            name = self._files.new_name(seq, head.file, self._clock())
-            self._file = self._files.storage.new_file(name, self._header)
             self._last_name = head.file
-        return self._file
+            self._appender = self._files.appender(self._header, self._new_name)
+        return self._appender
+
+    def _new_name(self) -> str:
+        return self._files.new_name(self._next_seq, self._last_name, self._clock())
 
     def _close_file(self) -> None:
-        file = self._file
-        self._file = None  # it must not be closed again if the next one cannot be made
-        if file is not None:
-            file.close()
+        appender = self._appender
+        self._appender = None  # it must not be closed again if the next one cannot be made
+        if appender is not None:
+            appender.close()

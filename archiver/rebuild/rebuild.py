@@ -89,7 +89,7 @@ def rebuild(
         head = None
     begins_with_snapshot = head is None
     names = files.names(newest_snapshot(files) if head is None else head.file)
-    *before, total = accumulate((files.storage.size(name) or 0 for name in names), initial=0)
+    *before, total = accumulate((files.size(name) or 0 for name in names), initial=0)
     starts = dict(zip(names, before, strict=True))
     entries = rows = 0
     damages: list[str] = []

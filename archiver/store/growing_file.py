@@ -16,8 +16,9 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 class GrowingFile:
     """A new file ``name`` in an open directory, which only ever grows. Several threads may use it.
 
-    ``mode``: its permissions. ``label`` names it in messages. ``make_head`` returns the first bytes, which
-    are written together with the first record. Creating it raises DiskFull or StorageError.
+    ``directory`` is closed with the file. ``mode``: its permissions. ``label`` names it in messages.
+    ``make_head`` returns the first bytes, which are written together with the first record. Creating it
+    raises DiskFull or StorageError.
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class GrowingFile:
         self._lock = threading.Lock()
         self._end = 0  # the end of the last whole record
         self._broken = False
+        self._fd: int | None = None
         with storage_errors(f"{label} cannot be created"):
-            self._fd: int | None = os.open(name, _NEW, mode, dir_fd=directory)
             try:
+                self._fd = os.open(name, _NEW, mode, dir_fd=directory)
                 os.fchmod(self._fd, mode)
                 sync_directory(directory)
             except OSError:
@@ -79,21 +81,27 @@ class GrowingFile:
             self._broken = True
 
     def remove(self) -> None:
-        """Remove the file durably. Raises StorageError."""
-        self.close()
-        with storage_errors(f"{self._label} cannot be removed"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._directory)
-            sync_directory(self._directory)
+        """Remove the file durably, and close it. Raises StorageError."""
+        with self._lock, storage_errors(f"{self._label} cannot be removed"):
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._name, dir_fd=self._directory)
+                sync_directory(self._directory)
+            finally:
+                self._close()
 
     def close(self) -> None:
         """Close the file. Remove it if it is empty, unless it was given up: then it may hold something."""
         with self._lock:
-            fd, self._fd = self._fd, None
-            if fd is None:
-                return
-            with contextlib.suppress(OSError):  # every record was synced; nothing is left to lose
-                os.close(fd)
-            if self._end == 0 and not self._broken:
+            if self._fd is not None and self._end == 0 and not self._broken:
                 with contextlib.suppress(OSError):
                     os.unlink(self._name, dir_fd=self._directory)
+            self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        for opened in (fd, self._directory):
+            if opened is not None and opened >= 0:
+                with contextlib.suppress(OSError):  # every record was synced; nothing is left to lose
+                    os.close(opened)
+        self._directory = -1

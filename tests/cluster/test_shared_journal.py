@@ -13,10 +13,10 @@ from sqlalchemy import Connection, text
 from archiver.archive.journaling import Journaling, ShippingTurn
 from archiver.catalog import Catalog, leases, outbox, record
 from archiver.errors import StorageError
-from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead
 from archiver.runner.threads import StopFlag
+from archiver.store import disk
 from tests.support.cluster import ClusterHarness, wait_until
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -98,11 +98,11 @@ def test_a_worker_whose_shipping_fails_leaves_it_to_others(
     """At once: it may have paid answers to store, and then keeps its lease for minutes."""
     one, two = joined
     begin(one)
-    disk = DiskJournal(harness.root)
-    monkeypatch.setattr(disk, "new_file", refuse_file)
+    objects = disk.Objects(harness.root)
+    monkeypatch.setattr(objects, "grow", refuse_file)
     stop = StopFlag()
     turn = ShippingTurn(one, 0, lambda: NOW)
-    with Journaling(JournalFiles(disk), one, stop=stop, clock=lambda: NOW, turn=turn) as journal:
+    with Journaling(JournalFiles(objects), one, stop=stop, clock=lambda: NOW, turn=turn) as journal:
         journal.join()
         journal.has_reported_failure = True
         one.write(record.start_run, "run", NOW)

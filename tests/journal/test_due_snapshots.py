@@ -8,8 +8,8 @@ import pytest
 
 from archiver.archive import journaling
 from archiver.catalog import Catalog, schema
-from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
+from archiver.store import disk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import make_newer_migrations
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -18,7 +18,7 @@ from tests.support.standin.world_edits import EditableWorld
 
 def files_of(root: Path) -> list[tuple[str, str]]:
     """Return the schema of each file of the journal, and whether it holds a snapshot or entries."""
-    files = JournalFiles(DiskJournal(root))
+    files = JournalFiles(disk.Objects(root))
     found = []
     for name in files.names():
         lines = list(files.read(name))

@@ -34,14 +34,15 @@ from archiver.errors import (
     StorageError,
     UsageError,
 )
-from archiver.journal import disk_journal, journal_member
-from archiver.journal.disk_journal import DiskFile, DiskJournal
+from archiver.journal import journal_member
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
 from archiver.model.identity import utcnow
 from archiver.reread.recover import Recovery
 from archiver.runner.threads import StopFlag
+from archiver.store import disk, growing_file
+from archiver.store.growing_file import GrowingFile
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
@@ -234,7 +235,7 @@ def test_fault_x23_a_large_part_does_not_fill_the_memory(
     path = tmp_path / "journal" / _NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(gzip.compress(content, 1))
-    found = JournalFiles(DiskJournal(tmp_path)).read(_NAME)
+    found = JournalFiles(disk.Objects(tmp_path)).read(_NAME)
     tracemalloc.start()
     try:
         if has_lines:
@@ -343,8 +344,8 @@ def test_fault_h51_a_journal_that_cannot_be_written_is_an_error_of_any_command(
                 time.sleep(0.002)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DiskJournal, "gather_seconds", 0)
-        patch.setattr(DiskJournal, "new_file", full)
+        patch.setattr(disk.Objects, "gather_seconds", 0)
+        patch.setattr(disk.Objects, "grow", full)
         with pytest.raises(DiskFull):
             change_a_row()
     harness.night("account0000")
@@ -424,8 +425,8 @@ def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_
         change_a_row(patch)
     never_synced = files(harness)[-1]
     with monkeypatch.context() as patch:
-        patch.setattr(disk_journal, "sync", note)
-        patch.setattr(disk_journal, "sync_directory", note)
+        patch.setattr(disk, "sync", note)
+        patch.setattr(disk, "sync_directory", note)
         with open_for_writing(harness.config, "test", StopFlag(), wait=False):
             pass
     assert synced == [never_synced, never_synced.parent]
@@ -516,22 +517,22 @@ def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file that was given up is closed once, whatever comes after."""
-    new_file, close, made = DiskJournal.new_file, DiskFile.close, 0
-    closed: list[DiskFile] = []
+    grow, close, made = disk.Objects.grow, GrowingFile.close, 0
+    closed: list[GrowingFile] = []
 
-    def note(file: DiskFile) -> None:
+    def note(file: GrowingFile) -> None:
         closed.append(file)
         close(file)
 
     def fail(fd: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def only_one(*args: Any) -> DiskFile:
+    def only_one(*args: Any) -> GrowingFile:
         nonlocal made
         made += 1
         if made > 1:
             raise DiskFull("the disk is full")
-        return new_file(*args)
+        return grow(*args)
 
     def change_a_row() -> None:
         with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
@@ -539,8 +540,8 @@ def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
             session.journal.write_due_snapshot()
 
     with monkeypatch.context() as patch:
-        patch.setattr(DiskJournal, "new_file", only_one)
-        patch.setattr(DiskFile, "close", note)
+        patch.setattr(disk.Objects, "grow", only_one)
+        patch.setattr(GrowingFile, "close", note)
         patch.setattr(growing_file, "sync", fail)
         with pytest.raises(DiskFull):
             change_a_row()

@@ -19,8 +19,8 @@ from archiver.archive.session import open_for_writing
 from archiver.catalog import outbox, record, row_dump
 from archiver.errors import DatabaseError
 from archiver.journal import shipper
-from archiver.journal.disk_journal import DiskJournal
 from archiver.runner.threads import StopFlag
+from archiver.store import disk
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
@@ -69,7 +69,7 @@ def test_fault_h51_what_others_write_during_a_snapshot_follows_it(
         execute(harness, f"UPDATE highlights SET title = 'Later' WHERE pk = {_FIRST}")
         time.sleep(0.3)
 
-    monkeypatch.setattr(DiskJournal, "gather_seconds", 0.1)
+    monkeypatch.setattr(disk.Objects, "gather_seconds", 0.1)
     with monkeypatch.context() as patch:
         during_the_snapshot(patch, happens)
         execute(harness, "UPDATE users SET full_name = 'Before'")

@@ -9,13 +9,13 @@ import pytest
 
 from archiver.catalog import Catalog, outbox, record
 from archiver.journal import shipper
-from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader
 from archiver.journal.shipper import Shipper
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead
 from archiver.model.values import replace
+from archiver.store import disk
 from tests.support.catalog_samples import NATGEO
 from tests.support.databases import NOW
 
@@ -40,9 +40,9 @@ def test_a_close_while_the_thread_clears_its_notice_ends_it(
 
     The thread has seen that nobody closes and is about to clear its notice; then ``close`` sets both.
     """
-    monkeypatch.setattr(DiskJournal, "gather_seconds", 0.01)
+    monkeypatch.setattr(disk.Objects, "gather_seconds", 0.01)
     closed = Shipper(
-        JournalFiles(DiskJournal(tmp_path)),
+        JournalFiles(disk.Objects(tmp_path)),
         FileHeader("an archive", FORMAT, "a program", "a schema"),
         lambda written: (None, ()),
         lambda: 0,
@@ -65,7 +65,7 @@ def test_a_megabyte_is_shipped_before_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, is_early: bool
 ) -> None:
     """Entries are gathered for ten seconds where every file is an object, unless there are many."""
-    monkeypatch.setattr(DiskJournal, "gather_seconds", 10)
+    monkeypatch.setattr(disk.Objects, "gather_seconds", 10)
     monkeypatch.setattr(shipper, "_CHECK_SECONDS", 0.1)
     shipped = threading.Event()
 
@@ -74,7 +74,7 @@ def test_a_megabyte_is_shipped_before_its_time(
         return None, ()
 
     opened = Shipper(
-        JournalFiles(DiskJournal(tmp_path)),
+        JournalFiles(disk.Objects(tmp_path)),
         FileHeader("an archive", FORMAT, "a program", "a schema"),
         advance,
         lambda: size,

@@ -13,9 +13,9 @@ from archiver.archive.database import upgrade_schema
 from archiver.catalog import Catalog
 from archiver.cli.verify_report import check_lines
 from archiver.errors import DatabaseError
-from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.runner import run_lock
+from archiver.store import disk
 from archiver.verify.verify_journal import verify_journal
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
@@ -55,7 +55,7 @@ def test_what_is_recorded_while_the_journal_is_read_is_compared_too(harness: Arc
             nights.append(harness.night("account0000", full=True).exit_code)
 
     with Catalog.open(harness.root / "archive.db", write=False) as catalog:
-        files = JournalFiles(DiskJournal(harness.root))
+        files = JournalFiles(disk.Objects(harness.root))
         report = verify_journal(files, catalog, harness.root, read_all=True, check=check)
     assert (report.damage, report.counts, report.is_compared, nights) == (None, {}, True, [0, 0])
 

@@ -16,9 +16,9 @@ from archiver.archive.creation import create_for_run
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
-from archiver.journal.disk_journal import DiskJournal
 from archiver.journal.journal_files import JournalFiles
 from archiver.runner.threads import StopFlag
+from archiver.store import disk
 from tests.support.adopting_archive import ITEM, PHOTO, gallery_dl_metadata, put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows
@@ -33,7 +33,7 @@ FOLDER = Path(__file__).with_name("released_journals")
 def released(root: Path) -> tuple[JournalFiles, list[str]]:
     """Return the journal of the present revision, copied to ``root``, and the names of its files."""
     shutil.copytree(FOLDER / schema.head(), root, dirs_exist_ok=True)
-    files = JournalFiles(DiskJournal(root))
+    files = JournalFiles(disk.Objects(root))
     return files, files.names()
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from archiver.archive.archive import Archive
 from archiver.config import load
-from archiver.journal.disk_journal import DiskFile, DiskJournal
 from archiver.model.events import Event
 from archiver.model.identity import utcnow
 from archiver.runner.context import RunOptions
+from archiver.store import disk
 from tests.support import ROOT
 
 
@@ -70,21 +70,22 @@ def _run(variables: dict[str, str], targets: list[str], moment: KillMoment, seco
         if moment.place == "event":
             pass_moment()
 
-    append = DiskFile.append
+    append = disk.Appender.append
 
-    def write(file: DiskFile, lines: Sequence[bytes]) -> int:
-        if moment.place == "before a write":
+    def write(appender: disk.Appender, records: bytes, series: str = "") -> tuple[str, int]:
+        is_journal = not series
+        if moment.place == "before a write" and is_journal:
             pass_moment()
-        size = append(file, lines)
-        if moment.place == "after a write":
+        place = append(appender, records, series)
+        if moment.place == "after a write" and is_journal:
             pass_moment()
-        return size
+        return place
 
     def clock() -> datetime:
         return utcnow() + timedelta(seconds=seconds)
 
-    DiskJournal.gather_seconds = moment.gather
-    DiskFile.append = write  # type: ignore[method-assign, assignment]
+    disk.Objects.gather_seconds = moment.gather
+    disk.Appender.append = write  # type: ignore[method-assign, assignment]
     with Archive(load(None, variables)) as archive:
         archive.run(targets, options=RunOptions(), observe=observe, clock=clock)
 

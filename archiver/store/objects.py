@@ -1,0 +1,157 @@
+"""What every store does: ``disk`` and ``bucket`` have a class ``Objects`` each, and one suite checks both.
+
+Names are relative to the archive, with slashes: ``journal/2026/11/x``. An object is whole or absent. All
+methods may be called from several threads. They raise StorageError, and DiskFull if the store is full.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import BinaryIO, Protocol, TypeGuard
+
+from msgspec import Struct
+
+from archiver.errors import StorageError
+
+PIECE = 1 << 20
+"""Bytes of a file that are in memory at once."""
+
+Content = bytes | BinaryIO | Iterable[bytes]
+"""What an object is made of: bytes, a file that is read from its beginning, or pieces."""
+
+
+class ObjectMissing(StorageError):
+    """There is no object of this name, or something on the disk that is no regular file."""
+
+
+class Folder(Struct, frozen=True):
+    """A folder of an archive. ``names``: the form of the names in it that are the program's own.
+
+    ``directories``: on a disk, the form of the directories in it, level by level. Any other directory is one
+    foreign name, whatever is in it.
+    """
+
+    name: str
+    directories: tuple[re.Pattern[str], ...]
+    names: re.Pattern[str]
+
+    def path(self, name: str) -> str:
+        """Return the name of an object in this folder."""
+        return f"{self.name}/{name}"
+
+    def holds(self, path: str) -> bool:
+        """Return whether an object has one of the program's own names in this folder."""
+        folder, _, name = path.partition("/")
+        return folder == self.name and self.names.fullmatch(name) is not None
+
+
+class Appender(Protocol):
+    """Appends records durably to new objects, for several threads.
+
+    ``series`` names what belongs together. On a disk that is one growing file; in a bucket each append is an
+    object of its own.
+    """
+
+    def prepare(self, series: str) -> None:
+        """Find out now whether records can be appended."""
+
+    def append(self, records: bytes, series: str = "") -> tuple[str, int]:
+        """Append whole records, and return the name of their object and their offset there.
+
+        After an error on a disk, the next ones go to another file if this one cannot be continued.
+        """
+
+    def check(self) -> None:
+        """Raise the StorageError that has kept records from their usual place, if there was one.
+
+        Such records have a name and an offset, but nothing more can be stored there.
+        """
+
+    def names(self, series: str) -> tuple[str, ...]:
+        """Return the names of the objects of a series that can be removed again."""
+
+    def remove(self, series: str) -> None:
+        """Remove these objects."""
+
+    def close(self) -> None:
+        """End the writing. An object without records leaves nothing behind.
+
+        Nothing is lost if this is skipped: all records were durable when they were appended.
+        """
+
+
+Begin = Callable[[str], tuple[str, bytes]]
+"""Returns the name of the next object of a series, and its first bytes, which precede the first records."""
+
+
+class Objects(Protocol):
+    """The objects of an archive. Creating such a value reads and writes nothing."""
+
+    gather_seconds: float
+    """How long small records are worth gathering before they are appended."""
+
+    def put(self, name: str, content: Content) -> None:
+        """Store an object durably, in place of one that may exist; or leave everything as it was."""
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        """Return bytes of an object, fewer than ``length`` if it ends before. Raises ObjectMissing."""
+
+    def open_file(self, name: str) -> BinaryIO:
+        """Open a whole object as a file of the disk; the caller closes it. Raises ObjectMissing."""
+
+    def size(self, name: str) -> int | None:
+        """Return the size of an object; None if there is none."""
+
+    def list(self, folder: Folder, after: str = "") -> Iterator[tuple[str, int | None]]:
+        """Yield the names in a folder, relative to it and in ascending order, whatever they name.
+
+        ``after``: only names greater than this one. Each comes with the size of the object, if the listing
+        states it.
+        """
+
+    def set_aside(self, folder: Folder, new_name: str) -> None:
+        """Move everything in a folder to ``new_name/``. If it fails in between, it can be repeated."""
+
+    def cut(self, name: str, length: int) -> bool:
+        """Cut an object to ``length`` bytes, durably: what follows is incomplete.
+
+        Return False in a bucket: what was put whole and is incomplete was damaged by something else.
+        """
+
+    def sync(self, name: str) -> None:
+        """Make an object that another process wrote durable."""
+
+    def delete(self, names: Sequence[str], check: Callable[[], None]) -> None:
+        """Delete objects durably; those that are missing are no error. Only ``archiver forget`` does that.
+
+        ``check`` is called in between, and may raise to stop.
+        """
+
+    def location(self, name: str) -> str:
+        """Return where an object is, for people: a path, or an ``s3://`` name."""
+
+    def appender(self, begin: Begin) -> Appender:
+        """Return what appends records to new objects."""
+
+
+def is_file(content: Content) -> TypeGuard[BinaryIO]:
+    """Return whether an object is to be made of a file."""
+    return hasattr(content, "read")
+
+
+def pieces_of(content: Content) -> Iterable[bytes]:
+    """Return the bytes of an object that is to be stored, in pieces."""
+    if isinstance(content, bytes):
+        return (content,)
+    if is_file(content):
+        content.seek(0)
+        return iter(partial(content.read, PIECE), b"")
+    return content
+
+
+def printable(name: str) -> str:
+    """Return a name that may have bytes which are no UTF-8, for people."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,0 +1,219 @@
+"""The contract of every store: on a disk, in memory, and in a bucket of each real S3 server."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from archiver.store import bucket, disk
+from archiver.store.bucket_client import SINGLE_PUT
+from archiver.store.objects import Content, Folder, ObjectMissing, Objects
+from tests.support.memory_objects import MemoryObjects
+from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
+
+SHELF = Folder("shelf", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), re.compile(".*[.]txt"))
+FIRST, SECOND = "shelf/2026/10/a.txt", "shelf/2026/11/b.txt"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "archive" / "tmp").mkdir(parents=True)
+    return tmp_path / "archive"
+
+
+@pytest.fixture(params=["disk", "memory", LOCALBUCKET, *OTHER_STORES])
+def objects(request: pytest.FixtureRequest, root: Path, start_store: Callable[[str], RealStore]) -> Objects:
+    if request.param == "disk":
+        return disk.Objects(root)
+    if request.param == "memory":
+        return MemoryObjects()
+    return bucket.Objects(start_store(request.param).bucket(), root)
+
+
+def listed(objects: Objects, after: str = "") -> list[str]:
+    return [name for name, _ in objects.list(SHELF, after)]
+
+
+def read(objects: Objects, name: str) -> bytes:
+    with objects.open_file(name) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, SINGLE_PUT + 1])
+@pytest.mark.parametrize("kind", ["bytes", "file", "pieces"])
+def test_what_is_put_is_read_back(objects: Objects, size: int, kind: str) -> None:
+    """Whether it came as bytes, as a file or in pieces; whole, or a part of it from anywhere."""
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
+    pieces = (data[at : at + (1 << 20)] for at in range(0, size, 1 << 20))
+    contents: dict[str, Content] = {"bytes": data, "file": io.BytesIO(data), "pieces": pieces}
+    objects.put(FIRST, contents[kind])
+    if size:
+        assert objects.size(FIRST) == size
+        assert read(objects, FIRST) == data
+    assert objects.read(FIRST, 0, size) == data
+    assert objects.read(FIRST, size // 2, 10) == data[size // 2 : size // 2 + 10]
+    assert objects.read(FIRST, size, 10) == b""
+
+
+def test_another_object_takes_the_place(objects: Objects) -> None:
+    """Putting replaces what has the name."""
+    for data in (b"before", b"and after"):
+        objects.put(FIRST, data)
+    assert read(objects, FIRST) == b"and after"
+    assert listed(objects) == ["2026/10/a.txt"]
+
+
+def test_what_breaks_off_leaves_everything_as_it_was(objects: Objects, root: Path) -> None:
+    """If not all pieces come, the old object stays, and no temporary file is left."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise RuntimeError
+
+    for name in (FIRST, SECOND):
+        if name == FIRST:
+            objects.put(name, b"before")
+        with pytest.raises(RuntimeError):
+            objects.put(name, pieces())
+    assert (read(objects, FIRST), objects.size(SECOND)) == (b"before", None)
+    assert listed(objects) == ["2026/10/a.txt"]
+    assert list((root / "tmp").iterdir()) == []
+
+
+def test_what_is_absent_is_told_apart(objects: Objects) -> None:
+    """It has no size, and reading it is another error than that of a store that fails."""
+    assert objects.size(FIRST) is None
+    assert listed(objects) == []
+    for use in (objects.open_file, lambda name: objects.read(name, 0, 1)):
+        with pytest.raises(ObjectMissing, match=r"a\.txt"):
+            use(FIRST)
+
+
+def test_names_are_listed_in_order(objects: Objects) -> None:
+    """Each once, whatever it is, from any name on; and those of another folder never."""
+    names = ["-", "2025/12/z.txt", "2026", "2026-x", "2026/10/a.txt", "2026/10/b", "2026/11/a.txt", "x.txt"]
+    names.remove("2026")  # a file and a directory
+    for name in names:
+        objects.put(SHELF.path(name), b"x")
+    objects.put("shelf-2/2026/10/a.txt", b"x")
+    assert listed(objects) == names
+    for after in ("", "0", "2026", "2026/10", "2026/10/a.tx", "2026/10/a.txt", "2026/11/b.txt", "y"):
+        assert listed(objects, after) == [name for name in names if name > after]
+
+
+def test_sizes_are_those_of_the_listing(objects: Objects) -> None:
+    """If a listing states sizes, they are right."""
+    objects.put(FIRST, b"12345")
+    assert [size for _, size in objects.list(SHELF)] in ([5], [None])
+    assert objects.size(FIRST) == 5
+
+
+def test_a_folder_that_is_set_aside_makes_way(objects: Objects) -> None:
+    """Everything in it is elsewhere, its names are absent, and can be used again."""
+    for name in (FIRST, SECOND):
+        objects.put(name, name.encode())
+    objects.set_aside(SHELF, "quarantine/shelf-1")
+    assert listed(objects) == []
+    assert (objects.size(FIRST), objects.size(SECOND)) == (None, None)
+    assert read(objects, "quarantine/shelf-1/2026/10/a.txt") == FIRST.encode()
+    objects.put(FIRST, b"another")
+    assert (read(objects, FIRST), listed(objects)) == (b"another", ["2026/10/a.txt"])
+
+
+def test_setting_aside_what_is_not_there_is_no_error(objects: Objects) -> None:
+    """It may have been done before a kill."""
+    objects.set_aside(SHELF, "quarantine/shelf-1")
+    assert listed(objects) == []
+
+
+def test_what_is_deleted_is_gone(objects: Objects) -> None:
+    """What is missing is no error, and nothing else is touched."""
+    for name in (FIRST, SECOND):
+        objects.put(name, b"x")
+    checks: list[None] = []
+    objects.delete([FIRST, "shelf/2026/10/never.txt"], lambda: checks.append(None))
+    assert listed(objects) == ["2026/11/b.txt"]
+    assert checks
+
+
+def test_the_location_names_the_object(objects: Objects) -> None:
+    """It ends in the name, whether there is one or not."""
+    assert objects.location(FIRST).endswith(FIRST)
+
+
+def test_an_incomplete_end_is_cut_where_a_kill_can_leave_one(objects: Objects) -> None:
+    """An object of a bucket is never shortened."""
+    objects.put(FIRST, b"whole and torn")
+    objects.sync(FIRST)
+    is_cut = objects.cut(FIRST, 5)
+    assert read(objects, FIRST) == (b"whole" if is_cut else b"whole and torn")
+
+
+# --- Appender
+
+
+def numbered(objects: Objects) -> Callable[[str], tuple[str, bytes]]:
+    """Return what names the objects of a series one after the other, each with its name as its head."""
+    count = iter(range(100))
+
+    def begin(series: str) -> tuple[str, bytes]:
+        name = f"shelf/2026/10/{series}{next(count):02}.txt"
+        return name, name.encode()
+
+    return begin
+
+
+def test_what_is_appended_is_where_it_says(objects: Objects) -> None:
+    """Each series has objects of its own; before the first records of each comes its head."""
+    appender = objects.appender(numbered(objects))
+    appender.prepare("a")
+    places = [(appender.append(data, series), data) for data in (b"one", b"second", b"3") for series in "ab"]
+    appender.close()
+    for (name, offset), data in places:
+        assert objects.read(name, offset, len(data)) == data
+        assert objects.read(name, 0, len(name)) == name.encode()
+    names = {name for (name, _), _ in places}
+    assert {f"shelf/{name}" for name in listed(objects)} == names
+    assert {name[len("shelf/2026/10/")] for name in names} == {"a", "b"}
+    with pytest.raises(ValueError, match="closed"):
+        appender.append(b"more", "a")
+
+
+def test_without_records_nothing_is_left(objects: Objects) -> None:
+    """Neither an object that was prepared nor one that was never begun."""
+    appender = objects.appender(numbered(objects))
+    appender.prepare("a")
+    appender.check()
+    appender.close()
+    assert listed(objects) == []
+
+
+def test_threads_append_to_one_series(objects: Objects) -> None:
+    """All records are there, each whole."""
+    appender = objects.appender(numbered(objects))
+    records = [b"%d" % number * 1000 for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        places = list(pool.map(appender.append, records))
+    appender.close()
+    for (name, offset), data in zip(places, records, strict=True):
+        assert objects.read(name, offset, len(data)) == data
+
+
+def test_a_series_can_be_removed_as_far_as_it_says(objects: Objects) -> None:
+    """Whatever ``names`` returns is gone then; the other series stays, and this one can go on."""
+    appender = objects.appender(numbered(objects))
+    kept, _ = appender.append(b"kept", "a")
+    appender.append(b"dropped", "b")
+    removable = appender.names("b")
+    appender.remove("b")
+    after, _ = appender.append(b"later", "b")
+    appender.close()
+    assert not removable or set(removable).isdisjoint({kept, after})
+    for name in removable:
+        assert objects.size(name) is None
+    assert {objects.size(name) is not None for name in (kept, after)} == {True}

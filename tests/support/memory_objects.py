@@ -1,0 +1,95 @@
+"""The objects of an archive in memory, for tests: they behave like those on a disk."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+from archiver.store.objects import Begin, Content, Folder, ObjectMissing, pieces_of
+
+
+class MemoryObjects:
+    """``Objects`` in memory. ``stored``: their bytes by their names."""
+
+    gather_seconds = 0.0
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+
+    def put(self, name: str, content: Content) -> None:
+        self.stored[name] = b"".join(pieces_of(content))
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        return self._bytes(name)[start : start + length]
+
+    def open_file(self, name: str) -> BinaryIO:
+        return io.BytesIO(self._bytes(name))
+
+    def size(self, name: str) -> int | None:
+        return len(self.stored[name]) if name in self.stored else None
+
+    def list(self, folder: Folder, after: str = "") -> Iterator[tuple[str, int | None]]:
+        for path in sorted(self.stored):
+            name = path.removeprefix(f"{folder.name}/")
+            if name != path and name > after:
+                yield name, len(self.stored[path])
+
+    def set_aside(self, folder: Folder, new_name: str) -> None:
+        for path in [path for path in self.stored if path.startswith(f"{folder.name}/")]:
+            self.stored[new_name + path.removeprefix(folder.name)] = self.stored.pop(path)
+
+    def cut(self, name: str, length: int) -> bool:
+        self.stored[name] = self._bytes(name)[:length]
+        return True
+
+    def sync(self, name: str) -> None:
+        """Do nothing: memory is not durable."""
+
+    def delete(self, names: Sequence[str], check: Callable[[], None]) -> None:
+        for name in names:
+            check()
+            self.stored.pop(name, None)
+
+    def location(self, name: str) -> str:
+        return name
+
+    def appender(self, begin: Begin) -> MemoryAppender:
+        return MemoryAppender(self, begin)
+
+    def _bytes(self, name: str) -> bytes:
+        if name not in self.stored:
+            raise ObjectMissing(f"{name} cannot be read: it does not exist")
+        return self.stored[name]
+
+
+class MemoryAppender:
+    """An ``Appender`` in memory: each append is an object of its own."""
+
+    def __init__(self, objects: MemoryObjects, begin: Begin) -> None:
+        self._objects, self._begin = objects, begin
+        self._names: dict[str, list[str]] = {}
+        self._is_closed = False
+
+    def prepare(self, series: str) -> None:
+        """Do nothing: memory needs no preparation."""
+
+    def append(self, records: bytes, series: str = "") -> tuple[str, int]:
+        if self._is_closed:
+            raise ValueError("the appender is closed")
+        name, head = self._begin(series)
+        self._objects.put(name, head + records)
+        self._names.setdefault(series, []).append(name)
+        return name, len(head)
+
+    def check(self) -> None:
+        """Do nothing: nothing fails."""
+
+    def names(self, series: str) -> tuple[str, ...]:
+        return tuple(self._names.get(series, ()))
+
+    def remove(self, series: str) -> None:
+        self._objects.delete(self._names.pop(series, []), lambda: None)
+
+    def close(self) -> None:
+        self._is_closed = True
