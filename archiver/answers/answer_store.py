@@ -6,11 +6,12 @@ import gzip
 import hashlib
 import os
 from collections.abc import Container, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from archiver.answers.answer_storage import AnswerStorage, AnswerWriter
-from archiver.answers.segment_names import pack_head, parse_origin
+from archiver.answers.answer_writer import AnswerWriter
+from archiver.answers.segment_names import ANSWERS, SEGMENT, pack_head, parse_origin
 from archiver.answers.warc_reader import (
     GZIP_HEAD,
     Member,
@@ -26,6 +27,7 @@ from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
+from archiver.store.objects import ObjectMissing, Objects, printable
 
 _LARGEST_APPEND = LARGEST // 2
 """The largest size in bytes of a compressed answer with its request and the head of a segment.
@@ -33,22 +35,65 @@ _LARGEST_APPEND = LARGEST // 2
 An answer itself has at most 16 MiB.
 """
 _RECORDS_PER_APPEND = 3
+_PIECE = 1 << 20
 
 
 class AnswerStore:
-    """The stored answers. ``storage``: where their segments are. Creating this object accesses nothing."""
+    """The stored answers, among the ``objects`` of an archive. Creating this object accesses nothing.
 
-    def __init__(self, storage: AnswerStorage, *, archive_id: str = "") -> None:
+    ``keeps_trays``: as for ``AnswerWriter``.
+    """
+
+    def __init__(self, objects: Objects, *, archive_id: str = "", keeps_trays: bool = True) -> None:
         """New segments name the archive to which they belong."""
-        self.storage = storage
-        self._archive_id = archive_id
+        self.objects = objects
+        self._archive_id, self._keeps_trays = archive_id, keeps_trays
 
     def writer(self, run_id: int, started_at: datetime) -> AnswerWriter:
         """Return the writer of one run. It creates its files when it stores the first answer.
 
         ``started_at`` (aware) decides the directory of the month.
         """
-        return self.storage.writer(run_id, started_at.astimezone(UTC), self._archive_id)
+        return AnswerWriter(
+            self.objects,
+            run_id,
+            started_at.astimezone(UTC),
+            self._archive_id,
+            keeps_trays=self._keeps_trays,
+        )
+
+    def segments(self) -> Iterator[str]:
+        """Yield all segments in ascending order, the oldest month first. Raises StorageError."""
+        return (each.name for each in self.objects.list(ANSWERS) if SEGMENT.fullmatch(each.name))
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the segments in ascending order, with their sizes. Raises StorageError."""
+        for each in self.objects.list(ANSWERS):
+            if SEGMENT.fullmatch(each.name) and each.is_object:
+                size = self.size(each.name) if each.size is None else each.size
+                if size is not None:
+                    yield each.name, size
+
+    def foreign_names(self) -> Iterator[str]:
+        """Yield each name below ``answers/`` that this program does not create, in printable form."""
+        for each in self.objects.list(ANSWERS):
+            if parse_origin(each.name) is None or not each.is_object:
+                yield printable(each.name)
+
+    def size(self, segment: str) -> int | None:
+        """Return the size of a segment; None if there is none. Raises StorageError."""
+        return None if SEGMENT.fullmatch(segment) is None else self.objects.size(ANSWERS.path(segment))
+
+    @contextmanager
+    def open(self, segment: str) -> Iterator[int]:
+        """Open a whole segment, as a descriptor of a file that can be read at any position.
+
+        Raises AnswerMalformed if there is no such segment, or the name is not one; StorageError.
+        """
+        with ExitStack() as opened:
+            with _missing_segments(segment):
+                file = opened.enter_context(self.objects.open_file(_object_of(segment)))
+            yield file.fileno()
 
     def read(self, location: AnswerLocation) -> Answer:
         """Return the answer at a location, after checking its body against ``location.sha256``.
@@ -59,7 +104,9 @@ class AnswerStore:
         where = f"the answer in answers/{location.segment} at offset {location.offset}"
         if location.offset < 0 or not 0 < location.length <= LARGEST:
             raise AnswerMalformed(f"{where} cannot have {location.length} bytes")
-        record = unpack_record(self.storage.read(location.segment, location.offset, location.length))
+        with _missing_segments(location.segment):
+            packed = self.objects.read(_object_of(location.segment), location.offset, location.length)
+        record = unpack_record(packed)
         answer = None if record is None else parse_answer(record)
         if answer is None or hashlib.sha256(answer.body).hexdigest() != location.sha256:
             raise AnswerMalformed(f"{where} is damaged")
@@ -74,7 +121,7 @@ class AnswerStore:
         Damage and a record that a kill left incomplete are skipped too. Raises AnswerMalformed if there is no
         such segment, StorageError if the disk fails.
         """
-        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+        with self.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             for member in members(fd, known_lengths):
                 try:
                     answer = parse_answer(member.plain)
@@ -91,7 +138,7 @@ class AnswerStore:
         it: that record is packed again. Damage, foreign bytes and a record that a kill left incomplete are
         skipped. Raises the same errors as ``iterate``.
         """
-        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+        with self.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             for member in members(fd):
                 try:
                     answer = parse_answer(member.plain)
@@ -136,8 +183,8 @@ class AnswerStore:
                 yield os.pread(fd, member.length, member.offset)
                 end += member.length
 
-        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
-            self.storage.copy_in(new_segment, records())
+        with self.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            self.objects.put(ANSWERS.path(new_segment), records())
         return moved
 
     def fragments(self, segment: str, known_lengths: Mapping[int, int]) -> Iterator[bytes]:
@@ -145,7 +192,7 @@ class AnswerStore:
 
         ``known_lengths``: as for ``surplus``. Raises the same errors as ``iterate``.
         """
-        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+        with self.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             for piece in pieces(fd, known_lengths):
                 if not isinstance(piece, Member):
                     yield unpack_beginning(fd, piece)
@@ -161,7 +208,7 @@ class AnswerStore:
         incomplete last record left by a kill or a power loss is not surplus, nor are bytes that ``set_aside``
         has already copied. Raises the same errors as ``iterate``.
         """
-        with self.storage.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+        with self.open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             spans: list[tuple[Surplus, int]] = []  # each with the number of whole records before it
             last_row, records = max(known_lengths, default=-1), 0
             for piece in pieces(fd, known_lengths):
@@ -178,8 +225,49 @@ class AnswerStore:
                 may_be_ours = is_last and surplus.length <= _LARGEST_APPEND
                 if may_be_ours and is_cut_off(fd, surplus.offset, surplus.end):
                     continue
-                if not self.storage.is_set_aside(surplus):
+                if self.objects.size(_name_aside(surplus)) != surplus.length:
                     yield surplus
+
+    def set_aside(self, surplus: Surplus) -> None:
+        """Copy these bytes of a segment to ``quarantine/`` durably. The caller holds the archive's lock.
+
+        On a disk they are cut off if nothing follows them; otherwise they stay. If it fails, the segment is
+        unchanged, or complete without them. Raises StorageError.
+        """
+        with self.open(surplus.segment) as fd:
+
+            def pieces() -> Iterator[bytes]:
+                for at in range(surplus.offset, surplus.end, _PIECE):
+                    yield os.pread(fd, min(_PIECE, surplus.end - at), at)
+
+            self.objects.put(_name_aside(surplus), pieces())
+            is_end = os.fstat(fd).st_size == surplus.end
+        if is_end:
+            self.objects.cut(_object_of(surplus.segment), surplus.offset)
+
+
+def _name_aside(surplus: Surplus) -> str:
+    """Return the name of a copy in ``quarantine/``."""
+    return f"quarantine/{surplus.segment.replace('/', '-')}-{surplus.offset}-{surplus.length}"
+
+
+def _object_of(segment: str) -> str:
+    """Return the object of a segment, whose name comes from the database. Raises AnswerMalformed."""
+    if SEGMENT.fullmatch(segment) is None:
+        raise AnswerMalformed(f"{segment!r} is not a segment of stored answers")
+    return ANSWERS.path(segment)
+
+
+@contextmanager
+def _missing_segments(segment: str) -> Iterator[None]:
+    """Convert the error about an object that is missing: only the answers of this segment are lost."""
+    try:
+        yield
+    except ObjectMissing as exc:
+        is_gone = exc.__cause__ is None or isinstance(exc.__cause__, FileNotFoundError)
+        raise AnswerMalformed(
+            f"answers/{segment} {'no longer exists' if is_gone else 'is not a regular file'}"
+        ) from exc
 
 
 def _answer_in(member: Member) -> Answer | None:

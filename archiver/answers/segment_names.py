@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 
 from archiver.answers.warc_record import pack_warcinfo
 from archiver.model.api_calls import Origin
+from archiver.store.objects import Folder
 
 SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
+ANSWERS = Folder("answers", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), SEGMENT)
 _SEGMENT_OF_RUN = re.compile(
     r"[0-9]{4}/[0-9]{2}/([0-9]{1,18})-(trays|fetched)-([0-9]{8}T[0-9]{6})Z-[0-9a-f]+\.warc\.gz"
 )

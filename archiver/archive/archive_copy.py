@@ -14,12 +14,12 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from archiver.answers.answer_storage import AnswerStorage
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.segment_names import ANSWERS
 from archiver.answers.warc_reader import unpack_record
 from archiver.answers.warc_record import parse_answer
 from archiver.archive.archive_storage import ArchiveStorage
@@ -315,7 +315,7 @@ class _DiskFolder(_Folder):
 
 
 class _DiskAnswers(_DiskFolder):
-    def __init__(self, root: Path, answers: AnswerStorage) -> None:
+    def __init__(self, root: Path, answers: AnswerStore) -> None:
         super().__init__(root, "answers", answers.segments)
         self._answers = answers
 
@@ -331,7 +331,7 @@ class _DiskAnswers(_DiskFolder):
             raise StorageError(f"{error}, so the archive is not moved", _RECORD_LOSS) from error
 
     def write(self, name: str, file: BinaryIO) -> None:
-        self._answers.copy_in(name, _read_all(file))
+        self._answers.objects.put(ANSWERS.path(name), file)
 
 
 class _DiskJournal(_DiskFolder):
@@ -474,11 +474,6 @@ def _begins(beginning: BinaryIO, whole: BinaryIO) -> bool:
         if whole.read(len(piece)) != piece:
             return False
     return True
-
-
-def _read_all(file: BinaryIO) -> Iterator[bytes]:
-    file.seek(0)
-    return iter(partial(file.read, _PIECE), b"")
 
 
 def _size_of(file: BinaryIO) -> int:

@@ -16,7 +16,7 @@ from archiver.store.spool import list_parts, part_of, remove_part, worker_of
 from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
-    from archiver.answers.answer_storage import AnswerStorage
+    from archiver.answers.answer_store import AnswerStore
     from archiver.blobs.blob_source import BlobSource
     from archiver.blobs.marker import Marker
     from archiver.blobs.store import BlobStore
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from archiver.model.identity import Digest
     from archiver.model.journal_entries import JournalEnd, JournalHead
     from archiver.store.bucket_client import Bucket, TimeLimits
-    from archiver.store.objects import Objects
+    from archiver.store.objects import Folder, Objects
 
 
 IN_DIRECTORY = "./"
@@ -228,24 +228,17 @@ class ArchiveStorage:
         with BlobLinks(self._root) as links:
             yield links
 
-    def answers(self) -> AnswerStorage:
-        """Return where the answers are."""
-        return self._answers_of(self._part)
+    def answers(self, archive_id: str = "") -> AnswerStore:
+        """Return the stored answers. ``archive_id``: new segments name it."""
+        from archiver.answers.answer_store import AnswerStore
 
-    def _answers_of(self, part: str | None) -> AnswerStorage:
-        if self.bucket is None:
-            from archiver.answers.disk_answers import DiskAnswers
+        keeps_trays = self._config.archive.keep_answers == "all"
+        return AnswerStore(self._answer_objects(self._part), archive_id=archive_id, keeps_trays=keeps_trays)
 
-            return DiskAnswers(self._root / "answers", group_readable=self._group_readable)
-        from archiver.answers.bucket_answers import BucketAnswers
+    def _answer_objects(self, part: str | None) -> Objects:
+        from archiver.answers.segment_names import ANSWERS
 
-        return BucketAnswers(
-            self.bucket,
-            self._root,
-            keeps_trays=self._config.archive.keeps_trays,
-            group_readable=self._group_readable,
-            part=part,
-        )
+        return self._objects(self.bucket, spooled=ANSWERS, part=part)
 
     def require_deletion(self) -> None:
         """Raise StorageError if the access keys of a bucket lack the right to delete an object."""
@@ -312,7 +305,7 @@ class ArchiveStorage:
 
     def empty_spool(self) -> None:
         """Put the answers that wait in the spool into the bucket, if the archive is in one."""
-        self._empty_spool(self._part)
+        self._answer_objects(self._part).empty_spool()
 
     def remove_spools(self, find_workers: Callable[[], frozenset[str]]) -> None:
         """Remove the parts of ``tmp/`` whose workers are gone, after answers there were put into the bucket.
@@ -323,20 +316,13 @@ class ArchiveStorage:
         workers = find_workers() if parts else frozenset()
         for part in parts:
             if worker_of(part) not in workers:
-                self._empty_spool(part)
+                self._answer_objects(part).empty_spool()
                 remove_part(self._root, part)
 
     def remove_own_spool(self) -> None:
         """Remove the part of ``tmp/`` of this worker, unless answers wait there."""
         if self._part is not None and not any((self._root / "tmp" / self._part).glob("answers/*/*/*")):
             remove_part(self._root, self._part)
-
-    def _empty_spool(self, part: str | None) -> None:
-        from archiver.answers.bucket_answers import BucketAnswers
-
-        answers = self._answers_of(part)
-        if isinstance(answers, BucketAnswers):
-            answers.empty_spool()
 
     def journal(self, *, for_reader: bool = False) -> JournalFiles:
         """Return the files of the journal.
@@ -351,14 +337,18 @@ class ArchiveStorage:
             return JournalFiles(self._objects(self._open_bucket(AT_ONCE)))
         return JournalFiles(self._objects(self.bucket))
 
-    def _objects(self, bucket: Bucket | None) -> Objects:
+    def _objects(
+        self, bucket: Bucket | None, *, spooled: Folder | None = None, part: str | None = None
+    ) -> Objects:
         if bucket is None:
             from archiver.store import disk
 
             return disk.Objects(self._root, group_readable=self._group_readable)
         from archiver.store import bucket as in_bucket
 
-        return in_bucket.Objects(bucket, self._root)
+        return in_bucket.Objects(
+            bucket, self._root, spooled=spooled, part=part, group_readable=self._group_readable
+        )
 
 
 def _is_file_of_archive(name: str) -> bool:

@@ -169,7 +169,7 @@ class Export:
     def _put_answers(self, wacz: WaczCount) -> None:
         """Put all stored answers. One that has a row, and is missing or damaged, counts as a failure."""
         answers, catalog = self._session.answers, self._session.catalog
-        for segment in sorted({*answers.storage.segments(), *catalog.read(stored_answers.segments)}):
+        for segment in sorted({*answers.segments(), *catalog.read(stored_answers.segments)}):
             rows = catalog.read(stored_answers.answers_of_segment, segment)
             missing = {row.location for row in rows if not row.is_lost}
             with suppress(AnswerMalformed):  # there is no such file

@@ -161,7 +161,7 @@ class _Forgetting:
         self._config, self._catalog, self._storage, self._journal = config, catalog, storage, journal
         self._check = stop.check
         self._root = config.archive.directory
-        self._answers = AnswerStore(storage.answers(), archive_id=catalog.archive_id)
+        self._answers = storage.answers(catalog.archive_id)
 
     def prepare(self) -> None:
         """Make sure that files can be deleted, and that every stored answer has a row."""
@@ -219,7 +219,7 @@ class _Forgetting:
         if self._storage.bucket is not None:  # objects are put whole
             return found
         words = account_traces.words_of(parts)
-        for segment in self._answers.storage.segments():
+        for segment in self._answers.segments():
             self._check()
             lengths = self._catalog.read(stored_answers.lengths_by_offset, segment)
             try:
@@ -378,7 +378,7 @@ def _find_unknown(config: Config, answers: AnswerStore) -> tuple[str, ...]:
     unknown = account_traces.find_unknown(
         config.archive.directory, locate_database(config).path, has_files=is_here
     )
-    foreign = [f"answers/{name}" for name in answers.storage.foreign_names()] if is_here else []
+    foreign = [f"answers/{name}" for name in answers.foreign_names()] if is_here else []
     return (*unknown, *foreign)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
 from archiver.archive.journal_difference import compare_journal
@@ -115,7 +114,7 @@ def rebuild_database(
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
             has_finished = finish_removal(config, catalog, storage, journal, stop)
             mark_removals(config, storage, catalog.removals)
-            recovery = recover(catalog, AnswerStore(storage.answers()), stop.check)
+            recovery = recover(catalog, storage.answers(), stop.check)
         before.require_work(report, recovery)
         deleted = report.set_aside
         if deleted is None or os.path.lexists(deleted):
@@ -152,7 +151,7 @@ def plan_rebuild(
         )
         with Catalog.open(directory / "archive.db", write=True) as catalog:
             refuse_unfinished_removal(config, catalog, before.storage)
-            recovery = recover(catalog, AnswerStore(before.storage.answers()), stop.check)
+            recovery = recover(catalog, before.storage.answers(), stop.check)
         is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
         is_old = is_replaced and _has_fewer_removals(place, copy)
     before.require_work(report, recovery)

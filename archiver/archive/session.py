@@ -64,9 +64,8 @@ class Session:
     @cached_property
     def answers(self) -> AnswerStore:
         """Return the stored answers."""
-        from archiver.answers.answer_store import AnswerStore
 
-        return AnswerStore(self.storage.answers(), archive_id=self.catalog.archive_id)
+        return self.storage.answers(self.catalog.archive_id)
 
     def require_current(self) -> None:
         """Raise JournalDiffers if the database lacks entries: for what would remove what it lacks."""
@@ -333,7 +332,7 @@ def require_answers(session: Session) -> None:
     from archiver.catalog.query import stored_answers
 
     answers, lost = session.catalog.read(stored_answers.answer_counts)
-    if answers > lost and next(iter(session.answers.storage.segments()), None) is None:
+    if answers > lost and next(iter(session.answers.segments()), None) is None:
         raise StorageError(
             f"the database lists {answers - lost} stored answers, and there are none in "
             f"{session.storage.location}/answers",

@@ -260,7 +260,7 @@ def _verify(
         )
         foreign = tuple(
             name
-            for name in session.answers.storage.foreign_names()
+            for name in session.answers.foreign_names()
             if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
         )
         answers = _without_dropped(session, answers)

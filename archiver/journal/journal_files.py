@@ -93,7 +93,7 @@ class JournalFiles:
     def _own_names(self, since: str) -> list[str]:
         """Return the names of files that are ``since`` or greater, in ascending order."""
         listed = self.objects.list(JOURNAL, since[:-1])  # the name itself is to be listed too
-        return [name for name, _ in listed if name >= since and JOURNAL_FILE.fullmatch(name)]
+        return [each.name for each in listed if each.name >= since and JOURNAL_FILE.fullmatch(each.name)]
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; None if it is missing. Raises StorageError."""

@@ -58,7 +58,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
 
 def _segments_by_run(store: AnswerStore) -> dict[Origin, list[str]]:
     runs: dict[Origin, list[str]] = {}
-    for segment in store.storage.segments():
+    for segment in store.segments():
         origin = parse_origin(segment)
         if origin is not None:
             runs.setdefault(origin, []).append(segment)

@@ -1,26 +1,48 @@
 """The objects of an archive in a bucket, below a prefix.
 
 Only ``delete`` deletes: what is set aside is copied, and then emptied, and an empty object is absent. See
-``StoredObject.is_absent``.
+``StoredObject.is_absent``. What cannot be put, or waits, is in the spool: files in ``tmp/`` of the archive's
+directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from heapq import merge
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
+from archiver.errors import StorageError
+from archiver.store import disk
 from archiver.store.bucket_client import Bucket
-from archiver.store.objects import Begin, Content, Folder, ObjectMissing, is_file
+from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, is_file
 
 
 class Objects:
-    """The objects in a bucket. ``root``: the directory of the archive, for temporary files."""
+    """The objects in a bucket. ``root``: the directory of the archive, for temporary files.
+
+    ``spooled``: the folder whose objects may wait in the spool; None: there is no spool. ``part``: the part
+    of ``tmp/`` with the spool; None: all of it. ``group_readable``: as on a disk, for the spool.
+    """
 
     gather_seconds = 10.0
 
-    def __init__(self, bucket: Bucket, root: Path) -> None:
-        self._bucket, self._root = bucket, root
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: Path,
+        *,
+        spooled: Folder | None = None,
+        part: str | None = None,
+        group_readable: bool = False,
+    ) -> None:
+        self._bucket, self._root, self._spooled = bucket, root, spooled
+        place = ("tmp",) if part is None else ("tmp", part)
+        self._spool = disk.Objects(root, group_readable=group_readable, spool=place)
 
     def put(self, name: str, content: Content) -> None:
         if isinstance(content, bytes) or is_file(content):
@@ -29,6 +51,9 @@ class Objects:
             self._bucket.put_pieces(name, content, self._root)
 
     def read(self, name: str, start: int, length: int) -> bytes:
+        if self._may_wait(name):
+            with suppress(ObjectMissing):
+                return self._spool.read(name, start, length)
         content = self._bucket.read_range(name, start, length)
         if content is None:
             raise self._missing(name)
@@ -36,20 +61,40 @@ class Objects:
 
     def open_file(self, name: str) -> BinaryIO:
         """Download an object by one request, to a file that has no name."""
+        if self._may_wait(name):
+            with suppress(ObjectMissing):
+                return self._spool.open_file(name)
         file = self._bucket.download(name, self._root)
         if file is None:
             raise self._missing(name)
         return file
 
     def size(self, name: str) -> int | None:
+        waiting = self._spool.size(name) if self._may_wait(name) else None
+        if waiting is not None:
+            return waiting
         found = self._bucket.head(name)
         return None if found is None or found.is_absent else found.size
 
-    def list(self, folder: Folder, after: str = "") -> Iterator[tuple[str, int | None]]:
+    def list(self, folder: Folder, after: str = "") -> Iterator[FolderEntry]:
+        stored = self._list_stored(folder, after)
+        if folder != self._spooled:
+            return stored
+        merged = merge(stored, self._list_waiting(after), key=attrgetter("name"))
+        return (next(same) for _, same in groupby(merged, key=attrgetter("name")))
+
+    def _list_stored(self, folder: Folder, after: str) -> Iterator[FolderEntry]:
         beginning = folder.path(after) if after else ""
         for found in self._bucket.list(folder.name, beginning, is_own=folder.holds):
             if not found.is_absent:
-                yield found.name.removeprefix(f"{folder.name}/"), found.size
+                yield FolderEntry(found.name.removeprefix(f"{folder.name}/"), found.size)
+
+    def _list_waiting(self, after: str = "") -> Iterator[FolderEntry]:
+        if self._spooled is None:
+            return
+        for each in self._spool.list(self._spooled, after):
+            if self._spooled.names.fullmatch(each.name):
+                yield each
 
     def set_aside(self, folder: Folder, new_name: str) -> None:
         """Copy the program's own objects in a folder, and then empty them, the last one first.
@@ -77,39 +122,77 @@ class Objects:
     def location(self, name: str) -> str:
         return self._bucket.location(name)
 
-    def appender(self, begin: Begin) -> Appender:
-        return Appender(self, begin)
+    def appender(self, begin: Begin, waiting: Collection[str] = ()) -> Appender:
+        return Appender(self, begin, waiting, None if self._spooled is None else self._spool)
+
+    def empty_spool(self) -> None:
+        """Put all objects of the spool into the bucket, and remove each once it is there."""
+        for each in tuple(self._list_waiting()):
+            assert self._spooled is not None
+            name = self._spooled.path(each.name)
+            with suppress(ObjectMissing):  # no file of this program
+                with self._spool.open_file(name) as file:
+                    if os.fstat(file.fileno()).st_size:  # else a killed run has only begun it
+                        self._bucket.put(name, file)
+                self._spool.delete([name], lambda: None)
+
+    def _may_wait(self, name: str) -> bool:
+        return self._spooled is not None and self._spooled.holds(name)
 
     def _missing(self, name: str) -> ObjectMissing:
         return ObjectMissing(f"{self.location(name)} cannot be read: it does not exist")
 
 
 class Appender:
-    """Puts whatever is appended as an object of its own, whole."""
+    """Puts whatever is appended as an object of its own, whole.
 
-    def __init__(self, objects: Objects, begin: Begin) -> None:
-        self._objects, self._begin = objects, begin
+    If the store fails, the records go to the spool: these under the name of their object, since the store may
+    have it all the same, and all later ones to a file that grows. So do the series that wait. Without a spool
+    the error is raised.
+    """
+
+    def __init__(
+        self, objects: Objects, begin: Begin, waiting: Collection[str], spool: disk.Objects | None
+    ) -> None:
+        self._objects, self._begin, self._waiting = objects, begin, frozenset(waiting)
+        self._spool = spool
+        self._later = None if spool is None else spool.appender(begin)
+        self._failure: StorageError | None = None
         self._is_closed = False
 
     def prepare(self, series: str) -> None:
-        """Do nothing: whether the store can be written, the probe of the marker has found out."""
+        self._objects.empty_spool()
+        if self._later is not None and series in self._waiting:
+            self._later.prepare(series)
 
     def append(self, records: bytes, series: str = "") -> tuple[str, int]:
         if self._is_closed:
             raise ValueError("the appender is closed")
+        if self._later is not None and (self._failure is not None or series in self._waiting):
+            return self._later.append(records, series)
         name, head = self._begin(series)
-        self._objects.put(name, head + records)
+        try:
+            self._objects.put(name, head + records)
+        except StorageError as error:
+            if self._spool is None:
+                raise
+            self._failure = error
+            self._spool.put(name, head + records)
         return name, len(head)
 
     def check(self) -> None:
-        """Do nothing: records that cannot be stored have no place."""
+        if self._failure is not None:
+            raise self._failure
 
     def names(self, series: str) -> tuple[str, ...]:
-        return ()
+        return () if self._later is None else self._later.names(series)
 
     def remove(self, series: str) -> None:
-        """Do nothing: nothing is removed from a bucket."""
+        if self._later is not None:
+            self._later.remove(series)
 
     def close(self) -> None:
-        """Refuse more records: those that were appended are in the bucket."""
         self._is_closed = True
+        if self._later is not None:
+            self._later.close()
+        self._objects.empty_spool()

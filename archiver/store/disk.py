@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -28,7 +28,7 @@ from archiver.durable import (
     write_whole,
 )
 from archiver.store.growing_file import GrowingFile
-from archiver.store.objects import Begin, Content, Folder, ObjectMissing, pieces_of
+from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, pieces_of
 
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.EISDIR})
 """The errors of opening a link, a directory or a FIFO in place of a file."""
@@ -38,21 +38,24 @@ _DELETED_AT_ONCE = 1000
 class Objects:
     """The objects below ``root``, the directory of an archive.
 
-    ``group_readable`` makes directories 0750 and files 0640, instead of 0700 and 0600.
+    ``group_readable`` makes directories 0750 and files 0640, instead of 0700 and 0600. ``spool``: the
+    directories, each within the one before, that make a spool below which the objects are; () if it is none.
     """
 
     gather_seconds = 1.0
 
-    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
-        self._root = root
+    def __init__(self, root: Path, *, group_readable: bool = False, spool: Sequence[str] = ()) -> None:
+        self._root, self._spool = root, tuple(spool)
+        self._drafts = self._spool or ("tmp",)
+        self._place = "/".join((str(root), *spool))
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def put(self, name: str, content: Content) -> None:
         *levels, file = name.split("/")
         with (
             storage_errors(f"{self.location(name)} cannot be written"),
-            self._enter("tmp") as tmp,
-            self._enter(*levels) as within,
+            self._enter(*self._drafts) as tmp,
+            self._enter(*self._spool, *levels) as within,
         ):
             write_whole(file, pieces_of(content), self._modes[1], tmp=tmp, within=within)
 
@@ -76,20 +79,20 @@ class Objects:
                 return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
-    def list(self, folder: Folder, after: str = "") -> Iterator[tuple[str, int | None]]:
-        with storage_errors(f"{self.location(folder.name)} cannot be listed"):
-            try:
-                with open_levels(self._root, [folder.name]) as opened:
-                    yield from ((name, None) for name in _names_in(opened[-1], folder, after))
-            except FileNotFoundError:
-                return
+    def list(self, folder: Folder, after: str = "") -> Iterator[FolderEntry]:
+        with (
+            storage_errors(f"{self.location(folder.name)} cannot be listed"),
+            suppress(FileNotFoundError),
+            open_levels(self._root, (*self._spool, folder.name)) as opened,
+        ):
+            yield from _list_directory(opened[-1], folder, after)
 
     def set_aside(self, folder: Folder, new_name: str) -> None:
         *levels, file = new_name.split("/")
         with (
             storage_errors(f"{folder.name}/ cannot be moved to {'/'.join(levels)}/"),
             self._directory(folder.name) as (directory, name),
-            self._enter(*levels) as within,
+            self._enter(*self._spool, *levels) as within,
         ):
             with suppress(FileNotFoundError):
                 os.rename(name, file, src_dir_fd=directory, dst_dir_fd=within)
@@ -121,19 +124,23 @@ class Objects:
     def delete(self, names: Sequence[str], check: Callable[[], None]) -> None:
         for start in range(0, len(names), _DELETED_AT_ONCE):
             check()
-            remove_files(self._root, names[start : start + _DELETED_AT_ONCE])
+            some = names[start : start + _DELETED_AT_ONCE]
+            remove_files(self._root, ("/".join((*self._spool, name)) for name in some))
 
     def location(self, name: str) -> str:
-        return f"{self._root}/{name}"  # a Path would cost more than opening the file
+        return f"{self._place}/{name}"  # a Path would cost more than opening the file
 
-    def appender(self, begin: Begin) -> Appender:
+    def appender(self, begin: Begin, waiting: Collection[str] = ()) -> Appender:
         return Appender(self, begin)
+
+    def empty_spool(self) -> None:
+        """Do nothing: on a disk nothing waits."""
 
     def grow(self, name: str, head: bytes) -> GrowingFile:
         """Create a file that begins with ``head`` once something is appended to it."""
         *levels, file = name.split("/")
         with storage_errors(f"{self.location('/'.join(levels))} cannot be created"):
-            directory = enter_levels(self._root, self._modes[0], *levels)
+            directory = enter_levels(self._root, self._modes[0], *self._spool, *levels)
         return GrowingFile(directory, file, self._modes[1], self.location(name), lambda: head)
 
     def _open(self, name: str, flags: int = os.O_RDONLY) -> int:
@@ -155,7 +162,7 @@ class Objects:
     def _directory(self, name: str) -> Iterator[tuple[int, str]]:
         """Open the directory of an object, and yield it with the name there. Raises OSError."""
         *levels, file = name.split("/")
-        with open_levels(self._root, levels) as opened:
+        with open_levels(self._root, (*self._spool, *levels)) as opened:
             yield opened[-1], file
 
     @contextmanager
@@ -221,7 +228,7 @@ class Appender:
             raise ValueError("the appender is closed")
 
 
-def _names_in(within: int, folder: Folder, after: str, prefix: str = "") -> Iterator[str]:
+def _list_directory(within: int, folder: Folder, after: str, prefix: str = "") -> Iterator[FolderEntry]:
     """Yield the names in a directory of a folder that was just opened, and in those below it.
 
     ``prefix``: the name of the directory in the folder, with a slash at its end. A directory is sorted as if
@@ -229,11 +236,13 @@ def _names_in(within: int, folder: Folder, after: str, prefix: str = "") -> Iter
     """
     level = prefix.count("/")
     with os.scandir(within) as entries:
-        names = [entry.name for entry in entries]
+        found = [(each.name, each.is_file(follow_symlinks=False)) for each in entries]
     if level < len(folder.directories):
-        form = folder.directories[level]
-        names = [f"{name}/" if form.fullmatch(name) else name for name in names]
-    for name in sorted(names):
+        may_enter = folder.directories[level].fullmatch
+        found = [
+            (f"{name}/" if may_enter(name) and not is_file else name, is_file) for name, is_file in found
+        ]
+    for name, is_file in sorted(found):
         path = prefix + name
         if name.endswith("/"):
             if path < after and not after.startswith(path):
@@ -244,9 +253,9 @@ def _names_in(within: int, folder: Folder, after: str, prefix: str = "") -> Iter
                 path = path[:-1]
             else:
                 try:
-                    yield from _names_in(below, folder, after, path)
+                    yield from _list_directory(below, folder, after, path)
                 finally:
                     os.close(below)
                 continue
         if path > after:
-            yield path
+            yield FolderEntry(path, None, is_file)

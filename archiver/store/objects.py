@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
-from typing import BinaryIO, Protocol, TypeGuard
+from typing import BinaryIO, NamedTuple, Protocol, TypeGuard
 
 from msgspec import Struct
 
@@ -48,6 +48,17 @@ class Folder(Struct, frozen=True):
         return folder == self.name and self.names.fullmatch(name) is not None
 
 
+class FolderEntry(NamedTuple):
+    """A name in a folder, and the size of the object in bytes if the listing states it.
+
+    ``is_object``: False if there is something on the disk that is no regular file.
+    """
+
+    name: str
+    size: int | None = None
+    is_object: bool = True
+
+
 class Appender(Protocol):
     """Appends records durably to new objects, for several threads.
 
@@ -56,7 +67,7 @@ class Appender(Protocol):
     """
 
     def prepare(self, series: str) -> None:
-        """Find out now whether records can be appended."""
+        """Find out now whether records can be appended. Store what an earlier process left in the spool."""
 
     def append(self, records: bytes, series: str = "") -> tuple[str, int]:
         """Append whole records, and return the name of their object and their offset there.
@@ -71,15 +82,15 @@ class Appender(Protocol):
         """
 
     def names(self, series: str) -> tuple[str, ...]:
-        """Return the names of the objects of a series that can be removed again."""
+        """Return the names of the objects of a series that can be removed again: of one that waits, all."""
 
     def remove(self, series: str) -> None:
         """Remove these objects."""
 
     def close(self) -> None:
-        """End the writing. An object without records leaves nothing behind.
+        """End the writing. An object without records leaves nothing behind, and nothing waits any longer.
 
-        Nothing is lost if this is skipped: all records were durable when they were appended.
+        Nothing is lost if this fails or is skipped: all records were durable when they were appended.
         """
 
 
@@ -105,11 +116,10 @@ class Objects(Protocol):
     def size(self, name: str) -> int | None:
         """Return the size of an object; None if there is none."""
 
-    def list(self, folder: Folder, after: str = "") -> Iterator[tuple[str, int | None]]:
+    def list(self, folder: Folder, after: str = "") -> Iterator[FolderEntry]:
         """Yield the names in a folder, relative to it and in ascending order, whatever they name.
 
-        ``after``: only names greater than this one. Each comes with the size of the object, if the listing
-        states it.
+        ``after``: only names greater than this one.
         """
 
     def set_aside(self, folder: Folder, new_name: str) -> None:
@@ -133,8 +143,15 @@ class Objects(Protocol):
     def location(self, name: str) -> str:
         """Return where an object is, for people: a path, or an ``s3://`` name."""
 
-    def appender(self, begin: Begin) -> Appender:
-        """Return what appends records to new objects."""
+    def appender(self, begin: Begin, waiting: Collection[str] = ()) -> Appender:
+        """Return what appends records to new objects.
+
+        ``waiting``: series that may be removed, and so are not put into a bucket before the appender is
+        closed.
+        """
+
+    def empty_spool(self) -> None:
+        """Put what waits in the spool of a bucket where it belongs."""
 
 
 def is_file(content: Content) -> TypeGuard[BinaryIO]:

@@ -43,7 +43,7 @@ def repair(
         blob_store.quarantine(sha256)
     for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
         check()
-        answer_store.storage.set_aside(surplus)
+        answer_store.set_aside(surplus)
     return len(damaged)
 
 

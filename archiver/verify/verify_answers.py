@@ -62,7 +62,7 @@ def verify_answers(
     damaged: list[LostAnswer] = []
     lost: list[LostAnswer] = []
     readable: list[int] = []
-    listed = store.storage.sizes()
+    listed = store.sizes()
     name, size = next(listed, _NOTHING)
     sizes: dict[str, int | None] = {}
     for answer in answers:
@@ -74,7 +74,7 @@ def verify_answers(
             while name is not None and name < segment:
                 name, size = next(listed, _NOTHING)
             # A segment that is not listed may have been stored since.
-            sizes[segment] = size if name == segment else store.storage.size(segment)
+            sizes[segment] = size if name == segment else store.size(segment)
         must_read = answer.is_lost or (read_data and is_chosen(answer.location.sha256))
         why = _damage_of(store, answer, sizes[segment], must_read)
         if why is not None:
@@ -104,7 +104,7 @@ def verify_segments(
     fails, but not for a damaged part of it.
     """
     count, surplus = 0, list[Surplus]()
-    for segment in store.storage.segments():
+    for segment in store.segments():
         check()
         is_known = has_rows(segment)
         if is_known and not (read_data and is_chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):

@@ -15,20 +15,20 @@ import pytest
 
 from archiver.answers import warc_reader
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.answers.warc_reader import members, unpack_record
 from archiver.answers.warc_record import pack_warcinfo
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
+from archiver.store import disk
 from tests.support import ROOT
 from tests.support.answer_samples import STARTED, answer, file_size_limit
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> AnswerStore:
-    return AnswerStore(DiskAnswers(tmp_path / "answers"))
+    return AnswerStore(disk.Objects(tmp_path))
 
 
 @pytest.mark.parametrize("level", ["answers", "2026", "03", "file"])
@@ -73,10 +73,10 @@ def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         kept = writer.keep(answer(b"x"), is_tray=True)
-    assert list(store.storage.segments()) == [kept.segment]
+    assert list(store.segments()) == [kept.segment]
     with store.writer(8, STARTED) as writer:
         writer.prepare()
-    assert list(store.storage.segments()) == [kept.segment]
+    assert list(store.segments()) == [kept.segment]
     month = (tmp_path / "answers" / kept.segment).parent
     month.rename(month.with_name("aside"))
     month.write_text("no directory")
@@ -88,7 +88,7 @@ def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerSt
     """A segment without a record is removed when the writer is closed."""
     with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
         writer.keep(answer(b"first"), is_tray=True)
-    assert list(store.storage.segments()) == []
+    assert list(store.segments()) == []
 
 
 FULL_DISK = """
@@ -97,9 +97,9 @@ sys.path.insert(0, sys.argv[2])
 from tests.support.answer_samples import STARTED, answer
 from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
+from archiver.store import disk
 from archiver.errors import AnswerMalformed, StorageError
-store = AnswerStore(DiskAnswers(Path(sys.argv[1]) / "answers"))
+store = AnswerStore(disk.Objects(Path(sys.argv[1])))
 if sys.argv[3] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 with store.writer(1, STARTED) as writer:
@@ -260,7 +260,7 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
     found = list(store.surplus(first.segment, moved))
     assert [surplus.length for surplus in found] == [len(strange)] * 2
     for surplus in reversed(found):
-        store.storage.set_aside(surplus)
+        store.set_aside(surplus)
     assert file.read_bytes() == data[: last.offset] + strange + data[last.offset :]
     assert list(store.surplus(first.segment, moved)) == []
     aside = sorted((tmp_path / "quarantine").iterdir())
@@ -287,8 +287,8 @@ sys.path.insert(0, sys.argv[2])
 from tests.support.answer_samples import STARTED, answer
 from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
-writer = AnswerStore(DiskAnswers(Path(sys.argv[1]))).writer(1, STARTED)
+from archiver.store import disk
+writer = AnswerStore(disk.Objects(Path(sys.argv[1]))).writer(1, STARTED)
 while True:
     kept = writer.keep(answer(os.urandom(200_000)), is_tray=True)
     print(kept.segment, kept.offset, kept.length, kept.sha256, flush=True)
@@ -297,7 +297,7 @@ while True:
 
 def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerStore) -> None:
     """After kill -9 every acknowledged answer can be read, and iterate skips the incomplete one."""
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "answers"), str(ROOT)]
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path), str(ROOT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         told = [child.stdout.readline() for _ in range(15)]

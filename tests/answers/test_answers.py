@@ -15,17 +15,17 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.cli import main as warcio
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.answers.segment_names import holds_trays, parse_origin, rename_segment
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Origin
 from archiver.model.values import replace
+from archiver.store import disk
 from tests.support.answer_samples import STARTED, answer
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> AnswerStore:
-    return AnswerStore(DiskAnswers(tmp_path / "answers"))
+    return AnswerStore(disk.Objects(tmp_path))
 
 
 def test_answers_come_back_from_where_they_were_kept(store: AnswerStore) -> None:
@@ -46,7 +46,7 @@ def test_segments_lie_in_the_month_of_the_run_in_utc(tmp_path: Path, store: Answ
         fetched = writer.keep(answer(b"f"), is_tray=False)
     assert tray.segment.startswith("2026/03/7-trays-20260331T233000Z-")
     assert fetched.segment.startswith("2026/03/7-fetched-20260331T233000Z-")
-    assert [fetched.segment, tray.segment] == list(store.storage.segments())
+    assert [fetched.segment, tray.segment] == list(store.segments())
 
 
 def test_a_run_that_keeps_nothing_leaves_nothing(tmp_path: Path, store: AnswerStore) -> None:
@@ -54,7 +54,7 @@ def test_a_run_that_keeps_nothing_leaves_nothing(tmp_path: Path, store: AnswerSt
     with store.writer(7, STARTED):
         pass
     assert not (tmp_path / "answers").exists()
-    assert list(store.storage.segments()) == []
+    assert list(store.segments()) == []
 
 
 def test_two_runs_of_one_number_never_share_a_file(store: AnswerStore) -> None:
@@ -102,9 +102,7 @@ def test_modes_are_exact_whatever_the_umask(
     """Directories and files have the modes of the contract."""
     before = os.umask(0o077 if group_readable else 0)
     try:
-        with AnswerStore(DiskAnswers(tmp_path / "answers", group_readable=group_readable)).writer(
-            1, STARTED
-        ) as writer:
+        with AnswerStore(disk.Objects(tmp_path, group_readable=group_readable)).writer(1, STARTED) as writer:
             writer.keep(answer(b"x"), is_tray=True)
     finally:
         os.umask(before)
@@ -158,7 +156,7 @@ def test_trays_can_be_dropped_and_what_was_fetched_stays(store: AnswerStore) -> 
         writer.drop_trays()
         assert not writer.tray_segments
         later = writer.keep(answer(b"later"), is_tray=True)
-    assert list(store.storage.segments()) == sorted([fetched.segment, later.segment])
+    assert list(store.segments()) == sorted([fetched.segment, later.segment])
     assert store.read(fetched).body == b"fetched"
     with pytest.raises(AnswerMalformed, match="no longer exists"):
         store.read(tray)

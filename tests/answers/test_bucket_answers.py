@@ -1,4 +1,4 @@
-"""Answers in a bucket: what every place of answers promises, and what waits in the spool."""
+"""Answers on a disk and in a bucket: what both promise, and what waits in the spool."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from archiver.answers.answer_storage import AnswerStorage, name_aside
-from archiver.answers.answer_store import AnswerStore
-from archiver.answers.bucket_answers import BucketAnswers
-from archiver.answers.disk_answers import DiskAnswers
+from archiver.answers.answer_store import AnswerStore, _name_aside
+from archiver.answers.segment_names import ANSWERS
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.model.values import replace
+from archiver.store import bucket, disk
 from tests.support.answer_samples import STARTED, answer
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
 from tests.support.s3_server import S3Server, lose_answer, refuse
@@ -33,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 class Place:
     """Where answers are. ``read`` and ``write``: one file or object, without the program."""
 
-    storage: AnswerStorage
+    store: AnswerStore
     read: Callable[[str], bytes]
     write: Callable[[str, bytes], object]
 
@@ -42,22 +41,26 @@ class Place:
 def place(request: pytest.FixtureRequest, root: Path, start_store: Callable[[str], RealStore]) -> Place:
     if request.param == "disk":
         return Place(
-            DiskAnswers(root / "answers"),
+            AnswerStore(disk.Objects(root)),
             lambda name: (root / name).read_bytes(),
             lambda name, content: (root / name).write_bytes(content),
         )
     kind, _, without_trays = request.param.partition(" ")
     store = start_store(kind)
     return Place(
-        BucketAnswers(store.bucket(), root, keeps_trays=not without_trays),
+        AnswerStore(in_bucket(store, root), keeps_trays=not without_trays),
         lambda name: store.read(f"pre/fix/{name}"),
         lambda name, content: store.write(f"pre/fix/{name}", content),
     )
 
 
 @pytest.fixture
-def storage(place: Place) -> AnswerStorage:
-    return place.storage
+def store(place: Place) -> AnswerStore:
+    return place.store
+
+
+def in_bucket(server: S3Server | RealStore, root: Path) -> bucket.Objects:
+    return bucket.Objects(server.bucket(), root, spooled=ANSWERS)
 
 
 def spooled(root: Path) -> list[Path]:
@@ -69,9 +72,8 @@ def objects(server: S3Server) -> list[str]:
     return sorted(path.relative_to(place).as_posix() for path in place.rglob("*.warc.gz"))
 
 
-def test_answers_come_back_during_the_run_and_later(storage: AnswerStorage) -> None:
+def test_answers_come_back_during_the_run_and_later(store: AnswerStore) -> None:
     """Each location reads its own answer, while the run writes on, and after it."""
-    store = AnswerStore(storage, archive_id="a")
     bodies = [os.urandom(n * 977) for n in range(8)]
     with store.writer(7, STARTED) as writer:
         writer.prepare()
@@ -79,14 +81,13 @@ def test_answers_come_back_during_the_run_and_later(storage: AnswerStorage) -> N
         assert store.read(kept[0]) == answer(bodies[0], "0")
     for n, (place, body) in enumerate(zip(kept, bodies, strict=True)):
         assert store.read(place) == answer(body, str(n))
-    assert sorted(storage.segments()) == sorted({place.segment for place in kept})
-    listed = [place for segment in storage.segments() for place, _ in store.iterate(segment)]
+    assert sorted(store.segments()) == sorted({place.segment for place in kept})
+    listed = [place for segment in store.segments() for place, _ in store.iterate(segment)]
     assert set(listed) == set(kept)
 
 
-def test_what_is_not_there_is_malformed(storage: AnswerStorage) -> None:
+def test_what_is_not_there_is_malformed(store: AnswerStore) -> None:
     """A wrong location or name loses one answer; nothing outside is read."""
-    store = AnswerStore(storage)
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         place = writer.keep(answer(b"first"), is_tray=False)
@@ -98,15 +99,14 @@ def test_what_is_not_there_is_malformed(storage: AnswerStorage) -> None:
     ):
         with pytest.raises(AnswerMalformed):
             store.read(wrong)
-    assert storage.size("2026/04/none.warc.gz") is None
-    assert storage.size("../../etc/passwd") is None
-    assert storage.size(place.segment) is not None
+    assert store.size("2026/04/none.warc.gz") is None
+    assert store.size("../../etc/passwd") is None
+    assert store.size(place.segment) is not None
 
 
 def test_an_answer_of_a_large_segment_is_read_by_its_range(server: S3Server, root: Path) -> None:
     """A segment that was moved from a disk may have any size: only the answer comes, in one request."""
-    storage = BucketAnswers(server.bucket(), root)
-    store = AnswerStore(storage)
+    store = AnswerStore(in_bucket(server, root))
     with store.writer(7, STARTED) as writer:
         place = writer.keep(answer(b"first"), is_tray=False)
     os.truncate(server.objects / "pre/fix/answers" / place.segment, 65 << 20)
@@ -121,12 +121,12 @@ def test_what_is_downloaded_is_in_the_directory_of_the_archive(
     server: S3Server, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk of /tmp may be too small for it; but a user who cannot write to the archive needs /tmp."""
-    storage = BucketAnswers(server.bucket(), root)
-    with AnswerStore(storage).writer(7, STARTED) as writer:
+    store = AnswerStore(in_bucket(server, root))
+    with store.writer(7, STARTED) as writer:
         segment = writer.keep(answer(b"first"), is_tray=False).segment
 
     def place_of_copy() -> Path:
-        with storage.open(segment) as fd:
+        with store.open(segment) as fd:
             return Path(f"/proc/self/fd/{fd}").readlink().parent
 
     assert place_of_copy() == root / "tmp"
@@ -136,7 +136,7 @@ def test_what_is_downloaded_is_in_the_directory_of_the_archive(
 
 def test_surplus_bytes_are_copied_once(place: Place) -> None:
     """Foreign bytes of a segment go to ``quarantine/``, and are not reported again."""
-    store = AnswerStore(place.storage)
+    store = place.store
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         first = writer.keep(answer(b"first"), is_tray=False)
@@ -144,15 +144,15 @@ def test_surplus_bytes_are_copied_once(place: Place) -> None:
     place.write(name, place.read(name) + b"foreign" * 9999)
     (surplus,) = store.surplus(first.segment, {first.offset: first.length})
     assert isinstance(surplus, Surplus)
-    place.storage.set_aside(surplus)
+    store.set_aside(surplus)
     assert list(store.surplus(first.segment, {first.offset: first.length})) == []
-    assert place.read(f"quarantine/{name_aside(surplus)}") == b"foreign" * 9999
+    assert place.read(_name_aside(surplus)) == b"foreign" * 9999
     assert store.read(first).body == b"first"
 
 
 def test_an_answer_is_one_object_before_its_location_is_told(server: S3Server, root: Path) -> None:
     """It is put whole, under a name of its own, also by sixteen threads at once."""
-    store = AnswerStore(BucketAnswers(server.bucket(), root))
+    store = AnswerStore(in_bucket(server, root))
     with store.writer(7, STARTED) as writer, ThreadPoolExecutor(16) as pool:
         kept = list(pool.map(lambda n: writer.keep(answer(b"%d" % n), is_tray=n % 2 == 0), range(32)))
         assert objects(server) == sorted(place.segment for place in kept)
@@ -167,7 +167,7 @@ def test_fault_s3_an_answer_that_cannot_be_put_waits_in_the_spool(
     """It is paid for: it has a location, from which it is read. ``check`` then ends the run, nothing more is
     sent to the store, and the next run uploads it.
     """
-    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=keeps_trays))
+    store = AnswerStore(in_bucket(server, root), keeps_trays=keeps_trays)
     writer = store.writer(7, STARTED)
     writer.prepare()
     page = writer.keep(answer(b"page"), is_tray=False)
@@ -197,7 +197,7 @@ def test_fault_s3_an_answer_that_the_store_has_all_the_same_is_stored_once(
     """If only the store's reply was lost, the spool has the answer under the same name: under another one it
     would be recorded as a second answer, with units that nobody billed.
     """
-    store = AnswerStore(BucketAnswers(server.bucket(), root))
+    store = AnswerStore(in_bucket(server, root))
     server.act = lose_answer
     writer = store.writer(7, STARTED)
     place = writer.keep(answer(b"page"), is_tray=False)
@@ -216,7 +216,7 @@ def test_fault_s3_an_answer_that_neither_the_store_nor_the_spool_takes_has_no_lo
     server: S3Server, root: Path
 ) -> None:
     """The error ends the run before the call is settled."""
-    store = AnswerStore(BucketAnswers(server.bucket(), root))
+    store = AnswerStore(in_bucket(server, root))
     writer = store.writer(7, STARTED)
     writer.prepare()
     server.act = refuse(403, "AccessDenied")
@@ -228,7 +228,7 @@ def test_fault_s3_an_answer_that_neither_the_store_nor_the_spool_takes_has_no_lo
 
 def test_a_segment_that_a_killed_run_has_only_begun_is_not_uploaded(server: S3Server, root: Path) -> None:
     """It is empty, and removed."""
-    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    store = AnswerStore(in_bucket(server, root), keeps_trays=False)
     killed = store.writer(7, STARTED)
     killed.prepare()
     assert len(spooled(root)) == 1
@@ -239,7 +239,7 @@ def test_a_segment_that_a_killed_run_has_only_begun_is_not_uploaded(server: S3Se
 
 def test_trays_that_are_not_kept_are_never_uploaded(server: S3Server, root: Path) -> None:
     """They wait in the spool, which is empty once they are dropped."""
-    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    store = AnswerStore(in_bucket(server, root), keeps_trays=False)
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         tray = writer.keep(answer(b"tray"), is_tray=True)
@@ -253,7 +253,7 @@ def test_trays_that_are_not_kept_are_never_uploaded(server: S3Server, root: Path
 
 def test_trays_of_a_failed_run_are_uploaded_at_its_end(server: S3Server, root: Path) -> None:
     """They are read from where they are, before and after."""
-    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    store = AnswerStore(in_bucket(server, root), keeps_trays=False)
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         trays = [writer.keep(answer(b"tray %d" % n), is_tray=True) for n in range(3)]
@@ -264,12 +264,11 @@ def test_trays_of_a_failed_run_are_uploaded_at_its_end(server: S3Server, root: P
 
 def test_the_next_run_uploads_what_a_killed_one_left(server: S3Server, root: Path) -> None:
     """A tray that was paid for is not lost with the process."""
-    storage = BucketAnswers(server.bucket(), root, keeps_trays=False)
-    store = AnswerStore(storage)
+    store = AnswerStore(in_bucket(server, root), keeps_trays=False)
     killed = store.writer(7, STARTED)
     killed.prepare()
     tray = killed.keep(answer(b"tray"), is_tray=True)
-    assert list(storage.segments()) == [tray.segment]
+    assert list(store.segments()) == [tray.segment]
     with store.writer(8, STARTED) as writer:
         writer.prepare()
         assert objects(server) == [tray.segment]
@@ -279,7 +278,7 @@ def test_the_next_run_uploads_what_a_killed_one_left(server: S3Server, root: Pat
 
 def test_a_spool_that_cannot_be_uploaded_stays(server: S3Server, root: Path) -> None:
     """The end of the run reports it, and the next run tries again."""
-    store = AnswerStore(BucketAnswers(server.bucket(), root, keeps_trays=False))
+    store = AnswerStore(in_bucket(server, root), keeps_trays=False)
     writer = store.writer(7, STARTED)
     writer.prepare()
     tray = writer.keep(answer(b"tray"), is_tray=True)

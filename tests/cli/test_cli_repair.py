@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, stored_answers
 from archiver.model.identity import utcnow
+from archiver.store import disk
 from archiver.verify.repair import repair
 from archiver.verify.verify_answers import verify_answers
 from archiver.verify.verify_blobs import verify_blobs
@@ -182,7 +182,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
         DiskStore(person.archive) as store,
     ):
         blobs = verify_blobs(store, catalog.read_pages(holdings.blobs_after), read_data=True)
-        kept = AnswerStore(DiskAnswers(person.archive / "answers"))
+        kept = AnswerStore(disk.Objects(person.archive))
         answers = verify_answers(kept, catalog.read_pages(stored_answers.answers_after), read_data=True)
         with pytest.raises(Interrupted):
             repair(catalog, store, kept, blobs, answers, utcnow(), check)

@@ -27,7 +27,6 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.archive.archive import Archive
 from archiver.catalog import ledger, record
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
@@ -36,6 +35,7 @@ from archiver.export.capture_index import Capture, CaptureIndex, to_surt
 from archiver.export.new_file import open_new_file
 from archiver.model.api_calls import Answer, AnswerLocation, Call, Limits
 from archiver.model.identity import Role
+from archiver.store import disk
 from tests.support.catalog_samples import FACTS, LATER, call
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW
@@ -104,7 +104,7 @@ def store_answer(harness: ExportHarness) -> bytes:
     """Store an answer, followed by the beginning of another, as a kill leaves it. Return its body."""
     call = Call("/v2/user/highlights", (("user_id", "787132"), ("page_id", "QVFD=")), "787132", 1)
     body = b'{"url": "https://scontent.cdninstagram.com/a.jpg?oe=1"}'
-    with AnswerStore(DiskAnswers(harness.root / "answers")).writer(1, NOW) as writer:
+    with AnswerStore(disk.Objects(harness.root)).writer(1, NOW) as writer:
         location = writer.keep(_answer(call, body), is_tray=False)
     with (harness.root / "answers" / location.segment).open("ab") as segment:
         segment.write(b"\x1f\x8b\x08" + bytes(6))
@@ -115,7 +115,7 @@ def store_paid_answers(harness: ExportHarness) -> list[AnswerLocation]:
     """Store three answers in one segment, with their rows."""
     stored = []
     with (
-        AnswerStore(DiskAnswers(harness.root / "answers")).writer(1, NOW) as writer,
+        AnswerStore(disk.Objects(harness.root)).writer(1, NOW) as writer,
         harness.catalog() as catalog,
     ):
         for number in range(3):

@@ -36,7 +36,7 @@ def objects(request: pytest.FixtureRequest, root: Path, start_store: Callable[[s
 
 
 def listed(objects: Objects, after: str = "") -> list[str]:
-    return [name for name, _ in objects.list(SHELF, after)]
+    return [each.name for each in objects.list(SHELF, after)]
 
 
 def read(objects: Objects, name: str) -> bytes:
@@ -109,7 +109,7 @@ def test_names_are_listed_in_order(objects: Objects) -> None:
 def test_sizes_are_those_of_the_listing(objects: Objects) -> None:
     """If a listing states sizes, they are right."""
     objects.put(FIRST, b"12345")
-    assert [size for _, size in objects.list(SHELF)] in ([5], [None])
+    assert [each.size for each in objects.list(SHELF)] in ([5], [None])
     assert objects.size(FIRST) == 5
 
 

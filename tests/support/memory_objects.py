@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import BinaryIO
 
-from archiver.store.objects import Begin, Content, Folder, ObjectMissing, pieces_of
+from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, pieces_of
 
 
 class MemoryObjects:
@@ -29,11 +29,11 @@ class MemoryObjects:
     def size(self, name: str) -> int | None:
         return len(self.stored[name]) if name in self.stored else None
 
-    def list(self, folder: Folder, after: str = "") -> Iterator[tuple[str, int | None]]:
+    def list(self, folder: Folder, after: str = "") -> Iterator[FolderEntry]:
         for path in sorted(self.stored):
             name = path.removeprefix(f"{folder.name}/")
             if name != path and name > after:
-                yield name, len(self.stored[path])
+                yield FolderEntry(name, len(self.stored[path]))
 
     def set_aside(self, folder: Folder, new_name: str) -> None:
         for path in [path for path in self.stored if path.startswith(f"{folder.name}/")]:
@@ -54,8 +54,11 @@ class MemoryObjects:
     def location(self, name: str) -> str:
         return name
 
-    def appender(self, begin: Begin) -> MemoryAppender:
+    def appender(self, begin: Begin, waiting: Collection[str] = ()) -> MemoryAppender:
         return MemoryAppender(self, begin)
+
+    def empty_spool(self) -> None:
+        """Do nothing: nothing waits."""
 
     def _bytes(self, name: str) -> bytes:
         if name not in self.stored:

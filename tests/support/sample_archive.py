@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.archive.creation import create_archive
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore
@@ -37,6 +36,7 @@ from archiver.model.upstream import (
     WebLink,
 )
 from archiver.sandbox.standin import StandIn
+from archiver.store import disk
 from tests.support.databases import ARCHIVE_ID, NOW
 
 NIGHTLY_CONFIG = """
@@ -123,7 +123,7 @@ def _keep(catalog: Catalog, root: Path, run_id: int) -> int:
     answer = Answer(
         call, "https://api.hikerapi.com/v1/highlight/by/url", 200, headers, b'{"pk": "1"}', NOW, NOW
     )
-    with AnswerStore(DiskAnswers(root / "answers")).writer(run_id, NOW) as writer:
+    with AnswerStore(disk.Objects(root)).writer(run_id, NOW) as writer:
         kept = writer.keep(answer, is_tray=False)
     answer_id = catalog.write(ledger.settle, call_id, 200, 1, NOW, kept, FACTS)
     assert answer_id is not None

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.runner.promises import ACCOUNTS_AT_MOST
 from archiver.runner.visitor import JOBS_AT_ONCE
+from archiver.store import disk
 from tests.support.crash.journal_checks import journal_differences
 
 Rows = list[tuple[object, ...]]
@@ -291,10 +291,10 @@ def _watermarks(rows: Callable[[str], Rows]) -> Iterator[str]:
 def _answers(root: Path, rows: Callable[[str], Rows]) -> Iterator[str]:
     """What was paid for and settled lies in its segment, whole; what else a crash left there is not taken for
     damage."""
-    store, rows_of = AnswerStore(DiskAnswers(root / "answers")), dict[str, dict[int, int]]()
+    store, rows_of = AnswerStore(disk.Objects(root)), dict[str, dict[int, int]]()
     for segment, offset, length in rows("select segment, offset, length from answers"):
         rows_of.setdefault(str(segment), {})[int(str(offset))] = int(str(length))
-    for name in store.storage.segments():
+    for name in store.segments():
         for surplus in store.surplus(name, rows_of.get(name, {})):
             yield f"I12: what a crash left is taken for damage: {surplus}"
     for segment, offset, length, sha256 in rows("select segment, offset, length, sha256 from answers"):

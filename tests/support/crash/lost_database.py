@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.disk_answers import DiskAnswers
 from archiver.catalog import Catalog
 from archiver.errors import ArchiverError, JournalDamaged
 from archiver.reread.recover import recover
+from archiver.store import disk
 from tests.support.crash import traced_run
 from tests.support.crash.consistency_checks import State, database, violations
 from tests.support.crash.journal_checks import Rows
@@ -28,7 +28,7 @@ def differences_after_rebuild(upstream: Workload, home: Path) -> Iterator[str]:
     """
     root, config = home / ARCHIVE, traced_run.config_of(upstream, home)
     with Catalog.open(root / "archive.db", write=True) as catalog:
-        recover(catalog, AnswerStore(DiskAnswers(root / "answers")), lambda: None)
+        recover(catalog, AnswerStore(disk.Objects(root)), lambda: None)
     before = rows_of(root / "archive.db")
     lose_file(root)
     rebuild_from(config)
