@@ -308,6 +308,13 @@ def open_levels(root: Path, levels: Iterable[str]) -> Iterator[list[int]]:
             os.close(fd)
 
 
+def free_bytes(path: Path) -> int:
+    """Return how many bytes this user can still write to the disk of ``path``. Raises StorageError."""
+    with storage_errors(f"the free space at {path} cannot be read"):
+        disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
+
+
 def clone(source: int, target: int) -> None:
     """Make the file ``target`` a reflink of ``source``: it shares its blocks until one of them is changed.
 

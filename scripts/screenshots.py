@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_archive
-from archiver.blobs.disk import DiskStore
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.media.formats import detect_format
@@ -46,6 +46,7 @@ from archiver.model.upstream import (
 )
 from archiver.sandbox import media_files
 from archiver.sandbox.world_objects import SandboxFile
+from tests.support.disk_limits import disk_blobs
 
 NOW = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 SIZE = (540, 960)
@@ -148,7 +149,7 @@ def make_item(draw: random.Random, pk: str, at: datetime, place: int) -> Item:
 class ArchiveFiller:
     """Fills an archive with accounts, highlights, items and their files."""
 
-    def __init__(self, catalog: Catalog, store: DiskStore, browser: Browser) -> None:
+    def __init__(self, catalog: Catalog, store: BlobStore, browser: Browser) -> None:
         self.catalog, self.store, self.browser = catalog, store, browser
         self.run = catalog.write(record.start_run, "run", NOW)
 
@@ -208,7 +209,7 @@ def fill(config: Config, browser: Browser) -> None:
     """Create and fill the archive. One highlight disappears on the second night."""
     root = config.archive.directory
     create_archive(config)
-    with Catalog.open(root / "archive.db", write=True) as catalog, DiskStore(root) as store:
+    with Catalog.open(root / "archive.db", write=True) as catalog, disk_blobs(root) as store:
         store.prepare()
         filler = ArchiveFiller(catalog, store, browser)
         filler.add_account(MUSEUM, range(len(HIGHLIGHTS)))

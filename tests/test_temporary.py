@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from archiver.blobs.disk import DiskStore
 from archiver.errors import DiskFull
 from archiver.temporary import temporary_directory
+from tests.support.disk_limits import disk_blobs, new_disk_blobs
 
 
 def test_what_a_kill_left_is_removed_and_what_is_in_use_stays(tmp_path: Path) -> None:
     """A store is prepared by each command that writes."""
-    DiskStore.create(tmp_path).close()
+    new_disk_blobs(tmp_path).close()
     left = tmp_path / "tmp" / "archiver-left"
     left.mkdir()
     (left / "copy.db").write_bytes(b"rows")
-    with temporary_directory(tmp_path) as used, DiskStore(tmp_path) as store:
+    with temporary_directory(tmp_path) as used, disk_blobs(tmp_path) as store:
         (used / "copy.db").write_bytes(b"rows")
         store.prepare()
         assert not left.exists()

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.archived import StoredBlob
@@ -29,8 +28,8 @@ from archiver.verify.verify_blobs import (
     start_of_day,
     verify_blobs,
 )
-from tests.support.disk_limits import stored_digests
-from tests.support.memory_store import MemoryStore
+from tests.support.disk_limits import new_disk_blobs, stored_digests
+from tests.support.memory_objects import MemoryStore
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,14 +51,14 @@ def in_order(*rows: StoredBlob) -> Iterator[StoredBlob]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[DiskStore]:
-    with DiskStore.create(tmp_path / "archive") as store:
+def disk(tmp_path: Path) -> Iterator[BlobStore]:
+    with new_disk_blobs(tmp_path / "archive") as store:
         store.prepare()
         yield store
 
 
-def spoil(store: DiskStore, held: StoredBlob, data: bytes) -> None:
-    place = store.path(held.sha256)
+def spoil(store: BlobStore, held: StoredBlob, data: bytes) -> None:
+    place = Path(store.location(held.sha256))
     place.chmod(0o600)
     place.write_bytes(data)
 
@@ -94,20 +93,20 @@ def test_every_blob_is_counted_in_its_class(
     assert verified == sorted(blob.sha256 for blob in rows)
 
 
-def link(store: DiskStore, held: StoredBlob) -> None:
-    store.path(held.sha256).unlink()
-    store.path(held.sha256).symlink_to("/etc/passwd")
+def link(store: BlobStore, held: StoredBlob) -> None:
+    Path(store.location(held.sha256)).unlink()
+    Path(store.location(held.sha256)).symlink_to("/etc/passwd")
 
 
-def fifo(store: DiskStore, held: StoredBlob) -> None:
-    store.path(held.sha256).unlink()
-    os.mkfifo(store.path(held.sha256))
+def fifo(store: BlobStore, held: StoredBlob) -> None:
+    Path(store.location(held.sha256)).unlink()
+    os.mkfifo(Path(store.location(held.sha256)))
 
 
 @pytest.mark.parametrize(
     ("damage", "problem", "quick"),
     [
-        (lambda store, held: store.path(held.sha256).unlink(), Problem.MISSING, True),
+        (lambda store, held: Path(store.location(held.sha256)).unlink(), Problem.MISSING, True),
         (lambda store, held: spoil(store, held, b"longer than it was"), Problem.SIZE, True),
         (lambda store, held: spoil(store, held, b""), Problem.SIZE, True),
         (lambda store, held: spoil(store, held, b"rotten!"), Problem.HASH, False),
@@ -116,7 +115,7 @@ def fifo(store: DiskStore, held: StoredBlob) -> None:
     ],
 )
 def test_damage_is_named_and_left_in_place(
-    disk: DiskStore, damage: Callable[[DiskStore, StoredBlob], None], problem: Problem, quick: bool
+    disk: BlobStore, damage: Callable[[BlobStore, StoredBlob], None], problem: Problem, quick: bool
 ) -> None:
     """Each damage is reported with its kind and owners; bit rot only if the bytes are read."""
     held = put(disk, b"picture")
@@ -162,15 +161,15 @@ def test_a_process_that_cannot_read_is_no_damage(error: int) -> None:
         verify_blobs(store, in_order(held), read_data=True)
 
 
-def test_foreign_names_are_reported(disk: DiskStore) -> None:
+def test_foreign_names_are_reported(disk: BlobStore) -> None:
     """A foreign name is reported, neither as damage nor as an orphan."""
     held = put(disk, b"picture")
-    (disk.path(held.sha256).parent / ".DS_Store").write_text("x")
+    (Path(disk.location(held.sha256)).parent / ".DS_Store").write_text("x")
     report = verify_blobs(disk, in_order(held), read_data=False)
     assert report == VerifyReport(1, 0, (), 0, (f"{held.sha256[:2]}/.DS_Store",), (), ())
 
 
-def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
+def test_a_lost_blob_that_is_back_is_checked_again(disk: BlobStore) -> None:
     """A lost blob that exists is always read: right bytes are found, wrong ones stay lost."""
     back = put(disk, b"back")
     lost = StoredBlob(back.sha256, back.size, AT, None, ())
@@ -236,7 +235,7 @@ def test_daily_parts_follow_each_other_and_cover_all(share: float, first: int) -
     assert missed == []
 
 
-def test_progress_is_told_while_a_large_blob_is_read(disk: DiskStore) -> None:
+def test_progress_is_told_while_a_large_blob_is_read(disk: BlobStore) -> None:
     """Progress is reported at each blob and each MiB, and the callback may stop the check."""
     held = put(disk, bytes(3 << 20))
     seen: list[tuple[int, int]] = []

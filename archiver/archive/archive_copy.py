@@ -23,8 +23,7 @@ from archiver.answers.segment_names import ANSWERS
 from archiver.answers.warc_reader import unpack_record
 from archiver.answers.warc_record import parse_answer
 from archiver.archive.archive_storage import ArchiveStorage
-from archiver.blobs.bucket_store import object_name
-from archiver.blobs.store import BlobStore
+from archiver.blobs.store import BlobStore, object_name
 from archiver.catalog import Catalog, outbox
 from archiver.catalog.query import account_parts, holdings, stored_answers, totals
 from archiver.durable import enter_levels, is_data_loss, storage_errors

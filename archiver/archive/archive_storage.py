@@ -112,10 +112,9 @@ class ArchiveStorage:
 
     def create(self) -> None:
         """Create what an archive needs in its directory, durably. What exists is left as it is."""
-        if self.bucket is None:
-            from archiver.blobs.disk import DiskStore
+        from archiver.blobs.store import make_blob_store
 
-            DiskStore.create(self._root, group_readable=self._group_readable).close()
+        make_blob_store(self._objects(self.bucket))
 
     def create_marker(self, own: Marker) -> None:
         """Put the marker ``own`` into the bucket, if the archive is in one. Raises MarkerMismatch."""
@@ -196,33 +195,23 @@ class ArchiveStorage:
 
     def blobs(self, catalog: Catalog) -> BlobStore:
         """Open the blobs."""
-        if self.bucket is None:
-            from archiver.blobs.disk import DiskStore
-
-            return DiskStore(self._root, group_readable=self._group_readable, part=self._part)
-        from archiver.blobs.bucket_store import BucketStore, Upload
+        from archiver.blobs.store import BlobStore
         from archiver.catalog.query import holdings
+        from archiver.store.objects import Upload
 
         choices = {None: Upload.IF_ABSENT, False: Upload.IF_DIFFERENT, True: Upload.ALWAYS}
 
         def choose_upload(digest: Digest) -> Upload:
             return choices[catalog.read(holdings.is_lost, digest)]
 
-        return BucketStore(
-            self.bucket,
-            self._root,
-            choose_upload,
-            group_readable=self._group_readable,
-            part=self._part,
-        )
+        return BlobStore(self._objects(self.bucket, part=self._part), choose_upload)
 
     @contextmanager
     def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:
         """Open the blobs for an export."""
-        from archiver.blobs.blob_links import BlobLinks
-        from archiver.blobs.bucket_store import BucketSource, BucketStore
+        from archiver.blobs.blob_links import BlobLinks, BucketSource
 
-        if isinstance(blobs, BucketStore):
+        if self.bucket is not None:
             yield BucketSource(blobs)
             return
         with BlobLinks(self._root) as links:
@@ -343,7 +332,7 @@ class ArchiveStorage:
         if bucket is None:
             from archiver.store import disk
 
-            return disk.Objects(self._root, group_readable=self._group_readable)
+            return disk.Objects(self._root, group_readable=self._group_readable, part=part)
         from archiver.store import bucket as in_bucket
 
         return in_bucket.Objects(

@@ -16,10 +16,10 @@ from archiver.archive.session import (
     with_settings,
 )
 from archiver.blobs import marker
-from archiver.blobs.disk import free_bytes
 from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
 from archiver.config import Config, is_archive_of
+from archiver.durable import free_bytes
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader

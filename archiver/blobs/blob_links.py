@@ -1,18 +1,20 @@
-"""The blobs on a disk, for an export: hard links, or files to copy from.
+"""The blobs for an export: on a disk hard links, or files to copy from; in a bucket only the latter.
 
 Nothing in the archive is changed, except for one time stamp; see ``BlobSource.set_mtime``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_IFREG, S_ISREG
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from archiver.blobs.store import BlobStore
 from archiver.durable import list_names, open_directory, open_levels, open_regular, open_root, storage_errors
 from archiver.model.identity import Digest
 
@@ -80,3 +82,28 @@ class BlobLinks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class BucketSource:
+    """The ``BlobSource`` in a bucket, whose blobs can only be copied."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+
+    def stat(self, digest: Digest) -> os.stat_result | None:
+        size = self._store.size(digest)
+        if size is None:
+            return None
+        return os.stat_result((S_IFREG | 0o444, 0, 0, 1, 0, 0, size, 0, 0, 0))
+
+    def open(self, digest: Digest) -> BinaryIO:
+        return self._store.open(digest)
+
+    def link(self, digest: Digest, name: str | bytes, *, into: int) -> None:
+        raise OSError(errno.EXDEV, "it is in a bucket")
+
+    def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
+        raise PermissionError(errno.EPERM, "it is in a bucket")
+
+    def quarantine_copies(self, digest: Digest) -> list[os.stat_result]:
+        return []  # no file of an export is, or shares blocks with, an object

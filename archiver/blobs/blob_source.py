@@ -1,4 +1,4 @@
-"""The interface of blobs for an export: ``blob_links`` on a disk, and ``BucketSource`` in a bucket."""
+"""The interface of blobs for an export: ``BlobLinks`` on a disk, and ``BucketSource`` in a bucket."""
 
 from __future__ import annotations
 

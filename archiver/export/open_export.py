@@ -16,10 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from archiver.blobs.blob_source import BlobSource
-from archiver.blobs.disk import free_bytes
 from archiver.blobs.marker import EXPORT_DIRECTORY
 from archiver.durable import (
     destination_errors,
+    free_bytes,
     open_directory,
     open_root,
     require_permission,

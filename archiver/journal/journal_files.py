@@ -120,7 +120,7 @@ class JournalFiles:
 
         Raises StorageError; then what is left lacks its end, and this can be repeated.
         """
-        self.objects.set_aside(JOURNAL, f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}")
+        self.objects.set_aside_folder(JOURNAL, f"quarantine/journal-{now:%Y%m%dT%H%M%S.%fZ}")
 
     def read(self, name: str, start: int = 0) -> Iterator[ReadLine]:
         """Yield the lines of a file, without its header. ``start``: the offset of the first member to read.

@@ -16,10 +16,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
+from archiver.durable import storage_errors
 from archiver.errors import StorageError
 from archiver.store import disk
-from archiver.store.bucket_client import Bucket
-from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, is_file
+from archiver.store.bucket_client import SINGLE_PUT, Bucket, StoredObject
+from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, Upload, is_file
+from archiver.store.spool import Draft
 
 
 class Objects:
@@ -30,6 +32,7 @@ class Objects:
     """
 
     gather_seconds = 10.0
+    is_remote = True
 
     def __init__(
         self,
@@ -43,6 +46,30 @@ class Objects:
         self._bucket, self._root, self._spooled = bucket, root, spooled
         place = ("tmp",) if part is None else ("tmp", part)
         self._spool = disk.Objects(root, group_readable=group_readable, spool=place)
+
+    def make(self, folder: Folder, directories: Sequence[str]) -> None:
+        """Do nothing: a bucket has no directories."""
+
+    def hold(self, folder: Folder) -> None:
+        """Do nothing: each request is of its own."""
+
+    def prepare(self, directories: Sequence[str] = ()) -> None:
+        """Prepare the spool. Whether the bucket can be written, the probe of the marker has found out."""
+        self._spool.prepare()
+
+    def draft(self, store: Callable[[Draft], None]) -> Draft:
+        return self._spool.draft(store)
+
+    def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
+        """Make sure that the bucket has these bytes under their name."""
+        choice = choose()
+        with storage_errors(f"a file in {draft.directory} cannot be read"), draft.open() as file:
+            if choice is Upload.IF_ABSENT and draft.size <= SINGLE_PUT:
+                if self._bucket.put_if_absent(name, file.read()):
+                    return
+            elif choice is not Upload.ALWAYS and self._bucket.holds(name, file):
+                return
+            self._bucket.put(name, file)
 
     def put(self, name: str, content: Content) -> None:
         if isinstance(content, bytes) or is_file(content):
@@ -59,6 +86,21 @@ class Objects:
             raise self._missing(name)
         return content
 
+    def open(self, name: str) -> BinaryIO:
+        """Open an object; see ``Bucket.open_object``. Its bytes are not checked."""
+        file = self._bucket.open_object(name)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if StoredObject(name, size, "").is_absent:
+            file.close()
+            raise ObjectMissing(
+                f"{self.location(name)} cannot be read: it was moved to quarantine/", "run archiver verify"
+            )
+        return file
+
+    def open_range(self, name: str, start: int, length: int) -> BinaryIO:
+        return self._bucket.open_range(name, start, length)
+
     def open_file(self, name: str) -> BinaryIO:
         """Download an object by one request, to a file that has no name."""
         if self._may_wait(name):
@@ -73,7 +115,7 @@ class Objects:
         waiting = self._spool.size(name) if self._may_wait(name) else None
         if waiting is not None:
             return waiting
-        found = self._bucket.head(name)
+        found = self._bucket.head(name) or self._bucket.find_listed(name)
         return None if found is None or found.is_absent else found.size
 
     def list(self, folder: Folder, after: str = "") -> Iterator[FolderEntry]:
@@ -96,7 +138,16 @@ class Objects:
             if self._spooled.names.fullmatch(each.name):
                 yield each
 
-    def set_aside(self, folder: Folder, new_name: str) -> None:
+    def set_aside(self, name: str, new_name: str) -> str:
+        """Copy an object, and empty its name. After an error there may be a copy."""
+        size = self.size(name)
+        if size is None:
+            raise StorageError(f"{self.location(name)} cannot be moved to quarantine/: it does not exist")
+        self._bucket.copy(name, new_name, size)
+        self._bucket.put(name, b"")
+        return self.location(new_name)
+
+    def set_aside_folder(self, folder: Folder, new_name: str) -> None:
         """Copy the program's own objects in a folder, and then empty them, the last one first.
 
         If it fails in between, what is left in the folder lacks its end.
@@ -135,6 +186,9 @@ class Objects:
                     if os.fstat(file.fileno()).st_size:  # else a killed run has only begun it
                         self._bucket.put(name, file)
                 self._spool.delete([name], lambda: None)
+
+    def close(self) -> None:
+        self._spool.close()
 
     def _may_wait(self, name: str) -> bool:
         return self._spooled is not None and self._spooled.holds(name)

@@ -67,6 +67,8 @@ _NOT_PARTIAL = "non-partial response"
 _BEYOND_END = "status code: 416"
 """What it says if the object ends before the range begins."""
 
+_NO_BYTES = hashlib.sha256().hexdigest()
+
 MARKER = "archive.json"
 """The object below the prefix of an archive that says which archive it is."""
 
@@ -87,7 +89,7 @@ class StoredObject(Struct, frozen=True):
 
         Only the blob of no bytes is empty and counts.
         """
-        return self.size == 0
+        return self.size == 0 and not self.name.endswith(_NO_BYTES)
 
 
 class TimeLimits(Struct, frozen=True):

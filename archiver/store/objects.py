@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from enum import Enum
 from functools import partial
 from typing import BinaryIO, NamedTuple, Protocol, TypeGuard
 
 from msgspec import Struct
 
 from archiver.errors import StorageError
+from archiver.store.spool import Draft
 
 PIECE = 1 << 20
 """Bytes of a file that are in memory at once."""
@@ -57,6 +59,14 @@ class FolderEntry(NamedTuple):
     name: str
     size: int | None = None
     is_object: bool = True
+
+
+class Upload(Enum):
+    """When the bytes of a draft are sent to a bucket. On a disk they always replace what is there."""
+
+    IF_ABSENT = "nothing of this name is known: one conditional request, unless it is large"
+    IF_DIFFERENT = "it is known: unless the store states its size and checksum"
+    ALWAYS = "the stored bytes are in doubt: they are known as lost, or this is a repair"
 
 
 class Appender(Protocol):
@@ -103,12 +113,54 @@ class Objects(Protocol):
 
     gather_seconds: float
     """How long small records are worth gathering before they are appended."""
+    is_remote: bool
+    """Whether reading waits for a network."""
+
+    def make(self, folder: Folder, directories: Sequence[str]) -> None:
+        """Make, durably, what an archive needs on a disk, with missing parents; directories in a folder too.
+
+        Whatever exists already is left unchanged, so that a killed creation can be repeated.
+        """
+
+    def hold(self, folder: Folder) -> None:
+        """Keep a folder of a disk open until ``close``. Raises StorageError if there is none.
+
+        Before ``prepare`` it is looked for again each time: another directory may be put in its place.
+        """
+
+    def prepare(self, directories: Sequence[str] = ()) -> None:
+        """Prepare for drafts; the caller holds the archive's lock. Removes unfinished files of killed runs.
+
+        ``directories``: those of the folder that is held. Raises StorageError if the store cannot be written,
+        so that a run finds out before it pays for anything.
+        """
+
+    def draft(self, store: Callable[[Draft], None]) -> Draft:
+        """Return a new draft, whose ``commit`` calls ``store``, which calls ``put_draft``."""
+
+    def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
+        """Store a draft, which nobody may change afterwards, in place of an object that may exist.
+
+        On a disk its file is renamed. ``choose`` is only called for a bucket, in this thread.
+        """
 
     def put(self, name: str, content: Content) -> None:
         """Store an object durably, in place of one that may exist; or leave everything as it was."""
 
     def read(self, name: str, start: int, length: int) -> bytes:
         """Return bytes of an object, fewer than ``length`` if it ends before. Raises ObjectMissing."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Open an object for reading; the caller closes it. Raises ObjectMissing.
+
+        Reading raises OSError or StorageError. In a bucket, its bytes come as they are read.
+        """
+
+    def open_range(self, name: str, start: int, length: int) -> BinaryIO:
+        """Open an object at ``start``, to read at most ``length`` bytes, at least one; the caller closes it.
+
+        From a bucket only these bytes are asked for. Raises what ``open`` raises.
+        """
 
     def open_file(self, name: str) -> BinaryIO:
         """Open a whole object as a file of the disk; the caller closes it. Raises ObjectMissing."""
@@ -122,7 +174,10 @@ class Objects(Protocol):
         ``after``: only names greater than this one.
         """
 
-    def set_aside(self, folder: Folder, new_name: str) -> None:
+    def set_aside(self, name: str, new_name: str) -> str:
+        """Move an object to a new name, and return its location there. After an error it is as it was."""
+
+    def set_aside_folder(self, folder: Folder, new_name: str) -> None:
         """Move everything in a folder to ``new_name/``. If it fails in between, it can be repeated."""
 
     def cut(self, name: str, length: int) -> bool:
@@ -152,6 +207,9 @@ class Objects(Protocol):
 
     def empty_spool(self) -> None:
         """Put what waits in the spool of a bucket where it belongs."""
+
+    def close(self) -> None:
+        """Close what ``hold`` and ``prepare`` have opened."""
 
 
 def is_file(content: Content) -> TypeGuard[BinaryIO]:

@@ -1,4 +1,4 @@
-"""The spool: files in ``tmp/`` that hold the bytes of a blob while it is written and hashed.
+"""The spool: files in ``tmp/`` that hold the bytes of an object while they are written and hashed.
 
 A worker of a shared run has a part of its own there, since others may use the same directory.
 """
@@ -11,54 +11,64 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
-from archiver.durable import clone, enter_directory, list_names, open_levels, storage_errors, write_all
+from archiver.durable import clone, list_names, open_levels, storage_errors, sync, write_all
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from archiver.temporary import remove_if_abandoned
 
 COPY_CHUNK = 1 << 20
-"""Bytes that ``SpoolWriter.copy`` yields at once."""
+"""Bytes that ``Draft.copy`` yields at once."""
 
 _PART = "worker-"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-class SpoolWriter:
-    """A ``BlobWriter`` without ``commit``: a new file of mode 0600 in the open directory ``tmp``.
+class Draft:
+    """The bytes of a new object: a file of mode 0600 in the open directory ``tmp``, and its SHA-256.
 
-    ``directory``: the path of ``tmp``, for messages.
+    Leaving the ``with`` block without ``commit`` leaves nothing behind. ``commit``, leaving the block and an
+    error of ``write`` close it. Then only ``size`` and ``digest`` work; everything else raises ValueError, as
+    a closed file does. A draft belongs to one thread.
     """
 
-    def __init__(self, tmp: int, directory: Path) -> None:
-        self._tmp, self._directory = tmp, directory
-        self._name = f"{secrets.token_hex(16)}.part"
+    def __init__(self, tmp: int, directory: str, store: Callable[[Draft], None]) -> None:
+        """``directory``: the path of ``tmp``, for messages. ``store``: what ``commit`` does with the draft.
+
+        Raises DiskFull or StorageError.
+        """
+        self.directory = directory
+        self.name = f"{secrets.token_hex(16)}.part"
+        self._tmp, self._store = tmp, store
         self._hash = hashlib.sha256()
         self._size = 0
         self._fd: int | None = None
-        with storage_errors(f"a file cannot be created in {self._directory}"):
-            self._fd = os.open(self._name, _NEW, 0o600, dir_fd=tmp)
+        with storage_errors(f"a file cannot be created in {directory}"):
+            self._fd = os.open(self.name, _NEW, 0o600, dir_fd=tmp)
 
     def _open_fd(self) -> int:
         if self._fd is None:
-            raise ValueError("the blob writer is closed")
+            raise ValueError("the draft is closed")
         return self._fd
 
     @property
     def size(self) -> int:
+        """Bytes written so far."""
         return self._size
 
     def digest(self) -> Digest:
+        """Return the SHA-256 of the bytes written so far."""
         return Digest(self._hash.hexdigest())
 
     def write(self, chunk: bytes) -> None:
+        """Append bytes. Raises DiskFull or StorageError."""
         fd, size = self._open_fd(), self._size + len(chunk)
         try:
-            with storage_errors(f"a file of {size} bytes cannot be written in {self._directory}"):
+            with storage_errors(f"a file of {size} bytes cannot be written in {self.directory}"):
                 write_all(fd, chunk)
         except StorageError:
             self._discard()  # the file may hold a part of the chunk, which is not in the hash
@@ -67,6 +77,11 @@ class SpoolWriter:
         self._size = size
 
     def copy(self, source: int) -> Iterator[bytes]:
+        """Append a whole file, and yield the bytes of the copy, which is a reflink if possible.
+
+        ``source`` is open for reading, at its beginning, and nothing has been written yet. Read the iterator
+        to its end. Raises DiskFull or StorageError, OSError if ``source`` cannot be read.
+        """
         fd = self._open_fd()
         try:
             clone(source, fd)
@@ -75,7 +90,7 @@ class SpoolWriter:
                 self.write(chunk)
                 yield chunk
             return
-        with storage_errors(f"a file in {self._directory} cannot be read"):
+        with storage_errors(f"a file in {self.directory} cannot be read"):
             os.lseek(fd, 0, os.SEEK_SET)
         while chunk := self._read_back(fd):
             self._hash.update(chunk)
@@ -83,15 +98,48 @@ class SpoolWriter:
             yield chunk
 
     def _read_back(self, fd: int) -> bytes:
-        with storage_errors(f"a file in {self._directory} cannot be read"):
+        with storage_errors(f"a file in {self.directory} cannot be read"):
             return os.read(fd, COPY_CHUNK)
 
     def restart(self) -> None:
-        with storage_errors(f"a file in {self._directory} cannot be truncated"):
+        """Discard all bytes written so far, because the sender starts again. Raises StorageError."""
+        with storage_errors(f"a file in {self.directory} cannot be truncated"):
             os.ftruncate(self._open_fd(), 0)
             os.lseek(self._open_fd(), 0, os.SEEK_SET)
         self._hash = hashlib.sha256()
         self._size = 0
+
+    def commit(self) -> tuple[Digest, int]:
+        """Store the bytes, and return their digest and size. They then survive a power loss.
+
+        Raises DiskFull or StorageError.
+        """
+        self._open_fd()
+        try:
+            self._store(self)
+        except BaseException:
+            self._discard()
+            raise
+        if self._fd is not None:
+            self._discard()
+        return self.digest(), self._size
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading, from their beginning; the caller closes the file."""
+        file = os.fdopen(os.dup(self._open_fd()), "rb")
+        file.seek(0)
+        return file
+
+    def seal(self, mode: int) -> None:
+        """Make the bytes durable, with this mode, and close the file, which may then be renamed.
+
+        Raises OSError.
+        """
+        fd = self._open_fd()
+        os.fchmod(fd, mode)  # before the sync, which makes the mode durable too
+        sync(fd)
+        self._fd = None  # close(2) closes the descriptor even if it fails
+        os.close(fd)
 
     def _discard(self) -> None:
         """Remove the file. If that fails, the next run removes it."""
@@ -100,7 +148,7 @@ class SpoolWriter:
             if fd is not None:
                 os.close(fd)
         with contextlib.suppress(OSError):
-            os.unlink(self._name, dir_fd=self._tmp)
+            os.unlink(self.name, dir_fd=self._tmp)
 
     def __enter__(self) -> Self:
         return self
@@ -115,17 +163,6 @@ class SpoolWriter:
 def part_of(worker_id: str) -> str:
     """Return the name of a worker's part of ``tmp/``."""
     return f"{_PART}{worker_id}"
-
-
-def enter_spool(root: int, part: str | None, mode: int) -> int:
-    """Open ``tmp/`` in the open directory ``root``, or a part of it, which is made. Raises OSError."""
-    tmp = enter_directory("tmp", mode, within=root)
-    if part is None:
-        return tmp
-    try:
-        return enter_directory(part, mode, within=tmp)
-    finally:
-        os.close(tmp)
 
 
 def list_parts(root: Path) -> list[str]:

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
@@ -64,7 +63,7 @@ class MediaFiles:
     ) -> None:
         """``report`` is called with damage that is found."""
         self._catalog, self._store, self._report, self._clock = catalog, store, report, clock
-        self._is_on_disk = isinstance(store, DiskStore)
+        self._is_on_disk = not store.is_remote
         self._limiter = CapacityLimiter(_DISK_THREADS if self._is_on_disk else _BUCKET_THREADS)
         self._known: dict[Digest, tuple[float, BlobFacts]] = {}
 

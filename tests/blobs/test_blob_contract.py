@@ -13,14 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs.bucket_store import BucketStore
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
-from archiver.store import spool
-from tests.support.disk_limits import stored_digests
-from tests.support.memory_store import MemoryStore
+from archiver.store import bucket, spool
+from tests.support.disk_limits import new_disk_blobs, stored_digests
+from tests.support.memory_objects import MemoryStore
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
 
 
@@ -40,10 +38,10 @@ def store(
 ) -> Iterator[BlobStore]:
     made: BlobStore = MemoryStore()
     if request.param == "disk":
-        made = DiskStore.create(tmp_path / "archive")
+        made = new_disk_blobs(tmp_path / "archive")
     elif request.param != "memory":
         (tmp_path / "archive").mkdir()
-        made = BucketStore(start_store(request.param).bucket(), tmp_path / "archive")
+        made = BlobStore(bucket.Objects(start_store(request.param).bucket(), tmp_path / "archive"))
     made.prepare()
     yield made
     made.close()
@@ -191,12 +189,12 @@ def test_a_reflink_is_hashed_as_it_was_stored(tmp_path: Path, monkeypatch: pytes
         source.write_bytes(b"changed")
 
     monkeypatch.setattr(spool, "clone", clone)
-    with DiskStore.create(tmp_path / "archive") as store:
+    with new_disk_blobs(tmp_path / "archive") as store:
         store.prepare()
         with source.open("rb") as file, store.writer() as writer:
             assert list(writer.copy(file.fileno())) == [b"as it was"]
             assert writer.commit() == (sha256(b"as it was"), 9)
-        assert store.path(sha256(b"as it was")).read_bytes() == b"as it was"
+        assert Path(store.location(sha256(b"as it was"))).read_bytes() == b"as it was"
 
 
 def test_a_range_of_a_blob_is_read(store: BlobStore) -> None:

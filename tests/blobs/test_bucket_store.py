@@ -16,12 +16,14 @@ from threading import Barrier
 import pytest
 
 from archiver.blobs import bucket_marker, marker
-from archiver.blobs.bucket_store import BucketStore, Upload
 from archiver.blobs.marker import Marker
+from archiver.blobs.store import BlobStore
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
+from archiver.store import bucket
 from archiver.store.bucket_client import SINGLE_PUT, Bucket
+from archiver.store.objects import Upload
 from archiver.verify.verify_blobs import Problem, verify_blobs
 from tests.support.disk_limits import mode, sha256, stored_digests
 from tests.support.s3_server import (
@@ -47,21 +49,21 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-def open_store(server: S3Server, root: Path, upload: Upload = Upload.IF_DIFFERENT) -> BucketStore:
+def open_store(server: S3Server, root: Path, upload: Upload = Upload.IF_DIFFERENT) -> BlobStore:
     """Return a prepared store, and forget the requests of its start."""
-    store = BucketStore(server.bucket(), root, lambda _: upload)
+    store = BlobStore(bucket.Objects(server.bucket(), root), lambda _: upload)
     store.prepare()
     server.requests.clear()
     return store
 
 
 @pytest.fixture
-def store(server: S3Server, root: Path) -> Iterator[BucketStore]:
+def store(server: S3Server, root: Path) -> Iterator[BlobStore]:
     with open_store(server, root) as opened:
         yield opened
 
 
-def put(store: BucketStore, data: bytes) -> Digest:
+def put(store: BlobStore, data: bytes) -> Digest:
     with store.writer() as writer:
         writer.write(data)
         return writer.commit()[0]
@@ -78,7 +80,7 @@ def spool(root: Path) -> list[Path]:
 # --- what is sent
 
 
-def test_a_blob_is_an_object_named_by_its_hash(server: S3Server, store: BucketStore, root: Path) -> None:
+def test_a_blob_is_an_object_named_by_its_hash(server: S3Server, store: BlobStore, root: Path) -> None:
     """After commit the object has the bytes, the location names it, and the spool is empty."""
     digest = put(store, b"picture")
     assert (server.objects / name(b"picture")).read_bytes() == b"picture"
@@ -141,7 +143,7 @@ def test_other_bytes_under_the_name_are_replaced(
 
 
 def test_a_checksum_that_is_not_one_never_skips_an_upload(
-    server: S3Server, store: BucketStore, root: Path
+    server: S3Server, store: BlobStore, root: Path
 ) -> None:
     """If the store's ETags are not checksums, known bytes are uploaded again."""
     put(store, b"picture")
@@ -187,7 +189,7 @@ def test_sixteen_writers_of_the_same_bytes_make_one_blob(
 @pytest.mark.parametrize("act", [refuse(503, "SlowDown"), refuse(403, "AccessDenied"), reset])
 @pytest.mark.parametrize("size", [1000, SINGLE_PUT + 1])
 def test_fault_s6_a_failed_upload_is_no_blob_and_leaves_no_file(
-    server: S3Server, store: BucketStore, root: Path, act: Act, size: int
+    server: S3Server, store: BlobStore, root: Path, act: Act, size: int
 ) -> None:
     """If the upload fails, commit raises StorageError, nothing has the name, and the spool is empty."""
     with store.writer() as writer:
@@ -215,7 +217,7 @@ def test_fault_s6_a_lost_answer_does_not_fail_the_upload(
         assert store.size(digest) == 7
 
 
-def test_commit_returns_only_after_the_store_has_answered(server: S3Server, store: BucketStore) -> None:
+def test_commit_returns_only_after_the_store_has_answered(server: S3Server, store: BlobStore) -> None:
     """While the store is still reading the bytes, commit has not returned."""
     arrived, go = threading.Event(), threading.Event()
 
@@ -237,7 +239,7 @@ def test_commit_returns_only_after_the_store_has_answered(server: S3Server, stor
 
 
 def test_fault_s5_bytes_that_come_back_changed_are_delivered_as_they_are(
-    server: S3Server, store: BucketStore
+    server: S3Server, store: BlobStore
 ) -> None:
     """The store checks no bytes: whoever hashes what it reads finds the damage."""
     digest = put(store, b"picture")
@@ -246,7 +248,7 @@ def test_fault_s5_bytes_that_come_back_changed_are_delivered_as_they_are(
         assert file.read() == b"pictur3"
 
 
-def test_fault_s5_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: BucketStore) -> None:
+def test_fault_s5_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, store: BlobStore) -> None:
     """Changed bytes, another size, an absent object and one in quarantine are reported, sound ones not."""
     contents = {"sound": b"one", "hash": b"two", "size": b"three", "absent": b"four", "aside": b"five"}
     digests = {kind: put(store, data) for kind, data in contents.items()}
@@ -272,10 +274,10 @@ def test_fault_s5_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, st
 
 def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
     """A start costs two requests: the marker is read, compared, and put again. It is no blob."""
-    bucket = server.bucket()
-    bucket_marker.create(bucket, OWN)
+    client = server.bucket()
+    bucket_marker.create(client, OWN)
     with open_store(server, root) as store:
-        bucket_marker.probe(bucket, OWN)
+        bucket_marker.probe(client, OWN)
         assert server.calls() == ["GET pre/fix/archive.json", "PUT pre/fix/archive.json"]
         foreign: list[str] = []
         assert stored_digests(store, foreign.append) == []
@@ -297,21 +299,21 @@ def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
 )
 def test_fault_s2_the_probe_finds_a_store_that_cannot_be_used(server: S3Server, act: Act, match: str) -> None:
     """Wrong keys, a wrong clock, no bucket, a missing right: reported before anything is paid for."""
-    bucket = server.bucket()
-    bucket_marker.create(bucket, OWN)
+    client = server.bucket()
+    bucket_marker.create(client, OWN)
     server.act = act
     with pytest.raises(StorageError, match=match):
-        bucket_marker.probe(bucket, OWN)
+        bucket_marker.probe(client, OWN)
 
 
 def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server) -> None:
     """Neither a new archive nor a command on one takes it over, and its marker stays."""
-    bucket = server.bucket()
-    bucket_marker.create(bucket, Marker("another"))
+    client = server.bucket()
+    bucket_marker.create(client, Marker("another"))
     with pytest.raises(MarkerMismatch):
-        bucket_marker.create(bucket, OWN)
+        bucket_marker.create(client, OWN)
     with pytest.raises(MarkerMismatch):
-        bucket_marker.probe(bucket, OWN)
+        bucket_marker.probe(client, OWN)
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
@@ -326,11 +328,11 @@ def test_fault_s4_a_store_that_ignores_preconditions_keeps_the_marker_of_another
 ) -> None:
     """The marker is looked for before one is put, and none of another archive is replaced."""
     server.act = ignore_preconditions
-    bucket = server.bucket()
-    bucket_marker.create(bucket, Marker("another"))
+    client = server.bucket()
+    bucket_marker.create(client, Marker("another"))
     for write in (bucket_marker.create, bucket_marker.rewrite):
         with pytest.raises(MarkerMismatch):
-            write(bucket, OWN)
+            write(client, OWN)
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
@@ -356,10 +358,10 @@ def test_an_interrupted_creation_is_completed(server: S3Server) -> None:
 
 def test_a_marker_that_is_none_is_refused(server: S3Server) -> None:
     """Whatever else is stored under its name is not replaced."""
-    bucket = server.bucket()
-    bucket.put("archive.json", b"something else")
+    client = server.bucket()
+    client.put("archive.json", b"something else")
     with pytest.raises(StorageError, match="not a valid marker"):
-        bucket_marker.create(bucket, OWN)
+        bucket_marker.create(client, OWN)
 
 
 @pytest.mark.parametrize(("group_readable", "directory_mode"), [(False, 0o700), (True, 0o750)])
@@ -367,7 +369,7 @@ def test_the_spool_is_private_and_swept(
     server: S3Server, root: Path, group_readable: bool, directory_mode: int
 ) -> None:
     """prepare creates tmp/ with its mode and removes unfinished files; directories stay."""
-    with BucketStore(server.bucket(), root, group_readable=group_readable) as store:
+    with BlobStore(bucket.Objects(server.bucket(), root, group_readable=group_readable)) as store:
         with pytest.raises(ValueError, match="not prepared"):
             store.writer()
         assert list(root.iterdir()) == []
@@ -385,7 +387,7 @@ def test_the_spool_is_private_and_swept(
 # --- names and quarantine
 
 
-def test_foreign_names_are_reported_and_left(server: S3Server, store: BucketStore) -> None:
+def test_foreign_names_are_reported_and_left(server: S3Server, store: BlobStore) -> None:
     """Names that are not those of blobs are reported and never touched."""
     digest = put(store, b"x")
     wrong_place = f"{'00' if digest[:2] != '00' else '01'}/{digest}"
@@ -400,7 +402,7 @@ def test_foreign_names_are_reported_and_left(server: S3Server, store: BucketStor
     assert (server.objects / "pre/fix/blobs/zz/inside").read_bytes() == b"mine"
 
 
-def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store: BucketStore) -> None:
+def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store: BlobStore) -> None:
     """What was stored is under the new name; the old one is empty and counts as absent everywhere."""
     digest = put(store, b"suspect")
     (server.objects / name(b"suspect")).write_bytes(b"damaged")
@@ -426,7 +428,7 @@ def test_a_blob_comes_back_after_quarantine(server: S3Server, root: Path, upload
         assert (store.size(digest), stored_digests(store)) == (7, [digest])
 
 
-def test_the_blob_of_no_bytes_is_a_blob(store: BucketStore) -> None:
+def test_the_blob_of_no_bytes_is_a_blob(store: BlobStore) -> None:
     """Only under its own name an empty object is a blob."""
     digest = put(store, b"")
     assert (store.has(digest), store.size(digest), stored_digests(store)) == (True, 0, [digest])
@@ -435,7 +437,7 @@ def test_the_blob_of_no_bytes_is_a_blob(store: BucketStore) -> None:
 
 
 @pytest.mark.parametrize("failing", ["copy", "incomplete copy", "emptying"])
-def test_a_quarantine_that_fails_loses_nothing(server: S3Server, store: BucketStore, failing: str) -> None:
+def test_a_quarantine_that_fails_loses_nothing(server: S3Server, store: BlobStore, failing: str) -> None:
     """If the copy fails or is not complete, or the name cannot be emptied, the blob is as it was."""
     digest = put(store, b"suspect")
 
@@ -456,7 +458,7 @@ def test_a_quarantine_that_fails_loses_nothing(server: S3Server, store: BucketSt
         assert file.read() == b"suspect"
 
 
-def test_opening_and_reading_a_blob_is_one_request(server: S3Server, store: BucketStore) -> None:
+def test_opening_and_reading_a_blob_is_one_request(server: S3Server, store: BlobStore) -> None:
     """A blob is looked up and read by the same request."""
     digest = put(store, bytes(400_000))
     server.requests.clear()
@@ -489,7 +491,7 @@ def test_descriptors_are_closed(server: S3Server, root: Path) -> None:
             with pytest.raises(StorageError):
                 put(store, b"refused")
             server.act = None
-        assert descriptors() == before + 2
+        assert descriptors() == before + 1
     assert descriptors() == before
 
 
@@ -510,9 +512,10 @@ def descriptors() -> int:
 UPLOAD = """
 import sys, resource
 from pathlib import Path
-from archiver.blobs.bucket_store import BucketStore
+from archiver.blobs.store import BlobStore
+from archiver.store.bucket import Objects
 from archiver.store.bucket_client import Bucket
-store = BucketStore(Bucket.open(sys.argv[1]), Path(sys.argv[2]))
+store = BlobStore(Objects(Bucket.open(sys.argv[1]), Path(sys.argv[2])))
 store.prepare()
 def put(size):
     with store.writer() as writer:
@@ -596,10 +599,10 @@ def test_a_store_that_ignores_preconditions_is_served_right(
 ) -> None:
     """On a store that replaces what a conditional put must leave, blobs are still whole and complete."""
     with rclone_server(tmp_path / "rclone") as url:
-        bucket = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
-        assert bucket.put_if_absent("x", b"first")
-        assert bucket.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
-        with BucketStore(bucket, root, lambda _: upload) as store:
+        client = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
+        assert client.put_if_absent("x", b"first")
+        assert client.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
+        with BlobStore(bucket.Objects(client, root), lambda _: upload) as store:
             store.prepare()
             large = bytes(range(256)) * (17 << 12)
             for data in (b"picture", large, b""):
@@ -613,9 +616,9 @@ def test_a_store_that_ignores_preconditions_is_served_right(
                     assert set(pool.map(put_together, range(4))) == {sha256(data)}
                 with store.open(sha256(data)) as file:
                     assert sha256(file.read()) == sha256(data)
-            bucket.put(f"blobs/{sha256(large)[:2]}/{sha256(large)}", b"other bytes")
+            client.put(f"blobs/{sha256(large)[:2]}/{sha256(large)}", b"other bytes")
             put(store, large)
             assert store.size(sha256(large)) == len(large)
             location = store.quarantine(sha256(b"picture"))
-            assert bucket.read(location.removeprefix(bucket.location("") + "/"), 10) == b"picture"
+            assert client.read(location.removeprefix(client.location("") + "/"), 10) == b"picture"
             assert stored_digests(store) == sorted([sha256(large), sha256(b"")])

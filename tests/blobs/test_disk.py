@@ -12,9 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from archiver.blobs.disk import DiskStore, free_bytes
+from archiver.blobs.store import BlobStore
+from archiver.durable import free_bytes
 from archiver.errors import StorageError
-from tests.support.disk_limits import another_user, can_unshare, limit, mode, put, stored_digests
+from tests.support.disk_limits import (
+    another_user,
+    can_unshare,
+    disk_blobs,
+    limit,
+    mode,
+    new_disk_blobs,
+    put,
+    stored_digests,
+)
 
 
 @pytest.fixture
@@ -23,8 +33,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> Iterator[DiskStore]:
-    with DiskStore.create(root) as made:
+def store(root: Path) -> Iterator[BlobStore]:
+    with new_disk_blobs(root) as made:
         made.prepare()
         yield made
 
@@ -36,7 +46,7 @@ def test_create_makes_the_directories_with_exact_modes(
     """The 256 directories and tmp/ have their modes whatever the umask is; a blob is 0444."""
     before = os.umask(0o077 if group_readable else 0)
     try:
-        with DiskStore.create(root, group_readable=group_readable) as store:
+        with new_disk_blobs(root, group_readable=group_readable) as store:
             store.prepare()
             digest = put(store, b"x")
             aside = Path(store.quarantine(put(store, b"y")))
@@ -50,12 +60,12 @@ def test_create_makes_the_directories_with_exact_modes(
 
 def test_create_can_be_repeated_after_a_kill(root: Path) -> None:
     """A creation that was killed can be repeated, and existing blobs stay."""
-    with DiskStore.create(root) as store:
+    with new_disk_blobs(root) as store:
         store.prepare()
         digest = put(store, b"x")
     shutil.rmtree(root / "tmp")
     (root / "blobs" / ("00" if digest[:2] != "00" else "01")).rmdir()
-    with DiskStore.create(root) as store:
+    with new_disk_blobs(root) as store:
         store.prepare()
         assert len(list((root / "blobs").iterdir())) == 256
         assert store.has(digest)
@@ -64,24 +74,24 @@ def test_create_can_be_repeated_after_a_kill(root: Path) -> None:
 def test_opening_writes_nothing(tmp_path: Path) -> None:
     """A directory without blobs/, such as an empty mount point, is refused and not changed."""
     with pytest.raises(StorageError, match="blobs"):
-        DiskStore(tmp_path)
+        disk_blobs(tmp_path)
     with pytest.raises(StorageError):
-        DiskStore(tmp_path / "absent")
+        disk_blobs(tmp_path / "absent")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_without_tmp_can_be_read(root: Path, store: DiskStore) -> None:
+def test_a_store_without_tmp_can_be_read(root: Path, store: BlobStore) -> None:
     """A copy with only blobs/ can be read; writing needs prepare."""
     digest = put(store, b"x")
     (root / "tmp").rmdir()
-    with DiskStore(root) as copy:
+    with disk_blobs(root) as copy:
         assert copy.has(digest)
         with pytest.raises(ValueError, match="not prepared"):
             copy.writer()
     assert not (root / "tmp").exists()
 
 
-def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: DiskStore) -> None:
+def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: BlobStore) -> None:
     """Files and links in tmp/ are removed, links are not followed, directories stay."""
     target = root / "precious"
     target.write_text("x")
@@ -95,7 +105,7 @@ def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: Dis
 
 @pytest.mark.parametrize("place", ["tmp", "blobs/7f"])
 def test_fault_h14_prepare_finds_a_store_that_cannot_be_written(
-    root: Path, store: DiskStore, place: str
+    root: Path, store: BlobStore, place: str
 ) -> None:
     """A directory that this user cannot write is reported before anything is paid for."""
     for directory in (root, root / "tmp", root / "blobs", *(root / "blobs").iterdir()):
@@ -107,7 +117,7 @@ def test_fault_h14_prepare_finds_a_store_that_cannot_be_written(
         store.prepare()
 
 
-def test_prepare_finds_a_disk_that_takes_no_byte(store: DiskStore) -> None:
+def test_prepare_finds_a_disk_that_takes_no_byte(store: BlobStore) -> None:
     """A full disk often still accepts new names: the probe writes a byte."""
     with limit(resource.RLIMIT_FSIZE, 0), pytest.raises(StorageError):
         store.prepare()
@@ -118,18 +128,19 @@ def test_fault_h16_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
     if not can_unshare():
         pytest.skip("this system does not let the test mount a disk of its own")
     code = (
-        "import sys; from pathlib import Path; from archiver.blobs.disk import DiskStore\n"
-        "try: DiskStore(Path(sys.argv[1])).prepare()\n"
+        "import sys; from pathlib import Path; from archiver.blobs.store import BlobStore\n"
+        "from archiver.store.disk import Objects\n"
+        "try: BlobStore(Objects(Path(sys.argv[1]))).prepare()\n"
         "except Exception as exc: print(type(exc).__name__, exc)\n"
     )
-    DiskStore.create(tmp_path).close()
+    new_disk_blobs(tmp_path).close()
     script = 'mount -t tmpfs none "$2/tmp" && exec "$0" -c "$1" "$2"'
     command = ["unshare", "-rm", "sh", "-c", script, sys.executable, code, str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
     assert told.startswith("StorageError tmp/ and blobs/")
 
 
-def test_equal_bytes_heal_a_rotten_copy(root: Path, store: DiskStore) -> None:
+def test_equal_bytes_heal_a_rotten_copy(root: Path, store: BlobStore) -> None:
     """Putting a blob replaces other bytes under its name."""
     digest = put(store, b"picture")
     place = root / "blobs" / digest[:2] / digest
@@ -141,7 +152,7 @@ def test_equal_bytes_heal_a_rotten_copy(root: Path, store: DiskStore) -> None:
     assert mode(place) == 0o444
 
 
-def test_fault_h30_foreign_names_are_told_and_left(root: Path, store: DiskStore) -> None:
+def test_fault_h30_foreign_names_are_told_and_left(root: Path, store: BlobStore) -> None:
     """Names that are not those of blobs are reported, printable, and never touched."""
     digest = put(store, b"x")
     planted = [".DS_Store", "7f/notes.txt", f"7f/{digest.upper()}", "zz/inside"]
@@ -170,17 +181,17 @@ def test_fault_e21_a_store_that_reads_follows_its_path(tmp_path: Path) -> None:
     writes stays where it is.
     """
     root, aside = tmp_path / "archive", tmp_path / "aside"
-    with DiskStore.create(root) as first:
+    with new_disk_blobs(root) as first:
         first.prepare()
         old = put(first, b"old")
-    with DiskStore(root) as reading, DiskStore(root) as writing:
+    with disk_blobs(root) as reading, disk_blobs(root) as writing:
         writing.prepare()
         shutil.copytree(root, tmp_path / "copy")
         root.rename(aside)
         assert (reading.has(old), reading.has(put(writing, b"aside"))) == (True, True)
         (tmp_path / "copy").rename(root)
         shutil.rmtree(aside)
-        with DiskStore(root) as second:
+        with disk_blobs(root) as second:
             second.prepare()
             new = put(second, b"new")
         assert not writing.has(new)
@@ -192,13 +203,13 @@ def test_fault_e21_a_store_that_reads_follows_its_path(tmp_path: Path) -> None:
 def test_fault_e21_a_damaged_directory_that_was_moved_away_is_read_no_more(tmp_path: Path) -> None:
     """The copy in its place is read, also a file that both of them have."""
     root = tmp_path / "archive"
-    with DiskStore.create(root) as first:
+    with new_disk_blobs(root) as first:
         first.prepare()
         blob = put(first, b"good")
-        with DiskStore(root) as reading:
+        with disk_blobs(root) as reading:
             shutil.copytree(root, tmp_path / "copy")
-            first.path(blob).chmod(0o600)
-            first.path(blob).write_bytes(b"evil")
+            Path(first.location(blob)).chmod(0o600)
+            Path(first.location(blob)).write_bytes(b"evil")
             root.rename(tmp_path / "bad")
             (tmp_path / "copy").rename(root)
             with reading.open(blob) as file:
@@ -208,10 +219,10 @@ def test_fault_e21_a_damaged_directory_that_was_moved_away_is_read_no_more(tmp_p
 def test_fault_e21_a_store_that_follows_its_path_keeps_no_directory_open(tmp_path: Path) -> None:
     """A server whose archive is replaced each night would have no descriptors left after some years."""
     root = tmp_path / "archive"
-    with DiskStore.create(root) as first:
+    with new_disk_blobs(root) as first:
         first.prepare()
         old = put(first, b"old")
-    with DiskStore(root) as reading:
+    with disk_blobs(root) as reading:
         counts = []
         for _ in range(4):
             shutil.copytree(root, tmp_path / "copy")

@@ -14,9 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from archiver.blobs.disk import DiskStore, DiskWriter
+from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
-from tests.support.disk_limits import can_unshare, limit, put, sha256, stored_digests
+from archiver.store.spool import Draft
+from tests.support.disk_limits import (
+    can_unshare,
+    disk_blobs,
+    limit,
+    new_disk_blobs,
+    put,
+    sha256,
+    stored_digests,
+)
 
 
 @pytest.fixture
@@ -25,8 +34,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> Iterator[DiskStore]:
-    with DiskStore.create(root) as made:
+def store(root: Path) -> Iterator[BlobStore]:
+    with new_disk_blobs(root) as made:
         made.prepare()
         yield made
 
@@ -34,18 +43,18 @@ def store(root: Path) -> Iterator[DiskStore]:
 @pytest.mark.parametrize("place", ["blobs", "tmp", "blobs/7f"])
 def test_fault_h31_a_directory_that_is_a_link_is_refused(root: Path, tmp_path: Path, place: str) -> None:
     """A planted link is refused, and nothing is written behind it."""
-    DiskStore.create(root).close()
+    new_disk_blobs(root).close()
     outside = tmp_path / "outside"
     shutil.move(root / place, outside)
     (root / place).symlink_to(outside)
     before = sorted(outside.rglob("*"))
-    with pytest.raises(StorageError), DiskStore(root) as store:
+    with pytest.raises(StorageError), disk_blobs(root) as store:
         store.prepare()
     assert before == sorted(outside.rglob("*"))
 
 
 def test_fault_h31_a_fan_out_link_planted_during_a_run_is_not_followed(
-    root: Path, store: DiskStore, tmp_path: Path
+    root: Path, store: BlobStore, tmp_path: Path
 ) -> None:
     """A link in place of a directory is not followed after prepare either, and verify can report it."""
     digest = put(store, b"x")
@@ -64,7 +73,7 @@ def test_fault_h31_a_fan_out_link_planted_during_a_run_is_not_followed(
 
 
 @pytest.mark.parametrize("plant", ["link", "fifo", "directory"])
-def test_fault_h32_what_is_no_regular_file_is_no_blob(root: Path, store: DiskStore, plant: str) -> None:
+def test_fault_h32_what_is_no_regular_file_is_no_blob(root: Path, store: BlobStore, plant: str) -> None:
     """A link, FIFO or directory under a blob's name is listed, has no size, and cannot be opened."""
     digest = sha256(b"x")
     place = root / "blobs" / digest[:2] / digest
@@ -81,7 +90,7 @@ def test_fault_h32_what_is_no_regular_file_is_no_blob(root: Path, store: DiskSto
 
 
 def test_fault_h13_a_file_that_grows_too_large_for_the_disk_leaves_nothing(
-    root: Path, store: DiskStore
+    root: Path, store: BlobStore
 ) -> None:
     """A write that fails half way is an error; its file is removed, and the next file is not affected."""
     with limit(resource.RLIMIT_FSIZE, 10_000), store.writer() as writer:
@@ -97,10 +106,12 @@ def test_fault_h13_a_file_that_grows_too_large_for_the_disk_leaves_nothing(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from archiver.blobs.disk import DiskStore
+from archiver.blobs.store import BlobStore, make_blob_store
 from archiver.errors import StorageError
+from archiver.store.disk import Objects
 root = Path(sys.argv[1])
-with DiskStore.create(root) as store:
+make_blob_store(Objects(root))
+with BlobStore(Objects(root)) as store:
     store.prepare()
     if sys.argv[2] == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -129,10 +140,10 @@ def test_fault_h7_a_full_disk_is_told_as_such_and_smaller_files_still_go_in(tmp_
     assert [f"{error} 0", f"{sha256(b'small')} 5"] == told.splitlines()
 
 
-def test_fault_h12_no_free_descriptor_is_told(store: DiskStore) -> None:
+def test_fault_h12_no_free_descriptor_is_told(store: BlobStore) -> None:
     """Too many open files is a StorageError, and the store works again afterwards."""
     used = max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208 (of this very process)
-    writers: list[DiskWriter] = []
+    writers: list[Draft] = []
 
     def open_all() -> None:
         while True:
@@ -146,7 +157,7 @@ def test_fault_h12_no_free_descriptor_is_told(store: DiskStore) -> None:
     assert store.has(put(store, b"x"))
 
 
-def test_writers_leak_no_descriptor(store: DiskStore) -> None:
+def test_writers_leak_no_descriptor(store: BlobStore) -> None:
     """However a writer ends, its descriptors are closed."""
     before = len(os.listdir("/dev/fd"))  # noqa: PTH208
     for n in range(5):
@@ -163,8 +174,9 @@ def test_writers_leak_no_descriptor(store: DiskStore) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-from archiver.blobs.disk import DiskStore
-store = DiskStore(Path(sys.argv[1]))
+from archiver.blobs.store import BlobStore
+from archiver.store.disk import Objects
+store = BlobStore(Objects(Path(sys.argv[1])))
 store.prepare()
 n = 0
 while True:
@@ -177,7 +189,7 @@ while True:
 
 def test_after_a_kill_every_told_blob_is_whole_and_nothing_else_has_a_name(root: Path) -> None:
     """After kill -9 every committed blob is there, every blob fits its name, and tmp/ is emptied."""
-    DiskStore.create(root).close()
+    new_disk_blobs(root).close()
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS, str(root)], stdout=subprocess.PIPE, text=True
     ) as child:
@@ -185,7 +197,7 @@ def test_after_a_kill_every_told_blob_is_whole_and_nothing_else_has_a_name(root:
         told = [child.stdout.readline().strip() for _ in range(20)]
         child.send_signal(signal.SIGKILL)
         told += [line.strip() for line in child.stdout if line.endswith("\n")]
-    with DiskStore(root) as store:
+    with disk_blobs(root) as store:
         store.prepare()
         held = stored_digests(store)
         assert set(told) <= set(held)

@@ -10,7 +10,6 @@ import pytest
 from archiver import config
 from archiver.archive import creation, database, session
 from archiver.blobs import marker
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record, schema
 from archiver.catalog.engine import locate
@@ -21,6 +20,7 @@ from archiver.errors import ArchiveLocked, DatabaseError, DatabaseForeign, Marke
 from archiver.runner.threads import StopFlag
 from tests.support.catalog_samples import LATER
 from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
+from tests.support.disk_limits import new_disk_blobs
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_somebody_elses_database_is_not_adopted(root: Path, own_database: str | 
 def foreign(root: Path, own_database: str | Path) -> tuple[Config, str | Path]:
     """A directory whose marker names another archive than the database that the configuration leads to."""
     where, own_database = _moved_in(root, own_database)
-    DiskStore.create(root).close()
+    new_disk_blobs(root).close()
     marker.write(root, Marker("another"))
     return where, own_database
 

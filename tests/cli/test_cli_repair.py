@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, stored_answers
 from archiver.model.identity import utcnow
@@ -32,6 +31,7 @@ from tests.support.archive_damage import (
     zero_tail,
 )
 from tests.support.command_line import CommandLineUser
+from tests.support.disk_limits import disk_blobs
 from tests.support.standin import actions
 
 
@@ -179,7 +179,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
 
     with (
         Catalog.open(person.archive / "archive.db", write=True) as catalog,
-        DiskStore(person.archive) as store,
+        disk_blobs(person.archive) as store,
     ):
         blobs = verify_blobs(store, catalog.read_pages(holdings.blobs_after), read_data=True)
         kept = AnswerStore(disk.Objects(person.archive))

@@ -13,10 +13,10 @@ import bagit
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.blobs.disk import DiskStore
 from archiver.export.export_entry import LinkMethod
 from archiver.model.identity import Digest
 from tests.support.command_line import CommandLineUser
+from tests.support.disk_limits import disk_blobs
 from tests.support.export_archive import ExportHarness, tree
 
 FORMS = pytest.mark.parametrize("form", ["folder", "site", "bagit"])
@@ -37,13 +37,13 @@ def _rot(harness: ExportHarness, *, changes_time: bool) -> None:
 
 def _set_aside(harness: ExportHarness) -> None:
     """Move the blob to quarantine, as ``verify --repair`` does."""
-    with DiskStore(harness.root) as store:
+    with disk_blobs(harness.root) as store:
         store.quarantine(_DIGEST)
 
 
 def _store(harness: ExportHarness) -> None:
     """Store the right bytes, as the run after a repair does."""
-    with DiskStore(harness.root) as store:
+    with disk_blobs(harness.root) as store:
         store.prepare()
         with store.writer() as writer:
             writer.write(_CONTENT)

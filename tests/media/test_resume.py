@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from archiver.media.transfer import ResumePoint, total_if_continued
 from tests.support.media_samples import jpeg
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_objects import MemoryStore
 from tests.support.scripted_cdn import (
     AfterReply,
     MemoryWriter,

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.creation import create_archive
-from archiver.blobs.disk import free_bytes
 from archiver.cli.main import main
-from archiver.durable import open_root
+from archiver.durable import free_bytes, open_root
 from archiver.errors import StorageError
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import empty_database

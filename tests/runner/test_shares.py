@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.blobs.disk import DiskStore
+from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 from archiver.runner.decide import DAYS, digits_due
@@ -143,15 +143,15 @@ def test_a_turn_counts_only_if_it_was_finished(
     harness.night(ACCOUNT)
     harness.sleep_until_turn(lost.name)
     lost.unlink()
-    has = DiskStore.has
+    has = BlobStore.has
 
-    def fail(store: DiskStore, digest: Digest) -> bool:
+    def fail(store: BlobStore, digest: Digest) -> bool:
         if digest == lost.name:
             raise StorageError("the disk fails")
         return has(store, digest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(DiskStore, "has", fail)
+        patched.setattr(BlobStore, "has", fail)
         spent = harness.one("select sum(units) from api_calls")
         assert run(harness, ACCOUNT)[0] == 8
         assert harness.one("select sum(units) from api_calls") == spent

@@ -117,7 +117,7 @@ def test_a_folder_that_is_set_aside_makes_way(objects: Objects) -> None:
     """Everything in it is elsewhere, its names are absent, and can be used again."""
     for name in (FIRST, SECOND):
         objects.put(name, name.encode())
-    objects.set_aside(SHELF, "quarantine/shelf-1")
+    objects.set_aside_folder(SHELF, "quarantine/shelf-1")
     assert listed(objects) == []
     assert (objects.size(FIRST), objects.size(SECOND)) == (None, None)
     assert read(objects, "quarantine/shelf-1/2026/10/a.txt") == FIRST.encode()
@@ -127,7 +127,7 @@ def test_a_folder_that_is_set_aside_makes_way(objects: Objects) -> None:
 
 def test_setting_aside_what_is_not_there_is_no_error(objects: Objects) -> None:
     """It may have been done before a kill."""
-    objects.set_aside(SHELF, "quarantine/shelf-1")
+    objects.set_aside_folder(SHELF, "quarantine/shelf-1")
     assert listed(objects) == []
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from archiver.archive.archive import Archive
 from archiver.blobs import marker
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
@@ -23,6 +22,7 @@ from archiver.sandbox import media_files
 from archiver.sandbox.world_objects import SandboxAccount
 from tests.support.catalog_samples import FACTS, rows
 from tests.support.databases import ARCHIVE_ID, NOW
+from tests.support.disk_limits import new_disk_blobs
 from tests.support.media_samples import jpeg, mp4
 
 ITEM, OTHER_ITEM = "3791389236377157633", "3791434534860357634"
@@ -41,7 +41,7 @@ class AdoptingArchive:
     database: str | Path
 
     def __post_init__(self) -> None:
-        DiskStore.create(self.root).close()
+        new_disk_blobs(self.root).close()
         marker.write(self.root, Marker(ARCHIVE_ID))
         if isinstance(self.database, Path):
             self.database = self.database.rename(self.root / "archive.db")

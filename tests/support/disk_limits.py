@@ -13,23 +13,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archiver.blobs.disk import DiskStore
-from archiver.blobs.store import BlobStore
+from archiver.blobs.store import BlobStore, make_blob_store
 from archiver.model.identity import Digest
+from archiver.store import disk
 
 NOBODY = 65534
+
+
+def disk_blobs(root: Path, *, group_readable: bool = False) -> BlobStore:
+    """Open the blobs of an archive in a directory."""
+    return BlobStore(disk.Objects(root, group_readable=group_readable))
+
+
+def new_disk_blobs(root: Path, *, group_readable: bool = False) -> BlobStore:
+    """Make a directory for blobs, and open it."""
+    make_blob_store(disk.Objects(root, group_readable=group_readable))
+    return disk_blobs(root, group_readable=group_readable)
 
 
 def sha256(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 
 
-def stored_digests(store: BlobStore, on_foreign: Callable[[str], None] | None = None) -> list[Digest]:
+def stored_digests(store: BlobStore, on_foreign: Callable[[str], None] = lambda _: None) -> list[Digest]:
     """Return the names of all blobs of a store, in their order."""
     return [digest for digest, _ in store.list_blobs(on_foreign)]
 
 
-def put(store: DiskStore, data: bytes) -> Digest:
+def put(store: BlobStore, data: bytes) -> Digest:
     with store.writer() as writer:
         writer.write(data)
         return writer.commit()[0]

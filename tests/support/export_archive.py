@@ -12,7 +12,6 @@ from typing import Unpack
 from archiver.archive.archive import Archive
 from archiver.archive.selection import Narrowing
 from archiver.blobs import marker
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
@@ -25,6 +24,7 @@ from archiver.model.values import replace
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import FACTS, NATGEO, highlight, page, tray, video
 from tests.support.databases import ARCHIVE_ID, NOW
+from tests.support.disk_limits import disk_blobs, new_disk_blobs
 
 _MIMES = {Role.VIDEO: "video/mp4"}
 
@@ -41,7 +41,7 @@ class ExportHarness:
     def make(cls, home: Path, database: str | Path) -> ExportHarness:
         """Make the archive with an empty database."""
         harness = cls(home, database if isinstance(database, str) else None)
-        DiskStore.create(harness.root).close()
+        new_disk_blobs(harness.root).close()
         if isinstance(database, Path):
             shutil.move(database, harness.root / "archive.db")
         marker.write(harness.root, Marker(ARCHIVE_ID))
@@ -129,7 +129,7 @@ class ExportHarness:
     ) -> list[Digest]:
         """Several files: as ``keep`` of each, but that the archive is opened once."""
         kept = []
-        with DiskStore(self.root) as store, self.catalog() as rows:
+        with disk_blobs(self.root) as store, self.catalog() as rows:
             store.prepare()
             for pk, role, content in files:
                 with store.writer() as writer:

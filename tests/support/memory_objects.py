@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import BinaryIO
 
-from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, pieces_of
+from archiver.blobs.store import BlobStore
+from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, Upload, pieces_of
+from archiver.store.spool import Draft
 
 
 class MemoryObjects:
     """``Objects`` in memory. ``stored``: their bytes by their names."""
 
     gather_seconds = 0.0
+    is_remote = False
 
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
+        self._tmp: int | None = None
+
+    def make(self, folder: Folder, directories: Sequence[str]) -> None:
+        """Do nothing: there are no directories."""
+
+    def hold(self, folder: Folder) -> None:
+        """Do nothing: there is nothing to open."""
+
+    def prepare(self, directories: Sequence[str] = ()) -> None:
+        """Do nothing: memory needs no preparation."""
+
+    def draft(self, store: Callable[[Draft], None]) -> Draft:
+        if self._tmp is None:
+            self._tmp = os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY)
+        return Draft(self._tmp, tempfile.gettempdir(), store)
+
+    def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
+        with draft.open() as file:
+            self.stored[name] = file.read()
 
     def put(self, name: str, content: Content) -> None:
         self.stored[name] = b"".join(pieces_of(content))
 
     def read(self, name: str, start: int, length: int) -> bytes:
         return self._bytes(name)[start : start + length]
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BytesIO(self._bytes(name))
+
+    def open_range(self, name: str, start: int, length: int) -> BinaryIO:
+        file = self.open(name)
+        file.seek(start)
+        return file
 
     def open_file(self, name: str) -> BinaryIO:
         return io.BytesIO(self._bytes(name))
@@ -35,7 +67,12 @@ class MemoryObjects:
             if name != path and name > after:
                 yield FolderEntry(name, len(self.stored[path]))
 
-    def set_aside(self, folder: Folder, new_name: str) -> None:
+    def set_aside(self, name: str, new_name: str) -> str:
+        self.stored[new_name] = self._bytes(name)
+        del self.stored[name]
+        return new_name
+
+    def set_aside_folder(self, folder: Folder, new_name: str) -> None:
         for path in [path for path in self.stored if path.startswith(f"{folder.name}/")]:
             self.stored[new_name + path.removeprefix(folder.name)] = self.stored.pop(path)
 
@@ -60,10 +97,23 @@ class MemoryObjects:
     def empty_spool(self) -> None:
         """Do nothing: nothing waits."""
 
+    def close(self) -> None:
+        if self._tmp is not None:
+            os.close(self._tmp)
+        self._tmp = None
+
     def _bytes(self, name: str) -> bytes:
         if name not in self.stored:
             raise ObjectMissing(f"{name} cannot be read: it does not exist")
         return self.stored[name]
+
+
+class MemoryStore(BlobStore):
+    """Blobs in memory."""
+
+    def __init__(self) -> None:
+        self.objects = MemoryObjects()
+        super().__init__(self.objects)
 
 
 class MemoryAppender:

@@ -15,8 +15,8 @@ from typing import Any
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.creation import create_archive
 from archiver.blobs import marker
-from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
 from archiver.config import load
 from archiver.model.api_calls import Answer, Call, Limits
@@ -38,6 +38,7 @@ from archiver.model.upstream import (
 from archiver.sandbox.standin import StandIn
 from archiver.store import disk
 from tests.support.databases import ARCHIVE_ID, NOW
+from tests.support.disk_limits import new_disk_blobs
 
 NIGHTLY_CONFIG = """
 [archive]
@@ -87,7 +88,7 @@ def shelve(root: Path, database: str | Path) -> None:
     """Make the archive at ``root``; ``database`` is a new one."""
     root.mkdir(exist_ok=True)
     marker.write(root, Marker(ARCHIVE_ID))
-    with Catalog.open(database, write=True) as catalog, DiskStore.create(root) as store:
+    with Catalog.open(database, write=True) as catalog, new_disk_blobs(root) as store:
         store.prepare()
         run_id = catalog.write(record.start_run, "run", NOW)
         answer_id = _keep(catalog, root, run_id)
@@ -151,7 +152,7 @@ def _item(pk: str, media_type: int = 2, taken_at: datetime = NOW, **carried: Any
     return Item(pk, NATGEO.pk, code, taken_at, media_type, "story", duration, links, **carried)
 
 
-def _file(store: DiskStore, pk: str, role: Role) -> File:
+def _file(store: BlobStore, pk: str, role: Role) -> File:
     with store.writer() as writer:
         writer.write(content(pk, role))
         sha256, size = writer.commit()

@@ -20,7 +20,6 @@ from starlette.requests import Request
 
 from archiver.archive import serving
 from archiver.archive.session import open_for_reading
-from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.config import load
 from archiver.model.identity import Role
@@ -28,6 +27,7 @@ from archiver.web.connection_limits import IS_GONE
 from archiver.web.media_response import MediaFiles
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW, execute_directly
+from tests.support.disk_limits import disk_blobs
 from tests.support.export_archive import ExportHarness
 from tests.support.s3_server import BUCKET, S3Server, s3_server
 from tests.support.sample_archive import content, digest, shelve
@@ -115,7 +115,7 @@ def test_fault_v11_what_is_known_of_a_file_expires(archive: ExportHarness) -> No
     scope = {"type": "http", "method": "HEAD", "path": path_of(sha256, "mp4"), "headers": [], **PRESENT}
     lose = "UPDATE blobs SET lost_at = {} WHERE sha256 = '" + sha256 + "'"
     database = archive.root / "archive.db"
-    with Catalog.open(database, write=False) as catalog, DiskStore(archive.root) as store:
+    with Catalog.open(database, write=False) as catalog, disk_blobs(archive.root) as store:
         files = MediaFiles(catalog, store, lambda error: None, lambda: now[0])
 
         def is_shown() -> bool:
@@ -136,7 +136,7 @@ def test_a_file_that_is_larger_than_a_piece_arrives_whole(
 ) -> None:
     """All pieces are sent, the first and the others, also when the file has just been asked for."""
     large = bytes(range(256)) * 4000
-    with DiskStore(archive.root) as store:
+    with disk_blobs(archive.root) as store:
         store.prepare()
         with store.writer() as writer:
             writer.write(large)
@@ -211,7 +211,7 @@ def test_fault_k16_a_blob_of_another_size_is_not_served(archive: ExportHarness, 
     try:
         with (
             Catalog.open(archive.root / "archive.db", write=False) as catalog,
-            DiskStore(archive.root) as disk,
+            disk_blobs(archive.root) as disk,
         ):
             assert asyncio.run(MediaFiles(catalog, disk, told.append).answer(Request(scope))) is None
     finally:

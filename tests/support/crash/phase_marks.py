@@ -19,8 +19,8 @@ _BEFORE = {
     "before the marker": ("archiver.blobs.marker", "write"),
     "before a call": ("archiver.hiker.client", "HikerClient.send"),
     "before an answer": ("archiver.answers.answer_writer", "AnswerWriter.keep"),
-    "last byte": ("archiver.blobs.disk", "DiskWriter.commit"),
-    "before rename": ("archiver.blobs.disk", "DiskWriter._put_in_place"),
+    "last byte": ("archiver.store.spool", "Draft.commit"),
+    "before rename": ("archiver.store.disk", "Objects._put_in_place"),
     "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
     "watermark": ("archiver.catalog.record", "completion"),
     "end of run": ("archiver.catalog.record", "finish_run"),
@@ -28,10 +28,10 @@ _BEFORE = {
 _AFTER = {
     "schema made": ("archiver.archive.creation", "_open_new_catalog"),
     "marker written": ("archiver.blobs.marker", "write"),
-    "swept": ("archiver.blobs.disk", "remove_unfinished"),
+    "swept": ("archiver.store.disk", "remove_unfinished"),
     "answer kept": ("archiver.answers.answer_writer", "AnswerWriter.keep"),
-    "file opened": ("archiver.blobs.disk", "DiskWriter.__init__"),
-    "after rename": ("archiver.blobs.disk", "DiskWriter._put_in_place"),
+    "file opened": ("archiver.store.spool", "Draft.__init__"),
+    "after rename": ("archiver.store.disk", "Objects._put_in_place"),
     "after commit": ("sqlalchemy.engine", "RootTransaction.commit"),
 }
 _EXPORT_BEFORE = {

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from archiver.blobs import disk
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
 from archiver.hiker.client import HikerClient
@@ -23,7 +22,7 @@ from archiver.model.identity import Digest
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.downloads import Download, FailedDownload, FileDownloader
 from archiver.runner.metered_api import MeteredApi, PaidCall, Reply
-from archiver.store import growing_file
+from archiver.store import disk, growing_file, spool
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -49,7 +48,7 @@ def _no_sync(fd: int) -> None:
 
 
 def _file_not_synced() -> None:
-    _replace(disk, "sync", _no_sync)
+    _replace(spool, "sync", _no_sync)
 
 
 def _directory_not_synced() -> None:
@@ -64,8 +63,8 @@ def _row_before_rename() -> None:
     """A blob is put in place only when its row is committed."""
     waiting: dict[Digest, Callable[[], None]] = {}
 
-    def later(writer: disk.DiskWriter, digest: Digest) -> None:
-        waiting[digest] = lambda: put(writer, digest)
+    def later(objects: disk.Objects, name: str, draft: spool.Draft) -> None:
+        waiting[draft.digest()] = lambda: put(objects, name, draft)
 
     def committed(
         files: FileDownloader, file: File, row: Future[FileRecorded], future: Future[FailedDownload | None]
@@ -73,7 +72,7 @@ def _row_before_rename() -> None:
         waiting.pop(file.blob.sha256)()
         tell(files, file, row, future)
 
-    put = _replace(disk.DiskWriter, "_put_in_place", later)
+    put = _replace(disk.Objects, "_put_in_place", later)
     tell = _replace(FileDownloader, "_finish", committed)
 
 
