@@ -114,7 +114,7 @@ class ArchiveStorage:
         """Create what an archive needs in its directory, durably. What exists is left as it is."""
         from archiver.blobs.store import make_blob_store
 
-        make_blob_store(self._objects(self.bucket))
+        make_blob_store(self.objects())
 
     def create_marker(self, own: Marker) -> None:
         """Put the marker ``own`` into the bucket, if the archive is in one. Raises MarkerMismatch."""
@@ -324,7 +324,11 @@ class ArchiveStorage:
             from archiver.store.bucket_client import AT_ONCE
 
             return JournalFiles(self._objects(self._open_bucket(AT_ONCE)))
-        return JournalFiles(self._objects(self.bucket))
+        return JournalFiles(self.objects())
+
+    def objects(self) -> Objects:
+        """Return all objects of the archive. What waits in a spool is not among them."""
+        return self._objects(self.bucket)
 
     def _objects(
         self, bucket: Bucket | None, *, spooled: Folder | None = None, part: str | None = None

@@ -204,7 +204,7 @@ class _Mover:
                 finish_removal(self._config, catalog, old, journal, self._stop)
             own = replace(own, removals=catalog.read(account_parts.count_removals))  # that may be one more
             old.empty_spool()
-            copy = ArchiveCopy(old, self._new, catalog, self._root, self._stop)
+            copy = ArchiveCopy(old, self._new, catalog, self._stop)
             self._check_new_place(own)
             copy.check_answers()
             copy.check_journals()

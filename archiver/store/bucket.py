@@ -20,7 +20,16 @@ from archiver.durable import storage_errors
 from archiver.errors import StorageError
 from archiver.store import disk
 from archiver.store.bucket_client import SINGLE_PUT, Bucket, StoredObject
-from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, Upload, is_file
+from archiver.store.objects import (
+    Begin,
+    Content,
+    Folder,
+    FolderEntry,
+    ObjectMissing,
+    Upload,
+    is_file,
+    size_of,
+)
 from archiver.store.spool import Draft
 
 
@@ -71,11 +80,14 @@ class Objects:
                 return
             self._bucket.put(name, file)
 
-    def put(self, name: str, content: Content) -> None:
+    def put(self, name: str, content: Content, *, is_final: bool = False) -> None:
         if isinstance(content, bytes) or is_file(content):
             self._bucket.put(name, content)
         else:
             self._bucket.put_pieces(name, content, self._root)
+
+    def holds(self, name: str, content: BinaryIO) -> bool:
+        return self._bucket.holds(name, content)
 
     def read(self, name: str, start: int, length: int) -> bytes:
         if self._may_wait(name):
@@ -88,15 +100,7 @@ class Objects:
 
     def open(self, name: str) -> BinaryIO:
         """Open an object; see ``Bucket.open_object``. Its bytes are not checked."""
-        file = self._bucket.open_object(name)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        if StoredObject(name, size, "").is_absent:
-            file.close()
-            raise ObjectMissing(
-                f"{self.location(name)} cannot be read: it was moved to quarantine/", "run archiver verify"
-            )
-        return file
+        return self._require_present(name, self._bucket.open_object(name))
 
     def open_range(self, name: str, start: int, length: int) -> BinaryIO:
         return self._bucket.open_range(name, start, length)
@@ -109,6 +113,14 @@ class Objects:
         file = self._bucket.download(name, self._root)
         if file is None:
             raise self._missing(name)
+        return self._require_present(name, file)
+
+    def _require_present(self, name: str, file: BinaryIO) -> BinaryIO:
+        if StoredObject(name, size_of(file), "").is_absent:
+            file.close()
+            raise ObjectMissing(
+                f"{self.location(name)} cannot be read: it was moved to quarantine/", "run archiver verify"
+            )
         return file
 
     def size(self, name: str) -> int | None:

@@ -35,6 +35,7 @@ from archiver.store.bucket_errors import (
 )
 from archiver.store.bucket_reader import ObjectReader
 from archiver.store.bucket_settings import BucketSettings, read_bucket_settings
+from archiver.store.objects import size_of
 from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
@@ -619,13 +620,6 @@ def _client(
 
 def _stored_object(name: str, meta: ObjectMeta) -> StoredObject:
     return StoredObject(name, meta["size"], (meta["e_tag"] or "").removeprefix("W/").strip('"'))
-
-
-def size_of(file: BinaryIO) -> int:
-    """Return the size of a file, and position it at its beginning."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return size
 
 
 def _etags(file: BinaryIO) -> tuple[str, str]:

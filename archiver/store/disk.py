@@ -31,11 +31,23 @@ from archiver.durable import (
 )
 from archiver.errors import StorageError
 from archiver.store.growing_file import GrowingFile
-from archiver.store.objects import Begin, Content, Folder, FolderEntry, ObjectMissing, Upload, pieces_of
+from archiver.store.objects import (
+    Begin,
+    Content,
+    Folder,
+    FolderEntry,
+    ObjectMissing,
+    Upload,
+    begins_with,
+    pieces_of,
+    size_of,
+)
 from archiver.store.spool import Draft, remove_unfinished
 
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.EISDIR})
 """The errors of opening a link, a directory or a FIFO in place of a file."""
+_FINAL = 0o444
+"""The mode of a file that nobody may change: its directory decides who can read it."""
 _DELETED_AT_ONCE = 1000
 _HAS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
@@ -135,7 +147,7 @@ class Objects:
     def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
         """Make a file appear completely or not at all: set its mode, sync, close, rename, sync, check."""
         with storage_errors(f"{self.location(name)} cannot be stored"):
-            draft.seal(0o444)
+            draft.seal(_FINAL)
             self._put_in_place(name, draft)
 
     def _put_in_place(self, name: str, draft: Draft) -> None:
@@ -151,14 +163,23 @@ class Objects:
         if not stat.S_ISREG(status.st_mode) or status.st_size != draft.size:
             raise StorageError(f"{self.location(name)} changed while it was stored")
 
-    def put(self, name: str, content: Content) -> None:
+    def put(self, name: str, content: Content, *, is_final: bool = False) -> None:
         *levels, file = name.split("/")
         with (
             storage_errors(f"{self.location(name)} cannot be written"),
             self._enter(*self._drafts) as tmp,
             self._enter(*self._spool, *levels) as within,
         ):
-            write_whole(file, pieces_of(content), self._modes[1], tmp=tmp, within=within)
+            mode = _FINAL if is_final else self._modes[1]
+            write_whole(file, pieces_of(content), mode, tmp=tmp, within=within)
+
+    def holds(self, name: str, content: BinaryIO) -> bool:
+        try:
+            own = self.open(name)
+        except ObjectMissing:
+            return False
+        with own, storage_errors(f"{self.location(name)} cannot be compared"):
+            return size_of(own) == size_of(content) and begins_with(own, content)
 
     def read(self, name: str, start: int, length: int) -> bytes:
         fd = self._open(name)

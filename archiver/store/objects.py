@@ -144,8 +144,17 @@ class Objects(Protocol):
         On a disk its file is renamed. ``choose`` is only called for a bucket, in this thread.
         """
 
-    def put(self, name: str, content: Content) -> None:
-        """Store an object durably, in place of one that may exist; or leave everything as it was."""
+    def put(self, name: str, content: Content, *, is_final: bool = False) -> None:
+        """Store an object durably, in place of one that may exist; or leave everything as it was.
+
+        ``is_final``: nobody may change it afterwards, as with ``put_draft``.
+        """
+
+    def holds(self, name: str, content: BinaryIO) -> bool:
+        """Return whether exactly these bytes are stored under a name.
+
+        In a bucket, size and checksum that the store states are enough. If it states none, that is False.
+        """
 
     def read(self, name: str, start: int, length: int) -> bytes:
         """Return bytes of an object, fewer than ``length`` if it ends before. Raises ObjectMissing."""
@@ -225,6 +234,23 @@ def pieces_of(content: Content) -> Iterable[bytes]:
         content.seek(0)
         return iter(partial(content.read, PIECE), b"")
     return content
+
+
+def begins_with(whole: BinaryIO, beginning: BinaryIO) -> bool:
+    """Return whether a file has the bytes of another one at its beginning. Both are read from their start."""
+    whole.seek(0)
+    beginning.seek(0)
+    while piece := beginning.read(PIECE):
+        if whole.read(len(piece)) != piece:
+            return False
+    return True
+
+
+def size_of(content: BinaryIO) -> int:
+    """Return the size of a file, and position it at its beginning."""
+    size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    return size
 
 
 def printable(name: str) -> str:

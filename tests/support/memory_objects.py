@@ -41,8 +41,11 @@ class MemoryObjects:
         with draft.open() as file:
             self.stored[name] = file.read()
 
-    def put(self, name: str, content: Content) -> None:
+    def put(self, name: str, content: Content, *, is_final: bool = False) -> None:
         self.stored[name] = b"".join(pieces_of(content))
+
+    def holds(self, name: str, content: BinaryIO) -> bool:
+        return self.stored.get(name) == b"".join(pieces_of(content))
 
     def read(self, name: str, start: int, length: int) -> bytes:
         return self._bytes(name)[start : start + length]
