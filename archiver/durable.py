@@ -228,13 +228,15 @@ def write_whole(
     tmp: int,
     within: int,
     owner: tuple[int, int] | None = None,
+    draft: str = "",
 ) -> int:
     """Write a file that gets its name in the open directory ``within`` once it is durable; return its size.
 
     Until then it is in the directory ``tmp``, from which it is removed if anything fails. ``owner``: its user
-    and group, if they need not be those of this process. Raises OSError.
+    and group, if they need not be those of this process. ``draft``: its name there; '': a random one. Raises
+    OSError.
     """
-    draft = f"{secrets.token_hex(16)}.part"
+    draft = draft or f"{secrets.token_hex(16)}.part"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=tmp)
     try:
         if owner not in (None, (os.fstat(fd).st_uid, os.fstat(fd).st_gid)):

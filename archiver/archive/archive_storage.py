@@ -79,7 +79,7 @@ class ArchiveStorage:
         if own.storage != chosen and self.bucket is not None:
             from archiver.blobs import bucket_marker
 
-            found = bucket_marker.read(self.bucket)
+            found = bucket_marker.read(self.objects())
             if found is not None and (found.id, found.storage) == (own.id, chosen):
                 raise MarkerMismatch(
                     f"the archive is stored in {chosen}, and {root / 'archive.json'} is older than that",
@@ -108,7 +108,7 @@ class ArchiveStorage:
         if self.bucket is not None:
             from archiver.blobs import bucket_marker
 
-            bucket_marker.require_free(self.bucket, own_id)
+            bucket_marker.require_free(self.objects(), own_id)
 
     def create(self) -> None:
         """Create what an archive needs in its directory, durably. What exists is left as it is."""
@@ -121,7 +121,7 @@ class ArchiveStorage:
         if self.bucket is not None:
             from archiver.blobs import bucket_marker
 
-            bucket_marker.create(self.bucket, own)
+            bucket_marker.create(self.objects(), own)
 
     def probe(self, own: Marker, *, dry_run: bool = False) -> Marker:
         """If the archive is in a bucket, check that this belongs to it and can be written; make the spool.
@@ -134,8 +134,8 @@ class ArchiveStorage:
             from archiver.blobs import bucket_marker
 
             if dry_run:
-                return own.with_end(bucket_marker.require(self.bucket, own).journal)
-            own = bucket_marker.probe(self.bucket, own)
+                return own.with_end(bucket_marker.require(self.objects(), own).journal)
+            own = bucket_marker.probe(self.objects(), own)
             make_temporary_place(self._root, 0o750 if self._group_readable else 0o700)
         return own
 
@@ -147,7 +147,7 @@ class ArchiveStorage:
         from archiver.blobs import bucket_marker, marker
 
         own = marker.read(self._root)
-        found = None if self.bucket is None else bucket_marker.read(self.bucket)
+        found = None if self.bucket is None else bucket_marker.read(self.objects())
         return own.journal if found is None or found.id != own.id else own.with_end(found.journal).journal
 
     def record_end(self, head: JournalHead, files: JournalFiles) -> None:
@@ -163,7 +163,7 @@ class ArchiveStorage:
             return
         end = JournalEnd(head.seq, head.hash, files.before_snapshot(head))
         if self.bucket is not None:
-            bucket_marker.record_end(self.bucket, own, end)
+            bucket_marker.record_end(self.objects(), own, end)
         marker.rewrite(self._root, own.with_end(end), group_readable=self._group_readable)
 
     @cached_property

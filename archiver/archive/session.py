@@ -278,7 +278,7 @@ def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> Non
         if storage.bucket is not None:  # after a kill before this, the next probe does it
             from archiver.blobs import bucket_marker
 
-            bucket_marker.rewrite(storage.bucket, own)
+            bucket_marker.rewrite(storage.objects(), own)
 
 
 def with_settings(config: Config, options: RunOptions) -> RunOptions:

@@ -37,7 +37,7 @@ from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
 from archiver.runner.threads import StopFlag, run_beside
-from archiver.store.bucket_client import MARKER
+from archiver.store.objects import MARKER
 
 
 class StorageMove(Struct, frozen=True):
@@ -186,15 +186,15 @@ class _Mover:
     def _require_waiting_place(self, own: Marker) -> None:
         """Raise an error if the archive has been there and has left: the directory is an older copy."""
         if self._new.bucket is not None:
-            found = bucket_marker.read(self._new.bucket)
+            found = bucket_marker.read(self._new.objects())
             if found is not None and found.storage not in (own.storage, self._destination):
-                bucket_marker.require(self._new.bucket, replace(own, storage=self._destination))
+                bucket_marker.require(self._new.objects(), replace(own, storage=self._destination))
 
     def _copy(self, own: Marker, opening: Opening) -> StorageMove:
         """Copy everything that the new place lacks, and end the move."""
         old = self._storage_at(own.storage)
         if old.bucket is not None:
-            bucket_marker.require(old.bucket, replace(own, moving_to=None))
+            bucket_marker.require(old.objects(), replace(own, moving_to=None))
         compared = require_current(
             old.journal(), opening.state, old.read_end(), follow_database=False, now=utcnow()
         )
@@ -218,11 +218,11 @@ class _Mover:
         """Raise MarkerMismatch if the bucket belongs to another archive, or this one is in use there."""
         if self._new.bucket is None:
             return
-        found = bucket_marker.read(self._new.bucket)
+        found = bucket_marker.read(self._new.objects())
         if found is None:
-            bucket_marker.require_apart(self._new.bucket)
+            bucket_marker.require_apart(self._new.objects())
             return
-        bucket_marker.require_own(self._new.bucket, found, own, "name another prefix")
+        bucket_marker.require_own(self._new.objects(), found, own, "name another prefix")
         if found.storage == self._destination:
             raise MarkerMismatch(
                 f"the archive is in {self._new.location}, says {MARKER} there: "
@@ -236,10 +236,10 @@ class _Mover:
         own = replace(own, moving_to=None)
         if self._new.bucket is None:
             self._new.create()
-        elif bucket_marker.read(self._new.bucket) is None:
-            bucket_marker.create(self._new.bucket, own)
+        elif bucket_marker.read(self._new.objects()) is None:
+            bucket_marker.create(self._new.objects(), own)
         else:
-            bucket_marker.rewrite(self._new.bucket, own)
+            bucket_marker.rewrite(self._new.objects(), own)
 
     def _end(self, own: Marker, catalog: Catalog, *, copied: int) -> StorageMove:
         """End the move: everything is at the new place, and the journal there is that of the database."""
@@ -259,9 +259,9 @@ class _Mover:
     def _write_markers(self, own: Marker) -> None:
         """Let all markers name the new place, that in the directory last."""
         new = replace(own, storage=self._destination, moving_to=None)
-        for bucket in (self._new.bucket, self._storage_at(own.storage).bucket):
-            if bucket is not None:
-                bucket_marker.rewrite(bucket, new)
+        for place in (self._new, self._storage_at(own.storage)):
+            if place.bucket is not None:
+                bucket_marker.rewrite(place.objects(), new)
         self._rewrite_own(new)
 
     def _rewrite_own(self, new: Marker) -> None:

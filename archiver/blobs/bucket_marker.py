@@ -11,110 +11,113 @@ from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.journal_entries import JournalEnd
-from archiver.store.bucket_client import MARKER, Bucket
+from archiver.store.objects import MARKER, ObjectMissing, Objects
 
 
-def read(bucket: Bucket) -> Marker | None:
+def read(objects: Objects) -> Marker | None:
     """Return the marker in the bucket; None if there is none. Raises StorageError if it is not valid."""
-    text = bucket.read(MARKER, marker.LARGEST)
-    return None if text is None else marker.parse(text, bucket.location(MARKER))
+    try:
+        text = objects.read(MARKER, 0, marker.LARGEST)
+    except ObjectMissing:
+        return None
+    return marker.parse(text, objects.location(MARKER))
 
 
-def create(bucket: Bucket, own: Marker) -> None:
+def create(objects: Objects, own: Marker) -> None:
     """Put the marker of an archive into the bucket; one that an interrupted creation left may be there.
 
     It is looked for first, and read back: a store that does not know If-None-Match replaces what another
     archive has there. Raises MarkerMismatch if the place belongs to another archive, StorageError.
     """
-    if bucket.head(MARKER) is None:
-        bucket.put_if_absent(MARKER, marker.pack(own))
-    require(bucket, own)
+    if read(objects) is None:
+        objects.put_new(MARKER, marker.pack(own))
+    require(objects, own)
 
 
-def require_free(bucket: Bucket, own_id: str | None = None) -> None:
+def require_free(objects: Objects, own_id: str | None = None) -> None:
     """Raise StorageError if an archive has its marker here, but not that of the archive ``own_id``.
 
     Also if there is no such bucket.
     """
-    found = read(bucket)
+    found = read(objects)
     if found is not None and found.id != own_id:
         raise StorageError(
-            f"{bucket.location('')} has an archive already: {MARKER} is there",
+            f"{objects.location('')} has an archive already: {MARKER} is there",
             "set archive.storage to another prefix; or, to go on with that archive, put this object into the "
             "directory, then archiver db rebuild",
         )
     if found is None:
-        require_apart(bucket)
+        require_apart(objects)
 
 
-def require_apart(bucket: Bucket) -> None:
+def require_apart(objects: Objects) -> None:
     """Raise StorageError if there is an archive above or below this prefix, as far as that can be seen."""
-    nested = bucket.nested_archive()
+    nested = objects.find_nested(MARKER)
     if nested is not None:
         raise StorageError(
-            f"{bucket.location('')} and another archive would be one in the other: {nested} is there",
+            f"{objects.location('')} and another archive would be one in the other: {nested} is there",
             "set archive.storage to another prefix",
         )
 
 
-def require(bucket: Bucket, own: Marker) -> Marker:
+def require(objects: Objects, own: Marker) -> Marker:
     """Check that the bucket belongs to the archive with this marker, and return the one in the bucket.
 
     Raises MarkerMismatch if it belongs to another one, StorageError if it has no marker or cannot be read.
     """
-    found = read(bucket)
+    found = read(objects)
     if found is None:
         raise StorageError(
-            f"there is no archive at {bucket.location('')}: {MARKER} is missing",
+            f"there is no archive at {objects.location('')}: {MARKER} is missing",
             "correct archive.storage; or restore that object from archive.json in the archive's directory",
         )
-    require_own(bucket, found, own)
+    require_own(objects, found, own)
     if found.removals > own.removals:
         raise MarkerMismatch(
             "archive.json in the directory is from before an account was forgotten",
-            f"put {bucket.location(MARKER)} in its place, then archiver db rebuild",
+            f"put {objects.location(MARKER)} in its place, then archiver db rebuild",
         )
     if found.storage != own.storage:
         raise StorageError(
-            f"the archive has left {bucket.location('')}: it is in {found.storage or 'a directory'} now",
+            f"the archive has left {objects.location('')}: it is in {found.storage or 'a directory'} now",
             "correct archive.storage",
         )
     return found
 
 
-def require_own(bucket: Bucket, found: Marker, own: Marker, hint: str = "correct archive.storage") -> None:
+def require_own(objects: Objects, found: Marker, own: Marker, hint: str = "correct archive.storage") -> None:
     """Raise MarkerMismatch if ``found``, which was read there, is the marker of another archive."""
     if found.id != own.id:
         raise MarkerMismatch(
-            f"{bucket.location('')} belongs to another archive ({found.id}, not {own.id})", hint
+            f"{objects.location('')} belongs to another archive ({found.id}, not {own.id})", hint
         )
 
 
-def rewrite(bucket: Bucket, new: Marker) -> None:
+def rewrite(objects: Objects, new: Marker) -> None:
     """Replace the marker in a bucket by one of the same archive, as it is after a move.
 
     A later end of the journal that is there is kept. Raises MarkerMismatch, with nothing written, if the
     place belongs to another archive, StorageError.
     """
-    found = read(bucket)
+    found = read(objects)
     if found is not None:
-        require_own(bucket, found, new)
+        require_own(objects, found, new)
         new = new.with_end(found.journal)
-    bucket.put(MARKER, marker.pack(new))
+    objects.put(MARKER, marker.pack(new))
 
 
-def record_end(bucket: Bucket, own: Marker, end: JournalEnd) -> None:
+def record_end(objects: Objects, own: Marker, end: JournalEnd) -> None:
     """Record where the journal ends, unless a later end is recorded. Raises the errors of ``require``."""
-    found = require(bucket, own)
+    found = require(objects, own)
     if found.with_end(end) != found:
-        bucket.put(MARKER, marker.pack(found.with_end(end)))
+        objects.put(MARKER, marker.pack(found.with_end(end)))
 
 
-def probe(bucket: Bucket, own: Marker) -> Marker:
+def probe(objects: Objects, own: Marker) -> Marker:
     """Check the same as ``require``, and that the bucket can be written. Raises the same errors.
 
     Return the marker that is there now: ``own``, with the later end of the journal.
     """
-    own = own.with_end(require(bucket, own).journal)
-    bucket.put(MARKER, marker.pack(own))
+    own = own.with_end(require(objects, own).journal)
+    objects.put(MARKER, marker.pack(own))
     return own

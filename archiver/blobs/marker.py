@@ -5,7 +5,6 @@ The mount point of an unmounted disk has no marker.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -13,10 +12,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
+from archiver.durable import storage_errors
 from archiver.errors import ArchiveTooOld, JournalDiffers, MarkerMismatch, NoArchive, StorageError
 from archiver.model.journal_entries import JournalEnd
 from archiver.model.values import replace
+from archiver.store import disk
+from archiver.store.objects import MARKER
 
 FORMAT = 2
 """An archive of a later format must not be changed, one of an earlier format has no journal."""
@@ -27,8 +28,6 @@ EXPORT_DIRECTORY = ".archiver-export"
 DIRECTORY = "directory"
 """The name of the archive's own directory as a storage, where None would say that there is none."""
 
-_NAME = "archive.json"
-_DRAFT = ".archive.json.part"
 LARGEST = 65_536
 """Bytes; the marker has about two hundred."""
 
@@ -93,7 +92,7 @@ def database_before_removal() -> JournalDiffers:
 
 def exists(root: Path) -> bool:
     """Return whether there is a marker at ``root``, readable or not."""
-    return os.path.lexists(root / _NAME)
+    return os.path.lexists(root / MARKER)
 
 
 def holds_copies(directory: Path) -> bool:
@@ -112,10 +111,9 @@ def read(root: Path) -> Marker:
 
     Raises NoArchive if there is none, ArchiveTooOld, StorageError if it cannot be read or used.
     """
-    path = root / _NAME
+    path = root / MARKER
     try:
-        with storage_errors(f"{path} cannot be read"):
-            text = _read_bytes(root)
+        text = disk.Objects(root).read(MARKER, 0, LARGEST)
     except StorageError as exc:
         if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
             raise _no_archive(root) from exc
@@ -148,13 +146,10 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
     Raises DiskFull or StorageError. An existing marker raises StorageError, because the id of an archive
     never changes.
     """
-    with storage_errors(f"{root / _NAME} cannot be written"):
-        root_fd = open_root(root)
-        try:
-            _refuse_second(root, root_fd)
-            _write_bytes(root_fd, pack(marker), 0o640 if group_readable else 0o600)
-        finally:
-            os.close(root_fd)
+    if not disk.Objects(root, group_readable=group_readable).put_new(MARKER, pack(marker)):
+        raise StorageError(
+            f"{root / MARKER} already exists", "this directory is already an archive: choose another one"
+        )
 
 
 def rewrite(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
@@ -164,12 +159,7 @@ def rewrite(root: Path, marker: Marker, *, group_readable: bool = False) -> None
     or NoArchive.
     """
     new = marker.with_end(read(root).journal)
-    with storage_errors(f"{root / _NAME} cannot be written"):
-        root_fd = open_root(root)
-        try:
-            _write_bytes(root_fd, pack(new), 0o640 if group_readable else 0o600)
-        finally:
-            os.close(root_fd)
+    disk.Objects(root, group_readable=group_readable).put(MARKER, pack(new))
 
 
 def pack(marker: Marker) -> bytes:
@@ -188,43 +178,11 @@ def pack(marker: Marker) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-def _refuse_second(root: Path, root_fd: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.stat(_NAME, dir_fd=root_fd, follow_symlinks=False)
-        raise StorageError(
-            f"{root / _NAME} already exists", "this directory is already an archive: choose another one"
-        )
-
-
-def _read_bytes(root: Path) -> bytes:
-    root_fd = open_root(root)
-    try:
-        fd = open_regular(_NAME, within=root_fd)
-    finally:
-        os.close(root_fd)
-    with os.fdopen(fd, "rb") as file:
-        return file.read(LARGEST)
-
-
-def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):  # left by a killed creation
-        os.unlink(_DRAFT, dir_fd=root_fd)
-    fd = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=root_fd)
-    try:
-        write_all(fd, text)
-        os.fchmod(fd, mode)
-        sync(fd)
-    finally:
-        os.close(fd)
-    os.replace(_DRAFT, _NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)
-    sync_directory(root_fd)
-
-
 def _no_archive(root: Path) -> NoArchive:
     has_rows = os.path.lexists(root / "archive.db")
     if has_rows or has_blobs(root):
         return NoArchive(
-            f"the marker {root / _NAME} is missing, but other parts of an archive are there",
+            f"the marker {root / MARKER} is missing, but other parts of an archive are there",
             f"restore it from a backup{', or run archiver init to write it again' if has_rows else ''}",
         )
     return NoArchive(

@@ -86,6 +86,12 @@ class Objects:
         else:
             self._bucket.put_pieces(name, content, self._root)
 
+    def put_new(self, name: str, content: bytes) -> bool:
+        return self._bucket.put_if_absent(name, content)
+
+    def find_nested(self, name: str) -> str | None:
+        return self._bucket.find_nested(name)
+
     def holds(self, name: str, content: BinaryIO) -> bool:
         return self._bucket.holds(name, content)
 

@@ -35,7 +35,7 @@ from archiver.store.bucket_errors import (
 )
 from archiver.store.bucket_reader import ObjectReader
 from archiver.store.bucket_settings import BucketSettings, read_bucket_settings
-from archiver.store.objects import size_of
+from archiver.store.objects import MARKER, size_of
 from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ _BEYOND_END = "status code: 416"
 
 _NO_BYTES = hashlib.sha256().hexdigest()
 
-MARKER = "archive.json"
-"""The object below the prefix of an archive that says which archive it is."""
 
 _used_by: set[int] = set()
 """The processes that have sent requests: this one, or the one that it was forked from."""
@@ -443,8 +441,8 @@ class Bucket:
                     "check the endpoint: is it a store that understands S3?",
                 )
 
-    def nested_archive(self) -> str | None:
-        """Return the marker of an archive above or below this prefix, as a location; None if none is seen.
+    def find_nested(self, name: str) -> str | None:
+        """Return where above or below this prefix an object has this name; None if none is seen.
 
         A place above may be hidden from the access keys. Of what is below, the first 100,000 objects are
         looked at. Raises StorageError.
@@ -456,10 +454,10 @@ class Bucket:
             settings = replace(self._settings, location=location._replace(prefix=prefix))
             above = Bucket(settings, self._limits)
             with suppress(StorageError):
-                if above.head(MARKER) is not None:
-                    return above.location(MARKER)
+                if above.head(name) is not None:
+                    return above.location(name)
         below = (found.name for found in islice(self.list(), _MOST_OTHERS))
-        return next((self.location(name) for name in below if name.endswith(f"/{MARKER}")), None)
+        return next((self.location(found) for found in below if found.endswith(f"/{name}")), None)
 
     def _next_names(
         self, directory: str, pages: Iterator[Sequence[ObjectMeta]]

@@ -7,6 +7,7 @@ then it is in ``tmp/``.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -165,6 +166,9 @@ class Objects:
 
     def put(self, name: str, content: Content, *, is_final: bool = False) -> None:
         *levels, file = name.split("/")
+        if not levels:
+            self._put_beside(file, content)
+            return
         with (
             storage_errors(f"{self.location(name)} cannot be written"),
             self._enter(*self._drafts) as tmp,
@@ -172,6 +176,27 @@ class Objects:
         ):
             mode = _FINAL if is_final else self._modes[1]
             write_whole(file, pieces_of(content), mode, tmp=tmp, within=within)
+
+    def _put_beside(self, name: str, content: Content) -> None:
+        """Store a file of the directory itself. Its draft is there too: ``tmp/`` may be on another disk."""
+        draft = f".{name}.part"
+        with storage_errors(f"{self.location(name)} cannot be written"), self._enter() as within:
+            with suppress(FileNotFoundError):  # left by a killed process
+                os.unlink(draft, dir_fd=within)
+            pieces = pieces_of(content)
+            write_whole(name, pieces, self._modes[1], tmp=within, within=within, draft=draft)
+
+    def put_new(self, name: str, content: bytes) -> bool:
+        with storage_errors(f"{self.location(name)} cannot be written"), suppress(FileNotFoundError):
+            with self._directory(name) as (directory, file):
+                os.stat(file, dir_fd=directory, follow_symlinks=False)
+            return self.holds(name, io.BytesIO(content))
+        self.put(name, content)
+        return True
+
+    def find_nested(self, name: str) -> str | None:
+        """Return None: a directory may be anywhere."""
+        return None
 
     def holds(self, name: str, content: BinaryIO) -> bool:
         try:

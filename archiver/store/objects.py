@@ -18,6 +18,8 @@ from msgspec import Struct
 from archiver.errors import StorageError
 from archiver.store.spool import Draft
 
+MARKER = "archive.json"
+"""The object that says which archive it is."""
 PIECE = 1 << 20
 """Bytes of a file that are in memory at once."""
 
@@ -148,6 +150,19 @@ class Objects(Protocol):
         """Store an object durably, in place of one that may exist; or leave everything as it was.
 
         ``is_final``: nobody may change it afterwards, as with ``put_draft``.
+        """
+
+    def put_new(self, name: str, content: bytes) -> bool:
+        """Store an object if there is none of this name, and return whether it holds these bytes now.
+
+        In a bucket, False can also mean that the answer to the request was lost; and a store that does not
+        know If-None-Match may replace what was put at the same moment.
+        """
+
+    def find_nested(self, name: str) -> str | None:
+        """Return where above or below this place in a bucket an object has this name; None if it is not seen.
+
+        A place above may be hidden from the access keys. Of what is below, the first 100,000 are looked at.
         """
 
     def holds(self, name: str, content: BinaryIO) -> bool:

@@ -274,10 +274,10 @@ def test_fault_s5_a_check_finds_what_is_damaged_in_a_bucket(server: S3Server, st
 
 def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
     """A start costs two requests: the marker is read, compared, and put again. It is no blob."""
-    client = server.bucket()
-    bucket_marker.create(client, OWN)
+    objects = bucket.Objects(server.bucket(), root)
+    bucket_marker.create(objects, OWN)
     with open_store(server, root) as store:
-        bucket_marker.probe(client, OWN)
+        bucket_marker.probe(objects, OWN)
         assert server.calls() == ["GET pre/fix/archive.json", "PUT pre/fix/archive.json"]
         foreign: list[str] = []
         assert stored_digests(store, foreign.append) == []
@@ -297,23 +297,25 @@ def test_the_marker_is_the_probe(server: S3Server, root: Path) -> None:
         (first(9, refuse(404, "NoSuchKey"), "GET"), "there is no archive"),
     ],
 )
-def test_fault_s2_the_probe_finds_a_store_that_cannot_be_used(server: S3Server, act: Act, match: str) -> None:
+def test_fault_s2_the_probe_finds_a_store_that_cannot_be_used(
+    server: S3Server, act: Act, match: str, root: Path
+) -> None:
     """Wrong keys, a wrong clock, no bucket, a missing right: reported before anything is paid for."""
-    client = server.bucket()
-    bucket_marker.create(client, OWN)
+    objects = bucket.Objects(server.bucket(), root)
+    bucket_marker.create(objects, OWN)
     server.act = act
     with pytest.raises(StorageError, match=match):
-        bucket_marker.probe(client, OWN)
+        bucket_marker.probe(objects, OWN)
 
 
-def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server) -> None:
+def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server, root: Path) -> None:
     """Neither a new archive nor a command on one takes it over, and its marker stays."""
-    client = server.bucket()
-    bucket_marker.create(client, Marker("another"))
+    objects = bucket.Objects(server.bucket(), root)
+    bucket_marker.create(objects, Marker("another"))
     with pytest.raises(MarkerMismatch):
-        bucket_marker.create(client, OWN)
+        bucket_marker.create(objects, OWN)
     with pytest.raises(MarkerMismatch):
-        bucket_marker.probe(client, OWN)
+        bucket_marker.probe(objects, OWN)
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
@@ -324,44 +326,47 @@ def ignore_preconditions(handler: Handler) -> bool:
 
 
 def test_fault_s4_a_store_that_ignores_preconditions_keeps_the_marker_of_another_archive(
-    server: S3Server,
+    server: S3Server, root: Path
 ) -> None:
     """The marker is looked for before one is put, and none of another archive is replaced."""
     server.act = ignore_preconditions
-    client = server.bucket()
-    bucket_marker.create(client, Marker("another"))
+    objects = bucket.Objects(server.bucket(), root)
+    bucket_marker.create(objects, Marker("another"))
     for write in (bucket_marker.create, bucket_marker.rewrite):
         with pytest.raises(MarkerMismatch):
-            write(client, OWN)
+            write(objects, OWN)
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
 
 
-def test_fault_s4_of_two_archives_that_are_made_at_once_the_first_notices(server: S3Server) -> None:
+def test_fault_s4_of_two_archives_that_are_made_at_once_the_first_notices(
+    server: S3Server, root: Path
+) -> None:
     """On a store that ignores preconditions, what was put is read back."""
 
     def put_another(handler: Handler) -> bool:
         del handler.headers["If-None-Match"]
-        if handler.command == "GET":
-            (server.objects / "pre/fix/archive.json").write_bytes(marker.pack(Marker("another")))
+        place = server.objects / "pre/fix/archive.json"
+        if handler.command == "GET" and place.exists():
+            place.write_bytes(marker.pack(Marker("another")))
         return False
 
     server.act = put_another
     with pytest.raises(MarkerMismatch):
-        bucket_marker.create(server.bucket(), OWN)
+        bucket_marker.create(bucket.Objects(server.bucket(), root), OWN)
 
 
-def test_an_interrupted_creation_is_completed(server: S3Server) -> None:
+def test_an_interrupted_creation_is_completed(server: S3Server, root: Path) -> None:
     """The marker of this archive may be there already."""
-    bucket_marker.create(server.bucket(), OWN)
-    bucket_marker.create(server.bucket(), OWN)
+    bucket_marker.create(bucket.Objects(server.bucket(), root), OWN)
+    bucket_marker.create(bucket.Objects(server.bucket(), root), OWN)
 
 
-def test_a_marker_that_is_none_is_refused(server: S3Server) -> None:
+def test_a_marker_that_is_none_is_refused(server: S3Server, root: Path) -> None:
     """Whatever else is stored under its name is not replaced."""
-    client = server.bucket()
-    client.put("archive.json", b"something else")
+    objects = bucket.Objects(server.bucket(), root)
+    objects.put("archive.json", b"something else")
     with pytest.raises(StorageError, match="not a valid marker"):
-        bucket_marker.create(client, OWN)
+        bucket_marker.create(objects, OWN)
 
 
 @pytest.mark.parametrize(("group_readable", "directory_mode"), [(False, 0o700), (True, 0o750)])
@@ -581,13 +586,15 @@ def test_fault_s1_a_kill_during_an_upload_leaves_no_blob(server: S3Server, root:
 
 
 @pytest.mark.whole
-def test_fault_s2_an_unavailable_store_is_reported_within_a_minute_at_the_start(server: S3Server) -> None:
+def test_fault_s2_an_unavailable_store_is_reported_within_a_minute_at_the_start(
+    server: S3Server, root: Path
+) -> None:
     """With the usual limits, the probe gives up a store that does not answer within 60 s."""
     over = threading.Event()
     server.act = stall_until(over)
     began = time.monotonic()
     with pytest.raises(StorageError):
-        bucket_marker.probe(server.bucket(limits=None), OWN)
+        bucket_marker.probe(bucket.Objects(server.bucket(limits=None), root), OWN)
     over.set()
     assert time.monotonic() - began < 60
 

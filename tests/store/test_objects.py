@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from archiver.errors import StorageError
 from archiver.store import bucket, disk
 from archiver.store.bucket_client import SINGLE_PUT
-from archiver.store.objects import Content, Folder, ObjectMissing, Objects
+from archiver.store.objects import Content, Folder, ObjectMissing, Objects, Upload
 from tests.support.memory_objects import MemoryObjects
-from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore
+from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RCLONE, RealStore
 
 SHELF = Folder("shelf", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), re.compile(".*[.]txt"))
 FIRST, SECOND = "shelf/2026/10/a.txt", "shelf/2026/11/b.txt"
@@ -66,6 +67,46 @@ def test_another_object_takes_the_place(objects: Objects) -> None:
         objects.put(FIRST, data)
     assert read(objects, FIRST) == b"and after"
     assert listed(objects) == ["2026/10/a.txt"]
+
+
+@pytest.mark.parametrize("name", ["archive.json", FIRST])
+def test_what_is_new_replaces_nothing(objects: Objects, name: str, request: pytest.FixtureRequest) -> None:
+    """Whoever comes second is told that there are other bytes, and does not change them."""
+    assert objects.put_new(name, b"first")
+    assert objects.put_new(name, b"first")
+    is_second_refused = not objects.put_new(name, b"second")
+    assert is_second_refused or request.node.callspec.params["objects"] == RCLONE  # it knows no conditions
+    assert objects.read(name, 0, 10) == (b"first" if is_second_refused else b"second")
+
+
+def test_equal_bytes_are_told_apart(objects: Objects) -> None:
+    """Only the same bytes of the same size count; of what is absent, none."""
+    assert not objects.holds(FIRST, io.BytesIO(b"12345"))
+    objects.put(FIRST, b"12345")
+    assert objects.holds(FIRST, io.BytesIO(b"12345"))
+    for other in (b"1234", b"123456", b"12346"):
+        assert not objects.holds(FIRST, io.BytesIO(other))
+
+
+def test_a_draft_is_stored_under_the_name_that_its_bytes_give(objects: Objects) -> None:
+    """It can be opened from any byte on, set aside, and stored again."""
+    objects.make(SHELF, ["2026", "2026/10"])
+    objects.hold(SHELF)
+    objects.prepare()
+    for _ in range(2):
+        with objects.draft(lambda draft: objects.put_draft(FIRST, draft, lambda: Upload.IF_ABSENT)) as draft:
+            draft.write(b"0123456789")
+            draft.commit()
+        with objects.open(FIRST) as file:
+            assert file.read() == b"0123456789"
+        with objects.open_range(FIRST, 3, 4) as part:
+            assert part.read(4) == b"3456"
+        aside = objects.set_aside(FIRST, "quarantine/a.txt")
+        assert aside == objects.location("quarantine/a.txt")
+        assert (objects.size(FIRST), objects.size("quarantine/a.txt")) == (None, 10)
+        with pytest.raises(StorageError):
+            objects.set_aside(FIRST, "quarantine/a.txt")
+    objects.close()
 
 
 def test_what_breaks_off_leaves_everything_as_it_was(objects: Objects, root: Path) -> None:

@@ -44,6 +44,12 @@ class MemoryObjects:
     def put(self, name: str, content: Content, *, is_final: bool = False) -> None:
         self.stored[name] = b"".join(pieces_of(content))
 
+    def put_new(self, name: str, content: bytes) -> bool:
+        return self.stored.setdefault(name, content) == content
+
+    def find_nested(self, name: str) -> str | None:
+        return None
+
     def holds(self, name: str, content: BinaryIO) -> bool:
         return self.stored.get(name) == b"".join(pieces_of(content))
 
