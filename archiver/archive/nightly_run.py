@@ -26,7 +26,7 @@ from archiver.media.downloader import Downloader
 from archiver.model.api_calls import BudgetLeft, Limits
 from archiver.model.archived import NamedChange
 from archiver.model.events import Observer
-from archiver.model.identity import Pk
+from archiver.model.identity import Pk, utcnow
 from archiver.model.target import Target
 from archiver.model.upstream import Balance
 from archiver.model.values import replace
@@ -57,13 +57,13 @@ def run_targets(
     clock: Clock,
 ) -> Summary:
     """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
-    key = require_key(config)
+    require_key(config)
     removals = marker.read(config.archive.directory).removals
     with open_for_writing(config, command, stop, wait=wait, clock=clock) as session:
         require_current_list(session, removals)
         require_blobs(session)
         drop_corrected_targets(session, options, clock())
-        with open_connections(config, key, clock) as (client, downloader):
+        with open_connections(config, clock) as (client, downloader):
             context = begin_run(
                 session.catalog,
                 targets,
@@ -93,12 +93,10 @@ def run_targets(
 
 
 @contextmanager
-def open_connections(config: Config, key: Secret, clock: Clock) -> Iterator[tuple[HikerClient, Downloader]]:
+def open_connections(config: Config, clock: Clock) -> Iterator[tuple[HikerClient, Downloader]]:
     """Yield what calls the API and what downloads files, with the settings of a configuration."""
     with (
-        closing(
-            HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
-        ) as client,
+        closing(make_client(config, clock)) as client,
         closing(make_downloader(config, clock)) as downloader,
     ):
         yield client, downloader
@@ -150,8 +148,7 @@ def read_budget_left(session: Session, clock: Clock, max_units: int | None = Non
 
 def ask_balance(config: Config) -> Balance:
     """Return the units left at the API; see ``Archive.balance``."""
-    client = HikerClient(require_key(config), base_url=config.api.base_url, timeout=config.api.timeout)
-    with closing(client):
+    with closing(make_client(config)) as client:
         return read_balance(client)
 
 
@@ -177,6 +174,12 @@ def require_space(config: Config) -> None:
             f"less than the reserve of {reserve / 1e6:,.0f} MB",
             "free some space, or lower archive.reserve",
         )
+
+
+def make_client(config: Config, clock: Clock = utcnow) -> HikerClient:
+    """Return what calls the API with the key and the settings of a configuration. Raises KeyMissing."""
+    api = config.api
+    return HikerClient(require_key(config), base_url=api.base_url, timeout=api.timeout, clock=clock)
 
 
 def make_downloader(config: Config, clock: Clock) -> Downloader:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
-from archiver.archive.nightly_run import drop_corrected_targets, require_key, run_limits
+from archiver.archive.nightly_run import drop_corrected_targets, make_client, require_key, run_limits
 from archiver.archive.session import (
     WritableSession,
     open_for_writing,
@@ -33,7 +33,6 @@ from archiver.errors import (
     SchemaOld,
     UpstreamDown,
 )
-from archiver.hiker.client import HikerClient
 from archiver.model.api_calls import Limits
 from archiver.model.archived import NamedChange
 from archiver.model.events import AccountDone, Notice, Observer, RunStarted, UnitsSpent
@@ -298,13 +297,7 @@ class SharedRunWatch:
         """Meter the balance of the API, once in a run, and set the rate of calls. It spends nothing."""
         config, catalog = self._config, session.catalog
         with ExitStack() as stack:
-            client = HikerClient(
-                require_key(config),
-                base_url=config.api.base_url,
-                timeout=config.api.timeout,
-                clock=self._clock,
-            )
-            stack.callback(client.close)
+            client = stack.enter_context(closing(make_client(config, self._clock)))
             answers = stack.enter_context(session.answers.writer(self.run_id, self._clock()))
             pool = stack.enter_context(Pool(1, "job", stop, is_harmless=lambda _: True))
             context = RunContext(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import datetime
 
 from msgspec.structs import asdict
@@ -179,12 +179,11 @@ def _visit_for(
     orders, process_stop, stop = decode(run.orders, Orders), stop, stop.child()
     with (
         join_archive(config, "worker", stop, worker_id=worker_id, replaces=replaces, clock=clock) as session,
-        ExitStack() as stack,
+        open_connections(config, clock) as (client, downloader),
     ):
         observe(Notice(f"worker {worker_name()} takes part in run {run.run_id}"))
         require_blobs(session)
         catalog = session.catalog
-        client, downloader = stack.enter_context(open_connections(config, require_key(config), clock))
         context = RunContext(
             run.run_id,
             catalog,
