@@ -24,8 +24,7 @@ def describe_event(event: Event) -> str:
     """Return an event as one line."""
     match event:
         case RunStarted(run_id, command, accounts):
-            number = "" if accounts is None else f", {pluralize(accounts, 'account')}"
-            return f"run {run_id} started: {command}{number}"
+            return f"run {run_id} started: {command}, {pluralize(accounts, 'account')}"
         case AccountListed(user_pk, username, highlights, jobs):
             return f"{username or user_pk}: {pluralize(highlights, 'highlight')} listed, {jobs:,} to read"
         case AccountDone(target):

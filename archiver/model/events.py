@@ -11,11 +11,11 @@ from archiver.model.identity import Pk, Role
 
 
 class RunStarted(Struct, frozen=True):
-    """A run began. ``accounts`` is the number of targets, None if it is not known yet."""
+    """A run began. ``accounts`` is the number of targets."""
 
     run_id: int
     command: str
-    accounts: int | None
+    accounts: int
 
 
 class UnitsSpent(Struct, frozen=True):
