@@ -1,25 +1,36 @@
 """Statements written in SQL: a constant beside the function that runs it.
 
-Values are bound by name (``:user``); a name after IN takes a collection. The columns of a result have the
-types of the schema by their names: ``at``, ``…_at`` and ``…_until`` are aware times, ``is_…`` and ``has_…``
-are bools. A row becomes a value by ``row(*columns)``, so the columns stand in the order of its fields:
-tests/catalog/test_sql.py prepares every statement on each database that it is for, and compares the two.
+Values are bound by name (``:user``); a name after IN takes a collection. A line that ends with ``-- if NAME``
+belongs to the statement only if that value is given: it is neither None nor empty; ``-- if not NAME`` if it
+is not. The columns of a result have the types of the schema by their names: ``at``, ``…_at`` and ``…_until``
+are aware times, ``is_…`` and ``has_…`` are bools, and NUMBERS are numbers. A row becomes a value by
+``row(*columns)``, so the columns stand in the order of its fields: tests/catalog/test_sql.py prepares every
+statement on each database that it is for, and compares the two.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import datetime
-from functools import cached_property
 from inspect import isclass
 from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct
-from sqlalchemy import Boolean, Connection, Dialect, Executable, bindparam, text
-from sqlalchemy.types import NullType
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    CursorResult,
+    Dialect,
+    Executable,
+    TextClause,
+    bindparam,
+    column,
+    text,
+)
+from sqlalchemy.types import NullType, TypeEngine
 
-from archiver.catalog.column_types import UtcTime, bind_time, to_struct
+from archiver.catalog.column_types import LargeNumber, UtcTime, bind_time, to_struct
 from archiver.queries.parameters import parameter_names
 
 T = TypeVar("T")
@@ -27,9 +38,25 @@ T = TypeVar("T")
 DATABASES = ("sqlite", "postgresql")
 """The names of both, as SQLAlchemy has them."""
 
-_TIME_COLUMN = re.compile(r"\b(?:at|\w+_(?:at|until))\b")
-_BOOL_COLUMN = re.compile(r"\b(?:is|has)_\w+\b")
+NUMBERS = frozenset({
+    "answer_id", "attempts", "balance_after", "balance_before", "blobs", "bytes", "entry_bytes", "exit_code",
+    "fetched_latest_reel_media", "fetched_media_count", "files", "format", "height", "items", "lat",
+    "latest_reel_media", "length", "lng", "media_count", "media_type", "offset", "per_second", "position",
+    "rotation", "run_id", "seq", "shrunk_run_id", "size", "snapshot_bytes", "status", "tray_length",
+    "tray_longest", "txn", "units", "verdict_checks", "video_duration", "width", "x", "y",
+})  # fmt: skip
+"""The columns that are numbers in each table that has them: reading another value is a ValueError."""
+
+_AT_ONCE = 1000
+"""How many rows are read at a time, and how many values of a collection are bound."""
+
+_STREAMED = {"yield_per": _AT_ONCE}
+
+_WORD = re.compile(r"\w+")
+_TIME_COLUMN = re.compile(r"at|\w+_(?:at|until)")
+_BOOL_COLUMN = re.compile(r"(?:is|has)_\w+")
 _COLLECTION = re.compile(r"\b(NOT )?IN :(\w+)")
+_OPTIONAL = re.compile(r"^(.*?) *-- if (not )?(\w+)$", re.MULTILINE)
 
 STATEMENTS: list[Statement] = []
 """Every statement of the modules that are imported, for the test that prepares them."""
@@ -48,18 +75,48 @@ class Statement:
 
     def __init__(self, sql: str | Mapping[str, str]) -> None:
         texts = dict.fromkeys(DATABASES, sql) if isinstance(sql, str) else dict(sql)
+        found = [match for each in set(texts.values()) for match in _COLLECTION.finditer(each)]
+        self._collections = frozenset(match[2] for match in found)
+        self._optional = frozenset(match[3] for each in texts.values() for match in _OPTIONAL.finditer(each))
         if "postgresql" in texts:  # an array is one value: one plan serves any number of them, also none
             texts["postgresql"] = _COLLECTION.sub(_as_array, texts["postgresql"])
-        self.texts: Mapping[str, str] = texts
+        self._texts: Mapping[str, str] = texts
+        self._executables: dict[tuple[str, frozenset[str]], Executable] = {}
         STATEMENTS.append(self)
 
-    @cached_property
-    def _executables(self) -> dict[str, Executable]:
-        return {name: _with_types(sql, name) for name, sql in self.texts.items()}
+    def variants(self, database: str) -> Iterator[str]:
+        """Yield its texts on a database: with all optional values, with each of them alone, and with none.
 
-    def on(self, connection: Connection) -> Executable:
-        """Return what SQLAlchemy runs on this database."""
-        return self._executables[connection.dialect.name]
+        Nothing, if it is not for this database.
+        """
+        if database in self._texts:
+            each = (frozenset([name]) for name in self._optional)
+            for given in {self._optional, *each, frozenset[str]()}:
+                yield self._text(database, given)
+
+    def _text(self, database: str, given: frozenset[str]) -> str:
+        return _OPTIONAL.sub(
+            lambda line: line[1] if (line[3] in given) is (line[2] is None) else "", self._texts[database]
+        )
+
+    def _bind(self, values: dict[str, Any]) -> frozenset[str]:
+        """Make the values those that are bound, and return the names of the optional ones that are given."""
+        given = self._optional
+        if given:
+            given = frozenset(name for name in given if _is_given(values[name]))
+            for name in self._optional - given:
+                del values[name]
+        for name in self._collections:
+            if name in values:
+                values[name] = list(values[name])
+        return given
+
+    def _bound_text(self, database: str, given: frozenset[str]) -> TextClause:
+        sql = self._text(database, given)
+        expanding = {match[2] for match in _COLLECTION.finditer(sql)}
+        names = parameter_names(sql, postgresql=database == "postgresql")
+        bound: list[Any] = [bindparam(name, type_=_Value(), expanding=name in expanding) for name in names]
+        return text(sql).bindparams(*bound)
 
 
 class Query(Statement, Generic[T]):
@@ -76,24 +133,68 @@ class Query(Statement, Generic[T]):
 
     def all(self, connection: Connection, /, **values: object) -> list[T]:
         """Return the value of each row."""
-        return [self._value(columns) for columns in connection.execute(self.on(connection), values)]
+        return self._values(self._execute(connection, values))
+
+    def all_of(
+        self, connection: Connection, name: str, collection: Iterable[object], /, **values: object
+    ) -> list[T]:
+        """Return the value of each row, for a collection of any size: some of it is bound at a time."""
+        all_values = list(collection)
+        found: list[T] = []
+        for start in range(0, len(all_values), _AT_ONCE):
+            found += self.all(connection, **{name: all_values[start : start + _AT_ONCE]}, **values)
+        return found
 
     def iterate(self, connection: Connection, /, **values: object) -> Iterator[T]:
-        """Yield the value of each row, which is read when it is asked for."""
-        for columns in connection.execute(self.on(connection), values):
-            yield self._value(columns)
+        """Yield the value of each row. Streamed: read it with ``Catalog.stream``."""
+        for page in self.pages(connection, **values):
+            yield from page
+
+    def pages(self, connection: Connection, /, **values: object) -> Iterator[list[T]]:
+        """Yield the values of the rows, a thousand at a time, read as needed. Streamed.
+
+        The cursor is closed with the iterator.
+        """
+        with self._execute(connection, values, _STREAMED) as rows:
+            for page in rows.partitions():
+                yield self._values(page)
 
     def first(self, connection: Connection, /, **values: object) -> T | None:
         """Return the value of the first row; None if there is no row."""
-        columns = connection.execute(self.on(connection), values).first()
-        return None if columns is None else self._value(columns)
+        columns = self._execute(connection, values).first()
+        return None if columns is None else self._values([columns])[0]
 
     def one(self, connection: Connection, /, **values: object) -> T:
         """Return the value of the only row."""
-        return self._value(connection.execute(self.on(connection), values).one())
+        return self._values([self._execute(connection, values).one()])[0]
 
-    def _value(self, columns: Sequence[Any]) -> T:
-        return self.row(*columns) if self._struct is None else to_struct(self._struct, columns)
+    def _execute(
+        self, connection: Connection, values: dict[str, Any], options: Mapping[str, Any] = {}
+    ) -> CursorResult[Any]:
+        key = connection.dialect.name, self._bind(values)
+        if (executable := self._executables.get(key)) is not None:
+            return connection.execute(executable, values, execution_options=options)
+        bound = self._bound_text(*key)
+        types = {word: kind for word in _WORD.findall(bound.text) if (kind := self._type(word)) is not None}
+        result = connection.execute(bound.columns(**types), values, execution_options=options)
+        # If SQLAlchemy does not know all columns in their order, it looks them up by name in each result.
+        columns = [column(name, self._type(name)) for name in list(result.keys())]
+        self._executables[key] = bound.columns(*columns)
+        return result
+
+    def _type(self, name: str) -> TypeEngine[Any] | None:
+        """Return the type of a column by its name; None if it is read as it is."""
+        if _TIME_COLUMN.fullmatch(name):
+            return UtcTime()
+        if _BOOL_COLUMN.fullmatch(name):
+            return Boolean()
+        return LargeNumber() if name in NUMBERS and self._struct is None else None
+
+    def _values(self, rows: Iterable[Sequence[Any]]) -> list[T]:
+        if self._struct is not None:
+            return [to_struct(self._struct, columns) for columns in rows]
+        row = self.row
+        return [row(*columns) for columns in rows]
 
 
 class Command(Statement):
@@ -101,23 +202,25 @@ class Command(Statement):
 
     def run(self, connection: Connection, /, **values: object) -> int:
         """Return how many rows it changed."""
-        return connection.execute(self.on(connection), values).rowcount
+        given = self._bind(values)
+        return connection.execute(self._executable(connection, given), values).rowcount
 
     def run_each(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
-        """Run it once for each mapping of values."""
+        """Run it once for each mapping of values. No value is optional."""
         given = list(rows)
         if given:
-            connection.execute(self.on(connection), given)
+            connection.execute(self._executable(connection, self._optional), given)
+
+    def _executable(self, connection: Connection, given: frozenset[str]) -> Executable:
+        key = connection.dialect.name, given
+        if key not in self._executables:
+            self._executables[key] = self._bound_text(*key)
+        return self._executables[key]
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and not (isinstance(value, Sized) and len(value) == 0)
 
 
 def _as_array(collection: re.Match[str]) -> str:
     return f"<> ALL(:{collection[2]})" if collection[1] else f"= ANY(:{collection[2]})"
-
-
-def _with_types(sql: str, database: str) -> Executable:
-    collections = {name for _, name in _COLLECTION.findall(sql)}
-    names = parameter_names(sql, postgresql=database == "postgresql")
-    bound: list[Any] = [bindparam(name, type_=_Value(), expanding=name in collections) for name in names]
-    types: dict[str, Any] = dict.fromkeys(_TIME_COLUMN.findall(sql), UtcTime())
-    types |= dict.fromkeys(_BOOL_COLUMN.findall(sql), Boolean())
-    return text(sql).bindparams(*bound).columns(**types)

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text
 
 from archiver import catalog as package
-from archiver.catalog import Catalog
-from archiver.catalog.sql import STATEMENTS, Query
+from archiver.catalog import Catalog, tables
+from archiver.catalog.column_types import CheckedNumber, UtcTime
+from archiver.catalog.sql import NUMBERS, STATEMENTS, Query
+from archiver.errors import ArchiveDamaged
 from archiver.queries.parameters import parameter_names, replace_parameters
 
 
@@ -56,12 +58,13 @@ def test_every_statement_can_be_prepared(catalog: Catalog) -> None:
 
     def prepare_all(connection: Connection) -> int:
         database = connection.dialect.name
-        statements = [each for each in STATEMENTS if database in each.texts]
-        for statement in statements:
-            columns = _prepare(connection, statement.texts[database])
+        statements = [(each, sql) for each in STATEMENTS for sql in each.variants(database)]
+        for statement, sql in statements:
+            columns = _prepare(connection, sql)
             row = getattr(statement, "row", None)
-            if columns is not None and isclass(row) and issubclass(row, Struct):
-                assert columns == list(row.__struct_fields__), statement.texts[database]
+            if columns is not None and isclass(row) and issubclass(row, (Struct, tuple)):
+                fields = row.__struct_fields__ if issubclass(row, Struct) else row._fields  # type: ignore[attr-defined]
+                assert columns == list(fields), sql
         return len(statements)
 
     assert catalog.read(prepare_all) > 1
@@ -96,3 +99,50 @@ def test_a_naive_time_is_refused(catalog: Catalog) -> None:
     STATEMENTS.remove(query)
     with pytest.raises(ValueError, match="time zone"):
         catalog.read(query.one, at=datetime(2026, 3, 1))  # noqa: DTZ001
+
+
+def test_a_line_is_left_out_with_its_value(catalog: Catalog) -> None:
+    """What is neither None nor empty is given; a line may also be for the case that it is not."""
+    query = Query(
+        """
+        SELECT 'a' AS letter WHERE CAST(:name AS TEXT) = 'x'
+            AND CAST(:letter AS TEXT) = 'a' -- if letter
+            AND CAST(:name AS TEXT) IN :names -- if names
+        UNION ALL SELECT 'all' -- if not names
+        ORDER BY 1
+        """,
+        str,
+    )
+    STATEMENTS.remove(query)
+    assert len(set(query.variants("sqlite"))) == 4
+    assert catalog.read(query.all, name="x", letter=None, names=()) == ["a", "all"]
+    assert catalog.read(query.all, name="x", letter="b", names=[]) == ["all"]
+    assert catalog.read(query.all, name="x", letter="a", names={"x", "y"}) == ["a"]
+    assert catalog.read(query.all, name="x", letter=None, names=["y"]) == []
+
+
+def test_the_columns_that_are_numbers_are_known() -> None:
+    """Their names are in a list of its own, since reading loads no tables."""
+    columns = [column for table in tables.metadata.tables.values() for column in table.columns]
+    numbers = {column.name for column in columns if isinstance(column.type, CheckedNumber)}
+    others = {column.name for column in columns if isinstance(column.type, (Text, UtcTime))}
+    assert numbers == NUMBERS
+    assert not numbers & others
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_column_of_numbers_holds_numbers(catalog: Catalog) -> None:
+    """SQLite stores any value in any column: a text where a number is read is damage."""
+    query = Query("SELECT 'odd' AS width", lambda width: width)
+    STATEMENTS.remove(query)
+    for _ in range(2):
+        with pytest.raises(ArchiveDamaged, match="odd"):
+            catalog.read(query.one)
+
+
+def test_any_number_of_values_is_bound_in_parts(catalog: Catalog) -> None:
+    """A statement takes a limited number of values."""
+    query = Query("SELECT count(*) AS found FROM users WHERE pk IN :pks", int)
+    STATEMENTS.remove(query)
+    assert catalog.read(query.all_of, "pks", map(str, range(2500))) == [0, 0, 0]
+    assert catalog.read(query.all_of, "pks", []) == []
