@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import newest_items
+from archiver.catalog.query import page_contents
 from archiver.model.archived import KeptAccount, ShownItem
 from archiver.pages import html_pages, page_text
 from archiver.pages.page_paths import media_path
@@ -22,9 +22,9 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 def show_feed(catalog: Catalog, request: PageRequest) -> Page:
     """Return the feed. Its links begin with the origin of the request, its ids with that of the archive."""
     with catalog.snapshot() as snapshot:
-        items = snapshot.read(newest_items.new_items, ENTRIES)
-        shown = snapshot.read(newest_items.shown_items, [place.pk for place in items])
-        new = snapshot.read(newest_items.new_accounts, ENTRIES)
+        items = snapshot.read(page_contents.new_items, ENTRIES)
+        shown = snapshot.read(page_contents.shown_items, [place.pk for place in items])
+        new = snapshot.read(page_contents.new_accounts, ENTRIES)
         accounts = page_parts.read_accounts(snapshot, [place.pk for place in new])
     urn = f"urn:archiver:{catalog.archive_id}"
     entries = [_item_entry(urn, place.at, shown[place.pk]) for place in items if place.pk in shown]

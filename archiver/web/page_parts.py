@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from archiver.catalog.query import content, newest_items
+from archiver.catalog.query import content, page_contents
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import DatedPk, KeptAccount, KeptHighlight, Selection, ShownItem
 from archiver.model.identity import Pk, is_pk
@@ -55,7 +55,7 @@ def make_shown_tile(shown: ShownItem) -> ItemTile:
 
 def read_tiles(snapshot: Snapshot, pks: Collection[Pk]) -> dict[Pk, ItemTile]:
     """Return the tiles of these items, by pk."""
-    shown = snapshot.read(newest_items.shown_items, pks)
+    shown = snapshot.read(page_contents.shown_items, pks)
     return {pk: make_shown_tile(one) for pk, one in shown.items()}
 
 

@@ -8,7 +8,7 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from itertools import groupby
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import newest_items
+from archiver.catalog.query import page_contents
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import DatedPk
 from archiver.model.identity import utcnow
@@ -33,7 +33,7 @@ def show_timeline(catalog: Catalog, request: PageRequest) -> Page | None:
     except (ValueError, OverflowError):
         return None
     with catalog.snapshot() as snapshot:
-        places = snapshot.read(newest_items.newest_taken, PER_PAGE, before=before, after=after)
+        places = snapshot.read(page_contents.newest_taken, PER_PAGE, before=before, after=after)
         turn = _turn(snapshot, places, before)
         tiles = page_parts.read_tiles(snapshot, [place.pk for place in places])
         years = list(_years(snapshot))
@@ -55,8 +55,8 @@ def _read_day(query: Mapping[str, str]) -> DatedPk | None:
 
 def _turn(snapshot: Snapshot, places: tuple[DatedPk, ...], before: DatedPk | None) -> PageTurn:
     first, last = (places[0], places[-1]) if places else (before, None)
-    later = first is not None and snapshot.read(newest_items.newest_taken, 1, after=first)
-    earlier = last is not None and snapshot.read(newest_items.newest_taken, 1, before=last)
+    later = first is not None and snapshot.read(page_contents.newest_taken, 1, after=first)
+    earlier = last is not None and snapshot.read(page_contents.newest_taken, 1, before=last)
     return PageTurn(
         page_parts.write_place("after", first) if first and later else None,
         page_parts.write_place("before", last) if last and earlier else None,
@@ -71,7 +71,7 @@ def _years(snapshot: Snapshot) -> Iterator[tuple[int, date]]:
     year = utcnow().year + 1
     for _ in range(_MAX_YEARS):
         before = DatedPk(datetime(year, 1, 1, tzinfo=UTC), "")
-        found = snapshot.read(newest_items.newest_taken, 1, before=before)
+        found = snapshot.read(page_contents.newest_taken, 1, before=before)
         if not found:
             return
         year = found[0].at.astimezone(UTC).year
@@ -85,7 +85,7 @@ def _months(snapshot: Snapshot, shown: date) -> Iterator[tuple[str, date | None]
     """
     have_items = {shown.month}
     before = DatedPk(datetime(shown.year + 1, 1, 1, tzinfo=UTC), "") if shown.year < MAXYEAR else None
-    while (found := snapshot.read(newest_items.newest_taken, 1, before=before)) and (
+    while (found := snapshot.read(page_contents.newest_taken, 1, before=before)) and (
         at := found[0].at.astimezone(UTC)
     ).year == shown.year:
         have_items.add(at.month)

@@ -19,7 +19,7 @@ from archiver.archive.rebuild_archive import rebuild_database
 from archiver.archive.subject_details import HighlightDetails
 from archiver.catalog import Catalog, record
 from archiver.catalog.merge import merge
-from archiver.catalog.query import newest_items
+from archiver.catalog.query import page_contents
 from archiver.catalog.query.adoptions import OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
 from archiver.errors import TargetError
 from archiver.model.target import parse_target
@@ -112,7 +112,7 @@ def test_fault_j3_it_is_shown_like_any_item(archive: AdoptingArchive, tmp_path: 
         assert any(PHOTO in wacz.read(name) for name in wacz.namelist())
     assert (changes(archive), archive.rows("SELECT * FROM gone_upstream")) == ([], [])
     with Catalog.open(archive.database, write=False) as catalog:
-        assert ITEM not in {place.pk for place in catalog.read(newest_items.new_items, 10)}
+        assert ITEM not in {place.pk for place in catalog.read(page_contents.new_items, 10)}
 
 
 _TREES: dict[str, Callable[[], dict[str, bytes]]] = {

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct, structs
 
-from archiver.catalog import Catalog, record
+from archiver.catalog import Catalog, record, tables
+from archiver.catalog.entry_kinds import ENTRY_KINDS
+from archiver.catalog.record import item_entries
 from archiver.catalog.record.item_entries import merge_entries
-from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+from archiver.hiker.wire.story_items import to_item
+from archiver.model.archived import KeptItem
+from archiver.model.upstream import Hashtag, Item, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 from tests.support.catalog_samples import FACTS, NATGEO, page, rows, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 
@@ -144,3 +149,41 @@ def test_what_is_only_to_be_filled_replaces_nothing() -> None:
         (0, ("x", 1)),
         (1, ("y", 2)),
     ]
+
+
+def test_the_kinds_are_the_tables_and_the_fields_that_have_entries() -> None:
+    """A kind that one list lacked would not be recorded, exported or removed, or stop ``forget``."""
+    references = {
+        table.name
+        for table in tables.metadata.tables.values()
+        if any(key.column is tables.items.c.pk for key in table.foreign_keys)
+    }
+    assert {kind.table for kind in ENTRY_KINDS} == references - {"highlight_items", "files"}
+    assert {kind.table for kind in ENTRY_KINDS} == set(item_entries.TABLES)
+    for kind in ENTRY_KINDS:
+        columns = {column.name for column in tables.metadata.tables[kind.table].columns}
+        assert {*kind.struct.__struct_fields__, "item_pk", "position"} <= columns
+        assert kind.searched.keys() <= set(kind.struct.__struct_fields__)
+    fields = {kind.field for kind in ENTRY_KINDS}
+    assert fields == {name for name in _lists(Item) if name not in ("links", "cut_lists")}
+    assert fields == {name for name in _lists(KeptItem) if name != "files"}
+
+
+def test_each_kind_is_read_from_an_answer() -> None:
+    """``hiker.wire`` has its own list, since it imports nothing of the catalog."""
+    entries = {
+        "mentions": [{"user": {"pk": "1", "username": "a"}}],
+        "links": [{"webUri": "https://a.org"}],
+        "hashtags": [{"hashtag": {"id": "2", "name": "b"}}],
+        "locations": [{"location": {"pk": "3", "name": "c"}}],
+        "stickers": [{"type": "x"}],
+        "medias": [{"media_pk": "4"}],
+        "sponsor_tags": [{"pk": "5", "username": "d"}],
+    }
+    item = to_item({"pk": "9", **entries})
+    assert isinstance(item, Item)
+    assert [kind.field for kind in ENTRY_KINDS if not getattr(item, kind.field)] == []
+
+
+def _lists(struct: type[Struct]) -> set[str]:
+    return {field.name for field in structs.fields(struct) if field.default == ()}

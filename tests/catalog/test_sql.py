@@ -34,7 +34,7 @@ def _prepare(connection: Connection, sql: str) -> list[str] | None:
     raw: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite":
         sql = re.sub(r"\bIN (:\w+)", r"IN (\1)", sql)
-        values = dict.fromkeys(parameter_names(sql, postgresql=False))
+        values = dict.fromkeys(parameter_names(sql, postgresql=False), 1)  # LIMIT takes no NULL
         raw.execute(f"EXPLAIN {sql}", values).close()
         if re.match(r"\s*(SELECT|WITH)\b", sql) is None:
             return None

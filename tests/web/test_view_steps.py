@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import change_history, gaps, newest_items
+from archiver.catalog.query import change_history, gaps, page_contents
 from archiver.model.upstream import Highlight, HighlightPage, Tray, User
 from tests.support.catalog_samples import FACTS, page, tray, video
 from tests.support.databases import NOW, count_steps
@@ -18,8 +18,8 @@ OTHER = User("42", "nasa", "NASA", False, True, None, "nasa.jpg")
 SECOND = timedelta(seconds=1)
 
 QUERIES: tuple[Callable[[Connection], object], ...] = (
-    lambda connection: newest_items.newest_taken(connection, 5),
-    lambda connection: newest_items.new_items(connection, 5),
+    lambda connection: page_contents.newest_taken(connection, 5),
+    lambda connection: page_contents.new_items(connection, 5),
     lambda connection: change_history.changes_back(connection, 5),
     lambda connection: list(gaps.gaps_of(connection, ["787132"], with_targets=True)),
 )

@@ -11,10 +11,10 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any, TypedDict, TypeVar, cast
 
-from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, exists, func, or_, select
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.entry_kinds import ENTRY_KINDS
+from archiver.catalog.sql import Query
 from archiver.model.archived import (
     Blob,
     KeptAccount,
@@ -30,35 +30,165 @@ from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 from archiver.model.values import replace
 
-_users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
-_items, _members = tables.items, tables.highlight_items
-_files, _blobs = tables.files, tables.blobs
-
 P = TypeVar("P", Placed, PlacedFile)
+Columns = tuple[Any, ...]
 
-IN_ORDER = (
-    _highlights.c.user_pk,
-    _highlights.c.gone_at.is_not(None),
-    _highlights.c.position.is_(None),
-    _highlights.c.position,
-    _highlights.c.pk,
-)
+_account: Callable[..., KeptAccount] = KeptAccount
+_highlight: Callable[..., KeptHighlight] = KeptHighlight
+_item: Callable[..., KeptItem] = KeptItem
+
+_ROLES = {role.value: role for role in Role}
+
+
+def _columns(*columns: Any) -> Columns:
+    return columns
+
+
+def _kept_file(*columns: Any) -> KeptFile:
+    item, highlight, user, role, sha256, size, mime, width, height, url, kept, seen, lost, *origin = columns
+    if item is not None:
+        owner = Owner(Subject.ITEM, item)
+    elif highlight is not None:
+        owner = Owner(Subject.HIGHLIGHT, highlight)
+    else:
+        owner = Owner(Subject.USER, user)
+    blob = Blob(Digest(sha256), size, mime, width, height)
+    return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, *origin)
+
+
+IN_ORDER = """
+    highlights.user_pk, highlights.gone_at IS NOT NULL, highlights.position IS NULL, highlights.position,
+    highlights.pk
+"""
 """The order of highlights: by account, shown ones first, as in the tray."""
-_PLACED_FILE = (
-    *(_members.c.highlight_pk, _members.c.position, _members.c.gone_at),
-    *(_items.c.pk, _items.c.code, _items.c.media_type),
-    *(func.coalesce(_items.c.taken_at, _files.c.kept_at), _items.c.taken_at.is_not(None)),
-    *(_files.c.role, _files.c.sha256, _blobs.c.size, _blobs.c.mime),
+_OF_HIGHLIGHTS = """
+    AND highlights.user_pk IN :user_pks -- if user_pks
+    AND highlights.pk IN :highlight_pks -- if highlight_pks
+"""
+"""The conditions on the highlight that shows an item; see ``_of_highlights``."""
+_OF_ITEMS = """
+    AND items.pk IN :item_pks -- if item_pks
+    AND items.taken_at >= :taken_from -- if taken_from
+    AND items.taken_at < :taken_before -- if taken_before
+    AND items.media_type IN :media_types -- if media_types
+    AND (items.first_seen_at >= :new_since OR EXISTS (SELECT 1 FROM files AS new_file -- if new_since
+        WHERE new_file.item_pk = items.pk AND new_file.kept_at >= :new_since)) -- if new_since
+"""
+"""The conditions on the item itself; see ``_of_items``."""
+_ACCOUNTS = Query(
+    """
+    SELECT pk, username, full_name, is_private, is_verified, first_seen_at, last_seen_at, gone_at FROM users
+    WHERE true
+        AND pk IN :user_pks -- if user_pks
+        AND pk IN (SELECT user_pk FROM highlights WHERE pk IN :highlight_pks) -- if highlight_pks
+    ORDER BY pk
+    """,
+    _columns,
 )
-"""In the order of the fields of a PlacedFile."""
-_PLACE = (
-    _members.c.highlight_pk,
-    _members.c.position,
-    _members.c.first_seen_at.label("placed_at"),
-    _members.c.last_seen_at,
-    _members.c.gone_at,
-    _members.c.source.label("place_source"),
-    _highlights.c.title,
+_NAMES = Query(
+    """
+    SELECT user_pk, username FROM usernames WHERE user_pk IN :pks
+    ORDER BY last_seen_at DESC, first_seen_at DESC
+    """,
+    _columns,
+)
+_HIGHLIGHTS = Query(
+    f"""
+    SELECT pk, user_pk, title, position, created_at, is_pinned, media_count, first_seen_at, last_seen_at,
+        fetched_at, completed_at, gone_at, source
+    FROM highlights WHERE true {_OF_HIGHLIGHTS} ORDER BY {IN_ORDER}
+    """,
+    _columns,
+)
+_ITEM = """
+    items.pk, items.user_pk, items.code, items.taken_at, items.media_type, items.product_type,
+    items.video_duration, items.first_seen_at, items.answer_id, items.source
+"""
+_CONTENTS = Query(
+    f"""
+    SELECT highlights.title, highlight_pk, member.position, member.first_seen_at, member.last_seen_at,
+        member.gone_at, member.source, {_ITEM}
+    FROM items JOIN highlight_items AS member ON member.item_pk = items.pk
+    JOIN highlights ON highlights.pk = highlight_pk
+    WHERE true {_OF_HIGHLIGHTS} {_OF_ITEMS}
+    ORDER BY {IN_ORDER}, member.position, member.item_pk
+    """,
+    lambda title, highlight_pk, position, first_seen_at, last_seen_at, gone_at, source, *item: (
+        title,
+        (highlight_pk, position),
+        (first_seen_at, last_seen_at, gone_at, source),
+        item,
+    ),
+)
+_PLACED_FILES = Query(
+    f"""
+    SELECT highlight_items.highlight_pk, highlight_items.position, highlight_items.gone_at,
+        items.pk AS item_pk, items.code, items.media_type, coalesce(items.taken_at, files.kept_at) AS at,
+        items.taken_at IS NOT NULL AS is_dated, files.role, files.sha256, blobs.size, blobs.mime
+    FROM highlight_items JOIN items ON items.pk = highlight_items.item_pk
+    JOIN highlights ON highlights.pk = highlight_items.highlight_pk
+    JOIN files ON files.item_pk = items.pk JOIN blobs ON blobs.sha256 = files.sha256
+    WHERE blobs.lost_at IS NULL {_OF_HIGHLIGHTS} {_OF_ITEMS}
+    ORDER BY {IN_ORDER}, highlight_items.position, highlight_items.item_pk, files.role,
+        files.last_seen_at DESC, files.id DESC
+    """,
+    PlacedFile,
+)
+_ITEMS = Query(f"SELECT {_ITEM} FROM items WHERE true {_OF_ITEMS} ORDER BY items.pk", _columns)
+_SHOWN_ITEMS = Query(
+    f"""
+    SELECT {_ITEM} FROM items WHERE items.pk IN (
+        SELECT item_pk FROM highlight_items JOIN highlights ON highlights.pk = highlight_pk
+        WHERE true {_OF_HIGHLIGHTS}
+    ) {_OF_ITEMS}
+    ORDER BY items.pk
+    """,
+    _columns,
+)
+_HIGHLIGHTS_WITH_ITEMS = Query(
+    f"""
+    SELECT DISTINCT highlight_pk FROM highlight_items JOIN items ON items.pk = item_pk
+    JOIN highlights ON highlights.pk = highlight_pk
+    WHERE true {_OF_HIGHLIGHTS} {_OF_ITEMS}
+    """,
+    Pk,
+)
+_TITLES_OF_ITEMS = Query(
+    f"""
+    SELECT item_pk, title FROM highlight_items JOIN highlights ON highlights.pk = highlight_pk
+    WHERE item_pk IN :pks {_OF_HIGHLIGHTS}
+    """,
+    _columns,
+)
+_FILE = """
+    SELECT files.item_pk, files.highlight_pk, files.user_pk, files.role, files.sha256, blobs.size, blobs.mime,
+        blobs.width, blobs.height, files.source_url, files.kept_at, files.last_seen_at, blobs.lost_at,
+        files.run_id, files.answer_id, files.source
+    FROM files JOIN blobs ON blobs.sha256 = files.sha256
+"""
+_FILES = Query(f"{_FILE} ORDER BY files.id", _kept_file)
+_FILES_OF = {
+    subject: Query(
+        f"{_FILE} WHERE {owner} IN :pks ORDER BY {owner}, files.last_seen_at DESC, files.id DESC", _kept_file
+    )
+    for subject, owner in (
+        (Subject.USER, "files.user_pk"),
+        (Subject.HIGHLIGHT, "files.highlight_pk"),
+        (Subject.ITEM, "files.item_pk"),
+    )
+}
+_ENTRIES = tuple(
+    (
+        kind,
+        Query(
+            f"""
+            SELECT item_pk, {", ".join(kind.struct.__struct_fields__)} FROM {kind.table}
+            WHERE item_pk IN :pks ORDER BY item_pk, position
+            """,
+            _columns,
+        ),
+    )
+    for kind in ENTRY_KINDS
 )
 
 
@@ -104,28 +234,14 @@ def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccou
 
     Only the pks of accounts and highlights in the selection are used.
     """
-    query = select(_users).order_by(_users.c.pk)
-    if selection.user_pks:
-        query = query.where(_users.c.pk.in_(selection.user_pks))
-    if selection.highlight_pks:
-        named = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(selection.highlight_pks))
-        query = query.where(_users.c.pk.in_(named))
-    for rows in _partitions(connection, query):
-        pks = [row.pk for row in rows]
-        avatars, names = files_of(connection, Subject.USER, pks), _names(connection, pks)
-        for row in rows:
-            yield KeptAccount(
-                row.pk,
-                row.username,
-                row.full_name,
-                row.is_private,
-                row.is_verified,
-                row.first_seen_at,
-                row.last_seen_at,
-                row.gone_at,
-                tuple(names[row.pk]),
-                avatars[row.pk],
-            )
+    for rows in _ACCOUNTS.pages(connection, **_of_highlights(selection)):
+        pks = [pk for pk, *_ in rows]
+        avatars = files_of(connection, Subject.USER, pks)
+        names: dict[Pk, list[str]] = defaultdict(list)
+        for pk, name in _NAMES.all(connection, pks=pks):
+            names[pk].append(name)
+        for pk, *columns in rows:
+            yield _account(pk, *columns, tuple(names[pk]), avatars[pk])
 
 
 def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHighlight]:
@@ -133,47 +249,20 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
 
     Only the accounts and highlights of the selection are used.
     """
-    query = select(_highlights).order_by(*IN_ORDER)
-    if selection.user_pks:
-        query = query.where(_highlights.c.user_pk.in_(selection.user_pks))
-    if selection.highlight_pks:
-        query = query.where(_highlights.c.pk.in_(selection.highlight_pks))
-    for rows in _partitions(connection, query):
-        wanted = [row for row in rows if _has_title(row.title, selection.titles)]
-        covers = files_of(connection, Subject.HIGHLIGHT, [row.pk for row in wanted])
-        for row in wanted:
-            yield KeptHighlight(
-                row.pk,
-                row.user_pk,
-                row.title,
-                row.position,
-                row.created_at,
-                row.is_pinned,
-                row.media_count,
-                row.first_seen_at,
-                row.last_seen_at,
-                row.fetched_at,
-                row.completed_at,
-                row.gone_at,
-                covers[row.pk],
-                row.source,
-            )
+    for everything in _HIGHLIGHTS.pages(connection, **_of_highlights(selection)):
+        rows = [row for row in everything if _has_title(row[2], selection.titles)]
+        covers = files_of(connection, Subject.HIGHLIGHT, [pk for pk, *_ in rows])
+        for pk, *columns, source in rows:
+            yield _highlight(pk, *columns, covers[pk], source)
 
 
 def contents(connection: Connection, selection: Selection, *, with_entries: bool = True) -> Iterator[Placed]:
     """Yield the items in their places, highlight by highlight in the order of ``highlights``. Streamed."""
-    query = (
-        select(_items, *_PLACE)
-        .join(_members, _members.c.item_pk == _items.c.pk)
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(*_highlight_conditions(selection), *_item_conditions(selection))
-        .order_by(*IN_ORDER, _members.c.position, _members.c.item_pk)
-    )
-    for everything in _partitions(connection, query):
-        rows = [row for row in everything if _has_title(row.title, selection.titles)]
-        for row, item in zip(rows, _kept_items(connection, rows, with_entries), strict=True):
-            dates = row.placed_at, row.last_seen_at, row.gone_at
-            yield Placed(row.highlight_pk, row.position, item, *dates, row.place_source)
+    for everything in _CONTENTS.pages(connection, **_of_highlights(selection), **_of_items(selection)):
+        rows = [row for row in everything if _has_title(row[0], selection.titles)]
+        items = _kept_items(connection, [item for *_, item in rows], with_entries)
+        for (_, place, dates, _), item in zip(rows, items, strict=True):
+            yield Placed(*place, item, *dates)
 
 
 def _placed_files(connection: Connection, selection: Selection) -> Iterator[PlacedFile]:
@@ -181,36 +270,25 @@ def _placed_files(connection: Connection, selection: Selection) -> Iterator[Plac
 
     Streamed. Highlights are selected by pk alone.
     """
-    query = (
-        select(*_PLACED_FILE)
-        .join(_items, _items.c.pk == _members.c.item_pk)
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .join(_files, _files.c.item_pk == _items.c.pk)
-        .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-        .where(_blobs.c.lost_at.is_(None), *_highlight_conditions(selection), *_item_conditions(selection))
-        .order_by(*IN_ORDER, _members.c.position, _members.c.item_pk, _files.c.role)
-        .order_by(_files.c.last_seen_at.desc(), _files.c.id.desc())
-    )
     place: tuple[Pk, Pk] | None = None
     role = ""
-    for rows in _partitions(connection, query):
-        for file in map(PlacedFile._make, rows):
-            if (file.highlight_pk, file.item_pk) != place or file.role != role:
-                place, role = (file.highlight_pk, file.item_pk), file.role
-                yield file
+    for file in _PLACED_FILES.iterate(connection, **_of_highlights(selection), **_of_items(selection)):
+        if (file.highlight_pk, file.item_pk) != place or file.role != role:
+            place, role = (file.highlight_pk, file.item_pk), file.role
+            yield file
 
 
 def items(connection: Connection, selection: Selection, *, with_entries: bool = True) -> Iterator[KeptItem]:
     """Yield each item once, by ascending pk. Streamed."""
-    query = select(_items).where(*_item_conditions(selection)).order_by(_items.c.pk)
+    conditions = _of_items(selection)
+    query = _ITEMS
     if selection.user_pks or selection.highlight_pks:
-        shown = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        shown = shown.where(*_highlight_conditions(selection))
-        query = query.where(_items.c.pk.in_(shown))
-    for rows in _partitions(connection, query):
+        conditions |= _of_highlights(selection)
+        query = _SHOWN_ITEMS
+    for rows in query.pages(connection, **conditions):
         if selection.titles:
-            titled = _items_with_title(connection, [row.pk for row in rows], selection)
-            rows = [row for row in rows if row.pk in titled]
+            titled = _items_with_title(connection, [pk for pk, *_ in rows], selection)
+            rows = [row for row in rows if row[0] in titled]
         yield from _kept_items(connection, rows, with_entries)
 
 
@@ -239,14 +317,8 @@ def _selected_highlights(
 
 def _highlights_with_items(connection: Connection, selection: Selection) -> set[Pk]:
     """Return the highlights in which a selected item is or was."""
-    query = (
-        select(_members.c.highlight_pk)
-        .distinct()
-        .join(_items, _items.c.pk == _members.c.item_pk)
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(*_highlight_conditions(selection), *_item_conditions(selection))
-    )
-    return set(connection.scalars(query))
+    found = _HIGHLIGHTS_WITH_ITEMS.all(connection, **_of_highlights(selection), **_of_items(selection))
+    return set(found)
 
 
 def _selected_pks(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...]:
@@ -255,46 +327,18 @@ def _selected_pks(shown: Sequence[KeptHighlight], selection: Selection) -> tuple
 
 def _items_with_title(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
     """Return which of these items are or were in a selected highlight with a selected title."""
-    query = (
-        select(_members.c.item_pk, _highlights.c.title)
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(_members.c.item_pk.in_(bindparam("pks", expanding=True)), *_highlight_conditions(selection))
-    )
-    rows = connection.execute(query, {"pks": list(item_pks)})
-    return {row.item_pk for row in rows if _has_title(row.title, selection.titles)}
+    rows = _TITLES_OF_ITEMS.all(connection, pks=item_pks, **_of_highlights(selection))
+    return {pk for pk, title in rows if _has_title(title, selection.titles)}
 
 
-def _names(connection: Connection, pks: Sequence[Pk]) -> dict[Pk, list[str]]:
-    query = (
-        select(_usernames.c.user_pk, _usernames.c.username)
-        .where(_usernames.c.user_pk.in_(bindparam("pks", expanding=True)))
-        .order_by(_usernames.c.last_seen_at.desc(), _usernames.c.first_seen_at.desc())
-    )
-    names: dict[Pk, list[str]] = defaultdict(list)
-    for row in connection.execute(query, {"pks": list(pks)}):
-        names[row.user_pk].append(row.username)
-    return names
-
-
-def _kept_items(connection: Connection, rows: Sequence[Row[Any]], with_entries: bool) -> Iterator[KeptItem]:
-    pks = list(dict.fromkeys(row.pk for row in rows))
+def _kept_items(
+    connection: Connection, rows: Sequence[Sequence[Any]], with_entries: bool
+) -> Iterator[KeptItem]:
+    pks = list(dict.fromkeys(pk for pk, *_ in rows))
     held = files_of(connection, Subject.ITEM, pks)
     entries = entries_of(connection, pks) if with_entries else {}
-    for row in rows:
-        yield KeptItem(
-            row.pk,
-            row.user_pk,
-            row.code,
-            row.taken_at,
-            row.media_type,
-            row.product_type,
-            row.video_duration,
-            row.first_seen_at,
-            held[row.pk],
-            answer_id=row.answer_id,
-            source=row.source,
-            **entries.get(row.pk, {}),
-        )
+    for pk, *columns, answer_id, source in rows:
+        yield _item(pk, *columns, held[pk], answer_id=answer_id, source=source, **entries.get(pk, {}))
 
 
 class ItemEntries(TypedDict, total=False):
@@ -309,48 +353,13 @@ class ItemEntries(TypedDict, total=False):
     sponsors: tuple[Sponsor, ...]
 
 
-_KINDS: tuple[tuple[str, Table, type[Struct]], ...] = (
-    ("mentions", tables.mentions, Mention),
-    ("web_links", tables.links, WebLink),
-    ("hashtags", tables.hashtags, Hashtag),
-    ("locations", tables.locations, Location),
-    ("stickers", tables.stickers, Sticker),
-    ("reshares", tables.reshares, Reshare),
-    ("sponsors", tables.sponsors, Sponsor),
-)
-
-
 def entries_of(connection: Connection, item_pks: Sequence[Pk]) -> dict[Pk, ItemEntries]:
     """Return the entries of these items, in the order of the answers; items without entries are left out."""
     found: dict[Pk, dict[str, Any]] = defaultdict(dict)
-    for name, table, kind in _KINDS:
-        columns = [table.c[name] for name in kind.__struct_fields__]
-        query = (
-            select(table.c.item_pk, *columns)
-            .where(table.c.item_pk.in_(bindparam("pks", expanding=True)))
-            .order_by(table.c.item_pk, table.c.position)
-        )
-        for item_pk, *values in connection.execute(query, {"pks": list(item_pks)}):
-            found[item_pk][name] = (*found[item_pk].get(name, ()), kind(*values))
+    for kind, query in _ENTRIES:
+        for item_pk, *values in query.all(connection, pks=item_pks):
+            found[item_pk][kind.field] = (*found[item_pk].get(kind.field, ()), kind.struct(*values))
     return cast("dict[Pk, ItemEntries]", found)
-
-
-_BATCH = 1000
-_OWNERS = {
-    Subject.USER: _files.c.user_pk,
-    Subject.HIGHLIGHT: _files.c.highlight_pk,
-    Subject.ITEM: _files.c.item_pk,
-}
-_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    *(_files.c.item_pk, _files.c.highlight_pk, _files.c.user_pk, _files.c.role, _files.c.sha256),
-    *(_blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height),
-    *(_files.c.source_url, _files.c.kept_at, _files.c.last_seen_at, _blobs.c.lost_at),
-    *(_files.c.run_id, _files.c.answer_id, _files.c.source),
-)
-"""In the order in which ``_kept_file`` unpacks them: over a million rows, access by name would cost more than
-everything else.
-"""
-_ROLES = {role.value: role for role in Role}
 
 
 def files(connection: Connection) -> Iterator[KeptFile]:
@@ -358,49 +367,15 @@ def files(connection: Connection) -> Iterator[KeptFile]:
 
     Streamed.
     """
-    query = select(*_COLUMNS).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
-    for rows in _partitions(connection, query):
-        yield from map(_kept_file, rows)
+    return _FILES.iterate(connection)
 
 
 def files_of(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> dict[Pk, tuple[KeptFile, ...]]:
     """Return the files of these owners, newest first; () for an owner without files."""
-    owner = _OWNERS[subject]
-    query = (
-        select(*_COLUMNS)
-        .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-        .where(owner.in_(bindparam("pks", expanding=True)))
-        .order_by(owner, _files.c.last_seen_at.desc(), _files.c.id.desc())
-    )
     found: dict[Pk, tuple[KeptFile, ...]] = dict.fromkeys(pks, ())
-    rows = map(_kept_file, connection.execute(query, {"pks": list(pks)}))
-    for pk, group in groupby(rows, key=lambda file: file.owner.pk):
+    for pk, group in groupby(_FILES_OF[subject].all(connection, pks=pks), key=lambda file: file.owner.pk):
         found[pk] = tuple(group)
     return found
-
-
-def _partitions(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
-    """Yield the rows of a query a thousand at a time, read as needed.
-
-    The cursor is closed with the iterator.
-    """
-    with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
-        yield from rows.partitions()
-
-
-def _kept_file(row: Sequence[Any]) -> KeptFile:
-    item, highlight, user, role, sha256, size, mime, width, height, url, kept, seen, lost, *origin = row
-    if item is not None:
-        owner = Owner(Subject.ITEM, item)
-    elif highlight is not None:
-        owner = Owner(Subject.HIGHLIGHT, highlight)
-    else:
-        owner = Owner(Subject.USER, user)
-    blob = Blob(Digest(sha256), size, mime, width, height)
-    return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, *origin)
-
-
-_new_file = tables.files.alias("new_file")
 
 
 def _has_title(title: str | None, globs: Sequence[str]) -> bool:
@@ -408,24 +383,15 @@ def _has_title(title: str | None, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
 
 
-def _highlight_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions on the highlight that shows an item, for a query that joins both."""
-    if selection.user_pks:
-        yield _highlights.c.user_pk.in_(selection.user_pks)
-    if selection.highlight_pks:
-        yield _highlights.c.pk.in_(selection.highlight_pks)
+def _of_highlights(selection: Selection) -> dict[str, tuple[Pk, ...]]:
+    return {"user_pks": selection.user_pks, "highlight_pks": selection.highlight_pks}
 
 
-def _item_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions on the item itself."""
-    if selection.item_pks:
-        yield _items.c.pk.in_(selection.item_pks)
-    if selection.taken_from is not None:
-        yield _items.c.taken_at >= selection.taken_from
-    if selection.taken_before is not None:
-        yield _items.c.taken_at < selection.taken_before
-    if selection.media_types:
-        yield _items.c.media_type.in_(sorted(selection.media_types))
-    if selection.new_since is not None:
-        is_new_file = _new_file.c.item_pk == _items.c.pk, _new_file.c.kept_at >= selection.new_since
-        yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*is_new_file))
+def _of_items(selection: Selection) -> dict[str, object]:
+    return {
+        "item_pks": selection.item_pks,
+        "taken_from": selection.taken_from,
+        "taken_before": selection.taken_before,
+        "media_types": sorted(selection.media_types),
+        "new_since": selection.new_since,
+    }

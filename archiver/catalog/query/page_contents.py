@@ -1,127 +1,20 @@
-"""What the pages of the server need besides ``content``: sums, and one page of a long list."""
+"""What the pages of the server need besides ``content``: sums, one page of a long list, what is new."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.query import content
 from archiver.catalog.query.content import IN_ORDER
-from archiver.model.identity import Digest, Pk, Subject
-
-_users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
-_items, _members = tables.items, tables.highlight_items
-_files, _blobs, _changes = tables.files, tables.blobs, tables.changes
-
-_OF_ACCOUNT = (
-    select(_items.c.pk, _items.c.taken_at)
-    .where(
-        _items.c.pk.in_(
-            select(_members.c.item_pk)
-            .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-            .where(_highlights.c.user_pk == bindparam("pk"))
-        )
-    )
-    .order_by(_items.c.taken_at.is_(None), _items.c.taken_at.desc(), _items.c.pk.desc())
-)
-_OF_HIGHLIGHT = (
-    select(_members.c.item_pk)
-    .where(_members.c.highlight_pk == bindparam("pk"))
-    .order_by(_members.c.position, _members.c.item_pk)
-)
-_ACCOUNTS = (
-    select(
-        *(_users.c.pk, _users.c.username, _users.c.full_name, func.count(_highlights.c.pk)),
-        *(func.max(_highlights.c.fetched_at), func.max(_highlights.c.completed_at)),
-        func.max(_highlights.c.gone_at),
-    )
-    .outerjoin(_highlights, _highlights.c.user_pk == _users.c.pk)
-    .group_by(_users.c.pk, _users.c.username, _users.c.full_name)
-)
-_owner = _highlights.c.user_pk
-_IS_OURS = _owner.in_(bindparam("pks", expanding=True))
-_SHOWN = (
-    select(_owner, _members.c.item_pk)
-    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .where(_IS_OURS)
-    .distinct()
-    .subquery()
-)
-_ITEM_SUMS = (
-    select(_SHOWN.c.user_pk, func.count(), func.min(_items.c.taken_at), func.max(_items.c.taken_at))
-    .join(_items, _items.c.pk == _SHOWN.c.item_pk)
-    .group_by(_SHOWN.c.user_pk)
-)
-# When the archive noticed a change of an account: an item or a highlight that came or went, an edit. What was
-# adopted is none.
-_NOTICED: tuple[Select[Any], ...] = (
-    select(_owner, func.max(_members.c.first_seen_at), func.max(_members.c.gone_at))
-    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .where(_IS_OURS, _members.c.source.is_(None))
-    .group_by(_owner),
-    select(_owner, func.max(_highlights.c.first_seen_at), func.max(_highlights.c.gone_at))
-    .where(_IS_OURS, _highlights.c.source.is_(None))
-    .group_by(_owner),
-    # A join makes SQLite read the changes of all highlights.
-    select(
-        select(_owner).where(_highlights.c.pk == _changes.c.subject_pk).scalar_subquery().label("owner"),
-        func.max(_changes.c.at),
-    )
-    .where(
-        _changes.c.subject == Subject.HIGHLIGHT,
-        _changes.c.subject_pk.in_(select(_highlights.c.pk).where(_IS_OURS)),
-    )
-    .group_by("owner"),
-    select(_changes.c.subject_pk, func.max(_changes.c.at))
-    .where(
-        _changes.c.subject == Subject.USER,
-        _changes.c.subject_pk.in_(bindparam("pks", expanding=True)),
-    )
-    .group_by(_changes.c.subject_pk),
-)
-_LAST_CHANGE = select(func.max(_changes.c.id))
-_EDITED = (
-    select(func.coalesce(_highlights.c.user_pk, _changes.c.subject_pk))
-    .outerjoin(
-        _highlights,
-        and_(_changes.c.subject == Subject.HIGHLIGHT, _highlights.c.pk == _changes.c.subject_pk),
-    )
-    .where(_changes.c.id > bindparam("after"))
-)
-_SPANS = (
-    select(
-        _members.c.highlight_pk,
-        *(func.count(), func.min(_items.c.taken_at), func.max(_items.c.taken_at)),
-    )
-    .join(_items, _items.c.pk == _members.c.item_pk)
-    .group_by(_members.c.highlight_pk)
-)
-_FIRST_PLACES = (
-    select(_members.c.highlight_pk, func.min(_members.c.position).label("position"))
-    .where(_members.c.highlight_pk.in_(bindparam("pks", expanding=True)))
-    .group_by(_members.c.highlight_pk)
-    .subquery()
-)
-_FIRST_ITEMS = (
-    select(func.min(_members.c.item_pk))
-    .join(
-        _FIRST_PLACES,
-        and_(
-            _FIRST_PLACES.c.highlight_pk == _members.c.highlight_pk,
-            _FIRST_PLACES.c.position == _members.c.position,
-        ),
-    )
-    .group_by(_members.c.highlight_pk)
-)
-_STATE = select(
-    select(func.max(tables.journal_head.c.seq)).scalar_subquery(),
-    select(func.max(tables.journal_outbox.c.id)).scalar_subquery(),
-)
+from archiver.catalog.sql import Query
+from archiver.model.archived import DatedPk, Placed, Selection, ShownItem
+from archiver.model.identity import Digest, Pk
 
 
 class ItemSums(Struct, frozen=True):
@@ -164,43 +57,206 @@ class BlobFacts(Struct, frozen=True):
     is_lost: bool
 
 
+_ACCOUNT_ITEMS = Query(
+    """
+    SELECT pk FROM items WHERE pk IN (
+        SELECT item_pk FROM highlight_items JOIN highlights ON highlights.pk = highlight_pk
+        WHERE highlights.user_pk = :user
+    )
+    ORDER BY taken_at IS NULL, taken_at DESC, pk DESC LIMIT :limit OFFSET :offset
+    """,
+    Pk,
+)
+_HIGHLIGHT_ITEMS = Query(
+    """
+    SELECT item_pk FROM highlight_items WHERE highlight_pk = :highlight
+    ORDER BY position, item_pk LIMIT :limit OFFSET :offset
+    """,
+    Pk,
+)
+_ACCOUNTS = Query(
+    """
+    SELECT users.pk, users.username, users.full_name, count(highlights.pk),
+        max(highlights.fetched_at), max(highlights.completed_at), max(highlights.gone_at)
+    FROM users LEFT JOIN highlights ON highlights.user_pk = users.pk
+    WHERE users.pk = :user -- if user
+    GROUP BY users.pk, users.username, users.full_name
+    """,
+    lambda pk, username, full_name, *stamp: (pk, username, full_name, stamp),
+)
+_USERNAMES = Query(
+    """
+    SELECT user_pk, username FROM usernames
+    WHERE user_pk = :user -- if user
+    """,
+    lambda user_pk, username: (user_pk, username),
+)
+_ACCOUNT_SUMS = Query(
+    """
+    SELECT shown.user_pk, count(*), min(items.taken_at) AS first_at, max(items.taken_at) AS last_at
+    FROM (
+        SELECT DISTINCT highlights.user_pk, item_pk
+        FROM highlights JOIN highlight_items ON highlight_pk = highlights.pk
+        WHERE highlights.user_pk IN :pks
+    ) AS shown JOIN items ON items.pk = item_pk
+    GROUP BY shown.user_pk
+    """,
+    lambda user_pk, *sums: (user_pk, ItemSums(*sums)),
+)
+# When the archive noticed a change of an account: an item or a highlight that came or went, an edit. What was
+# adopted is none.
+_NOTICED = tuple(
+    Query(sql, lambda user_pk, *times: (user_pk, times))
+    for sql in (
+        """
+        SELECT user_pk, max(member.first_seen_at) AS first_seen_at, max(member.gone_at) AS gone_at
+        FROM highlights JOIN highlight_items AS member ON highlight_pk = pk
+        WHERE user_pk IN :pks AND member.source IS NULL GROUP BY user_pk
+        """,
+        """
+        SELECT user_pk, max(first_seen_at) AS first_seen_at, max(gone_at) AS gone_at
+        FROM highlights WHERE user_pk IN :pks AND source IS NULL GROUP BY user_pk
+        """,
+        # A join makes SQLite read the changes of all highlights.
+        """
+        SELECT (SELECT user_pk FROM highlights WHERE pk = changes.subject_pk) AS owner, max(changes.at) AS at
+        FROM changes
+        WHERE subject = 'highlight' AND subject_pk IN (SELECT pk FROM highlights WHERE user_pk IN :pks)
+        GROUP BY owner
+        """,
+        """
+        SELECT subject_pk, max(changes.at) AS at FROM changes
+        WHERE subject = 'user' AND subject_pk IN :pks GROUP BY subject_pk
+        """,
+    )
+)
+_LAST_CHANGE = Query("SELECT coalesce(max(id), 0) FROM changes", int)
+_EDITED = Query(
+    """
+    SELECT coalesce(highlights.user_pk, changes.subject_pk) FROM changes
+    LEFT JOIN highlights ON changes.subject = 'highlight' AND highlights.pk = changes.subject_pk
+    WHERE changes.id > :after
+    """,
+    Pk,
+)
+_HIGHLIGHT_SUMS = Query(
+    """
+    SELECT highlight_pk, count(*), min(taken_at) AS first_at, max(taken_at) AS last_at
+    FROM highlight_items JOIN items ON items.pk = item_pk
+    WHERE highlight_pk IN :pks GROUP BY highlight_pk
+    """,
+    lambda highlight_pk, *sums: (highlight_pk, ItemSums(*sums)),
+)
+_FIRST_ITEMS = Query(
+    """
+    SELECT min(item_pk) FROM highlight_items AS member JOIN (
+        SELECT highlight_pk, min(position) AS position FROM highlight_items
+        WHERE highlight_pk IN :pks GROUP BY highlight_pk
+    ) AS first ON first.highlight_pk = member.highlight_pk AND first.position = member.position
+    GROUP BY member.highlight_pk
+    """,
+    Pk,
+)
+_STATE = Query(
+    "SELECT (SELECT max(seq) FROM journal_head), (SELECT max(id) FROM journal_outbox)",
+    lambda seq, pending: (seq, pending),
+)
+_HIGHLIGHTS_IN_ORDER = Query(f"SELECT pk FROM highlights WHERE user_pk = :user ORDER BY {IN_ORDER}", Pk)
+_RANK = Query(
+    """
+    SELECT (
+        SELECT count(*) FROM highlight_items AS other WHERE other.highlight_pk = own.highlight_pk
+        AND (other.position < own.position OR other.position = own.position AND other.item_pk < own.item_pk)
+    )
+    FROM highlight_items AS own WHERE highlight_pk = :highlight AND item_pk = :item
+    """,
+    int,
+)
+_BLOB = Query(
+    "SELECT size, mime, lost_at IS NOT NULL AS is_lost FROM blobs WHERE sha256 = :digest", BlobFacts
+)
+_BEFORE = Query(
+    """
+    SELECT taken_at AS at, pk FROM items WHERE taken_at IS NOT NULL
+    AND taken_at <= :at AND (taken_at < :at OR pk < :pk) -- if at
+    ORDER BY taken_at DESC, pk DESC LIMIT :limit
+    """,
+    DatedPk,
+)
+_AFTER = Query(
+    """
+    SELECT taken_at AS at, pk FROM items WHERE taken_at >= :at AND (taken_at > :at OR pk > :pk)
+    ORDER BY taken_at, pk LIMIT :limit
+    """,
+    DatedPk,
+)
+# The subject of these changes is always a highlight. With a condition on it, SQLite would sort all of them.
+_ADDED_ITEMS = Query(
+    """
+    SELECT i.first_seen_at AS at, i.pk FROM changes c JOIN items i ON i.pk = c.new
+    WHERE c.field = 'items' AND i.first_seen_at = c.at
+    ORDER BY c.id DESC LIMIT :limit
+    """,
+    DatedPk,
+)
+_ITEMS_OF_NEW_HIGHLIGHTS = Query(
+    """
+    SELECT i.first_seen_at AS at, i.pk FROM (
+      SELECT subject_pk, at FROM changes
+      WHERE field = 'presence' AND new = 'appeared' ORDER BY id DESC LIMIT :limit
+    ) AS appeared
+    CROSS JOIN highlight_items m -- CROSS: SQLite reads the few changes first, not all items
+    CROSS JOIN items i
+    WHERE m.highlight_pk = appeared.subject_pk AND i.pk = m.item_pk AND i.first_seen_at >= appeared.at
+    ORDER BY i.first_seen_at DESC, i.pk DESC LIMIT :limit
+    """,
+    DatedPk,
+)
+_NEW_ACCOUNTS = Query(
+    """
+    SELECT first_seen_at AS at, pk FROM users
+    WHERE EXISTS (SELECT 1 FROM highlights h WHERE h.user_pk = users.pk)
+    ORDER BY first_seen_at DESC, pk DESC LIMIT :limit
+    """,
+    DatedPk,
+)
+_PLACES = Query(
+    """
+    SELECT item_pk, highlight_pk, member.position, member.first_seen_at, member.last_seen_at, member.gone_at,
+        member.source
+    FROM highlight_items AS member JOIN highlights ON highlights.pk = highlight_pk WHERE item_pk IN :pks
+    ORDER BY member.gone_at IS NOT NULL, highlights.gone_at IS NOT NULL, highlight_pk
+    """,
+    lambda item_pk, highlight_pk, position, *dates: (item_pk, (highlight_pk, position, dates)),
+)
+
+
 def state(connection: Connection) -> tuple[int | None, int | None]:
     """Return what differs after each change of what pages show: the journal's end, and what awaits it."""
-    seq, pending = connection.execute(_STATE).one()
-    return seq, pending
+    return _STATE.one(connection)
 
 
 def account_rows(connection: Connection, user_pk: Pk | None = None) -> list[AccountRow]:
     """Return all accounts, or one, in no order."""
-    accounts, usernames = _ACCOUNTS, select(_usernames.c.user_pk, _usernames.c.username)
-    if user_pk is not None:
-        accounts = accounts.where(_users.c.pk == user_pk)
-        usernames = usernames.where(_usernames.c.user_pk == user_pk)
     names: dict[Pk, list[str]] = defaultdict(list)
-    for pk, name in connection.execute(usernames):
+    for pk, name in _USERNAMES.all(connection, user=user_pk):
         names[pk].append(name)
-    rows = connection.execute(accounts)
     return [
         AccountRow(
-            pk,
-            username,
-            full_name,
-            tuple(name for name in names[pk] if name != username),
-            highlights,
-            (highlights, *times),
+            pk, username, full_name, tuple(name for name in names[pk] if name != username), stamp[0], stamp
         )
-        for pk, username, full_name, highlights, *times in rows
+        for pk, username, full_name, stamp in _ACCOUNTS.all(connection, user=user_pk)
     ]
 
 
 def last_change(connection: Connection) -> int:
     """Return the id of the last change; 0 if nothing has changed."""
-    return connection.scalar(_LAST_CHANGE) or 0
+    return _LAST_CHANGE.one(connection)
 
 
 def edited_since(connection: Connection, change_id: int) -> set[Pk]:
     """Return the accounts that were edited after this change, themselves or in a highlight."""
-    return set(connection.scalars(_EDITED, {"after": change_id}))
+    return set(_EDITED.all(connection, after=change_id))
 
 
 def account_sums(connection: Connection, user_pks: Sequence[Pk]) -> dict[Pk, AccountSums]:
@@ -208,11 +264,10 @@ def account_sums(connection: Connection, user_pks: Sequence[Pk]) -> dict[Pk, Acc
 
     Reads all of their items.
     """
-    ours = {"pks": list(user_pks)}
-    items = {pk: ItemSums(*sums) for pk, *sums in connection.execute(_ITEM_SUMS, ours)}
+    items = dict(_ACCOUNT_SUMS.all(connection, pks=user_pks))
     noticed: dict[Pk, list[datetime]] = {pk: [] for pk in user_pks}
     for query in _NOTICED:
-        for pk, *times in connection.execute(query, ours):
+        for pk, times in query.all(connection, pks=user_pks):
             noticed[pk] += filter(None, times)
     return {
         pk: AccountSums(items.get(pk, ItemSums()), max(times, default=None)) for pk, times in noticed.items()
@@ -221,53 +276,86 @@ def account_sums(connection: Connection, user_pks: Sequence[Pk]) -> dict[Pk, Acc
 
 def highlight_sums(connection: Connection, highlight_pks: Sequence[Pk]) -> dict[Pk, ItemSums]:
     """Return how many items each of these highlights has; those without are left out."""
-    query = _SPANS.where(_members.c.highlight_pk.in_(bindparam("pks", expanding=True)))
-    rows = connection.execute(query, {"pks": list(highlight_pks)})
-    return {pk: ItemSums(*sums) for pk, *sums in rows}
+    return dict(_HIGHLIGHT_SUMS.all(connection, pks=highlight_pks))
 
 
 def account_items(connection: Connection, user_pk: Pk, limit: int, offset: int) -> list[Pk]:
     """Return some of the items of an account's highlights, the latest first, each once."""
-    query = _OF_ACCOUNT.limit(limit).offset(offset)
-    return list(connection.scalars(query, {"pk": user_pk}))
+    return _ACCOUNT_ITEMS.all(connection, user=user_pk, limit=limit, offset=offset)
 
 
 def highlight_items(connection: Connection, highlight_pk: Pk, limit: int, offset: int) -> list[Pk]:
     """Return some of the items of a highlight, in its order."""
-    query = _OF_HIGHLIGHT.limit(limit).offset(offset)
-    return list(connection.scalars(query, {"pk": highlight_pk}))
+    return _HIGHLIGHT_ITEMS.all(connection, highlight=highlight_pk, limit=limit, offset=offset)
 
 
 def first_items(connection: Connection, highlight_pks: Sequence[Pk]) -> list[Pk]:
     """Return an item at the first position of each of these highlights."""
-    pks = {"pks": list(highlight_pks)}
-    return list(connection.scalars(_FIRST_ITEMS, pks))
+    return _FIRST_ITEMS.all(connection, pks=highlight_pks)
 
 
 def neighbours(connection: Connection, user_pk: Pk, highlight_pk: Pk) -> tuple[Pk | None, Pk | None]:
     """Return the highlights before and after this one, as its account shows them."""
-    query = select(_highlights.c.pk).where(_highlights.c.user_pk == user_pk).order_by(*IN_ORDER)
-    pks = list(connection.scalars(query))
+    pks = _HIGHLIGHTS_IN_ORDER.all(connection, user=user_pk)
     at = pks.index(highlight_pk)
     return pks[at - 1] if at > 0 else None, pks[at + 1] if at + 1 < len(pks) else None
 
 
 def rank_in_highlight(connection: Connection, highlight_pk: Pk, item_pk: Pk) -> int | None:
     """Return how many items of a highlight precede this one; None if it was never there."""
-    at = connection.scalar(
-        select(_members.c.position).where(
-            _members.c.highlight_pk == highlight_pk, _members.c.item_pk == item_pk
-        )
-    )
-    if at is None:
-        return None
-    is_before = or_(_members.c.position < at, and_(_members.c.position == at, _members.c.item_pk < item_pk))
-    found = connection.scalar(select(func.count()).where(_members.c.highlight_pk == highlight_pk, is_before))
-    return int(found or 0)
+    return _RANK.first(connection, highlight=highlight_pk, item=item_pk)
 
 
 def blob_facts(connection: Connection, digest: Digest) -> BlobFacts | None:
     """Return what the database knows of a blob; None if it has none under this name."""
-    query = select(_blobs.c.size, _blobs.c.mime, _blobs.c.lost_at).where(_blobs.c.sha256 == digest)
-    row = connection.execute(query).first()
-    return None if row is None else BlobFacts(row.size, row.mime, row.lost_at is not None)
+    return _BLOB.first(connection, digest=digest)
+
+
+def newest_taken(
+    connection: Connection, limit: int, *, before: DatedPk | None = None, after: DatedPk | None = None
+) -> tuple[DatedPk, ...]:
+    """Return items by when they were taken, the latest first; those without a date are left out.
+
+    ``before``: only those that come after this one in this order. ``after``: the last ones before this one.
+    """
+    if after is not None:
+        return tuple(reversed(_AFTER.all(connection, limit=limit, at=after.at, pk=after.pk)))
+    at, pk = (None, None) if before is None else before
+    return tuple(_BEFORE.all(connection, limit=limit, at=at, pk=pk))
+
+
+def new_items(connection: Connection, limit: int) -> tuple[DatedPk, ...]:
+    """Return the last items that are news, each with when the archive first saw it, the latest first.
+
+    As in ``changes``, what was seen for the first time together with its account is no news.
+    """
+    added, of_new = (query.all(connection, limit=limit) for query in (_ADDED_ITEMS, _ITEMS_OF_NEW_HIGHLIGHTS))
+    return tuple(sorted({*added, *of_new}, reverse=True)[:limit])
+
+
+def new_accounts(connection: Connection, limit: int) -> tuple[DatedPk, ...]:
+    """Return the accounts that the archive saw last for the first time, the latest first."""
+    return tuple(_NEW_ACCOUNTS.all(connection, limit=limit))
+
+
+def shown_items(connection: Connection, pks: Collection[Pk]) -> dict[Pk, ShownItem]:
+    """Return these items by pk, each in a highlight that shows it; those in no highlight are left out.
+
+    If several show it, one that still does is preferred.
+    """
+    places: dict[Pk, tuple[Pk, int, tuple[Any, ...]]] = {}
+    for pk, place in _PLACES.all(connection, pks=pks):
+        places.setdefault(pk, place)
+    if not places:  # a selection without pks means everything
+        return {}
+    owners = {highlight_pk for highlight_pk, _, _ in places.values()}
+    highlights = {h.pk: h for h in content.highlights(connection, Selection(highlight_pks=tuple(owners)))}
+    user_pks = tuple({highlight.user_pk for highlight in highlights.values()})
+    accounts = {a.pk: a for a in content.accounts(connection, Selection(user_pks=user_pks))}
+    shown = {}
+    for item in content.items(connection, Selection(item_pks=tuple(places))):
+        highlight_pk, position, dates = places[item.pk]
+        highlight = highlights[highlight_pk]
+        placed = Placed(highlight_pk, position, item, *dates)
+        shown[item.pk] = ShownItem(accounts[highlight.user_pk], highlight, placed)
+    return shown
