@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import datetime
+from functools import partial
 from inspect import isclass
+from itertools import starmap
 from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct
@@ -129,11 +131,12 @@ class Query(Statement, Generic[T]):
     def __init__(self, sql: str | Mapping[str, str], row: Callable[..., T]) -> None:
         super().__init__(sql)
         self.row = row
-        self._struct = cast("type[T]", row) if isclass(row) and issubclass(row, Struct) else None
+        is_struct = isclass(row) and issubclass(row, Struct)
+        self._to_struct = partial(to_struct, cast("type[T]", row)) if is_struct else None
 
     def all(self, connection: Connection, /, **values: object) -> list[T]:
         """Return the value of each row."""
-        return self._values(self._execute(connection, values))
+        return list(self._values(self._execute(connection, values)))
 
     def all_of(
         self, connection: Connection, name: str, collection: Iterable[object], /, **values: object
@@ -147,8 +150,9 @@ class Query(Statement, Generic[T]):
 
     def iterate(self, connection: Connection, /, **values: object) -> Iterator[T]:
         """Yield the value of each row. Streamed: read it with ``Catalog.stream``."""
-        for page in self.pages(connection, **values):
-            yield from page
+        with self._execute(connection, values, _STREAMED) as rows:
+            for page in rows.partitions():
+                yield from self._values(page)
 
     def pages(self, connection: Connection, /, **values: object) -> Iterator[list[T]]:
         """Yield the values of the rows, a thousand at a time, read as needed. Streamed.
@@ -157,16 +161,16 @@ class Query(Statement, Generic[T]):
         """
         with self._execute(connection, values, _STREAMED) as rows:
             for page in rows.partitions():
-                yield self._values(page)
+                yield list(self._values(page))
 
     def first(self, connection: Connection, /, **values: object) -> T | None:
         """Return the value of the first row; None if there is no row."""
         columns = self._execute(connection, values).first()
-        return None if columns is None else self._values([columns])[0]
+        return None if columns is None else next(self._values([columns]))
 
     def one(self, connection: Connection, /, **values: object) -> T:
         """Return the value of the only row."""
-        return self._values([self._execute(connection, values).one()])[0]
+        return next(self._values([self._execute(connection, values).one()]))
 
     def _execute(
         self, connection: Connection, values: dict[str, Any], options: Mapping[str, Any] = {}
@@ -188,13 +192,10 @@ class Query(Statement, Generic[T]):
             return UtcTime()
         if _BOOL_COLUMN.fullmatch(name):
             return Boolean()
-        return LargeNumber() if name in NUMBERS and self._struct is None else None
+        return LargeNumber() if name in NUMBERS and self._to_struct is None else None
 
-    def _values(self, rows: Iterable[Sequence[Any]]) -> list[T]:
-        if self._struct is not None:
-            return [to_struct(self._struct, columns) for columns in rows]
-        row = self.row
-        return [row(*columns) for columns in rows]
+    def _values(self, rows: Iterable[Sequence[Any]]) -> Iterator[T]:
+        return map(self._to_struct, rows) if self._to_struct is not None else starmap(self.row, rows)
 
 
 class Command(Statement):

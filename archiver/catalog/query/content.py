@@ -44,16 +44,25 @@ def _columns(*columns: Any) -> Columns:
     return columns
 
 
-def _kept_file(*columns: Any) -> KeptFile:
-    item, highlight, user, role, sha256, size, mime, width, height, url, kept, seen, lost, *origin = columns
-    if item is not None:
-        owner = Owner(Subject.ITEM, item)
-    elif highlight is not None:
-        owner = Owner(Subject.HIGHLIGHT, highlight)
+def _kept_file(
+    item_pk: Pk | None,
+    highlight_pk: Pk | None,
+    user_pk: Pk,
+    role: str,
+    sha256: str,
+    size: int,
+    mime: str,
+    width: int | None,
+    height: int | None,
+    *facts: Any,
+) -> KeptFile:
+    if item_pk is not None:
+        owner = Owner(Subject.ITEM, item_pk)
+    elif highlight_pk is not None:
+        owner = Owner(Subject.HIGHLIGHT, highlight_pk)
     else:
-        owner = Owner(Subject.USER, user)
-    blob = Blob(Digest(sha256), size, mime, width, height)
-    return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, *origin)
+        owner = Owner(Subject.USER, user_pk)
+    return KeptFile(owner, _ROLES[role], Blob(Digest(sha256), size, mime, width, height), *facts)
 
 
 IN_ORDER = """
