@@ -38,6 +38,10 @@ READERS: dict[str, tuple[str, Callable[[Connection], object]]] = {
     ),
     "position": (
         "UPDATE highlights SET position = 'odd', media_count = 99",
+        lambda rows: list(content.highlights(rows, Selection())),
+    ),
+    "tray": (
+        "UPDATE highlights SET latest_reel_media = 'odd'",
         lambda rows: account_state.account_state(rows, NATGEO),
     ),
     "count": (

@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    RowMapping,
-    Select,
-    bindparam,
-    func,
-    null,
-    or_,
-    select,
-    union_all,
-)
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.sql import Query
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Pk, Role, Subject
@@ -140,6 +128,7 @@ class OpenFailure(Struct, frozen=True):
     ``attempts``: how many times in a row. ``next_try_at``: None for a gap, which waits for the sweep.
     """
 
+    id: int
     reason: Reason
     detail: str
     attempts: int
@@ -169,35 +158,19 @@ class Progress(Struct, frozen=True):
 _UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
 """Reasons that are verdicts about a target. An error of the API is not a verdict, and delays nothing."""
 
-_targets, _users, _names = tables.targets, tables.users, tables.usernames
-_highlights, _items, _members = tables.highlights, tables.items, tables.highlight_items
-_failures = tables.failures
-_calls = tables.api_calls
-
 # --- which account
 
-_BOUND = select(_targets.c.user_pk).where(_targets.c.text == bindparam("entry"))
-_BOUND_NAMES = (
-    select(_targets.c.text)
-    .where(or_(_targets.c.user_pk == bindparam("pk"), _targets.c.text == bindparam("entry")))
-    .order_by(_targets.c.text)
+_BOUND = Query("SELECT user_pk FROM targets WHERE text = :entry", Pk)
+_BOUND_NAMES = Query("SELECT text FROM targets WHERE user_pk = :pk OR text = :entry ORDER BY text", str)
+_BY_NAME = Query(  # two may claim a name that was freed: the one seen last has it
+    "SELECT pk FROM users WHERE lower(username) = :name ORDER BY last_seen_at DESC LIMIT 1", Pk
 )
-_BY_NAME = (
-    select(_users.c.pk)
-    .where(func.lower(_users.c.username) == bindparam("name"))
-    .order_by(_users.c.last_seen_at.desc())  # two may claim a name that was freed: the one seen last has it
-    .limit(1)
-)
-_FORMER = (
-    select(_names.c.user_pk)
-    .where(func.lower(_names.c.username) == bindparam("name"))
-    .order_by(_names.c.first_seen_at)
-)
-_ENTRIES = select(_targets.c.text, _targets.c.user_pk)
-_CURRENT_NAMES = (
-    select(func.lower(_users.c.username).label("name"), _users.c.pk)
-    .where(_users.c.username.is_not(None))
-    .order_by(_users.c.last_seen_at)  # as in _BY_NAME: of two that claim a name, the one seen last has it
+_FORMER = Query("SELECT user_pk FROM usernames WHERE lower(username) = :name ORDER BY first_seen_at", Pk)
+_USERNAMES = Query("SELECT username FROM users WHERE username IS NOT NULL", str)
+_ENTRIES = Query("SELECT text, user_pk FROM targets", lambda entry, pk: (entry, pk))
+_CURRENT_NAMES = Query(  # in the order of _BY_NAME
+    "SELECT lower(username), pk FROM users WHERE username IS NOT NULL ORDER BY last_seen_at",
+    lambda name, pk: (name, pk),
 )
 
 
@@ -209,8 +182,8 @@ def resolve(connection: Connection, target: Target, *, from_config: bool) -> Pk 
     """
     return _pk_of(
         target,
-        (lambda name: connection.scalar(_BOUND, {"entry": name})) if from_config else None,
-        lambda name: connection.scalar(_BY_NAME, {"name": name.lower()}),
+        (lambda name: _BOUND.first(connection, entry=name)) if from_config else None,
+        lambda name: _BY_NAME.first(connection, name=name.lower()),
     )
 
 
@@ -221,25 +194,24 @@ def archived_pks(connection: Connection, target: Target) -> tuple[Pk, ...]:
     first. Empty for a highlight.
     """
     pk = resolve(connection, target, from_config=False)
-    if pk is not None and connection.execute(_USER, {"pk": pk, "path": ""}).first() is not None:
+    if pk is not None and _USER.first(connection, pk=pk, path="") is not None:
         return (pk,)
     return former_pks(connection, target.username) if target.username is not None else ()
 
 
 def former_pks(connection: Connection, username: str) -> tuple[Pk, ...]:
     """Return the stored accounts that ever had this name, ignoring case, the earliest first."""
-    return tuple(connection.scalars(_FORMER, {"name": username.lower()}))
+    return tuple(_FORMER.all(connection, name=username.lower()))
 
 
 def bound_names(connection: Connection, pk: Pk | None, username: str | None) -> tuple[str, ...]:
     """Return the entries of the configuration that are bound to this account, or that are this name."""
-    return tuple(connection.scalars(_BOUND_NAMES, {"pk": pk, "entry": username}))
+    return tuple(_BOUND_NAMES.all(connection, pk=pk, entry=username))
 
 
 def similar_usernames(connection: Connection, username: str) -> list[str]:
     """Return the stored usernames, at most two, that a person may have meant."""
-    names = connection.scalars(select(_users.c.username).where(_users.c.username.is_not(None)))
-    return get_close_matches(username, names, n=2)
+    return get_close_matches(username, _USERNAMES.all(connection), n=2)
 
 
 def _pk_of(
@@ -255,100 +227,141 @@ def _pk_of(
 
 # --- its state
 
-_LAST_PAGED_RUN = select(func.max(_calls.c.run_id)).where(
-    _calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.units > 0
-)
-_PAGES_UNITS = select(func.coalesce(func.sum(_calls.c.units), 0)).where(
-    _calls.c.subject == bindparam("pk"),
-    _calls.c.path == bindparam("path"),
-    _calls.c.run_id == _LAST_PAGED_RUN.scalar_subquery(),
-)
-_USER = select(_users, _PAGES_UNITS.scalar_subquery().label("pages_units")).where(
-    _users.c.pk == bindparam("pk")
-)
-_OF_USER = _highlights.c.user_pk == bindparam("pk")
-_ONE = _highlights.c.pk == bindparam("pk")
+
+class _User(Struct, frozen=True):
+    """What is read of an account. ``pages_units``: the cost of all pages of its list, the last time."""
+
+    username: str | None
+    is_private: bool | None
+    first_seen_at: datetime
+    gone_at: datetime | None
+    listed_at: datetime | None
+    tray_length: int | None
+    tray_endpoint: str | None
+    shrunk_to: str | None
+    shrunk_run_id: int | None
+    paged_at: datetime | None
+    pages_failed_at: datetime | None
+    pages_units: int
+    avatar_held: str | None
+    verdict: Reason | None
+    verdict_at: datetime | None
+    verdict_due_at: datetime | None
 
 
-def _with_items(which: ColumnElement[bool]) -> Select[Any]:
-    """Select highlights, each with the dates of its items, and whether it has fewer than the tray counted.
+class _Highlight(Struct, frozen=True):
+    """What is read of a highlight, with the dates of its items.
 
-    What only another tool has seen is no sign of a change.
+    ``is_short``: whether it has fewer items than the tray counted.
     """
-    of_items = (
-        select(
-            _members.c.highlight_pk,
-            func.max(_items.c.taken_at).label("last_taken_at"),
-            func.min(_members.c.first_seen_at).label("items_since"),
-            func.max(_members.c.first_seen_at).label("last_added_at"),
-            func.max(_members.c.gone_at).label("last_gone_at"),
-            (func.count() - func.count(_members.c.gone_at)).label("item_count"),
-        )
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .join(_items, _items.c.pk == _members.c.item_pk)
-        .where(which, _members.c.source.is_(None))
-        .group_by(_members.c.highlight_pk)
-        .subquery()
+
+    pk: Pk
+    title: str | None
+    latest_reel_media: int | None
+    media_count: int | None
+    fetched_latest_reel_media: int | None
+    fetched_media_count: int | None
+    created_at: datetime | None
+    listed_at: datetime | None
+    fetched_at: datetime | None
+    completed_at: datetime | None
+    tried_at: datetime | None
+    gone_at: datetime | None
+    shrunk_to: str | None
+    shrunk_run_id: int | None
+    cover_held: str | None
+    last_taken_at: datetime | None
+    first_added_at: datetime | None
+    last_added_at: datetime | None
+    last_gone_at: datetime | None
+    is_short: bool
+
+
+_USER = Query(
+    """
+    SELECT username, is_private, first_seen_at, gone_at, listed_at, tray_length, tray_endpoint, shrunk_to,
+        shrunk_run_id, paged_at, pages_failed_at,
+        (
+            SELECT CAST(coalesce(sum(units), 0) AS BIGINT) FROM api_calls
+            WHERE subject = :pk AND path = :path AND run_id = (
+                SELECT max(run_id) FROM api_calls WHERE subject = :pk AND path = :path AND units > 0
+            )
+        ) AS pages_units,
+        avatar_held, verdict, verdict_at, verdict_due_at
+    FROM users WHERE pk = :pk
+    """,
+    _User,
+)
+_OF_USER, _ONE = "highlights.user_pk = :pk", "highlights.pk = :pk"
+
+
+def _highlights(which: str) -> Query[_Highlight]:
+    # What only another tool has seen is no sign of a change.
+    return Query(
+        f"""
+        SELECT pk, title, latest_reel_media, media_count, fetched_latest_reel_media, fetched_media_count,
+            created_at, listed_at, fetched_at, completed_at, tried_at, gone_at, shrunk_to, shrunk_run_id,
+            cover_held, last_taken_at, first_added_at, last_added_at, last_gone_at,
+            coalesce(coalesce(item_count, 0) < coalesce(fetched_media_count, media_count), false) AS is_short
+        FROM highlights LEFT JOIN (
+            SELECT highlight_pk, max(items.taken_at) AS last_taken_at,
+                min(member.first_seen_at) AS first_added_at, max(member.first_seen_at) AS last_added_at,
+                max(member.gone_at) AS last_gone_at, count(*) - count(member.gone_at) AS item_count
+            FROM highlight_items AS member JOIN highlights ON highlights.pk = highlight_pk
+            JOIN items ON items.pk = item_pk
+            WHERE {which} AND member.source IS NULL GROUP BY highlight_pk
+        ) AS of_items ON highlight_pk = pk
+        WHERE {which} ORDER BY position, pk
+        """,
+        _Highlight,
     )
-    counted = func.coalesce(_highlights.c.fetched_media_count, _highlights.c.media_count)
-    return (
-        select(
-            _highlights,
-            of_items.c.last_taken_at,
-            of_items.c.items_since,
-            of_items.c.last_added_at,
-            of_items.c.last_gone_at,
-            (func.coalesce(of_items.c.item_count, 0) < counted).label("lacks_items"),
-        )
-        .outerjoin(of_items, of_items.c.highlight_pk == _highlights.c.pk)
-        .where(which)
-    )
 
 
-_ALL_OF_USER = _with_items(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
-_SINGLE = _with_items(_ONE)
-
-
-def _is_of_highlights(which: ColumnElement[bool]) -> ColumnElement[bool]:
+def _is_of_highlights(which: str) -> str:
     """Return the condition that a failure is one of these highlights.
 
     Without it, SQLite begins with all open failures of the archive, for each account.
     """
-    pks = select(_highlights.c.pk).where(which).correlate(None)
-    return (_failures.c.subject == Subject.HIGHLIGHT) & _failures.c.subject_pk.in_(pks)
+    return f"""
+        failures.subject = 'highlight'
+        AND failures.subject_pk IN (SELECT highlights.pk FROM highlights WHERE {which})
+    """
 
 
-def _is_of_items(which: ColumnElement[bool]) -> ColumnElement[bool]:
+def _is_of_items(which: str) -> str:
     """Return the condition that a failure is one of these highlights' items; see ``_is_of_highlights``."""
-    pks = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-    return (_failures.c.subject == Subject.ITEM) & _failures.c.subject_pk.in_(
-        pks.where(which).correlate(None)
-    )
+    return f"""
+        failures.subject = 'item' AND failures.subject_pk IN (
+            SELECT item_pk FROM highlight_items JOIN highlights ON highlights.pk = highlight_pk WHERE {which}
+        )
+    """
 
 
-def _open_failures(which: ColumnElement[bool]) -> Select[Any]:
-    """Select the open failures of highlights' pages and of their items' files.
+def _open_failures(which: str) -> Query[tuple[Pk, FailureState]]:
+    """Return the query for the open failures of highlights' pages and of their items' files.
 
     Failures of covers are left out: a cover is tried again at the next tray, and its failure is not a reason
     to fetch a highlight.
     """
-    is_unresolved = _failures.c.resolved_at.is_(None)
-    facts = [_failures.c[name] for name in ("role", "reason", "next_try_at", "host", "size")]
-    of_page = (
-        select(_highlights.c.pk, *facts)
-        .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-        .where(which, is_unresolved, _is_of_highlights(which), _failures.c.role.is_(None))
+    columns = "highlights.pk, role, reason, next_try_at, host, size"
+    return Query(
+        f"""
+        SELECT {columns} FROM highlights JOIN failures ON failures.subject_pk = highlights.pk
+        WHERE {which} AND resolved_at IS NULL AND {_is_of_highlights(which)} AND role IS NULL
+        UNION ALL
+        SELECT {columns} FROM highlights JOIN highlight_items AS member ON highlight_pk = highlights.pk
+        JOIN failures ON failures.subject_pk = item_pk
+        WHERE {which} AND resolved_at IS NULL AND {_is_of_items(which)} AND role IS NOT NULL
+            AND member.gone_at IS NULL
+        """,
+        lambda pk, role, reason, *rest: (
+            pk,
+            FailureState(None if role is None else Role(role), Reason(reason), *rest),
+        ),
     )
-    of_files = (
-        select(_highlights.c.pk, *facts)
-        .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-        .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-        .where(which, is_unresolved, _is_of_items(which), _failures.c.role.is_not(None))
-        .where(_members.c.gone_at.is_(None))
-    )
-    return select(union_all(of_page, of_files).subquery())
 
 
+_HIGHLIGHTS_OF_USER, _HIGHLIGHT = _highlights(_OF_USER), _highlights(_ONE)
 _FAILURES_OF_USER, _FAILURES_OF_ONE = _open_failures(_OF_USER), _open_failures(_ONE)
 
 
@@ -372,30 +385,30 @@ def account_state(
     if target.highlight_pk is not None:
         return _state_of_highlight(connection, target, target.highlight_pk, run_id)
     pk = pk or resolve(connection, target, from_config=from_config)
-    user = connection.execute(_USER, {"pk": pk, "path": paged_tray}).mappings().first() if pk else None
+    user = _USER.first(connection, pk=pk, path=paged_tray) if pk else None
     if pk is None or user is None:
         failure = open_failure(connection, Subject.TARGET, target.key, None)
         return _unresolved_state(target, pk, failure, ())
     return AccountState(
         target,
         pk,
-        username=user["username"],
-        is_private=user["is_private"],
-        first_seen_at=user["first_seen_at"],
-        gone_at=user["gone_at"],
-        listed_at=user["listed_at"],
-        tray_length=user["tray_length"],
-        shrunk_to=loss_to_confirm(user, run_id),
-        needs_pages=user["tray_endpoint"] == paged_tray,
-        paged_at=user["paged_at"],
-        pages_failed_at=user["pages_failed_at"],
-        pages_units=int(user["pages_units"]),
-        avatar_name=user["avatar_held"],
-        verdict=Reason(user["verdict"]) if user["verdict"] is not None else None,
-        verdict_at=user["verdict_at"],
-        verdict_due_at=user["verdict_due_at"],
+        username=user.username,
+        is_private=user.is_private,
+        first_seen_at=user.first_seen_at,
+        gone_at=user.gone_at,
+        listed_at=user.listed_at,
+        tray_length=user.tray_length,
+        shrunk_to=loss_to_confirm(user.shrunk_to, user.shrunk_run_id, run_id),
+        needs_pages=user.tray_endpoint == paged_tray,
+        paged_at=user.paged_at,
+        pages_failed_at=user.pages_failed_at,
+        pages_units=user.pages_units,
+        avatar_name=user.avatar_held,
+        verdict=user.verdict,
+        verdict_at=user.verdict_at,
+        verdict_due_at=user.verdict_due_at,
         highlights=(
-            _highlight_states(connection, _ALL_OF_USER, _FAILURES_OF_USER, pk, run_id)
+            _highlight_states(connection, _HIGHLIGHTS_OF_USER, _FAILURES_OF_USER, pk, run_id)
             if known is None
             else known
         ),
@@ -404,20 +417,21 @@ def account_state(
 
 def highlight_state(connection: Connection, pk: Pk) -> HighlightState | None:
     """Read what is stored of one highlight."""
-    return next(iter(_highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk)), None)
+    return next(iter(_highlight_states(connection, _HIGHLIGHT, _FAILURES_OF_ONE, pk)), None)
 
 
-def loss_to_confirm(row: RowMapping, run_id: int | None) -> str | None:
+def loss_to_confirm(shrunk_to: str | None, shrunk_run_id: int | None, run_id: int | None) -> str | None:
     """Return the fingerprint of a loss that waits for a second look.
 
-    None if this run itself has seen the loss: a visit that is repeated within a run confirms nothing. The row
-    is one of ``users`` or ``highlights``; ``run_id`` None: no run decides by it.
+    None if this run itself has seen the loss: a visit that is repeated within a run confirms nothing.
+    ``shrunk_to`` and ``shrunk_run_id`` are columns of ``users`` and of ``highlights``. ``run_id`` None: no
+    run decides by it.
     """
-    return None if run_id is not None and row["shrunk_run_id"] == run_id else row["shrunk_to"]
+    return None if run_id is not None and shrunk_run_id == run_id else shrunk_to
 
 
 def _state_of_highlight(connection: Connection, target: Target, pk: Pk, run_id: int | None) -> AccountState:
-    highlights = _highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk, run_id)
+    highlights = _highlight_states(connection, _HIGHLIGHT, _FAILURES_OF_ONE, pk, run_id)
     failure = open_failure(connection, Subject.HIGHLIGHT, pk, None)
     return _unresolved_state(target, None, failure, highlights)
 
@@ -440,95 +454,90 @@ def _unresolved_state(
 
 def _highlight_states(
     connection: Connection,
-    highlights: Select[Any],
-    failures: Select[Any],
+    highlights: Query[_Highlight],
+    failures: Query[tuple[Pk, FailureState]],
     pk: Pk,
     run_id: int | None = None,
 ) -> tuple[HighlightState, ...]:
-    rows = connection.execute(highlights, {"pk": pk}).mappings().all()
+    rows = highlights.all(connection, pk=pk)
     if not rows:
         return ()
-    by_highlight: dict[Pk, list[RowMapping]] = {}
-    for row in connection.execute(failures, {"pk": pk}).mappings():
-        by_highlight.setdefault(row["pk"], []).append(row)
-    return tuple(_highlight_state(row, by_highlight.get(row["pk"], ()), run_id) for row in rows)
+    by_highlight: dict[Pk, list[FailureState]] = {}
+    for highlight_pk, failure in failures.all(connection, pk=pk):
+        by_highlight.setdefault(highlight_pk, []).append(failure)
+    return tuple(_highlight_state(row, by_highlight.get(row.pk, ()), run_id) for row in rows)
 
 
-def _highlight_state(row: RowMapping, failures: Iterable[RowMapping], run_id: int | None) -> HighlightState:
-    return HighlightState(
-        pk=row["pk"],
-        title=row["title"],
-        numbers=TrayNumbers(row["latest_reel_media"], row["media_count"]),
-        fetched_numbers=TrayNumbers(row["fetched_latest_reel_media"], row["fetched_media_count"]),
-        created_at=row["created_at"],
-        listed_at=row["listed_at"],
-        fetched_at=row["fetched_at"],
-        completed_at=row["completed_at"],
-        tried_at=row["tried_at"],
-        gone_at=row["gone_at"],
-        failures=tuple(
-            FailureState(
-                role=Role(failure["role"]) if failure["role"] is not None else None,
-                reason=Reason(failure["reason"]),
-                next_try_at=failure["next_try_at"],
-                host=failure["host"],
-                size=failure["size"],
-            )
-            for failure in failures
-        ),
-        shrunk_to=loss_to_confirm(row, run_id),
-        cover_name=row["cover_held"],
-        changed_at=_changed_at(row),
-        lacks_items=bool(row["lacks_items"]),
-    )
-
-
-def _changed_at(row: RowMapping) -> datetime | None:
+def _highlight_state(row: _Highlight, failures: Iterable[FailureState], run_id: int | None) -> HighlightState:
     # The items of the first page are no change, whenever it was read.
-    added_at = row["last_added_at"] if row["last_added_at"] != row["items_since"] else None
-    return max((at for at in (row["last_taken_at"], added_at, row["last_gone_at"]) if at), default=None)
+    added_at = row.last_added_at if row.last_added_at != row.first_added_at else None
+    return HighlightState(
+        pk=row.pk,
+        title=row.title,
+        numbers=TrayNumbers(row.latest_reel_media, row.media_count),
+        fetched_numbers=TrayNumbers(row.fetched_latest_reel_media, row.fetched_media_count),
+        created_at=row.created_at,
+        listed_at=row.listed_at,
+        fetched_at=row.fetched_at,
+        completed_at=row.completed_at,
+        tried_at=row.tried_at,
+        gone_at=row.gone_at,
+        failures=tuple(failures),
+        shrunk_to=loss_to_confirm(row.shrunk_to, row.shrunk_run_id, run_id),
+        cover_name=row.cover_held,
+        changed_at=max((at for at in (row.last_taken_at, added_at, row.last_gone_at) if at), default=None),
+        lacks_items=row.is_short,
+    )
 
 
 # --- what is open
 
-_OPEN = select(_failures).where(
-    _failures.c.subject == bindparam("of_subject"),
-    _failures.c.subject_pk == bindparam("of_pk"),
-    _failures.c.resolved_at.is_(None),
+_OPEN = Query(
+    """
+    SELECT id, reason, detail, attempts, first_at, last_at, next_try_at FROM failures
+    WHERE subject = :subject AND subject_pk = :pk AND resolved_at IS NULL
+        AND role = :role -- if role
+        AND role IS NULL -- if not role
+    """,
+    OpenFailure,
 )
-_OPEN_WHOLE, _OPEN_IN_ROLE = (
-    _OPEN.where(_failures.c.role.is_(None)),
-    _OPEN.where(_failures.c.role == bindparam("in_role")),
-)
-
-_REFUSED_FOR_HOST = (
-    _failures.c.reason == Reason.HOST_NOT_ALLOWED,
-    _failures.c.role.is_not(None),
-    _failures.c.resolved_at.is_(None),
-)
+_IS_REFUSED = "reason = 'host_not_allowed' AND role IS NOT NULL AND resolved_at IS NULL"
+_REFUSED = "failures.id, subject, subject_pk, role, reason, detail, host"
 
 
-def _refused_items(which: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(_highlights.c.title, _failures)
-        .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-        .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-        .where(which, *_REFUSED_FOR_HOST, _is_of_items(which))
-        .where(_members.c.gone_at.is_(None), _highlights.c.gone_at.is_(None))
+def _refused_items(which: str) -> str:
+    return f"""
+        SELECT title, {_REFUSED} FROM highlights
+        JOIN highlight_items AS member ON highlight_pk = highlights.pk
+        JOIN failures ON failures.subject_pk = item_pk
+        WHERE {which} AND {_IS_REFUSED} AND {_is_of_items(which)}
+            AND member.gone_at IS NULL AND highlights.gone_at IS NULL
+    """
+
+
+def _refused(select: str) -> Query[tuple[str | None, Failure]]:
+    return Query(
+        f"""
+        SELECT title, subject, subject_pk, role, reason, detail, host FROM ({select}) AS refused ORDER BY id
+        """,
+        lambda title, subject, pk, role, reason, detail, host: (
+            title,
+            Failure(Subject(subject), pk, Role(role), Reason(reason), detail, host),
+        ),
     )
 
 
-_REFUSED_COVERS = (
-    select(_highlights.c.title, _failures)
-    .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-    .where(_OF_USER, *_REFUSED_FOR_HOST, _is_of_highlights(_OF_USER))
-    .where(_highlights.c.gone_at.is_(None))
+_REFUSED_OF_ONE = _refused(_refused_items(_ONE))
+_REFUSED_OF_USER = _refused(
+    f"""
+    {_refused_items(_OF_USER)}
+    UNION ALL
+    SELECT title, {_REFUSED} FROM highlights JOIN failures ON failures.subject_pk = highlights.pk
+    WHERE {_OF_USER} AND {_IS_REFUSED} AND {_is_of_highlights(_OF_USER)} AND highlights.gone_at IS NULL
+    UNION ALL
+    SELECT NULL, {_REFUSED} FROM failures WHERE subject = 'user' AND subject_pk = :pk AND {_IS_REFUSED}
+    """
 )
-_REFUSED_AVATAR = select(null().label("title"), _failures).where(
-    _failures.c.subject == Subject.USER, _failures.c.subject_pk == bindparam("pk"), *_REFUSED_FOR_HOST
-)
-_REFUSED_OF_USER = union_all(_refused_items(_OF_USER), _REFUSED_COVERS, _REFUSED_AVATAR).order_by("id")
-_REFUSED_OF_ONE = _refused_items(_ONE).order_by(_failures.c.id)
 
 
 def files_refused_for_host(
@@ -539,69 +548,43 @@ def files_refused_for_host(
     Each comes with the title of a highlight that shows it, None for an avatar. A file that several highlights
     show is returned once for each.
     """
-    query = _REFUSED_OF_ONE if user_pk is None else _REFUSED_OF_USER
-    return tuple(
-        (
-            row.title,
-            Failure(
-                Subject(row.subject), row.subject_pk, Role(row.role), Reason(row.reason), row.detail, row.host
-            ),
-        )
-        for row in connection.execute(query, {"pk": highlight_pk if user_pk is None else user_pk})
-    )
+    if user_pk is None:
+        return tuple(_REFUSED_OF_ONE.all(connection, pk=highlight_pk))
+    return tuple(_REFUSED_OF_USER.all(connection, pk=user_pk))
 
 
 def open_failure(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None
 ) -> OpenFailure | None:
     """Return the open failure of a subject, or of its file in this role; None if there is none."""
-    row = find_open(connection, subject, subject_pk, role)
-    if row is None:
-        return None
-    return OpenFailure(
-        Reason(row["reason"]),
-        row["detail"],
-        row["attempts"],
-        row["first_at"],
-        row["last_at"],
-        row["next_try_at"],
-    )
-
-
-def find_open(
-    connection: Connection, subject: Subject, subject_pk: str, role: Role | None
-) -> RowMapping | None:
-    """Return the row of the open failure of a subject, or of its file in this role; None if there is none."""
-    which = {"of_subject": subject, "of_pk": subject_pk}
-    if role is None:
-        return connection.execute(_OPEN_WHOLE, which).mappings().first()
-    return connection.execute(_OPEN_IN_ROLE, {**which, "in_role": role}).mappings().first()
+    return _OPEN.first(connection, subject=subject, pk=subject_pk, role=role)
 
 
 # --- all accounts
 
-_LISTED = select(_users.c.pk, _users.c.listed_at).where(_users.c.listed_at.is_not(None))
-_UNFINISHED = (
-    select(_highlights.c.user_pk)
-    .where(
-        _highlights.c.gone_at.is_(None),
-        or_(
-            _highlights.c.completed_at.is_(None),
-            _highlights.c.latest_reel_media != _highlights.c.fetched_latest_reel_media,
-            _highlights.c.media_count != _highlights.c.fetched_media_count,
-        ),
-    )
-    .distinct()
+_LISTED = Query(
+    "SELECT pk, listed_at FROM users WHERE listed_at IS NOT NULL", lambda pk, listed_at: (pk, listed_at)
 )
+_UNFINISHED = Query(
+    """
+    SELECT DISTINCT user_pk FROM highlights WHERE gone_at IS NULL AND (
+        completed_at IS NULL
+        OR latest_reel_media <> fetched_latest_reel_media
+        OR media_count <> fetched_media_count
+    )
+    """,
+    Pk,
+)
+_LONGEST = Query("SELECT coalesce(max(tray_longest), 0) FROM users", int)
 
 
 def progress(connection: Connection) -> Progress:
     """Return how far each stored account has been archived."""
     return Progress(
-        bound={row.text: row.user_pk for row in connection.execute(_ENTRIES)},
-        current={row.name: row.pk for row in connection.execute(_CURRENT_NAMES)},
-        listed_at={pk: at for pk, at in connection.execute(_LISTED) if at is not None},
-        unfinished=frozenset(connection.scalars(_UNFINISHED)),
+        bound=dict(_ENTRIES.all(connection)),
+        current=dict(_CURRENT_NAMES.all(connection)),
+        listed_at=dict(_LISTED.all(connection)),
+        unfinished=frozenset(_UNFINISHED.all(connection)),
     )
 
 
@@ -610,4 +593,4 @@ def longest_tray(connection: Connection) -> int:
 
     A shorter tray was not cut off at its first page.
     """
-    return connection.scalar(select(func.max(_users.c.tray_longest))) or 0
+    return _LONGEST.one(connection)

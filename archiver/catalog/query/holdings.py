@@ -2,127 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, bindparam, func, null, select, union_all
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.query.account_state import loss_to_confirm
+from archiver.catalog.sql import Query
 from archiver.model.api_calls import AnswerLocation, StoredPage
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import TrayNumbers
 
-_blobs, _files, _adopted = tables.blobs, tables.files, tables.adopted
-_highlights, _members = tables.highlights, tables.highlight_items
-_calls, _answers, _users = tables.api_calls, tables.answers, tables.users
-
-_AT_ONCE = 1000
-_LOST_AT = select(_blobs.c.lost_at).where(_blobs.c.sha256 == bindparam("digest"))
-_LOST = select(_blobs.c.sha256).where(_blobs.c.lost_at.is_not(None))
-_ROLES_OF_ITEMS = select(_files.c.item_pk, _files.c.role).where(
-    _files.c.item_pk.in_(bindparam("pks", expanding=True)), _files.c.sha256.not_in(_LOST)
+_IN_PAGE = 1000
+_LOST = "SELECT sha256 FROM blobs WHERE lost_at IS NOT NULL"
+_ROLES = Query(
+    f"""
+    SELECT item_pk, role FROM files WHERE item_pk IN :pks AND sha256 NOT IN ({_LOST})
+        AND source IS NULL -- if is_downloaded
+    """,
+    lambda item_pk, role: (item_pk, Role(role)),
 )
-_DOWNLOADED_ROLES = _ROLES_OF_ITEMS.where(_files.c.source.is_(None))
-_MEMBERS = (
-    select(_members.c.item_pk)
-    .where(_members.c.highlight_pk == bindparam("pk"), _members.c.gone_at.is_(None))
-    .order_by(_members.c.position)
+_IS_LOST = Query("SELECT lost_at IS NOT NULL AS is_lost FROM blobs WHERE sha256 = :digest", bool)
+_MEMBERS = Query(
+    "SELECT item_pk FROM highlight_items WHERE highlight_pk = :pk AND gone_at IS NULL ORDER BY position", Pk
 )
-_LOSS = select(_highlights.c.shrunk_to, _highlights.c.shrunk_run_id).where(
-    _highlights.c.pk == bindparam("pk")
+_LOSS = Query(
+    "SELECT shrunk_to, shrunk_run_id FROM highlights WHERE pk = :pk",
+    lambda shrunk_to, shrunk_run_id: (shrunk_to, shrunk_run_id),
 )
-
-
-_OF_DIGESTS = _files.c.sha256.in_(bindparam("digests", expanding=True))
-_OF_HIGHLIGHT = (
-    _files.c.sha256,
-    _highlights.c.user_pk,
-    _users.c.username,
-    _highlights.c.pk,
-    _highlights.c.title,
-)
-_PLACES = union_all(
-    select(_files.c.sha256, _files.c.user_pk, _users.c.username, null().label("pk"), null().label("title"))
-    .join(_users, _users.c.pk == _files.c.user_pk)
-    .where(_OF_DIGESTS),
-    select(*_OF_HIGHLIGHT)
-    .select_from(_files)
-    .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
-    .join(_users, _users.c.pk == _highlights.c.user_pk)
-    .where(_OF_DIGESTS),
-    select(*_OF_HIGHLIGHT)
-    .select_from(_files)
-    .join(_members, _members.c.item_pk == _files.c.item_pk)
-    .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-    .join(_users, _users.c.pk == _highlights.c.user_pk)
-    .where(_OF_DIGESTS),
-).order_by("sha256", "username", "title", "pk")
-
-
-def _digests(*selects: Select[Any]) -> Select[Any]:
-    """Select the blobs that these selects name, each once, without lost ones."""
-    named = union_all(*selects).subquery()
-    return select(named.c.sha256).where(named.c.sha256.not_in(_LOST)).distinct()
-
-
-_OF_MEMBERS = select(_files.c.sha256).join(_members, _members.c.item_pk == _files.c.item_pk)
-_DIGESTS_OF_USER = _digests(
-    select(_files.c.sha256).where(_files.c.user_pk == bindparam("pk")),
-    select(_files.c.sha256)
-    .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
-    .where(_highlights.c.user_pk == bindparam("pk")),
-    # By the highlight: an item may name another owner than the account that shows it.
-    _OF_MEMBERS.join(_highlights, _highlights.c.pk == _members.c.highlight_pk).where(
-        _highlights.c.user_pk == bindparam("pk")
+_PLACES = Query(
+    """
+    SELECT files.sha256, files.user_pk, users.username, NULL AS pk, NULL AS title
+    FROM files JOIN users ON users.pk = files.user_pk WHERE files.sha256 IN :digests
+    UNION ALL
+    SELECT files.sha256, users.pk, users.username, highlights.pk, highlights.title
+    FROM files JOIN highlights ON highlights.pk = files.highlight_pk
+    JOIN users ON users.pk = highlights.user_pk WHERE files.sha256 IN :digests
+    UNION ALL
+    SELECT files.sha256, users.pk, users.username, highlights.pk, highlights.title
+    FROM files JOIN highlight_items AS member ON member.item_pk = files.item_pk
+    JOIN highlights ON highlights.pk = member.highlight_pk
+    JOIN users ON users.pk = highlights.user_pk WHERE files.sha256 IN :digests
+    ORDER BY 1, 3, 5, 4
+    """,
+    lambda sha256, user_pk, username, pk, title: (
+        Digest(sha256),
+        (username or user_pk) + ("" if pk is None else f", {title or f'highlight {pk}'}"),
     ),
 )
-# A condition on an expression: no database starts from all blobs of the archive that begin with these digits.
-_SHARE_OF_USER = _DIGESTS_OF_USER.where(
-    func.substr(_DIGESTS_OF_USER.selected_columns.sha256, 1, 1).in_(bindparam("digits", expanding=True))
+_FILES_OF_ITEMS = "SELECT sha256 FROM files JOIN highlight_items AS member ON member.item_pk = files.item_pk"
+_DIGESTS_OF_USER = Query(
+    f"""
+    SELECT DISTINCT sha256 FROM (
+        SELECT sha256 FROM files WHERE user_pk = :pk
+        UNION ALL
+        SELECT sha256 FROM files JOIN highlights ON highlights.pk = highlight_pk
+        WHERE highlights.user_pk = :pk
+        UNION ALL -- By the highlight: an item may name another owner than the account that shows it.
+        {_FILES_OF_ITEMS} JOIN highlights ON highlights.pk = member.highlight_pk
+        WHERE highlights.user_pk = :pk
+    ) AS named
+    WHERE sha256 NOT IN ({_LOST})
+        -- An expression: no database starts from all blobs of the archive that begin with these digits.
+        AND substr(sha256, 1, 1) IN :digits -- if digits
+    """,
+    Digest,
 )
-_DIGESTS_OF_HIGHLIGHT = _digests(
-    select(_files.c.sha256).where(_files.c.highlight_pk == bindparam("pk")),
-    _OF_MEMBERS.where(_members.c.highlight_pk == bindparam("pk")),
+_DIGESTS_OF_HIGHLIGHT = Query(
+    f"""
+    SELECT DISTINCT sha256 FROM (
+        SELECT sha256 FROM files WHERE highlight_pk = :pk
+        UNION ALL
+        {_FILES_OF_ITEMS} WHERE member.highlight_pk = :pk
+    ) AS named
+    WHERE sha256 NOT IN ({_LOST})
+    """,
+    Digest,
 )
-_PAID = (
-    select(_answers, _calls.c.finished_at, _calls.c.run_id)
-    .join(_calls, _calls.c.id == _answers.c.api_call_id)
-    .where(_calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.status == 200)
-    .order_by(_calls.c.run_id.desc(), _answers.c.id.desc())  # the order of arrival, whatever a clock said
-    .limit(1)
+_PAID = Query(  # the last by the order of arrival, whatever a clock said
+    """
+    SELECT answers.id, segment, "offset", length, sha256, latest_reel_media, media_count, finished_at, run_id
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id
+    WHERE subject = :pk AND path = :path AND status = 200 ORDER BY run_id DESC, answers.id DESC LIMIT 1
+    """,
+    lambda answer_id, segment, offset, length, sha256, latest, count, finished_at, run_id: StoredPage(
+        answer_id,
+        AnswerLocation(segment, offset, length, Digest(sha256)),
+        TrayNumbers(latest, count),
+        finished_at,
+        run_id,
+    ),
 )
-_AFTER = _blobs.c.sha256 > bindparam("last")
-_NOT_LOST = (
-    select(_blobs.c.sha256)
-    .where(_blobs.c.lost_at.is_(None), _AFTER)
-    .order_by(_blobs.c.sha256)
-    .limit(_AT_ONCE)
+_NOT_LOST = Query(
+    "SELECT sha256 FROM blobs WHERE lost_at IS NULL AND sha256 > :last ORDER BY sha256 LIMIT :limit", Digest
 )
 
 
-def _with_owners(blobs: Select[Any]) -> Select[Any]:
-    """Select these blobs, each once for every file and every adopted file with its bytes."""
-    page = blobs.subquery()
-    return (
-        select(page, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
-        .add_columns(
-            _adopted.c.item_pk.label("awaited_pk"),
-            _adopted.c.role.label("awaited_role"),
-            _adopted.c.source,
-            _adopted.c.username,
-        )
-        .outerjoin(_files, _files.c.sha256 == page.c.sha256)
-        .outerjoin(_adopted, _adopted.c.sha256 == page.c.sha256)
-        .order_by(page.c.sha256, _files.c.id)
+def _with_owners(blobs: str) -> Query[tuple[Any, ...]]:
+    """Return the query for these blobs, each once for every file and every adopted file with its bytes."""
+    return Query(
+        f"""
+        SELECT page.sha256, page.size, page.lost_at, page.verified_at,
+            files.user_pk, files.highlight_pk, files.item_pk, files.role,
+            adopted.item_pk, adopted.role, adopted.source, adopted.username
+        FROM ({blobs}) AS page
+        LEFT JOIN files ON files.sha256 = page.sha256 LEFT JOIN adopted ON adopted.sha256 = page.sha256
+        ORDER BY page.sha256, files.id
+        """,
+        lambda *columns: columns,
     )
 
 
-_BLOBS = _with_owners(select(_blobs).where(_AFTER).order_by(_blobs.c.sha256).limit(_AT_ONCE))
-_NAMED_BLOBS = _with_owners(select(_blobs).where(_blobs.c.sha256.in_(bindparam("digests", expanding=True))))
+_BLOBS = _with_owners("SELECT * FROM blobs WHERE sha256 > :last ORDER BY sha256 LIMIT :limit")
+_NAMED_BLOBS = _with_owners("SELECT * FROM blobs WHERE sha256 IN :digests")
 
 
 def stored_roles(
@@ -132,12 +128,7 @@ def stored_roles(
 
     ``with_adopted``: whether a file that another tool downloaded counts.
     """
-    query = _ROLES_OF_ITEMS if with_adopted else _DOWNLOADED_ROLES
-    found: set[tuple[Pk, Role]] = set()
-    for start in range(0, len(item_pks), _AT_ONCE):
-        rows = connection.execute(query, {"pks": list(item_pks[start : start + _AT_ONCE])})
-        found.update((row.item_pk, Role(row.role)) for row in rows)
-    return frozenset(found)
+    return frozenset(_ROLES.all_of(connection, "pks", item_pks, is_downloaded=None if with_adopted else True))
 
 
 def digests_of_account(
@@ -147,20 +138,17 @@ def digests_of_account(
 
     ``first_digits``: only the digests that begin with one of these hexadecimal digits; None: all.
     """
-    if first_digits is None:
-        return tuple(map(Digest, connection.scalars(_DIGESTS_OF_USER, {"pk": user_pk})))
-    share = {"pk": user_pk, "digits": list(first_digits)}
-    return tuple(map(Digest, connection.scalars(_SHARE_OF_USER, share)))
+    return tuple(_DIGESTS_OF_USER.all(connection, pk=user_pk, digits=first_digits))
 
 
 def digests_of_highlight(connection: Connection, highlight_pk: Pk) -> tuple[Digest, ...]:
     """Return all blobs of a highlight (covers, items that are or were in it) not known to be lost."""
-    return tuple(map(Digest, connection.scalars(_DIGESTS_OF_HIGHLIGHT, {"pk": highlight_pk})))
+    return tuple(_DIGESTS_OF_HIGHLIGHT.all(connection, pk=highlight_pk))
 
 
 def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
     """Return the items that are in a highlight now, in its order."""
-    return tuple(connection.scalars(_MEMBERS, {"pk": highlight_pk}))
+    return tuple(_MEMBERS.all(connection, pk=highlight_pk))
 
 
 class PageBefore(Struct, frozen=True):
@@ -175,8 +163,8 @@ def page_before(connection: Connection, highlight_pk: Pk, run_id: int) -> PageBe
 
     ``run_id``: as in ``loss_to_confirm``.
     """
-    row = connection.execute(_LOSS, {"pk": highlight_pk}).mappings().first()
-    shrunk_to = loss_to_confirm(row, run_id) if row is not None else None
+    loss = _LOSS.first(connection, pk=highlight_pk)
+    shrunk_to = loss_to_confirm(*loss, run_id) if loss is not None else None
     return PageBefore(members(connection, highlight_pk), shrunk_to)
 
 
@@ -185,66 +173,62 @@ def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> Store
 
     ``path`` is that of the call; only the package ``hiker`` knows paths.
     """
-    row = connection.execute(_PAID, {"pk": highlight_pk, "path": path}).first()
-    if row is None:
-        return None
-    location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
-    numbers = TrayNumbers(row.latest_reel_media, row.media_count)
-    return StoredPage(row.id, location, numbers, row.finished_at, row.run_id)
+    return _PAID.first(connection, pk=highlight_pk, path=path)
 
 
 def is_lost(connection: Connection, digest: Digest) -> bool | None:
     """Return whether a blob is recorded as lost; None if it has no row."""
-    row = connection.execute(_LOST_AT, {"digest": digest}).first()
-    return None if row is None else row.lost_at is not None
+    return _IS_LOST.first(connection, digest=digest)
 
 
 def digests_after(connection: Connection, last: Digest | None) -> list[Digest]:
     """Return the next blobs that are not known to be lost, in ascending order; for ``Catalog.read_pages``."""
-    return list(map(Digest, connection.scalars(_NOT_LOST, {"last": last or ""})))
+    return _NOT_LOST.all(connection, last=last or "", limit=_IN_PAGE)
 
 
 def blobs_after(connection: Connection, last: StoredBlob | None) -> list[StoredBlob]:
     """Return the next blobs with their owners, in ascending order; for ``Catalog.read_pages``."""
-    rows = connection.execute(_BLOBS, {"last": "" if last is None else last.sha256})
-    return [_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256))]
+    return _stored_blobs(_BLOBS.all(connection, last="" if last is None else last.sha256, limit=_IN_PAGE))
 
 
 def blobs(connection: Connection, digests: Sequence[Digest]) -> dict[Digest, StoredBlob]:
     """Return those of these blobs that have a row, at most 1,000, with their owners."""
-    rows = connection.execute(_NAMED_BLOBS, {"digests": list(digests)})
-    found = (_blob(list(group)) for _, group in groupby(rows, key=lambda row: str(row.sha256)))
-    return {blob.sha256: blob for blob in found}
+    return {blob.sha256: blob for blob in _stored_blobs(_NAMED_BLOBS.all(connection, digests=digests))}
 
 
 def places(connection: Connection, digests: Sequence[Digest]) -> dict[Digest, tuple[str, ...]]:
     """Return the account, or the account and the highlight, that each of these blobs belongs to, as text."""
     found: dict[Digest, list[str]] = {}
-    for start in range(0, len(digests), _AT_ONCE):
-        for row in connection.execute(_PLACES, {"digests": digests[start : start + _AT_ONCE]}):
-            title = "" if row.pk is None else f", {row.title or f'highlight {row.pk}'}"
-            found.setdefault(Digest(row.sha256), []).append(f"{row.username or row.user_pk}{title}")
+    for digest, name in _PLACES.all_of(connection, "digests", digests):
+        found.setdefault(digest, []).append(name)
     return {digest: tuple(dict.fromkeys(names)) for digest, names in found.items()}
 
 
-def _blob(rows: Sequence[Row[Any]]) -> StoredBlob:
-    first = rows[0]
-    owners = tuple(dict.fromkeys(owner for row in rows for owner in _owners(row)))
-    return StoredBlob(Digest(first.sha256), first.size, first.lost_at, first.verified_at, owners)
+def _stored_blobs(rows: Iterable[tuple[Any, ...]]) -> list[StoredBlob]:
+    found = []
+    for (sha256, size, lost_at, verified_at), group in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+        owners = dict.fromkeys(owner for row in group for owner in _owners(*row[4:]))
+        found.append(StoredBlob(Digest(sha256), size, lost_at, verified_at, tuple(owners)))
+    return found
 
 
-def _owners(row: Row[Any]) -> Iterator[str]:
-    if row.role is not None:
-        yield _owner(row)
-    if row.awaited_pk is not None:
-        folder = f" of {row.username}" if row.username else ""
-        if row.awaited_role == Role.METADATA:
-            yield f"what {row.source} says of item {row.awaited_pk}{folder}"
-            return
-        yield f"waits for item {row.awaited_pk} {row.awaited_role}, from {row.source}{folder}"
-
-
-def _owner(row: Row[Any]) -> str:
-    owners = ((Subject.USER, row.user_pk), (Subject.HIGHLIGHT, row.highlight_pk), (Subject.ITEM, row.item_pk))
-    subject, pk = next((subject, pk) for subject, pk in owners if pk is not None)
-    return f"{subject} {pk} {row.role}"
+def _owners(
+    user_pk: Pk | None,
+    highlight_pk: Pk | None,
+    item_pk: Pk | None,
+    role: str | None,
+    awaited_pk: Pk | None,
+    awaited_role: str | None,
+    source: str | None,
+    username: str | None,
+) -> Iterator[str]:
+    owners = ((Subject.USER, user_pk), (Subject.HIGHLIGHT, highlight_pk), (Subject.ITEM, item_pk))
+    for subject, pk in owners:
+        if pk is not None:
+            yield f"{subject} {pk} {role}"
+    if awaited_pk is not None:
+        folder = f" of {username}" if username else ""
+        if awaited_role == Role.METADATA:
+            yield f"what {source} says of item {awaited_pk}{folder}"
+        else:
+            yield f"waits for item {awaited_pk} {awaited_role}, from {source}{folder}"

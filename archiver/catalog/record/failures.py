@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from archiver import retry
 from archiver.catalog import tables
-from archiver.catalog.query.account_state import find_open
+from archiver.catalog.query.account_state import open_failure
 from archiver.catalog.statements import update_row
 from archiver.errors import NOT_RETRIED
 from archiver.model.archived import Failure, Owner
@@ -36,8 +36,8 @@ def record_failure(connection: Connection, failure: Failure, now: datetime, *, i
     It gets a date for the next try, unless waiting does not help (``NOT_RETRIED``) or the caller makes it a
     gap (``is_gap``).
     """
-    before = find_open(connection, failure.subject, failure.subject_pk, failure.role)
-    attempts = 1 if before is None else int(before["attempts"]) + 1
+    before = open_failure(connection, failure.subject, failure.subject_pk, failure.role)
+    attempts = 1 if before is None else before.attempts + 1
     values = {
         "reason": failure.reason,
         "detail": failure.detail,
@@ -51,7 +51,7 @@ def record_failure(connection: Connection, failure: Failure, now: datetime, *, i
         key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}
         connection.execute(_INSERT, {**key, **values, "first_at": now})
     else:
-        update_row(connection, _failures, before["id"], values)
+        update_row(connection, _failures, before.id, values)
     return attempts
 
 
