@@ -131,12 +131,16 @@ class Query(Statement, Generic[T]):
     def __init__(self, sql: str | Mapping[str, str], row: Callable[..., T]) -> None:
         super().__init__(sql)
         self.row = row
+        self._has_one_column = False
         is_struct = isclass(row) and issubclass(row, Struct)
         self._to_struct = partial(to_struct, cast("type[T]", row)) if is_struct else None
 
     def all(self, connection: Connection, /, **values: object) -> list[T]:
         """Return the value of each row."""
-        return list(self._values(self._execute(connection, values)))
+        result = self._execute(connection, values)
+        if self._has_one_column:  # without a tuple for each row
+            return list(map(self.row, result.scalars()))
+        return list(self._values(result))
 
     def all_of(
         self, connection: Connection, name: str, collection: Iterable[object], /, **values: object
@@ -183,6 +187,7 @@ class Query(Statement, Generic[T]):
         result = connection.execute(bound.columns(**types), values, execution_options=options)
         # If SQLAlchemy does not know all columns in their order, it looks them up by name in each result.
         columns = [column(name, self._type(name)) for name in list(result.keys())]
+        self._has_one_column = len(columns) == 1 and self._to_struct is None
         self._executables[key] = bound.columns(*columns)
         return result
 
