@@ -4,31 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, select, union
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.sql import Query
 from archiver.model.archived import NamedChange
 from archiver.model.identity import Pk, Subject
 
-_changes, _users = tables.changes, tables.users
-_highlights, _members = tables.highlights, tables.highlight_items
 
-_BATCH = 1000
-_PKS: BindParameter[Any] = bindparam("pks", expanding=True)
-_TITLES = select(_highlights.c.pk, _highlights.c.user_pk, _highlights.c.title).where(
-    _highlights.c.pk.in_(_PKS)
+class _Change(NamedTuple):
+    id: int
+    run_id: int
+    at: datetime
+    subject: str
+    subject_pk: Pk
+    field: str
+    old: str | None
+    new: str | None
+
+
+# The view ``named_changes`` joins and sorts all changes before the first one is read, which takes fourteen
+# times as long for a page, and it repeats an item's change for each account that shows it.
+_COLUMNS = "SELECT id, run_id, at, subject, subject_pk, field, old, new FROM changes"
+# Ids ascend with time, unless a clock was wrong: so rows before the first id need not be read. Those of
+# accounts are selected by subject, since only such selects use the index.
+_CHANGES = Query(
+    f"""
+    {_COLUMNS} WHERE true
+        AND id >= (SELECT min(id) FROM changes WHERE at >= :since) AND at >= :since -- if since
+        AND run_id = :run -- if run
+        AND id IN ( -- if user_pks
+            SELECT id FROM changes WHERE subject = 'user' AND subject_pk IN :user_pks -- if user_pks
+            UNION -- if user_pks
+            SELECT id FROM changes WHERE subject = 'highlight' AND subject_pk IN ( -- if user_pks
+                SELECT pk FROM highlights WHERE user_pk IN :user_pks -- if user_pks
+            ) -- if user_pks
+            UNION -- if user_pks
+            SELECT id FROM changes WHERE subject = 'item' AND subject_pk IN ( -- if user_pks
+                SELECT item_pk FROM highlight_items JOIN highlights ON pk = highlight_pk -- if user_pks
+                WHERE user_pk IN :user_pks -- if user_pks
+            ) -- if user_pks
+        ) -- if user_pks
+    ORDER BY id
+    """,
+    _Change,
+)
+_LATER = Query(f"{_COLUMNS} WHERE id > :after ORDER BY id LIMIT :limit", _Change)
+_EARLIER = Query(
+    f"""
+    {_COLUMNS}
+    WHERE id < :before -- if before
+    ORDER BY id DESC LIMIT :limit
+    """,
+    _Change,
+)
+_TITLES = Query(
+    "SELECT pk, user_pk, title FROM highlights WHERE pk IN :pks",
+    lambda pk, user_pk, title: (pk, (user_pk, title)),
 )
 # An item belongs to the account whose highlight shows it; the item itself may name somebody else.
-_ITEM_ACCOUNTS = (
-    select(_members.c.item_pk, func.min(_highlights.c.user_pk).label("user_pk"))
-    .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-    .where(_members.c.item_pk.in_(_PKS))
-    .group_by(_members.c.item_pk)
+_ITEM_ACCOUNTS = Query(
+    """
+    SELECT item_pk, min(user_pk) FROM highlight_items JOIN highlights ON pk = highlight_pk
+    WHERE item_pk IN :pks GROUP BY item_pk
+    """,
+    lambda item_pk, user_pk: (item_pk, user_pk),
 )
-_NAMES = select(_users.c.pk, _users.c.username).where(_users.c.pk.in_(_PKS))
-_USERNAMES = select(_users.c.username).where(_users.c.username.is_not(None)).order_by(_users.c.username)
+_NAMES = Query("SELECT pk, username FROM users WHERE pk IN :pks", lambda pk, username: (pk, username))
+_USERNAMES = Query("SELECT username FROM users WHERE username IS NOT NULL ORDER BY username", str)
+_RUN_STARTS = Query(
+    "SELECT id, started_at FROM runs WHERE id IN :ids", lambda run_id, started_at: (run_id, started_at)
+)
+# Of an expression: for the column PostgreSQL would read the changes of all runs, from the first.
+_FIRST_CHANGE = Query("SELECT min(id + 0) FROM changes WHERE run_id = :run HAVING count(*) > 0", int)
+_LAST_RUN = Query("SELECT id FROM runs ORDER BY id DESC LIMIT 1", int)
+# Not a condition on the joined table: then SQLite would read the changes of all highlights.
+_FORMER_TITLES = Query(
+    """
+    SELECT subject_pk, old, title FROM changes JOIN highlights ON pk = subject_pk
+    WHERE subject = 'highlight' AND field = 'title' AND old IS NOT NULL
+        AND subject_pk IN (SELECT pk FROM highlights WHERE user_pk = :user)
+    ORDER BY id DESC
+    """,
+    lambda pk, old, present: (pk, old, present),
+)
 
 
 def changes(
@@ -43,17 +103,7 @@ def changes(
     Optionally only those since a time, of one run, or of these accounts. Streamed: read it with
     ``Catalog.stream``.
     """
-    query = select(_changes).order_by(_changes.c.id)
-    if since is not None:
-        # Ids ascend with time, unless a clock was wrong. So rows before the first id need not be read.
-        first = select(func.min(_changes.c.id)).where(_changes.c.at >= since).scalar_subquery()
-        query = query.where(_changes.c.id >= first, _changes.c.at >= since)
-    if run_id is not None:
-        query = query.where(_changes.c.run_id == run_id)
-    if user_pks:
-        own = _change_ids(list(user_pks))
-        query = query.join(own, own.c.id == _changes.c.id)
-    for rows in connection.execution_options(yield_per=_BATCH).execute(query).partitions():
+    for rows in _CHANGES.pages(connection, since=since, run=run_id, user_pks=user_pks):
         yield from _with_names(connection, rows)
 
 
@@ -64,97 +114,57 @@ def changes_back(
 
     ``before``: only those with a lower id. ``after``: the first ones with a higher id.
     """
-    query = select(_changes).limit(limit)
     if after is not None:
-        rows = connection.execute(query.where(_changes.c.id > after).order_by(_changes.c.id)).all()[::-1]
+        rows = _LATER.all(connection, after=after, limit=limit)[::-1]
     else:
-        earlier = query if before is None else query.where(_changes.c.id < before)
-        rows = connection.execute(earlier.order_by(_changes.c.id.desc())).all()
+        rows = _EARLIER.all(connection, before=before, limit=limit)
     return tuple(_with_names(connection, rows))
 
 
 def run_starts(connection: Connection, run_ids: Collection[int]) -> dict[int, datetime]:
     """Return when these runs began."""
-    runs = tables.runs
-    query = select(runs.c.id, runs.c.started_at).where(runs.c.id.in_(bindparam("ids", expanding=True)))
-    return {row.id: row.started_at for row in connection.execute(query, {"ids": list(run_ids)})}
+    return dict(_RUN_STARTS.all(connection, ids=run_ids))
 
 
 def first_change(connection: Connection, run_id: int) -> int | None:
     """Return the lowest id of the changes that a run saw; None if it saw none."""
-    # Of an expression: for the column PostgreSQL would read the changes of all runs, from the first.
-    lowest = select(func.min(_changes.c.id + 0)).where(_changes.c.run_id == run_id)
-    found: int | None = connection.scalar(lowest)
-    return found
+    return _FIRST_CHANGE.first(connection, run=run_id)
 
 
 def last_run(connection: Connection) -> int | None:
     """Return the id of the latest run. Runs are numbered from 1, and none is ever deleted."""
-    found: int | None = connection.scalar(select(func.max(tables.runs.c.id)))
-    return found
+    return _LAST_RUN.first(connection)
 
 
 def usernames(connection: Connection) -> Iterator[str]:
     """Yield the current usernames of the stored accounts. Streamed: read it with ``Catalog.stream``."""
-    yield from connection.execution_options(yield_per=_BATCH).scalars(_USERNAMES)
+    return _USERNAMES.iterate(connection)
 
 
 def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ...]]:
     """Return the former titles of each renamed highlight of an account, the latest first, each once."""
-    # Not a condition on the joined table: then SQLite would read the changes of all highlights.
-    own = select(_highlights.c.pk).where(_highlights.c.user_pk == user_pk)
-    query = (
-        select(_changes.c.subject_pk, _changes.c.old, _highlights.c.title)
-        .join(_highlights, _highlights.c.pk == _changes.c.subject_pk)
-        .where(_changes.c.subject == Subject.HIGHLIGHT, _changes.c.field == "title")
-        .where(_changes.c.subject_pk.in_(own), _changes.c.old.is_not(None))
-        .order_by(_changes.c.id.desc())
-    )
     found: dict[Pk, dict[str, None]] = {}
-    for pk, old, present in connection.execute(query):
+    for pk, old, present in _FORMER_TITLES.all(connection, user=user_pk):
         if old != present:
             found.setdefault(pk, {})[old] = None
     return {pk: tuple(titles) for pk, titles in found.items()}
 
 
-def _change_ids(user_pks: list[Pk]) -> Any:
-    """Return the ids of the changes in these accounts.
-
-    There is a select for each subject, since only those use the index.
-    """
-    own = select(_changes.c.id).where(_changes.c.subject == Subject.USER, _changes.c.subject_pk.in_(user_pks))
-    of_highlights = select(_highlights.c.pk).where(_highlights.c.user_pk.in_(user_pks))
-    of_items = (
-        select(_members.c.item_pk)
-        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(_highlights.c.user_pk.in_(user_pks))
-    )
-    return union(
-        own, _change_ids_of(Subject.HIGHLIGHT, of_highlights), _change_ids_of(Subject.ITEM, of_items)
-    ).subquery()
-
-
-def _change_ids_of(subject: Subject, pks: Select[Any]) -> Select[Any]:
-    return select(_changes.c.id).where(_changes.c.subject == subject, _changes.c.subject_pk.in_(pks))
-
-
-def _with_names(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[NamedChange]:
+def _with_names(connection: Connection, rows: Sequence[_Change]) -> Iterator[NamedChange]:
     """Yield the rows with names, which are looked up for a thousand rows at a time.
 
     With a join, a database may sort and join all rows before it yields the first one.
     """
     pks = {subject: sorted({row.subject_pk for row in rows if row.subject == subject}) for subject in Subject}
-    highlights = {row.pk: row for row in connection.execute(_TITLES, {"pks": pks[Subject.HIGHLIGHT]})}
-    item_accounts = {
-        row.item_pk: row.user_pk for row in connection.execute(_ITEM_ACCOUNTS, {"pks": pks[Subject.ITEM]})
-    }
-    users = {*pks[Subject.USER], *item_accounts.values(), *(row.user_pk for row in highlights.values())}
-    names = {row.pk: row.username for row in connection.execute(_NAMES, {"pks": sorted(users)})}
+    highlights = dict(_TITLES.all(connection, pks=pks[Subject.HIGHLIGHT]))
+    item_accounts = dict(_ITEM_ACCOUNTS.all(connection, pks=pks[Subject.ITEM]))
+    users = {*pks[Subject.USER], *item_accounts.values(), *(user_pk for user_pk, _ in highlights.values())}
+    names = dict(_NAMES.all(connection, pks=sorted(users)))
     for row in rows:
         subject, title = Subject(row.subject), None
         owner = row.subject_pk if subject is Subject.USER else item_accounts.get(row.subject_pk)
         if subject is Subject.HIGHLIGHT and row.subject_pk in highlights:
-            owner, title = highlights[row.subject_pk].user_pk, highlights[row.subject_pk].title
+            owner, title = highlights[row.subject_pk]
         yield NamedChange(
             row.id,
             row.run_id,
