@@ -5,24 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from archiver.cli import advice, load, output, signals, text_table
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli import advice, text_table
+from archiver.cli.decorators import reads
+from archiver.cli.result import Result
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.archive.followed_accounts import FollowedAccount
 
 _COLUMNS = ("account", "listed as", "state", "last look (UTC)", "highlights", "items", "size")
 _NOT_LISTED = "(not listed)"
 
 
-@click.command("accounts", epilog=EPILOG)
-@json_option({"accounts": []})
-@global_options
-@click.pass_obj
-def command(options: GlobalOptions) -> int:
+def _json_view(account: FollowedAccount) -> dict[str, object]:
+    """Return an account as ``--json`` prints it. ``entry``: what the list says; null if it is not listed."""
+    entry = account.entry
+    return {
+        "entry": entry.text if entry is not None else None,
+        "patterns": list(entry.highlights) if entry is not None else [],
+        "is_listed": entry is not None,
+        "state": account.state.value,
+        "pk": account.pk,
+        "username": account.username,
+        "looked_at": account.looked_at,
+        "highlights": account.highlights,
+        "items": account.items,
+        "bytes": account.bytes,
+    }
+
+
+class Accounts(Result, frozen=True):
+    """The accounts that are followed or archived."""
+
+    streamed = "accounts"
+    accounts: Sequence[FollowedAccount] = ()
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``."""
+        return {"accounts": tuple(map(_json_view, self.accounts))}
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield a row for each account, and how many there are."""
+        if not self.accounts:
+            return
+        yield from text_table.format_table(_COLUMNS, [*map(_row, self.accounts)], width)
+        listed = sum(account.entry is not None for account in self.accounts)
+        others = len(self.accounts) - listed
+        more = f"; {others:,} archived, but not listed" if others else ""
+        yield f"{pluralize(listed, 'account')} listed{more}"
+
+    def empty_messages(self) -> Iterator[str]:
+        """Yield how to list one."""
+        yield f"no accounts are listed or archived; {advice.command_line('add NAME')} lists one"
+
+
+@reads("accounts", json=Accounts)
+def command(archive: Archive) -> Accounts:
     """List the accounts that are followed, with their state, the last look and their size; then those that
     are archived, but not listed. Reads only, also during a run; costs nothing.
 
@@ -42,43 +81,7 @@ def command(options: GlobalOptions) -> int:
       archiver accounts
       archiver accounts --json | jq -r '.accounts[] | select(.state == "not_found") | .entry'
     """
-    with load.open_archive(options) as archive, signals.die_on_interrupt():
-        accounts = archive.account_overview()
-    if options.blank is not None:
-        rows = map(json_view, accounts)
-        output.print_json_list({"exit_code": 0, "outcome": "ok"}, "accounts", rows)
-    elif accounts:
-        output.print_data("".join(f"{line}\n" for line in account_lines(accounts, output.terminal_width())))
-    elif not options.quiet:
-        advised = advice.command_line("add NAME")
-        output.print_messages(f"no accounts are listed or archived; {advised} lists one")
-    return 0
-
-
-def json_view(account: FollowedAccount) -> dict[str, object]:
-    """Return an account as ``--json`` prints it. ``entry``: what the list says; null if it is not listed."""
-    entry = account.entry
-    return {
-        "entry": entry.text if entry is not None else None,
-        "patterns": list(entry.highlights) if entry is not None else [],
-        "is_listed": entry is not None,
-        "state": account.state.value,
-        "pk": account.pk,
-        "username": account.username,
-        "looked_at": account.looked_at,
-        "highlights": account.highlights,
-        "items": account.items,
-        "bytes": account.bytes,
-    }
-
-
-def account_lines(accounts: Sequence[FollowedAccount], width: int | None = None) -> Iterator[str]:
-    """Yield a row for each account, and how many there are."""
-    yield from text_table.format_table(_COLUMNS, [*map(_row, accounts)], width)
-    listed = sum(account.entry is not None for account in accounts)
-    others = len(accounts) - listed
-    more = f"; {others:,} archived, but not listed" if others else ""
-    yield f"{pluralize(listed, 'account')} listed{more}"
+    return Accounts(archive.account_overview())
 
 
 def _row(account: FollowedAccount) -> tuple[object, ...]:

@@ -7,20 +7,14 @@ from pathlib import Path
 import click
 
 from archiver.cli import advice, load, output
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_title
-from archiver.cli.options import (
-    EPILOG,
-    GlobalOptions,
-    dry_run_option,
-    global_options,
-    json_option,
-    list_file_option,
-)
+from archiver.cli.options import GlobalOptions, dry_run_option, list_file_option
 from archiver.config import account_list
 from archiver.errors import UsageError
 
 
-@click.command("add", epilog=EPILOG)
+@plain("add", json={"added": [], "listed": []})
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @list_file_option
 @click.option(
@@ -32,9 +26,6 @@ from archiver.errors import UsageError
     help="Only highlights with such a title, as in 'BOTW*'; matching is case-sensitive. May be repeated.",
 )
 @dry_run_option("Only say what would be added; write nothing.")
-@json_option({"added": [], "listed": []})
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     targets: tuple[str, ...],

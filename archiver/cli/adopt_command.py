@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions, dry_run_option
 from archiver.cli.parameter_types import PathType
 from archiver.cli.run_session import RESUME
 from archiver.exit_codes import PARTIAL, outcome
@@ -25,7 +26,7 @@ _TOOLS = (_AUTO, "insta-dl", "gallery-dl", "instaloader")
 _NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "metadata": 0, "refused": []}
 
 
-@click.command("adopt", epilog=EPILOG)
+@plain("adopt", json=_NOTHING)
 @click.argument("directories", nargs=-1, required=True, type=PathType("directory"), metavar="DIR...")
 @click.option(
     "--from",
@@ -42,9 +43,6 @@ _NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "metadata
 )
 @dry_run_option("Only say what would be done; store and record nothing.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-@json_option(_NOTHING)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     directories: tuple[Path, ...],

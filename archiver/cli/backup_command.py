@@ -11,16 +11,9 @@ import click
 
 from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import (
-    EPILOG,
-    GlobalOptions,
-    global_options,
-    is_on_terminal,
-    json_option,
-    list_file_option,
-    run_options,
-)
+from archiver.cli.options import GlobalOptions, is_on_terminal, list_file_option, run_options
 from archiver.exit_codes import PARTIAL
 from archiver.model.values import replace
 
@@ -33,13 +26,10 @@ if TYPE_CHECKING:
     from archiver.runner.tally import Summary
 
 
-@click.command("backup", epilog=EPILOG)
+@plain("backup", json=run_report.EMPTY_FIELDS)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @list_file_option
 @run_options
-@json_option(run_report.EMPTY_FIELDS)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     targets: tuple[str, ...],

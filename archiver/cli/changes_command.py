@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, output, signals
+from archiver.cli import load
 from archiver.cli.change_summary import ChangeSummary
+from archiver.cli.decorators import reads
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType, WholeNumber
+from archiver.cli.result import Result
 from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.model.archived import NamedChange
 
 _USUAL = timedelta(days=7)
 
 
-@click.command("changes", epilog=EPILOG)
+class Changes(Result, frozen=True):
+    """What owners have changed. ``_since``, ``_run_id``: what was asked for."""
+
+    streamed = "changes"
+    changes: Iterable[NamedChange] = ()
+    _since: datetime | None = None
+    _run_id: int | None = None
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield the changes, day by day."""
+        is_first = True
+        for day, seen in groupby(self.changes, key=lambda change: change.at.date()):
+            yield f"{day}" if is_first else f"\n{day}"
+            yield from (f"  {make_safe(line)}" for line in ChangeSummary(seen).lines())
+            is_first = False
+
+    def empty_messages(self) -> Iterator[str]:
+        """Yield that nothing changed."""
+        in_run = f" in run {self._run_id}" if self._run_id is not None else ""
+        since = f" since {self._since:%Y-%m-%d %H:%M:%S} UTC" if self._since is not None else ""
+        yield f"nothing changed{in_run}{since}"
+
+
+@reads("changes", json=Changes)
 @click.option(
     "--since",
     type=TimeType(),
@@ -39,12 +64,9 @@ _USUAL = timedelta(days=7)
     help="Only this account, by its username, a former one, or its id. May be repeated.",
 )
 @click.option("--run", "run_id", type=WholeNumber(min=1), metavar="ID", help="Only what this run saw.")
-@json_option({"changes": []})
-@global_options
-@click.pass_obj
 def command(
-    options: GlobalOptions, since: datetime | None, accounts: tuple[str, ...], run_id: int | None
-) -> int:
+    archive: Archive, since: datetime | None, accounts: tuple[str, ...], run_id: int | None
+) -> Changes:
     """List what owners edited, added and removed, by default in the last 7 days. Reads only, also during a
     run; costs nothing.
 
@@ -61,26 +83,4 @@ def command(
     asked = load.targets(accounts) if accounts else None
     if since is None and run_id is None:
         since = datetime.now(UTC) - _USUAL
-    with load.open_archive(options) as archive, signals.die_on_interrupt():
-        found = archive.changes(asked, since=since, run_id=run_id)
-        if options.blank is not None:
-            output.print_json_list({"exit_code": 0, "outcome": "ok"}, "changes", found)
-        elif not print_changes(found) and not options.quiet:
-            output.print_messages(f"nothing changed{_within(since, run_id)}")
-    return 0
-
-
-def print_changes(changes: Iterable[NamedChange]) -> bool:
-    """Print the changes for people, day by day. Return whether there were any."""
-    any_day = False
-    for day, seen in groupby(changes, key=lambda change: change.at.date()):
-        head = f"\n{day}" if any_day else f"{day}"
-        lines = [head, *(f"  {make_safe(line)}" for line in ChangeSummary(seen).lines())]
-        output.print_data("".join(f"{line}\n" for line in lines))
-        any_day = True
-    return any_day
-
-
-def _within(since: datetime | None, run_id: int | None) -> str:
-    in_run = f" in run {run_id}" if run_id is not None else ""
-    return in_run + (f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since is not None else "")
+    return Changes(archive.changes(asked, since=since, run_id=run_id), since, run_id)

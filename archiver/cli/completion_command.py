@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 
 from archiver.cli import output
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions
 
 
-@click.command("completion", epilog=EPILOG)
+@plain("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish")
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, shell: str) -> int:
     """Print the script that completes commands, options, accounts, titles of highlights and named queries in
     a shell. Costs nothing.

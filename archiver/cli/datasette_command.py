@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, output
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.durable import require_permission, storage_errors
 from archiver.errors import UsageError
@@ -20,7 +21,7 @@ _METADATA = "metadata.json"
 _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 
-@click.command("datasette", epilog=EPILOG)
+@plain("datasette")
 @click.argument("directory", type=OutputDirectoryType(allows_stdout=True), metavar="DIR")
 @click.option(
     "--force",
@@ -29,8 +30,6 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
     help="Overwrite existing files with other content.",
 )
 @dry_run_option("Write nothing; print which files would be written.")
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool) -> int:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
     The archive is only read; costs nothing.

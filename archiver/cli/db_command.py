@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals, verify_report
-from archiver.cli.lazy import CommandGroup, exit_code_of_group
-from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, dry_run_option, global_options
+from archiver.cli.decorators import group, plain
+from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
 
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
 _RESTART = "run it again"
 
 
-@click.group("db", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
-@global_options
-@click.pass_context
-def command(ctx: click.Context) -> int:
+@group("db")
+def command() -> None:
     """Upgrade, copy or rebuild the database, or write all its rows into the journal. Costs nothing."""
-    return exit_code_of_group(ctx)
 
 
-@command.command("upgrade", short_help="Upgrade the schema to that of this version.", epilog=EPILOG)
+@plain("upgrade", short_help="Upgrade the schema to that of this version.", group=command)
 @dry_run_option("Change nothing; print the revisions.")
-@global_options
-@click.pass_obj
 def upgrade(options: GlobalOptions, dry_run: bool) -> int:
     """Upgrade the schema to that of this version; a SQLite file is copied first. Not possible
     during a run (exit code 11).
@@ -53,9 +48,7 @@ def upgrade(options: GlobalOptions, dry_run: bool) -> int:
     return 0
 
 
-@command.command("current", short_help="Print the schema's revision.", epilog=EPILOG)
-@global_options
-@click.pass_obj
+@plain("current", short_help="Print the schema's revision.", group=command)
 def current(options: GlobalOptions) -> int:
     """Print the schema's revision, and what to do if this version needs another."""
     present, needed = _read_revisions(options)
@@ -79,7 +72,7 @@ def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
     return revisions
 
 
-@command.command("backup", short_help="Copy the SQLite database, also during a run.", epilog=EPILOG)
+@plain("backup", short_help="Copy the SQLite database, also during a run.", group=command)
 @click.option(
     "-o",
     "--output",
@@ -89,8 +82,6 @@ def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
     help="The copy; must not exist.",
 )
 @dry_run_option("Write nothing; print the size of the copy.")
-@global_options
-@click.pass_obj
 def backup(options: GlobalOptions, file: Path | None, dry_run: bool) -> int:
     """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
     pg_dump.
@@ -108,7 +99,7 @@ def backup(options: GlobalOptions, file: Path | None, dry_run: bool) -> int:
     return 0
 
 
-@command.command("rebuild", short_help="Make the database again from the archive's journal.", epilog=EPILOG)
+@plain("rebuild", short_help="Make the database again from the archive's journal.", group=command)
 @click.option(
     "--skip-damage",
     cls=RiskyOption,
@@ -116,8 +107,6 @@ def backup(options: GlobalOptions, file: Path | None, dry_run: bool) -> int:
     help="Where the journal is damaged, keep the rows up to there, and begin the journal again.",
 )
 @dry_run_option("Change nothing; read the journal into a temporary database, and print what would be done.")
-@global_options
-@click.pass_obj
 def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
     """Make the database again from the journal of the archive, or bring an older copy up to date. Costs
     nothing, and downloads nothing.
@@ -215,10 +204,8 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
         yield f"{advice.command_line('reread')} adds what they contain"
 
 
-@command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)
+@plain("snapshot", short_help="Write all rows into the archive's journal.", group=command)
 @dry_run_option("Write nothing; print how many rows there are.")
-@global_options
-@click.pass_obj
 def snapshot(options: GlobalOptions, dry_run: bool) -> int:
     """Write all rows into a new file of the journal. Not possible during a run (exit code 11).
 

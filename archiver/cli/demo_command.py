@@ -12,7 +12,8 @@ import click
 
 from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions
 from archiver.errors import ArchiverError, NoArchive, UsageError
 from archiver.text_format import pluralize
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 _ACCOUNTS = ("natgeo", "salwaaa_ki")
 
 
-@click.command("demo", epilog=EPILOG)
+@plain("demo")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, directory: Path | None) -> int:
     """Try it in a minute: two nights against a stand-in for the API and the CDN on this machine.
 

@@ -9,15 +9,9 @@ import click
 from msgspec.structs import asdict
 
 from archiver.cli import advice, load, output, signals
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import (
-    EPILOG,
-    GlobalOptions,
-    RiskyOption,
-    dry_run_option,
-    global_options,
-    json_option,
-)
+from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
 from archiver.errors import NotHeld, UsageError
 from archiver.exit_codes import outcome
 from archiver.model.account_removal import AccountRemoval
@@ -29,7 +23,7 @@ _OUT_OF_REACH = "out of reach: exports, backups and other copies from before may
 _RESUME = "the next command that writes to the archive finishes it"
 
 
-@click.command("forget", epilog=EPILOG)
+@plain("forget", json=_NOTHING)
 @click.argument("name", metavar="NAME", shell_complete=complete_account)
 @dry_run_option("Only say what would be removed, and what would stay.")
 @click.option(
@@ -37,9 +31,6 @@ _RESUME = "the next command that writes to the archive finishes it"
 )
 @click.option("--reason", metavar="TEXT", help="Recorded with the time; must not name the account.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-@json_option(_NOTHING)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions, name: str, dry_run: bool, yes: bool, reason: str | None, wait: bool
 ) -> int:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, field
 
-from archiver.cli import load, output, signals, text_table
+from archiver.cli import load, text_table
+from archiver.cli.decorators import reads
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.options import GlobalOptions
+from archiver.cli.result import Result
 from archiver.model.archived import Gap
 from archiver.text_format import make_safe, pluralize
 from archiver.wording import NO_GAPS, describe_gap, next_try, reason_word, since_when
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.model.identity import Pk
 
 _SHOWN = 20
@@ -26,12 +29,33 @@ _SHOWN = 20
 _COLUMNS = ("reason", "of", "highlight", "tries", "next try", "detail")
 
 
-@click.command("gaps", epilog=EPILOG)
+class Gaps(Result, frozen=True):
+    """What the archive lacks. ``_limit``: how many of one account are listed; None: all."""
+
+    streamed = "gaps"
+    gaps: Iterable[Gap] = ()
+    _limit: int | None = None
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield the gaps, account by account."""
+        now, is_first = datetime.now(UTC), True
+        for (name, _), group in groupby(self.gaps, key=_account_of):
+            account = AccountGaps(name)
+            for gap in group:
+                account.add(gap, is_listed=self._limit is None or len(account.listed) < self._limit)
+            if not is_first:
+                yield ""
+            yield from account.lines(now, width)
+            is_first = False
+
+    def empty_messages(self) -> Iterator[str]:
+        """Yield that there are none."""
+        yield NO_GAPS
+
+
+@reads("gaps", json=Gaps)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
-@json_option({"gaps": []})
-@global_options
-@click.pass_obj
-def command(options: GlobalOptions, accounts: tuple[str, ...]) -> int:
+def command(options: GlobalOptions, archive: Archive, accounts: tuple[str, ...]) -> Gaps:
     """List what the archive lacks, and why. Reads only, also during a run; costs nothing.
 
     For each account, or for those named (by username, a former one, or id): how many gaps there are for each
@@ -54,27 +78,7 @@ def command(options: GlobalOptions, accounts: tuple[str, ...]) -> int:
       archiver gaps --json | jq '.gaps[] | select(.reason == "expired")'
     """
     asked = load.targets(accounts) if accounts else None
-    with load.open_archive(options) as archive, signals.die_on_interrupt():
-        gaps = archive.gaps(asked)
-        if options.blank is not None:
-            output.print_json_list({"exit_code": 0, "outcome": "ok"}, "gaps", gaps)
-        elif not _print_gaps(gaps, limit=None if options.verbose else _SHOWN) and not options.quiet:
-            output.print_messages(NO_GAPS)
-    return 0
-
-
-def _print_gaps(gaps: Iterable[Gap], *, limit: int | None) -> bool:
-    """Print the gaps for people, account by account. Return whether there were any."""
-    now, width = datetime.now(UTC), output.terminal_width()
-    has_gaps = False
-    for (name, _), group in groupby(gaps, key=_account_of):
-        account = AccountGaps(name)
-        for gap in group:
-            account.add(gap, is_listed=limit is None or len(account.listed) < limit)
-        blank = "\n" if has_gaps else ""
-        output.print_data(blank + "".join(f"{line}\n" for line in account.lines(now, width)))
-        has_gaps = True
-    return has_gaps
+    return Gaps(archive.gaps(asked), None if options.verbose else _SHOWN)
 
 
 class AccountGaps(Struct):

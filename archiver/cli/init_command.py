@@ -6,18 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
 from archiver.cli import advice, load, output
-from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions, dry_run_option
 from archiver.durable import destination_errors, require_permission
 from archiver.errors import ArchiverError, StorageError, UsageError
 
 
-@click.command("init", epilog=EPILOG)
+@plain("init")
 @dry_run_option("Write and make nothing; print what would be.")
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, dry_run: bool) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 

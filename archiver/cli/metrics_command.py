@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, output, signals
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import OutputFileType
 from archiver.text_format import make_safe
 
 _SUFFIX = ".prom"
 
 
-@click.command("metrics", epilog=EPILOG)
+@plain("metrics")
 @click.option(
     "--textfile",
     "file",
@@ -27,8 +28,6 @@ _SUFFIX = ".prom"
     is_flag=True,
     help="Add items, gaps and time of each account, whose name is then in a label.",
 )
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, file: Path | None, by_account: bool) -> int:
     """Write the numbers of the archive for Prometheus. Reads only, also during a run; makes no call and costs
     nothing.

@@ -6,18 +6,21 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 import click
 
 from archiver.cli import signals
 from archiver.cli.options import GlobalOptions
-from archiver.errors import StorageError
+from archiver.errors import ArchiverError, StorageError
 from archiver.text_format import json_value, make_safe
 
 _MAX_IN_MEMORY = 8_000_000  # characters of a list that is not yet in a temporary file
-_CHUNK = 65_536
+_PIECE = 65_536
+_LATE = 0.5
+"""Seconds that a line may wait to be written together with others."""
 
 
 def print_data(text: str | bytes) -> None:
@@ -38,6 +41,38 @@ def print_data(text: str | bytes) -> None:
     except OSError as exc:
         _discard_buffer(sys.stdout)
         raise StorageError(f"standard output cannot be written: {exc.strerror}") from exc
+
+
+def print_lines(lines: Iterable[str]) -> bool:
+    """Write lines to stdout, as they come. Return whether there were any."""
+    has_lines = False
+    for text in join_pieces(f"{line}\n" for line in lines):
+        print_data(text)
+        has_lines = True
+    return has_lines
+
+
+def join_pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines in pieces of moderate size; in smaller ones if the lines come slowly.
+
+    If reading a line raises, what came before it is yielded first.
+    """
+    held: list[str] = []
+    size, since = 0, time.monotonic()
+    try:
+        for line in lines:
+            held.append(line)
+            size += len(line)
+            if size >= _PIECE or time.monotonic() - since > _LATE:
+                yield "".join(held)
+                held.clear()
+                size, since = 0, time.monotonic()
+    except ArchiverError:
+        if held:
+            yield "".join(held)
+        raise
+    if held:
+        yield "".join(held)
 
 
 def print_json(fields: Mapping[str, object]) -> None:
@@ -61,7 +96,7 @@ def print_json_list(head: Mapping[str, object], name: str, rows: Iterable[object
         spool.writelines(f"{',' if n else ''}\n    {format_json(row)}" for n, row in enumerate(rows))
         spool.seek(0)
         print_data(format_json({**_complete_head(head), name: []}, indent=2).removesuffix("]\n}"))
-        while chunk := spool.read(_CHUNK):
+        while chunk := spool.read(_PIECE):
             print_data(chunk)
         print_data("]\n}\n")
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, run_report, run_session, text_table
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, CostlyOption, GlobalOptions, global_options, json_option
+from archiver.cli.options import CostlyOption, GlobalOptions
 from archiver.cli.parameter_types import WholeNumber
 from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize, price_number
@@ -32,7 +33,18 @@ _MOST_NAMES = 5
 """How many targets are named in a command that is advised."""
 
 
-@click.command("plan", epilog=EPILOG)
+@plain(
+    "plan",
+    json={
+        "run_id": None,
+        "spent": 0,
+        "units": 0,
+        "price": None,
+        "budget": None,
+        "accounts": [],
+        "failures": [],
+    },
+)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @click.option("--full", is_flag=True, help="Plan to fetch every highlight again.")
 @click.option(
@@ -48,11 +60,6 @@ _MOST_NAMES = 5
 @click.option(
     "--wait", is_flag=True, help="With --list: wait for another run to end, instead of exit code 11."
 )
-@json_option(
-    {"run_id": None, "spent": 0, "units": 0, "price": None, "budget": None, "accounts": [], "failures": []}
-)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     targets: tuple[str, ...],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals, text_table
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_query
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import WholeNumber, parse_time
 from archiver.config import default_path
 from archiver.errors import NotHeld, TargetError, UsageError
@@ -33,9 +33,6 @@ _STREAMED = ("csv", "ndjson")
 _FOR_PEOPLE = ("table", "vertical")
 _WRAPPED_WIDTH = 100
 """Columns of a table of sentences off a terminal: in a pager, or in a file."""
-_PIECE = 65_536
-_LATE = 0.5
-"""Seconds that a row may wait to be written together with others."""
 
 
 def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -44,7 +41,7 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         raise click.UsageError("there is no --json here: --format json prints the rows", ctx)
 
 
-@click.command("query", epilog=EPILOG)
+@plain("query")
 @click.argument("sql", required=False, metavar="SQL", shell_complete=complete_query)
 @click.option(
     "--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="Read the SQL from a file."
@@ -88,8 +85,6 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     help="List tables, views and columns with their meaning; of one table if its name is given.",
 )
 @click.option("--json", is_flag=True, hidden=True, expose_value=False, callback=_no_json)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     sql: str | None,
@@ -308,9 +303,9 @@ def format_rows(rows: Rows | RowStream, form: str, *, wraps_last: bool = False) 
     ``wraps_last``: in a table, the last column goes on in further lines, also off a terminal.
     """
     if form == "csv":
-        yield from _pieces(_csv(rows))
+        yield from output.join_pieces(_csv(rows))
     elif form == "ndjson":
-        yield from _pieces(f"{line}\n" for line in _objects(rows))
+        yield from output.join_pieces(f"{line}\n" for line in _objects(rows))
     elif form in _FOR_PEOPLE:
         if rows.columns:
             yield "".join(f"{line}\n" for line in _format_for_people(rows, form, wraps_last))
@@ -325,20 +320,6 @@ def _format_for_people(rows: Rows | RowStream, form: str, wraps_last: bool) -> I
     if form == "table" and (width is None or text_table.is_readable(columns, values, width)):
         return text_table.format_table(columns, values, width, wraps_last=wraps_last)
     return text_table.format_vertically(columns, values)
-
-
-def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines in pieces of moderate size; in smaller ones if the lines come slowly."""
-    held: list[str] = []
-    size, since = 0, time.monotonic()
-    for line in lines:
-        held.append(line)
-        size += len(line)
-        if size >= _PIECE or time.monotonic() - since > _LATE:
-            yield "".join(held)
-            held.clear()
-            size, since = 0, time.monotonic()
-    yield "".join(held)
 
 
 def _objects(rows: Rows | RowStream) -> Iterator[str]:

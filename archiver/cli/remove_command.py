@@ -5,17 +5,15 @@ from __future__ import annotations
 import click
 
 from archiver.cli import advice, load, output
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_listed
-from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
+from archiver.cli.options import GlobalOptions, dry_run_option
 
 
-@click.command("remove", epilog=EPILOG)
+@plain("remove", json={"removed": [], "names": [], "pk": None})
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_listed)
 @dry_run_option("Only say what would be removed from the list; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-@json_option({"removed": [], "names": [], "pk": None})
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, names: tuple[str, ...], dry_run: bool, wait: bool) -> int:
     """Stop following accounts: take them off the list of the configuration. Deletes nothing that is archived,
     makes no call, costs nothing.

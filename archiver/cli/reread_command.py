@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options, json_option
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions, dry_run_option
 from archiver.cli.run_session import RESUME
 from archiver.runner.threads import StopFlag
 from archiver.text_format import pluralize
@@ -30,12 +31,9 @@ _NOTHING: dict[str, object] = {
 }
 
 
-@click.command("reread", epilog=EPILOG)
+@plain("reread", json=_NOTHING)
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @dry_run_option("Change nothing; do it to a copy of the rows, and print what would be added.")
-@json_option(_NOTHING)
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, wait: bool, dry_run: bool) -> int:
     """Read all stored answers again, and add what the database lacks. Makes no call, costs nothing.
 

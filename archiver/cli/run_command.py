@@ -6,16 +6,14 @@ import click
 
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option, run_options
+from archiver.cli.options import GlobalOptions, run_options
 
 
-@click.command("run", epilog=EPILOG)
+@plain("run", json=run_report.EMPTY_FIELDS)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
 @run_options
-@json_option(run_report.EMPTY_FIELDS)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     accounts: tuple[str, ...],

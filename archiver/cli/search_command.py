@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, signals, text_table
+from archiver.cli.decorators import plain
 from archiver.cli.filter_options import split_targets
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_rows import NO_LIMIT
@@ -59,7 +60,7 @@ class _Words(click.Command):
         return advice.command_line(" ".join(map(advice.quote, ("search", *rest, *unwanted))))
 
 
-@click.command("search", cls=_Words, epilog=EPILOG)
+@plain("search", cls=_Words, json={"stale": 0, "hits": []})
 @click.argument("text", nargs=-1, required=True, metavar="TEXT...")
 @click.option(
     "--account",
@@ -89,9 +90,6 @@ class _Words(click.Command):
     metavar="N",
     help="At most N, 0 for all. [default: 20 on a terminal, else all]",
 )
-@json_option({"stale": 0, "hits": []})
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     text: tuple[str, ...],

@@ -9,14 +9,15 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, output, signals
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import PathType, WholeNumber
 from archiver.errors import ArchiverError
 
 _SILENT_SECONDS = 60.0
 
 
-@click.command("serve", epilog=EPILOG)
+@plain("serve")
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Listen on this address.  [127.0.0.1]")
 @click.option(
     "--port",
@@ -43,8 +44,6 @@ _SILENT_SECONDS = 60.0
     metavar="ADDRESS",
     help="Let only this address connect: that of a proxy that speaks https.",
 )
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     host: str,

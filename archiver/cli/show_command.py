@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals
+from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.options import GlobalOptions
 from archiver.errors import UsageError
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
 from archiver.text_format import make_safe
@@ -25,7 +26,7 @@ _AT_ONCE = 500
 _ROLES = ("thumbnail", "video", "cover", "avatar")
 
 
-@click.command("show", epilog=EPILOG)
+@plain("show", json={"kind": None})
 @click.argument("target", metavar="[TARGET]", required=False, shell_complete=complete_account)
 @click.option("--paths", is_flag=True, help="Only the absolute paths of its files, one a line.")
 @click.option("-0", "--null", is_flag=True, help="Like --paths, with a NUL after each path: for xargs -0.")
@@ -39,9 +40,6 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
 @click.option(
     "--adopted", is_flag=True, help="Instead of TARGET: the adopted files that wait for their items."
 )
-@json_option({"kind": None})
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     target: str | None,

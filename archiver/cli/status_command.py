@@ -10,7 +10,8 @@ import click
 from msgspec.structs import asdict
 
 from archiver.cli import advice, load, output, text_table
-from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import DurationType
 from archiver.errors import ArchiverError
 from archiver.exit_codes import PARTIAL
@@ -26,7 +27,7 @@ _TOO_OLD = PARTIAL
 _MOST_HOSTS = 3
 
 
-@click.command("status", epilog=EPILOG)
+@plain("status", json={})
 @click.option(
     "--balance", "ask_balance", is_flag=True, help="Ask the API for the units left (free; needs the key)."
 )
@@ -36,9 +37,6 @@ _MOST_HOSTS = 3
     metavar="36h",
     help="Exit with code 3 if the last successful run is older: for a monitor; with -q, print only that.",
 )
-@json_option({})
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None) -> int:
     """Show the archive in numbers: what it holds, its last runs, what is missing, what was spent. Costs
     nothing.

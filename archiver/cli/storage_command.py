@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, progress, signals
-from archiver.cli.lazy import CommandGroup, exit_code_of_group
-from archiver.cli.options import EPILOG, GlobalOptions, dry_run_option, global_options
+from archiver.cli.decorators import group, plain
+from archiver.cli.options import GlobalOptions, dry_run_option
 from archiver.errors import UsageError
 from archiver.text_format import format_size, pluralize
 
@@ -19,19 +19,14 @@ if TYPE_CHECKING:
     from archiver.config import Config
 
 
-@click.group("storage", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
-@global_options
-@click.pass_context
-def command(ctx: click.Context) -> int:
+@group("storage")
+def command() -> None:
     """Move pictures, videos, answers and journal to a bucket, or back. Costs nothing."""
-    return exit_code_of_group(ctx)
 
 
-@command.command("move", short_help="Move the archive to a bucket, or back.", epilog=EPILOG)
+@plain("move", short_help="Move the archive to a bucket, or back.", group=command)
 @click.argument("destination", metavar="s3://BUCKET/PREFIX|directory")
 @dry_run_option("Copy nothing; print how much would be copied.")
-@global_options
-@click.pass_obj
 def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
     """Move pictures, videos, answers and journal to a bucket of an S3-compatible store, or from there into
     the directory of the archive ("directory"). Costs nothing. Not possible during a run (exit code 11).

@@ -9,15 +9,8 @@ from msgspec import Struct
 
 from archiver.cli import load, output, progress, run_report, run_session, signals, text_table, verify_report
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import (
-    EPILOG,
-    GlobalOptions,
-    RiskyOption,
-    dry_run_option,
-    global_options,
-    is_on_terminal,
-    json_option,
-)
+from archiver.cli.decorators import plain
+from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option, is_on_terminal
 from archiver.cli.parameter_types import WholeNumber
 from archiver.errors import ArchiverError
 from archiver.exit_codes import DAMAGED
@@ -79,7 +72,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     return share
 
 
-@click.command("verify", epilog=EPILOG)
+@plain("verify", json=_NOTHING)
 @click.option(
     "--read-data/--quick",
     default=None,
@@ -110,9 +103,6 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 @dry_run_option(
     "Only check: write nothing, not even verified_at. With --repair: say what it would cost at most."
 )
-@json_option(_NOTHING)
-@global_options
-@click.pass_obj
 def command(
     options: GlobalOptions,
     read_data: bool | None,

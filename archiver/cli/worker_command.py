@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from archiver.cli import load, progress, signals
+from archiver.cli.decorators import plain
 from archiver.cli.log_file import LogObserver
-from archiver.cli.options import EPILOG, GlobalOptions, global_options
+from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import WholeNumber
 from archiver.model.events import Event
 
 
-@click.command("worker", epilog=EPILOG)
+@plain("worker")
 @click.option(
     "--concurrency", type=WholeNumber(1, 64), metavar="N", help="Download N files at a time (1 to 64)."
 )
@@ -20,8 +21,6 @@ from archiver.model.events import Event
     is_flag=True,
     help="End once no account of an open run waits, instead of waiting for more.",
 )
-@global_options
-@click.pass_obj
 def command(options: GlobalOptions, concurrency: int | None, until_idle: bool) -> None:
     """Visit accounts for the runs that "archiver run" opens, beside other workers, on this machine or on
     several. It needs cluster.enabled = true, a PostgreSQL database and the API key. See docs/cluster.md.

@@ -1,0 +1,140 @@
+"""One decorator for each kind of command: ``plain``, ``reads`` and ``writes``, and ``group`` for a group.
+
+It adds name, epilog, global options and ``--json``, opens the archive, handles signals, and prints the
+result. The command is a function of its own options. If it has an argument of one of these names, it gets
+that too:
+
+    options   the global options
+    archive   the archive of these options (``reads``, ``writes``)
+    stop      the flag that the first signal sets (``writes``)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archiver.cli import signals
+from archiver.cli.lazy import CommandGroup, LazyGroup, exit_code_of_group
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
+
+if TYPE_CHECKING:
+    from archiver.cli.result import Result
+
+Function = Callable[..., "Result | int | None"]
+Opening = Callable[[GlobalOptions, Mapping[str, Any]], AbstractContextManager[dict[str, object]]]
+
+
+def plain(name: str, **how: Any) -> Callable[[Function], click.Command]:
+    """Declare a command that opens no archive, or opens it itself.
+
+    ``json``: the type of its result, or what ``--json`` prints if nothing was done; without it there is no
+    such option. ``group``: the group that it belongs to, with a ``short_help``; None for a module of its own.
+    ``epilog``: what follows the help. ``cls``: the class of the command.
+    """
+    return partial(_declare, name, _open_nothing, **how)
+
+
+def reads(name: str, *, reports_interrupt: bool = False, **how: Any) -> Callable[[Function], click.Command]:
+    """Declare a command that reads the archive; ``how`` as for ``plain``.
+
+    ``reports_interrupt``: Ctrl-C is reported, instead of ending the process at once.
+    """
+    return partial(_declare, name, partial(_open_to_read, reports_interrupt), **how)
+
+
+def writes(
+    name: str, *, hint: str = "", notes_older_copy: bool = True, **how: Any
+) -> Callable[[Function], click.Command]:
+    """Declare a command that a signal stops after what is in progress; ``how`` as for ``plain``.
+
+    ``hint``: what to do after such a stop; a dry run leaves nothing to do. ``notes_older_copy``: as for
+    ``load.open_archive``.
+    """
+    return partial(_declare, name, partial(_open_to_write, hint, notes_older_copy), **how)
+
+
+def group(
+    name: str, kind: type[CommandGroup] | type[LazyGroup] = CommandGroup
+) -> Callable[[Callable[[], None]], click.Group]:
+    """Declare a group of commands. Its function has only the help."""
+
+    def declare(function: Callable[[], None]) -> click.Group:
+        @wraps(function)
+        def run(ctx: click.Context) -> int:
+            return exit_code_of_group(ctx)
+
+        decorated = global_options(click.pass_context(run))
+        return click.group(name, cls=kind, invoke_without_command=True, epilog=EPILOG)(decorated)
+
+    return declare
+
+
+def _declare(
+    name: str,
+    opening: Opening,
+    function: Function,
+    *,
+    json: type[Result] | Mapping[str, object] | None = None,
+    group: click.Group | None = None,
+    **settings: Any,
+) -> click.Command:
+    """Return the command. Its own options come before ``--json`` and the global ones."""
+    code = function.__code__
+    wanted = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    own_parameters = function.__dict__.pop("__click_params__", [])
+
+    @wraps(function)
+    def run(options: GlobalOptions, /, **values: Any) -> int:
+        with opening(options, values) as opened:
+            given = {"options": options, **opened}
+            result = function(**values, **{key: given[key] for key in wanted & given.keys()})
+            if result is None or isinstance(result, int):
+                return result or 0
+            from archiver.cli.result import print_result
+
+            return print_result(result, options)
+
+    decorated = global_options(click.pass_obj(run))
+    if json is not None:
+        decorated = json_option(json if isinstance(json, Mapping) else json.blank())(decorated)
+    decorated.__dict__["__click_params__"] += own_parameters
+    make = click.command if group is None else group.command
+    return make(name, **{"epilog": EPILOG, **settings})(decorated)
+
+
+@contextmanager
+def _open_nothing(options: GlobalOptions, values: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+    yield {}
+
+
+@contextmanager
+def _open_to_read(
+    reports_interrupt: bool, options: GlobalOptions, values: Mapping[str, Any]
+) -> Iterator[dict[str, object]]:
+    from archiver.cli import load
+
+    with ExitStack() as stack:
+        archive = stack.enter_context(load.open_archive(options))
+        if not reports_interrupt:
+            stack.enter_context(signals.die_on_interrupt())
+        yield {"archive": archive}
+
+
+@contextmanager
+def _open_to_write(
+    hint: str, notes_older_copy: bool, options: GlobalOptions, values: Mapping[str, Any]
+) -> Iterator[dict[str, object]]:
+    from archiver.cli import load
+    from archiver.runner.threads import StopFlag
+
+    stop = StopFlag()
+    with (
+        load.open_archive(options, notes_older_copy=notes_older_copy) as archive,
+        signals.stop_on_signal(stop, quiet=options.quiet, hint="" if values.get("dry_run") else hint),
+    ):
+        yield {"archive": archive, "stop": stop}
