@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archiver.config import Config
-from archiver.durable import remove_files, storage_errors
+from archiver.durable import storage_errors
 from archiver.errors import ArchiveDamaged, MarkerMismatch, StorageError
 from archiver.signed_url import excerpt
 from archiver.store.spool import list_parts, part_of, remove_part, worker_of
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 IN_DIRECTORY = "./"
 """The beginning of the name of a file that is in the archive's directory, wherever the rest is."""
 _PROBE = "quarantine/probe"
-_DELETED_AT_ONCE = 1000
 
 
 class ArchiveStorage:
@@ -209,7 +208,7 @@ class ArchiveStorage:
     @contextmanager
     def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:
         """Open the blobs for an export."""
-        from archiver.blobs.blob_links import BlobLinks, BucketSource
+        from archiver.blobs.blob_source import BlobLinks, BucketSource
 
         if self.bucket is not None:
             yield BucketSource(blobs)
@@ -266,15 +265,8 @@ class ArchiveStorage:
         self.require_names(names, copies)
         local = [name.removeprefix(IN_DIRECTORY) for name in names if name.startswith(IN_DIRECTORY)]
         stored = [name for name in names if not name.startswith(IN_DIRECTORY)]
-        if self.bucket is None:
-            local, stored = [*local, *stored], []
-        for start in range(0, len(local), _DELETED_AT_ONCE):
-            check()
-            remove_files(self._root, local[start : start + _DELETED_AT_ONCE])
-        if self.bucket is not None:
-            for name in stored:
-                check()
-                self.bucket.delete(name)
+        self._objects(None).delete(local, check)
+        self.objects().delete(stored, check)
 
     def list_quarantine(self) -> list[str]:
         """Return the names of all files in ``quarantine/``, as ``delete`` takes them. Raises StorageError."""
