@@ -340,12 +340,11 @@ def _is_file_of_archive(name: str) -> bool:
     """Return whether a name below the archive is that of a blob, a segment, a file of the journal, or of
     anything in ``quarantine/``.
     """
-    from archiver.answers.segment_names import SEGMENT
-    from archiver.blobs.store import BLOB_NAME
-    from archiver.journal.journal_files import JOURNAL_FILE
+    from archiver.answers.segment_names import ANSWERS
+    from archiver.blobs.store import BLOBS
+    from archiver.journal.journal_files import JOURNAL
 
     folder, _, rest = name.partition("/")
     if folder == "quarantine":
         return "\0" not in rest and {"", ".", ".."}.isdisjoint(rest.split("/"))
-    form = {"blobs": BLOB_NAME, "answers": SEGMENT, "journal": JOURNAL_FILE}.get(folder)
-    return form is not None and form.fullmatch(rest) is not None
+    return any(each.holds(name) for each in (BLOBS, ANSWERS, JOURNAL))
