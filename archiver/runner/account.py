@@ -445,23 +445,9 @@ class AccountSync:
         ]
         visit = replace(visit, has_fetched=True)
         try:
-            return replace(visit, meanings=tuple(self._join(futures)))
+            return replace(visit, meanings=tuple(join(futures)))
         except PayingEnded as ended:  # raised once the files that were missed are recorded
             return replace(visit, paying_ended=ended)
-
-    def _join(self, futures: Sequence[Future[Meaning]]) -> list[Meaning]:
-        """Wait for all highlights of the target.
-
-        If several raise, an error that stops the run takes precedence over one that only ends paid calls.
-        """
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            future.cancel()
-        wait(futures)
-        raised = [e for f in futures if not f.cancelled() and (e := f.exception()) is not None]
-        if raised:
-            raise next((e for e in raised if not isinstance(e, PayingEnded)), raised[0])
-        return [future.result() for future in futures]
 
     def _finish(self, visit: Visit, last: Wait) -> None:
         """Record the pictures that could not be downloaded, and report files that a setting refuses."""
@@ -480,6 +466,21 @@ class AccountSync:
             self._report.resolve_or_report_refused(
                 user_pk=visit.state.pk, offered=visit.pictures if is_replaced else None
             )
+
+
+def join(futures: Sequence[Future[Meaning]]) -> list[Meaning]:
+    """Wait for all highlights of a target, and return how their pages were answered.
+
+    If several raise, an error that stops the run takes precedence over one that only ends paid calls.
+    """
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        future.cancel()
+    wait(futures)
+    raised = [e for f in futures if not f.cancelled() and (e := f.exception()) is not None]
+    if raised:
+        raise next((e for e in raised if not isinstance(e, PayingEnded)), raised[0])
+    return [future.result() for future in futures]
 
 
 def _hidden_tray() -> CallFailed:

@@ -8,14 +8,19 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from archiver.errors import BudgetReached, KeyRejected, OutOfUnits, PayingEnded, UpstreamDown
+from archiver.errors import BudgetReached, KeyRejected, OutOfUnits, PayingEnded, StorageError, UpstreamDown
+from archiver.model.api_calls import Meaning
+from archiver.model.events import AccountDone
+from archiver.runner.account import join
 from archiver.runner.tally import Summary
+from archiver.runner.visitor import JOBS_AT_ONCE
 from tests.support.api_faults import PAGE, TRAY, account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
@@ -232,3 +237,35 @@ def test_the_end_of_paying_says_what_its_cause_says(
     told = [(str(error), error.hint, error.exit_code, error.slug) for error in (cause, ended)]
     assert told[0] == told[1]
     assert ended.cause is cause
+
+
+@pytest.mark.parametrize("harness", [(1, 3, 0, 3)], indirect=True)
+def test_an_account_whose_highlights_wait_for_units_is_not_done(harness: ArchiveHarness) -> None:
+    """Its list and one highlight are paid for; the next run goes on with it."""
+    summary = harness.night("account0000")
+    assert (summary.exit_code, summary.accounts, summary.highlights_fetched) == (5, 0, 1)
+    assert not any(isinstance(event, AccountDone) for event in harness.events)
+    assert harness.night("account0000").accounts == 1
+
+
+@pytest.mark.parametrize("harness", [(1, 20, 0, 30)], indirect=True)
+def test_a_promised_unit_is_not_spent_after_the_key_was_rejected(harness: ArchiveHarness) -> None:
+    """Only the calls that are under way are made. After the limit is reached, what is promised is spent."""
+    harness.upstream.faults.add(
+        actions.respond(401, {"detail": "Unauthorized request"}), path=PAGE, count=None
+    )
+    assert harness.night("account0000").exit_code == 4
+    assert len(harness.upstream.requests.api_calls(PAGE)) <= JOBS_AT_ONCE
+
+
+def test_an_error_that_stops_the_run_wins_over_the_end_of_paying() -> None:
+    """Whichever highlight it comes from."""
+    futures: list[Future[Meaning]] = [Future() for _ in range(3)]
+    futures[0].set_exception(PayingEnded(BudgetReached("a limit")))
+    futures[1].set_exception(StorageError("a disk"))
+    futures[2].set_result(Meaning.OK)
+    with pytest.raises(StorageError):
+        join(futures)
+    with pytest.raises(PayingEnded):
+        join([futures[0], futures[2]])
+    assert join(futures[2:]) == [Meaning.OK]
