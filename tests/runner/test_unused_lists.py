@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import unused_lists
+from archiver.catalog.query import stored_answers
 from tests.support.api_faults import account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import NOW, PostgresServer
@@ -85,7 +85,7 @@ def _how_lists_are_found(connection: Connection) -> str:
     with connection.engine.connect() as other:
         event.listen(other, "before_cursor_execute", note)
         times = {"listed_at": NOW, "since": NOW, "until": NOW}
-        unused_lists.unused_list(other, ["1", "natgeo"], [V1, V2], [1], **times)
+        stored_answers.unused_list(other, ["1", "natgeo"], [V1, V2], [1], **times)
     how = "EXPLAIN QUERY PLAN"
     if connection.dialect.name == "postgresql":
         # Without this, a table without rows is read as a whole.

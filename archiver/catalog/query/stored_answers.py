@@ -1,51 +1,97 @@
-"""The stored answers: where they are, which are lost, and when they arrived."""
+"""The stored answers: where they are, which are lost, when they arrived, and which lists no run has used."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.sql import Query
 from archiver.model.api_calls import AnswerLocation, DatedAnswer
 from archiver.model.archived import StoredAnswer
 from archiver.model.identity import Digest
 
-_calls, _answers = tables.api_calls, tables.answers
+PLAN = "plan"
+"""The command of a run that only lists, in ``runs.command``."""
 
-_BATCH = 1000
 _IN_PAGE = 10_000
 """Each page sorts the answers of its first segment again, and on a disk a segment may have many."""
-_IN_SEGMENTS = select(_answers).order_by(_answers.c.segment, _answers.c.offset).limit(_IN_PAGE)
-_FOLLOWING = _IN_SEGMENTS.where(
-    _answers.c.segment >= bindparam("segment"),  # the index has the segment only
-    or_(_answers.c.segment > bindparam("segment"), _answers.c.offset > bindparam("offset")),
+_LOCATION = 'segment, "offset", length, sha256'
+
+
+def _location(segment: str, offset: int, length: int, sha256: str) -> AnswerLocation:
+    return AnswerLocation(segment, offset, length, Digest(sha256))
+
+
+def _stored(answer_id: int, is_lost: bool, *location: Any) -> StoredAnswer:
+    return StoredAnswer(answer_id, _location(*location), is_lost)
+
+
+_STORED = f"SELECT id, lost_at IS NOT NULL AS is_lost, {_LOCATION} FROM answers"
+_IN_SEGMENTS = Query(
+    f"""
+    {_STORED} WHERE true
+        -- The index has the segment only.
+        AND segment >= :segment AND (segment > :segment OR "offset" > :offset) -- if segment
+    ORDER BY segment, "offset" LIMIT :limit
+    """,
+    _stored,
 )
-_BY_ARRIVAL = (
-    select(_answers, _calls.c.finished_at, _calls.c.run_id)
-    .join(_calls, _calls.c.id == _answers.c.api_call_id)
-    .where(_answers.c.lost_at.is_(None))
-    .order_by(_calls.c.run_id, _answers.c.id)
-    .limit(_IN_PAGE)
+_OF_SEGMENT = Query(f"{_STORED} WHERE segment = :segment", _stored)
+_BY_ARRIVAL = Query(
+    f"""
+    SELECT run_id, answers.id, finished_at, {_LOCATION}
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id WHERE lost_at IS NULL
+        -- Two conditions on the run: so PostgreSQL joins only the rows of these calls.
+        AND run_id >= :run AND (run_id > :run OR answers.id > :after) -- if run
+    ORDER BY run_id, answers.id LIMIT :limit
+    """,
+    lambda run_id, answer_id, finished_at, *location: DatedAnswer(
+        run_id, answer_id, _location(*location), finished_at
+    ),
 )
-_LATER = _BY_ARRIVAL.where(
-    _calls.c.run_id >= bindparam("run"),  # so PostgreSQL joins only the rows of these calls
-    or_(_calls.c.run_id > bindparam("run"), _answers.c.id > bindparam("id")),
+_EXISTING = Query("SELECT id FROM answers WHERE id IN :ids", int)
+_COUNTS = Query("SELECT count(*), count(lost_at) FROM answers", lambda rows, lost: (rows, lost))
+_HAS_SEGMENT = Query("SELECT EXISTS (SELECT 1 FROM answers WHERE segment = :segment)", bool)
+_LENGTHS = Query(
+    'SELECT "offset", length FROM answers WHERE segment = :segment', lambda offset, length: (offset, length)
 )
-_OF_SEGMENT = select(_answers).where(_answers.c.segment == bindparam("segment"))
-_EXISTING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("ids", expanding=True)))
+_PLANS = Query("SELECT id FROM runs WHERE command = :command AND started_at > :since", int)
+
+
+class _Listed(NamedTuple):
+    path: str
+    run_id: int
+    started_at: datetime
+    finished_at: datetime | None
+    segment: str
+    offset: int
+    length: int
+    sha256: str
+
+
+_LISTED = Query(
+    f"""
+    SELECT path, run_id, started_at, finished_at, {_LOCATION}
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id
+    WHERE subject IN :subjects AND path IN :paths AND status = 200
+        -- An expression: no database starts from all calls of a plan, for each account.
+        AND (run_id + 0) IN :plans
+    ORDER BY api_calls.id
+    """,
+    _Listed,
+)
+_HAS_LATER_RUN = Query(
+    "SELECT EXISTS (SELECT 1 FROM runs WHERE id > :run AND started_at <= :listed_at)", bool
+)
 
 
 def answers_after(connection: Connection, last: StoredAnswer | None) -> list[StoredAnswer]:
     """Return the next stored answers, segment by segment; for ``Catalog.read_pages``."""
-    if last is None:
-        rows = connection.execute(_IN_SEGMENTS)
-    else:
-        rows = connection.execute(
-            _FOLLOWING, {"segment": last.location.segment, "offset": last.location.offset}
-        )
-    return list(map(_answer, rows))
+    segment, offset = (None, None) if last is None else (last.location.segment, last.location.offset)
+    return _IN_SEGMENTS.all(connection, segment=segment, offset=offset, limit=_IN_PAGE)
 
 
 def segments(connection: Connection) -> tuple[str, ...]:
@@ -55,8 +101,7 @@ def segments(connection: Connection) -> tuple[str, ...]:
 
 def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnswer, ...]:
     """Return the stored answers of a segment."""
-    rows = connection.execute(_OF_SEGMENT, {"segment": segment})
-    return tuple(map(_answer, rows))
+    return tuple(_OF_SEGMENT.all(connection, segment=segment))
 
 
 def paid_answers_after(connection: Connection, last: DatedAnswer | None) -> list[DatedAnswer]:
@@ -65,44 +110,62 @@ def paid_answers_after(connection: Connection, last: DatedAnswer | None) -> list
     The order is by run, then by id: an answer may be recorded long after its run
     (``record.recovered_answers``). The times do not count: a clock may have been wrong.
     """
-    if last is None:
-        rows = connection.execute(_BY_ARRIVAL)
-    else:
-        rows = connection.execute(_LATER, {"run": last.run_id, "id": last.answer_id})
-    return [DatedAnswer(row.run_id, row.id, _location(row), row.finished_at) for row in rows]
+    run_id, after = (None, None) if last is None else (last.run_id, last.answer_id)
+    return _BY_ARRIVAL.all(connection, run=run_id, after=after, limit=_IN_PAGE)
 
 
 def existing_ids(connection: Connection, ids: Collection[int]) -> frozenset[int]:
     """Return which of these answers still have a row: a run may drop trays (``keep_answers = "fetched"``)."""
-    existing: set[int] = set()
-    all_ids = list(ids)
-    for start in range(0, len(all_ids), _BATCH):
-        existing.update(connection.scalars(_EXISTING, {"ids": all_ids[start : start + _BATCH]}))
-    return frozenset(existing)
+    return frozenset(_EXISTING.all_of(connection, "ids", ids))
 
 
 def answer_counts(connection: Connection) -> tuple[int, int]:
     """Return how many stored answers have a row, and how many of those are lost."""
-    row = connection.execute(select(func.count(), func.count(_answers.c.lost_at)).select_from(_answers)).one()
-    return int(row[0]), int(row[1])
+    return _COUNTS.one(connection)
 
 
 def has_segment(connection: Connection, segment: str) -> bool:
     """Return whether a row names this segment."""
-    return bool(connection.scalar(select(exists().where(_answers.c.segment == segment))))
+    return _HAS_SEGMENT.one(connection, segment=segment)
 
 
 def lengths_by_offset(connection: Connection, segment: str) -> dict[int, int]:
     """Return the length of each answer of a segment that has a row, by its offset."""
-    rows = connection.execute(
-        select(_answers.c.offset, _answers.c.length).where(_answers.c.segment == segment)
-    )
-    return {row.offset: row.length for row in rows}
+    return dict(_LENGTHS.all(connection, segment=segment))
 
 
-def _answer(row: Row[Any]) -> StoredAnswer:
-    return StoredAnswer(row.id, _location(row), row.lost_at is not None)
+def plans_since(connection: Connection, since: datetime) -> frozenset[int]:
+    """Return the runs of ``plan --list`` that have begun since then."""
+    return frozenset(_PLANS.all(connection, command=PLAN, since=since))
 
 
-def _location(row: Row[Any]) -> AnswerLocation:
-    return AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
+def unused_list(
+    connection: Connection,
+    subjects: Collection[str],
+    paths: Collection[str],
+    plans: Collection[int],
+    *,
+    listed_at: datetime,
+    since: datetime,
+    until: datetime,
+) -> tuple[str, tuple[AnswerLocation, ...]] | None:
+    """Return the path and the answers of the list that a run can use for an account; None if there is none.
+
+    It was paid for by one of ``plans``, between ``since`` and ``until``, and no run has listed the account
+    or used the list since. Only the last call counts; if it is one of several pages, so do the pages before
+    it. ``subjects``: the account, as its calls may name it. ``paths``: those that list an account.
+    ``listed_at``: when the account was last listed.
+    """
+    rows = _LISTED.all(connection, subjects=subjects, paths=paths, plans=plans)
+    if not rows:
+        return None
+    last = rows[-1]
+    pages = [row for row in rows if (row.run_id, row.path) == (last.run_id, last.path)]
+    is_recorded = last.finished_at is not None and last.finished_at <= listed_at
+    is_recent = all(since < row.started_at <= until for row in pages)
+    if not (is_recorded and is_recent):
+        return None
+    if _HAS_LATER_RUN.one(connection, run=last.run_id, listed_at=listed_at):
+        return None
+    locations = (_location(row.segment, row.offset, row.length, row.sha256) for row in pages)
+    return last.path, tuple(locations)
