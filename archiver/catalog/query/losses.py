@@ -2,111 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Exists,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    case,
-    exists,
-    func,
-    literal,
-    or_,
-    select,
-)
+from sqlalchemy import Connection
 
 from archiver import retry
-from archiver.catalog import tables
-from archiver.errors import NOT_RETRIED, Reason
+from archiver.catalog.sql import Query
+from archiver.errors import NOT_RETRIED
 from archiver.model.archived import Loss
-from archiver.model.identity import Pk, Subject
-
-_blobs, _files, _users, _failures = tables.blobs, tables.files, tables.users, tables.failures
-_highlights, _members = tables.highlights, tables.highlight_items
-
-_BATCH = 1000
-_PKS: Any = bindparam("pks", expanding=True)
-_other, _other_blob = _files.alias(), _blobs.alias()
-_FILES_WITH_BLOBS = _files.join(_blobs, _blobs.c.sha256 == _files.c.sha256)
+from archiver.model.identity import Pk
 
 
-def _has_other_file(owner: Column[Any]) -> Exists:
+def _has_other_file(owner: str, and_is: str = "true") -> str:
     """Return the condition that the owner has another file in the same role that is not lost."""
-    return (
-        exists()
-        .where(_other.c[owner.name] == owner, _other.c.role == _files.c.role)
-        .where(_other_blob.c.sha256 == _other.c.sha256, _other_blob.c.lost_at.is_(None))
-    )
-
-
-def _has_open_failure(subject: Subject, pk: Column[Any], role: Column[Any] | None) -> Exists:
-    return exists().where(
-        _failures.c.subject == subject,
-        _failures.c.subject_pk == pk,
-        _failures.c.role.is_(None) if role is None else _failures.c.role == role,
-        _failures.c.resolved_at.is_(None),
-    )
-
-
-def _is_hopeless(failure: Exists) -> Exists:
-    """Narrow open failures to those that a call cannot resolve now.
-
-    The thing was not found and is not due again (``retry.is_due``), or our own rules refuse it.
+    return f"""
+        EXISTS (
+            SELECT 1 FROM files AS other, blobs AS other_blob
+            WHERE other.{owner} = files.{owner} AND other.role = files.role
+                AND other_blob.sha256 = other.sha256 AND other_blob.lost_at IS NULL AND {and_is}
+        )
     """
-    due_at = _failures.c.next_try_at
-    now, furthest = bindparam("now", type_=due_at.type), bindparam("furthest", type_=due_at.type)
-    is_waiting = or_(due_at.is_(None), and_(due_at > now, due_at <= furthest))
-    is_missing = and_(_failures.c.reason == Reason.NOT_FOUND, is_waiting)
-    return failure.where(or_(is_missing, _failures.c.reason.in_(NOT_RETRIED)))
 
 
-_PAGE_FAILED = _has_open_failure(Subject.HIGHLIGHT, _highlights.c.pk, None)
-_FILE_FAILED = _has_open_failure(Subject.ITEM, _files.c.item_pk, _files.c.role)
+def _has_open_failure(subject: str, pk: str, role: str | None, and_is: str = "true") -> str:
+    return f"""
+        EXISTS (
+            SELECT 1 FROM failures WHERE subject = '{subject}' AND subject_pk = {pk} AND resolved_at IS NULL
+                AND {"failures.role IS NULL" if role is None else f"failures.role = {role}"} AND {and_is}
+        )
+    """
+
+
+# What a call cannot resolve now: the thing was not found and is not due again (``retry.is_due``), or our own
+# rules refuse it.
+_IS_HOPELESS = """
+    (
+        reason = 'not_found'
+        AND (next_try_at IS NULL OR (next_try_at > :now AND next_try_at <= :furthest))
+        OR reason IN :not_retried
+    )
+"""
+_FILES = "files JOIN blobs ON blobs.sha256 = files.sha256"
+_IS_NEWER = "other.last_seen_at >= files.last_seen_at"
+_PAGE, _FILE = ("highlight", "highlights.pk", None), ("item", "files.item_pk", "files.role")
 # One highlight for each lost file, so that an item in several highlights is paid for once. A highlight whose
 # page did not fail is preferred.
-_CHOICE = func.min(case((_PAGE_FAILED, literal("1")), else_=literal("0")) + _highlights.c.pk)
-_HIGHLIGHTS_OF_ITEMS = (
-    select(_CHOICE.label("choice"))
-    .select_from(
-        _FILES_WITH_BLOBS.join(_members, _members.c.item_pk == _files.c.item_pk).join(
-            _highlights, _highlights.c.pk == _members.c.highlight_pk
-        )
-    )
-    .where(_blobs.c.lost_at.is_not(None), ~_has_other_file(_files.c.item_pk), _members.c.gone_at.is_(None))
-    .where(_highlights.c.gone_at.is_(None), _highlights.c.completed_at.is_(None), ~_is_hopeless(_PAGE_FAILED))
-    .where(or_(_highlights.c.tried_at.is_(None), _FILE_FAILED))
-    .where(~_is_hopeless(_FILE_FAILED))
-    .group_by(_files.c.id)
+_HIGHLIGHTS_OF_ITEMS = Query(
+    f"""
+    SELECT min(CASE WHEN {_has_open_failure(*_PAGE)} THEN '1' ELSE '0' END || highlights.pk)
+    FROM {_FILES} JOIN highlight_items AS member ON member.item_pk = files.item_pk
+    JOIN highlights ON highlights.pk = member.highlight_pk
+    WHERE blobs.lost_at IS NOT NULL AND NOT {_has_other_file("item_pk")} AND member.gone_at IS NULL
+        AND highlights.gone_at IS NULL AND highlights.completed_at IS NULL
+        AND NOT {_has_open_failure(*_PAGE, _IS_HOPELESS)}
+        AND (highlights.tried_at IS NULL OR {_has_open_failure(*_FILE)})
+        AND NOT {_has_open_failure(*_FILE, _IS_HOPELESS)}
+    GROUP BY files.id
+    """,
+    lambda choice: Pk(choice[1:]),
 )
 # A picture that was replaced is not shown any more: only the last one can be fetched again.
-_COVERS = (
-    select(_highlights.c.pk)
-    .select_from(_FILES_WITH_BLOBS.join(_highlights, _highlights.c.pk == _files.c.highlight_pk))
-    .where(_blobs.c.lost_at.is_not(None), _highlights.c.cover_held.is_(None), _highlights.c.gone_at.is_(None))
-    .where(~_has_other_file(_files.c.highlight_pk).where(_other.c.last_seen_at >= _files.c.last_seen_at))
-    .where(~_is_hopeless(_has_open_failure(Subject.HIGHLIGHT, _files.c.highlight_pk, _files.c.role)))
-    .distinct()
+_COVERS = Query(
+    f"""
+    SELECT DISTINCT highlights.pk FROM {_FILES} JOIN highlights ON highlights.pk = files.highlight_pk
+    WHERE blobs.lost_at IS NOT NULL AND highlights.cover_held IS NULL AND highlights.gone_at IS NULL
+        AND NOT {_has_other_file("highlight_pk", _IS_NEWER)}
+        AND NOT {_has_open_failure("highlight", "files.highlight_pk", "files.role", _IS_HOPELESS)}
+    """,
+    Pk,
 )
 # An account that is private, gone or empty shows nothing until a run finds it changed.
-_IS_SHOWN = _users.c.verdict.is_(None), _users.c.gone_at.is_(None)
+_IS_SHOWN = "users.verdict IS NULL AND users.gone_at IS NULL"
 # One account for each picture: the placeholder of accounts without a picture is the avatar of many.
-_AVATARS = (
-    select(func.min(_users.c.pk))
-    .select_from(_FILES_WITH_BLOBS.join(_users, _users.c.pk == _files.c.user_pk))
-    .where(_blobs.c.lost_at.is_not(None), _users.c.avatar_held.is_(None), *_IS_SHOWN)
-    .where(~_has_other_file(_files.c.user_pk).where(_other.c.last_seen_at >= _files.c.last_seen_at))
-    .where(~_is_hopeless(_has_open_failure(Subject.USER, _files.c.user_pk, _files.c.role)))
-    .group_by(_files.c.sha256)
+_AVATARS = Query(
+    f"""
+    SELECT min(users.pk) FROM {_FILES} JOIN users ON users.pk = files.user_pk
+    WHERE blobs.lost_at IS NOT NULL AND users.avatar_held IS NULL AND {_IS_SHOWN}
+        AND NOT {_has_other_file("user_pk", _IS_NEWER)}
+        AND NOT {_has_open_failure("user", "files.user_pk", "files.role", _IS_HOPELESS)}
+    GROUP BY files.sha256
+    """,
+    Pk,
 )
-_OWNERS = select(_highlights.c.pk, _highlights.c.user_pk).where(_highlights.c.pk.in_(_PKS))
-_SHOWN_ACCOUNTS = select(_users.c.pk, _users.c.listed_at).where(_users.c.pk.in_(_PKS), *_IS_SHOWN)
+_OWNERS = Query("SELECT pk, user_pk FROM highlights WHERE pk IN :pks", lambda pk, user_pk: (pk, user_pk))
+_SHOWN_ACCOUNTS = Query(
+    f"SELECT pk, listed_at FROM users WHERE pk IN :pks AND {_IS_SHOWN}",
+    lambda pk, listed_at: (pk, listed_at),
+)
 
 
 def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool) -> tuple[Loss, ...]:
@@ -116,33 +99,25 @@ def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool
     the file is no longer offered or is refused by our own rules, or if its page or the file was not found and
     is not due again. ``covers`` and ``avatars``: whether to include those.
     """
-    times = {"now": now, "furthest": now + retry.LONGEST_BACKOFF}
-    item_highlights = {row.choice[1:] for row in connection.execute(_HIGHLIGHTS_OF_ITEMS, times)}
-    cover_highlights = set(connection.scalars(_COVERS, times)) if covers else set()
-    avatar_accounts = set(connection.scalars(_AVATARS, times)) if avatars else set()
-    by_items, by_covers = _by_owner(connection, item_highlights), _by_owner(connection, cover_highlights)
-    accounts = _select_in(connection, _SHOWN_ACCOUNTS, by_items.keys() | by_covers.keys() | avatar_accounts)
+    when = {"now": now, "furthest": now + retry.LONGEST_BACKOFF, "not_retried": NOT_RETRIED}
+    by_items = _by_owner(connection, _HIGHLIGHTS_OF_ITEMS.all(connection, **when))
+    by_covers = _by_owner(connection, _COVERS.all(connection, **when) if covers else ())
+    avatar_accounts = set(_AVATARS.all(connection, **when) if avatars else ())
+    pks = by_items.keys() | by_covers.keys() | avatar_accounts
     return tuple(
         Loss(
-            user_pk=row.pk,
-            highlights=frozenset(by_items.get(row.pk, ())),
-            covers=frozenset(by_covers.get(row.pk, ())),
-            is_avatar_lost=row.pk in avatar_accounts,
-            was_listed=row.listed_at is not None,
+            user_pk=pk,
+            highlights=frozenset(by_items.get(pk, ())),
+            covers=frozenset(by_covers.get(pk, ())),
+            is_avatar_lost=pk in avatar_accounts,
+            was_listed=listed_at is not None,
         )
-        for row in sorted(accounts, key=lambda row: str(row.pk))
+        for pk, listed_at in sorted(_SHOWN_ACCOUNTS.all_of(connection, "pks", pks))
     )
 
 
-def _by_owner(connection: Connection, highlights: Collection[Pk]) -> dict[Pk, set[Pk]]:
+def _by_owner(connection: Connection, highlights: Iterable[Pk]) -> dict[Pk, set[Pk]]:
     owners: dict[Pk, set[Pk]] = {}
-    for row in _select_in(connection, _OWNERS, highlights):
-        owners.setdefault(row.user_pk, set()).add(row.pk)
+    for pk, user_pk in _OWNERS.all_of(connection, "pks", set(highlights)):
+        owners.setdefault(user_pk, set()).add(pk)
     return owners
-
-
-def _select_in(connection: Connection, query: Select[Any], pks: Collection[Pk]) -> Iterator[Row[Any]]:
-    """Yield the rows of a query by pk, a batch of pks at a time."""
-    all_pks = list(pks)
-    for start in range(0, len(all_pks), _BATCH):
-        yield from connection.execute(query, {"pks": all_pks[start : start + _BATCH]})
