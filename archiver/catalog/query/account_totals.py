@@ -5,25 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from archiver.catalog.column_types import UtcTime
+from archiver.catalog.sql import Query
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Subject
-
-_ACCOUNTS = text("""
-SELECT a.user_pk, a.username, a.is_private, a.verdict, a.gone_at, a.listed_at, u.verdict_at,
-  a.highlights, a.items, a.bytes
-FROM accounts a JOIN users u ON u.pk = a.user_pk
-ORDER BY lower(a.username), a.user_pk
-""").columns(gone_at=UtcTime, listed_at=UtcTime, verdict_at=UtcTime)
-_FAILED_TARGETS = text("""
-SELECT subject, subject_pk, reason, last_at FROM failures
-WHERE subject IN ('target', 'highlight') AND role IS NULL AND resolved_at IS NULL
-""").columns(last_at=UtcTime)
-_OWNERS = text("SELECT pk, user_pk, listed_at, fetched_at, gone_at FROM highlights WHERE pk = :pk").columns(
-    listed_at=UtcTime, fetched_at=UtcTime, gone_at=UtcTime
-)
 
 
 class AccountTotals(Struct, frozen=True):
@@ -54,35 +40,47 @@ class SingleHighlight(Struct, frozen=True):
     is_gone: bool
 
 
+_ACCOUNTS = Query(
+    """
+    SELECT a.user_pk, a.username, a.is_private, a.verdict, a.gone_at, a.listed_at, u.verdict_at,
+        a.highlights, a.items, CAST(coalesce(a.bytes, 0) AS BIGINT) AS bytes
+    FROM accounts a JOIN users u ON u.pk = a.user_pk
+    ORDER BY lower(a.username), a.user_pk
+    """,
+    lambda pk, username, is_private, verdict, gone_at, listed_at, verdict_at, *sums: AccountTotals(
+        pk,
+        username,
+        bool(is_private) or verdict == Reason.PRIVATE,
+        gone_at is not None or verdict == Reason.GONE,
+        max(filter(None, (listed_at, verdict_at)), default=None),
+        *sums,
+    ),
+)
+_FAILED_TARGETS = Query(
+    """
+    SELECT subject, subject_pk, reason, last_at FROM failures
+    WHERE subject IN ('target', 'highlight') AND role IS NULL AND resolved_at IS NULL
+    """,
+    lambda subject, pk, reason, last_at: ((Subject(subject), pk), FailedTarget(Reason(reason), last_at)),
+)
+_OWNER = Query(
+    "SELECT user_pk, listed_at, fetched_at, gone_at IS NOT NULL AS is_gone FROM highlights WHERE pk = :pk",
+    lambda user_pk, listed_at, fetched_at, is_gone: SingleHighlight(
+        user_pk, max(filter(None, (listed_at, fetched_at)), default=None), is_gone
+    ),
+)
+
+
 def account_totals(connection: Connection) -> tuple[AccountTotals, ...]:
     """Return every account, by name."""
-    return tuple(
-        AccountTotals(
-            row.user_pk,
-            row.username,
-            is_private=bool(row.is_private) or row.verdict == Reason.PRIVATE,
-            is_gone=row.gone_at is not None or row.verdict == Reason.GONE,
-            looked_at=max(filter(None, (row.listed_at, row.verdict_at)), default=None),
-            highlights=row.highlights,
-            items=row.items,
-            bytes=int(row.bytes or 0),
-        )
-        for row in connection.execute(_ACCOUNTS)
-    )
+    return tuple(_ACCOUNTS.all(connection))
 
 
 def failed_targets(connection: Connection) -> dict[tuple[Subject, str], FailedTarget]:
     """Return the open failures of names and of highlights' pages."""
-    return {
-        (Subject(row.subject), row.subject_pk): FailedTarget(Reason(row.reason), row.last_at)
-        for row in connection.execute(_FAILED_TARGETS)
-    }
+    return dict(_FAILED_TARGETS.all(connection))
 
 
 def single_highlight(connection: Connection, pk: Pk) -> SingleHighlight | None:
     """Return whose this highlight is, and when it was last seen; None if it is not stored."""
-    row = connection.execute(_OWNERS, {"pk": pk}).first()
-    if row is None:
-        return None
-    looked_at = max(filter(None, (row.listed_at, row.fetched_at)), default=None)
-    return SingleHighlight(row.user_pk, looked_at, row.gone_at is not None)
+    return _OWNER.first(connection, pk=pk)

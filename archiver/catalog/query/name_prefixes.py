@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from archiver.catalog.sql import Query
 
 _MOST = 500
-_USERNAMES = text("""
-SELECT username FROM users WHERE substr(lower(username), 1, :length) = :prefix ORDER BY 1 LIMIT :most
-""")
-_TITLES = text("""
-SELECT DISTINCT title FROM highlights WHERE substr(title, 1, :length) = :prefix ORDER BY 1 LIMIT :most
-""")
+_USERNAMES = Query(
+    "SELECT username FROM users WHERE substr(lower(username), 1, :length) = :prefix ORDER BY 1 LIMIT :most",
+    str,
+)
+_TITLES = Query(
+    "SELECT DISTINCT title FROM highlights WHERE substr(title, 1, :length) = :prefix ORDER BY 1 LIMIT :most",
+    str,
+)
 
 
 def usernames(connection: Connection, prefix: str) -> tuple[str, ...]:
     """Return the current usernames that begin with this, in any case; not all if there are very many."""
-    values = {"length": len(prefix), "prefix": prefix.lower(), "most": _MOST}
-    return tuple(connection.scalars(_USERNAMES, values))
+    return tuple(_USERNAMES.all(connection, length=len(prefix), prefix=prefix.lower(), most=_MOST))
 
 
 def titles(connection: Connection, prefix: str) -> tuple[str, ...]:
     """Return the titles of highlights that begin with this, each once; not all if there are very many."""
-    return tuple(connection.scalars(_TITLES, {"length": len(prefix), "prefix": prefix, "most": _MOST}))
+    return tuple(_TITLES.all(connection, length=len(prefix), prefix=prefix, most=_MOST))
