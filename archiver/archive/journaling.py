@@ -11,9 +11,11 @@ from itertools import chain
 import archiver
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.journal_difference import compare_journal, describe_difference
+from archiver.blobs import marker
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.database_state import DatabaseState
+from archiver.config import Config
 from archiver.errors import ArchiverError, JournalDamaged
 from archiver.journal.journal_check import Comparison, JournalState, first_number
 from archiver.journal.journal_files import JournalFiles
@@ -27,6 +29,7 @@ from archiver.journal.journal_line import (
 )
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import LAST_FILE, Entry, JournalEnd, JournalHead, JournalPoint
+from archiver.model.values import replace
 from archiver.runner.threads import StopFlag
 
 _WAYS_OUT = (
@@ -281,3 +284,20 @@ def require_current(
             raise difference
     files.set_aside(now)
     return Comparison(JournalState.NONE, database.head)
+
+
+def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> None:
+    """Write into the markers how many accounts were removed: a database that knows of fewer is refused.
+
+    The journal must have these removals: else a rebuilt database would be refused. Raises DiskFull,
+    StorageError.
+    """
+    root = config.archive.directory
+    own = marker.read(root)
+    if own.removals < removals:
+        own = replace(own, removals=removals)
+        marker.rewrite(root, own, group_readable=config.archive.group_readable)
+        if storage.bucket is not None:  # after a kill before this, the next probe does it
+            from archiver.blobs import bucket_marker
+
+            bucket_marker.rewrite(storage.objects(), own)

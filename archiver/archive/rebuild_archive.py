@@ -12,10 +12,9 @@ from msgspec import Struct
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
 from archiver.archive.journal_difference import compare_journal
-from archiver.archive.journaling import Journaling, require_current
+from archiver.archive.journaling import Journaling, mark_removals, require_current
 from archiver.archive.session import (
     finish_removal,
-    mark_removals,
     open_for_dry_run,
     open_for_writing,
     refuse_unfinished_removal,

@@ -182,7 +182,7 @@ def open_rows(
     ``mend_triggers``: if triggers of the journal are missing, create them, and begin a new journal;
     ``follow_database`` does that too.
     """
-    from archiver.archive.journaling import Journaling, require_current
+    from archiver.archive.journaling import Journaling, mark_removals, require_current
     from archiver.runner import run_lock
 
     root = config.archive.directory
@@ -239,9 +239,9 @@ def refuse_unfinished_removal(config: Config, catalog: Catalog, storage: Archive
     from archiver.catalog.query import account_parts
 
     if catalog.read(account_parts.is_unfinished):
-        from archiver.archive import forgetting
+        from archiver.archive.removal_steps import require_own_removal
 
-        forgetting.require_own_removal(config, catalog, storage)
+        require_own_removal(config, catalog, storage)
         raise UsageError(
             "archiver forget was interrupted, and must end first", "archiver db upgrade finishes it"
         )
@@ -258,27 +258,10 @@ def finish_removal(
 
     if not catalog.read(account_parts.is_unfinished):
         return False
-    from archiver.archive import forgetting
+    from archiver.archive.removal_steps import RemovalSteps
 
-    forgetting.finish(config, catalog, storage, journal, stop)
+    RemovalSteps(config, catalog, storage, journal, stop).finish()
     return True
-
-
-def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> None:
-    """Write into the markers how many accounts were removed: a database that knows of fewer is refused.
-
-    The journal must have these removals: else a rebuilt database would be refused. Raises DiskFull,
-    StorageError.
-    """
-    root = config.archive.directory
-    own = marker.read(root)
-    if own.removals < removals:
-        own = replace(own, removals=removals)
-        marker.rewrite(root, own, group_readable=config.archive.group_readable)
-        if storage.bucket is not None:  # after a kill before this, the next probe does it
-            from archiver.blobs import bucket_marker
-
-            bucket_marker.rewrite(storage.objects(), own)
 
 
 def with_settings(config: Config, options: RunOptions) -> RunOptions:

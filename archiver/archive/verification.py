@@ -8,8 +8,8 @@ from contextlib import nullcontext, suppress
 from msgspec import Struct
 
 from archiver.archive.database import locate_database
-from archiver.archive.forgetting import require_own_removal
 from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
+from archiver.archive.removal_steps import require_own_removal
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state

@@ -35,15 +35,14 @@ def _json_view(account: FollowedAccount) -> dict[str, object]:
     }
 
 
-class Accounts(Result, frozen=True):
+class AccountsResult(Result, frozen=True):
     """The accounts that are followed or archived."""
 
-    streamed = "accounts"
     accounts: Sequence[FollowedAccount] = ()
 
     def json_fields(self) -> dict[str, object]:
         """Return the fields of ``--json``."""
-        return {"accounts": tuple(map(_json_view, self.accounts))}
+        return {"accounts": map(_json_view, self.accounts)}
 
     def lines(self, width: int | None) -> Iterator[str]:
         """Yield a row for each account, and how many there are."""
@@ -60,8 +59,8 @@ class Accounts(Result, frozen=True):
         yield f"no accounts are listed or archived; {advice.command_line('add NAME')} lists one"
 
 
-@reads("accounts", json=Accounts)
-def command(archive: Archive) -> Accounts:
+@reads("accounts", json=AccountsResult)
+def command(archive: Archive) -> AccountsResult:
     """List the accounts that are followed, with their state, the last look and their size; then those that
     are archived, but not listed. Reads only, also during a run; costs nothing.
 
@@ -81,7 +80,7 @@ def command(archive: Archive) -> Accounts:
       archiver accounts
       archiver accounts --json | jq -r '.accounts[] | select(.state == "not_found") | .entry'
     """
-    return Accounts(archive.account_overview())
+    return AccountsResult(archive.account_overview())
 
 
 def _row(account: FollowedAccount) -> tuple[object, ...]:

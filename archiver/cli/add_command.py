@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
-from archiver.cli import advice, load, output
-from archiver.cli.decorators import plain
+from archiver.cli import advice, load
+from archiver.cli.decorators import reads
 from archiver.cli.name_completion import complete_title
 from archiver.cli.options import GlobalOptions, dry_run_option, list_file_option
+from archiver.cli.result import Result
 from archiver.config import account_list
 from archiver.errors import UsageError
 
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
 
-@plain("add", json={"added": [], "listed": []})
+
+class ListedTarget(Struct, frozen=True):
+    """A target that is listed already, and its entry in the list."""
+
+    target: str
+    entry: str
+
+
+class AddResult(Result, frozen=True):
+    """What was added to the list. ``_files``: the file of each; ``_dry_run``: what would be."""
+
+    added: tuple[str, ...] = ()
+    listed: tuple[ListedTarget, ...] = ()
+    _files: tuple[Path, ...] = ()
+    _dry_run: bool = False
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what was added, and what is listed already."""
+        if options.quiet or options.blank is not None:
+            return
+        would = "would be " if self._dry_run else ""
+        for text, file in zip(self.added, self._files, strict=True):
+            yield f"{text}: {would}added to {file}"
+        for one in self.listed:
+            other_name = f" as {one.entry}" if one.entry != one.target else ""
+            yield f"{one.target}: already listed{other_name}"
+        if self.added and not self._dry_run and options.is_watched:
+            yield f"{advice.command_line('plan')} shows what the next run costs"
+
+
+@reads("add", reports_interrupt=True, json=AddResult)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @list_file_option
 @click.option(
@@ -28,11 +64,12 @@ from archiver.errors import UsageError
 @dry_run_option("Only say what would be added; write nothing.")
 def command(
     options: GlobalOptions,
+    archive: Archive,
     targets: tuple[str, ...],
     list_files: tuple[Path, ...],
     globs: tuple[str, ...],
     dry_run: bool,
-) -> int:
+) -> AddResult:
     """Add accounts or highlights to the list of the configuration; the next run archives them. Makes no call,
     costs nothing.
 
@@ -50,26 +87,17 @@ def command(
       archiver add -i accounts.txt --dry-run
     """
     asked = load.targets(targets, list_files, _require_patterns(globs))
-    config = load.config(options)
+    config = options.loaded
+    assert config is not None
     account_list.require_file(config)
-    with load.open_archive(options) as archive:
-        new, listed = archive.split_listed(asked)
+    new, listed = archive.split_listed(asked)
     account_list.add_to_list(config, new, dry_run=dry_run)
-    if options.blank is not None:
-        fields = {
-            "added": [target.text for target in new],
-            "listed": [{"target": target.text, "entry": entry.text} for target, entry in listed],
-        }
-        output.print_json({"exit_code": 0, "outcome": "ok", **fields})
-    elif not options.quiet:
-        would = "would be " if dry_run else ""
-        output.print_messages(
-            *(f"{target.text}: {would}added to {account_list.file_for(config, target)}" for target in new),
-            *(f"{one.text}: already listed{_other_name(one.text, entry.text)}" for one, entry in listed),
-        )
-        if new and not dry_run and options.is_watched:
-            output.print_messages(f"{advice.command_line('plan')} shows what the next run costs")
-    return 0
+    return AddResult(
+        tuple(target.text for target in new),
+        tuple(ListedTarget(target.text, entry.text) for target, entry in listed),
+        tuple(account_list.file_for(config, target) for target in new),
+        dry_run,
+    )
 
 
 def _require_patterns(globs: tuple[str, ...]) -> tuple[str, ...]:
@@ -77,7 +105,3 @@ def _require_patterns(globs: tuple[str, ...]) -> tuple[str, ...]:
         if not glob or not glob.isprintable():
             raise UsageError("a pattern of --highlights is empty or not printable", "give a title: 'BOTW*'")
     return globs
-
-
-def _other_name(text: str, entry: str) -> str:
-    return f" as {entry}" if entry != text else ""

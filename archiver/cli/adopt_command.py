@@ -9,24 +9,64 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.decorators import plain
+from archiver.cli import advice, progress
+from archiver.cli.decorators import writes
 from archiver.cli.options import GlobalOptions, dry_run_option
 from archiver.cli.parameter_types import PathType
+from archiver.cli.result import Result
 from archiver.cli.run_session import RESUME
-from archiver.exit_codes import PARTIAL, outcome
-from archiver.runner.threads import StopFlag
+from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
-    from archiver.model.foreign_files import AdoptionReport, RefusedFile
+    from archiver.archive.archive import Archive
+    from archiver.model.foreign_files import RefusedFile
+    from archiver.runner.threads import StopFlag
 
 _AUTO = "auto"
 _TOOLS = (_AUTO, "insta-dl", "gallery-dl", "instaloader")
-_NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "metadata": 0, "refused": []}
 
 
-@plain("adopt", json=_NOTHING)
+class AdoptResult(Result, frozen=True):
+    """What was taken in. ``_bytes``: their size; ``_dry_run``: what would be."""
+
+    adopted: int = 0
+    waiting: int = 0
+    known: int = 0
+    metadata: int = 0
+    refused: tuple[RefusedFile, ...] = ()
+    _bytes: int = 0
+    _dry_run: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code."""
+        return PARTIAL if self.refused else 0
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``."""
+        return {**super().json_fields(), "refused": iter(self.refused)}
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what was done, and why files were left alone."""
+        if options.blank is not None or (options.quiet and not self.refused):
+            return
+        would = "would be " if self._dry_run else ""
+        size = f" ({format_size(self._bytes)})" if self._bytes else ""
+        yield (
+            f"{pluralize(self.adopted, 'file')} {would}adopted, {self.waiting:,} {would}stored until a run"
+            f" finds their items{size}; {self.known:,} known already"
+        )
+        if self.metadata:
+            yield f"{pluralize(self.metadata, 'metadata file')} {would}stored"
+        if self.waiting and not self._dry_run:
+            yield f"{advice.command_line('show --adopted')} lists the waiting files"
+        if self.refused:
+            yield f"{pluralize(len(self.refused), 'file or directory', 'files or directories')} left alone:"
+            yield from _refused_lines(self.refused, show_all=options.verbose)
+
+
+@writes("adopt", hint=RESUME, json=AdoptResult)
 @click.argument("directories", nargs=-1, required=True, type=PathType("directory"), metavar="DIR...")
 @click.option(
     "--from",
@@ -45,12 +85,14 @@ _NOTHING: dict[str, object] = {"adopted": 0, "waiting": 0, "known": 0, "metadata
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 def command(
     options: GlobalOptions,
+    archive: Archive,
+    stop: StopFlag,
     directories: tuple[Path, ...],
     tool: str,
     account: str | None,
     dry_run: bool,
     wait: bool,
-) -> int:
+) -> AdoptResult:
     """Take in pictures and videos of highlights that insta-dl, gallery-dl or instaloader has put into DIR.
     Makes no call, costs nothing; the next run does not download them again.
 
@@ -79,12 +121,7 @@ def command(
       archiver adopt ~/gallery-dl ~/instaloader/natgeo
       archiver adopt ./natgeo --from instaloader --account natgeo --json
     """
-    stop = StopFlag()
-    with (
-        load.open_archive(options) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME),
-        progress.show_steps(options, "files") as steps,
-    ):
+    with progress.show_steps(options, "files") as steps:
         report = archive.adopt(
             directories,
             tool=None if tool == _AUTO else tool,
@@ -94,30 +131,9 @@ def command(
             progress=lambda files: steps(files, None),
             stop=stop,
         )
-    code = PARTIAL if report.refused else 0
-    if options.blank is not None:
-        fields = {"adopted": report.adopted, "waiting": report.waiting, "known": report.known}
-        head = {"exit_code": code, "outcome": outcome(code), **fields, "metadata": report.metadata}
-        output.print_json_list(head, "refused", report.refused)
-    elif code or not options.quiet:
-        output.print_messages(*_report_lines(report, dry_run, show_all=options.verbose))
-    return code
-
-
-def _report_lines(report: AdoptionReport, dry_run: bool, *, show_all: bool) -> Iterator[str]:
-    would = "would be " if dry_run else ""
-    size = f" ({format_size(report.bytes)})" if report.bytes else ""
-    yield (
-        f"{pluralize(report.adopted, 'file')} {would}adopted, {report.waiting:,} {would}stored until a run"
-        f" finds their items{size}; {report.known:,} known already"
+    return AdoptResult(
+        report.adopted, report.waiting, report.known, report.metadata, report.refused, report.bytes, dry_run
     )
-    if report.metadata:
-        yield f"{pluralize(report.metadata, 'metadata file')} {would}stored"
-    if report.waiting and not dry_run:
-        yield f"{advice.command_line('show --adopted')} lists the waiting files"
-    if report.refused:
-        yield f"{pluralize(len(report.refused), 'file or directory', 'files or directories')} left alone:"
-        yield from _refused_lines(report.refused, show_all=show_all)
 
 
 def _refused_lines(refused: Sequence[RefusedFile], *, show_all: bool) -> Iterator[str]:

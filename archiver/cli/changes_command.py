@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 _USUAL = timedelta(days=7)
 
 
-class Changes(Result, frozen=True):
+class ChangesResult(Result, frozen=True):
     """What owners have changed. ``_since``, ``_run_id``: what was asked for."""
 
-    streamed = "changes"
     changes: Iterable[NamedChange] = ()
     _since: datetime | None = None
     _run_id: int | None = None
@@ -47,7 +46,7 @@ class Changes(Result, frozen=True):
         yield f"nothing changed{in_run}{since}"
 
 
-@reads("changes", json=Changes)
+@reads("changes", json=ChangesResult)
 @click.option(
     "--since",
     type=TimeType(),
@@ -66,7 +65,7 @@ class Changes(Result, frozen=True):
 @click.option("--run", "run_id", type=WholeNumber(min=1), metavar="ID", help="Only what this run saw.")
 def command(
     archive: Archive, since: datetime | None, accounts: tuple[str, ...], run_id: int | None
-) -> Changes:
+) -> ChangesResult:
     """List what owners edited, added and removed, by default in the last 7 days. Reads only, also during a
     run; costs nothing.
 
@@ -83,4 +82,4 @@ def command(
     asked = load.targets(accounts) if accounts else None
     if since is None and run_id is None:
         since = datetime.now(UTC) - _USUAL
-    return Changes(archive.changes(asked, since=since, run_id=run_id), since, run_id)
+    return ChangesResult(archive.changes(asked, since=since, run_id=run_id), since, run_id)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct
 
 from archiver.cli import text_table
 from archiver.cli.decorators import reads
@@ -35,18 +34,7 @@ _FIELD = {
 _DATES = (CostsBy.DAY, CostsBy.MONTH)
 
 
-class CheckedRun(Struct, frozen=True):
-    """A run beside the balance at the API: ``fall`` is by how much it fell, ``mismatch`` how much more."""
-
-    run_id: int
-    units: int
-    balance_before: int | None
-    balance_after: int | None
-    fall: int | None
-    mismatch: int | None
-
-
-class Costs(Result, frozen=True):
+class CostsResult(Result, frozen=True):
     """What was paid. ``price_per_1000``: of 1,000 units. ``_report``: the sums that the text shows."""
 
     by: CostsBy | None = None
@@ -58,11 +46,11 @@ class Costs(Result, frozen=True):
     unknown_units: int = 0
     price: float | None = None
     costs: tuple[dict[str, object], ...] = ()
-    runs: tuple[CheckedRun, ...] = ()
+    runs: tuple[dict[str, object], ...] = ()
     _report: CostReport | None = None
 
     @classmethod
-    def of(cls, report: CostReport, price: str | None) -> Costs:
+    def of(cls, report: CostReport, price: str | None) -> CostsResult:
         """Return the sums of a report. ``price``: of 1,000 units."""
         return cls(
             report.by,
@@ -71,14 +59,14 @@ class Costs(Result, frozen=True):
             **_sums(report.total, price),
             costs=tuple({**_key(report.by, cost), **_sums(cost, price)} for cost in report.rows),
             runs=tuple(
-                CheckedRun(
-                    run.run_id,
-                    run.units,
-                    run.balance_before,
-                    run.balance_after,
-                    run.balance_drop,
-                    run.mismatch,
-                )
+                {
+                    "run_id": run.run_id,
+                    "units": run.units,
+                    "balance_before": run.balance_before,
+                    "balance_after": run.balance_after,
+                    "fall": run.balance_drop,
+                    "mismatch": run.mismatch,
+                }
                 for run in report.runs
             ),
             _report=report,
@@ -116,7 +104,7 @@ class Costs(Result, frozen=True):
             yield f"and {len(apart) - _SHOWN:,} earlier runs (--json shows all)"
 
 
-@reads("costs", json=Costs)
+@reads("costs", json=CostsResult)
 @click.option(
     "--by",
     type=click.Choice([by.value for by in CostsBy]),
@@ -130,7 +118,7 @@ class Costs(Result, frozen=True):
     metavar="WHEN",
     help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or for the last 36h, 7d. [default: all]",
 )
-def command(options: GlobalOptions, archive: Archive, by: str, since: datetime | None) -> Costs:
+def command(options: GlobalOptions, archive: Archive, by: str, since: datetime | None) -> CostsResult:
     """Sum up what was paid. The ledger has a row for each call of the API. Reads only, also during a run;
     costs nothing.
 
@@ -146,7 +134,7 @@ def command(options: GlobalOptions, archive: Archive, by: str, since: datetime |
       archiver costs --by account --json
     """
     price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
-    return Costs.of(archive.costs(by, since=since), price)
+    return CostsResult.of(archive.costs(by, since=since), price)
 
 
 def _name(by: CostsBy, cost: Cost, runs: dict[str, RunCost]) -> str:

@@ -7,21 +7,25 @@ import os
 import shlex
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, output
-from archiver.cli.decorators import plain
+from archiver.cli import output
+from archiver.cli.decorators import reads
 from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.durable import require_permission, storage_errors
 from archiver.errors import UsageError
 
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
+
 _METADATA = "metadata.json"
 _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 
-@plain("datasette")
+@reads("datasette", reports_interrupt=True)
 @click.argument("directory", type=OutputDirectoryType(allows_stdout=True), metavar="DIR")
 @click.option(
     "--force",
@@ -30,7 +34,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
     help="Overwrite existing files with other content.",
 )
 @dry_run_option("Write nothing; print which files would be written.")
-def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool) -> int:
+def command(options: GlobalOptions, archive: Archive, directory: Path, force: bool, dry_run: bool) -> int:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
     The archive is only read; costs nothing.
 
@@ -50,12 +54,12 @@ def command(options: GlobalOptions, directory: Path, force: bool, dry_run: bool)
     """
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
 
-    config = load.config(options).archive
-    with load.open_archive(options) as archive:
-        database, root = archive.sqlite_file(), archive.root
-    place: dict[str, object] = {"blobs": str(root / "blobs")}
-    if config.storage is not None:
-        place = {"storage": config.storage, "use_metadata_service": config.use_metadata_service}
+    database = archive.sqlite_file()
+    place: dict[str, object] = {"blobs": str(archive.root / "blobs")}
+    if archive.storage is not None:
+        assert options.loaded is not None
+        uses_service = options.loaded.archive.use_metadata_service
+        place = {"storage": archive.storage, "use_metadata_service": uses_service}
     description = output.format_json(build_metadata(database.stem, place), indent=2) + "\n"
     if str(directory) == "-":
         output.print_data(description)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, progress, signals, verify_report
-from archiver.cli.decorators import group, plain
+from archiver.cli import advice, load, output, progress, signals
+from archiver.cli.decorators import group, plain, reads
 from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
+from archiver.cli.verify_command import misplaced_lines
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.archive.rebuild_archive import RebuiltArchive
 
 _RESTART = "run it again"
@@ -72,7 +74,12 @@ def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
     return revisions
 
 
-@plain("backup", short_help="Copy the SQLite database, also during a run.", group=command)
+@reads(
+    "backup",
+    reports_interrupt=True,
+    short_help="Copy the SQLite database, also during a run.",
+    group=command,
+)
 @click.option(
     "-o",
     "--output",
@@ -82,7 +89,7 @@ def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
     help="The copy; must not exist.",
 )
 @dry_run_option("Write nothing; print the size of the copy.")
-def backup(options: GlobalOptions, file: Path | None, dry_run: bool) -> int:
+def backup(archive: Archive, file: Path | None, dry_run: bool) -> int:
     """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
     pg_dump.
 
@@ -90,8 +97,7 @@ def backup(options: GlobalOptions, file: Path | None, dry_run: bool) -> int:
     copy blobs/ as it is.
     """
     to = file if file is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
-    with load.open_archive(options) as archive:
-        size = archive.backup_database(to.absolute(), dry_run=dry_run)
+    size = archive.backup_database(to.absolute(), dry_run=dry_run)
     if dry_run:
         output.print_messages(f"the database, {format_size(size)}, would be copied to {to}")
     else:
@@ -186,7 +192,7 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
             if dry_run
             else "a new journal has begun with all rows; the old one is in quarantine/"
         )
-    yield from verify_report.misplaced_lines(rebuilt.foreign)
+    yield from misplaced_lines(rebuilt.foreign)
     if rebuilt.torn is not None:
         yield (
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, wraps
+from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archiver.cli import signals
-from archiver.cli.lazy import CommandGroup, LazyGroup, exit_code_of_group
+from archiver.cli.lazy import CommandGroup, exit_code_of_group
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 
 if TYPE_CHECKING:
@@ -48,19 +49,31 @@ def reads(name: str, *, reports_interrupt: bool = False, **how: Any) -> Callable
 
 
 def writes(
-    name: str, *, hint: str = "", notes_older_copy: bool = True, **how: Any
+    name: str,
+    *,
+    hint: str = "",
+    hint_needs: str | None = None,
+    notes_older_copy: bool = True,
+    with_accounts: bool = True,
+    **how: Any,
 ) -> Callable[[Function], click.Command]:
     """Declare a command that a signal stops after what is in progress; ``how`` as for ``plain``.
 
-    ``hint``: what to do after such a stop; a dry run leaves nothing to do. ``notes_older_copy``: as for
-    ``load.open_archive``.
+    ``hint``: what to do after such a stop; there is nothing to do after a dry run, nor without the option
+    ``hint_needs``. ``notes_older_copy`` and ``with_accounts`` as for ``load.open_archive`` and
+    ``load.config``.
     """
-    return partial(_declare, name, partial(_open_to_write, hint, notes_older_copy), **how)
+
+    def opening(
+        options: GlobalOptions, values: Mapping[str, Any]
+    ) -> AbstractContextManager[dict[str, object]]:
+        is_final = values.get("dry_run") or (hint_needs is not None and not values[hint_needs])
+        return _open_to_write(options, "" if is_final else hint, notes_older_copy, with_accounts)
+
+    return partial(_declare, name, opening, **how)
 
 
-def group(
-    name: str, kind: type[CommandGroup] | type[LazyGroup] = CommandGroup
-) -> Callable[[Callable[[], None]], click.Group]:
+def group(name: str, kind: type[CommandGroup] = CommandGroup) -> Callable[[Callable[[], None]], click.Group]:
     """Declare a group of commands. Its function has only the help."""
 
     def declare(function: Callable[[], None]) -> click.Group:
@@ -84,7 +97,7 @@ def _declare(
     **settings: Any,
 ) -> click.Command:
     """Return the command. Its own options come before ``--json`` and the global ones."""
-    code = function.__code__
+    code = unwrap(function).__code__
     wanted = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     own_parameters = function.__dict__.pop("__click_params__", [])
 
@@ -127,14 +140,15 @@ def _open_to_read(
 
 @contextmanager
 def _open_to_write(
-    hint: str, notes_older_copy: bool, options: GlobalOptions, values: Mapping[str, Any]
+    options: GlobalOptions, hint: str, notes_older_copy: bool, with_accounts: bool
 ) -> Iterator[dict[str, object]]:
     from archiver.cli import load
     from archiver.runner.threads import StopFlag
 
     stop = StopFlag()
+    load.config(options, with_accounts=with_accounts)
     with (
         load.open_archive(options, notes_older_copy=notes_older_copy) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint="" if values.get("dry_run") else hint),
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=hint),
     ):
         yield {"archive": archive, "stop": stop}

@@ -1,4 +1,4 @@
-"""``archiver export``: the group of its forms, and what they share."""
+"""``archiver export``: its forms, and what they share."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
-from archiver.cli import advice, load, output, progress, signals, text_table
+from archiver.cli import advice, output, progress, signals, text_table
+from archiver.cli.decorators import group, reads
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option, split_targets
-from archiver.cli.lazy import LazyGroup, exit_code_of_group
+from archiver.cli.lazy import CommandGroup
 from archiver.cli.options import (
     EPILOG,
     GlobalOptions,
     RiskyOption,
     dry_run_option,
-    global_options,
     is_on_terminal,
-    json_option,
 )
 from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
 from archiver.exit_codes import DAMAGED, PARTIAL, outcome
+from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
 from archiver.runner.due_highlights import unmatched_globs
 from archiver.runner.threads import StopFlag
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.export.export_entry import ExportStats
 
 FORMS: Mapping[str, str] = {
@@ -72,15 +73,21 @@ NOTHING: Mapping[str, object] = {
 """The object of ``--json`` if nothing was done."""
 
 
-class _Group(LazyGroup):
-    table = FORMS
-    place = ("archiver.cli.export_", "")
+class _Group(CommandGroup):
+    """The forms in the order of the table, with its one-line helps."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(FORMS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table as click would."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(FORMS.items()))
 
 
-@click.group("export", cls=_Group, invoke_without_command=True, epilog=EPILOG)
-@global_options
-@click.pass_context
-def command(ctx: click.Context) -> int:
+@group("export", _Group)
+def command() -> None:
     """Export the archive in forms that need no archiver. Reads only, also during a run; costs nothing.
 
     Running it again updates the export: it moves files whose names changed, adds what is new, and never
@@ -92,7 +99,6 @@ def command(ctx: click.Context) -> int:
       archiver export folder ~/highlights --account natgeo
       archiver export csv ./tables --since 7d
     """
-    return exit_code_of_group(ctx)
 
 
 class ExportRequest(Struct, frozen=True):
@@ -139,49 +145,47 @@ _CHECK = click.option(
     " 10 if there is no export. Takes none of the other options of this form.",
 )
 _FILE = click.argument("directory", metavar="FILE", type=OutputFileType())
-_MEDIA_OPTIONS = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN, _CHECK)
+_TABLES_DIRECTORY = click.argument("directory", metavar="DIR", type=OutputDirectoryType(allows_stdout=True))
+_TABLES = click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="NAME",
+    help="Only this table; may be repeated. [default: all]",
+)
+_OF_MEDIA = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN, _CHECK)
+_OF_A_FILE = (_FILE, gone_option, _DRY_RUN, _CHECK)
+_OF_TABLES = (_TABLES_DIRECTORY, _TABLES, _DRY_RUN)
 
 
-def media_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of a form with pictures and videos. The command gets them as one ``request``."""
-    return request_options(command, _MEDIA_OPTIONS)
+def form(
+    name: str, shared: Sequence[Callable[[Callable[..., int]], Callable[..., int]]], **how: Any
+) -> Callable[[Callable[..., int]], click.Command]:
+    """Declare a form of export; ``how`` as for ``plain``. It gets the shared options as one ``request``.
 
+    ``shared``: its options besides the filters and its own, which come before them.
+    """
 
-def file_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of a form that is one file. The command gets them as one ``request``."""
-    return request_options(command, (_FILE, gone_option, _DRY_RUN, _CHECK))
+    def declare(function: Callable[..., int]) -> click.Command:
+        own_parameters = function.__dict__.pop("__click_params__", [])
 
+        @wraps(function)
+        def with_request(
+            options: GlobalOptions, archive: Archive, *, check: bool = False, **values: Any
+        ) -> int:
+            if check:
+                _require_check_alone()
+                return _print_check(options, archive, name, values["directory"])
+            request = {key: values.pop(key) for key in ExportRequest.__struct_fields__ if key in values}
+            return function(options, archive, request=ExportRequest(**request), **values)
 
-def table_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of a form of tables. The command gets ``tables``, and all others as one ``request``."""
-    directory = click.argument("directory", metavar="DIR", type=OutputDirectoryType(allows_stdout=True))
-    table = click.option(
-        "--table",
-        "tables",
-        multiple=True,
-        metavar="NAME",
-        help="Only this table; may be repeated. [default: all]",
-    )
-    return request_options(command, (directory, table, _DRY_RUN))
+        decorated = filter_options(with_request)
+        for option in reversed(shared):
+            decorated = option(decorated)
+        decorated.__dict__["__click_params__"] += own_parameters
+        return reads(name, reports_interrupt=True, group=command, json=NOTHING, **how)(decorated)
 
-
-def request_options(
-    command: Callable[..., int], decorators: Sequence[Callable[[Callable[..., int]], Callable[..., int]]]
-) -> Callable[..., int]:
-    """Add these options, the filters, ``--json`` and the global options."""
-
-    @wraps(command)
-    def with_request(options: GlobalOptions, /, *, check: bool = False, **values: Any) -> int:
-        if check:
-            _require_check_alone()
-            return _print_check(options, options.command.rpartition(" ")[2], values["directory"])
-        shared = {name: values.pop(name) for name in ExportRequest.__struct_fields__ if name in values}
-        return command(options, request=ExportRequest(**shared), **values)
-
-    decorated = filter_options(json_option(NOTHING)(global_options(click.pass_obj(with_request))))
-    for option in reversed(decorators):
-        decorated = option(decorated)
-    return decorated
+    return declare
 
 
 def _require_check_alone() -> None:
@@ -198,12 +202,11 @@ def _require_check_alone() -> None:
             )
 
 
-def _print_check(options: GlobalOptions, form: str, to: Path) -> int:
+def _print_check(options: GlobalOptions, archive: Archive, form: str, to: Path) -> int:
     """Check an export, and print what is wrong. Return the exit code."""
     if options.blank is not None:
         options.blank = {**options.blank, **_destination(form, to), "check": True}
-    with load.open_archive(options) as archive:
-        stats = _watch(options, form, to, partial(archive.check_export, to, form=form), hint="")
+    stats = _watch(options, form, to, partial(archive.check_export, to, form=form), hint="")
     code = DAMAGED if stats.failed else 0
     if options.blank is not None:
         view = {**options.blank, **_json_view(form, to, stats)}
@@ -265,7 +268,9 @@ class ExportWork(Protocol):
     ) -> ExportStats: ...
 
 
-def print_export(options: GlobalOptions, form: str, request: ExportRequest, export: ExportWork) -> int:
+def _print_export(
+    options: GlobalOptions, archive: Archive, form: str, request: ExportRequest, export: ExportWork
+) -> int:
     """Make an export with a progress bar, stopped by signals, and print what was done. Return the exit code.
 
     What was done is printed also if it ends early. On a terminal it asks before files are removed. Raises
@@ -294,7 +299,7 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
         view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run, "check": False}
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})
     if is_empty:
-        print_empty(options, request.filters)
+        _print_empty(options, archive, request.filters)
     _print_failures(options, stats)
     if code or options.wants_summary:
         output.print_messages(_summary_line(to, stats, dry_run=dry_run))
@@ -321,17 +326,16 @@ def _confirm(to: Path, files: int) -> None:
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def print_empty(options: GlobalOptions, filters: FilterOptions) -> None:
+def _print_empty(options: GlobalOptions, archive: Archive, filters: FilterOptions) -> None:
     """Print that the filters select no item, unless ``-q`` is given: a filter may be mistyped.
 
     A title that would match in another case is named.
     """
     if options.quiet:
         return
-    with load.open_archive(options) as archive:
-        accounts = split_targets(filters.accounts)["accounts"]
-        shown = archive.highlights(accounts=accounts) if filters.titles else ()
-        unmatched = unmatched_globs(filters.titles, (highlight.title for highlight in shown))
+    accounts = split_targets(filters.accounts)["accounts"]
+    shown = archive.highlights(accounts=accounts) if filters.titles else ()
+    unmatched = unmatched_globs(filters.titles, (highlight.title for highlight in shown))
     near = [title for title in unmatched.values() if title is not None]
     case = f"; matching is case-sensitive: did you mean {' or '.join(map(repr, near))}?" if near else ""
     output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}{case}")
@@ -386,3 +390,231 @@ def _summary_line(to: Path, stats: ExportStats, *, dry_run: bool) -> str:
     parts += [f"{count:,} {what}" for count, what in counts if count]
     line = f"{pluralize(stats.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
     return f"dry run, nothing was changed; there would be {line}" if dry_run else line
+
+
+@form("folder", _OF_MEDIA, epilog=f"Fields of a template: {', '.join(sorted(FIELDS))}.\n\n{EPILOG}")
+@click.option(
+    "--template",
+    default=DEFAULT_TEMPLATE,
+    show_default=True,
+    metavar="PATH",
+    help="Where each picture or video goes below DIR; must end in .{ext}. The fields are listed below;"
+    " write {{ and }} for braces.",
+)
+@click.option(
+    "--sidecars", is_flag=True, help="Write what the archive knows of each item beside it, as JSON."
+)
+@click.option(
+    "--xmp",
+    is_flag=True,
+    help="Write an XMP sidecar beside each picture and video of an item (NAME.jpg.xmp), which photo programs"
+    " such as Immich and digiKam read.",
+)
+def folder(
+    options: GlobalOptions, archive: Archive, template: str, sidecars: bool, xmp: bool, request: ExportRequest
+) -> int:
+    """Export pictures and videos under readable names into DIR. Reads only, also during a run; costs nothing.
+
+    An item that several highlights show is in each. Covers and avatars are included. The modification time of
+    a file is when the item was taken (of a cover or avatar, when it was stored). The names work on Linux,
+    macOS and Windows.
+
+    Files are clones if the file system supports them, else copies; a folder that was made with hard links
+    goes on with them. --link hardlink takes no space on the disk of the archive. A hard link is the archive's
+    own file under a second name: it is write-protected, and changing it changes the archive.
+
+    Running it again updates the export: files whose names changed are moved, new ones are added, and nothing
+    is duplicated. A file in DIR that is not the export's, or that you changed, is left alone; if its name is
+    needed, the export uses another one.
+
+    \b
+    Examples:
+      archiver export folder ~/highlights
+      archiver export folder /media/usb --account natgeo --type video --link copy
+      archiver export folder ./new --since 7d --template '{username}/{date} {code}.{ext}'
+    """
+    export = partial(
+        archive.export_folder,
+        request.directory,
+        template=template,
+        sidecars=sidecars,
+        xmp=xmp,
+        **request.media_options(),
+    )
+    return _print_export(options, archive, "folder", request, export)
+
+
+@form("jsonl", _OF_TABLES)
+def jsonl(options: GlobalOptions, archive: Archive, tables: tuple[str, ...], request: ExportRequest) -> int:
+    """Export every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, also during
+    a run; costs nothing.
+
+    The export is exact: pks are texts, times are texts (UTC), numbers are whole, null is null. docs/schema.md
+    describes the tables and columns.
+
+    With a filter it has only rows of the selected accounts, highlights and items, and only the tables that
+    have such rows: not runs, api_calls, answers, targets and archive. With - for DIR one table goes to
+    stdout.
+
+    Running it again replaces all tables of an earlier export, and removes those that are not exported now;
+    your own files are never changed.
+
+    \b
+    Examples:
+      archiver export jsonl ./tables
+      archiver export jsonl ./natgeo --account natgeo
+      archiver export jsonl - --table mentions | jq -r .username | sort | uniq -c
+    """
+    return _export_tables(options, archive, "jsonl", tables, request)
+
+
+@form("csv", _OF_TABLES)
+def csv(options: GlobalOptions, archive: Archive, tables: tuple[str, ...], request: ExportRequest) -> int:
+    """Export every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, also
+    during a run; costs nothing.
+
+    A text that a spreadsheet would run as a formula gets a leading apostrophe. In a cell, null and an empty
+    text look the same; for programs, export jsonl is exact. Import pks as text: a spreadsheet would round
+    them.
+
+    With a filter it has only rows of the selected accounts, highlights and items, and only the tables that
+    have such rows: not runs, api_calls, answers, targets and archive. With - for DIR one table goes to
+    stdout.
+
+    Running it again replaces all tables of an earlier export, and removes those that are not exported now;
+    your own files are never changed.
+
+    \b
+    Examples:
+      archiver export csv ./tables
+      archiver export csv ./new --since 7d
+      archiver export csv - --table highlights > highlights.csv
+    """
+    return _export_tables(options, archive, "csv", tables, request)
+
+
+@form("site", _OF_MEDIA)
+def site(options: GlobalOptions, archive: Archive, request: ExportRequest) -> int:
+    """Export web pages into DIR that need no server and no network. Reads only, also during a run; costs
+    nothing.
+
+    Open DIR/index.html, from a disk, a USB stick or any web server. Each account has a page with its
+    highlights and latest items, each highlight and each year a page with its items; what Instagram no longer
+    shows is marked. Pictures and videos open in a viewer that works as stories do: tap to go on, hold to
+    pause, swipe; or arrows, Home, End, space and Escape.
+
+    The pages load nothing from elsewhere, and run only their own scripts. Running it again updates them.
+
+    Media are clones if the file system supports them, else hard links, else copies. A hard link is the
+    archive's own file under a second name: it is write-protected, and changing it changes the archive. --link
+    copy avoids that.
+
+    \b
+    Examples:
+      archiver export site ./natgeo --account natgeo
+      archiver export site /media/usb --link copy --no-gone
+    """
+    export = partial(archive.export_site, request.directory, **request.media_options())
+    return _print_export(options, archive, "site", request, export)
+
+
+@form("wacz", _OF_A_FILE)
+@click.option(
+    "--with-answers",
+    cls=RiskyOption,
+    is_flag=True,
+    help="Add the stored answers of the API. They contain signed links, and all that the API returned.",
+)
+@click.option("--force", cls=RiskyOption, is_flag=True, help="Replace FILE if it exists.")
+def wacz(
+    options: GlobalOptions, archive: Archive, with_answers: bool, force: bool, request: ExportRequest
+) -> int:
+    """Export the web pages that export site makes as one WACZ file, for a web archive or a player. Reads
+    only, also during a run; costs nothing.
+
+    Open it in ReplayWeb.page or serve it with pywb: both list its pages, and can seek within a video. The
+    pages have an address that does not exist on the web. Every picture and video is compared with its SHA-256
+    while it is copied.
+
+    The file is written as .FILE.part, and renamed to FILE when it is complete. An existing FILE is refused
+    (exit code 2), unless --force is given.
+
+    \b
+    Examples:
+      archiver export wacz natgeo.wacz --account natgeo
+      archiver export wacz archive.wacz --with-answers --force
+    """
+    export = partial(
+        archive.export_wacz,
+        request.directory,
+        with_answers=with_answers,
+        force=force,
+        gone=request.filters.gone,
+        **request.filters.narrowing(),
+    )
+    return _print_export(options, archive, "wacz", request, export)
+
+
+@form("bagit", _OF_MEDIA)
+@click.option(
+    "--info",
+    "fields",
+    multiple=True,
+    metavar="LABEL=VALUE",
+    help="Your own field for bag-info.txt, as in 'Source-Organization=City Archive'. Later exports keep it;"
+    " LABEL= removes it. May be repeated, also with the same label.",
+)
+def bagit(options: GlobalOptions, archive: Archive, fields: tuple[str, ...], request: ExportRequest) -> int:
+    """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, for libraries and archives. Reads
+    only, also during a run; costs nothing.
+
+    data/media has every picture and video, named by pks, each with a JSON file that describes it; data/tables
+    has the tables as JSON lines. The API's own answers stay in the archive, since they contain signed links.
+    Every file is read and compared with its SHA-256 before it is added.
+
+    A hard link is the archive's own file: use --link copy for a bag that you give away.
+
+    Running it again completes an interrupted bag and updates a complete one. bagit.txt is written last and
+    removed first: an incomplete bag never looks like a bag.
+
+    \b
+    Examples:
+      archiver export bagit ./bag --info 'Source-Organization=City Archive'
+      archiver export bagit ./bag --account natgeo --link copy
+      bagit.py --validate ./bag
+    """
+    export = partial(
+        archive.export_bagit, request.directory, info=parse_fields(fields), **request.media_options()
+    )
+    return _print_export(options, archive, "bagit", request, export)
+
+
+def parse_fields(texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return ``LABEL=VALUE`` texts as pairs. Raises UsageError."""
+    pairs = []
+    for text in texts:
+        label, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"invalid --info {text!r}: use LABEL=VALUE", "see archiver export bagit --help")
+        pairs.append((label.strip(), value.strip()))
+    return pairs
+
+
+def _export_tables(
+    options: GlobalOptions, archive: Archive, form: str, tables: tuple[str, ...], request: ExportRequest
+) -> int:
+    """Export tables into the directory, or one to stdout if that is ``-``. Return the exit code."""
+    narrowing = request.filters.narrowing()
+    if str(request.directory) != "-":
+        export = partial(archive.export_tables, request.directory, form=form, tables=tables, **narrowing)
+        return _print_export(options, archive, form, request, export)
+    if len(tables) != 1 or options.blank is not None or request.dry_run:
+        raise UsageError(
+            "only one table can go to stdout, without --json and --dry-run",
+            f"archiver export {form} - --table items",
+        )
+    on_empty = partial(_print_empty, options, archive, request.filters)
+    with signals.die_on_interrupt():
+        for piece in archive.table_lines(tables[0], form=form, on_empty=on_empty, **narrowing):
+            output.print_data(piece.encode(errors="replace"))
+    return 0

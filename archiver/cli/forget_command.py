@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import asdict
 
-from archiver.cli import advice, load, output, signals
-from archiver.cli.decorators import plain
+from archiver.cli import advice, output
+from archiver.cli.decorators import writes
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
+from archiver.cli.result import Result
 from archiver.errors import NotHeld, UsageError
-from archiver.exit_codes import outcome
 from archiver.model.account_removal import AccountRemoval
-from archiver.runner.threads import StopFlag
 from archiver.text_format import format_size, make_safe, pluralize
 
-_NOTHING: dict[str, object] = {"removed": None, "dry_run": False}
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
+    from archiver.runner.threads import StopFlag
+
 _OUT_OF_REACH = "out of reach: exports, backups and other copies from before may still hold it"
 _RESUME = "the next command that writes to the archive finishes it"
 
 
-@plain("forget", json=_NOTHING)
+class ForgetResult(Result, frozen=True):
+    """What was removed, or would be."""
+
+    removed: AccountRemoval | None = None
+    dry_run: bool = False
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what was removed and what stays, then what is left to do by hand."""
+        assert self.removed is not None
+        if self.dry_run or options.wants_summary:
+            yield from _lines(self.removed, dry_run=self.dry_run)
+            yield _OUT_OF_REACH
+        if not options.quiet:
+            yield from _advice(self.removed)
+
+
+@writes("forget", hint=_RESUME, notes_older_copy=False, json=ForgetResult)
 @click.argument("name", metavar="NAME", shell_complete=complete_account)
 @dry_run_option("Only say what would be removed, and what would stay.")
 @click.option(
@@ -32,8 +50,8 @@ _RESUME = "the next command that writes to the archive finishes it"
 @click.option("--reason", metavar="TEXT", help="Recorded with the time; must not name the account.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 def command(
-    options: GlobalOptions, name: str, dry_run: bool, yes: bool, reason: str | None, wait: bool
-) -> int:
+    archive: Archive, stop: StopFlag, name: str, dry_run: bool, yes: bool, reason: str | None, wait: bool
+) -> ForgetResult | int:
     """Delete an account from the archive, for a take-down or for data protection: its rows, pictures, videos
     and stored answers, its entries in the list of accounts, its lines in the log, and copies of the database
     in the archive's directory. This cannot be undone. Makes no call, costs nothing.
@@ -52,30 +70,18 @@ def command(
       archiver forget natgeo --dry-run
       archiver forget natgeo --reason "take-down of 2026-11-27"
     """
-    stop = StopFlag()
-    with (
-        load.open_archive(options, notes_older_copy=False) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESUME),
-    ):
-        is_finished = not dry_run and archive.finish_removal(wait=wait, stop=stop)
-        try:
-            planned = archive.plan_removal(name, reason=reason, stop=stop)
-        except NotHeld:
-            if not is_finished:
-                raise
-            output.print_messages("the removal that was interrupted is finished")
-            return 0
-        if not dry_run and not yes:
-            _confirm(name, planned)
-        removed = planned if dry_run else archive.forget(name, reason=reason, wait=wait, stop=stop)
-    if options.blank is not None:
-        fields = {"removed": asdict(removed), "dry_run": dry_run}
-        output.print_json({"exit_code": 0, "outcome": outcome(0), **fields})
-    if dry_run or options.wants_summary:
-        output.print_messages(*_lines(removed, dry_run=dry_run), _OUT_OF_REACH)
-    if not options.quiet:
-        output.print_messages(*_advice(removed))
-    return 0
+    is_finished = not dry_run and archive.finish_removal(wait=wait, stop=stop)
+    try:
+        planned = archive.plan_removal(name, reason=reason, stop=stop)
+    except NotHeld:
+        if not is_finished:
+            raise
+        output.print_messages("the removal that was interrupted is finished")
+        return 0
+    if not dry_run and not yes:
+        _confirm(name, planned)
+    removed = planned if dry_run else archive.forget(name, reason=reason, wait=wait, stop=stop)
+    return ForgetResult(removed, dry_run)
 
 
 def _confirm(name: str, planned: AccountRemoval) -> None:

@@ -29,10 +29,9 @@ _SHOWN = 20
 _COLUMNS = ("reason", "of", "highlight", "tries", "next try", "detail")
 
 
-class Gaps(Result, frozen=True):
+class GapsResult(Result, frozen=True):
     """What the archive lacks. ``_limit``: how many of one account are listed; None: all."""
 
-    streamed = "gaps"
     gaps: Iterable[Gap] = ()
     _limit: int | None = None
 
@@ -53,9 +52,9 @@ class Gaps(Result, frozen=True):
         yield NO_GAPS
 
 
-@reads("gaps", json=Gaps)
+@reads("gaps", json=GapsResult)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
-def command(options: GlobalOptions, archive: Archive, accounts: tuple[str, ...]) -> Gaps:
+def command(options: GlobalOptions, archive: Archive, accounts: tuple[str, ...]) -> GapsResult:
     """List what the archive lacks, and why. Reads only, also during a run; costs nothing.
 
     For each account, or for those named (by username, a former one, or id): how many gaps there are for each
@@ -78,7 +77,7 @@ def command(options: GlobalOptions, archive: Archive, accounts: tuple[str, ...])
       archiver gaps --json | jq '.gaps[] | select(.reason == "expired")'
     """
     asked = load.targets(accounts) if accounts else None
-    return Gaps(archive.gaps(asked), None if options.verbose else _SHOWN)
+    return GapsResult(archive.gaps(asked), None if options.verbose else _SHOWN)
 
 
 class AccountGaps(Struct):

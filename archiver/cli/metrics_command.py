@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, output, signals
-from archiver.cli.decorators import plain
-from archiver.cli.options import GlobalOptions
+from archiver.cli import output
+from archiver.cli.decorators import reads
 from archiver.cli.parameter_types import OutputFileType
 from archiver.text_format import make_safe
+
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
 
 _SUFFIX = ".prom"
 
 
-@plain("metrics")
+@reads("metrics")
 @click.option(
     "--textfile",
     "file",
@@ -28,7 +31,7 @@ _SUFFIX = ".prom"
     is_flag=True,
     help="Add items, gaps and time of each account, whose name is then in a label.",
 )
-def command(options: GlobalOptions, file: Path | None, by_account: bool) -> int:
+def command(archive: Archive, file: Path | None, by_account: bool) -> int:
     """Write the numbers of the archive for Prometheus. Reads only, also during a run; makes no call and costs
     nothing.
 
@@ -46,8 +49,7 @@ def command(options: GlobalOptions, file: Path | None, by_account: bool) -> int:
         raise click.BadParameter(
             f"the name must end with {_SUFFIX}: node_exporter reads no other files", param_hint="--textfile"
         )
-    with load.open_archive(options) as archive, signals.die_on_interrupt():
-        text = archive.metrics(by_account=by_account)
+    text = archive.metrics(by_account=by_account)
     if file is None:
         if output.terminal_width() is not None:
             text = "".join(f"{make_safe(line)}\n" for line in text.removesuffix("\n").split("\n"))

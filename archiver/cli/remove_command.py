@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
-import click
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from archiver.cli import advice, load, output
-from archiver.cli.decorators import plain
+import click
+from msgspec import Struct
+
+from archiver.cli import advice
+from archiver.cli.decorators import reads
 from archiver.cli.name_completion import complete_listed
 from archiver.cli.options import GlobalOptions, dry_run_option
+from archiver.cli.result import Result
+
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
+    from archiver.model.identity import Pk
 
 
-@plain("remove", json={"removed": [], "names": [], "pk": None})
+class RemovedEntry(Struct, frozen=True):
+    """An entry of the list that was removed."""
+
+    entry: str
+    file: str
+    line: int
+
+
+class RemoveResult(Result, frozen=True):
+    """What was taken off the list. ``pk``: the account, if one was named.
+
+    ``_not_listed``: the names without an entry; ``_dry_run``: what would be.
+    """
+
+    removed: tuple[RemovedEntry, ...] = ()
+    names: tuple[str, ...] = ()
+    pk: Pk | None = None
+    _not_listed: tuple[str, ...] = ()
+    _dry_run: bool = False
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what was removed, and what is not listed."""
+        if options.quiet or options.blank is not None:
+            return
+        would = "would be " if self._dry_run else ""
+        for one in self.removed:
+            yield f"{one.entry}: {would}removed from {one.file}, line {one.line}"
+        for name in self._not_listed:
+            yield f"{name} is not listed ({advice.command_line('accounts')} shows who is)"
+        if self.removed and options.is_watched:
+            yield "what is archived stays"
+
+
+@reads("remove", reports_interrupt=True, json=RemoveResult)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_listed)
 @dry_run_option("Only say what would be removed from the list; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-def command(options: GlobalOptions, names: tuple[str, ...], dry_run: bool, wait: bool) -> int:
+def command(archive: Archive, names: tuple[str, ...], dry_run: bool, wait: bool) -> RemoveResult:
     """Stop following accounts: take them off the list of the configuration. Deletes nothing that is archived,
     makes no call, costs nothing.
 
@@ -32,26 +74,15 @@ def command(options: GlobalOptions, names: tuple[str, ...], dry_run: bool, wait:
       archiver remove natgeo nasa --dry-run
       archiver remove https://www.instagram.com/natgeo/
     """
-    with load.open_archive(options) as archive:
-        # All are looked up before the first is removed: an invalid name changes nothing, and the numbers of
-        # the lines are those of the list as it was.
-        planned = {name: archive.unfollow(name, dry_run=True) for name in names}
-        done = planned if dry_run else {name: archive.unfollow(name, wait=wait) for name in planned}
-    entries = list(dict.fromkeys(entry for removal in planned.values() for entry in removal.entries))
-    if options.blank is not None:
-        fields = {
-            "removed": [{"entry": e.target.text, "file": str(e.path), "line": e.line} for e in entries],
-            "names": [name for removal in done.values() for name in removal.names],
-            "pk": next(iter(done.values())).pk if len(done) == 1 else None,
-        }
-        output.print_json({"exit_code": 0, "outcome": "ok", **fields})
-    elif not options.quiet:
-        would = "would be " if dry_run else ""
-        output.print_messages(
-            *(f"{e.target.text}: {would}removed from {e.path}, line {e.line}" for e in entries)
-        )
-        for name in (name for name, removal in planned.items() if not removal.entries):
-            output.print_messages(f"{name} is not listed ({advice.command_line('accounts')} shows who is)")
-        if entries and options.is_watched:
-            output.print_messages("what is archived stays")
-    return 0
+    # All are looked up before the first is removed: an invalid name changes nothing, and the numbers of the
+    # lines are those of the list as it was.
+    planned = {name: archive.unfollow(name, dry_run=True) for name in names}
+    done = planned if dry_run else {name: archive.unfollow(name, wait=wait) for name in planned}
+    entries = dict.fromkeys(entry for removal in planned.values() for entry in removal.entries)
+    return RemoveResult(
+        tuple(RemovedEntry(e.target.text, str(e.path), e.line) for e in entries),
+        tuple(name for removal in done.values() for name in removal.names),
+        next(iter(done.values())).pk if len(done) == 1 else None,
+        tuple(name for name, removal in planned.items() if not removal.entries),
+        dry_run,
+    )

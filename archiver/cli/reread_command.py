@@ -2,39 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.decorators import plain
+from archiver.cli import advice, progress
+from archiver.cli.decorators import writes
 from archiver.cli.options import GlobalOptions, dry_run_option
+from archiver.cli.result import Result
 from archiver.cli.run_session import RESUME
-from archiver.runner.threads import StopFlag
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.reread.reread import RereadReport
-
-_NOTHING: dict[str, object] = {
-    "dry_run": False,
-    "run_id": None,
-    "answers_read": 0,
-    "answers_unreadable": [],
-    "answers_unclear": 0,
-    "answers_lost": 0,
-    "answers_recorded": 0,
-    "units_recorded": 0,
-    "added": {},
-    "filled": {},
-}
+    from archiver.runner.threads import StopFlag
 
 
-@plain("reread", json=_NOTHING)
+class RereadResult(Result, frozen=True):
+    """What was read, and what was added by it."""
+
+    dry_run: bool = False
+    run_id: int | None = None
+    answers_read: int = 0
+    answers_unreadable: tuple[dict[str, object], ...] = ()
+    answers_unclear: int = 0
+    answers_lost: int = 0
+    answers_recorded: int = 0
+    units_recorded: int = 0
+    added: Mapping[str, int] = {}
+    filled: Mapping[str, int] = {}
+
+    @classmethod
+    def of(cls, report: RereadReport, *, dry_run: bool) -> RereadResult:
+        """Return what a report says."""
+        return cls(
+            dry_run,
+            report.run_id,
+            report.replay.read_count,
+            tuple({"id": a.answer_id, "segment": a.segment, "why": a.why} for a in report.replay.unreadable),
+            report.replay.unclear_count,
+            report.lost_count,
+            report.recovery.answers,
+            report.recovery.units,
+            {table: added for table, (added, _) in report.row_counts.items()},
+            {table: filled for table, (_, filled) in report.row_counts.items()},
+        )
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what was done, or would be, if somebody reads it."""
+        is_asked = self.dry_run and options.blank is None
+        if is_asked or options.wants_summary or (self.answers_unreadable and not options.quiet):
+            yield from self._describe()
+
+    def _describe(self) -> Iterator[str]:
+        would = "would be " if self.dry_run else ""
+        learns = any(self.added.values()) or any(self.filled.values())
+        yield f"{pluralize(self.answers_read, 'answer')} read{'' if learns else ', nothing to add'}"
+        if self.answers_recorded:
+            again = pluralize(self.answers_recorded, "stored answer")
+            units = pluralize(self.units_recorded, "unit")
+            lacked = "lacks" if self.dry_run else "lacked"
+            yield f"{again} had no row: {would}recorded again, with {units} that the ledger {lacked}"
+        if self.answers_unreadable:
+            first = self.answers_unreadable[0]
+            verify = advice.command_line("verify --read-data")
+            unreadable = pluralize(len(self.answers_unreadable), "answer")
+            yield f"{unreadable} cannot be read; the first: {first['why']} ({verify})"
+        if self.answers_lost:
+            yield f"{pluralize(self.answers_lost, 'answer')} recorded as lost, and left out"
+        for what, counts in (("added", self.added), ("filled", self.filled)):
+            rows = [f"{count:,} in {table}" for table, count in counts.items() if count]
+            if rows:
+                yield f"rows {would}{what}: {', '.join(rows)}"
+
+
+@writes("reread", hint=RESUME, json=RereadResult)
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @dry_run_option("Change nothing; do it to a copy of the rows, and print what would be added.")
-def command(options: GlobalOptions, wait: bool, dry_run: bool) -> int:
+def command(
+    options: GlobalOptions, archive: Archive, stop: StopFlag, wait: bool, dry_run: bool
+) -> RereadResult:
     """Read all stored answers again, and add what the database lacks. Makes no call, costs nothing.
 
     Use it after an upgrade, since a newer version may understand more of an old answer, and after you
@@ -53,56 +102,8 @@ def command(options: GlobalOptions, wait: bool, dry_run: bool) -> int:
       archiver reread --dry-run
       archiver reread --json
     """
-    stop = StopFlag()
     if options.blank is not None:
         options.blank = {**options.blank, "dry_run": dry_run}
-    with (
-        load.open_archive(options) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint="" if dry_run else RESUME),
-        progress.show_steps(options, "answers") as steps,
-    ):
+    with progress.show_steps(options, "answers") as steps:
         report = archive.reread(dry_run=dry_run, progress=steps, stop=stop, wait=wait)
-    if options.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", "dry_run": dry_run, **_json_view(report)})
-    is_asked = dry_run and options.blank is None
-    if is_asked or options.wants_summary or (report.replay.unreadable and not options.quiet):
-        output.print_messages(*_report_lines(report, dry_run=dry_run))
-    return 0
-
-
-def _json_view(report: RereadReport) -> dict[str, object]:
-    return {
-        "run_id": report.run_id,
-        "answers_read": report.replay.read_count,
-        "answers_unreadable": [
-            {"id": a.answer_id, "segment": a.segment, "why": a.why} for a in report.replay.unreadable
-        ],
-        "answers_unclear": report.replay.unclear_count,
-        "answers_lost": report.lost_count,
-        "answers_recorded": report.recovery.answers,
-        "units_recorded": report.recovery.units,
-        "added": {table: added for table, (added, _) in report.row_counts.items()},
-        "filled": {table: filled for table, (_, filled) in report.row_counts.items()},
-    }
-
-
-def _report_lines(report: RereadReport, *, dry_run: bool) -> Iterator[str]:
-    would = "would be " if dry_run else ""
-    learns = any(map(any, report.row_counts.values()))
-    yield f"{pluralize(report.replay.read_count, 'answer')} read{'' if learns else ', nothing to add'}"
-    if report.recovery.answers:
-        again = pluralize(report.recovery.answers, "stored answer")
-        units = pluralize(report.recovery.units, "unit")
-        lacked = "lacks" if dry_run else "lacked"
-        yield f"{again} had no row: {would}recorded again, with {units} that the ledger {lacked}"
-    if report.replay.unreadable:
-        first = report.replay.unreadable[0]
-        verify = advice.command_line("verify --read-data")
-        unreadable = pluralize(len(report.replay.unreadable), "answer")
-        yield f"{unreadable} cannot be read; the first: {first.why} ({verify})"
-    if report.lost_count:
-        yield f"{pluralize(report.lost_count, 'answer')} recorded as lost, and left out"
-    for what, counts in (("added", 0), ("filled", 1)):
-        rows = [f"{n[counts]:,} in {table}" for table, n in report.row_counts.items() if n[counts]]
-        if rows:
-            yield f"rows {would}{what}: {', '.join(rows)}"
+    return RereadResult.of(report, dry_run=dry_run)

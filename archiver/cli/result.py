@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -16,16 +15,15 @@ class Result(Struct, frozen=True):
     """The result of a command.
 
     Its fields, in their order, are those of ``--json`` after exit_code and outcome; the defaults are what is
-    printed if nothing was done. Fields whose names begin with ``_`` serve the text only.
+    printed if nothing was done. Fields whose names begin with ``_`` serve the text only. If the last field is
+    an iterator, it is a list that may exceed memory.
     """
-
-    streamed: ClassVar[str] = ""
-    """The name of the last field, if it is a list that may exceed memory."""
 
     @classmethod
     def blank(cls) -> dict[str, object]:
         """Return the fields of ``--json`` if nothing was done."""
-        return cls().json_fields()
+        fields = cls().json_fields()
+        return {name: () if isinstance(value, Iterator) else value for name, value in fields.items()}
 
     def json_fields(self) -> dict[str, object]:
         """Return the fields of ``--json`` besides exit_code and outcome."""
@@ -54,11 +52,11 @@ def print_result(result: Result, options: GlobalOptions) -> int:
     if options.blank is not None:
         code = result.exit_code
         fields = {"exit_code": code, "outcome": outcome(code), **result.json_fields()}
-        if result.streamed:
-            rows = fields.pop(result.streamed)
-            assert isinstance(rows, Iterable)
-            output.print_json_list(fields, result.streamed, rows)
+        name, rows = fields.popitem()
+        if isinstance(rows, Iterator):
+            output.print_json_list(fields, name, rows)
         else:
+            fields[name] = rows
             output.print_json(fields)
     elif not output.print_lines(result.lines(output.terminal_width())) and not options.quiet:
         output.print_messages(*result.empty_messages())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, signals, text_table
-from archiver.cli.decorators import plain
+from archiver.cli import advice, output, text_table
+from archiver.cli.decorators import reads
 from archiver.cli.filter_options import split_targets
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import TimeType, WholeNumber
+from archiver.cli.result import Result
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_rows import NO_LIMIT
 from archiver.model.search_hits import Dated, Kind
@@ -60,7 +61,47 @@ class _Words(click.Command):
         return advice.command_line(" ".join(map(advice.quote, ("search", *rest, *unwanted))))
 
 
-@plain("search", cls=_Words, json={"stale": 0, "hits": []})
+class SearchResult(Result, frozen=True):
+    """What a search has found. ``stale``: how many things another program has changed.
+
+    ``_limit``: how many hits are shown; None or 0: all. ``_suggest`` returns what to type instead.
+    """
+
+    stale: int = 0
+    hits: Iterator[Hit] = iter(())
+    _limit: int | None = None
+    _suggest: Callable[[], Iterable[str]] = tuple
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``."""
+        return {"stale": self.stale, "hits": islice(self.hits, self._limit or None)}
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield the hits for people."""
+        command, is_first = advice.command_line("show"), True
+        for hit in islice(self.hits, self._limit or None):
+            if not is_first:
+                yield ""
+            yield from hit_lines(hit, width, command)
+            is_first = False
+
+    def empty_messages(self) -> Iterator[str]:
+        """Yield that there are none, and what to type instead."""
+        yield "nothing found"
+        yield from self._suggest()
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what is not shown, unless ``-q`` is given."""
+        if options.quiet:
+            return
+        if self._limit and next(self.hits, None) is not None:
+            yield f"archiver: search: only the first {self._limit:,} are shown (--limit 0 for all)"
+        if self.stale:
+            things = pluralize(self.stale, "thing")
+            yield f"archiver: search: {things} changed by another program can be found after the next run"
+
+
+@reads("search", cls=_Words, json=SearchResult)
 @click.argument("text", nargs=-1, required=True, metavar="TEXT...")
 @click.option(
     "--account",
@@ -92,12 +133,13 @@ class _Words(click.Command):
 )
 def command(
     options: GlobalOptions,
+    archive: Archive,
     text: tuple[str, ...],
     accounts: tuple[str, ...],
     kinds: tuple[str, ...],
     since: datetime | None,
     limit: int | None,
-) -> int:
+) -> SearchResult:
     """Find accounts, highlights and items by words. Reads only, also during a run; costs nothing.
 
     It searches usernames, names and titles, former ones too, and what items contain: hashtags, places,
@@ -124,28 +166,21 @@ def command(
     if limit is None and options.blank is None and output.terminal_width() is not None:
         limit = _ON_A_TERMINAL
     limit = min(limit, NO_LIMIT) if limit is not None else None
-    within = split_targets(accounts)
-    with load.open_archive(options) as archive, signals.die_on_interrupt():
-        hits = archive.search(
-            " ".join(text),
-            **within,
-            kinds=kinds or None,
-            since=since,
-            limit=limit + 1 if limit else None,
-        )
-        changed = archive.count_unsearchable() if options.blank is not None or not options.quiet else 0
-        if options.blank is not None:
-            head = {"exit_code": 0, "outcome": "ok", "stale": changed}
-            output.print_json_list(head, "hits", _first_hits(hits, limit, options))
-        elif not _print_hits(_first_hits(hits, limit, options)) and not options.quiet:
-            narrower = () if accounts else _suggest_account(archive, text)
-            output.print_messages("nothing found", *_suggest_show(archive, text), *narrower)
-        if changed and not options.quiet:
-            things = pluralize(changed, "thing")
-            output.print_messages(
-                f"archiver: search: {things} changed by another program can be found after the next run"
-            )
-    return 0
+    hits = archive.search(
+        " ".join(text),
+        **split_targets(accounts),
+        kinds=kinds or None,
+        since=since,
+        limit=limit + 1 if limit else None,
+    )
+    changed = archive.count_unsearchable() if options.blank is not None or not options.quiet else 0
+
+    def suggest() -> Iterator[str]:
+        yield from _suggest_show(archive, text)
+        if not accounts:
+            yield from _suggest_account(archive, text)
+
+    return SearchResult(changed, hits, limit, suggest)
 
 
 def _suggest_show(archive: Archive, text: tuple[str, ...]) -> Iterator[str]:
@@ -203,23 +238,6 @@ def _target(hit: Hit) -> str:
     if hit.kind is Kind.ACCOUNT:
         return hit.username or hit.subject_pk
     return f"highlight:{hit.subject_pk}" if hit.kind is Kind.HIGHLIGHT else f"item:{hit.subject_pk}"
-
-
-def _first_hits(hits: Iterator[Hit], limit: int | None, options: GlobalOptions) -> Iterator[Hit]:
-    """Yield the hits up to the limit, and print a message if there are more."""
-    yield from islice(hits, limit or None)
-    if limit and next(hits, None) is not None and not options.quiet:
-        output.print_messages(f"archiver: search: only the first {limit:,} are shown (--limit 0 for all)")
-
-
-def _print_hits(hits: Iterator[Hit]) -> bool:
-    """Print the hits for people. Return whether there were any."""
-    width, command, any_hit = output.terminal_width(), advice.command_line("show"), False
-    for hit in hits:
-        blank = "\n" if any_hit else ""
-        output.print_data(blank + "".join(f"{line}\n" for line in hit_lines(hit, width, command)))
-        any_hit = True
-    return any_hit
 
 
 def _cut(line: str, width: int | None) -> str:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import asdict
 
-from archiver.cli import advice, load, output, text_table
-from archiver.cli.decorators import plain
+from archiver.cli import advice, output, text_table
+from archiver.cli.decorators import reads
 from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import DurationType
+from archiver.cli.result import Result, print_result
 from archiver.errors import ArchiverError
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_price, format_size, make_safe, pluralize
 from archiver.wording import missing_targets
 
 if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
     from archiver.model.run_status import Run, Status
     from archiver.model.shared_runs import VisitCounts, WorkerStatus
     from archiver.model.upstream import Balance
@@ -27,7 +29,83 @@ _TOO_OLD = PARTIAL
 _MOST_HOSTS = 3
 
 
-@plain("status", json={})
+class StatusResult(Result, frozen=True):
+    """The archive in numbers.
+
+    ``_price``: of 1,000 units; ``_late``: what to say if the last run is too old; ``_is_silent``: no text.
+    """
+
+    _status: Status | None = None
+    _balance: Balance | None = None
+    _per_night: int | None = None
+    _price: str | None = None
+    _late: str = ""
+    _is_silent: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code."""
+        return _TOO_OLD if self._late else 0
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``."""
+        if self._status is None:
+            return {}
+        hosts = [{"host": host, "files": files} for host, files in self._status.hosts_not_allowed]
+        balance = _balance_view(self._balance, self._per_night)
+        return {**asdict(self._status), "hosts_not_allowed": hosts, "balance": balance}
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield the numbers for people, then the last runs."""
+        if self._is_silent:
+            return
+        s = self._status
+        assert s is not None
+        different = f" ({s.blobs:,} different)" if s.blobs != s.files else ""
+        held = f"{s.files:,}{different}, {format_size(s.bytes)}"
+        lost = f", {s.lost:,} lost" if s.lost else ""
+        how_to_list = f" ({advice.command_line('gaps')})" if s.open_failures else ""
+        rows = [
+            ("accounts", f"{s.accounts:,}"),
+            ("highlights", f"{s.highlights:,}"),
+            ("items", f"{s.items:,}"),
+            ("files", held + lost),
+            *([("waiting", _waiting(s.waiting))] if s.waiting else []),
+            ("open failures", f"{s.open_failures:,}{how_to_list}"),
+            *(
+                ("not allowed", _refused_host(host, files))
+                for host, files in s.hosts_not_allowed[:_MOST_HOSTS]
+            ),
+            *(("missing", make_safe(line)) for line in missing_targets(s.missing_targets)),
+            ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
+            *([("their price", _price(self._price, s))] if self._price is not None else []),
+            ("last success", _time(s.last_success_at)),
+            *([("open run", _shared_run(s.shared_run))] if s.shared_run is not None else []),
+        ]
+        if self._balance is not None:
+            rate = f", {self._balance.rate} calls a second" if self._balance.rate is not None else ""
+            rows.append(("units left", f"{self._balance.units:,}{rate}"))
+            rows.append(("enough for", _how_long(self._balance.units, self._per_night)))
+        yield from (f"{name:<14} {value}" for name, value in rows)
+        if s.workers:
+            yield ""
+            yield from text_table.format_table(
+                ("worker", "started", "accounts now", "lease"), list(map(_worker_row, s.workers))
+            )
+        if s.last_runs:
+            yield ""
+            yield from text_table.format_table(
+                ("run", "command", "started", "outcome", "code", "units"),
+                [_row(run, s) for run in s.last_runs],
+            )
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield that the last successful run is too old."""
+        if self._late:
+            yield f"archiver: status: {self._late}"
+
+
+@reads("status", reports_interrupt=True, json=StatusResult)
 @click.option(
     "--balance", "ask_balance", is_flag=True, help="Ask the API for the units left (free; needs the key)."
 )
@@ -37,7 +115,9 @@ _MOST_HOSTS = 3
     metavar="36h",
     help="Exit with code 3 if the last successful run is older: for a monitor; with -q, print only that.",
 )
-def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None) -> int:
+def command(
+    options: GlobalOptions, archive: Archive, ask_balance: bool, max_age: timedelta | None
+) -> StatusResult:
     """Show the archive in numbers: what it holds, its last runs, what is missing, what was spent. Costs
     nothing.
 
@@ -50,97 +130,32 @@ def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None
       archiver status --max-age 36h -q || echo "the nightly archive is late"
     """
     balance = per_night = failure = None
-    with load.open_archive(options) as archive:
-        status = archive.status()
-        if ask_balance:
-            per_night = archive.units_per_night()
-            try:
-                balance = archive.balance()
-            except ArchiverError as error:
-                failure = error  # raised after the local numbers are printed
-    late = max_age is not None and is_late(status.last_success_at, max_age, datetime.now(UTC))
-    code = _TOO_OLD if late else 0
-    if options.blank is not None and failure is not None:
-        options.blank = {**json_view(status), "balance": None}
-    elif options.blank is not None:
-        output.print_json(
-            {
-                "exit_code": code,
-                "outcome": "partial" if late else "ok",
-                **json_view(status),
-                "balance": _balance_view(balance, per_night),
-            }
-        )
-    elif not (options.quiet and max_age is not None):
-        price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
-        output.print_data(
-            "".join(f"{line}\n" for line in status_lines(status, balance, per_night, price=price))
-        )
-    if late:
-        last = _time(status.last_success_at)
-        output.print_messages(
-            f"archiver: status: the last successful run is too old: {last} ({advice.command_line('gaps')})"
-        )
-    if failure is not None:
-        raise failure
-    return code
+    status = archive.status()
+    if ask_balance:
+        per_night = archive.units_per_night()
+        try:
+            balance = archive.balance()
+        except ArchiverError as error:
+            failure = error  # raised after the local numbers are printed
+    is_silent = options.quiet and max_age is not None
+    price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
+    shown = StatusResult(status, balance, per_night, price, _describe_late(status, max_age), is_silent)
+    if failure is None:
+        return shown
+    if options.blank is None:
+        print_result(shown, options)
+    else:
+        options.blank = shown.json_fields()
+        output.print_messages(*shown.messages(options))
+    raise failure
 
 
-def is_late(last_success_at: datetime | None, max_age: timedelta, now: datetime) -> bool:
-    """Return whether the last successful run is older than ``max_age``, or there was none. Pure."""
-    return last_success_at is None or now - last_success_at > max_age
-
-
-def json_view(status: Status) -> dict[str, object]:
-    """Return the numbers as ``--json`` prints them."""
-    numbers = asdict(status)
-    numbers["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in status.hosts_not_allowed]
-    numbers["missing_targets"] = [asdict(missing) for missing in status.missing_targets]
-    numbers["shared_run"] = None if status.shared_run is None else asdict(status.shared_run)
-    numbers["workers"] = [asdict(worker) for worker in status.workers]
-    numbers["last_runs"] = [asdict(run) for run in status.last_runs]
-    return numbers
-
-
-def status_lines(
-    status: Status, balance: Balance | None, per_night: int | None = None, *, price: str | None = None
-) -> Iterator[str]:
-    """Yield the numbers for people, then the last runs. ``price``: of 1,000 units."""
-    s = status
-    different = f" ({s.blobs:,} different)" if s.blobs != s.files else ""
-    held = f"{s.files:,}{different}, {format_size(s.bytes)}"
-    lost = f", {s.lost:,} lost" if s.lost else ""
-    how_to_list = f" ({advice.command_line('gaps')})" if s.open_failures else ""
-    rows = [
-        ("accounts", f"{s.accounts:,}"),
-        ("highlights", f"{s.highlights:,}"),
-        ("items", f"{s.items:,}"),
-        ("files", held + lost),
-        *([("waiting", _waiting(s.waiting))] if s.waiting else []),
-        ("open failures", f"{s.open_failures:,}{how_to_list}"),
-        *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
-        *(("missing", make_safe(line)) for line in missing_targets(s.missing_targets)),
-        ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
-        *([("their price", _price(price, s))] if price is not None else []),
-        ("last success", _time(s.last_success_at)),
-        *([("open run", _shared_run(s.shared_run))] if s.shared_run is not None else []),
-    ]
-    if balance is not None:
-        rate = f", {balance.rate} calls a second" if balance.rate is not None else ""
-        rows.append(("units left", f"{balance.units:,}{rate}"))
-        rows.append(("enough for", _how_long(balance.units, per_night)))
-    yield from (f"{name:<14} {value}" for name, value in rows)
-    if s.workers:
-        yield ""
-        yield from text_table.format_table(
-            ("worker", "started", "accounts now", "lease"), list(map(_worker_row, s.workers))
-        )
-    if s.last_runs:
-        yield ""
-        yield from text_table.format_table(
-            ("run", "command", "started", "outcome", "code", "units"),
-            [_row(run, s) for run in s.last_runs],
-        )
+def _describe_late(status: Status, max_age: timedelta | None) -> str:
+    """Return what to say if the last successful run is older than ``max_age``, or there was none."""
+    last = status.last_success_at
+    if max_age is None or (last is not None and datetime.now(UTC) - last <= max_age):
+        return ""
+    return f"the last successful run is too old: {_time(last)} ({advice.command_line('gaps')})"
 
 
 def _waiting(count: int) -> str:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from msgspec import Struct
 
-from archiver.cli import load, output, progress, run_report, run_session, signals, text_table, verify_report
+from archiver.cli import advice, output, progress, run_report, run_session, text_table
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.decorators import plain
+from archiver.cli.decorators import writes
 from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option, is_on_terminal
 from archiver.cli.parameter_types import WholeNumber
+from archiver.cli.result import Result
 from archiver.errors import ArchiverError
-from archiver.exit_codes import DAMAGED
-from archiver.runner.threads import StopFlag
-from archiver.text_format import pluralize
+from archiver.exit_codes import DAMAGED, outcome
+from archiver.model.values import replace
+from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from archiver.archive.archive import Archive
     from archiver.archive.verification import RepairReport, Verification
-    from archiver.runner.tally import Summary
+    from archiver.runner.threads import StopFlag
     from archiver.verify.verify_blobs import Damage
+    from archiver.verify.verify_journal import JournalReport
+
 
 _NOTHING = {
     "checked": 0,
@@ -51,12 +54,80 @@ _NOTHING = {
 }
 
 
-class _RepairOptions(Struct, frozen=True):
-    """The options that need --repair."""
+class VerifyResult(Result, frozen=True):
+    """What a check of the archive at ``root`` found, and what a repair did, or would do.
 
-    max_units: int | None
-    wait: bool
-    accept_loss: bool
+    ``back``: how many lost blobs are there again. ``run``: the run that fetched them. ``price`` and
+    ``advised`` are lines about what to do.
+    """
+
+    root: Path
+    verification: Verification
+    repair: RepairReport | None = None
+    back: int = 0
+    run: Mapping[str, object] | None = None
+    price: tuple[str, ...] = ()
+    advised: str = ""
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``."""
+        verification, blobs, answers = self.verification, self.verification.blobs, self.verification.answers
+        return {
+            "checked": blobs.checked,
+            "bytes_read": blobs.bytes_read,
+            "damaged": blobs.damaged,
+            "lost": blobs.lost,
+            "found": blobs.restored,
+            "orphans": blobs.orphans,
+            "foreign": blobs.foreign,
+            "answers_checked": answers.checked,
+            "answers_damaged": answers.damaged,
+            "answers_lost": answers.lost,
+            "answers_unrecorded": answers.unrecorded,
+            "answers_surplus": answers.surplus,
+            "answers_foreign": answers.foreign,
+            "journal_lines": verification.journal.lines,
+            "journal_damage": verification.journal.damage,
+            "journal_differences": verification.journal.counts,
+            "journal_rows": verification.journal.differences,
+            "derived_differences": verification.derived_differences,
+            "journal_losses": verification.journal.losses,
+            "journal_foreign": verification.journal.foreign,
+            "repair": None if self.repair is None else _describe_repair(self.repair, self.back),
+            "run": self.run,
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code of a check."""
+        return DAMAGED if self.verification.is_damaged else 0
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield the damage as a table, if there is any."""
+        blobs, answers = self.root / "blobs", self.verification.answers
+        rows = [
+            (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), _belongs_to(d))
+            for d in self.verification.blobs.damaged
+        ]
+        rows += [("answer", a.why, f"answer {a.id}") for a in answers.damaged]
+        rows += [
+            (
+                "surplus",
+                f"answers/{s.segment}",
+                f"{pluralize(s.length, 'byte')} at offset {s.offset:,}, not written by archiver",
+            )
+            for s in answers.surplus
+        ]
+        if rows:
+            yield from text_table.format_table(("problem", "file", "belongs to"), rows)
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what a check found, and what to do about it."""
+        if self.exit_code or options.wants_summary:
+            yield from check_lines(self.verification)
+            yield from self.price
+            if self.advised and self.exit_code and not self.verification.journal.hint:
+                yield self.advised
 
 
 def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -72,7 +143,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     return share
 
 
-@plain("verify", json=_NOTHING)
+@writes("verify", hint=run_session.RESUME, hint_needs="repair", notes_older_copy=False, json=_NOTHING)
 @click.option(
     "--read-data/--quick",
     default=None,
@@ -105,6 +176,8 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 )
 def command(
     options: GlobalOptions,
+    archive: Archive,
+    stop: StopFlag,
     read_data: bool | None,
     subset: float | None,
     repair: bool,
@@ -112,7 +185,7 @@ def command(
     wait: bool,
     accept_loss: bool,
     dry_run: bool,
-) -> int:
+) -> VerifyResult | int:
     """Check the archive: every file that the database names exists and has the right size, and with
     --read-data the right bytes; every stored answer can be read; the database is intact, and lacks no entry
     of the journal; its sums are those of its rows; the journal is complete from its newest snapshot on, and
@@ -150,98 +223,81 @@ def command(
         raise click.UsageError("--max-units, --wait and --accept-loss need --repair")
     reads = bool(read_data) or subset is not None
     share = subset or 1.0
-    with load.open_archive(options, notes_older_copy=False) as archive:
-        if repair and not dry_run:
-            return _repair(options, archive, reads, share, _RepairOptions(max_units, wait, accept_loss))
-        stop, report = StopFlag(), None
-        with (
-            signals.stop_on_signal(stop, quiet=options.quiet),
-            progress.show_blobs(
-                options, stop.check, **_progress_totals(options, archive, reads, share)
-            ) as count,
-        ):
-            if repair:
-                report = archive.repair(
-                    read_data=reads,
-                    share=share,
-                    accept_loss=accept_loss,
-                    dry_run=True,
-                    progress=count,
-                    stop=stop,
-                )
-                verification = report.verification
-            else:
-                verification = archive.verify(read_data=reads, share=share, dry_run=dry_run, progress=count)
-    code = DAMAGED if verification.is_damaged else 0
-    if options.blank is not None:
-        _print_json(code, "damaged" if code else "ok", verification, report, report.lost if report else 0)
-    else:
-        _print_damage(archive.root, verification)
-    if code or options.wants_summary:
-        output.print_messages(*verify_report.check_lines(verification))
-        if report is not None:
-            output.print_messages(*verify_report.price_lines(report, max_units, dry_run=True))
-        if code and not verification.journal.hint:
-            how = "without --dry-run" if dry_run and repair else "with --repair"
-            what = (
-                "records what is lost, and fetches what is still shown"
-                if verification.is_more_than_derived
-                else "makes these again from the rows"
-            )
-            output.print_messages(f"the same command {how} {what}")
-    return code
-
-
-def _repair(
-    options: GlobalOptions, archive: Archive, read_data: bool, share: float, repair_options: _RepairOptions
-) -> int:
-    stop = StopFlag()
-    with signals.stop_on_signal(stop, quiet=options.quiet, hint=run_session.RESUME):
-        totals = _progress_totals(options, archive, read_data, share)
+    totals = _progress_totals(options, archive, reads, share)
+    if repair and not dry_run:
         with progress.show_blobs(options, stop.check, **totals) as count:
             report = archive.repair(
-                read_data=read_data,
-                share=share,
-                accept_loss=repair_options.accept_loss,
-                wait=repair_options.wait,
-                progress=count,
-                stop=stop,
+                read_data=reads, share=share, accept_loss=accept_loss, wait=wait, progress=count, stop=stop
             )
-        if options.blank is None:
-            _print_damage(archive.root, report.verification)
-        else:  # set now, so that it is printed even if the run cannot begin
-            fields = verify_report.json_fields(report.verification)
-            options.blank = {**fields, "repair": _repair_view(report), "run": None}
-        if options.wants_summary:
-            output.print_messages(
-                *verify_report.check_lines(report.verification),
-                *verify_report.repair_lines(report),
-                *verify_report.price_lines(report, repair_options.max_units),
+        return _finish_repair(options, archive, stop, report, max_units=max_units, wait=wait)
+    planned: RepairReport | None = None
+    with progress.show_blobs(options, stop.check, **totals) as count:
+        if repair:
+            planned = archive.repair(
+                read_data=reads, share=share, accept_loss=accept_loss, dry_run=True, progress=count, stop=stop
             )
-        stop.check()
-        summary, changes = None, RunChanges()
-        if report.plans and repair_options.max_units != 0:
-            summary = run_session.make_run(
-                options,
-                archive,
-                report.targets,
-                command="repair",
-                run_options=report.run_options,
-                max_units=repair_options.max_units,
-                wait=repair_options.wait,
-                changes=changes,
-                stop=stop,
-            )
-        still_lost = archive.status().lost
+            verification = planned.verification
+        else:
+            verification = archive.verify(read_data=reads, share=share, dry_run=dry_run, progress=count)
+    how = "without --dry-run" if dry_run and repair else "with --repair"
+    what = (
+        "records what is lost, and fetches what is still shown"
+        if verification.is_more_than_derived
+        else "makes these again from the rows"
+    )
+    return VerifyResult(
+        archive.root,
+        verification,
+        repair=planned,
+        price=() if planned is None else tuple(price_lines(planned, max_units, dry_run=True)),
+        advised=f"the same command {how} {what}",
+    )
+
+
+def _finish_repair(
+    options: GlobalOptions,
+    archive: Archive,
+    stop: StopFlag,
+    report: RepairReport,
+    *,
+    max_units: int | None,
+    wait: bool,
+) -> int:
+    """Print what a repair did, fetch the lost files again, and print how that ended. Return the exit code."""
+    verified = VerifyResult(archive.root, report.verification, report)
+    if options.blank is None:
+        output.print_lines(verified.lines(output.terminal_width()))
+    else:  # set now, so that it is printed even if the run cannot begin
+        options.blank = verified.json_fields()
+    if options.wants_summary:
+        output.print_messages(
+            *check_lines(report.verification), *repair_lines(report), *price_lines(report, max_units)
+        )
+    stop.check()
+    summary, changes = None, RunChanges()
+    if report.plans and max_units != 0:
+        summary = run_session.make_run(
+            options,
+            archive,
+            report.targets,
+            command="repair",
+            run_options=report.run_options,
+            max_units=max_units,
+            wait=wait,
+            changes=changes,
+            stop=stop,
+        )
+    still_lost = archive.status().lost
+    back = report.lost - still_lost
     code = 0 if summary is None else summary.exit_code
     if options.blank is not None:
-        outcome = "ok" if summary is None else summary.outcome
-        _print_json(code, outcome, report.verification, report, still_lost, summary, changes)
+        run = None if summary is None else run_report.json_fields(summary, changes)
+        fields = replace(verified, back=back, run=run).json_fields()
+        output.print_json({"exit_code": code, "outcome": outcome(code), **fields})
     elif summary is not None:
         run_report.print_report(options, summary, changes)
     if report.lost and not options.quiet:
         units = pluralize(summary.units if summary is not None else 0, "unit")
-        back = report.lost - still_lost
         output.print_messages(f"{back:,} of {pluralize(report.lost, 'lost blob')} recovered, {units} spent")
         if still_lost:
             output.print_messages(
@@ -250,26 +306,16 @@ def _repair(
     return code
 
 
-def _print_damage(root: Path, verification: Verification) -> None:
-    """Print the damage as a table on stdout, if there is any."""
-    blobs = root / "blobs"
-    rows = [
-        (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), _belongs_to(d))
-        for d in verification.blobs.damaged
-    ]
-    rows += [("answer", a.why, f"answer {a.id}") for a in verification.answers.damaged]
-    rows += [
-        (
-            "surplus",
-            f"answers/{s.segment}",
-            f"{pluralize(s.length, 'byte')} at offset {s.offset:,}, not written by archiver",
-        )
-        for s in verification.answers.surplus
-    ]
-    if rows:
-        output.print_data(
-            "".join(f"{line}\n" for line in text_table.format_table(("problem", "file", "belongs to"), rows))
-        )
+def _describe_repair(report: RepairReport, back: int) -> dict[str, object]:
+    return {
+        "lost": report.lost,
+        "back": back,
+        "quarantined": report.quarantined,
+        "has_new_journal": report.has_new_journal,
+        "accounts": len(report.plans),
+        "highlights": count_highlights(report),
+        "units": report.units,
+    }
 
 
 def _belongs_to(damage: Damage) -> str:
@@ -289,32 +335,110 @@ def _progress_totals(options: GlobalOptions, archive: Archive, reads: bool, shar
     return {"total": status.blobs, **size}
 
 
-def _print_json(
-    code: int,
-    outcome: str,
-    verification: Verification,
-    report: RepairReport | None = None,
-    still_lost: int = 0,
-    summary: Summary | None = None,
-    changes: RunChanges | None = None,
-) -> None:
-    document: dict[str, object] = {
-        "exit_code": code,
-        "outcome": outcome,
-        **verify_report.json_fields(verification),
-    }
-    document["repair"] = None if report is None else _repair_view(report, report.lost - still_lost)
-    document["run"] = None if summary is None else run_report.json_fields(summary, changes or RunChanges())
-    output.print_json(document)
+def check_lines(verification: Verification) -> Iterator[str]:
+    """Yield what a check found."""
+    blobs, answers = verification.blobs, verification.answers
+    read = f", {format_size(blobs.bytes_read)} read" if blobs.bytes_read else ""
+    yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
+    yield f"{pluralize(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
+    yield from _journal_lines(verification.journal)
+    yield from verification.derived_differences
+    if blobs.lost:
+        yield f"{pluralize(len(blobs.lost), 'blob')} recorded as lost"
+    if answers.lost:
+        yield f"{pluralize(len(answers.lost), 'answer')} recorded as lost"
+    if answers.unrecorded and not verification.journal.hint:  # with a hint, reread would be refused
+        reread = advice.command_line("reread")
+        yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
+    if answers.surplus:
+        yield f"{_surplus_size(verification)} in answers/ not written by archiver"
+    if blobs.restored:
+        number = pluralize(len(blobs.restored), "blob")
+        yield f"{number} recorded as lost, but present and correct (--repair records that)"
+    if blobs.orphans:
+        yield f"{pluralize(blobs.orphans, 'blob')} without a row (harmless)"
+    for directory, names in (("blobs", blobs.foreign), ("answers", answers.foreign)):
+        if names:
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            number = pluralize(len(names), "entry", "entries")
+            yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
+    yield from misplaced_lines(verification.journal.foreign)
 
 
-def _repair_view(report: RepairReport, back: int = 0) -> dict[str, object]:
-    return {
-        "lost": report.lost,
-        "back": back,
-        "quarantined": report.quarantined,
-        "has_new_journal": report.has_new_journal,
-        "accounts": len(report.plans),
-        "highlights": verify_report.count_highlights(report),
-        "units": report.units,
-    }
+def misplaced_lines(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line about files of the journal in the folder of a wrong month, if there are any."""
+    if names:
+        listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
+        number = pluralize(len(names), "file")
+        yield f"{number} of the journal in the folder of a wrong month, put there by somebody: {listed}"
+
+
+def _journal_lines(journal: JournalReport) -> Iterator[str]:
+    """Yield what the check of the journal found; nothing for an archive that has none yet."""
+    if journal.hint:
+        yield f"{journal.damage} ({advice.complete_commands(journal.hint)})"
+    elif journal.damage is not None:
+        yield f"the journal is damaged: {journal.damage}"
+    elif journal.is_compared or journal.counts:
+        number = pluralize(sum(journal.counts.values()), "different row")
+        yield f"{pluralize(journal.lines, 'line')} of the journal compared with the database: {number}"
+    yield from journal.losses
+    for table, count in journal.counts.items():
+        yield f"  {table}: {pluralize(count, 'row')} different or missing"
+        for row in journal.differences:
+            if row.table == table:
+                what = "different values" if row.missing is None else f"missing in the {row.missing}"
+                yield f"    {' '.join(map(str, row.key))}: {what}"
+    if journal.losses and not (journal.damage or journal.counts):
+        yield (
+            "restore the file from a copy of journal/; or --repair moves this journal to quarantine/, and "
+            "begins a new one with all rows"
+        )
+    elif journal.is_damaged and not journal.hint:
+        yield "--repair adds the rows that only the journal has, and begins a new journal with all rows"
+
+
+def repair_lines(report: RepairReport) -> Iterator[str]:
+    """Yield what a repair recorded as lost and moved to quarantine/."""
+    blobs, answers = report.verification.blobs, report.verification.answers
+    if blobs.damaged:
+        yield f"{pluralize(len(blobs.damaged), 'blob')} now recorded as lost"
+    if answers.damaged:
+        number = pluralize(len(answers.damaged), "answer")
+        yield f"{number} now recorded as lost; the rows made from them stay"
+    if answers.surplus:
+        size = _surplus_size(report.verification)
+        yield f"{size} not written by archiver: moved to quarantine/, or copied where answers follow it"
+    if report.has_new_journal:
+        yield "a new journal has begun with all rows; files of an older one, if any, are in quarantine/"
+    elif report.verification.journal.is_damaged:
+        yield "a snapshot of all rows was written into the journal"
+    if report.verification.sums:
+        yield "the sums were counted again"
+    if report.verification.journal.wrong_words:
+        yield "the words to search were made again from the rows"
+    if report.quarantined:
+        yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
+
+
+def price_lines(report: RepairReport, max_units: int | None, *, dry_run: bool = False) -> Iterator[str]:
+    """Yield what it should cost at most to fetch again what is lost."""
+    if report.plans:
+        highlights = pluralize(count_highlights(report), "highlight")
+        accounts, units = pluralize(len(report.plans), "account"), pluralize(report.units, "unit")
+        next_step = "not fetching them (--dry-run)" if dry_run else "fetching now"
+        if max_units == 0:
+            next_step = "not fetching them (--max-units 0)"
+        yield (
+            f"fetching the lost files again should cost at most {units} "
+            f"({highlights} of {accounts}); {next_step}"
+        )
+
+
+def count_highlights(report: RepairReport) -> int:
+    """Return how many highlights must be fetched."""
+    return sum(len(plan.highlights) for _, plan in report.plans)
+
+
+def _surplus_size(verification: Verification) -> str:
+    return format_size(sum(surplus.length for surplus in verification.answers.surplus))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from archiver.cli import load, progress, signals
-from archiver.cli.decorators import plain
+from archiver.cli import progress
+from archiver.cli.decorators import writes
 from archiver.cli.log_file import LogObserver
 from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import WholeNumber
 from archiver.model.events import Event
 
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
+    from archiver.runner.threads import StopFlag
 
-@plain("worker")
+
+@writes("worker", hint="start it again: the next run needs it", with_accounts=False)
 @click.option(
     "--concurrency", type=WholeNumber(1, 64), metavar="N", help="Download N files at a time (1 to 64)."
 )
@@ -21,7 +27,9 @@ from archiver.model.events import Event
     is_flag=True,
     help="End once no account of an open run waits, instead of waiting for more.",
 )
-def command(options: GlobalOptions, concurrency: int | None, until_idle: bool) -> None:
+def command(
+    options: GlobalOptions, archive: Archive, stop: StopFlag, concurrency: int | None, until_idle: bool
+) -> None:
     """Visit accounts for the runs that "archiver run" opens, beside other workers, on this machine or on
     several. It needs cluster.enabled = true, a PostgreSQL database and the API key. See docs/cluster.md.
 
@@ -35,25 +43,17 @@ def command(options: GlobalOptions, concurrency: int | None, until_idle: bool) -
       archiver worker --concurrency 16
       archiver worker --until-idle
     """
-    from archiver.runner.threads import StopFlag
+    config = options.loaded
+    assert config is not None
+    observer = progress.make_observer(options)
+    journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
 
-    stop = StopFlag()
-    load.config(options, with_accounts=False)  # the run has the list
-    with (
-        load.open_archive(options) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint="start it again: the next run needs it"),
-    ):
-        config = options.loaded
-        assert config is not None
-        observer = progress.make_observer(options)
-        journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
+    def observe(event: Event) -> None:
+        journal(event)
+        observer(event)
 
-        def observe(event: Event) -> None:
-            journal(event)
-            observer(event)
-
-        try:
-            archive.work(concurrency=concurrency, until_idle=until_idle, observe=observe, stop=stop)
-        finally:
-            observer.close()
-            journal.close("the worker ended")
+    try:
+        archive.work(concurrency=concurrency, until_idle=until_idle, observe=observe, stop=stop)
+    finally:
+        observer.close()
+        journal.close("the worker ended")

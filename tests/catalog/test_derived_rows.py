@@ -16,7 +16,7 @@ from sqlalchemy import Connection, make_url
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import Catalog, counters, ledger, record
-from archiver.cli.verify_report import check_lines
+from archiver.cli.verify_command import check_lines
 from archiver.model.api_calls import Limits
 from archiver.runner.threads import StopFlag
 from tests.support.archive_harness import ArchiveHarness

@@ -11,7 +11,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.archive.database import upgrade_schema
 from archiver.catalog import Catalog
-from archiver.cli.verify_report import check_lines
+from archiver.cli.verify_command import check_lines
 from archiver.errors import DatabaseError
 from archiver.journal.journal_files import JournalFiles
 from archiver.runner import run_lock

@@ -20,6 +20,8 @@ _IN_PAGE = 10_000
 """Each page sorts the answers of its first segment again, and on a disk a segment may have many."""
 _LOCATION = 'segment, "offset", length, sha256'
 
+_SEGMENTS = Query("SELECT DISTINCT segment FROM answers", str)
+
 
 def _location(segment: str, offset: int, length: int, sha256: str) -> AnswerLocation:
     return AnswerLocation(segment, offset, length, Digest(sha256))
@@ -96,7 +98,7 @@ def answers_after(connection: Connection, last: StoredAnswer | None) -> list[Sto
 
 def segments(connection: Connection) -> tuple[str, ...]:
     """Return the segments that rows name."""
-    return tuple(connection.scalars(select(_answers.c.segment).distinct()))
+    return tuple(_SEGMENTS.all(connection))
 
 
 def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnswer, ...]:
