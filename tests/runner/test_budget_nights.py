@@ -248,6 +248,15 @@ def test_an_account_whose_highlights_wait_for_units_is_not_done(harness: Archive
     assert harness.night("account0000").accounts == 1
 
 
+@pytest.mark.parametrize("harness", [(1, 3, 0, 3)], indirect=True)
+def test_lists_stay_stored_until_a_run_has_paid_for_everything(harness: ArchiveHarness) -> None:
+    """``keep_answers = "fetched"`` deletes those of a run that did not end at a limit."""
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    lists = "select count(*) from answers a join api_calls c on c.id = a.api_call_id where c.path <> ?"
+    codes_and_lists = [(harness.night("account0000").exit_code, harness.one(lists, PAGE)) for _ in range(3)]
+    assert codes_and_lists == [(5, 1), (0, 1), (0, 1)]
+
+
 @pytest.mark.parametrize("harness", [(1, 20, 0, 30)], indirect=True)
 def test_a_promised_unit_is_not_spent_after_the_key_was_rejected(harness: ArchiveHarness) -> None:
     """Only the calls that are under way are made. After the limit is reached, what is promised is spent."""
