@@ -12,9 +12,9 @@ from archiver.cluster.orders import ReportedError, WorkerReport, decode, encode
 from archiver.errors import BudgetReached, OutOfUnits
 from archiver.model.identity import Pk
 from archiver.model.target import Target
-from archiver.runner.account import AccountRegister
 from archiver.runner.context import RunContext
 from archiver.runner.promises import Turn
+from archiver.runner.visit import AccountRegister
 from archiver.runner.visitor import Visitor
 
 _CHECK_SECONDS = 1.0

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from datetime import datetime
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from archiver.blobs.store import BlobStore
-from archiver.catalog import Catalog, record
-from archiver.catalog.query.account_state import longest_tray
+from archiver.catalog import record
 from archiver.catalog.query.holdings import digests_of_account, digests_of_highlight
 from archiver.errors import AnswerMalformed, CallFailed, PayingEnded, Reason
 from archiver.hiker import endpoints
@@ -49,7 +47,7 @@ from archiver.runner.metered_api import MeteredApi
 from archiver.runner.promises import Promise, Turn
 from archiver.runner.tally import AccountEnd
 from archiver.runner.threads import Pool
-from archiver.runner.visit import Visit, begin_visit, read_visit
+from archiver.runner.visit import AccountRegister, Visit, begin_visit, read_visit
 
 OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
 """Errors that concern only one account."""
@@ -65,24 +63,6 @@ def with_answers(visit: Visit, answers: AnswerCache, options: RunOptions, now: d
     """Return the visit with the highlights that a stored answer can serve."""
     jobs = incomplete_jobs if is_hidden(visit, options, now) else jobs_due
     return replace(visit, free_pks=answers.find_usable(jobs(visit, options, now)))
-
-
-class AccountRegister(Struct):
-    """What the visits of one run share: the accounts visited, and the longest tray in one answer."""
-
-    longest_tray: int
-    _visited: dict[Pk, Target] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def read(cls, catalog: Catalog) -> AccountRegister:
-        """Return the register for a new run."""
-        return cls(catalog.read(longest_tray))
-
-    def register(self, pk: Pk, target: Target) -> Target:
-        """Return the target under which this run visits an account: the first one that named it."""
-        with self._lock:
-            return self._visited.setdefault(pk, target)
 
 
 class RunServices(Struct, frozen=True):

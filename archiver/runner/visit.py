@@ -1,14 +1,15 @@
-"""A visit to a target: what is stored about it, and all that the visit has learned so far."""
+"""A visit to a target: what is stored about it, all that the visit has learned, and what visits share."""
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from datetime import date
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from archiver.catalog import Catalog
-from archiver.catalog.query.account_state import AccountState, account_state
+from archiver.catalog.query.account_state import AccountState, account_state, longest_tray
 from archiver.errors import PayingEnded, Reason
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Meaning
@@ -104,3 +105,21 @@ def read_visit(visit: Visit, catalog: Catalog, *, highlights_unchanged: bool = F
         again = (replace(h, listed_at=state.listed_at) if h.pk in listed else h for h in state.highlights)
         state = replace(state, highlights=tuple(again))
     return replace(visit, state=state, free_pks=frozenset())
+
+
+class AccountRegister(Struct):
+    """What the visits of one run share: the accounts visited, and the longest tray in one answer."""
+
+    longest_tray: int
+    _visited: dict[Pk, Target] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def read(cls, catalog: Catalog) -> AccountRegister:
+        """Return the register for a new run."""
+        return cls(catalog.read(longest_tray))
+
+    def register(self, pk: Pk, target: Target) -> Target:
+        """Return the target under which this run visits an account: the first one that named it."""
+        with self._lock:
+            return self._visited.setdefault(pk, target)

@@ -13,7 +13,7 @@ from archiver.errors import ArchiverError, PayingEnded, StorageError
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.target import Target
-from archiver.runner.account import OF_ONE_ACCOUNT, AccountRegister, AccountSync, RunServices
+from archiver.runner.account import OF_ONE_ACCOUNT, AccountSync, RunServices
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.balance import BalanceCheck
 from archiver.runner.context import RunContext, RunLimits
@@ -23,6 +23,7 @@ from archiver.runner.metered_api import MeteredApi
 from archiver.runner.promises import ACCOUNTS_AT_MOST, Turn
 from archiver.runner.rate import CallRate
 from archiver.runner.threads import Pool, for_each
+from archiver.runner.visit import AccountRegister
 
 _ACCOUNTS_AT_FIRST = 4
 JOBS_AT_ONCE = 8
