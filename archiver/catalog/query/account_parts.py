@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from itertools import chain, islice
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, or_
 
 from archiver.catalog import tables
+from archiver.catalog.sql import Query
 from archiver.errors import ArchiveDamaged
 from archiver.model.account_removal import AccountParts, LeftBehind, PlacedAnswer, RemovalRequest
 from archiver.model.api_calls import AnswerLocation
@@ -18,27 +19,146 @@ from archiver.model.identity import Digest, Pk, Subject
 
 T = TypeVar("T")
 
-_users, _usernames, _targets = tables.users, tables.usernames, tables.targets
-_highlights, _items, _members = tables.highlights, tables.items, tables.highlight_items
-_files, _adopted, _blobs = tables.files, tables.adopted, tables.blobs
-_calls, _answers = tables.api_calls, tables.answers
-_changes, _failures = tables.changes, tables.failures
-
 _AT_ONCE = 500
 _NUMBER = re.compile(r"[0-9]+")
 
-_PLACED: Select[Any] = select(
-    _answers.c.id,
-    _answers.c.api_call_id,
-    _calls.c.path,
-    _calls.c.subject,
-    _answers.c.segment,
-    _answers.c.offset,
-    _answers.c.length,
-    _answers.c.sha256,
-).join(_calls, _calls.c.id == _answers.c.api_call_id)
-_IS_BY_NAME = _calls.c.path.like("%/username")
-"""Then the subject of a call is a username, else a pk."""
+
+class _Waiting(NamedTuple):
+    """An adopted file."""
+
+    id: int
+    user_pk: Pk | None
+    username: str | None
+    highlight_pk: Pk | None
+    item_pk: Pk
+    sha256: str
+
+
+class _File(NamedTuple):
+    user_pk: Pk | None
+    highlight_pk: Pk | None
+    item_pk: Pk | None
+    sha256: str
+
+
+def _answer(
+    answer_id: int, call_id: int, path: str, subject: str, segment: str, offset: int, length: int, sha256: str
+) -> PlacedAnswer:
+    location = AnswerLocation(segment, offset, length, Digest(sha256))
+    return PlacedAnswer(answer_id, call_id, path, subject, location)
+
+
+_HIGHLIGHTS = Query("SELECT pk FROM highlights WHERE user_pk = :pk", Pk)
+# The items that the account shows, or that are its own, unless another account shows them. Where an answer has
+# shown an item, a place that only another tool names says nothing.
+_OWN_ITEMS = Query(
+    """
+    SELECT pk, code FROM items WHERE (
+        user_pk = :pk
+        OR pk IN (
+            SELECT item_pk FROM highlight_items JOIN highlights ON highlights.pk = highlight_pk
+            WHERE highlights.user_pk = :pk AND highlight_items.source IS NULL
+        )
+        OR source IS NOT NULL AND pk IN (
+            SELECT item_pk FROM highlight_items JOIN highlights ON highlights.pk = highlight_pk
+            WHERE highlights.user_pk = :pk
+        )
+    ) AND NOT EXISTS (
+        SELECT 1 FROM highlight_items AS member, highlights
+        WHERE item_pk = items.pk AND highlights.pk = highlight_pk AND highlights.user_pk <> :pk
+            AND (member.source IS NULL OR items.source IS NOT NULL)
+    )
+    """,
+    lambda pk, code: (pk, code),
+)
+_WAITING = Query("SELECT id, user_pk, username, highlight_pk, item_pk, sha256 FROM adopted", _Waiting)
+_NAMES = Query(
+    """
+    SELECT username FROM users WHERE pk = :pk AND username IS NOT NULL
+    UNION SELECT username FROM usernames WHERE user_pk = :pk
+    UNION SELECT text FROM targets WHERE user_pk = :pk
+    """,
+    str,
+)
+_NAMES_OF_OTHERS = Query(
+    """
+    SELECT lower(username) FROM users WHERE lower(username) IN :names
+        AND pk <> :pk -- if pk
+    UNION
+    SELECT lower(username) FROM usernames WHERE lower(username) IN :names
+        AND user_pk <> :pk -- if pk
+    """,
+    str,
+)
+_FULL_NAMES = Query(
+    """
+    SELECT full_name FROM users WHERE pk = :pk
+    UNION
+    SELECT old FROM changes WHERE subject = 'user' AND subject_pk = :pk AND field = 'full_name'
+    """,
+    lambda name: name,
+)
+_DIGESTS: Mapping[str, Query[str]] = {
+    owner: Query(f"SELECT sha256 FROM files WHERE {owner} IN :pks", str)
+    for owner in ("user_pk", "highlight_pk", "item_pk")
+}
+_FILES = Query("SELECT user_pk, highlight_pk, item_pk, sha256 FROM files WHERE sha256 IN :digests", _File)
+_SIZES = Query(
+    "SELECT sha256, size FROM blobs WHERE sha256 IN :digests", lambda sha256, size: (Digest(sha256), size)
+)
+# Then the subject of a call is a username, else a pk.
+_IS_BY_NAME = "path LIKE '%/username'"
+_CALLS = {
+    False: Query(f"SELECT id FROM api_calls WHERE subject IN :subjects AND NOT {_IS_BY_NAME}", int),
+    True: Query(f"SELECT id FROM api_calls WHERE lower(subject) IN :subjects AND {_IS_BY_NAME}", int),
+}
+_PLACED = """
+    SELECT answers.id, api_call_id, path, subject, segment, "offset", length, sha256
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id
+"""
+_ANSWERS = {
+    False: Query(f"{_PLACED} WHERE subject IN :subjects AND NOT {_IS_BY_NAME}", _answer),
+    True: Query(f"{_PLACED} WHERE lower(subject) IN :subjects AND {_IS_BY_NAME}", _answer),
+}
+# The answers whose subject is in no row: nothing was recorded of them, or by an older version.
+_UNKNOWN = Query(
+    f"""
+    {_PLACED} WHERE subject <> '' AND NOT (
+        NOT {_IS_BY_NAME} AND subject IN (SELECT pk FROM users)
+        OR NOT {_IS_BY_NAME} AND subject IN (SELECT pk FROM highlights)
+        OR {_IS_BY_NAME} AND lower(subject) IN (SELECT lower(username) FROM usernames)
+    )
+    """,
+    _answer,
+)
+_CHANGES = Query("SELECT id FROM changes WHERE subject = :subject AND subject_pk IN :pks", int)
+_MOVED = Query("SELECT subject_pk FROM changes WHERE field = 'user_pk' AND (old = :pk OR new = :pk)", Pk)
+_FAILURES = Query("SELECT id FROM failures WHERE subject = :subject AND subject_pk IN :pks", int)
+_FAILED_TARGETS = Query(
+    "SELECT id FROM failures WHERE subject = 'target' AND lower(subject_pk) IN :keys", int
+)
+_NAMING = Query(  # digits only: no sign of LIKE is among them
+    "SELECT id, detail FROM failures WHERE subject = 'target' AND detail LIKE '%' || :pk || '%'",
+    lambda failure_id, detail: (failure_id, detail),
+)
+_SHOWN = Query("SELECT item_pk FROM highlight_items WHERE highlight_pk IN :pks", Pk)
+_ITEMS_OF = Query("SELECT pk FROM items WHERE user_pk = :pk", Pk)
+_MENTIONING, _SPONSORED = (
+    Query(f"SELECT item_pk FROM {table} WHERE user_pk = :pk OR lower(username) IN :names", Pk)
+    for table in ("mentions", "sponsors")
+)
+_RESHARING = Query("SELECT item_pk FROM reshares WHERE user_pk = :pk", Pk)
+_IS_UNFINISHED = Query(
+    "SELECT EXISTS (SELECT 1 FROM removal_requests) OR EXISTS (SELECT 1 FROM deletions)", bool
+)
+_REQUEST = Query(
+    "SELECT at, user_pk, names, reason FROM removal_requests",
+    lambda at, user_pk, names, reason: RemovalRequest(
+        at, user_pk, frozenset(msgspec.json.decode(names, type=list[str])), reason
+    ),
+)
+_DELETIONS = Query("SELECT name FROM deletions ORDER BY name", str)
+_REMOVALS = Query("SELECT count(*) FROM removals", int)
 
 
 def in_chunks(values: Iterable[T]) -> Iterator[tuple[T, ...]]:
@@ -54,23 +174,23 @@ def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
     names = request.names | _names(connection, pk)
     shared = _names_of_others(connection, pk, names)
     own_names = names - shared
-    highlights = tuple(connection.scalars(select(_highlights.c.pk).where(_highlights.c.user_pk == pk)))
-    items = connection.execute(_own_items(pk)).all() if pk is not None else []
-    item_pks = tuple(row.pk for row in items)
+    highlights = tuple(_HIGHLIGHTS.all(connection, pk=pk))
+    items = _OWN_ITEMS.all(connection, pk=pk) if pk is not None else []
+    item_pks = tuple(item_pk for item_pk, _ in items)
     owned = _OwnedFiles(pk, own_names, frozenset(highlights), frozenset(item_pks))
-    waiting = connection.execute(select(_adopted)).all()
-    files, digests = _own_files(connection, owned)
-    digests |= {row.sha256 for row in waiting if owned.has_waiting(row)}
-    subjects = {*highlights, *([pk] if pk is not None else [])}
-    call_ids = _ids(connection, _calls.c.id, _calls.c.subject, subjects, ~_IS_BY_NAME)
-    call_ids += _ids(connection, _calls.c.id, func.lower(_calls.c.subject), own_names, _IS_BY_NAME)
-    answers = [
-        *_read_answers(connection, _calls.c.subject, subjects, ~_IS_BY_NAME),
-        *_read_answers(connection, func.lower(_calls.c.subject), own_names, _IS_BY_NAME),
-    ]
-    doubtful = [*_read_answers(connection, func.lower(_calls.c.subject), shared, _IS_BY_NAME)]
+    waiting = _WAITING.all(connection)
+    digests = _own_files(connection, owned)
+    files = len(digests)
+    own_digests = {*digests, *(row.sha256 for row in waiting if owned.has_waiting(row))}
+    subjects = sorted({*highlights, *([pk] if pk is not None else [])})
+    by_name = sorted(own_names)
+    call_ids = _CALLS[False].all_of(connection, "subjects", subjects)
+    call_ids += _CALLS[True].all_of(connection, "subjects", by_name)
+    answers = _ANSWERS[False].all_of(connection, "subjects", subjects)
+    answers += _ANSWERS[True].all_of(connection, "subjects", by_name)
+    doubtful = _ANSWERS[True].all_of(connection, "subjects", sorted(shared))
     if pk is not None:
-        doubtful += _unknown(connection)
+        doubtful += _UNKNOWN.all(connection)
     certain = {answer.id for answer in answers}
     return AccountParts(
         user_pk=pk,
@@ -78,14 +198,16 @@ def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
         shared_names=shared,
         highlight_pks=highlights,
         item_pks=item_pks,
-        item_codes=tuple(row.code for row in items if row.code),
+        item_codes=tuple(code for _, code in items if code),
         files=files,
         waiting=tuple(row.id for row in waiting if owned.has_waiting(row)),
-        blobs=tuple(_without_others(connection, owned, digests, waiting)),
+        blobs=tuple(_without_others(connection, owned, own_digests, waiting)),
         calls=tuple(call_ids),
         answers=tuple(answers),
         doubtful=tuple(answer for answer in doubtful if answer.id not in certain),
-        changes=sum(_count(connection, _changes, subject, pks) for subject, pks in owned.subjects())
+        changes=sum(
+            len(_CHANGES.all_of(connection, "pks", pks, subject=subject)) for subject, pks in owned.subjects()
+        )
         + _count_moves(connection, owned),
         failures=tuple(_own_failures(connection, owned)),
     )
@@ -93,41 +215,33 @@ def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
 
 def read_full_names(connection: Connection, pk: Pk) -> frozenset[str]:
     """Return the full names that an account has or had."""
-    of_account = _changes.c.subject == Subject.USER, _changes.c.subject_pk == pk
-    former = select(_changes.c.old).where(*of_account, _changes.c.field == "full_name")
-    present = select(_users.c.full_name).where(_users.c.pk == pk)
-    found = chain(connection.scalars(present), connection.scalars(former))
-    return frozenset(name for name in found if name)
+    return frozenset(name for name in _FULL_NAMES.all(connection, pk=pk) if name)
 
 
 def names_owner(pk: Pk) -> ColumnElement[bool]:
     """Return the condition for a change that says that a highlight came from the account, or went to it."""
-    return and_(_changes.c.field == "user_pk", or_(_changes.c.old == pk, _changes.c.new == pk))
+    changes = tables.changes.c
+    return and_(changes.field == "user_pk", or_(changes.old == pk, changes.new == pk))
 
 
 def count_left(connection: Connection, parts: AccountParts) -> LeftBehind:
     """Return what other accounts show of this one."""
-    names, removed = list(parts.names), set(parts.item_pks)
+    removed = set(parts.item_pks)
 
-    def count(table: Any, condition: ColumnElement[bool]) -> int:
-        pks = connection.scalars(select(table.c.item_pk).where(condition))
-        return sum(pk not in removed for pk in pks)
-
-    def has_name(table: Any) -> ColumnElement[bool]:
-        return or_(table.c.user_pk == parts.user_pk, func.lower(table.c.username).in_(names))
+    def count(query: Query[Pk], **values: object) -> int:
+        return sum(pk not in removed for pk in query.all(connection, pk=parts.user_pk, **values))
 
     return LeftBehind(
-        mentions=count(tables.mentions, has_name(tables.mentions)),
-        reshares=count(tables.reshares, tables.reshares.c.user_pk == parts.user_pk),
-        sponsors=count(tables.sponsors, has_name(tables.sponsors)),
+        mentions=count(_MENTIONING, names=parts.names),
+        reshares=count(_RESHARING),
+        sponsors=count(_SPONSORED, names=parts.names),
         shared_items=_count_kept_items(connection, parts),
     )
 
 
 def is_unfinished(connection: Connection) -> bool:
     """Return whether a removal was begun, and has not ended."""
-    has_request = exists(select(tables.removal_requests.c.id))
-    return bool(connection.scalar(select(or_(has_request, exists(select(tables.deletions.c.name))))))
+    return _IS_UNFINISHED.one(connection)
 
 
 def read_request(connection: Connection) -> RemovalRequest | None:
@@ -135,30 +249,25 @@ def read_request(connection: Connection) -> RemovalRequest | None:
 
     Raises ArchiveDamaged for a request that does not name one account, by its pk or by one name.
     """
-    row = connection.execute(select(tables.removal_requests)).first()
-    if row is None:
-        return None
-    names = frozenset(msgspec.json.decode(row.names, type=list[str]))
-    if len(names) + (row.user_pk is not None) != 1:
+    request = _REQUEST.first(connection)
+    if request is not None and len(request.names) + (request.user_pk is not None) != 1:
         raise ArchiveDamaged(
             "the database has a request to remove several accounts at once, which archiver forget never does:"
             " another program has changed this archive; nothing was deleted",
             "restore a copy that you trust; or, if you trust the rest, remove the row of the table"
             " removal_requests",
         )
-    return RemovalRequest(row.at, row.user_pk, names, row.reason)
+    return request
 
 
 def read_deletions(connection: Connection) -> list[str]:
     """Return the names of the files that are still to be deleted."""
-    return list(
-        map(str, connection.scalars(select(tables.deletions.c.name).order_by(tables.deletions.c.name)))
-    )
+    return _DELETIONS.all(connection)
 
 
 def count_removals(connection: Connection) -> int:
     """Return how many accounts were removed."""
-    return int(connection.scalar(select(func.count()).select_from(tables.removals)) or 0)
+    return _REMOVALS.one(connection)
 
 
 class _OwnedFiles:
@@ -169,7 +278,7 @@ class _OwnedFiles:
     ) -> None:
         self.pk, self.names, self.highlights, self.items = pk, names, highlights, items
 
-    def has(self, row: Row[Any]) -> bool:
+    def has(self, row: _File) -> bool:
         """Return whether a row of ``files`` belongs to it."""
         return (
             (row.user_pk is not None and row.user_pk == self.pk)
@@ -177,157 +286,71 @@ class _OwnedFiles:
             or row.item_pk in self.items
         )
 
-    def has_waiting(self, row: Row[Any]) -> bool:
+    def has_waiting(self, row: _Waiting) -> bool:
         """Return whether a row of ``adopted`` belongs to it."""
         is_named = row.username is not None and row.username.lower() in self.names
         is_own = row.user_pk is not None and row.user_pk == self.pk
         return is_own or is_named or row.highlight_pk in self.highlights or row.item_pk in self.items
 
-    def subjects(self) -> Iterator[tuple[Subject, Collection[str]]]:
+    def subjects(self) -> Iterator[tuple[Subject, list[str]]]:
         """Yield the subjects of changes and failures."""
         yield Subject.USER, [] if self.pk is None else [self.pk]
-        yield Subject.HIGHLIGHT, self.highlights
-        yield Subject.ITEM, self.items
+        yield Subject.HIGHLIGHT, sorted(self.highlights)
+        yield Subject.ITEM, sorted(self.items)
 
 
 def _names(connection: Connection, pk: Pk | None) -> frozenset[str]:
     if pk is None:
         return frozenset()
-    found = chain(
-        connection.scalars(select(_users.c.username).where(_users.c.pk == pk)),
-        connection.scalars(select(_usernames.c.username).where(_usernames.c.user_pk == pk)),
-        connection.scalars(select(_targets.c.text).where(_targets.c.user_pk == pk)),
-    )
+    found = _NAMES.all(connection, pk=pk)
     return frozenset(name.removeprefix("@").lower() for name in found if name and name != pk)
 
 
 def _names_of_others(connection: Connection, pk: Pk | None, names: frozenset[str]) -> frozenset[str]:
-    others: set[str] = set()
-    for chunk in in_chunks(sorted(names)):
-        for table, owner in ((_users, _users.c.pk), (_usernames, _usernames.c.user_pk)):
-            name = func.lower(table.c.username)
-            query = select(name).where(name.in_(chunk))
-            others.update(connection.scalars(query if pk is None else query.where(owner != pk)))
-    return frozenset(others)
+    return frozenset(_NAMES_OF_OTHERS.all_of(connection, "names", sorted(names), pk=pk))
 
 
-def _own_items(pk: Pk) -> Select[Any]:
-    """Select the items that the account shows, or that are its own, unless another account shows them.
-
-    Where an answer has shown an item, a place that only another tool names says nothing.
-    """
-    is_evidence = or_(_members.c.source.is_(None), _items.c.source.is_not(None))
-
-    def is_shown_by(owner: ColumnElement[bool]) -> ColumnElement[bool]:
-        is_place = _members.c.item_pk == _items.c.pk, _highlights.c.pk == _members.c.highlight_pk
-        return exists().where(*is_place, is_evidence, owner)
-
-    return select(_items.c.pk, _items.c.code).where(
-        or_(_items.c.user_pk == pk, is_shown_by(_highlights.c.user_pk == pk)),
-        ~is_shown_by(_highlights.c.user_pk != pk),
-    )
-
-
-def _own_files(connection: Connection, owned: _OwnedFiles) -> tuple[int, set[str]]:
-    """Return how many files the account has, and their digests."""
-    count, digests = 0, set()
-    owners = (
-        (_files.c.user_pk, [] if owned.pk is None else [owned.pk]),
-        (_files.c.highlight_pk, owned.highlights),
-        (_files.c.item_pk, owned.items),
-    )
-    for column, pks in owners:
-        for chunk in in_chunks(sorted(pks)):
-            for digest in connection.scalars(select(_files.c.sha256).where(column.in_(chunk))):
-                count += 1
-                digests.add(digest)
-    return count, digests
-
-
-def _without_others(
-    connection: Connection, owned: _OwnedFiles, digests: Iterable[str], waiting: Iterable[Row[Any]]
-) -> Iterator[tuple[Digest, int]]:
-    """Yield the blobs of these digests that no file of another account has, with their sizes."""
-    others = {row.sha256 for row in waiting if not owned.has_waiting(row)}
-    for chunk in in_chunks(sorted(digests)):
-        rows = connection.execute(select(_files).where(_files.c.sha256.in_(chunk)))
-        others.update(row.sha256 for row in rows if not owned.has(row))
-        sizes = select(_blobs.c.sha256, _blobs.c.size).where(_blobs.c.sha256.in_(chunk))
-        for blob in connection.execute(sizes):
-            if blob.sha256 not in others:
-                yield Digest(blob.sha256), blob.size
-
-
-def _ids(
-    connection: Connection,
-    ids: ColumnElement[int],
-    column: ColumnElement[str],
-    values: Iterable[str],
-    *conditions: ColumnElement[bool],
-) -> list[int]:
+def _own_files(connection: Connection, owned: _OwnedFiles) -> list[str]:
+    """Return the digest of each file of the account."""
     return [
-        found
-        for chunk in in_chunks(sorted(values))
-        for found in connection.scalars(select(ids).where(column.in_(chunk), *conditions))
+        *_DIGESTS["user_pk"].all(connection, pks=[] if owned.pk is None else [owned.pk]),
+        *_DIGESTS["highlight_pk"].all_of(connection, "pks", sorted(owned.highlights)),
+        *_DIGESTS["item_pk"].all_of(connection, "pks", sorted(owned.items)),
     ]
 
 
-def _read_answers(
-    connection: Connection, column: ColumnElement[str], values: Iterable[str], condition: ColumnElement[bool]
-) -> Iterator[PlacedAnswer]:
-    for chunk in in_chunks(sorted(values)):
-        yield from map(_answer, connection.execute(_PLACED.where(column.in_(chunk), condition)))
-
-
-def _unknown(connection: Connection) -> list[PlacedAnswer]:
-    """Return the answers whose subject is in no row: nothing was recorded of them, or by an older version."""
-    name = func.lower(_calls.c.subject)
-    is_known = or_(
-        and_(~_IS_BY_NAME, _calls.c.subject.in_(select(_users.c.pk))),
-        and_(~_IS_BY_NAME, _calls.c.subject.in_(select(_highlights.c.pk))),
-        and_(_IS_BY_NAME, name.in_(select(func.lower(_usernames.c.username)))),
-    )
-    return list(map(_answer, connection.execute(_PLACED.where(_calls.c.subject != "", ~is_known))))
-
-
-def _answer(row: Row[Any]) -> PlacedAnswer:
-    location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
-    return PlacedAnswer(row.id, row.api_call_id, row.path, row.subject, location)
-
-
-def _count(connection: Connection, table: Any, subject: Subject, pks: Iterable[str]) -> int:
-    return len(_ids(connection, table.c.id, table.c.subject_pk, pks, table.c.subject == subject))
+def _without_others(
+    connection: Connection, owned: _OwnedFiles, digests: Iterable[str], waiting: Iterable[_Waiting]
+) -> Iterator[tuple[Digest, int]]:
+    """Yield the blobs of these digests that no file of another account has, with their sizes."""
+    others = {row.sha256 for row in waiting if not owned.has_waiting(row)}
+    in_order = sorted(digests)
+    others.update(row.sha256 for row in _FILES.all_of(connection, "digests", in_order) if not owned.has(row))
+    for digest, size in _SIZES.all_of(connection, "digests", in_order):
+        if digest not in others:
+            yield digest, size
 
 
 def _count_moves(connection: Connection, owned: _OwnedFiles) -> int:
     """Return how many changes say that highlights of others were the account's."""
     if owned.pk is None:
         return 0
-    pks = connection.scalars(select(_changes.c.subject_pk).where(names_owner(owned.pk)))
-    return sum(pk not in owned.highlights for pk in pks)
+    return sum(pk not in owned.highlights for pk in _MOVED.all(connection, pk=owned.pk))
 
 
 def _own_failures(connection: Connection, owned: _OwnedFiles) -> Iterator[int]:
     for subject, pks in owned.subjects():
-        yield from _ids(
-            connection, _failures.c.id, _failures.c.subject_pk, pks, _failures.c.subject == subject
-        )
+        yield from _FAILURES.all_of(connection, "pks", pks, subject=subject)
     keys = {*owned.names, *owned.highlights, *([owned.pk] if owned.pk is not None else [])}
-    key = func.lower(_failures.c.subject_pk)
-    of_target = _failures.c.subject == Subject.TARGET
-    found = set(_ids(connection, _failures.c.id, key, keys, of_target))
+    found = set(_FAILED_TARGETS.all_of(connection, "keys", sorted(keys)))
     if owned.pk is not None:  # as for a name that another account has had
-        named = select(_failures.c.id, _failures.c.detail).where(
-            of_target, _failures.c.detail.contains(owned.pk, autoescape=True)
-        )
-        found.update(row.id for row in connection.execute(named) if owned.pk in _NUMBER.findall(row.detail))
+        named = _NAMING.all(connection, pk=owned.pk)
+        found.update(failure_id for failure_id, detail in named if owned.pk in _NUMBER.findall(detail))
     yield from sorted(found)
 
 
 def _count_kept_items(connection: Connection, parts: AccountParts) -> int:
     removed = set(parts.item_pks)
-    shown: set[str] = set()
-    for chunk in in_chunks(parts.highlight_pks):
-        shown.update(connection.scalars(select(_members.c.item_pk).where(_members.c.highlight_pk.in_(chunk))))
-    own = set(connection.scalars(select(_items.c.pk).where(_items.c.user_pk == parts.user_pk)))
+    shown = set(_SHOWN.all_of(connection, "pks", parts.highlight_pks))
+    own = set(_ITEMS_OF.all(connection, pk=parts.user_pk))
     return len((shown | own) - removed)
