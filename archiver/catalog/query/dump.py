@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from sqlalchemy import Connection, Row, Table, select
 
 from archiver.catalog import tables
+from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.query.content import walk
 from archiver.model.archived import KeptAccount, KeptHighlight, Selection
 from archiver.model.identity import Pk, Subject
@@ -64,9 +65,7 @@ _IS_IN_PART: Mapping[str, Callable[[ArchivePart, Row[Any]], bool]] = {
     "highlight_items": lambda part, row: (
         row.highlight_pk in part.highlight_pks and row.item_pk in part.item_pks
     ),
-    **dict.fromkeys(
-        ("mentions", "links", "hashtags", "locations", "stickers", "reshares", "sponsors"), _has_item
-    ),
+    **dict.fromkeys((kind.table for kind in ENTRY_KINDS), _has_item),
     "files": _has_file,
     "blobs": lambda part, row: row.sha256 in part.digests,
     "changes": _has_subject,

@@ -1,18 +1,18 @@
 -- What the archive knows to be missing, and why: one row for each gap, in the order of accounts and
--- highlights. Lines with --accounts are for some accounts alone, those with --all for all.
+-- highlights: of some accounts, if of_accounts is given, or of all.
 WITH
---accounts: own_highlights AS (SELECT pk FROM highlights WHERE user_pk IN :user_pks),
---accounts: own_items AS (
---accounts:     SELECT DISTINCT item_pk FROM highlight_items
---accounts:     WHERE highlight_pk IN (SELECT pk FROM own_highlights)
---accounts: ),
+own_highlights AS (SELECT pk FROM highlights WHERE user_pk IN :user_pks), -- if of_accounts
+own_items AS ( -- if of_accounts
+    SELECT DISTINCT item_pk FROM highlight_items -- if of_accounts
+    WHERE highlight_pk IN (SELECT pk FROM own_highlights) -- if of_accounts
+), -- if of_accounts
 -- Not those that only another tool has seen: nothing says which files they have.
 listed_items AS (
-    SELECT pk, media_type FROM items WHERE source IS NULL --all
---accounts:     -- By subqueries, also below: PostgreSQL would rather read all items than join some thousand.
---accounts:     SELECT item_pk AS pk, (SELECT media_type FROM items WHERE pk = item_pk) AS media_type
---accounts:     FROM own_items
---accounts:     WHERE (SELECT source FROM items WHERE pk = item_pk) IS NULL
+    SELECT pk, media_type FROM items WHERE source IS NULL -- if not of_accounts
+    -- By subqueries, also below: PostgreSQL would rather read all items than join some thousand. -- if of_accounts
+    SELECT item_pk AS pk, (SELECT media_type FROM items WHERE pk = item_pk) AS media_type -- if of_accounts
+    FROM own_items -- if of_accounts
+    WHERE (SELECT source FROM items WHERE pk = item_pk) IS NULL -- if of_accounts
 ),
 -- Highlights with an open failure, of their own page or of a file of an item that they show.
 failing AS (
@@ -41,12 +41,12 @@ gap AS (
             SELECT 1 FROM usernames n WHERE n.user_pk = u.pk AND n.username = f.subject_pk
         ))
     ))
-    --accounts: AND CASE f.subject
-    --accounts:     WHEN 'user' THEN f.subject_pk IN :user_pks
-    --accounts:     WHEN 'highlight' THEN f.subject_pk IN (SELECT pk FROM own_highlights)
-    --accounts:     WHEN 'item' THEN f.subject_pk IN (SELECT item_pk FROM own_items)
-    --accounts:     ELSE :with_targets = 1
-    --accounts: END
+    AND CASE f.subject -- if of_accounts
+        WHEN 'user' THEN f.subject_pk IN :user_pks -- if of_accounts
+        WHEN 'highlight' THEN f.subject_pk IN (SELECT pk FROM own_highlights) -- if of_accounts
+        WHEN 'item' THEN f.subject_pk IN (SELECT item_pk FROM own_items) -- if of_accounts
+        ELSE :with_targets = 1 -- if of_accounts
+    END -- if of_accounts
 
     UNION ALL -- accounts that are private or gone
     SELECT
@@ -54,7 +54,7 @@ gap AS (
         CASE u.verdict WHEN 'gone' THEN u.gone_at END, u.verdict_at, u.verdict_due_at, NULL, NULL
     FROM users u
     WHERE u.verdict IN ('private', 'gone')
-    --accounts: AND u.pk IN :user_pks
+    AND u.pk IN :user_pks -- if of_accounts
 
     UNION ALL -- items that lack a file, without an open failure that says why
     -- Once every file of a page was tried, each of them is stored or has an open failure. So this file was
@@ -69,8 +69,8 @@ gap AS (
     JOIN item_roles r ON r.role = 'thumbnail' OR i.media_type = 2
     LEFT JOIN last_resolved l ON l.item_pk = i.pk AND l.role = r.role
     LEFT JOIN failures f ON f.id = l.failure_id
-    WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.item_pk = i.pk AND files.role = r.role) --all
-    --accounts: WHERE (SELECT count(*) FROM files WHERE files.item_pk = i.pk AND files.role = r.role) = 0
+    WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.item_pk = i.pk AND files.role = r.role) -- if not of_accounts
+    WHERE (SELECT count(*) FROM files WHERE files.item_pk = i.pk AND files.role = r.role) = 0 -- if of_accounts
     AND NOT EXISTS (
         SELECT 1 FROM failures o
         WHERE o.subject = 'item' AND o.subject_pk = i.pk AND o.role = r.role AND o.resolved_at IS NULL
@@ -84,7 +84,7 @@ gap AS (
     JOIN users u ON u.pk = h.user_pk
     WHERE h.gone_at IS NULL AND h.completed_at IS NULL AND coalesce(u.verdict, '') NOT IN ('private', 'gone')
     AND h.pk NOT IN (SELECT highlight_pk FROM failing)
-    --accounts: AND h.user_pk IN :user_pks
+    AND h.user_pk IN :user_pks -- if of_accounts
 
     UNION ALL -- highlights with fewer items than the tray counted when they were fetched
     SELECT
@@ -99,7 +99,7 @@ gap AS (
             ) AS present
         FROM highlights
         WHERE gone_at IS NULL AND fetched_at IS NOT NULL
-        --accounts: AND user_pk IN :user_pks
+        AND user_pk IN :user_pks -- if of_accounts
     ) h
     WHERE h.present < h.counted
 
@@ -164,9 +164,10 @@ named_gap AS (
 )
 SELECT
     reason, subject, subject_pk, role, user_pk, username, highlight_pk, title, code,
-    coalesce(detail, '') AS detail, attempts, first_at, last_at, next_try_at, gone, present, counted
+    coalesce(detail, '') AS detail, attempts, first_at, last_at, next_try_at, gone = 1 AS is_gone,
+    present, counted
 FROM named_gap
---accounts: WHERE user_pk IN :user_pks OR subject = 'target'
+WHERE user_pk IN :user_pks OR subject = 'target' -- if of_accounts
 ORDER BY
     coalesce(username, user_pk, highlight_pk), coalesce(user_pk, ''), coalesce(tray_position, -1),
     coalesce(highlight_pk, ''), coalesce(item_position, -1), coalesce(role, ''), subject, subject_pk, reason
