@@ -19,6 +19,7 @@ from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.session import open_for_reading, open_for_writing
 from archiver.archive.storage_move import StorageMove, move_storage
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.errors import (
@@ -395,7 +396,7 @@ def test_fault_s9_what_is_damaged_or_missing_is_not_moved(
     assert it.value.hint.startswith(
         "archiver verify --repair" if is_missing else "archiver verify --read-data --repair"
     )
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+    with open_for_writing(harness.config, "test", Work()):
         pass  # the archive is where it was
     with Archive(harness.config) as archive:
         archive.repair(read_data=not is_missing)
@@ -578,7 +579,7 @@ def test_a_run_that_waits_for_a_move_sees_where_the_archive_is_then(harness: Arc
     def wait() -> None:
         begun.set()
         try:
-            with open_for_writing(config, "run", StopFlag(), wait=True):
+            with open_for_writing(config, "run", Work(wait=True)):
                 outcome.append(None)
         except ArchiverError as error:
             outcome.append(error)

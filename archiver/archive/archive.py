@@ -14,13 +14,21 @@ from weakref import WeakSet
 from archiver.archive import arguments
 from archiver.archive.database import locate_database
 from archiver.archive.iterator import Reading
-from archiver.archive.session import Session, open_for_dry_run, open_for_reading, open_for_writing
+from archiver.archive.session import (
+    Session,
+    open_for_dry_run,
+    open_for_reading,
+    open_for_writing,
+    require_blobs,
+)
+from archiver.archive.work import Work
 from archiver.config import ArchiveSection, Config, load
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
 from archiver.model.values import replace
+from archiver.runner.threads import StopFlag
 from archiver.secret import Secret
 
 # Methods import what only they need: `status` takes a tenth less time for it.
@@ -56,7 +64,6 @@ if TYPE_CHECKING:
     from archiver.runner.context import RunOptions
     from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
-    from archiver.runner.threads import StopFlag
     from archiver.web.serve_options import ServeOptions
 
     Accounts = AccountName | Iterable[AccountName]
@@ -495,7 +502,6 @@ class Archive:
         Errors of single accounts are in the summary. Raises errors that prevent a run from starting:
         KeyMissing, NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
         """
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         found, chosen = self._run_targets(targets, options)
         is_shared = self._config.cluster.enabled and chosen.from_config and not chosen.list_only
@@ -511,7 +517,7 @@ class Archive:
             max_units=arguments.read_count("max_units", max_units),
             wait=wait,
             observe=observe,
-            stop=stop or NewStopFlag(),
+            stop=stop or StopFlag(),
             on_changes=on_changes,
             clock=clock,
         )
@@ -533,14 +539,13 @@ class Archive:
         ``stop``, and errors of the database or the store that last for more than ten minutes.
         """
         from archiver.archive.worker import work
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         work(
             self._config,
             concurrency=arguments.read_count("concurrency", concurrency),
             until_idle=until_idle,
             observe=observe,
-            stop=stop or NewStopFlag(),
+            stop=stop or StopFlag(),
             clock=clock,
         )
 
@@ -604,7 +609,7 @@ class Archive:
             session = self._open()
         except NoArchive:
             session = None
-        return unfollow(self._config, session, target, dry_run=dry_run, wait=wait)
+        return unfollow(self._config, session, target, dry_run=dry_run, work=Work(wait=wait))
 
     def reread(
         self,
@@ -623,23 +628,21 @@ class Archive:
         """
         from archiver.catalog.temporary_copy import open_copy
         from archiver.reread.reread import COMMAND, reread
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
-        stop = stop or NewStopFlag()
+        work = Work(clock=clock, stop=stop or StopFlag(), wait=wait)
+        check = work.stop.check
 
         def reread_into(catalog: Catalog, session: Session) -> RereadReport:
-            return reread(
-                catalog, session.answers, session.root, check=stop.check, progress=progress, clock=clock
-            )
+            return reread(catalog, session.answers, session.root, check=check, progress=progress, clock=clock)
 
         if dry_run:
             with (
-                open_for_dry_run(self._config, wait=stop.wait if wait else None) as reading,
-                open_copy(reading.catalog, reading.root, stop.check) as copy,
+                open_for_dry_run(self._config, work) as reading,
+                open_copy(reading.catalog, reading.root, check) as copy,
             ):
                 return replace(reread_into(copy, reading), run_id=None)
-        with open_for_writing(self._config, COMMAND, stop, wait=wait) as session:
+        with open_for_writing(self._config, COMMAND, work) as session:
             return reread_into(session.catalog, session)
 
     def adopt(
@@ -663,11 +666,12 @@ class Archive:
         ``run``. The report lists the refused files with the reasons. Raises UsageError, ArchiveLocked,
         StoppedBySignal, StorageError, DiskFull, DatabaseError.
         """
-        from archiver.adopt.adoption import AdoptionOptions
+        from archiver.adopt.adoption import COMMAND, Adoption, AdoptionOptions
+        from archiver.adopt.foreign_directory import require_foreign
         from archiver.archive import selection
-        from archiver.archive.adopting import adopt_directories
+        from archiver.archive.nightly_run import require_space
+        from archiver.catalog.temporary_copy import open_copy
         from archiver.model.foreign_files import ForeignTool
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         paths = arguments.read_several(
             os.fspath(directories) if isinstance(directories, os.PathLike) else directories,
@@ -679,16 +683,30 @@ class Archive:
             dry_run=dry_run,
         )
         self._require_open()
-        return adopt_directories(
-            self._config,
-            self._open,
-            paths or (),
-            options,
-            wait=wait,
-            progress=progress,
-            stop=stop or NewStopFlag(),
-            clock=clock,
-        )
+        if not paths:
+            raise UsageError("no directory is given", "name a folder that the other tool has filled")
+        tops = [require_foreign(directory) for directory in paths]
+        work = Work(clock=clock, stop=stop or StopFlag(), wait=wait)
+
+        def adopt_into(session: Session, catalog: Catalog) -> AdoptionReport:
+            require_blobs(session)
+            adoption = Adoption(
+                catalog,
+                session.store,
+                options,
+                check=work.stop.check,
+                require_space=lambda: require_space(session.config),
+                progress=progress,
+                clock=clock,
+            )
+            return adoption.adopt(tops)
+
+        if dry_run:
+            reading = self._open()
+            with open_copy(reading.catalog, reading.root, work.stop.check) as copy:
+                return adopt_into(reading, copy)
+        with open_for_writing(self._config, COMMAND, work) as writing:
+            return adopt_into(writing, writing.catalog)
 
     def plan_removal(
         self, account: AccountName, *, reason: str | None = None, stop: StopFlag | None = None
@@ -696,10 +714,9 @@ class Archive:
         """Return what ``forget`` would remove, and what it would leave. Writes nothing. Raises its errors."""
         from archiver.archive import selection
         from archiver.archive.forgetting import plan_removal
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         session = self._open()
-        with session.storage.checking((stop or NewStopFlag()).check):
+        with session.storage.checking((stop or StopFlag()).check):
             return plan_removal(session, selection.read_account(account), reason)
 
     def forget(
@@ -720,26 +737,22 @@ class Archive:
         """
         from archiver.archive import selection
         from archiver.archive.forgetting import forget_account
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
         return forget_account(
             self._config,
             selection.read_account(account),
+            Work(clock=clock, stop=stop or StopFlag(), wait=wait),
             reason=None if reason is None else arguments.require_text("reason", reason, "text"),
-            wait=wait,
-            stop=stop or NewStopFlag(),
-            clock=clock,
         )
 
     def finish_removal(self, *, wait: bool = False, stop: StopFlag | None = None) -> bool:
         """Finish a ``forget`` that was interrupted; return whether there was one. Raises its errors."""
         from archiver.catalog.query import account_parts
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         if not self._catalog.read(account_parts.is_unfinished):
             return False
-        with open_for_writing(self._config, "forget", stop or NewStopFlag(), wait=wait):
+        with open_for_writing(self._config, "forget", Work(stop=stop or StopFlag(), wait=wait)):
             return True
 
     def waiting_files(self) -> Reading[WaitingFile]:
@@ -770,7 +783,7 @@ class Archive:
 
         part = arguments.require_share("share", share)
         return verify_archive(
-            self._open(), read_data=read_data, share=part, dry_run=dry_run, progress=progress
+            self._open(), Work(progress=progress), read_data=read_data, share=part, dry_run=dry_run
         )
 
     def repair(
@@ -792,28 +805,13 @@ class Archive:
         the errors of ``verify``, and ArchiveLocked.
         """
         from archiver.archive.verification import plan_repair, repair_archive
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
-        stop = stop or NewStopFlag()
+        part = arguments.require_share("share", share)
+        work = Work(stop=stop or StopFlag(), wait=wait, progress=progress)
         if dry_run:
-            return plan_repair(
-                self._open(),
-                read_data=read_data,
-                share=arguments.require_share("share", share),
-                accept_loss=accept_loss,
-                progress=progress,
-                check=stop.check,
-            )
-        return repair_archive(
-            self._config,
-            read_data=read_data,
-            share=arguments.require_share("share", share),
-            accept_loss=accept_loss,
-            wait=wait,
-            progress=progress,
-            stop=stop,
-        )
+            return plan_repair(self._open(), work, read_data=read_data, share=part, accept_loss=accept_loss)
+        return repair_archive(self._config, work, read_data=read_data, share=part, accept_loss=accept_loss)
 
     # --- exports
 
@@ -948,10 +946,9 @@ class Archive:
         the port cannot be used, or Starlette or uvicorn is missing.
         """
         from archiver.archive.serving import serve
-        from archiver.runner.threads import StopFlag as NewStopFlag
 
         self._require_open()
-        flag = stop or NewStopFlag()
+        flag = stop or StopFlag()
         with open_for_reading(self._config, self._database, is_lasting=True) as session:
             if session.lacking is not None:
                 self._on_behind(session.lacking)

@@ -71,11 +71,11 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
     SchemaNew, DatabaseError.
     """
     from archiver.archive.session import open_rows
-    from archiver.runner.threads import StopFlag
+    from archiver.archive.work import Work
 
     marker.read(config.archive.directory)
     before = schema.read_status(locate_database(config)).revision
-    with open_rows(config, "db upgrade", StopFlag(), wait=False, mend_triggers=True):
+    with open_rows(config, "db upgrade", Work(), mend_triggers=True):
         return before, schema.head()
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from archiver.archive.session import Session, open_rows
+from archiver.archive.work import Work
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, account_totals
 from archiver.catalog.query.account_totals import AccountTotals, FailedTarget
@@ -17,7 +18,6 @@ from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
 from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target, TargetIdentity
-from archiver.runner.threads import StopFlag
 
 
 class FollowState(StrEnum):
@@ -186,7 +186,7 @@ def split_listed(
 
 
 def unfollow(
-    config: Config, session: Session | None, target: Target, *, dry_run: bool, wait: bool
+    config: Config, session: Session | None, target: Target, *, dry_run: bool, work: Work
 ) -> Removal:
     """Take an account off the list and end the bindings of its names; see ``Archive.unfollow``.
 
@@ -205,7 +205,7 @@ def unfollow(
         return Removal(entries, pk, names)
     if session is None or not is_own or not (entries or names):
         return Removal(account_list.remove_from_list(config, matches), pk, names)
-    with open_rows(config, "remove", StopFlag(), wait=wait) as (writing, _, _):
+    with open_rows(config, "remove", work) as (writing, _, _):
         # The list first: if this ends in between, the name that is still bound is not followed any more.
         entries = account_list.remove_from_list(config, matches)
         names = writing.read(account_state.bound_names, pk, target.username)  # a run may have bound more

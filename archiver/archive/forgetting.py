@@ -22,6 +22,7 @@ from archiver.archive.session import (
     require_answers,
     require_blobs,
 )
+from archiver.archive.work import Work
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_parts
 from archiver.config import Config, account_list, is_archive_of
@@ -30,26 +31,17 @@ from archiver.model.account_removal import AccountParts, AccountRemoval, Removal
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
 from archiver.model.values import replace
-from archiver.runner.threads import StopFlag
 from archiver.text_format import make_safe
 
 COMMAND = "forget"
 _NUMBER = re.compile(r"[0-9]+")
 
 
-def forget_account(
-    config: Config,
-    account: Target,
-    *,
-    reason: str | None,
-    wait: bool,
-    stop: StopFlag,
-    clock: Callable[[], datetime] = utcnow,
-) -> AccountRemoval:
+def forget_account(config: Config, account: Target, work: Work, *, reason: str | None) -> AccountRemoval:
     """Remove an account from the archive; see ``Archive.forget``."""
-    with open_for_writing(config, COMMAND, stop, wait=wait, clock=clock) as session:
-        steps = RemovalSteps(config, session.catalog, session.storage, session.journal, stop)
-        request = find_request(session.catalog, account, reason, clock())
+    with open_for_writing(config, COMMAND, work) as session:
+        steps = RemovalSteps(config, session.catalog, session.storage, session.journal, work.stop)
+        request = find_request(session.catalog, account, reason, work.clock())
         require_blobs(session)
         require_answers(session)
         steps.prepare()

@@ -15,6 +15,7 @@ from archiver.archive.session import (
     require_current_list,
     with_settings,
 )
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
@@ -59,7 +60,7 @@ def run_targets(
     """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
     require_key(config)
     removals = marker.read(config.archive.directory).removals
-    with open_for_writing(config, command, stop, wait=wait, clock=clock) as session:
+    with open_for_writing(config, command, Work(stop=stop, wait=wait, clock=clock)) as session:
         require_current_list(session, removals)
         require_blobs(session)
         drop_corrected_targets(session, options, clock())

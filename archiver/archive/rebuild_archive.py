@@ -19,6 +19,7 @@ from archiver.archive.session import (
     open_for_writing,
     refuse_unfinished_removal,
 )
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, record, row_dump, schema
 from archiver.catalog.database_state import read_state
@@ -241,13 +242,13 @@ def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetim
 
     Raises the errors of ``open_for_writing``, DiskFull.
     """
-    with open_for_writing(config, "db snapshot", stop, wait=False, clock=clock) as session:
+    with open_for_writing(config, "db snapshot", Work(stop=stop, clock=clock)) as session:
         return session.journal.write_snapshot(is_exact=True)
 
 
 def plan_snapshot(config: Config) -> int:
     """Return how many rows ``take_snapshot`` would write. Raises its errors."""
-    with open_for_dry_run(config) as session:
+    with open_for_dry_run(config, Work()) as session:
         return session.catalog.read(row_dump.count_rows)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from archiver.archive.journal_difference import (
     describe_difference,
     find_lacking,
 )
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
@@ -137,24 +137,18 @@ def open_for_reading(
 
 @contextmanager
 def open_for_writing(
-    config: Config,
-    command: str,
-    stop: StopFlag,
-    *,
-    wait: bool,
-    clock: Callable[[], datetime] = utcnow,
-    follow_database: bool = False,
+    config: Config, command: str, work: Work, *, follow_database: bool = False
 ) -> Iterator[WritableSession]:
     """Open the archive of a configuration under its lock. An older schema is brought up to date.
 
-    ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
-    or ``stop`` is set. Everything that the block commits is in the journal when the block ends.
+    ``command`` is written into the lock file for others to read. Of ``work``, ``clock``, ``stop`` and
+    ``wait`` count. Everything that the block commits is in the journal when the block ends.
     ``follow_database``: if the journal is damaged, lacks its end or has another history, begin a new one with
     the rows of the database. Raises JournalDiffers or JournalDamaged before anything is written,
     ArchiveLocked, DiskFull, and the errors of ``open_for_reading`` except SchemaOld.
     """
     with (
-        open_rows(config, command, stop, wait=wait, clock=clock, follow_database=follow_database) as (
+        open_rows(config, command, work, follow_database=follow_database) as (
             catalog,
             storage,
             journal,
@@ -170,10 +164,8 @@ def open_for_writing(
 def open_rows(
     config: Config,
     command: str,
-    stop: StopFlag,
+    work: Work,
     *,
-    wait: bool,
-    clock: Callable[[], datetime] = utcnow,
     follow_database: bool = False,
     mend_triggers: bool = False,
 ) -> Iterator[tuple[Catalog, ArchiveStorage, Journaling]]:
@@ -188,24 +180,25 @@ def open_rows(
     root = config.archive.directory
     marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
-        waiting = stop.wait if wait else None
-        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
+        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=work.waiting))
         found = marker.read(root)  # under the lock: a move may have changed it while this command waited
-        opening = stack.enter_context(Catalog.prepare(find_database(config), clock=clock))
+        opening = stack.enter_context(Catalog.prepare(find_database(config), clock=work.clock))
         found.require(opening.state.archive_id, root, opening.state.removals)
-        storage = ArchiveStorage(config, check=stop.check)
+        storage = ArchiveStorage(config, check=work.stop.check)
         storage.require(opening.state.storage, found)
         found = storage.probe(found)
         files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()
         compared = require_current(
-            files, opening.state, found.journal, follow_database=follow_database, now=clock()
+            files, opening.state, found.journal, follow_database=follow_database, now=work.clock()
         )
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
-        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, storage=storage))
+        journal = stack.enter_context(
+            Journaling(files, catalog, stop=work.stop, clock=work.clock, storage=storage)
+        )
         journal.begin(compared)
-        finish_removal(config, catalog, storage, journal, stop)
+        finish_removal(config, catalog, storage, journal, work.stop)
         yield catalog, storage, journal
         # At the end, since a run takes a marker that changes before it begins for a removal: see
         # ``require_current_list``.
@@ -213,16 +206,16 @@ def open_rows(
 
 
 @contextmanager
-def open_for_dry_run(config: Config, *, wait: Callable[[float], None] | None = None) -> Iterator[Session]:
+def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
     """Open the archive for reading, and raise what ``open_for_writing`` would raise. Writes nothing.
 
-    ``wait``: as for ``hold_run_lock``. Raises SchemaOld too, and UsageError if a removal of ``archiver
+    Of ``work``, ``stop`` and ``wait`` count. Raises SchemaOld too, and UsageError if a removal of ``archiver
     forget`` has not ended: ``open_for_writing`` finishes it.
     """
     from archiver.catalog.database_state import read_state
     from archiver.runner import run_lock
 
-    run_lock.require_free(config.archive.directory / "lock", wait=wait)
+    run_lock.require_free(config.archive.directory / "lock", wait=work.waiting)
     with open_for_reading(config) as session:
         state = read_state(locate_database(config))
         state.require_triggers()

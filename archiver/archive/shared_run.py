@@ -17,6 +17,7 @@ from archiver.archive.session import (
     require_current_list,
     with_settings,
 )
+from archiver.archive.work import Work
 from archiver.archive.worker import OutageWait
 from archiver.blobs import marker
 from archiver.catalog import Catalog, leases, ledger, record, visits
@@ -161,7 +162,7 @@ def _write_alone(
     is_said, seen_at = False, time.monotonic()
     while True:
         try:
-            with open_for_writing(config, command, stop, wait=wait, clock=clock) as session:
+            with open_for_writing(config, command, Work(stop=stop, wait=wait, clock=clock)) as session:
                 return begin(session)
         except ArchiveLocked:
             with Catalog.open(find_database(config), write=False) as catalog:
@@ -198,7 +199,7 @@ def _write_due_snapshot(
     end = time.monotonic() + _LEAVING_SECONDS
     while stop.cause is None:
         try:
-            with open_for_writing(config, command, stop, wait=False, clock=clock) as session:
+            with open_for_writing(config, command, Work(stop=stop, clock=clock)) as session:
                 session.journal.write_due_snapshot()
         except ArchiveLocked:
             if time.monotonic() < end:

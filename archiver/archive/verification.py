@@ -11,6 +11,7 @@ from archiver.archive.database import locate_database
 from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
 from archiver.archive.removal_steps import require_own_removal
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
+from archiver.archive.work import Work
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
@@ -26,7 +27,6 @@ from archiver.runner import run_lock
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.threads import StopFlag
 from archiver.verify import repair
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
@@ -101,33 +101,26 @@ class RepairReport(Struct, frozen=True):
 
 
 def verify_archive(
-    session: Session, *, read_data: bool, share: float, dry_run: bool, progress: Progress
+    session: Session, work: Work, *, read_data: bool, share: float, dry_run: bool
 ) -> Verification:
     """Compare blobs, answers and journal with the rows; see ``Archive.verify``."""
     require_blobs(session)
     if dry_run:
-        return _verify(session, read_data, share, progress, lambda digest: None, dry_run=True)
+        return _verify(session, work, read_data, share, lambda digest: None, dry_run=True)
     with _VerifiedBlobs(session.config) as verified:
-        return _verify(session, read_data, share, progress, verified.add)
+        return _verify(session, work, read_data, share, verified.add)
 
 
 def repair_archive(
-    config: Config,
-    *,
-    read_data: bool,
-    share: float,
-    accept_loss: bool,
-    wait: bool,
-    progress: Progress,
-    stop: StopFlag,
+    config: Config, work: Work, *, read_data: bool, share: float, accept_loss: bool
 ) -> RepairReport:
     """Verify under the lock, record what is lost, and price it; see ``Archive.repair``."""
     verified: list[Digest] = []
-    with open_for_writing(config, "verify --repair", stop, wait=wait, follow_database=True) as session:
+    with open_for_writing(config, "verify --repair", work, follow_database=True) as session:
         catalog = session.catalog
         if not accept_loss:
             require_blobs(session)
-        found = _verify(session, read_data, share, progress, verified.append)
+        found = _verify(session, work, read_data, share, verified.append)
         now = utcnow()
         if found.journal.is_damaged:
             _restore_rows(catalog, found.journal)
@@ -142,20 +135,14 @@ def repair_archive(
                 session.journal.write_snapshot()
         _record_verified(session, verified)
         quarantined = repair.repair(
-            catalog, session.store, session.answers, found.blobs, found.answers, now, stop.check
+            catalog, session.store, session.answers, found.blobs, found.answers, now, work.stop.check
         )
-        report = _price(session, catalog, found, quarantined, stop.check)
+        report = _price(session, catalog, found, quarantined, work.stop.check)
         return replace(report, has_new_journal=session.journal.is_new)
 
 
 def plan_repair(
-    session: Session,
-    *,
-    read_data: bool,
-    share: float,
-    accept_loss: bool,
-    progress: Progress,
-    check: Callable[[], None],
+    session: Session, work: Work, *, read_data: bool, share: float, accept_loss: bool
 ) -> RepairReport:
     """Return what ``repair_archive`` would do and cost, by recording it in a copy of the rows.
 
@@ -163,7 +150,8 @@ def plan_repair(
     """
     if not accept_loss:
         require_blobs(session)
-    found = _verify(session, read_data, share, progress, lambda digest: None, dry_run=True)
+    check = work.stop.check
+    found = _verify(session, work, read_data, share, lambda digest: None, dry_run=True)
     if not (found.blobs.damaged or found.blobs.lost):  # a lost answer alone is not fetched again
         return RepairReport(found, 0, 0, (), RunOptions())
     with open_copy(session.catalog, session.root, check) as copy:
@@ -208,9 +196,9 @@ def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
 
 def _verify(
     session: Session,
+    work: Work,
     read_data: bool,
     share: float,
-    progress: Progress,
     on_verified: Callable[[Digest], None],
     *,
     dry_run: bool = False,
@@ -229,10 +217,10 @@ def _verify(
     def show(checked: int, bytes_read: int) -> None:
         nonlocal so_far
         so_far = checked, bytes_read
-        progress(*so_far)
+        work.progress(*so_far)
 
     def check() -> None:
-        progress(*so_far)
+        work.progress(*so_far)
 
     with session.storage.checking(check):
         blobs = verify_blobs(
@@ -359,7 +347,7 @@ class _VerifiedBlobs:
     def _flush(self) -> None:
         with suppress(ArchiveLocked, StorageError, DatabaseError):
             if self._digests:
-                with open_for_writing(self._config, "verify", StopFlag(), wait=False) as session:
+                with open_for_writing(self._config, "verify", Work()) as session:
                     _record_verified(session, self._digests)
         self._digests.clear()
 

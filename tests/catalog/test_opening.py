@@ -9,6 +9,7 @@ import pytest
 
 from archiver import config
 from archiver.archive import creation, database, session
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record, schema
@@ -17,7 +18,6 @@ from archiver.catalog.query import totals
 from archiver.catalog.writer_lock import WriterLock
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, DatabaseForeign, MarkerMismatch, StorageError
-from archiver.runner.threads import StopFlag
 from tests.support.catalog_samples import LATER
 from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
 from tests.support.disk_limits import new_disk_blobs
@@ -116,7 +116,7 @@ def foreign(root: Path, own_database: str | Path) -> tuple[Config, str | Path]:
 
 
 def _write_nothing(where: Config) -> None:
-    with session.open_for_writing(where, "run", StopFlag(), wait=False):
+    with session.open_for_writing(where, "run", Work()):
         pass
 
 

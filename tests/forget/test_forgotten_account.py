@@ -20,6 +20,7 @@ from archiver.archive import account_traces
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import plan_rebuild
 from archiver.archive.session import WritableSession, open_for_writing
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.config import load
@@ -585,7 +586,7 @@ def test_a_run_that_waited_meanwhile_does_not_archive_the_account_again(
 def test_it_needs_the_archive_alone(harness: ArchiveHarness) -> None:
     """As an upgrade does."""
     with (
-        open_for_writing(harness.config, "run", StopFlag(), wait=False),
+        open_for_writing(harness.config, "run", Work()),
         Archive(harness.config) as archive,
         pytest.raises(ArchiveLocked),
     ):

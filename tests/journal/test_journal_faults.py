@@ -23,6 +23,7 @@ from archiver.archive import rebuild_archive
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
+from archiver.archive.work import Work
 from archiver.catalog import Catalog, outbox
 from archiver.catalog.column_types import time_text
 from archiver.errors import (
@@ -336,7 +337,7 @@ def test_fault_h51_a_journal_that_cannot_be_written_is_an_error_of_any_command(
 
     def change_a_row() -> None:
         stop = StopFlag()
-        with open_for_writing(harness.config, "test", stop, wait=False) as session:
+        with open_for_writing(harness.config, "test", Work(stop=stop)) as session:
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
             until = time.monotonic() + 20
             while stop.cause is None:
@@ -411,7 +412,7 @@ def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def change_a_row(patch: pytest.MonkeyPatch) -> None:
-        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        with open_for_writing(harness.config, "test", Work()) as session:
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
             patch.setattr(growing_file, "sync", fail)
 
@@ -427,7 +428,7 @@ def test_fault_h51_lines_that_a_killed_process_wrote_are_synced_before_they_are_
     with monkeypatch.context() as patch:
         patch.setattr(disk, "sync", note)
         patch.setattr(disk, "sync_directory", note)
-        with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+        with open_for_writing(harness.config, "test", Work()):
             pass
     assert synced == [never_synced, never_synced.parent]
     require_equal_after_rebuild(harness)
@@ -443,7 +444,7 @@ def test_fault_h51_an_upgrade_after_a_kill_goes_on_after_its_lines(
         raise StoppedBySignal(9)
 
     def change_a_row(patch: pytest.MonkeyPatch) -> None:
-        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        with open_for_writing(harness.config, "test", Work()) as session:
             patch.setattr(outbox, "confirm", kill)
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
 
@@ -452,7 +453,7 @@ def test_fault_h51_an_upgrade_after_a_kill_goes_on_after_its_lines(
     with monkeypatch.context() as patch, pytest.raises(StoppedBySignal):
         change_a_row(patch)
     execute(harness, "UPDATE journal_head SET snapshot_bytes = 0")
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+    with open_for_writing(harness.config, "test", Work()):
         pass
     assert harness.night("account0000").exit_code == 0
     require_equal_after_rebuild(harness)
@@ -492,7 +493,7 @@ def test_fault_h50_a_current_database_without_triggers_keeps_its_journal(harness
 def test_fault_h52_an_entry_that_does_not_fit_can_be_skipped(harness: ArchiveHarness) -> None:
     """A rebuild skips the whole entry. A value in a form that another program may write is not refused."""
     execute(harness, "UPDATE users SET gone_at = '2026-01-01 00:00:00', tray_length = 1.5")
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+    with open_for_writing(harness.config, "test", Work()):
         pass
     rows = all_rows(harness)
 
@@ -535,7 +536,7 @@ def test_fault_h9_a_disk_that_refuses_the_next_file_too_is_that_error(
         return grow(*args)
 
     def change_a_row() -> None:
-        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        with open_for_writing(harness.config, "test", Work()) as session:
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
             session.journal.write_due_snapshot()
 
@@ -555,7 +556,7 @@ def test_fault_h50_a_damaged_end_does_not_hide_that_the_database_is_an_older_cop
 ) -> None:
     """A repair that followed it would lose what the journal still has."""
     shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+    with open_for_writing(harness.config, "test", Work()) as session:
         session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'A'")))
     last = files(harness)[-1]
     last.write_bytes(last.read_bytes() + gzip.compress(b"{"))
@@ -573,7 +574,7 @@ def test_fault_j9_the_end_of_the_journal_does_not_hide_why_a_command_ends(harnes
     before = (harness.root / "archive.json").read_bytes()
 
     def stop_without_database() -> None:
-        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        with open_for_writing(harness.config, "test", Work()) as session:
             session.catalog.write(lambda rows: rows.execute(text("DROP TABLE journal_head")))
             raise StoppedBySignal(15)
 

@@ -14,6 +14,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.verification import Verification
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, record
 from archiver.errors import JournalDamaged, JournalDiffers
@@ -257,7 +258,7 @@ def test_fault_j7_a_snapshot_that_changes_rows_is_needed(harness: ArchiveHarness
     """What a repair wrote is in no entry, so the entry after it does not name the one before."""
     from archiver.archive.session import open_for_writing
 
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+    with open_for_writing(harness.config, "test", Work()) as session:
         session.journal.write_snapshot()
     harness.upstream.world.accounts[0].highlights[0].title = "Fourth"
     harness.night(ACCOUNT)

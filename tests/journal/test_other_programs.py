@@ -16,10 +16,10 @@ from sqlalchemy import Connection, text
 
 from archiver.archive.archive import Archive
 from archiver.archive.session import open_for_writing
+from archiver.archive.work import Work
 from archiver.catalog import outbox, record, row_dump
 from archiver.errors import DatabaseError
 from archiver.journal import shipper
-from archiver.runner.threads import StopFlag
 from archiver.store import disk
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
@@ -42,7 +42,7 @@ def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHa
 
 def write_snapshot(harness: ArchiveHarness) -> None:
     """Write a snapshot while a commit of ours waits for the shipper, too."""
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+    with open_for_writing(harness.config, "test", Work()) as session:
         session.catalog.write(record.start_run, "test", datetime.now(UTC))
         session.journal.write_snapshot()
 
@@ -105,7 +105,7 @@ def test_fault_h50_a_row_that_only_a_snapshot_lacks_is_removed_from_an_older_cop
     """The snapshot after an upgrade takes the place of what the outbox held."""
     shutil.copy(harness.root / "archive.db", tmp_path / "older.db")
     execute(harness, "DELETE FROM files", "UPDATE journal_head SET snapshot_bytes = 0")
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+    with open_for_writing(harness.config, "test", Work()) as session:
         session.catalog.write(record.start_run, "test", datetime.now(UTC))
     lose_database(harness)
     shutil.copy(tmp_path / "older.db", harness.root / "archive.db")
@@ -142,7 +142,7 @@ def test_fault_h51_transactions_of_others_have_the_order_of_their_changes(
         second.execute(change, ("Y",))
         first.execute(change, ("X",))
         first.commit()
-        with open_for_writing(harness.config, "test", StopFlag(), wait=False) as session:
+        with open_for_writing(harness.config, "test", Work()) as session:
             session.catalog.write(lambda rows: rows.execute(text("UPDATE users SET full_name = 'Ours'")))
         require_equal_after_rebuild(harness)
 
@@ -167,7 +167,7 @@ def test_fault_h51_others_changes_that_an_unrecorded_snapshot_has_are_not_writte
         patch.setattr(outbox, "begin", refuse)
         with pytest.raises(DatabaseError, match="locked"):
             write_snapshot(harness)
-    with open_for_writing(harness.config, "test", StopFlag(), wait=False):
+    with open_for_writing(harness.config, "test", Work()):
         pass
     require_equal_after_rebuild(harness)
 

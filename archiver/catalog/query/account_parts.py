@@ -49,8 +49,8 @@ def _answer(
 
 
 _HIGHLIGHTS = Query("SELECT pk FROM highlights WHERE user_pk = :pk", Pk)
-# The items that the account shows, or that are its own, unless another account shows them. Where an answer has
-# shown an item, a place that only another tool names says nothing.
+# The items that the account shows, or that are its own, unless another account shows them. Where an answer
+# has shown an item, a place that only another tool names says nothing.
 _OWN_ITEMS = Query(
     """
     SELECT pk, code FROM items WHERE (

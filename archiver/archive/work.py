@@ -1,0 +1,32 @@
+"""How a piece of work on an archive is done: what every layer below a method of ``Archive`` may need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct, field
+
+from archiver.model.events import Event
+from archiver.model.identity import utcnow
+from archiver.runner.threads import StopFlag
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """How a piece of work is done.
+
+    ``clock``: the time, aware and in UTC. ``stop`` ends the work early. ``wait``: wait for the lock until it
+    is free or ``stop`` is set. ``progress`` gets how much is done; the function that takes the work says in
+    which numbers. ``observe`` gets each event of a run.
+    """
+
+    clock: Callable[[], datetime] = utcnow
+    stop: StopFlag = field(default_factory=StopFlag)
+    wait: bool = False
+    progress: Callable[..., None] = lambda *numbers: None
+    observe: Callable[[Event], None] = lambda event: None
+
+    @property
+    def waiting(self) -> Callable[[float], None] | None:
+        """Return what waits for a lock, as ``run_lock`` takes it; None if this does not wait."""
+        return self.stop.wait if self.wait else None
