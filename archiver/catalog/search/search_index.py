@@ -10,35 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct, field
-from sqlalchemy import (
-    Connection,
-    Row,
-    Select,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from archiver.catalog import tables
+from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.error_mapping import is_refused
 from archiver.catalog.search import stale_documents, tokenizer
 from archiver.catalog.search.query_parser import FIELDS
+from archiver.catalog.search.stale_documents import StaleDocument
+from archiver.catalog.sql import Command, Query
 from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Subject
 from archiver.model.search_hits import Field, Kind, Said
 
 MEDIA_KINDS = {number: Kind(word) for number, word in MEDIA_TYPE_NAMES.items()}
-_AT_ONCE = 1000
 _NAMES = (Field.USERNAME, Field.FULL_NAME, Field.TITLE)
 _FORMER_NAMES = (Field.FORMER_USERNAME, Field.FORMER_FULL_NAME, Field.FORMER_TITLE)
 _COLUMNS = {
@@ -47,19 +33,6 @@ _COLUMNS = {
     "mentions": (Field.MENTION, Field.MENTION_NAME, Field.SPONSOR),
     "links": (Field.LINK, Field.LINK_TITLE, Field.LINK_TEXT),
 }
-_ENTRIES = (
-    (tables.hashtags, {"name": Field.HASHTAG}),
-    (tables.locations, {"name": Field.LOCATION}),
-    (tables.mentions, {"username": Field.MENTION, "full_name": Field.MENTION_NAME}),
-    (tables.sponsors, {"username": Field.SPONSOR}),
-    (tables.links, {"url": Field.LINK, "title": Field.LINK_TITLE, "display_url": Field.LINK_TEXT}),
-)
-
-_documents, _users, _usernames = tables.search_documents, tables.users, tables.usernames
-_highlights, _items, _members = tables.highlights, tables.items, tables.highlight_items
-_changes = tables.changes
-_PKS: Any = bindparam("pks", expanding=True)
-
 _SHOW_INDEX = (
     "PRAGMA query_only = OFF",  # the file is open read-only; this table is of the connection alone
     "CREATE VIRTUAL TABLE IF NOT EXISTS temp.index_words USING fts5vocab (main, search_index, row)",
@@ -71,63 +44,87 @@ _COUNT_WRONG_WORDS = (
     " AND words IS DISTINCT FROM search_words(names, tags, mentions, links, filters)"
 )
 
-_UPDATE = (
-    update(_documents)
-    .where(_documents.c.id == bindparam("key"))
-    .values({name: bindparam(name) for name in ("at", *FIELDS, "filters")})
+_UPDATE = Command(
+    """
+    UPDATE search_documents SET at = :at, names = :names, tags = :tags, mentions = :mentions, links = :links,
+        filters = :filters
+    WHERE id = :key
+    """
 )
-_DELETE = delete(_documents).where(_documents.c.id == bindparam("key"))
-_SUBJECTS = (
-    select(literal(Subject.USER), _users.c.pk).order_by(_users.c.first_seen_at, _users.c.pk),
-    select(literal(Subject.HIGHLIGHT), _highlights.c.pk).order_by(
-        func.coalesce(_highlights.c.created_at, _highlights.c.first_seen_at), _highlights.c.pk
-    ),
-    select(literal(Subject.ITEM), _items.c.pk)
-    .where(or_(*(exists().where(table.c.item_pk == _items.c.pk) for table, _ in _ENTRIES)))
-    .order_by(func.coalesce(_items.c.taken_at, _items.c.first_seen_at), _items.c.pk),
+_DELETE = Command("DELETE FROM search_documents WHERE id = :key")
+_DELETE_ALL = Command("DELETE FROM search_documents")
+_HAS_ENTRIES = " OR ".join(
+    f"EXISTS (SELECT 1 FROM {kind.table} WHERE {kind.table}.item_pk = items.pk)"
+    for kind in ENTRY_KINDS
+    if kind.searched
+)
+_SUBJECTS = tuple(
+    Command(f"INSERT INTO search_documents (subject, subject_pk) {subjects}")
+    for subjects in (
+        "SELECT 'user', pk FROM users ORDER BY first_seen_at, pk",
+        "SELECT 'highlight', pk FROM highlights ORDER BY coalesce(created_at, first_seen_at), pk",
+        f"""
+        SELECT 'item', pk FROM items WHERE {_HAS_ENTRIES} ORDER BY coalesce(taken_at, first_seen_at), pk
+        """,
+    )
 )
 """What documents are about, oldest first: SQLite finds the newest of many hits fast by their order."""
 
-_ACCOUNTS: Select[Any] = select(
-    _users.c.pk, _users.c.username, _users.c.full_name, _users.c.first_seen_at
-).where(_users.c.pk.in_(_PKS))
-_USERNAMES: Select[Any] = (
-    select(_usernames.c.user_pk, _usernames.c.username)
-    .where(_usernames.c.user_pk.in_(_PKS))
-    .order_by(_usernames.c.last_seen_at.desc(), _usernames.c.username)
+_ACCOUNTS = Query(
+    "SELECT pk, username, full_name, first_seen_at FROM users WHERE pk IN :pks", lambda *columns: columns
 )
-_HIGHLIGHTS: Select[Any] = select(
-    _highlights.c.pk,
-    _highlights.c.user_pk,
-    _highlights.c.title,
-    func.coalesce(_highlights.c.created_at, _highlights.c.first_seen_at).label("at"),
-).where(_highlights.c.pk.in_(_PKS))
-_ITEMS: Select[Any] = select(
-    _items.c.pk,
-    _items.c.user_pk,
-    _items.c.media_type,
-    func.coalesce(_items.c.taken_at, _items.c.first_seen_at).label("at"),
-).where(_items.c.pk.in_(_PKS))
-_ITEM_ACCOUNTS: Select[Any] = (
-    select(_members.c.item_pk, _highlights.c.user_pk)
-    .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-    .where(_members.c.item_pk.in_(_PKS))
-    .distinct()
+_USERNAMES = Query(
+    "SELECT user_pk, username FROM usernames WHERE user_pk IN :pks ORDER BY last_seen_at DESC, username",
+    lambda user_pk, username: (user_pk, username),
 )
-_FORMER: Select[Any] = (
-    select(_changes.c.subject_pk, _changes.c.old)
-    .where(
-        _changes.c.subject == bindparam("subject"),
-        _changes.c.subject_pk.in_(_PKS),
-        _changes.c.field == bindparam("field"),
-        _changes.c.old.is_not(None),
+_HIGHLIGHTS = Query(
+    "SELECT pk, user_pk, title, coalesce(created_at, first_seen_at) AS at FROM highlights WHERE pk IN :pks",
+    lambda *columns: columns,
+)
+_ITEMS = Query(
+    """
+    SELECT pk, user_pk, media_type, coalesce(taken_at, first_seen_at) AS at FROM items WHERE pk IN :pks
+    """,
+    lambda *columns: columns,
+)
+_ITEM_ACCOUNTS = Query(
+    """
+    SELECT DISTINCT item_pk, user_pk FROM highlight_items JOIN highlights ON pk = highlight_pk
+    WHERE item_pk IN :pks
+    """,
+    lambda item_pk, user_pk: (item_pk, user_pk),
+)
+_FORMER = Query(
+    """
+    SELECT subject_pk, old FROM changes
+    WHERE subject = :subject AND subject_pk IN :pks AND field = :field AND old IS NOT NULL ORDER BY id DESC
+    """,
+    lambda subject_pk, old: (subject_pk, old),
+)
+_FIELDS = tuple(Field)
+_ENTRIES = tuple(
+    (
+        tuple(kind.searched.values()),
+        Query(
+            f"""
+            SELECT item_pk, {", ".join(kind.searched)} FROM {kind.table}
+            WHERE item_pk IN :pks ORDER BY item_pk, position
+            """,
+            lambda item_pk, *texts: (item_pk, texts),
+        ),
     )
-    .order_by(_changes.c.id.desc())
+    for kind in sorted(
+        (kind for kind in ENTRY_KINDS if kind.searched),
+        key=lambda kind: _FIELDS.index(next(iter(kind.searched.values()))),
+    )
 )
-_ENTRIES_OF_ITEMS = {
-    table.name: select(table).where(table.c.item_pk.in_(_PKS)).order_by(table.c.item_pk, table.c.position)
-    for table, _ in _ENTRIES
-}
+_DOCUMENTS = Query(
+    """
+    SELECT subject, subject_pk, at, names, tags, mentions, links, filters FROM search_documents
+    ORDER BY subject, subject_pk
+    """,
+    lambda *columns: SearchDocument(*columns),
+)
 
 
 class SearchDocument(Struct, frozen=True):
@@ -206,11 +203,7 @@ def read_sources(connection: Connection, subject: Subject, pks: Sequence[Pk]) ->
 
 def documents(connection: Connection) -> Iterator[SearchDocument]:
     """Yield all documents, by subject and pk. Streamed."""
-    query = select(*(_documents.c[name] for name in SearchDocument.__struct_fields__)).order_by(
-        _documents.c.subject, _documents.c.subject_pk
-    )
-    with connection.execution_options(yield_per=_AT_ONCE).execute(query) as rows:
-        yield from (SearchDocument(*row) for row in rows)
+    return _DOCUMENTS.iterate(connection)
 
 
 def has_own_index(connection: Connection) -> bool:
@@ -226,7 +219,7 @@ def index_words(connection: Connection) -> Iterator[tuple[str, int, int]]:
     for statement in _SHOW_INDEX:
         connection.exec_driver_sql(statement)
     words = text("SELECT term, doc, cnt FROM temp.index_words ORDER BY term")
-    with connection.execution_options(yield_per=_AT_ONCE).execute(words) as rows:
+    with connection.execute(words, execution_options={"yield_per": 1000}) as rows:
         yield from (tuple(row) for row in rows)
 
 
@@ -239,9 +232,9 @@ def renew(connection: Connection) -> None:
     """Write all documents and the index again from the rows, in the connection's transaction."""
     if has_own_index(connection):
         rebuild_index(connection)  # first: a document cannot be removed from an index that lacks it
-    connection.execute(delete(_documents))
+    _DELETE_ALL.run(connection)
     for subjects in _SUBJECTS:
-        connection.execute(insert(_documents).from_select(["subject", "subject_pk"], subjects))
+        subjects.run(connection)
     stale_documents.update_documents(connection)
 
 
@@ -250,10 +243,11 @@ def rebuild_index(connection: Connection) -> None:
     connection.exec_driver_sql("INSERT INTO search_index (search_index) VALUES ('rebuild')")
 
 
-def write_documents(connection: Connection, stale: Sequence[Row[Any]]) -> None:
+def write_documents(connection: Connection, stale: Sequence[StaleDocument]) -> None:
     """Write the words of these documents, in the connection's transaction. Delete those without words."""
-    documents, empty = [], []
-    for subject in {row.subject for row in stale}:
+    documents: list[dict[str, object]] = []
+    empty: list[dict[str, object]] = []
+    for subject in {Subject(row.subject) for row in stale}:
         keys = {row.subject_pk: row.id for row in stale if row.subject == subject}
         sources = read_sources(connection, subject, list(keys))
         for pk, key in keys.items():
@@ -265,8 +259,7 @@ def write_documents(connection: Connection, stale: Sequence[Row[Any]]) -> None:
     if documents and not _write_all(connection, documents):
         # If the database refuses some words, the facts that they came with must still be stored.
         empty += [{"key": one["key"]} for one in documents if not _write_all(connection, [one])]
-    if empty:
-        connection.execute(_DELETE, empty)
+    _DELETE.run_each(connection, empty)
 
 
 def _write_all(connection: Connection, documents: Sequence[Mapping[str, object]]) -> bool:
@@ -276,7 +269,7 @@ def _write_all(connection: Connection, documents: Sequence[Mapping[str, object]]
     """
     savepoint = connection.begin_nested()
     try:
-        connection.execute(_UPDATE, documents)
+        _UPDATE.run_each(connection, documents)
     except DBAPIError as error:
         if not is_refused(error):
             raise
@@ -289,54 +282,48 @@ def _write_all(connection: Connection, documents: Sequence[Mapping[str, object]]
 def _read_accounts(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
     sources: dict[Pk, DocumentSource] = {}
     current: dict[Pk, tuple[str | None, ...]] = {}
-    for row in connection.execute(_ACCOUNTS, {"pks": pks}):
-        source = DocumentSource(row.first_seen_at, [kind_filter(Kind.ACCOUNT), owner_filter(row.pk)])
-        source.add(Field.USERNAME, row.username)
-        source.add(Field.FULL_NAME, row.full_name)
-        sources[row.pk], current[row.pk] = source, (row.username, row.full_name)
-    for row in connection.execute(_USERNAMES, {"pks": pks}):
-        if row.user_pk in sources and row.username != current[row.user_pk][0]:
-            sources[row.user_pk].add(Field.FORMER_USERNAME, row.username)
-    for row in _read_former(connection, Subject.USER, "full_name", pks):
-        if row.subject_pk in sources and row.old != current[row.subject_pk][1]:
-            sources[row.subject_pk].add(Field.FORMER_FULL_NAME, row.old)
+    for pk, username, full_name, first_seen_at in _ACCOUNTS.all(connection, pks=pks):
+        source = DocumentSource(first_seen_at, [kind_filter(Kind.ACCOUNT), owner_filter(pk)])
+        source.add(Field.USERNAME, username)
+        source.add(Field.FULL_NAME, full_name)
+        sources[pk], current[pk] = source, (username, full_name)
+    for pk, username in _USERNAMES.all(connection, pks=pks):
+        if pk in sources and username != current[pk][0]:
+            sources[pk].add(Field.FORMER_USERNAME, username)
+    for pk, old in _FORMER.all(connection, subject=Subject.USER, field="full_name", pks=pks):
+        if pk in sources and old != current[pk][1]:
+            sources[pk].add(Field.FORMER_FULL_NAME, old)
     return sources
 
 
 def _read_highlights(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
     sources: dict[Pk, DocumentSource] = {}
     titles: dict[Pk, str | None] = {}
-    for row in connection.execute(_HIGHLIGHTS, {"pks": pks}):
-        source = DocumentSource(row.at, [kind_filter(Kind.HIGHLIGHT), owner_filter(row.user_pk)])
-        source.add(Field.TITLE, row.title)
-        sources[row.pk], titles[row.pk] = source, row.title
-    for row in _read_former(connection, Subject.HIGHLIGHT, "title", pks):
-        if row.subject_pk in sources and row.old != titles[row.subject_pk]:
-            sources[row.subject_pk].add(Field.FORMER_TITLE, row.old)
+    for pk, user_pk, title, at in _HIGHLIGHTS.all(connection, pks=pks):
+        source = DocumentSource(at, [kind_filter(Kind.HIGHLIGHT), owner_filter(user_pk)])
+        source.add(Field.TITLE, title)
+        sources[pk], titles[pk] = source, title
+    for pk, old in _FORMER.all(connection, subject=Subject.HIGHLIGHT, field="title", pks=pks):
+        if pk in sources and old != titles[pk]:
+            sources[pk].add(Field.FORMER_TITLE, old)
     return sources
 
 
 def _read_items(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
     accounts: dict[Pk, list[Pk]] = defaultdict(list)
-    for row in connection.execute(_ITEM_ACCOUNTS, {"pks": pks}):
-        accounts[row.item_pk].append(row.user_pk)
+    for item_pk, user_pk in _ITEM_ACCOUNTS.all(connection, pks=pks):
+        accounts[item_pk].append(user_pk)
     sources: dict[Pk, DocumentSource] = {}
-    for row in connection.execute(_ITEMS, {"pks": pks}):
-        kinds = [Kind.ITEM, *([MEDIA_KINDS[row.media_type]] if row.media_type in MEDIA_KINDS else [])]
-        owners = sorted(accounts[row.pk]) or [row.user_pk]
-        sources[row.pk] = DocumentSource(row.at, [*map(kind_filter, kinds), *map(owner_filter, owners)])
-    for table, fields in _ENTRIES:
-        for row in connection.execute(_ENTRIES_OF_ITEMS[table.name], {"pks": pks}):
-            for column, where in fields.items():
-                if row.item_pk in sources:
-                    sources[row.item_pk].add(where, getattr(row, column))
+    for pk, user_pk, media_type, at in _ITEMS.all(connection, pks=pks):
+        kinds = [Kind.ITEM, *([MEDIA_KINDS[media_type]] if media_type in MEDIA_KINDS else [])]
+        owners = sorted(accounts[pk]) or [user_pk]
+        sources[pk] = DocumentSource(at, [*map(kind_filter, kinds), *map(owner_filter, owners)])
+    for fields, query in _ENTRIES:
+        for item_pk, texts in query.all(connection, pks=pks):
+            for where, text_of_entry in zip(fields, texts, strict=True):
+                if item_pk in sources:
+                    sources[item_pk].add(where, text_of_entry)
     return sources
-
-
-def _read_former(
-    connection: Connection, subject: Subject, field: str, pks: Sequence[Pk]
-) -> Sequence[Row[Any]]:
-    return connection.execute(_FORMER, {"subject": subject, "field": field, "pks": pks}).all()
 
 
 _READERS: Mapping[Subject, Callable[[Connection, Sequence[Pk]], Mapping[Pk, DocumentSource]]] = {

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.sql import Query
 
-_BATCH = 500
-_documents = tables.search_documents
 
+class StaleDocument(NamedTuple):
+    """A document whose words are to be written."""
+
+    id: int
+    subject: str
+    subject_pk: str
+
+
+_STALE = "SELECT id, subject, subject_pk FROM search_documents WHERE at IS NULL ORDER BY id LIMIT 500"
 # Locked, since several programs may write to PostgreSQL: the one that has just changed a row of a document
 # updates that document first.
-_STALE: Select[Any] = (
-    select(_documents.c.id, _documents.c.subject, _documents.c.subject_pk)
-    .where(_documents.c.at.is_(None))
-    .order_by(_documents.c.id)
-    .limit(_BATCH)
-    .with_for_update()
-)
+_STALE_DOCUMENTS = Query({"sqlite": _STALE, "postgresql": f"{_STALE} FOR UPDATE"}, StaleDocument)
 
 
 def update_documents(connection: Connection) -> None:
@@ -27,7 +28,7 @@ def update_documents(connection: Connection) -> None:
 
     Delete those without words.
     """
-    while stale := connection.execute(_STALE).all():
+    while stale := _STALE_DOCUMENTS.all(connection):
         from archiver.catalog.search import search_index
 
         search_index.write_documents(connection, stale)
