@@ -4,71 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import BindParameter, Connection, bindparam, func, select, union
+from sqlalchemy import Connection
 
 from archiver.catalog import tables
+from archiver.catalog.sql import Query
 from archiver.model.archived import Blob
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile, ForeignTool, WaitingFile
 from archiver.model.identity import MEDIA_TYPES, Digest, Pk, Role
 
-_items, _files, _blobs, _adopted = tables.items, tables.files, tables.blobs, tables.adopted
-_users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
-_members = tables.highlight_items
-
-_BATCH = 1000
 _FACTS = ("user_pk", "title", "taken_at")
 """What a tool says of an item, besides what names it. Files that were adopted before may lack it."""
-_THE_ITEM: BindParameter[str] = bindparam("item")
-_THE_ROLE: BindParameter[str] = bindparam("in_role")
+_items = tables.items
 ITEM_FACTS = (_items.c.user_pk, _items.c.taken_at, _items.c.media_type, _items.c.source.label("item_source"))
 """What ``mismatch`` needs of an item."""
-_ITEM = select(*ITEM_FACTS).where(_items.c.pk == _THE_ITEM)
-_HAS_PLACE = select(_members.c.item_pk).where(
-    _members.c.item_pk == _THE_ITEM, _members.c.highlight_pk == bindparam("highlight")
+
+
+class _Item(NamedTuple):
+    """The same, read here."""
+
+    user_pk: Pk
+    taken_at: datetime | None
+    media_type: int | None
+    item_source: str | None
+
+
+_ITEM = Query(
+    "SELECT user_pk, taken_at, media_type, source AS item_source FROM items WHERE pk = :item", _Item
 )
-_OWNER = select(_highlights.c.user_pk).where(_highlights.c.pk == bindparam("highlight"))
-_HELD = (
-    select(_files.c.sha256, _files.c.source, _blobs.c.size)
-    .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-    .where(_files.c.item_pk == _THE_ITEM, _files.c.role == _THE_ROLE, _blobs.c.lost_at.is_(None))
+_HAS_PLACE = Query(
+    "SELECT EXISTS (SELECT 1 FROM highlight_items WHERE item_pk = :item AND highlight_pk = :highlight)", bool
 )
-_IS_FILE = _adopted.c.role != Role.METADATA
-_WAITING = (
-    select(_adopted.c.sha256, _blobs.c.size, *(_adopted.c[name] for name in _FACTS))
-    .join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
-    .where(
-        _adopted.c.item_pk == _THE_ITEM,
-        _adopted.c.role == _THE_ROLE,
-        _blobs.c.lost_at.is_(None),
-    )
+_OWNER = Query("SELECT user_pk FROM highlights WHERE pk = :highlight", Pk)
+_HELD = Query(
+    """
+    SELECT files.sha256, files.source, blobs.size FROM files JOIN blobs ON blobs.sha256 = files.sha256
+    WHERE item_pk = :item AND role = :role AND lost_at IS NULL
+    """,
+    lambda sha256, source, size: (sha256, source, size),
 )
-_named = union(
-    select(_users.c.pk).where(_users.c.username == bindparam("name")),
-    select(_usernames.c.user_pk).where(_usernames.c.username == bindparam("name")),
-).subquery()
-_ACCOUNTS = select(_named.c.pk)
-_TAKEN_AT = select(_items.c.pk).where(
-    _items.c.user_pk == bindparam("user"),
-    _items.c.taken_at >= bindparam("first", type_=_items.c.taken_at.type),
-    _items.c.taken_at < bindparam("end", type_=_items.c.taken_at.type),
+_WAITING = Query(
+    f"""
+    SELECT adopted.sha256, size, {", ".join(_FACTS)}
+    FROM adopted JOIN blobs ON blobs.sha256 = adopted.sha256
+    WHERE item_pk = :item AND role = :role AND lost_at IS NULL
+    """,
+    lambda sha256, size, *facts: (sha256, size, facts),
 )
-_ALL_WAITING = (
-    select(
-        *(_adopted.c.item_pk, _adopted.c.highlight_pk, _adopted.c.role),
-        *(_blobs.c.sha256, _blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height),
-        *(_adopted.c.username, _adopted.c.source, _adopted.c.adopted_at, _adopted.c.reason, _blobs.c.lost_at),
-        *(_adopted.c[name] for name in _FACTS),
-    )
-    .join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
-    .where(_IS_FILE)
+_ACCOUNTS = Query(
+    """
+    SELECT pk FROM users WHERE username = :name
+    UNION SELECT user_pk FROM usernames WHERE username = :name
+    """,
+    Pk,
 )
-_METADATA = (
-    select(_blobs.c.sha256)
-    .join(_adopted, _adopted.c.sha256 == _blobs.c.sha256)
-    .where(_adopted.c.item_pk == _THE_ITEM, _adopted.c.role == Role.METADATA, _blobs.c.lost_at.is_(None))
+_TAKEN_AT = Query(
+    "SELECT pk FROM items WHERE user_pk = :user AND taken_at >= :first AND taken_at < :until", Pk
+)
+_WAITING_FILES = Query(
+    f"""
+    SELECT item_pk, highlight_pk, role, blobs.sha256, size, mime, width, height, username, source, adopted_at,
+        reason, lost_at, {", ".join(_FACTS)}
+    FROM adopted JOIN blobs ON blobs.sha256 = adopted.sha256 WHERE role <> 'metadata'
+    ORDER BY coalesce(username, ''), coalesce(highlight_pk, ''), item_pk, role, id
+    """,
+    lambda item, highlight, role, sha256, size, mime, width, height, *facts: WaitingFile(
+        item, highlight, Role(role), Blob(Digest(sha256), size, mime, width, height), *facts
+    ),
+)
+_COUNT = Query("SELECT count(*) FROM adopted WHERE role <> 'metadata'", int)
+_METADATA = Query(
+    """
+    SELECT blobs.sha256 FROM blobs JOIN adopted ON adopted.sha256 = blobs.sha256
+    WHERE item_pk = :item AND role = 'metadata' AND lost_at IS NULL
+    """,
+    str,
 )
 
 OTHER_KIND = "the item is a photo, the file a video"
@@ -112,10 +124,9 @@ class FilePlace(Struct, frozen=True):
 
 def place(connection: Connection, file: ForeignFile) -> FilePlace:
     """Return what is stored where a file belongs, and whether it can be adopted there."""
-    where = {"item": file.item_pk, "in_role": file.role}
-    held = connection.execute(_HELD, where).all()
-    waiting = connection.execute(_WAITING, where).all()
-    item = connection.execute(_ITEM, {"item": file.item_pk}).first()
+    held = _HELD.all(connection, item=file.item_pk, role=file.role)
+    waiting = _WAITING.all(connection, item=file.item_pk, role=file.role)
+    item = _ITEM.first(connection, item=file.item_pk)
     problem, owner = "", None
     if item is not None:
         problem = mismatch(connection, file.source, file.role, item)
@@ -125,29 +136,32 @@ def place(connection: Connection, file: ForeignFile) -> FilePlace:
         owner = owner_of(connection, file.highlight_pk, file.title, file.user_pk, file.username)
         if owner is not None and file.source == ForeignTool.INSTALOADER and file.taken_at is not None:
             problem = SAME_SECOND if items_taken_at(connection, owner, file.taken_at) else ""
-    facts = {name: getattr(file, name) for name in _FACTS}
-    lacking = {row.sha256 for row in waiting if any(facts[f] and not getattr(row, f) for f in _FACTS)}
+    said = [getattr(file, name) for name in _FACTS]
+    lacking = {
+        sha256
+        for sha256, _, facts in waiting
+        if any(new and not old for new, old in zip(said, facts, strict=True))
+    }
     if item is not None and item.item_source and _adds_to(connection, file, item):
-        lacking |= {row.sha256 for row in held}
+        lacking |= {sha256 for sha256, _, _ in held}
     return FilePlace(
         item is not None or owner is not None,
         problem,
-        {row.sha256: row.size for row in held},
-        {row.sha256: row.size for row in waiting},
-        frozenset(row.sha256 for row in held if row.source is None),
+        {sha256: size for sha256, _, size in held},
+        {sha256: size for sha256, size, _ in waiting},
+        frozenset(sha256 for sha256, source, _ in held if source is None),
         frozenset(lacking),
     )
 
 
-def _adds_to(connection: Connection, file: ForeignFile, item: Any) -> bool:
+def _adds_to(connection: Connection, file: ForeignFile, item: _Item) -> bool:
     """Return whether a tool says more of an item that no answer has shown than is stored."""
     if item.taken_at is None and file.taken_at is not None:
         return True
     where = file.highlight_pk, file.title, file.user_pk, file.username
     if file.highlight_pk is None or owner_of(connection, *where) is None:
         return False
-    place = {"item": file.item_pk, "highlight": file.highlight_pk}
-    return connection.execute(_HAS_PLACE, place).first() is None
+    return not _HAS_PLACE.one(connection, item=file.item_pk, highlight=file.highlight_pk)
 
 
 def owner_of(
@@ -164,7 +178,7 @@ def owner_of(
     """
     if highlight_pk is None and title is None:
         return None
-    found = connection.scalar(_OWNER, {"highlight": highlight_pk}) if highlight_pk is not None else None
+    found = _OWNER.first(connection, highlight=highlight_pk) if highlight_pk is not None else None
     if found is not None or user_pk is not None:
         return found or user_pk
     accounts = accounts_named(connection, username.lower()) if username is not None else ()
@@ -173,7 +187,7 @@ def owner_of(
 
 def has_metadata(connection: Connection, item_pk: Pk, digest: Digest) -> bool:
     """Return whether this metadata of an item is stored."""
-    return digest in connection.scalars(_METADATA, {"item": item_pk})
+    return digest in _METADATA.all(connection, item=item_pk)
 
 
 def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
@@ -192,31 +206,20 @@ def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
 
 def accounts_named(connection: Connection, username: str) -> tuple[Pk, ...]:
     """Return the accounts that have or had this username."""
-    return tuple(connection.scalars(_ACCOUNTS, {"name": username}))
+    return tuple(_ACCOUNTS.all(connection, name=username))
 
 
 def items_taken_at(connection: Connection, user_pk: Pk, taken_at: datetime) -> tuple[Pk, ...]:
     """Return the items of an account that were taken in the second of this time."""
     first = taken_at.replace(microsecond=0)
-    second = {"first": first, "end": first + timedelta(seconds=1)}
-    return tuple(connection.scalars(_TAKEN_AT, {"user": user_pk, **second}))
+    return tuple(_TAKEN_AT.all(connection, user=user_pk, first=first, until=first + timedelta(seconds=1)))
 
 
 def count_waiting(connection: Connection) -> int:
     """Return how many adopted files wait for their item."""
-    return connection.scalar(select(func.count()).where(_IS_FILE)) or 0
+    return _COUNT.one(connection)
 
 
 def waiting_files(connection: Connection) -> Iterator[WaitingFile]:
     """Yield the files that wait for their item, by folder name, highlight and item. Streamed."""
-    query = _ALL_WAITING.order_by(
-        func.coalesce(_adopted.c.username, ""),
-        func.coalesce(_adopted.c.highlight_pk, ""),
-        _adopted.c.item_pk,
-        _adopted.c.role,
-        _adopted.c.id,
-    )
-    with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
-        for item, highlight, role, sha256, size, mime, width, height, *rest in rows:
-            blob = Blob(Digest(sha256), size, mime, width, height)
-            yield WaitingFile(item, highlight, Role(role), blob, *rest)
+    return _WAITING_FILES.iterate(connection)
