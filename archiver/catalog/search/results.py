@@ -5,31 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    case,
-    cast,
-    column,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-    table,
-)
-from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.search import search_index, tokenizer
 from archiver.catalog.search.query_parser import FIELDS, MatchExpressions, SearchQuery
 from archiver.catalog.search.search_index import DocumentSource
+from archiver.catalog.sql import Query
 from archiver.model.identity import Pk, Subject
 from archiver.model.search_hits import Dated, Hit, Kind, Said
 
@@ -37,71 +20,102 @@ _MAX_RANKED = 1_000
 """How many of the documents that match in one field are sorted by date: those that were recorded last."""
 _BATCH = 100
 
-_documents, _users, _highlights = tables.search_documents, tables.users, tables.highlights
-_items, _members = tables.items, tables.highlight_items
-_index = table("search_index", column("rowid"))
 _ITEM_KINDS = frozenset({Kind.ITEM, Kind.PHOTO, Kind.VIDEO})
-_PKS: Any = bindparam("pks", expanding=True)
 
-_COLUMNS = (_documents.c.id, _documents.c.subject, _documents.c.subject_pk, _documents.c.at)
-_MATCHING = {
-    "sqlite": select(*_COLUMNS)
-    .join_from(_index, _documents, _documents.c.id == _index.c.rowid)
-    .where(literal_column("search_index").op("MATCH")(bindparam("expression")))
-    .order_by(_index.c.rowid.desc()),
-    "postgresql": select(*_COLUMNS)
-    .where(literal_column("search_documents.words").op("@@")(cast(bindparam("expression"), TSQUERY)))
-    # By an expression: PostgreSQL would read documents in the order of the column until enough match.
-    .order_by((_documents.c.id + 0).desc()),
-}
-# An item is shown with one of its highlights: one that still shows it, if there is one.
-_other, _other_highlight = _members.alias(), _highlights.alias()
-_HOME = (
-    select(_other.c.highlight_pk)
-    .join(_other_highlight, _other_highlight.c.pk == _other.c.highlight_pk)
-    .where(_other.c.item_pk == _items.c.pk)
-    .order_by(_other.c.gone_at.is_not(None), _other_highlight.c.gone_at.is_not(None), _other.c.highlight_pk)
-    .limit(1)
-    .correlate(_items)
-    .scalar_subquery()
+
+class _Document(NamedTuple):
+    subject: str
+    subject_pk: Pk
+    at: datetime
+
+
+class _Names(NamedTuple):
+    """What a hit shows of an account, a highlight or an item."""
+
+    pk: Pk
+    user_pk: Pk | None
+    username: str | None
+    highlight_pk: Pk | None
+    title: str | None
+    code: str | None
+    media_type: int | None
+    dated: str
+    is_gone: bool
+    source: str | None
+
+
+# ``since`` and the highlights narrow what matches before the last ones are taken, which are then sorted.
+_MATCHING = """
+    SELECT subject, subject_pk, at FROM (
+        SELECT id, subject, subject_pk, at FROM {source}
+            AND (subject = 'highlight' AND subject_pk IN :highlight_pks -- if highlight_pks
+                OR subject = 'item' AND subject_pk IN ( -- if highlight_pks
+                    SELECT item_pk FROM highlight_items -- if highlight_pks
+                    WHERE highlight_pk IN :highlight_pks -- if highlight_pks
+                )) -- if highlight_pks
+            AND at >= :since -- if since
+        ORDER BY {order}
+        LIMIT :limit -- if limit
+    ) AS matching
+    ORDER BY at DESC, subject, subject_pk DESC
+"""
+_DOCUMENTS = Query(
+    {
+        "sqlite": _MATCHING.format(
+            source="search_index JOIN search_documents ON id = search_index.rowid"
+            " WHERE search_index MATCH :expression",
+            order="search_index.rowid DESC",
+        ),
+        # By an expression: PostgreSQL would read documents in the order of the column until enough match.
+        "postgresql": _MATCHING.format(
+            source="search_documents WHERE words @@ CAST(:expression AS TSQUERY)", order="id + 0 DESC"
+        ),
+    },
+    _Document,
 )
-_NAMES: dict[Subject, Select[Any]] = {
-    Subject.USER: select(
-        _users.c.pk,
-        _users.c.pk.label("user_pk"),
-        _users.c.username,
-        literal(Dated.FIRST_SEEN.value).label("dated"),
-        _users.c.gone_at.is_not(None).label("gone"),
-    ).where(_users.c.pk.in_(_PKS)),
-    Subject.HIGHLIGHT: select(
-        _highlights.c.pk,
-        _highlights.c.user_pk,
-        _users.c.username,
-        _highlights.c.pk.label("highlight_pk"),
-        _highlights.c.title,
-        case((_highlights.c.created_at.is_not(None), Dated.CREATED), else_=Dated.FIRST_SEEN).label("dated"),
-        _highlights.c.gone_at.is_not(None).label("gone"),
-        _highlights.c.source,
-    )
-    .outerjoin(_users, _users.c.pk == _highlights.c.user_pk)
-    .where(_highlights.c.pk.in_(_PKS)),
-    Subject.ITEM: select(
-        _items.c.pk,
-        func.coalesce(_highlights.c.user_pk, _items.c.user_pk).label("user_pk"),
-        _users.c.username,
-        _highlights.c.pk.label("highlight_pk"),
-        _highlights.c.title,
-        _items.c.code,
-        _items.c.media_type,
-        case((_items.c.taken_at.is_not(None), Dated.TAKEN), else_=Dated.FIRST_SEEN).label("dated"),
-        or_(_members.c.gone_at.is_not(None), _highlights.c.gone_at.is_not(None)).label("gone"),
-        _items.c.source,
-    )
-    .select_from(_items)
-    .outerjoin(_highlights, _highlights.c.pk == _HOME)
-    .outerjoin(_members, and_(_members.c.highlight_pk == _highlights.c.pk, _members.c.item_pk == _items.c.pk))
-    .outerjoin(_users, _users.c.pk == func.coalesce(_highlights.c.user_pk, _items.c.user_pk))
-    .where(_items.c.pk.in_(_PKS)),
+_OWNERS = Query("SELECT DISTINCT user_pk FROM highlights WHERE pk IN :pks", Pk)
+_COUNT_STALE = Query("SELECT count(*) FROM search_documents WHERE at IS NULL", int)
+_NAMES = {
+    Subject.USER: Query(
+        """
+        SELECT pk, pk AS user_pk, username, NULL AS highlight_pk, NULL AS title, NULL AS code,
+            NULL AS media_type, 'first_seen_at' AS dated, gone_at IS NOT NULL AS is_gone, NULL AS source
+        FROM users WHERE pk IN :pks
+        """,
+        _Names,
+    ),
+    Subject.HIGHLIGHT: Query(
+        """
+        SELECT highlights.pk, highlights.user_pk, username, highlights.pk AS highlight_pk, title,
+            NULL AS code, NULL AS media_type,
+            CASE WHEN created_at IS NOT NULL THEN 'created_at' ELSE 'first_seen_at' END AS dated,
+            highlights.gone_at IS NOT NULL AS is_gone, source
+        FROM highlights LEFT JOIN users ON users.pk = highlights.user_pk WHERE highlights.pk IN :pks
+        """,
+        _Names,
+    ),
+    # An item is shown with one of its highlights: one that still shows it, if there is one.
+    Subject.ITEM: Query(
+        """
+        SELECT items.pk, coalesce(highlights.user_pk, items.user_pk) AS user_pk, username,
+            highlights.pk AS highlight_pk, title, code, media_type,
+            CASE WHEN taken_at IS NOT NULL THEN 'taken_at' ELSE 'first_seen_at' END AS dated,
+            member.gone_at IS NOT NULL OR highlights.gone_at IS NOT NULL AS is_gone, items.source
+        FROM items
+        LEFT JOIN highlights ON highlights.pk = (
+            SELECT other.highlight_pk FROM highlight_items AS other
+            JOIN highlights AS other_highlight ON other_highlight.pk = other.highlight_pk
+            WHERE other.item_pk = items.pk
+            ORDER BY other.gone_at IS NOT NULL, other_highlight.gone_at IS NOT NULL, other.highlight_pk
+            LIMIT 1
+        )
+        LEFT JOIN highlight_items AS member
+            ON member.highlight_pk = highlights.pk AND member.item_pk = items.pk
+        LEFT JOIN users ON users.pk = coalesce(highlights.user_pk, items.user_pk)
+        WHERE items.pk IN :pks
+        """,
+        _Names,
+    ),
 }
 
 
@@ -126,8 +140,7 @@ def hits(
     if (
         highlight_pks and not user_pks
     ):  # the index can filter by account, which leaves fewer documents to check
-        owners = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(highlight_pks)).distinct()
-        user_pks = connection.scalars(owners).all()
+        user_pks = _OWNERS.all(connection, pks=highlight_pks)
     up_to = None if limit is None else skip + limit
     matching = _matching_documents(connection, query, user_pks, highlight_pks, kinds, since, up_to)
     documents = islice(matching, skip, None)
@@ -143,7 +156,7 @@ def count_stale(connection: Connection) -> int:
 
     They are found again after our next transaction.
     """
-    return connection.scalar(select(func.count()).where(_documents.c.at.is_(None))) or 0
+    return _COUNT_STALE.one(connection)
 
 
 def _matching_documents(
@@ -154,37 +167,19 @@ def _matching_documents(
     kinds: Collection[Kind],
     since: datetime | None,
     limit: int | None,
-) -> Iterator[Row[Any]]:
+) -> Iterator[_Document]:
     dialect = connection.dialect.name
     filters = [
         [search_index.kind_filter(kind) for kind in sorted(set(kinds))],
         [search_index.owner_filter(pk) for pk in sorted(set(user_pks))],
     ]
-    matching = _MATCHING[dialect]
-    if highlight_pks:
-        matching = matching.where(_is_in_highlights(highlight_pks))
-    if since is not None:
-        matching = matching.where(_documents.c.at >= since)
-    if limit is not None:
-        matching = matching.limit(max(_MAX_RANKED, limit))
-    documents = matching.subquery()
-    by_date = (
-        select(documents)
-        .order_by(documents.c.at.desc(), documents.c.subject, documents.c.subject_pk.desc())
-        .execution_options(yield_per=_BATCH)
-    )
+    narrowing = {
+        "highlight_pks": highlight_pks,
+        "since": since,
+        "limit": None if limit is None else max(_MAX_RANKED, limit),
+    }
     for expressions in _expressions(query, kinds, [words for words in filters if words]):
-        with connection.execute(by_date, {"expression": getattr(expressions, dialect)}) as rows:
-            yield from rows
-
-
-def _is_in_highlights(highlight_pks: Collection[Pk]) -> ColumnElement[bool]:
-    """Return the condition for documents of these highlights and of items that are or were in them."""
-    item_pks = select(_members.c.item_pk).where(_members.c.highlight_pk.in_(highlight_pks))
-    return or_(
-        and_(_documents.c.subject == Subject.HIGHLIGHT, _documents.c.subject_pk.in_(highlight_pks)),
-        and_(_documents.c.subject == Subject.ITEM, _documents.c.subject_pk.in_(item_pks)),
-    )
+        yield from _DOCUMENTS.iterate(connection, expression=getattr(expressions, dialect), **narrowing)
 
 
 def _expressions(
@@ -199,15 +194,15 @@ def _expressions(
             yield several
 
 
-def _read_hits(connection: Connection, query: SearchQuery, documents: Sequence[Row[Any]]) -> list[Hit]:
+def _read_hits(connection: Connection, query: SearchQuery, documents: Sequence[_Document]) -> list[Hit]:
     """Return the hits of these documents, except those whose rows have changed and no longer match."""
     sources: dict[tuple[str, Pk], DocumentSource] = {}
-    names: dict[tuple[str, Pk], Row[Any]] = {}
+    names: dict[tuple[str, Pk], _Names] = {}
     for subject in sorted({Subject(row.subject) for row in documents}):
         pks = [row.subject_pk for row in documents if row.subject == subject]
         subject_sources = search_index.read_sources(connection, subject, pks)
         sources |= {(subject, pk): source for pk, source in subject_sources.items()}
-        names |= {(subject, row.pk): row for row in connection.execute(_NAMES[subject], {"pks": pks})}
+        names |= {(subject, row.pk): row for row in _NAMES[subject].all(connection, pks=pks)}
     hits = []
     for row in documents:
         key = row.subject, row.subject_pk
@@ -226,21 +221,22 @@ def _matching_texts(query: SearchQuery, texts: Iterable[Said]) -> tuple[Said, ..
     return tuple(dict.fromkeys(text for matches in by_group for text in matches)) if all(by_group) else ()
 
 
-def _hit(subject: Subject, at: datetime, names: Row[Any], matches: tuple[Said, ...]) -> Hit:
-    columns = names._mapping
+def _hit(subject: Subject, at: datetime, names: _Names, matches: tuple[Said, ...]) -> Hit:
     kind = {Subject.USER: Kind.ACCOUNT, Subject.HIGHLIGHT: Kind.HIGHLIGHT}.get(subject, Kind.ITEM)
+    if kind is Kind.ITEM:
+        kind = search_index.MEDIA_KINDS.get(names.media_type, kind)
     return Hit(
         subject,
         names.pk,
-        search_index.MEDIA_KINDS.get(columns["media_type"], kind) if kind is Kind.ITEM else kind,
+        kind,
         at,
-        Dated(columns["dated"]),
+        Dated(names.dated),
         names.user_pk,
         names.username,
-        columns.get("highlight_pk"),
-        columns.get("title"),
-        columns.get("code"),
-        bool(names.gone),
+        names.highlight_pk,
+        names.title,
+        names.code,
+        names.is_gone,
         matches,
-        columns.get("source"),
+        names.source,
     )
