@@ -17,7 +17,7 @@ from archiver.store.objects import MARKER, ObjectMissing, Objects
 def read(objects: Objects) -> Marker | None:
     """Return the marker in the bucket; None if there is none. Raises StorageError if it is not valid."""
     try:
-        text = objects.read(MARKER, 0, marker.LARGEST)
+        text = objects.read(MARKER, 0, marker.LARGEST + 1)
     except ObjectMissing:
         return None
     return marker.parse(text, objects.location(MARKER))

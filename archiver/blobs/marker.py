@@ -113,7 +113,7 @@ def read(root: Path) -> Marker:
     """
     path = root / MARKER
     try:
-        text = disk.Objects(root).read(MARKER, 0, LARGEST)
+        text = disk.Objects(root).read(MARKER, 0, LARGEST + 1)
     except StorageError as exc:
         if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
             raise _no_archive(root) from exc
@@ -123,6 +123,8 @@ def read(root: Path) -> Marker:
 
 def parse(text: bytes, place: object) -> Marker:
     """Return the marker with these contents. Raises ArchiveTooOld, or StorageError; ``place`` names it."""
+    if len(text) > LARGEST:
+        raise _unusable(place)
     try:
         fields = msgspec.json.decode(text)
         marker = msgspec.convert(fields, Marker)

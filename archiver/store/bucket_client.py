@@ -256,20 +256,6 @@ class Bucket:
         file = io.BytesIO(content) if isinstance(content, bytes) else content
         return found is not None and found.size == size_of(file) and found.etag in _etags(file)
 
-    def read(self, name: str, limit: int) -> bytes | None:
-        """Return the bytes of an object; None if there is none. More than ``limit`` raise StorageError."""
-        import obstore
-
-        found = self._call_or_none(name, "read", lambda: obstore.get(self._stream, name))
-        if found is None:
-            return None
-        if found.meta["size"] > limit:
-            raise StorageError(
-                f"{self.location(name)} has {found.meta['size']} bytes, and at most {limit} are expected",
-                "check what has been stored under this name",
-            )
-        return self.call(name, "read", lambda: bytes(found.bytes()))
-
     def read_range(self, name: str, start: int, length: int) -> bytes | None:
         """Return ``length`` bytes from ``start`` on, fewer if the object is shorter; None: there is none."""
         if not length:

@@ -369,6 +369,14 @@ def test_a_marker_that_is_none_is_refused(server: S3Server, root: Path) -> None:
         bucket_marker.create(objects, OWN)
 
 
+def test_of_a_marker_that_is_far_too_large_only_the_beginning_is_read(server: S3Server, root: Path) -> None:
+    """It is not valid, and does not fill the memory."""
+    objects = bucket.Objects(server.bucket(), root)
+    objects.put("archive.json", marker.pack(OWN) + b" " * marker.LARGEST + b"{")
+    with pytest.raises(StorageError, match="not a valid marker"):
+        bucket_marker.read(objects)
+
+
 @pytest.mark.parametrize(("group_readable", "directory_mode"), [(False, 0o700), (True, 0o750)])
 def test_the_spool_is_private_and_swept(
     server: S3Server, root: Path, group_readable: bool, directory_mode: int
@@ -627,5 +635,5 @@ def test_a_store_that_ignores_preconditions_is_served_right(
             put(store, large)
             assert store.size(sha256(large)) == len(large)
             location = store.quarantine(sha256(b"picture"))
-            assert client.read(location.removeprefix(client.location("") + "/"), 10) == b"picture"
+            assert client.read_range(location.removeprefix(client.location("") + "/"), 0, 10) == b"picture"
             assert stored_digests(store) == sorted([sha256(large), sha256(b"")])
