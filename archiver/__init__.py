@@ -63,6 +63,7 @@ _MODULES = (
     "model.foreign_files",
     "model.search_hits",
     "model.identity",
+    "model.query_rows",
     "model.upstream",
     "runner.context",
 )

@@ -56,10 +56,15 @@ class Removal(Struct, frozen=True):
     names: tuple[str, ...]
 
 
+def has_own_list(config: Config) -> bool:
+    """Return whether the list of accounts is for this archive: ``--archive`` may name another one."""
+    return is_archive_of(config.archive.directory, config.accounts_archive)
+
+
 def read_followed(session: Session) -> Iterator[FollowedAccount]:
     """Yield the entries in their order, then the other accounts of the archive by name."""
     config, catalog = session.config, session.catalog
-    entries = config.accounts if is_archive_of(config.archive.directory, config.accounts_archive) else ()
+    entries = config.accounts if has_own_list(config) else ()
     owners = read_owners(catalog, entries)
     stored = {account.pk: account for account in catalog.read(account_totals.account_totals)}
     failures = catalog.read(account_totals.failed_targets)
@@ -195,7 +200,7 @@ def unfollow(
     pk: Pk | None = None
     matches = _is_spelled(target)
     names: tuple[str, ...] = ()
-    is_own = is_archive_of(config.archive.directory, config.accounts_archive)
+    is_own = has_own_list(config)
     if session is not None and is_own:
         catalog = session.catalog
         pk, matches = _find_entries(catalog, config.accounts, target)

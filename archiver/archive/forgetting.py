@@ -8,7 +8,7 @@ from datetime import datetime
 
 from archiver.archive import account_traces, selection
 from archiver.archive.database import locate_database
-from archiver.archive.followed_accounts import read_owners
+from archiver.archive.followed_accounts import has_own_list, read_owners
 from archiver.archive.removal_steps import (
     RemovalSteps,
     describe_removal,
@@ -25,7 +25,7 @@ from archiver.archive.session import (
 from archiver.archive.work import Work
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_parts
-from archiver.config import Config, account_list, is_archive_of
+from archiver.config import Config, account_list
 from archiver.errors import UsageError
 from archiver.model.account_removal import AccountParts, AccountRemoval, RemovalRequest
 from archiver.model.identity import utcnow
@@ -101,7 +101,7 @@ def _take_off_list(
 
     Raises ConfigError if they cannot be found as lines, StorageError if a file cannot be written.
     """
-    if not _has_own_list(config):
+    if not has_own_list(config):
         return ()
     is_own = _entry_matcher(config, catalog, parts)
     entries = account_list.remove_from_list(config, is_own, dry_run=True)
@@ -114,7 +114,7 @@ def _find_comments(
     config: Config, catalog: Catalog, parts: AccountParts, *, dry_run: bool
 ) -> tuple[str, ...]:
     """Return where comments of the account list name the account, or anything of it. Raises ConfigError."""
-    if not _has_own_list(config):
+    if not has_own_list(config):
         return ()
     words, pk = account_traces.words_of(parts), parts.user_pk
     full_names = frozenset[str]() if pk is None else catalog.read(account_parts.read_full_names, pk)
@@ -126,10 +126,6 @@ def _find_comments(
     return account_list.find_comments(
         config, _entry_matcher(config, catalog, parts), mentions, dry_run=dry_run
     )
-
-
-def _has_own_list(config: Config) -> bool:
-    return is_archive_of(config.archive.directory, config.accounts_archive)
 
 
 def _entry_matcher(config: Config, catalog: Catalog, parts: AccountParts) -> Callable[[Target], bool]:

@@ -8,10 +8,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from archiver.archive import selection
+from archiver.archive.followed_accounts import has_own_list
 from archiver.archive.session import Session
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, change_history, costs, gaps
-from archiver.config import is_archive_of
 from archiver.errors import UsageError
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, RunCost
@@ -78,7 +78,7 @@ def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[
     that is neither stored nor listed nor a name that failed.
     """
     config, catalog = session.config, session.catalog
-    entries = config.accounts if is_archive_of(config.archive.directory, config.accounts_archive) else ()
+    entries = config.accounts if has_own_list(config) else ()
     pks, names = _asked_accounts(catalog, accounts or (), {entry.key for entry in entries})
     globs = _title_globs(catalog, entries)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from archiver.model.events import Event
 from archiver.model.identity import utcnow
 from archiver.runner.threads import StopFlag
+
+if TYPE_CHECKING:
+    from archiver.model.events import Event
 
 
 class Work(Struct, frozen=True, kw_only=True):

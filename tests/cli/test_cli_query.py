@@ -14,8 +14,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from archiver.archive.archive import Archive
-from archiver.archive.database import find_query_database
-from archiver.archive.schema_rows import read_schema
+from archiver.archive.database import find_query_database, read_schema
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
