@@ -20,6 +20,7 @@ from archiver.model.values import replace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from archiver.cli.plan_command import PlanResult
     from archiver.config import Config
     from archiver.model.target import Target
     from archiver.runner.context import RunOptions
@@ -38,7 +39,7 @@ def command(
     max_units: int | None,
     dry_run: bool,
     wait: bool,
-) -> int:
+) -> PlanResult | int:
     """Archive accounts or highlights now, once. It needs HIKERAPI_TOKEN, but no configuration.
 
     A TARGET is a username, @username, numeric user id, profile or highlight link, highlight:<pk> or /s/ share
@@ -61,8 +62,7 @@ def command(
     config = load.config(options)
     changes, run_options = RunChanges(), RunOptions(full=full, from_config=False, ignore_backoff=True)
     if dry_run:
-        _print_plan(options, config, asked, run_options, max_units)
-        return 0
+        return _make_plan(options, config, asked, run_options, max_units)
     with load.open_archive(options) as archive:
         summary = run_session.make_run(
             options,
@@ -87,18 +87,18 @@ def command(
     return code
 
 
-def _print_plan(
+def _make_plan(
     options: GlobalOptions,
     config: Config,
     targets: Sequence[Target],
     run_options: RunOptions,
     max_units: int | None,
-) -> None:
-    """Print what a backup would do and cost; if there is no archive yet, from an empty, temporary one."""
+) -> PlanResult:
+    """Return what a backup would do and cost; if there is no archive yet, from an empty, temporary one."""
     from tempfile import TemporaryDirectory
 
     from archiver.archive.creation import create_archive, is_archive
-    from archiver.cli.plan_command import print_plan
+    from archiver.cli.plan_command import make_plan
     from archiver.config import ArchiveSection
 
     root = config.archive.directory
@@ -111,7 +111,7 @@ def _print_plan(
             config = replace(config, archive=ArchiveSection(directory=place))
             create_archive(config)
         archive = stack.enter_context(load.open_archive(options, config))
-        print_plan(options, archive, targets, run_options, max_units=max_units, can_list=not is_new)
+        return make_plan(options, archive, targets, run_options, max_units=max_units, can_list=not is_new)
 
 
 def existing_targets(targets: Sequence[Target], summary: Summary) -> list[Target]:

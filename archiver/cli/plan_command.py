@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, run_report, run_session, text_table
+from archiver.cli import advice, load, run_report, run_session, text_table
 from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import CostlyOption, GlobalOptions
 from archiver.cli.parameter_types import WholeNumber
+from archiver.cli.result import Result
 from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize, price_number
 
@@ -31,6 +32,72 @@ _PERIODS = {"per_run": "", "per_day": " today (UTC)", "per_month": " this month 
 _NONE = "none for now"
 _MOST_NAMES = 5
 """How many targets are named in a command that is advised."""
+
+
+class PlanResult(Result, frozen=True):
+    """What the next run would do and cost.
+
+    ``price``: of 1,000 units; ``listing``: a command that lists the trays, to advise. ``summary``: what was
+    spent to make the plan exact.
+    """
+
+    plans: list[AccountPlan]
+    budget: BudgetLeft | None
+    price: str | None
+    listing: str | None
+    summary: Summary | None
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code."""
+        return self.summary.exit_code if self.summary is not None else 0
+
+    @property
+    def units(self) -> int:
+        """Return the price of the plan."""
+        return sum(plan.units for plan in self.plans)
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``: the plan, and what was spent to make it exact."""
+        made = run_report.json_fields(self.summary) if self.summary is not None else {}
+        left = self.budget
+        return {
+            "run_id": None,
+            "failures": [],
+            **{name: made[name] for name in ("run_id", "failures", "error") if name in made},
+            "spent": self.summary.units if self.summary is not None else 0,
+            "units": self.units,
+            "price": None if self.price is None else price_number(self.price, self.units),
+            "budget": None
+            if left is None
+            else {
+                "limit": f"max_units_{left.limit}",
+                "units": left.units,
+                "left": left.left,
+                "message": describe_limit(self.plans, left),
+            },
+            "accounts": [_account_view(plan) for plan in self.plans],
+        }
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield a row for each account, and a total."""
+        rows = [(p.username or p.target, _price(p.units, p.is_exact), _reasons(p)) for p in self.plans]
+        total = _price(self.units, all(plan.is_exact for plan in self.plans))
+        rows.append(("total", total, ""))
+        yield from text_table.format_table(("account", "units", "highlights to read"), rows, width)
+        if any(row[-1] == _NONE for row in rows):
+            yield f"{_NONE}: see {advice.command_line('gaps')}"
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield what the plan leaves open, which limit ends the run, and what listing the trays has cost."""
+        if options.blank is not None:
+            return
+        if not options.quiet:
+            yield from remarks(self.plans, self.price, self.listing)
+            if (limit := describe_limit(self.plans, self.budget)) is not None:
+                yield f"archiver: {options.command}: {limit}"
+        if self.summary is not None:
+            yield from run_report.report_messages(options, self.summary, is_product=True)
 
 
 @plain(
@@ -67,7 +134,7 @@ def command(
     list_trays: bool,
     max_units: int | None,
     wait: bool,
-) -> int:
+) -> PlanResult:
     """Show what the next run would do and cost, from what is archived. Costs nothing, makes no call, needs no
     key.
 
@@ -113,15 +180,10 @@ def command(
                 max_units=max_units,
                 wait=wait,
             )
-        print_plan(options, archive, asked, run_options, since=since, summary=summary)
-    if summary is None:
-        return 0
-    if options.blank is None:
-        run_report.print_report(options, summary, is_product=True)
-    return summary.exit_code
+        return make_plan(options, archive, asked, run_options, since=since, summary=summary)
 
 
-def print_plan(
+def make_plan(
     options: GlobalOptions,
     archive: Archive,
     targets: Sequence[Target],
@@ -131,27 +193,22 @@ def print_plan(
     summary: Summary | None = None,
     max_units: int | None = None,
     can_list: bool = True,
-) -> None:
-    """Print what the next run would do and cost, from what is archived; also for ``--dry-run`` of a run.
+) -> PlanResult:
+    """Return what the next run would do and cost, from what is archived; also for ``--dry-run`` of a run.
 
     ``summary``: what was spent to make the plan exact, by listing the trays ``since`` then. ``max_units``:
     the limit of the run itself. ``can_list``: whether to advise ``plan --list``.
     """
     assert options.loaded is not None
-    price = options.loaded.budget.price_per_1000
-    plans = archive.plan(targets, options=run_options, since=since)
-    left = archive.budget_left(max_units=max_units)
-    if options.blank is not None:
-        output.print_json(json_view(plans, summary, left, price))
-        return
-    output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
-    if not options.quiet:
-        words = () if tuple(targets) == options.loaded.accounts else [advice.quote(t.text) for t in targets]
-        is_advised = can_list and len(words) <= _MOST_NAMES
-        listing = advice.command_line(" ".join(("plan --list", *words))) if is_advised else None
-        output.print_messages(*remarks(plans, price, listing))
-        if (limit := describe_limit(plans, left)) is not None:
-            output.print_messages(f"archiver: {options.command}: {limit}")
+    words = () if tuple(targets) == options.loaded.accounts else [advice.quote(t.text) for t in targets]
+    is_advised = can_list and len(words) <= _MOST_NAMES
+    return PlanResult(
+        archive.plan(targets, options=run_options, since=since),
+        archive.budget_left(max_units=max_units),
+        options.loaded.budget.price_per_1000,
+        advice.command_line(" ".join(("plan --list", *words))) if is_advised else None,
+        summary,
+    )
 
 
 def remarks(plans: list[AccountPlan], price: str | None, listing: str | None) -> Iterator[str]:
@@ -182,52 +239,6 @@ def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str |
     if sum(plan.units for plan in plans) > budget.left:
         return f"{limit}: the next run stops there, with code 5"
     return None
-
-
-def json_view(
-    plans: list[AccountPlan],
-    summary: Summary | None,
-    budget: BudgetLeft | None = None,
-    price: str | None = None,
-) -> dict[str, object]:
-    """Return the object of ``--json``: the plan, and what was spent to make it exact."""
-    made = run_report.json_fields(summary) if summary is not None else {}
-    return {
-        "exit_code": 0,
-        "outcome": "ok",
-        "run_id": None,
-        "failures": [],
-        **{
-            name: made[name]
-            for name in ("exit_code", "outcome", "run_id", "failures", "error")
-            if name in made
-        },
-        "spent": summary.units if summary is not None else 0,
-        "units": sum(plan.units for plan in plans),
-        "price": None if price is None else price_number(price, sum(plan.units for plan in plans)),
-        "budget": None
-        if budget is None
-        else {
-            "limit": f"max_units_{budget.limit}",
-            "units": budget.units,
-            "left": budget.left,
-            "message": describe_limit(plans, budget),
-        },
-        "accounts": [_account_view(plan) for plan in plans],
-    }
-
-
-def plan_lines(plans: list[AccountPlan]) -> list[str]:
-    """Return a row for each account, and a total."""
-    rows = [(p.username or p.target, _price(p.units, p.is_exact), _reasons(p)) for p in plans]
-    total = _price(sum(p.units for p in plans), all(p.is_exact for p in plans))
-    rows.append(("total", total, ""))
-    found = list(
-        text_table.format_table(("account", "units", "highlights to read"), rows, output.terminal_width())
-    )
-    if any(row[-1] == _NONE for row in rows):
-        found.append(f"{_NONE}: see {advice.command_line('gaps')}")
-    return found
 
 
 def _account_view(plan: AccountPlan) -> dict[str, object]:

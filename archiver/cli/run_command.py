@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from archiver.cli import load, run_report, run_session, signals
@@ -9,6 +11,9 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
 from archiver.cli.name_completion import complete_account
 from archiver.cli.options import GlobalOptions, run_options
+
+if TYPE_CHECKING:
+    from archiver.cli.plan_command import PlanResult
 
 
 @plain("run", json=run_report.EMPTY_FIELDS)
@@ -21,7 +26,7 @@ def command(
     max_units: int | None,
     dry_run: bool,
     wait: bool,
-) -> int:
+) -> PlanResult | int:
     """Archive every account of the configuration, or those named (by username or id). Run it each night from
     cron.
 
@@ -55,11 +60,10 @@ def command(
     targets = load.entries(config, accounts)
     run_options = RunOptions(full=full, ignore_backoff=bool(accounts))
     if dry_run:
-        from archiver.cli.plan_command import print_plan
+        from archiver.cli.plan_command import make_plan
 
         with load.open_archive(options) as archive:
-            print_plan(options, archive, targets, run_options, max_units=max_units)
-        return 0
+            return make_plan(options, archive, targets, run_options, max_units=max_units)
     # The report is read elsewhere: its commands must not depend on the working directory.
     options.config = options.config.absolute() if options.config is not None else None
     options.archive = options.archive.absolute() if options.archive is not None else None

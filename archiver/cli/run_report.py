@@ -71,15 +71,23 @@ def print_report(
 
     ``is_product``: the report is the output of the command, printed even without a terminal.
     """
-    if options.is_watched or (is_product and options.wants_summary):
-        output.print_messages(*report_lines(summary, changes, show_slug=options.verbose))
-    elif summary.exit_code:
-        head = [*outcome_lines(summary, show_slug=options.verbose), *note_lines(summary)]
-        last = list(wording.missing_targets(summary.missing_targets))
-        output.print_messages(*head, *failure_lines(summary, _MAX_LINES - len(head) - len(last)), *last)
+    output.print_messages(*report_messages(options, summary, changes, is_product=is_product))
     if options.blank is not None:
         output.print_json(json_fields(summary, changes))
     return summary.exit_code
+
+
+def report_messages(
+    options: GlobalOptions, summary: Summary, changes: RunChanges = _NO_CHANGES, *, is_product: bool = False
+) -> list[str]:
+    """Return how a run ended, as far as these options ask for it; the arguments are those of print_report."""
+    if options.is_watched or (is_product and options.wants_summary):
+        return report_lines(summary, changes, show_slug=options.verbose)
+    if not summary.exit_code:
+        return []
+    head = [*outcome_lines(summary, show_slug=options.verbose), *note_lines(summary)]
+    last = list(wording.missing_targets(summary.missing_targets))
+    return [*head, *failure_lines(summary, _MAX_LINES - len(head) - len(last)), *last]
 
 
 def report_lines(

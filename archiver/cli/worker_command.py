@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import progress
 from archiver.cli.decorators import writes
-from archiver.cli.log_file import LogObserver
 from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import WholeNumber
-from archiver.model.events import Event
+from archiver.cli.run_session import EventObserver
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -43,17 +41,5 @@ def command(
       archiver worker --concurrency 16
       archiver worker --until-idle
     """
-    config = options.loaded
-    assert config is not None
-    observer = progress.make_observer(options)
-    journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
-
-    def observe(event: Event) -> None:
-        journal(event)
-        observer(event)
-
-    try:
-        archive.work(concurrency=concurrency, until_idle=until_idle, observe=observe, stop=stop)
-    finally:
-        observer.close()
-        journal.close("the worker ended")
+    with EventObserver(options, "the worker ended") as observer:
+        archive.work(concurrency=concurrency, until_idle=until_idle, observe=observer, stop=stop)
