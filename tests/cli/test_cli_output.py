@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -41,3 +42,16 @@ def test_a_full_disk_behind_stdout_is_an_error_with_words(monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, "stdout", full)
         with pytest.raises(StorageError, match="standard output cannot be written: No space left"):
             output.print_data("x")
+
+
+def test_lines_that_were_read_before_an_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Text that is printed as it is read does not lose its last lines if reading on fails."""
+
+    def lines() -> Iterator[str]:
+        yield "first"
+        raise StorageError("the disk is gone")
+
+    with pytest.raises(StorageError, match="the disk is gone"):
+        output.print_lines(lines())
+    assert capsys.readouterr().out == "first\n"
+    assert not output.print_lines([])
