@@ -279,7 +279,7 @@ class ArchiveStorage:
             )
         if self.bucket is None:
             return names
-        from archiver.store.bucket_client import MOST_IN_MEMORY
+        from archiver.store.objects import MOST_IN_MEMORY
 
         found = self.bucket.list("quarantine", is_own=_is_file_of_archive, most=MOST_IN_MEMORY)
         return [IN_DIRECTORY + name for name in names] + [each.name for each in found]

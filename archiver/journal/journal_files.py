@@ -23,11 +23,13 @@ from archiver.errors import JournalDamaged
 from archiver.journal.journal_line import FileHeader, JournalLine, parse_header, parse_line
 from archiver.journal.journal_member import JournalMember, has_member_after, pack_header, pack_lines
 from archiver.model.journal_entries import LAST_FILE, JournalHead, JournalPoint
-from archiver.store.objects import Appender, Folder, Objects
+from archiver.store.objects import MOST_IN_MEMORY, Appender, Folder, Objects
 
 JOURNAL_FILE = re.compile(r"[0-9]{4}/[0-9]{2}/(00[0-9]{10})-[0-9a-f]{8}\.jsonl\.gz")
 """The name of a file below ``journal/``."""
-JOURNAL = Folder("journal", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), JOURNAL_FILE)
+JOURNAL = Folder(
+    "journal", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), JOURNAL_FILE, most=MOST_IN_MEMORY
+)
 
 
 class ReadLine(Struct, frozen=True):

@@ -145,7 +145,7 @@ class Objects:
 
     def _list_stored(self, folder: Folder, after: str) -> Iterator[FolderEntry]:
         beginning = folder.path(after) if after else ""
-        for found in self._bucket.list(folder.name, beginning, is_own=folder.holds):
+        for found in self._bucket.list(folder.name, beginning, is_own=folder.holds, most=folder.most):
             if not found.is_absent:
                 yield FolderEntry(found.name.removeprefix(f"{folder.name}/"), found.size)
 
@@ -170,7 +170,7 @@ class Objects:
 
         If it fails in between, what is left in the folder lacks its end.
         """
-        listed = self._bucket.list(folder.name, is_own=folder.holds)
+        listed = self._bucket.list(folder.name, is_own=folder.holds, most=folder.most)
         found = [each for each in listed if not each.is_absent]
         for each in found:
             self._bucket.copy(each.name, new_name + each.name.removeprefix(folder.name), each.size)

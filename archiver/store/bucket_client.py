@@ -57,8 +57,6 @@ _NAMES_AT_ONCE = 100  # a page of S3 has up to ten times as many
 _MOST_REPEATED = 16
 _MOST_OTHERS = 100_000
 _MOST_NAMES = 100_000_000
-MOST_IN_MEMORY = 10_000_000
-"""Names of a listing that is kept in memory: at most about 1 GB."""
 _REQUESTS_OF_A_PAGE = 3  # in the longest time that one may take: it is repeated if it fails
 
 

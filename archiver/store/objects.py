@@ -31,16 +31,21 @@ class ObjectMissing(StorageError):
     """There is no object of this name, or something on the disk that is no regular file."""
 
 
+MOST_IN_MEMORY = 10_000_000
+"""Names of a listing that is kept in memory: at most about 1 GB."""
+
+
 class Folder(Struct, frozen=True):
     """A folder of an archive. ``names``: the form of the names in it that are the program's own.
 
     ``directories``: on a disk, the form of the directories in it, level by level. Any other directory is one
-    foreign name, whatever is in it.
+    foreign name, whatever is in it. ``most``: with more names than this, a listing of a bucket is an error.
     """
 
     name: str
     directories: tuple[re.Pattern[str], ...]
     names: re.Pattern[str]
+    most: int = 100_000_000
 
     def path(self, name: str) -> str:
         """Return the name of an object in this folder."""
