@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 from archiver.archive.iterator import Reading
-from archiver.archive.session import (
-    Session,
-    open_for_reading,
-)
+from archiver.archive.session import Session, open_for_reading
+from archiver.archive.work import Work
 from archiver.config import Config
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld
+from archiver.model.identity import utcnow
+from archiver.runner.threads import StopFlag
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
     from archiver.archive.selection import Narrowing
     from archiver.catalog import Catalog
-    from archiver.model.archived import (
-        Selection,
-    )
+    from archiver.model.archived import Selection
+    from archiver.model.events import Event
 
 
 T = TypeVar("T")
@@ -122,6 +122,26 @@ class ArchiveBase:
     def _require_open(self) -> None:
         if self._is_closed:
             raise ValueError("the archive is closed")
+
+    def _work(
+        self,
+        *,
+        clock: Callable[[], datetime] = utcnow,
+        stop: StopFlag | None = None,
+        wait: bool = False,
+        progress: Callable[..., None] = lambda *numbers: None,
+        observe: Callable[[Event], None] = lambda event: None,
+    ) -> Work:
+        """Return how to do a piece of work, for no other archive than the one that is open."""
+        known = None if self._opened is None else self._opened.catalog.archive_id
+        return Work(
+            clock=clock,
+            stop=stop or StopFlag(),
+            wait=wait,
+            progress=progress,
+            observe=observe,
+            archive_id=known,
+        )
 
     def _read(self, values: Generator[T, None, None]) -> Reading[T]:
         reading = Reading(values)

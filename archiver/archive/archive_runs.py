@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archiver.archive import arguments
-from archiver.archive.work import Work
 from archiver.errors import NoArchive, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
@@ -93,11 +92,8 @@ class ArchiveRuns(ArchiveBase):
             command=command or ("plan" if chosen.list_only else "run" if chosen.from_config else "backup"),
             options=chosen,
             max_units=arguments.read_count("max_units", max_units),
-            wait=wait,
-            observe=observe,
-            stop=stop or StopFlag(),
+            work=self._work(clock=clock, stop=stop, wait=wait, observe=observe),
             on_changes=on_changes,
-            clock=clock,
         )
 
     def work(
@@ -187,7 +183,7 @@ class ArchiveRuns(ArchiveBase):
             session = self._open()
         except NoArchive:
             session = None
-        return unfollow(self._config, session, target, dry_run=dry_run, work=Work(wait=wait))
+        return unfollow(self._config, session, target, dry_run=dry_run, work=self._work(wait=wait))
 
     def _run_targets(
         self, targets: Targets | None, options: RunOptions | None

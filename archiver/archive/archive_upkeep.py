@@ -59,7 +59,7 @@ class ArchiveUpkeep(ArchiveBase):
         from archiver.reread.reread import COMMAND, reread
 
         self._require_open()
-        work = Work(clock=clock, stop=stop or StopFlag(), wait=wait)
+        work = self._work(clock=clock, stop=stop, wait=wait)
         check = work.stop.check
 
         def reread_into(catalog: Catalog, session: Session) -> RereadReport:
@@ -115,7 +115,7 @@ class ArchiveUpkeep(ArchiveBase):
         if not paths:
             raise UsageError("no directory is given", "name a folder that the other tool has filled")
         tops = [require_foreign(directory) for directory in paths]
-        work = Work(clock=clock, stop=stop or StopFlag(), wait=wait)
+        work = self._work(clock=clock, stop=stop, wait=wait)
 
         def adopt_into(session: Session, catalog: Catalog) -> AdoptionReport:
             require_blobs(session)
@@ -171,7 +171,7 @@ class ArchiveUpkeep(ArchiveBase):
         return forget_account(
             self._config,
             selection.read_account(account),
-            Work(clock=clock, stop=stop or StopFlag(), wait=wait),
+            self._work(clock=clock, stop=stop, wait=wait),
             reason=None if reason is None else arguments.require_text("reason", reason, "text"),
         )
 
@@ -181,7 +181,7 @@ class ArchiveUpkeep(ArchiveBase):
 
         if not self._catalog.read(account_parts.is_unfinished):
             return False
-        with open_for_writing(self._config, "forget", Work(stop=stop or StopFlag(), wait=wait)):
+        with open_for_writing(self._config, "forget", self._work(stop=stop, wait=wait)):
             return True
 
     def verify(
@@ -229,7 +229,7 @@ class ArchiveUpkeep(ArchiveBase):
 
         self._require_open()
         part = arguments.require_share("share", share)
-        work = Work(stop=stop or StopFlag(), wait=wait, progress=progress)
+        work = self._work(stop=stop, wait=wait, progress=progress)
         if dry_run:
             return plan_repair(self._open(), work, read_data=read_data, share=part, accept_loss=accept_loss)
         return repair_archive(self._config, work, read_data=read_data, share=part, accept_loss=accept_loss)

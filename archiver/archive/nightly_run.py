@@ -26,7 +26,6 @@ from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.api_calls import BudgetLeft, Limits
 from archiver.model.archived import NamedChange
-from archiver.model.events import Observer
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import Target
 from archiver.model.upstream import Balance
@@ -37,7 +36,6 @@ from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.run import begin_run, run
 from archiver.runner.tally import Summary
-from archiver.runner.threads import StopFlag
 from archiver.runner.visitor import Visitor
 from archiver.secret import Secret
 
@@ -51,16 +49,14 @@ def run_targets(
     command: str,
     options: RunOptions,
     max_units: int | None,
-    wait: bool,
-    observe: Observer,
-    stop: StopFlag,
+    work: Work,
     on_changes: Callable[[Iterator[NamedChange]], None] | None,
-    clock: Clock,
 ) -> Summary:
     """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
     require_key(config)
+    clock = work.clock
     removals = marker.read(config.archive.directory).removals
-    with open_for_writing(config, command, Work(stop=stop, wait=wait, clock=clock)) as session:
+    with open_for_writing(config, command, work) as session:
         require_current_list(session, removals)
         require_blobs(session)
         drop_corrected_targets(session, options, clock())
@@ -70,8 +66,8 @@ def run_targets(
                 targets,
                 command=command,
                 options=replace(with_settings(config, options), rules=downloader.rules),
-                observe=observe,
-                stop=stop,
+                observe=work.observe,
+                stop=work.stop,
                 require_space=lambda: require_space(config),
                 clock=clock,
             )

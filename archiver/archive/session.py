@@ -183,6 +183,7 @@ def open_rows(
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=work.waiting))
         found = marker.read(root)  # under the lock: a move may have changed it while this command waited
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=work.clock))
+        work.require(opening.state.archive_id, root)
         found.require(opening.state.archive_id, root, opening.state.removals)
         storage = ArchiveStorage(config, check=work.stop.check)
         storage.require(opening.state.storage, found)

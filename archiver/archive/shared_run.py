@@ -36,9 +36,10 @@ from archiver.errors import (
 )
 from archiver.model.api_calls import Limits
 from archiver.model.archived import NamedChange
-from archiver.model.events import AccountDone, Notice, Observer, RunStarted, UnitsSpent
+from archiver.model.events import AccountDone, Notice, RunStarted, UnitsSpent
 from archiver.model.shared_runs import VisitCounts
 from archiver.model.target import Target
+from archiver.model.values import replace
 from archiver.runner.balance import BalanceCheck
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.metered_api import MeteredApi
@@ -67,17 +68,15 @@ def run_shared(
     command: str,
     options: RunOptions,
     max_units: int | None,
-    wait: bool,
-    observe: Observer,
-    stop: StopFlag,
+    work: Work,
     on_changes: Callable[[Iterator[NamedChange]], None] | None,
-    clock: Clock,
 ) -> Summary:
     """Let workers visit the targets, and return the summary of the whole run; see ``Archive.run``."""
     require_cluster(config)
     require_key(config)
     removals = marker.read(config.archive.directory).removals
-    _close_earlier_run(config, stop, observe, wait=wait)
+    clock = work.clock
+    _close_earlier_run(config, work)
     orders = Orders(with_settings(config, options), run_limits(config, max_units).units)
     worker_id = new_worker_id()
 
@@ -102,36 +101,35 @@ def run_shared(
             lambda: Tally(run_id, command, targets),
             waiting,
             worker_id,
-            observe=observe,
-            stop=stop,
-            clock=clock,
+            work,
         )
 
-    watch = _write_alone(config, command, stop, begin, wait=wait, observe=observe, clock=clock)
-    observe(RunStarted(watch.run_id, command, len(targets)))
+    watch = _write_alone(config, command, begin, work)
+    work.observe(RunStarted(watch.run_id, command, len(targets)))
     summary = watch.wait(on_changes)
-    _write_due_snapshot(config, command, stop, observe, clock)
+    _write_due_snapshot(config, command, work)
     return summary
 
 
-def _close_earlier_run(config: Config, stop: StopFlag, observe: Observer, *, wait: bool) -> None:
+def _close_earlier_run(config: Config, work: Work) -> None:
     """Let no more visits begin of a run that was killed. Raises ArchiveLocked if another run goes on."""
     while True:
         try:
             with Catalog.join(find_database(config), new_worker_id()) as catalog:
                 own = marker.read(config.archive.directory)
+                work.require(catalog.archive_id, config.archive.directory)
                 own.require(catalog.archive_id, config.archive.directory, catalog.removals)
                 remove_expired(catalog)
                 _require_no_run(catalog)
                 if catalog.coordinate(visits.close_all):
-                    observe(Notice("an earlier run was killed: its workers finish what they have begun"))
+                    work.observe(Notice("an earlier run was killed: its workers finish what they have begun"))
                 return
         except SchemaOld:
             return  # it has no workers; it is upgraded next
         except ArchiveLocked:
-            if not wait:
+            if not work.wait:
                 raise
-        stop.wait(_LOOK_SECONDS)
+        work.stop.wait(_LOOK_SECONDS)
 
 
 def _require_no_run(catalog: Catalog) -> None:
@@ -145,14 +143,7 @@ def _require_no_run(catalog: Catalog) -> None:
 
 
 def _write_alone(
-    config: Config,
-    command: str,
-    stop: StopFlag,
-    begin: Callable[[WritableSession], SharedRunWatch],
-    *,
-    wait: bool,
-    observe: Observer,
-    clock: Clock,
+    config: Config, command: str, begin: Callable[[WritableSession], SharedRunWatch], work: Work
 ) -> SharedRunWatch:
     """Call ``begin`` with the archive open for this process alone.
 
@@ -162,7 +153,7 @@ def _write_alone(
     is_said, seen_at = False, time.monotonic()
     while True:
         try:
-            with open_for_writing(config, command, Work(stop=stop, wait=wait, clock=clock)) as session:
+            with open_for_writing(config, command, work) as session:
                 return begin(session)
         except ArchiveLocked:
             with Catalog.open(find_database(config), write=False) as catalog:
@@ -174,12 +165,12 @@ def _write_alone(
             is_other = (
                 any(worker.is_run for worker in workers) or time.monotonic() > seen_at + _LEAVING_SECONDS
             )
-            if is_other and not wait:
+            if is_other and not work.wait:
                 raise
         if workers and not is_said:
-            observe(Notice("waiting for the workers of an earlier run to finish what they have begun"))
+            work.observe(Notice("waiting for the workers of an earlier run to finish what they have begun"))
             is_said = True
-        stop.wait(_LOOK_SECONDS)
+        work.stop.wait(_LOOK_SECONDS)
 
 
 def _remove_lost_workers(config: Config) -> None:
@@ -188,25 +179,23 @@ def _remove_lost_workers(config: Config) -> None:
         remove_expired(catalog)
 
 
-def _write_due_snapshot(
-    config: Config, command: str, stop: StopFlag, observe: Observer, clock: Clock
-) -> None:
+def _write_due_snapshot(config: Config, command: str, work: Work) -> None:
     """Write a snapshot of the journal if one is due and nobody else writes. The next run may do it too.
 
     Only a process that writes alone may: entries that another ships meanwhile would get the same numbers. So
     it waits until the workers have left.
     """
     end = time.monotonic() + _LEAVING_SECONDS
-    while stop.cause is None:
+    while work.stop.cause is None:
         try:
-            with open_for_writing(config, command, Work(stop=stop, clock=clock)) as session:
+            with open_for_writing(config, command, replace(work, wait=False)) as session:
                 session.journal.write_due_snapshot()
         except ArchiveLocked:
             if time.monotonic() < end:
                 time.sleep(_RETRY_SECONDS)
                 continue
         except ArchiverError as error:
-            observe(Notice(f"a snapshot of the journal could not be written: {error}", is_loud=True))
+            work.observe(Notice(f"a snapshot of the journal could not be written: {error}", is_loud=True))
         return
 
 
@@ -219,10 +208,7 @@ class SharedRunWatch:
         new_tally: Callable[[], Tally],
         waiting: int,
         worker_id: str,
-        *,
-        observe: Observer,
-        stop: StopFlag,
-        clock: Clock,
+        work: Work,
     ) -> None:
         """``new_tally`` returns a tally of the run without counts.
 
@@ -232,7 +218,7 @@ class SharedRunWatch:
         self.run_id = new_tally().summary().run_id
         self._config, self._new_tally, self._waiting = config, new_tally, waiting
         self._worker_id = worker_id
-        self._observe, self._stop, self._clock = observe, stop, clock
+        self._observe, self._stop, self._clock = work.observe, work.stop, work.clock
         self._is_metered = self._knows_balance = False
         self._given_up: list[str] = []
         self._causes: list[BaseException] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from archiver.errors import MarkerMismatch
 from archiver.model.identity import utcnow
 from archiver.runner.threads import StopFlag
 
@@ -20,7 +21,8 @@ class Work(Struct, frozen=True, kw_only=True):
 
     ``clock``: the time, aware and in UTC. ``stop`` ends the work early. ``wait``: wait for the lock until it
     is free or ``stop`` is set. ``progress`` gets how much is done; the function that takes the work says in
-    which numbers. ``observe`` gets each event of a run.
+    which numbers. ``observe`` gets each event of a run. ``archive_id``: of the archive that the work is for,
+    if one was open before: another may have taken its place since.
     """
 
     clock: Callable[[], datetime] = utcnow
@@ -28,6 +30,15 @@ class Work(Struct, frozen=True, kw_only=True):
     wait: bool = False
     progress: Callable[..., None] = lambda *numbers: None
     observe: Callable[[Event], None] = lambda event: None
+    archive_id: str | None = None
+
+    def require(self, archive_id: str, place: object) -> None:
+        """Raise MarkerMismatch if the archive at ``place``, with this id, is not the one of this work."""
+        if self.archive_id not in (None, archive_id):
+            raise MarkerMismatch(
+                f"another archive has taken the place of the one that was opened: {place}",
+                "put the right one back, or open this one anew",
+            )
 
     @property
     def waiting(self) -> Callable[[float], None] | None:

@@ -29,6 +29,7 @@ from archiver.errors import (
     ArchiveTooOld,
     DatabaseError,
     JournalDiffers,
+    MarkerMismatch,
     NotHeld,
     StorageError,
     UsageError,
@@ -616,3 +617,25 @@ def test_a_program_that_reads_all_the_time_lets_the_rest_wait(harness: ArchiveHa
         assert harness.one("select count(*) from users") == 1
     assert harness.night(OTHER).units == 1
     assert find_words(harness.root, words_of(harness)) == []
+
+
+def test_fault_e1_an_archive_that_took_the_place_of_the_open_one_is_not_written_to(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    """As when another disk is mounted there: nothing is paid for, and nothing deleted in it."""
+    other = ArchiveHarness(tmp_path / "other", harness.upstream)
+    assert other.night(NAME, OTHER).exit_code == 0
+    with Archive(harness.config) as archive:
+        assert archive.id
+        harness.root.rename(tmp_path / "aside")
+        other.root.rename(harness.root)
+        before, spent = all_rows(harness), harness.upstream.units
+        for write in (
+            lambda: archive.forget(OTHER),
+            lambda: archive.run([parse_target(OTHER)]),
+            archive.reread,
+            archive.repair,
+        ):
+            with pytest.raises(MarkerMismatch, match="another archive has taken the place"):
+                write()
+    assert (all_rows(harness), harness.upstream.units) == (before, spent)
