@@ -515,7 +515,7 @@ def _refused_items(which: str) -> str:
     """
 
 
-def _refused(select: str) -> Query[tuple[str | None, Failure]]:
+def _refused_files(select: str) -> Query[tuple[str | None, Failure]]:
     return Query(
         f"""
         SELECT title, subject, subject_pk, role, reason, detail, host FROM ({select}) AS refused ORDER BY id
@@ -527,8 +527,8 @@ def _refused(select: str) -> Query[tuple[str | None, Failure]]:
     )
 
 
-_REFUSED_OF_ONE = _refused(_refused_items(_ONE))
-_REFUSED_OF_USER = _refused(
+_REFUSED_OF_ONE = _refused_files(_refused_items(_ONE))
+_REFUSED_OF_USER = _refused_files(
     f"""
     {_refused_items(_OF_USER)}
     UNION ALL

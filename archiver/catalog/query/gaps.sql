@@ -9,7 +9,8 @@ own_items AS ( -- if of_accounts
 -- Not those that only another tool has seen: nothing says which files they have.
 listed_items AS (
     SELECT pk, media_type FROM items WHERE source IS NULL -- if not of_accounts
-    -- By subqueries, also below: PostgreSQL would rather read all items than join some thousand. -- if of_accounts
+    -- By subqueries, also below: -- if of_accounts
+    -- PostgreSQL would rather read all items than join some thousand. -- if of_accounts
     SELECT item_pk AS pk, (SELECT media_type FROM items WHERE pk = item_pk) AS media_type -- if of_accounts
     FROM own_items -- if of_accounts
     WHERE (SELECT source FROM items WHERE pk = item_pk) IS NULL -- if of_accounts

@@ -27,7 +27,7 @@ def _location(segment: str, offset: int, length: int, sha256: str) -> AnswerLoca
     return AnswerLocation(segment, offset, length, Digest(sha256))
 
 
-def _stored(answer_id: int, is_lost: bool, *location: Any) -> StoredAnswer:
+def _stored_answer(answer_id: int, is_lost: bool, *location: Any) -> StoredAnswer:
     return StoredAnswer(answer_id, _location(*location), is_lost)
 
 
@@ -39,9 +39,9 @@ _IN_SEGMENTS = Query(
         AND segment >= :segment AND (segment > :segment OR "offset" > :offset) -- if segment
     ORDER BY segment, "offset" LIMIT :limit
     """,
-    _stored,
+    _stored_answer,
 )
-_OF_SEGMENT = Query(f"{_STORED} WHERE segment = :segment", _stored)
+_OF_SEGMENT = Query(f"{_STORED} WHERE segment = :segment", _stored_answer)
 _BY_ARRIVAL = Query(
     f"""
     SELECT run_id, answers.id, finished_at, {_LOCATION}
@@ -63,7 +63,7 @@ _LENGTHS = Query(
 _PLANS = Query("SELECT id FROM runs WHERE command = :command AND started_at > :since", int)
 
 
-class _Listed(NamedTuple):
+class _ListAnswer(NamedTuple):
     path: str
     run_id: int
     started_at: datetime
@@ -83,7 +83,7 @@ _LISTED = Query(
         AND (run_id + 0) IN :plans
     ORDER BY api_calls.id
     """,
-    _Listed,
+    _ListAnswer,
 )
 _HAS_LATER_RUN = Query(
     "SELECT EXISTS (SELECT 1 FROM runs WHERE id > :run AND started_at <= :listed_at)", bool
