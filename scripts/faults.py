@@ -3,9 +3,12 @@
 
     scripts/faults.py [--check]
 
-The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing. It fails if the page
-is out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a test
-nor a reason, or only tests that need ``--whole``.
+The tests of row A15 are the functions called ``test_fault_a15_...``, and the parameters with such an id:
+``pytest.param(..., id="test_fault_a15_...")`` in the decorators of a function, or in a list of the same file
+that they name. The id is written out: what a loop makes is not seen.
+
+``--check`` writes nothing. It fails if the page is out of date, if a test names a row that does not exist, or
+if a row of severity 1 or 2 has neither a test nor a reason, or only tests that need ``--whole``.
 """
 
 from __future__ import annotations
@@ -50,9 +53,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test function, and the file that contains it, relative to the root of the project.
+    """A test function or one of its parameters, and the file that contains it, relative to the root.
 
-    ``is_everyday``: whether it runs without ``--whole``, with at least some of its parameters.
+    ``is_everyday``: whether it runs without ``--whole``; a function, with at least some of its parameters.
     """
 
     name: str
@@ -66,24 +69,59 @@ def read_rows() -> list[Row]:
         return [Row(**row) for row in tomllib.load(file)["fault"]]
 
 
-def find_tests() -> Mapping[str, Sequence[Test]]:
-    """Return the tests of each row, by its id, without those that are expected to fail: they show nothing."""
+def find_tests(root: Path = ROOT) -> Mapping[str, Sequence[Test]]:
+    """Return the tests of each row, by its id, without those that are expected to fail: they show nothing.
+
+    ``root``: the folder whose ``tests`` are read.
+    """
     tests: dict[str, list[Test]] = {}
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        module = ast.parse(path.read_text())
-        place, marks_of_module = path.relative_to(ROOT).as_posix(), _module_marks(module)
-        for function in (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)):
-            marks = {*marks_of_module, *map(ast.unparse, function.decorator_list)}
-            if (name := TEST_NAME.match(function.name)) and not any("xfail" in mark for mark in marks):
-                test = Test(function.name, place, "pytest.mark.whole" not in marks)
-                tests.setdefault(name[1].upper(), []).append(test)
+    for path in sorted((root / "tests").rglob("test_*.py")):
+        for name, marks in _named_tests(ast.parse(path.read_text())):
+            if (row := TEST_NAME.match(name)) and "pytest.mark.xfail" not in marks:
+                test = Test(name, path.relative_to(root).as_posix(), "pytest.mark.whole" not in marks)
+                tests.setdefault(row[1].upper(), []).append(test)
     return tests
 
 
-def _module_marks(module: ast.Module) -> Iterator[str]:
-    for statement in module.body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "pytestmark":
-            yield ast.unparse(statement.value)
+def _named_tests(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
+    """Yield each function and each parameter with a literal id, with all the marks that it has."""
+    values = {
+        ast.unparse(target): node.value
+        for node in module.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+    marks_of_module = _marks(values["pytestmark"]) if "pytestmark" in values else set()
+    for function in (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)):
+        marks = marks_of_module.union(*map(_marks, function.decorator_list))
+        yield function.name, marks
+        for decorator in function.decorator_list:
+            for name, own_marks in _parameters(decorator, values):
+                yield name, marks | own_marks
+
+
+def _marks(node: ast.expr) -> set[str]:
+    """Return the marks that a decorator, or the value of ``marks`` or ``pytestmark``, gives, without their
+    arguments.
+    """
+    if isinstance(node, ast.List | ast.Tuple):
+        return set().union(*map(_marks, node.elts))
+    return {ast.unparse(node.func if isinstance(node, ast.Call) else node)}
+
+
+def _parameters(node: ast.expr, values: Mapping[str, ast.expr]) -> Iterator[tuple[str, set[str]]]:
+    """Yield the literal id and the marks of each ``pytest.param`` in an expression, and in the values of the
+    module that it names.
+    """
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and part.id in values:
+            others = {name: value for name, value in values.items() if name != part.id}
+            yield from _parameters(values[part.id], others)
+        elif isinstance(part, ast.Call) and ast.unparse(part.func) == "pytest.param":
+            keywords = {keyword.arg: keyword.value for keyword in part.keywords}
+            match keywords.get("id"):
+                case ast.Constant(value=str(name)):
+                    yield name, _marks(keywords["marks"]) if "marks" in keywords else set()
 
 
 def format_page(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]]) -> str:
