@@ -81,7 +81,9 @@ def _open_draft(name: bytes, directory: int, path: Path) -> int:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(f"{os.fsdecode(name)} is not a regular file")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_named(descriptor, name, directory):
+            if os.fstat(descriptor).st_nlink > 1:  # it is somebody's file under another name
+                os.unlink(name, dir_fd=directory)
+            elif _is_named(descriptor, name, directory):
                 os.ftruncate(descriptor, 0)
                 return descriptor
         except BlockingIOError as exc:

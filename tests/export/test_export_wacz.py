@@ -372,6 +372,16 @@ def test_a_draft_that_another_export_has_just_finished_is_not_used(
     assert (finished.read_bytes(), (tmp_path / "a.wacz").read_bytes()) == (b"first", b"second")
 
 
+def test_fault_k61_a_draft_that_is_another_name_of_a_file_is_not_written_to(tmp_path: Path) -> None:
+    """A hard link under the name of the draft: the file keeps its bytes, and the export gets its own."""
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    (tmp_path / ".a.wacz.part").hardlink_to(mine)
+    with open_new_file(tmp_path / "a.wacz") as file:
+        file.write(b"export")
+    assert (mine.read_bytes(), (tmp_path / "a.wacz").read_bytes()) == (b"mine", b"export")
+
+
 @pytest.mark.parametrize("limit", [wacz._IN_MEMORY, pytest.param(0, marks=pytest.mark.whole)])
 def test_a_damaged_blob_is_left_out_and_named(
     person: CommandLineUser, harness: ExportHarness, monkeypatch: pytest.MonkeyPatch, limit: int
