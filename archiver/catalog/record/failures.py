@@ -5,29 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, bindparam, or_, select, update
+from sqlalchemy import Connection
 
 from archiver import retry
-from archiver.catalog import tables
 from archiver.catalog.query.account_state import open_failure
-from archiver.catalog.statements import update_row
+from archiver.catalog.sql import Command, Query
 from archiver.errors import NOT_RETRIED
 from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Role, Subject
 
-_failures, _highlights = tables.failures, tables.highlights
-_INSERT = _failures.insert()
-_RESOLVE = (
-    update(_failures)
-    .where(
-        _failures.c.subject == bindparam("of_subject"),
-        _failures.c.subject_pk == bindparam("of_pk"),
-        _failures.c.resolved_at.is_(None),
+_INSERT = Command(
+    """
+    INSERT INTO failures (
+        subject, subject_pk, role, reason, detail, attempts, first_at, last_at, next_try_at, host, size
+    ) VALUES (
+        :subject, :subject_pk, :role, :reason, :detail, :attempts, :last_at, :last_at, :next_try_at, :host,
+        :size
     )
-    .values(resolved_at=bindparam("now"))
+    """
 )
-_RESOLVE_ROLE = _RESOLVE.where(_failures.c.role == bindparam("in_role"))
-_RESOLVE_WHOLE = _RESOLVE.where(_failures.c.role.is_(None))
+_REPEAT = Command(
+    """
+    UPDATE failures SET reason = :reason, detail = :detail, attempts = :attempts, last_at = :last_at,
+        next_try_at = :next_try_at, host = :host, size = :size
+    WHERE id = :id
+    """
+)
+_RESOLVE = "UPDATE failures SET resolved_at = :now WHERE subject = :subject AND subject_pk = :pk"
+_RESOLVE_ROLE = Command(f"{_RESOLVE} AND role = :role AND resolved_at IS NULL")
+_RESOLVE_WHOLE = Command(f"{_RESOLVE} AND role IS NULL AND resolved_at IS NULL")
+_OF_TARGETS = Query(
+    """
+    SELECT subject, subject_pk, role FROM failures
+    WHERE resolved_at IS NULL AND (
+        subject = 'target'
+        OR subject = 'highlight' AND NOT EXISTS (SELECT 1 FROM highlights WHERE pk = subject_pk)
+    )
+    """,
+    lambda subject, pk, role: (subject, pk, role),
+)
 
 
 def record_failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: bool = False) -> int:
@@ -49,9 +65,9 @@ def record_failure(connection: Connection, failure: Failure, now: datetime, *, i
     }
     if before is None:
         key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}
-        connection.execute(_INSERT, {**key, **values, "first_at": now})
+        _INSERT.run(connection, **key, **values)
     else:
-        update_row(connection, _failures, before.id, values)
+        _REPEAT.run(connection, id=before.id, **values)
     return attempts
 
 
@@ -59,11 +75,10 @@ def resolution(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
 ) -> None:
     """Record that an attempt succeeded: the open failure is resolved, if there is one."""
-    parameters = {"of_subject": subject, "of_pk": subject_pk, "now": now}
     if role is None:
-        connection.execute(_RESOLVE_WHOLE, parameters)
+        _RESOLVE_WHOLE.run(connection, subject=subject, pk=subject_pk, now=now)
     else:
-        connection.execute(_RESOLVE_ROLE, {**parameters, "in_role": role})
+        _RESOLVE_ROLE.run(connection, subject=subject, pk=subject_pk, role=role, now=now)
 
 
 def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -> None:
@@ -71,23 +86,13 @@ def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -
 
     Their entries in the configuration were corrected or removed. A highlight without a row was a target.
     """
-    is_stored = select(_highlights.c.pk).where(_highlights.c.pk == _failures.c.subject_pk).exists()
-    is_target = or_(
-        _failures.c.subject == Subject.TARGET, and_(_failures.c.subject == Subject.HIGHLIGHT, ~is_stored)
-    )
-    is_open = _failures.c.resolved_at.is_(None)
     keys = set(wanted)
-    query = select(_failures.c.subject, _failures.c.subject_pk, _failures.c.role).where(is_open, is_target)
-    for row in connection.execute(query).all():
-        if row.subject_pk not in keys:
-            resolution(connection, row.subject, row.subject_pk, row.role, now)
+    for subject, pk, role in _OF_TARGETS.all(connection):
+        if pk not in keys:
+            resolution(connection, subject, pk, role, now)
 
 
 def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:
     """Record that files are no longer missing since a time: the open failure of each is resolved, if any."""
-    rows = [
-        {"of_subject": owner.subject, "of_pk": owner.pk, "in_role": role, "now": at}
-        for owner, role, at in files
-    ]
-    if rows:
-        connection.execute(_RESOLVE_ROLE, rows)
+    rows = [{"subject": owner.subject, "pk": owner.pk, "role": role, "now": at} for owner, role, at in files]
+    _RESOLVE_ROLE.run_each(connection, rows)
