@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 
-from sqlalchemy import Connection, Text, and_, bindparam, cast, func, literal, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 from sqlalchemy.sql.dml import ReturningInsert
 
 from archiver.catalog import counters, tables
@@ -29,13 +29,8 @@ _SPENT = select(_totals.c.period, _totals.c.units).where(
         and_(_totals.c.period >= bindparam("per_day"), _totals.c.period < counters.OF_RUN),
     )
 )
-units_of_run = func.coalesce(
-    select(_totals.c.units)
-    .where(_totals.c.period == literal(counters.OF_RUN) + cast(tables.runs.c.id, Text))
-    .scalar_subquery(),
-    0,
-)
-"""The units of a run, as a value of its row."""
+UNITS_OF_RUN = f"coalesce((SELECT units FROM budget_totals WHERE period = '{counters.OF_RUN}' || runs.id), 0)"
+"""The units of a run, as a value of its row: SQL."""
 _ANSWER_COLUMNS = ("sha256", "segment", "offset", "length", "latest_reel_media", "media_count")
 _WHEN_AGAIN = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
 
 from archiver.catalog import ledger, tables
+from archiver.catalog.sql import Command
 from archiver.model.api_calls import Origin, UnrecordedAnswer
 
 RECOVERED = "recovered"
@@ -33,6 +34,8 @@ _SAME_ANSWER = (
     .where(_answers.c.sha256 == bindparam("sha256"), _answers.c.length == bindparam("length"))
 )
 """The rows of an answer wherever it is stored: its bytes, and a call that lasted as long or longer."""
+
+_COUNT_UNITS = Command(f"UPDATE runs SET units = {ledger.UNITS_OF_RUN} WHERE id = :run")
 
 
 def lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
@@ -179,7 +182,7 @@ def _create_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) 
 
 def _finish_run(connection: Connection, run_id: int) -> None:
     """Set the run's units to the sum of its calls. A recovered run ended with its last call."""
-    connection.execute(update(_runs).where(_runs.c.id == run_id).values(units=ledger.units_of_run))
+    _COUNT_UNITS.run(connection, run=run_id)
     last = select(func.max(_calls.c.finished_at)).where(_calls.c.run_id == run_id).scalar_subquery()
     recovered_run = update(_runs).where(_runs.c.id == run_id, _runs.c.command == RECOVERED)
     connection.execute(recovered_run.values(finished_at=last))

@@ -11,11 +11,16 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.column_types import time_text
+from archiver.catalog.sql import Command
 from archiver.model.identity import Pk, Subject
 
-_INSERT = tables.changes.insert()
+_INSERT = Command(
+    """
+    INSERT INTO changes (run_id, at, subject, subject_pk, field, old, new)
+    VALUES (:run_id, :at, :subject, :subject_pk, :field, :old, :new)
+    """
+)
 StoredRow = Mapping[Any, Any]
 """A row as it was before, by column."""
 
@@ -32,9 +37,7 @@ class Change(Struct, frozen=True):
 
 def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[Change]) -> None:
     """Write a row for each change."""
-    rows = [{"run_id": run_id, "at": now, **asdict(change)} for change in changes]
-    if rows:
-        connection.execute(_INSERT, rows)
+    _INSERT.run_each(connection, ({"run_id": run_id, "at": now, **asdict(change)} for change in changes))
 
 
 def loss_columns(run_id: int, shrunk_to: str | None) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
+from archiver.catalog.sql import Command
+
+_MOVE = Command("UPDATE archive SET storage = :place")
 
 
 def storage(connection: Connection, place: str | None) -> None:
     """Record where they are, as in ``archive.storage``; None: in the directory of the archive."""
-    connection.execute(update(tables.archive).values(storage=place))
+    _MOVE.run(connection, place=place)
