@@ -211,6 +211,14 @@ class Command(Statement):
         given = self._bind(values)
         return connection.execute(self._executable(connection, given), values).rowcount
 
+    def run_for(
+        self, connection: Connection, name: str, collection: Iterable[object], /, **values: object
+    ) -> None:
+        """Run it for a collection of any size: some of it is bound at a time."""
+        all_values = list(collection)
+        for start in range(0, len(all_values), _AT_ONCE):
+            self.run(connection, **{name: all_values[start : start + _AT_ONCE]}, **values)
+
     def run_each(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
         """Run it once for each mapping of values. No value is optional."""
         given = list(rows)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, or_
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.sql import Query
 from archiver.errors import ArchiveDamaged
 from archiver.model.account_removal import AccountParts, LeftBehind, PlacedAnswer, RemovalRequest
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.identity import Digest, Pk, Subject
 
-T = TypeVar("T")
-
-_AT_ONCE = 500
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -132,7 +127,9 @@ _UNKNOWN = Query(
     _answer,
 )
 _CHANGES = Query("SELECT id FROM changes WHERE subject = :subject AND subject_pk IN :pks", int)
-_MOVED = Query("SELECT subject_pk FROM changes WHERE field = 'user_pk' AND (old = :pk OR new = :pk)", Pk)
+NAMES_OWNER = "field = 'user_pk' AND (old = :pk OR new = :pk)"
+"""SQL: a change says that a highlight came from the account, or went to it."""
+_MOVED = Query(f"SELECT subject_pk FROM changes WHERE {NAMES_OWNER}", Pk)
 _FAILURES = Query("SELECT id FROM failures WHERE subject = :subject AND subject_pk IN :pks", int)
 _FAILED_TARGETS = Query(
     "SELECT id FROM failures WHERE subject = 'target' AND lower(subject_pk) IN :keys", int
@@ -159,13 +156,6 @@ _REQUEST = Query(
 )
 _DELETIONS = Query("SELECT name FROM deletions ORDER BY name", str)
 _REMOVALS = Query("SELECT count(*) FROM removals", int)
-
-
-def in_chunks(values: Iterable[T]) -> Iterator[tuple[T, ...]]:
-    """Yield the values, as many at a time as fit into one statement."""
-    left = iter(values)
-    while chunk := tuple(islice(left, _AT_ONCE)):
-        yield chunk
 
 
 def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
@@ -216,12 +206,6 @@ def read_parts(connection: Connection, request: RemovalRequest) -> AccountParts:
 def read_full_names(connection: Connection, pk: Pk) -> frozenset[str]:
     """Return the full names that an account has or had."""
     return frozenset(name for name in _FULL_NAMES.all(connection, pk=pk) if name)
-
-
-def names_owner(pk: Pk) -> ColumnElement[bool]:
-    """Return the condition for a change that says that a highlight came from the account, or went to it."""
-    changes = tables.changes.c
-    return and_(changes.field == "user_pk", or_(changes.old == pk, changes.new == pk))
 
 
 def count_left(connection: Connection, parts: AccountParts) -> LeftBehind:

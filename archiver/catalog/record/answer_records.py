@@ -4,52 +4,112 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
+from sqlalchemy import Connection
 
-from archiver.catalog import ledger, tables
-from archiver.catalog.sql import Command
+from archiver.catalog import ledger
+from archiver.catalog.sql import Command, Query
 from archiver.model.api_calls import Origin, UnrecordedAnswer
 
 RECOVERED = "recovered"
 """Command and outcome of a run that is known only by its answers."""
 
-_WITHOUT_ANSWERS = (RECOVERED, "reread")
 _OPENING_TIME = timedelta(minutes=1)
 """A run opens its files within this time after its start."""
 
-_runs, _calls, _answers = tables.runs, tables.api_calls, tables.answers
 
-_LOSE = (
-    update(_answers)
-    .where(_answers.c.id == bindparam("answer"), _answers.c.lost_at.is_(None))
-    .values(lost_at=bindparam("now"))
-)
-_FIND = update(_answers).where(_answers.c.id == bindparam("answer")).values(lost_at=None)
-_SAME_ANSWER = (
-    select(_answers.c.id, _answers.c.segment)
-    .join(_calls, _calls.c.id == _answers.c.api_call_id)
-    .where(_calls.c.subject == bindparam("subject"), _calls.c.path == bindparam("path"))
-    .where(_calls.c.started_at <= bindparam("started_at"), _calls.c.finished_at >= bindparam("finished_at"))
-    .where(_answers.c.sha256 == bindparam("sha256"), _answers.c.length == bindparam("length"))
-)
-"""The rows of an answer wherever it is stored: its bytes, and a call that lasted as long or longer."""
+class _Call(NamedTuple):
+    id: int
+    is_settled: bool
 
+
+_LOSE = Command("UPDATE answers SET lost_at = :now WHERE id = :answer AND lost_at IS NULL")
+_FIND = Command("UPDATE answers SET lost_at = NULL WHERE id = :answer")
+_MOVE = Command(
+    'UPDATE answers SET segment = :segment, "offset" = :offset, lost_at = NULL WHERE id = :answer'
+)
+_SAME_ANSWER = Query(  # wherever it is stored: its bytes, and a call that lasted as long or longer
+    """
+    SELECT answers.id, segment FROM answers JOIN api_calls ON api_calls.id = api_call_id
+    WHERE subject = :subject AND path = :path AND sha256 = :sha256 AND length = :length
+        AND started_at <= :started_at AND finished_at >= :finished_at
+    """,
+    lambda answer_id, segment: (answer_id, segment),
+)
+_REFERRING = ("files", "items")
+_REMOVE_REFERENCES = tuple(
+    Command(f"UPDATE {table} SET answer_id = NULL WHERE answer_id IN :answers") for table in _REFERRING
+)
+_DELETE = Command("DELETE FROM answers WHERE id IN :answers")
+_DROP = (
+    *(
+        Command(
+            f"""
+            UPDATE {table} SET answer_id = NULL
+            WHERE answer_id IN (SELECT id FROM answers WHERE segment = :segment)
+            """
+        )
+        for table in _REFERRING
+    ),
+    Command("DELETE FROM answers WHERE segment = :segment"),
+)
+_RECORDED = Query(
+    'SELECT segment, "offset" FROM answers WHERE segment IN :segments',
+    lambda segment, offset: (segment, offset),
+)
+_RUN_OF_SEGMENTS = Query(
+    """
+    SELECT run_id FROM api_calls JOIN answers ON api_call_id = api_calls.id WHERE segment IN :segments
+    LIMIT 1
+    """,
+    int,
+)
+_STARTED_AT = Query(  # of a run whose answers are stored
+    f"SELECT started_at FROM runs WHERE id = :run AND command NOT IN ('{RECOVERED}', 'reread')",
+    lambda started_at: started_at,
+)
+_CREATE_RUN = Query(
+    f"""
+    INSERT INTO runs (command, started_at, outcome, units)
+    VALUES ('{RECOVERED}', :started_at, '{RECOVERED}', 0) RETURNING id
+    """,
+    int,
+)
+_ANSWERED_CALL = Query(
+    """
+    SELECT api_calls.id, finished_at IS NOT NULL AS is_settled
+    FROM api_calls LEFT JOIN answers ON api_call_id = api_calls.id
+    WHERE run_id = :run AND path = :path AND subject = :subject AND answers.id IS NULL
+        AND started_at <= :started_at AND (finished_at IS NULL OR finished_at >= :finished_at)
+    ORDER BY api_calls.id LIMIT 1
+    """,
+    _Call,
+)
+_CREATE_CALL = Query(
+    """
+    INSERT INTO api_calls (run_id, path, subject, status, units, started_at, finished_at)
+    VALUES (:run, :path, :subject, :status, :units, :started_at, :finished_at) RETURNING id
+    """,
+    int,
+)
 _COUNT_UNITS = Command(f"UPDATE runs SET units = {ledger.UNITS_OF_RUN} WHERE id = :run")
+_END_RECOVERED = Command(
+    f"""
+    UPDATE runs SET finished_at = (SELECT max(finished_at) FROM api_calls WHERE run_id = :run)
+    WHERE id = :run AND command = '{RECOVERED}'
+    """
+)
 
 
 def lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
     """Record that stored answers are unreadable: they are not used again, and what came from them stays."""
-    rows = [{"answer": answer, "now": now} for answer in ids]
-    if rows:
-        connection.execute(_LOSE, rows)
+    _LOSE.run_each(connection, ({"answer": answer, "now": now} for answer in ids))
 
 
 def found_answers(connection: Connection, ids: Iterable[int]) -> None:
     """Record that lost answers can be read again."""
-    rows = [{"answer": answer} for answer in ids]
-    if rows:
-        connection.execute(_FIND, rows)
+    _FIND.run_each(connection, ({"answer": answer} for answer in ids))
 
 
 def drop_trays(connection: Connection, segment: str) -> None:
@@ -57,15 +117,14 @@ def drop_trays(connection: Connection, segment: str) -> None:
 
     What came from them stays, without its ``answer_id``.
     """
-    dropped = select(_answers.c.id).where(_answers.c.segment == segment)
-    remove_references(connection, dropped)
-    connection.execute(delete(_answers).where(_answers.c.segment == segment))
+    for statement in _DROP:
+        statement.run(connection, segment=segment)
 
 
-def remove_references(connection: Connection, answers: Select[tuple[int]] | Sequence[int]) -> None:
-    """Remove the ids of answers that are about to be deleted from what came from them."""
-    for table in (tables.files, tables.items):
-        connection.execute(update(table).where(table.c.answer_id.in_(answers)).values(answer_id=None))
+def delete_answers(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete answers. What came from them and stays loses its ``answer_id``."""
+    for statement in (*_REMOVE_REFERENCES, _DELETE):
+        statement.run_for(connection, "answers", ids)
 
 
 def recovered_answers(
@@ -80,18 +139,16 @@ def recovered_answers(
     one with the same id, if it started at that time (in a restored database another run may have that id); or
     else a new row. Return how many answers were recorded, and the units of the calls that had no row.
     """
-    locations = {(answer.location.segment, answer.location.offset) for answer in answers}
-    query = select(_answers.c.segment, _answers.c.offset).where(
-        _answers.c.segment.in_({segment for segment, _ in locations})
-    )
-    recorded = {(row.segment, row.offset) for row in connection.execute(query)}
+    recorded = set(_RECORDED.all_of(connection, "segments", {answer.location.segment for answer in answers}))
     without_row = [
         answer for answer in answers if (answer.location.segment, answer.location.offset) not in recorded
     ]
     new = [answer for answer in without_row if not _move(connection, answer, segments)]
     if not new:
         return 0, 0
-    run_id = _find_run(connection, origin, segments) or _create_run(connection, origin)
+    run_id = _find_run(connection, origin, segments) or _CREATE_RUN.one(
+        connection, started_at=origin.started_at
+    )
     units = 0
     for answer in new:
         call_id = _find_call(connection, run_id, answer)
@@ -106,70 +163,54 @@ def recovered_answers(
 def _move(connection: Connection, answer: UnrecordedAnswer, segments: Sequence[str]) -> bool:
     """Record the new place of an answer whose row names none of these segments; return whether it has one."""
     place = answer.location
-    same_answer = {
-        "subject": answer.call.subject,
-        "path": answer.call.path,
-        "started_at": answer.started_at,
-        "finished_at": answer.finished_at,
-        "sha256": place.sha256,
-        "length": place.length,
-    }
-    for row in connection.execute(_SAME_ANSWER, same_answer):
-        if row.segment not in segments:
-            new_place = {"segment": place.segment, "offset": place.offset, "lost_at": None}
-            connection.execute(update(_answers).where(_answers.c.id == row.id).values(new_place))
+    same_answer = _SAME_ANSWER.all(
+        connection,
+        subject=answer.call.subject,
+        path=answer.call.path,
+        started_at=answer.started_at,
+        finished_at=answer.finished_at,
+        sha256=place.sha256,
+        length=place.length,
+    )
+    for answer_id, segment in same_answer:
+        if segment not in segments:
+            _MOVE.run(connection, answer=answer_id, segment=place.segment, offset=place.offset)
             return True
     return False
 
 
 def _find_run(connection: Connection, origin: Origin, segments: Sequence[str]) -> int | None:
-    run_of_segments = (
-        select(_calls.c.run_id)
-        .join(_answers, _answers.c.api_call_id == _calls.c.id)
-        .where(_answers.c.segment.in_(segments))
-        .limit(1)
-    )
-    run_id = connection.scalar(run_of_segments)
+    run_id = _RUN_OF_SEGMENTS.first(connection, segments=segments)
     if run_id is not None:
-        return int(run_id)
-    started_at = connection.scalar(
-        select(_runs.c.started_at).where(
-            _runs.c.id == origin.run_id, _runs.c.command.not_in(_WITHOUT_ANSWERS)
-        )
-    )
+        return run_id
+    started_at = _STARTED_AT.first(connection, run=origin.run_id)
     if started_at is None:
         return None
     delay = origin.started_at - started_at.replace(microsecond=0)
     return origin.run_id if timedelta() <= delay <= _OPENING_TIME else None
 
 
-def _create_run(connection: Connection, origin: Origin) -> int:
-    row = _runs.insert().values(command=RECOVERED, started_at=origin.started_at, outcome=RECOVERED, units=0)
-    return int(connection.execute(row.returning(_runs.c.id)).scalar_one())
-
-
 def _find_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) -> int | None:
     """Return the row of the answered call: reserved before it was sent, settled after the answer came."""
-    call = answer.call
-    rows = connection.execute(
-        select(_calls.c.id, _calls.c.finished_at)
-        .outerjoin(_answers, _answers.c.api_call_id == _calls.c.id)
-        .where(_calls.c.run_id == run_id, _calls.c.path == call.path, _calls.c.subject == call.subject)
-        .where(_calls.c.started_at <= answer.started_at, _answers.c.id.is_(None))
-        .order_by(_calls.c.id)
+    found = _ANSWERED_CALL.first(
+        connection,
+        run=run_id,
+        path=answer.call.path,
+        subject=answer.call.subject,
+        started_at=answer.started_at,
+        finished_at=answer.finished_at,
     )
-    for row in rows:
-        if row.finished_at is None:
-            ledger.settle(connection, row.id, answer.status, answer.units, answer.finished_at)
-            return int(row.id)
-        if row.finished_at >= answer.finished_at:
-            return int(row.id)
-    return None
+    if found is None:
+        return None
+    if not found.is_settled:
+        ledger.settle(connection, found.id, answer.status, answer.units, answer.finished_at)
+    return found.id
 
 
 def _create_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) -> int:
-    row = _calls.insert().values(
-        run_id=run_id,
+    return _CREATE_CALL.one(
+        connection,
+        run=run_id,
         path=answer.call.path,
         subject=answer.call.subject,
         status=answer.status,
@@ -177,12 +218,9 @@ def _create_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) 
         started_at=answer.started_at,
         finished_at=answer.finished_at,
     )
-    return int(connection.execute(row.returning(_calls.c.id)).scalar_one())
 
 
 def _finish_run(connection: Connection, run_id: int) -> None:
     """Set the run's units to the sum of its calls. A recovered run ended with its last call."""
     _COUNT_UNITS.run(connection, run=run_id)
-    last = select(func.max(_calls.c.finished_at)).where(_calls.c.run_id == run_id).scalar_subquery()
-    recovered_run = update(_runs).where(_runs.c.id == run_id, _runs.c.command == RECOVERED)
-    connection.execute(recovered_run.values(finished_at=last))
+    _END_RECOVERED.run(connection, run=run_id)

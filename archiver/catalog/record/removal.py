@@ -8,33 +8,54 @@ deleted in the end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Column, ColumnElement, Connection, bindparam, delete, update
+from sqlalchemy import Connection
 
-from archiver.catalog import counters, journal_triggers, tables
-from archiver.catalog.query.account_parts import in_chunks, names_owner
-from archiver.catalog.record.answer_records import lost_answers, remove_references
+from archiver.catalog import counters, journal_triggers
+from archiver.catalog.entry_kinds import ENTRY_KINDS
+from archiver.catalog.query.account_parts import NAMES_OWNER
+from archiver.catalog.record.answer_records import delete_answers, lost_answers
+from archiver.catalog.sql import Command
 from archiver.model.account_removal import AccountParts, RemovalRequest
 from archiver.model.identity import Subject
 
-_ENTRIES = (
-    tables.mentions,
-    tables.links,
-    tables.hashtags,
-    tables.locations,
-    tables.stickers,
-    tables.reshares,
-    tables.sponsors,
+
+def _delete(table: str, column: str, condition: str = "") -> Command:
+    return Command(f"DELETE FROM {table} WHERE {column} IN :values {condition}")
+
+
+_CLEAR_RUNS = Command("DELETE FROM shared_runs")
+_CLEAR_REQUEST = Command("DELETE FROM removal_requests")
+_CLEAR_DELETIONS = Command("DELETE FROM deletions")
+_CLEAR_JOURNAL = tuple(Command(f"DELETE FROM {table}") for table in ("journal_outbox", "journal_commits"))
+_REQUEST = Command(
+    """
+    INSERT INTO removal_requests (id, at, user_pk, names, reason) VALUES (1, :at, :user_pk, :names, :reason)
+    """
 )
-_answers, _calls = tables.answers, tables.api_calls
-_MOVE = (
-    update(_answers)
-    .where(_answers.c.id == bindparam("answer"))
-    .values(segment=bindparam("to"), offset=bindparam("at"))
+_REMOVAL = Command("INSERT INTO removals (at, reason) VALUES (:at, :reason)")
+_DELETION = Command("INSERT INTO deletions (name) VALUES (:name)")
+_DELETED = _delete("deletions", "name")
+# In the order of the foreign keys.
+_OF_ITEMS = (
+    *(_delete(kind.table, "item_pk") for kind in ENTRY_KINDS),
+    _delete("highlight_items", "item_pk"),
+    _delete("files", "item_pk"),
 )
+_OF_HIGHLIGHTS = (_delete("highlight_items", "highlight_pk"), _delete("files", "highlight_pk"))
+_OF_ACCOUNT = (_delete("usernames", "user_pk"), _delete("targets", "user_pk"), _delete("files", "user_pk"))
+_WAITING = _delete("adopted", "id")
+_HIGHLIGHTS, _ITEMS, _ACCOUNT = _delete("highlights", "pk"), _delete("items", "pk"), _delete("users", "pk")
+_BLOBS = _delete("blobs", "sha256")
+_OF_SUBJECT = tuple(
+    _delete(table, "subject_pk", "AND subject = :subject") for table in ("changes", "search_documents")
+)
+_MOVES = Command(f"DELETE FROM changes WHERE {NAMES_OWNER}")
+_FAILURES = _delete("failures", "id")
+_UNNAME_CALLS = Command("UPDATE api_calls SET subject = '' WHERE id IN :calls")
+_MOVE_ANSWER = Command('UPDATE answers SET segment = :to, "offset" = :at WHERE id = :answer')
 
 
 class Rewriting(Struct, frozen=True):
@@ -54,17 +75,14 @@ def removal_request(
 
     Workers of runs that have ended leave nothing behind: they name the accounts that they visited.
     """
-    connection.execute(delete(tables.shared_runs))
-    connection.execute(delete(tables.removal_requests))
-    connection.execute(
-        tables.removal_requests.insert(),
-        {
-            "id": 1,
-            "at": request.at,
-            "user_pk": request.user_pk,
-            "names": msgspec.json.encode(sorted(request.names)).decode(),
-            "reason": request.reason,
-        },
+    _CLEAR_RUNS.run(connection)
+    _CLEAR_REQUEST.run(connection)
+    _REQUEST.run(
+        connection,
+        at=request.at,
+        user_pk=request.user_pk,
+        names=msgspec.json.encode(sorted(request.names)).decode(),
+        reason=request.reason,
     )
     _insert_deletions(connection, new_segments)
 
@@ -90,61 +108,55 @@ def removal(
     _move_answers(connection, rewriting)
     lost_answers(connection, rewriting.lost, request.at)
     _update_search(connection, is_sqlite)
-    connection.execute(tables.removals.insert(), {"at": request.at, "reason": request.reason})
-    connection.execute(delete(tables.removal_requests))
-    connection.execute(delete(tables.deletions))
+    _REMOVAL.run(connection, at=request.at, reason=request.reason)
+    _CLEAR_REQUEST.run(connection)
+    _CLEAR_DELETIONS.run(connection)
     _insert_deletions(connection, deletions)
-    for table in (tables.journal_outbox, tables.journal_commits):
-        connection.execute(delete(table))
+    for statement in _CLEAR_JOURNAL:
+        statement.run(connection)
     counters.create(connection)
     journal_triggers.create(connection)
 
 
 def deleted_files(connection: Connection, names: Iterable[str]) -> None:
     """Record that files are deleted."""
-    _delete(connection, tables.deletions.c.name, names)
+    _DELETED.run_for(connection, "values", names)
 
 
 def _delete_rows(connection: Connection, parts: AccountParts) -> None:
     own_pks = [] if parts.user_pk is None else [parts.user_pk]
     items, highlights = parts.item_pks, parts.highlight_pks
-    for table in _ENTRIES:
-        _delete(connection, table.c.item_pk, items)
-    members, files = tables.highlight_items.c, tables.files.c
-    _delete(connection, members.item_pk, items)
-    _delete(connection, members.highlight_pk, highlights)
-    for column, pks in ((files.item_pk, items), (files.highlight_pk, highlights), (files.user_pk, own_pks)):
-        _delete(connection, column, pks)
-    _delete(connection, tables.adopted.c.id, parts.waiting)
-    _delete(connection, tables.highlights.c.pk, highlights)
-    _delete(connection, tables.items.c.pk, items)
-    for owner in (tables.usernames.c.user_pk, tables.targets.c.user_pk):
-        _delete(connection, owner, own_pks)
-    _delete(connection, tables.users.c.pk, own_pks)
-    _delete(connection, tables.blobs.c.sha256, [digest for digest, _ in parts.blobs])
+    deletions: tuple[tuple[Iterable[Command], Sequence[object]], ...] = (
+        (_OF_ITEMS, items),
+        (_OF_HIGHLIGHTS, highlights),
+        (_OF_ACCOUNT, own_pks),
+        ((_WAITING,), parts.waiting),
+        ((_HIGHLIGHTS,), highlights),
+        ((_ITEMS,), items),
+        ((_ACCOUNT,), own_pks),
+        ((_BLOBS,), [digest for digest, _ in parts.blobs]),
+        ((_FAILURES,), parts.failures),
+    )
+    for statements, values in deletions:
+        for statement in statements:
+            statement.run_for(connection, "values", values)
     for subject, of in ((Subject.USER, own_pks), (Subject.HIGHLIGHT, highlights), (Subject.ITEM, items)):
-        _delete(connection, tables.changes.c.subject_pk, of, tables.changes.c.subject == subject)
-        documents = tables.search_documents.c
-        _delete(connection, documents.subject_pk, of, documents.subject == subject)
+        for statement in _OF_SUBJECT:
+            statement.run_for(connection, "values", of, subject=subject)
     for pk in own_pks:
-        connection.execute(delete(tables.changes).where(names_owner(pk)))
-    _delete(connection, tables.failures.c.id, parts.failures)
+        _MOVES.run(connection, pk=pk)
 
 
 def _delete_answers(connection: Connection, parts: AccountParts) -> None:
     """Delete the answers; their calls keep path, units and times, so that the ledger stays true."""
-    ids = [answer.id for answer in parts.answers]
-    for chunk in in_chunks(ids):
-        remove_references(connection, chunk)
-    _delete(connection, _answers.c.id, ids)
-    for chunk in in_chunks([*parts.calls, *(answer.call_id for answer in parts.answers)]):
-        connection.execute(update(_calls).where(_calls.c.id.in_(chunk)).values(subject=""))
+    delete_answers(connection, [answer.id for answer in parts.answers])
+    calls = [*parts.calls, *(answer.call_id for answer in parts.answers)]
+    _UNNAME_CALLS.run_for(connection, "calls", calls)
 
 
 def _move_answers(connection: Connection, rewriting: Rewriting) -> None:
-    moved = [{"answer": answer, "to": to, "at": at} for answer, (to, at) in rewriting.moved.items()]
-    if moved:
-        connection.execute(_MOVE, moved)
+    moved = ({"answer": answer, "to": to, "at": at} for answer, (to, at) in rewriting.moved.items())
+    _MOVE_ANSWER.run_each(connection, moved)
 
 
 def _update_search(connection: Connection, is_sqlite: bool) -> None:
@@ -157,12 +169,4 @@ def _update_search(connection: Connection, is_sqlite: bool) -> None:
 
 
 def _insert_deletions(connection: Connection, names: Iterable[str]) -> None:
-    for chunk in in_chunks(sorted(set(names))):
-        connection.execute(tables.deletions.insert(), [{"name": name} for name in chunk])
-
-
-def _delete(
-    connection: Connection, column: Column[Any], values: Iterable[Any], *conditions: ColumnElement[bool]
-) -> None:
-    for chunk in in_chunks(values):
-        connection.execute(delete(column.table).where(column.in_(chunk), *conditions))
+    _DELETION.run_each(connection, ({"name": name} for name in sorted(set(names))))
