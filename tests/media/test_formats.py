@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.media.formats import detect_format
-from archiver.media.formats.jpeg import JPEG
 from archiver.media.formats.media_format import (
     HEAD_SIZE,
     MAX_SIDE,
@@ -18,6 +17,7 @@ from archiver.media.formats.media_format import (
     StreamParser,
 )
 from archiver.media.formats.mp4 import AVIF, HEIC, MP4, QUICKTIME
+from archiver.media.formats.pictures import JPEG
 from tests.support.media_samples import WHOLE, box, gif, jpeg, mp4
 
 _TYPES = sorted({media for media, _, _ in WHOLE.values()}, key=lambda media: media.mime)

@@ -6,12 +6,9 @@ import random
 import struct
 import zlib
 
-from archiver.media.formats.gif import GIF
-from archiver.media.formats.jpeg import JPEG
 from archiver.media.formats.media_format import MediaFormat
 from archiver.media.formats.mp4 import AVIF, HEIC, MP4
-from archiver.media.formats.png import PNG
-from archiver.media.formats.webp import WEBP
+from archiver.media.formats.pictures import GIF, JPEG, PNG, WEBP
 from tests.support import ROOT
 
 _REAL = ROOT / "archiver" / "sandbox" / "media"

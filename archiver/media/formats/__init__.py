@@ -1,14 +1,20 @@
-"""The accepted media formats. Each module detects its format, follows its structure and reads its dimensions.
+"""The accepted media formats. Each is detected, its structure followed and its dimensions read.
 
 This is an allowlist: SVG, HTML, scripts, archives and programs are not in it and are never stored.
 """
 
 from __future__ import annotations
 
-from archiver.media.formats import gif, jpeg, mp4, png, webp
+from archiver.media.formats import mp4, pictures
 from archiver.media.formats.media_format import MediaFormat
 
-_DETECTORS = (jpeg.detect, png.detect, gif.detect, webp.detect, mp4.detect)
+_DETECTORS = (
+    pictures.detect_jpeg,
+    pictures.detect_png,
+    pictures.detect_gif,
+    pictures.detect_webp,
+    mp4.detect,
+)
 
 
 def detect_format(head: bytes) -> MediaFormat | None:
