@@ -96,15 +96,15 @@ class ArchiveContents(ArchiveBase):
 
     def usernames(self, prefix: str) -> tuple[str, ...]:
         """Return the current usernames that begin with ``prefix``, in any case: at most 500, sorted."""
-        from archiver.catalog.query import name_prefixes
+        from archiver.catalog.query import content
 
-        return self._catalog.read(name_prefixes.usernames, prefix)
+        return self._catalog.read(content.usernames, prefix)
 
     def titles(self, prefix: str) -> tuple[str, ...]:
         """Return the titles of highlights that begin with ``prefix``, each once: at most 500, sorted."""
-        from archiver.catalog.query import name_prefixes
+        from archiver.catalog.query import content
 
-        return self._catalog.read(name_prefixes.titles, prefix)
+        return self._catalog.read(content.titles, prefix)
 
     def highlight(self, pk: str) -> KeptHighlight:
         """Return the highlight of that pk, ``highlight:<pk>`` or link. Raises NotHeld."""

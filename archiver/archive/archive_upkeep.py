@@ -55,7 +55,7 @@ class ArchiveUpkeep(ArchiveBase):
         answers read, and their total. Raises StoppedBySignal, ArchiveLocked, StorageError, DatabaseError,
         DiskFull.
         """
-        from archiver.catalog.temporary_copy import open_copy
+        from archiver.catalog.rebuilt_database import open_copy
         from archiver.reread.reread import COMMAND, reread
 
         self._require_open()
@@ -99,7 +99,7 @@ class ArchiveUpkeep(ArchiveBase):
         from archiver.adopt.foreign_directory import require_foreign
         from archiver.archive import selection
         from archiver.archive.nightly_run import require_space
-        from archiver.catalog.temporary_copy import open_copy
+        from archiver.catalog.rebuilt_database import open_copy
         from archiver.model.foreign_files import ForeignTool
 
         paths = arguments.read_several(

@@ -11,8 +11,8 @@ from msgspec import Struct
 from archiver.archive.session import Session, open_rows
 from archiver.archive.work import Work
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import account_state, account_totals
-from archiver.catalog.query.account_totals import AccountTotals, FailedTarget
+from archiver.catalog.query import account_state, totals
+from archiver.catalog.query.totals import AccountTotals, FailedTarget
 from archiver.config import Config, account_list, is_archive_of
 from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
@@ -66,8 +66,8 @@ def read_followed(session: Session) -> Iterator[FollowedAccount]:
     config, catalog = session.config, session.catalog
     entries = config.accounts if has_own_list(config) else ()
     owners = read_owners(catalog, entries)
-    stored = {account.pk: account for account in catalog.read(account_totals.account_totals)}
-    failures = catalog.read(account_totals.failed_targets)
+    stored = {account.pk: account for account in catalog.read(totals.account_totals)}
+    failures = catalog.read(totals.failed_targets)
     for entry in entries:
         yield _read_entry(catalog, entry, stored.get(owners.get(entry.identity) or ""), failures)
     listed = set(owners.values())
@@ -90,7 +90,7 @@ def _read_entry(
 ) -> FollowedAccount:
     if entry.highlight_pk is not None:
         failure = failures.get((Subject.HIGHLIGHT, entry.highlight_pk))
-        highlight = catalog.read(account_totals.single_highlight, entry.highlight_pk)
+        highlight = catalog.read(totals.single_highlight, entry.highlight_pk)
         if account is not None and highlight is not None:
             state = FollowState.GONE if highlight.is_gone else FollowState.ARCHIVED
             return _describe(entry, account, state, highlight.looked_at)
@@ -146,7 +146,7 @@ def read_owners(catalog: Catalog, entries: Sequence[Target]) -> dict[TargetIdent
     owners: dict[TargetIdentity, Pk] = {}
     for entry in entries:
         if entry.highlight_pk is not None:
-            highlight = catalog.read(account_totals.single_highlight, entry.highlight_pk)
+            highlight = catalog.read(totals.single_highlight, entry.highlight_pk)
             pk = highlight.user_pk if highlight is not None else None
         else:
             pk = progress.pk_of(entry, from_config=True)

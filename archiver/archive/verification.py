@@ -15,8 +15,8 @@ from archiver.archive.work import Work
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
+from archiver.catalog.rebuilt_database import open_copy
 from archiver.catalog.search import search_index
-from archiver.catalog.temporary_copy import open_copy
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
 from archiver.model.archived import Loss

@@ -1,4 +1,8 @@
-"""A database that is being rebuilt from the journal: it becomes usable only when it is complete."""
+"""A database that is being rebuilt from the journal: it becomes usable only when it is complete.
+
+A copy of the rows is built in the same way; a dry run writes into a temporary one what the command itself
+would write.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from archiver.catalog import counters, journal_triggers, outbox, row_dump, schema, sqlite_copy, tables
 from archiver.catalog import engine as engines
+from archiver.catalog.catalog import Catalog
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.catalog.row_changes import ChangeApplier
@@ -18,6 +23,7 @@ from archiver.errors import ArchiveTooOld, JournalDamaged, JournalDiffers, Schem
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead, RowChange
 from archiver.model.values import replace
+from archiver.temporary import temporary_directory
 
 ROWS_AT_ONCE = 1000
 SUFFIX = ".rebuild"
@@ -198,3 +204,19 @@ def _remove(path: Path) -> None:
     for leftover in (*engines.files_of(path), *copies):
         with suppress(FileNotFoundError):
             leftover.unlink()
+
+
+@contextmanager
+def open_copy(catalog: Catalog, root: Path, check: Callable[[], None]) -> Iterator[Catalog]:
+    """Open a copy for writing, and remove it after the block. It has no journal.
+
+    ``root``: the directory of the archive. ``check`` is called often while the rows are copied, and may raise
+    to stop. Raises DatabaseError, DiskFull, StorageError.
+    """
+    with temporary_directory(root) as place:
+        path = place / "copy.db"
+        with catalog.snapshot() as snapshot:
+            copy_rows(snapshot, path, check)
+        with Catalog.open(path, write=True) as copy:
+            copy.write(journal_triggers.drop)
+            yield copy

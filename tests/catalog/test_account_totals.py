@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import account_state, account_totals, name_prefixes
+from archiver.catalog.query import account_state, content, totals
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Subject
@@ -34,16 +34,16 @@ def listed(catalog: Catalog, run_id: int) -> Catalog:
 
 def test_accounts_and_failures(listed: Catalog) -> None:
     """Each account has its state, its last look and its sums; each open failure of a name its reason."""
-    found = {account.pk: account for account in listed.read(account_totals.account_totals)}
+    found = {account.pk: account for account in listed.read(totals.account_totals)}
     assert (found["5"].is_private, found["5"].is_gone, found["5"].looked_at) == (True, False, NOW)
     natgeo = found[NATGEO.pk]
     assert (natgeo.is_private, natgeo.looked_at, natgeo.highlights, natgeo.bytes) == (False, NOW, 3, 0)
-    ((key, failure),) = listed.read(account_totals.failed_targets).items()
+    ((key, failure),) = listed.read(totals.failed_targets).items()
     assert (key, failure.reason, failure.at) == ((Subject.TARGET, "nobody"), Reason.NOT_FOUND, NOW)
-    single = listed.read(account_totals.single_highlight, "18")
+    single = listed.read(totals.single_highlight, "18")
     assert single is not None
     assert (single.user_pk, single.looked_at, single.is_gone) == (NATGEO.pk, NOW, False)
-    assert listed.read(account_totals.single_highlight, "404") is None
+    assert listed.read(totals.single_highlight, "404") is None
 
 
 def test_a_binding_ends(listed: Catalog) -> None:
@@ -62,14 +62,14 @@ def test_failures_of_targets_that_are_not_listed_end(listed: Catalog) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, Reason.NOT_FOUND, "404")
         listed.write(record.record_failure, failure, NOW)
     listed.write(record.drop_targets, ["natgeo", "405"], NOW)
-    still_open = {pk for _, pk in listed.read(account_totals.failed_targets)}
+    still_open = {pk for _, pk in listed.read(totals.failed_targets)}
     assert still_open == {"18", "405"}
 
 
 def test_names_by_their_beginning(listed: Catalog) -> None:
     """A prefix is text, not a pattern; case counts in titles only."""
-    assert listed.read(name_prefixes.titles, "100%") == ("100% $(x)",)
-    assert listed.read(name_prefixes.titles, "1_") == ()
-    assert len(listed.read(name_prefixes.titles, "")) == 3
-    assert listed.read(name_prefixes.usernames, "hid") == ("Hidden_1",)
-    assert listed.read(name_prefixes.usernames, "h%") == ()
+    assert listed.read(content.titles, "100%") == ("100% $(x)",)
+    assert listed.read(content.titles, "1_") == ()
+    assert len(listed.read(content.titles, "")) == 3
+    assert listed.read(content.usernames, "hid") == ("Hidden_1",)
+    assert listed.read(content.usernames, "h%") == ()

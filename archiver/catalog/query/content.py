@@ -404,3 +404,24 @@ def _of_items(selection: Selection) -> dict[str, object]:
         "media_types": sorted(selection.media_types),
         "new_since": selection.new_since,
     }
+
+
+_MOST_NAMES = 500
+_USERNAMES_FROM = Query(
+    "SELECT username FROM users WHERE substr(lower(username), 1, :length) = :prefix ORDER BY 1 LIMIT :most",
+    str,
+)
+_TITLES_FROM = Query(
+    "SELECT DISTINCT title FROM highlights WHERE substr(title, 1, :length) = :prefix ORDER BY 1 LIMIT :most",
+    str,
+)
+
+
+def usernames(connection: Connection, prefix: str) -> tuple[str, ...]:
+    """Return the current usernames that begin with this, in any case; not all if there are very many."""
+    return tuple(_USERNAMES_FROM.all(connection, length=len(prefix), prefix=prefix.lower(), most=_MOST_NAMES))
+
+
+def titles(connection: Connection, prefix: str) -> tuple[str, ...]:
+    """Return the titles of highlights that begin with this, each once; not all if there are very many."""
+    return tuple(_TITLES_FROM.all(connection, length=len(prefix), prefix=prefix, most=_MOST_NAMES))
