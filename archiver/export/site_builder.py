@@ -18,9 +18,8 @@ from msgspec.structs import replace
 from archiver.export.export_entry import ExportEntry
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed
 from archiver.model.identity import Digest, Pk
-from archiver.pages import cards, html_pages, item_tiles, page_text
-from archiver.pages.cards import TimeSpan
-from archiver.pages.page_paths import account_directory, media_path
+from archiver.pages import cards, html_pages, page_text
+from archiver.pages.cards import TimeSpan, account_directory, media_path
 from archiver.pages.view_model import AccountCard, DetailList, HighlightCover, ItemDetail, ItemsPage, ItemTile
 
 LATEST_ITEMS = 24
@@ -175,7 +174,7 @@ class _AccountPages(Struct):
         """Add an item to the highlight, and yield its files."""
         assert self.highlight is not None
         yield from placed.item.held
-        tile = item_tiles.make_tile(placed, self.highlight, html_pages.account_name(self.account))
+        tile = cards.make_tile(placed, self.highlight, html_pages.account_name(self.account))
         self.tiles.append(tile)
         if placed.source is None:
             self.changes.add(placed.first_seen_at)

@@ -8,7 +8,7 @@ from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
 from archiver.model.archived import KeptAccount, ShownItem
 from archiver.pages import html_pages, page_text
-from archiver.pages.page_paths import media_path
+from archiver.pages.cards import media_path
 from archiver.pages.view_model import AtomFeed, FeedEntry, FeedFile
 from archiver.web import page_parts
 from archiver.web.view import Page, PageRequest

@@ -14,9 +14,8 @@ from archiver.catalog.query.page_contents import AccountSums, ItemSums
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Pk, Subject, is_pk
-from archiver.pages import cards, html_pages, item_tiles
-from archiver.pages.cards import TimeSpan
-from archiver.pages.page_paths import account_directory
+from archiver.pages import cards, html_pages
+from archiver.pages.cards import TimeSpan, account_directory
 from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile, Pager, Picture
 from archiver.web.account_index import SORTS, AccountEntry, AccountIndex
 from archiver.web.view import Page, PageRequest, Redirect, View
@@ -123,7 +122,7 @@ def _account_tiles(
         placed.setdefault(place.item.pk, place)
     name = html_pages.account_name(account)
     places = [placed[pk] for pk in pks if pk in placed]
-    return [item_tiles.make_tile(place, by_pk[place.highlight_pk], name) for place in places]
+    return [cards.make_tile(place, by_pk[place.highlight_pk], name) for place in places]
 
 
 def _covers(
@@ -151,13 +150,13 @@ def _cover(
 
 def _first_pictures(moment: Snapshot, highlights: Sequence[KeptHighlight]) -> dict[Pk, Picture]:
     """Return the picture of the first item of each highlight that has no cover."""
-    pks = tuple(highlight.pk for highlight in highlights if item_tiles.to_picture(highlight.cover) is None)
+    pks = tuple(highlight.pk for highlight in highlights if cards.to_picture(highlight.cover) is None)
     first = moment.read(page_contents.first_items, pks) if pks else []
     selection = Selection(highlight_pks=pks, item_pks=tuple(first))
     found: dict[Pk, Picture] = {}
     for place in moment.stream(content.contents, selection, with_entries=False) if first else ():
         for file in place.item.held:
-            if (picture := item_tiles.to_picture(file)) is not None:
+            if (picture := cards.to_picture(file)) is not None:
                 found.setdefault(place.highlight_pk, picture)
     return found
 
@@ -189,7 +188,7 @@ def show_highlight(catalog: Catalog, request: PageRequest) -> Page | Redirect | 
         offset = (pager.page - 1) * ITEMS_PER_PAGE
         pks = moment.read(page_contents.highlight_items, highlight.pk, ITEMS_PER_PAGE, offset)
         name = html_pages.account_name(account)
-        tiles = [item_tiles.make_tile(place, highlight, name) for place in _places(moment, highlight.pk, pks)]
+        tiles = [cards.make_tile(place, highlight, name) for place in _places(moment, highlight.pk, pks)]
         first = _first_pictures(moment, [highlight]).get(highlight.pk)
         cover = _cover(highlight, first, sums, _former_titles(moment, highlight))
         before, following = (
@@ -233,7 +232,7 @@ def show_item(catalog: Catalog, request: PageRequest) -> Page | None:
         accounts = {a.pk: a for a in moment.stream(content.accounts, Selection(user_pks=owners))}
     first = highlights[places[0].highlight_pk]
     account = accounts[first.user_pk]
-    tile = item_tiles.make_tile(places[0], first, html_pages.account_name(account))
+    tile = cards.make_tile(places[0], first, html_pages.account_name(account))
     shown = [
         {
             "highlight": highlights[place.highlight_pk],

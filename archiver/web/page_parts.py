@@ -12,9 +12,8 @@ from archiver.model.archived import DatedPk, KeptAccount, KeptHighlight, Selecti
 from archiver.model.identity import Pk, is_pk
 from archiver.model.values import replace
 from archiver.pages import page_text
+from archiver.pages.cards import account_directory, make_tile, to_picture
 from archiver.pages.html_pages import account_name
-from archiver.pages.item_tiles import make_tile, to_picture
-from archiver.pages.page_paths import account_directory
 from archiver.pages.view_model import ItemTile, SubjectLink
 from archiver.text_format import format_time
 
