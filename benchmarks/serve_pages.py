@@ -28,8 +28,8 @@ from processes import describe_machine
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata
 from archiver.model.identity import utcnow
-from archiver.web.archive_views import VIEWS
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
+from archiver.web.web_app import ARCHIVE_VIEWS
 
 _BATCH = 20_000  # rows
 
@@ -62,7 +62,7 @@ def measure_pages(database: str | Path, rounds: int) -> None:
             for n in range(rounds + 1):
                 before = before if n > 1 else _read_server_time(database)
                 began, began_cpu = time.perf_counter(), time.process_time()
-                page = VIEWS[path](catalog, PageRequest(query=query, origin="http://127.0.0.1:8000"))
+                page = ARCHIVE_VIEWS[path](catalog, PageRequest(query=query, origin="http://127.0.0.1:8000"))
                 took.append((time.perf_counter() - began) * 1000)
                 used.append((time.process_time() - began_cpu) * 1000)
                 size = len(page.content) if isinstance(page, Page) else 0

@@ -11,7 +11,7 @@ from archiver.pages import html_pages, page_text
 from archiver.pages.cards import media_path
 from archiver.pages.view_model import AtomFeed, FeedEntry, FeedFile
 from archiver.web import page_parts
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 
 FEED_PATH = "/feed.atom"
 ENTRIES = 60

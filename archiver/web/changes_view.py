@@ -25,7 +25,7 @@ from archiver.pages.view_model import (
     SubjectLink,
 )
 from archiver.web import page_parts
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 from archiver.wording import PRESENCE, describe_change
 
 PER_PAGE = 80

@@ -18,7 +18,7 @@ from archiver.pages import cards, html_pages
 from archiver.pages.cards import TimeSpan, account_directory
 from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile, Pager, Picture
 from archiver.web.account_index import SORTS, AccountEntry, AccountIndex
-from archiver.web.view import Page, PageRequest, Redirect, View
+from archiver.web.page_parts import Page, PageRequest, Redirect, View
 
 ACCOUNTS_PER_PAGE = 60
 ITEMS_PER_PAGE = 100

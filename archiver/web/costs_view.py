@@ -10,7 +10,7 @@ from archiver.hiker import endpoints
 from archiver.model.api_calls import CostsBy
 from archiver.model.identity import utcnow
 from archiver.pages import html_pages
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 
 DAYS = 31
 """How many days with costs are listed, and of how many days the runs."""

@@ -13,7 +13,7 @@ from archiver.model.identity import Pk, Subject, is_pk, utcnow
 from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import GapLine, GapsOfAccount, SubjectLink
 from archiver.web import page_parts
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 from archiver.wording import describe_gap, describe_reason, next_try, since_when
 
 MAX_ITEMS = 8_000

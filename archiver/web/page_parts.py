@@ -1,11 +1,18 @@
-"""What the views share: items as tiles, accounts and highlights as links, and places in a list."""
+"""What the views share: request and page, items as tiles, accounts and highlights as links, places in a list.
+
+A view is a function from a request to a page, without any HTTP. It reads the database and nothing else. The
+server (``web_app``) gives it the request, and adds the headers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from msgspec import Struct, field
+
+from archiver.catalog import Catalog
 from archiver.catalog.query import content, page_contents
 from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import DatedPk, KeptAccount, KeptHighlight, Selection, ShownItem
@@ -16,6 +23,35 @@ from archiver.pages.cards import account_directory, make_tile, to_picture
 from archiver.pages.html_pages import account_name
 from archiver.pages.view_model import ItemTile, SubjectLink
 from archiver.text_format import format_time
+
+
+class PageRequest(Struct, frozen=True):
+    """The request for a page.
+
+    ``path``: the values of the placeholders in its route. ``query``: the first value of each parameter.
+    ``origin``: scheme and host by which the reader reached the server, such as ``http://127.0.0.1:8000``.
+    """
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+
+class Page(Struct, frozen=True):
+    """A page, and the media type of its bytes."""
+
+    content: bytes
+    media_type: str = "text/html; charset=utf-8"
+
+
+class Redirect(Struct, frozen=True):
+    """Where the page is now: a path from the first page, such as ``accounts/natgeo-1/index.html``."""
+
+    path: str
+
+
+View = Callable[[Catalog, PageRequest], Page | Redirect | None]
+"""Returns the page; None if the archive does not hold what it should show. May be called by many threads."""
 
 
 def account_href(account: KeptAccount) -> str:

@@ -14,7 +14,7 @@ from archiver.model.search_hits import Field, Hit
 from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import SubjectLink
 from archiver.web import page_parts
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 from archiver.wording import describe_match
 
 PER_PAGE = 40

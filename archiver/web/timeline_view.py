@@ -15,7 +15,7 @@ from archiver.model.identity import utcnow
 from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import DayOfItems, PageTurn
 from archiver.web import page_parts
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 
 PER_PAGE = 60
 _MAX_YEARS = 30

@@ -8,15 +8,15 @@ from xml.etree.ElementTree import Element
 import html5lib
 
 from archiver.catalog import Catalog
-from archiver.web.archive_views import VIEWS
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
+from archiver.web.web_app import ARCHIVE_VIEWS
 
 ORIGIN = "http://127.0.0.1:8000"
 
 
 def view_page(catalog: Catalog, path: str, **query: str) -> str | None:
     """Return the page that a view makes; None if there is none."""
-    page = VIEWS[path](catalog, PageRequest(query=query, origin=ORIGIN))
+    page = ARCHIVE_VIEWS[path](catalog, PageRequest(query=query, origin=ORIGIN))
     assert page is None or isinstance(page, Page)
     return None if page is None else page.content.decode()
 

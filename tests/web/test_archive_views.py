@@ -23,14 +23,14 @@ from archiver.model.upstream import (
     User,
     WebLink,
 )
-from archiver.web.archive_views import VIEWS
+from archiver.web.web_app import ARCHIVE_VIEWS
 from tests.support.catalog_samples import FACTS, LATER
 from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.hostile_world import ESCAPES, FORGED, LONG, TITLES
 from tests.support.three_night_catalog import record_three_nights
 from tests.support.view_pages import existing_page, view_page
 
-PAGES = [path for path in VIEWS if path != "/feed.atom"]
+PAGES = [path for path in ARCHIVE_VIEWS if path != "/feed.atom"]
 MARKUP = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\"' onclick='x'"
 HOSTILE = (*(title for title in TITLES if title.strip()), MARKUP, ESCAPES + FORGED + MARKUP + LONG)
 
@@ -116,7 +116,7 @@ def test_no_page_has_a_path_on_disk(catalog: Catalog) -> None:
     failed = Failure(Subject.HIGHLIGHT, "70", None, Reason.NETWORK, "/srv/archive/tmp/x: no space left")
     catalog.write(record.record_failure, failed, LATER)
     catalog.write(record.start_run, "run", LATER)
-    for path in VIEWS:
+    for path in ARCHIVE_VIEWS:
         assert "/srv/" not in (view_page(catalog, path) or "")
     assert "highlight" in (view_page(catalog, "/gaps") or "")
 

@@ -19,7 +19,7 @@ from archiver.catalog.query.page_contents import AccountSums
 from archiver.model.upstream import Highlight, User
 from archiver.web import account_index, content_views
 from archiver.web.account_index import AccountIndex, current_index
-from archiver.web.view import Page, PageRequest
+from archiver.web.page_parts import Page, PageRequest
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import FACTS, tray, video
 from tests.support.databases import ARCHIVE_ID, NOW
