@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
     from archiver.model.foreign_files import AdoptionReport, ForeignTool, RefusedFile, WaitingFile
     from archiver.model.identity import Role, Subject
-    from archiver.model.query_rows import Rows
-    from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
+    from archiver.model.query_results import Dated, Field, Hit, Kind, Rows, Said
     from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
     from archiver.runner.context import RunOptions
 
@@ -61,9 +60,8 @@ _MODULES = (
     "archive.iterator",
     "model.archived",
     "model.foreign_files",
-    "model.search_hits",
     "model.identity",
-    "model.query_rows",
+    "model.query_results",
     "model.upstream",
     "runner.context",
 )

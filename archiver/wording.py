@@ -8,8 +8,8 @@ from datetime import datetime
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
+from archiver.model.query_results import Field, Said
 from archiver.model.run_status import MissingTarget
-from archiver.model.search_hits import Field, Said
 
 NO_GAPS = "no gaps: everything that was offered is archived"
 PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}

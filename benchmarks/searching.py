@@ -22,7 +22,7 @@ from typing import Any
 from archiver.catalog import Catalog
 from archiver.catalog.search import results
 from archiver.catalog.search.query_parser import SearchQuery
-from archiver.model.search_hits import Kind
+from archiver.model.query_results import Kind
 
 _LIMIT = 21  # as on a terminal: one more than it shows
 

@@ -12,7 +12,7 @@ from archiver.archive import arguments
 from archiver.archive.database import locate_database, read_schema
 from archiver.archive.iterator import Reading
 from archiver.errors import UsageError
-from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
+from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, parse_target_or_item
 
 # Methods import what only they need: `status` takes a tenth less time for it.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Placed,
     )
     from archiver.model.foreign_files import WaitingFile
-    from archiver.model.search_hits import Hit, Kind
+    from archiver.model.query_results import Hit, Kind
 
 
 from archiver.archive.archive_base import ArchiveBase
@@ -185,7 +185,7 @@ class ArchiveContents(ArchiveBase):
         """
         from archiver.catalog.search import results
         from archiver.catalog.search.query_parser import SearchQuery
-        from archiver.model.search_hits import Kind
+        from archiver.model.query_results import Kind
 
         query = SearchQuery.parse(arguments.require_text("text", text, "text to search for"))
         of_kinds = arguments.read_several(kinds, lambda one: arguments.require_choice("kinds", one, Kind))

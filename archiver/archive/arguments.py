@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from archiver.errors import UsageError
 from archiver.model.identity import MEDIA_TYPES
-from archiver.model.query_rows import NO_LIMIT, Value
+from archiver.model.query_results import NO_LIMIT, Value
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -9,7 +9,7 @@ from archiver.blobs import marker
 from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config, is_archive_of
 from archiver.errors import DatabaseForeign, MarkerMismatch
-from archiver.model.query_rows import NO_LIMIT, Rows
+from archiver.model.query_results import NO_LIMIT, Rows
 
 _SECONDS = 60.0
 _SQLITE = """

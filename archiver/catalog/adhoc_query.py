@@ -25,7 +25,7 @@ from archiver.catalog import tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors, to_archiver_error
 from archiver.errors import QueryRefused
-from archiver.model.query_rows import Rows, RowStream, Value
+from archiver.model.query_results import Rows, RowStream, Value
 from archiver.queries.parameters import parameter_names, replace_parameters
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign, UsageError
 from archiver.model.identity import utcnow
-from archiver.model.query_rows import Rows, RowStream, Value
+from archiver.model.query_results import Rows, RowStream, Value
 
 if TYPE_CHECKING:
     from archiver.catalog.database_state import DatabaseState

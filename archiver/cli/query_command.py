@@ -19,7 +19,7 @@ from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import WholeNumber, parse_time
 from archiver.config import default_path
 from archiver.errors import NotHeld, TargetError, UsageError
-from archiver.model.query_rows import NO_LIMIT, Rows, RowStream, Value
+from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import Target, parse_target
 from archiver.queries import named_queries
 from archiver.text_format import CsvLines, format_csv_cell, make_safe

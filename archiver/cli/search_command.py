@@ -20,15 +20,14 @@ from archiver.cli.options import GlobalOptions
 from archiver.cli.parameter_types import TimeType, WholeNumber
 from archiver.cli.result import Result
 from archiver.errors import NotHeld, TargetError, UsageError
-from archiver.model.query_rows import NO_LIMIT
-from archiver.model.search_hits import Dated, Kind
+from archiver.model.query_results import NO_LIMIT, Dated, Kind
 from archiver.model.target import parse_target
 from archiver.text_format import make_safe, pluralize
 from archiver.wording import describe_match
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.model.search_hits import Hit
+    from archiver.model.query_results import Hit
 
 _ON_A_TERMINAL = 20
 _SHOWN = 4

@@ -10,7 +10,7 @@ from archiver.catalog.search.query_parser import SearchQuery
 from archiver.catalog.snapshot import Snapshot
 from archiver.errors import UsageError
 from archiver.model.identity import Subject
-from archiver.model.search_hits import Field, Hit
+from archiver.model.query_results import Field, Hit
 from archiver.pages import html_pages, page_text
 from archiver.pages.view_model import SubjectLink
 from archiver.web import page_parts

@@ -20,7 +20,7 @@ from archiver.catalog.search.query_parser import SearchQuery
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
 from archiver.model.identity import Subject
-from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
+from archiver.model.query_results import Dated, Field, Hit, Kind, Said
 from archiver.model.upstream import Hashtag, Item, Location, Mention, Sponsor, User, WebLink
 from tests.support import search_reference
 from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video

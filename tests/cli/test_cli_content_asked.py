@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from archiver.cli import main as front
 from archiver.cli import query_command
-from archiver.model.query_rows import Rows
+from archiver.model.query_results import Rows
 from tests.support.command_line import CommandLineUser
 from tests.support.hostile_world import NATGEO, TITLES, hostile_world
 from tests.support.standin.faulty_standin import FaultyStandIn

@@ -23,7 +23,7 @@ from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.datasette.metadata import describe_tables
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
-from archiver.model.query_rows import Rows
+from archiver.model.query_results import Rows
 from archiver.model.upstream import User
 from tests.support.databases import ARCHIVE_ID, NOW, empty_database
 

@@ -14,7 +14,7 @@ from archiver.catalog.search.query_parser import FIELDS, MatchExpressions, Searc
 from archiver.catalog.search.search_index import DocumentSource
 from archiver.catalog.sql import Query
 from archiver.model.identity import Pk, Subject
-from archiver.model.search_hits import Dated, Hit, Kind, Said
+from archiver.model.query_results import Dated, Hit, Kind, Said
 
 _MAX_RANKED = 1_000
 """How many of the documents that match in one field are sorted by date: those that were recorded last."""

@@ -22,7 +22,7 @@ from archiver.catalog.search.query_parser import FIELDS
 from archiver.catalog.search.stale_documents import StaleDocument
 from archiver.catalog.sql import Command, Query
 from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Subject
-from archiver.model.search_hits import Field, Kind, Said
+from archiver.model.query_results import Field, Kind, Said
 
 MEDIA_KINDS = {number: Kind(word) for number, word in MEDIA_TYPE_NAMES.items()}
 _NAMES = (Field.USERNAME, Field.FULL_NAME, Field.TITLE)
