@@ -22,7 +22,7 @@ from archiver.model.api_calls import Answer, AnswerLocation, Origin, UnrecordedA
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, TrayNumbers
 from archiver.model.values import replace
-from archiver.reread.reading import read_content
+from archiver.reread.replay import read_content
 
 _BATCH = 200
 _UNKNOWN = -1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 
 from msgspec import Struct
@@ -11,11 +11,40 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.hiker import endpoints
-from archiver.model.api_calls import Answer, DatedAnswer
+from archiver.hiker import endpoints, wire
+from archiver.hiker.wire import Document
+from archiver.model.api_calls import Answer, DatedAnswer, Meaning
 from archiver.model.identity import utcnow
 from archiver.model.upstream import HighlightPage, Tray, TrayNumbers, User
-from archiver.reread.reading import Content, asked_username, read_content
+
+Content = Tray | HighlightPage | User
+
+_READERS: Mapping[str, Callable[[Document, str], Content]] = {
+    endpoints.TRAY: lambda document, pk: wire.parse_tray(document, pk),
+    endpoints.PAGED_TRAY: lambda document, pk: wire.parse_tray_page(document, pk).tray,
+    endpoints.TRAY_BY_NAME: lambda document, name: wire.parse_tray(document, username=name),
+    endpoints.HIGHLIGHT: lambda document, pk: wire.parse_highlight_page(document, pk),
+    endpoints.USER: lambda document, pk: wire.parse_user(document, pk),
+    endpoints.USER_BY_NAME: lambda document, name: wire.parse_user(document, username=name),
+}
+
+
+def asked_username(answer: Answer) -> str | None:
+    """Return the username by which an account or its tray was requested; None for any other call."""
+    return answer.call.subject if answer.call.path in endpoints.BY_NAME else None
+
+
+def read_content(answer: Answer) -> Content | None:
+    """Return the content of an answer; None for an error, and for an endpoint that this version does not use.
+
+    Raises AnswerMalformed if it is not what its endpoint promises.
+    """
+    read = _READERS.get(answer.call.path)
+    if read is None:
+        return None
+    document = wire.read_document(answer)
+    return read(document, answer.call.subject) if wire.parse_outcome(document).meaning is Meaning.OK else None
+
 
 _MAX_PENDING = 64
 
