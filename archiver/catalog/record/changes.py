@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,11 @@ class Change(Struct, frozen=True):
     field: str
     old: str | None
     new: str | None
+
+
+def as_row(*columns: str) -> Callable[..., StoredRow]:
+    """Return a function that makes a row of the values of these columns."""
+    return lambda *values: dict(zip(columns, values, strict=True))
 
 
 def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[Change]) -> None:

@@ -4,68 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from functools import cache
 from itertools import groupby
 from types import MappingProxyType
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Insert, RowMapping, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection
 
 from archiver import retry
 from archiver.catalog import tables
 from archiver.catalog.record import changes, stored_files
+from archiver.catalog.record.changes import StoredRow
 from archiver.catalog.record.observation_order import dates_before
-from archiver.catalog.statements import insert, insert_if_new, update_row
+from archiver.catalog.sql import Command, Query
+from archiver.catalog.statements import update_row
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import User
 
-_users, _usernames = tables.users, tables.usernames
-_other_name = _usernames.alias()
+
+class _LaterName(NamedTuple):
+    """A name that is dated later than the current one, which was last seen at ``current_at``."""
+
+    user_pk: Pk
+    username: str
+    last_seen_at: datetime
+    current_at: datetime
+
+
 _FIELDS = ("username", "full_name", "is_private", "is_verified", "avatar_name")
 _DATES = ("last_seen_at", "gone_at", "verdict_at")
 """When an answer last said something about the account itself."""
-_INSERT = _users.insert()
-_NAMED = (
-    select(_users.c.pk, _users.c.last_seen_at)
-    .where(func.lower(_users.c.username) == bindparam("name"), _users.c.pk != bindparam("user_pk"))
-    .order_by(_users.c.last_seen_at)
+_COLUMNS = (*_FIELDS, *_DATES, "verdict", "verdict_checks", "listed_at", "tray_longest")
+_BY_PK = Query(f"SELECT {', '.join(_COLUMNS)} FROM users WHERE pk = :user", changes.as_row(*_COLUMNS))
+_OF_TRAY = (
+    "listed_at", "tray_length", "tray_endpoint", "shrunk_to", "shrunk_run_id", "paged_at", "pages_failed_at"
+)  # fmt: skip
+"""Columns that are set together with a tray of the account."""
+_INSERT = Command(
+    f"""
+    INSERT INTO users (pk, {", ".join((*_FIELDS, *_OF_TRAY))}, first_seen_at, last_seen_at)
+    VALUES (:pk, {", ".join(f":{name}" for name in (*_FIELDS, *_OF_TRAY))}, :seen_at, :seen_at)
+    """
 )
-_LATER_NAMES = (
-    select(_usernames.c.user_pk, _usernames.c.username, _usernames.c.last_seen_at)
-    .where(
-        _usernames.c.last_seen_at >= bindparam("now"),
-        or_(
-            and_(_usernames.c.user_pk == bindparam("user_pk"), _usernames.c.username != bindparam("name")),
-            _usernames.c.user_pk.in_(
-                select(_other_name.c.user_pk).where(
-                    _other_name.c.username == bindparam("name"), _other_name.c.user_pk != bindparam("user_pk")
-                )
-            ),
-        ),
+_NAMED = Query(
+    """
+    SELECT pk, last_seen_at FROM users WHERE lower(username) = :name AND pk <> :user ORDER BY last_seen_at
+    """,
+    lambda pk, at: (pk, at),
+)
+_LATER_NAMES = Query(
+    """
+    SELECT user_pk, username, last_seen_at FROM usernames
+    WHERE last_seen_at >= :now AND (
+        user_pk = :user AND username <> :name
+        OR user_pk IN (SELECT user_pk FROM usernames WHERE username = :name AND user_pk <> :user)
     )
-    .order_by(_usernames.c.last_seen_at, _usernames.c.first_seen_at)
+    ORDER BY last_seen_at, first_seen_at
+    """,
+    lambda user_pk, username, at: ((user_pk, username), at),
 )
-_LATER_THAN_CURRENT = (
-    select(_usernames.c.user_pk, _usernames.c.username, _usernames.c.last_seen_at)
-    .add_columns(_other_name.c.last_seen_at.label("current_at"))
-    .join(_users, _users.c.pk == _usernames.c.user_pk)
-    .join(
-        _other_name,
-        and_(_other_name.c.user_pk == _users.c.pk, _other_name.c.username == _users.c.username),
-    )
-    .where(
-        _usernames.c.username != _users.c.username, _usernames.c.last_seen_at >= _other_name.c.last_seen_at
-    )
-    .order_by(_usernames.c.user_pk, _usernames.c.last_seen_at, _usernames.c.first_seen_at)
+_LATER_THAN_CURRENT = Query(
+    """
+    SELECT later.user_pk, later.username, later.last_seen_at, current.last_seen_at AS current_at
+    FROM usernames AS later JOIN users ON users.pk = later.user_pk
+    JOIN usernames AS current ON current.user_pk = users.pk AND current.username = users.username
+    WHERE later.username <> users.username AND later.last_seen_at >= current.last_seen_at
+    ORDER BY later.user_pk, later.last_seen_at, later.first_seen_at
+    """,
+    _LaterName,
 )
-_DATE_NAME = (
-    update(_usernames)
-    .where(_usernames.c.user_pk == bindparam("of_user"), _usernames.c.username == bindparam("of_name"))
-    .values(last_seen_at=bindparam("seen_at"))
+_DATE_NAME = Command("UPDATE usernames SET last_seen_at = :at WHERE user_pk = :user AND username = :name")
+_SEE_NAME = """
+    INSERT INTO usernames (user_pk, username, first_seen_at, last_seen_at)
+    VALUES (:user, :name, :seen_at, :seen_at)
+    ON CONFLICT (user_pk, username) DO UPDATE SET last_seen_at = excluded.last_seen_at
+"""
+_SEE_NAME_NOW = Command(_SEE_NAME)
+_SEE_NAME_EARLIER = Command(f"{_SEE_NAME} WHERE usernames.last_seen_at < excluded.last_seen_at")
+_BIND = Command(
+    """
+    INSERT INTO targets (text, user_pk, bound_at) VALUES (:entry, :user, :now) ON CONFLICT DO NOTHING
+    """
 )
-_BIND = insert_if_new(tables.targets, "text", "user_pk", "bound_at")
-_END_BINDINGS = delete(tables.targets).where(tables.targets.c.text.in_(bindparam("names", expanding=True)))
-_BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
+_END_BINDINGS = Command("DELETE FROM targets WHERE text IN :names")
 
 
 def record_user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
@@ -85,8 +106,8 @@ def upsert_user(
     is_shown: bool = True,
     seen_at: datetime | None = None,
     columns: Mapping[str, object] = MappingProxyType({}),
-) -> RowMapping | None:
-    """Record an account as ``record_user`` does, and set more ``columns``.
+) -> StoredRow | None:
+    """Record an account as ``record_user`` does, and set more ``columns`` (of ``_OF_TRAY``).
 
     Return its row as it was before; None if it is new. ``is_shown``: whether the answer shows the account
     itself. If not (an empty tray), the account only gets a row. ``seen_at``: when the answer came, if that is
@@ -95,13 +116,14 @@ def upsert_user(
     """
     is_own_answer = seen_at is None  # a tray or a look; a page only comes with its account
     seen_at = seen_at or now
-    before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
+    before = _BY_PK.first(connection, user=user.pk)
     answer = {field: getattr(user, field) for field in _FIELDS}
     if before is not None and changes.is_outdated(seen_at, now, *(before[date] for date in _DATES)):
         is_shown, answer = False, {field: value for field, value in answer.items() if before[field] is None}
     if before is None:
-        row = {"pk": user.pk, "first_seen_at": seen_at, "last_seen_at": seen_at, **answer, **columns}
-        connection.execute(_INSERT, row)
+        _INSERT.run(
+            connection, pk=user.pk, seen_at=seen_at, **answer, **{**dict.fromkeys(_OF_TRAY), **columns}
+        )
     else:
         values = changes.find_new_values(before, answer)
         found = changes.find_edits(Subject.USER, user.pk, before, values, _FIELDS)
@@ -110,11 +132,12 @@ def upsert_user(
         if is_shown and before["gone_at"] is not None:
             values["gone_at"] = None
             found.append(changes.presence_change(Subject.USER, user.pk, "returned"))
-        update_row(connection, _users, user.pk, {**values, **columns})
+        update_row(connection, tables.users, user.pk, {**values, **columns})
         changes.write(connection, run_id, now, found)
     if user.username:
         is_renamed = before is None or before["username"] != user.username
-        _write_username(connection, user.pk, user.username, seen_at, now)
+        see_name = _SEE_NAME_NOW if seen_at == now else _SEE_NAME_EARLIER
+        see_name.run(connection, user=user.pk, name=user.username, seen_at=seen_at)
         if seen_at == now and (is_own_answer or is_renamed):
             _make_last(connection, user.pk, user.username, now)
     if is_shown and is_own_answer:
@@ -122,58 +145,35 @@ def upsert_user(
     return before
 
 
-def _write_username(
-    connection: Connection, user_pk: Pk, username: str, seen_at: datetime, now: datetime
-) -> None:
-    seen = {"first_seen_at": seen_at, "last_seen_at": seen_at}
-    row = {"user_pk": user_pk, "username": username, **seen}
-    connection.execute(_see_username(connection.dialect.name, seen_at == now), row)
-
-
 def _make_last(connection: Connection, user_pk: Pk, username: str, now: datetime) -> None:
     """Make this name the last of its account, and this account the last that has the name."""
-    this = {"user_pk": user_pk, "name": username}
-    named = connection.execute(_NAMED, {**this, "name": username.lower()})
-    for pk, at in dates_before([(row.pk, row.last_seen_at) for row in named], now):
-        update_row(connection, _users, pk, {"last_seen_at": at})
-    names = connection.execute(_LATER_NAMES, {**this, "now": now})
-    later = [((row.user_pk, row.username), row.last_seen_at) for row in names]
+    named = _NAMED.all(connection, name=username.lower(), user=user_pk)
+    for pk, at in dates_before(named, now):
+        update_row(connection, tables.users, pk, {"last_seen_at": at})
+    later = _LATER_NAMES.all(connection, user=user_pk, name=username, now=now)
     _set_dates(connection, dates_before(later, now))
 
 
 def order_names(connection: Connection) -> None:
     """Make the current name of each account the last of its names."""
-    rows = connection.execute(_LATER_THAN_CURRENT).all()
-    for _, group in groupby(rows, key=lambda row: str(row.user_pk)):
+    for _, group in groupby(_LATER_THAN_CURRENT.all(connection), key=lambda row: row.user_pk):
         names = list(group)
         later = [((row.user_pk, row.username), row.last_seen_at) for row in names]
         _set_dates(connection, dates_before(later, names[0].current_at))
 
 
 def _set_dates(connection: Connection, dates: Iterable[tuple[tuple[Pk, str], datetime]]) -> None:
-    for (pk, name), at in dates:
-        connection.execute(_DATE_NAME, {"of_user": pk, "of_name": name, "seen_at": at})
-
-
-@cache
-def _see_username(dialect: str, is_newest: bool) -> Insert:
-    upsert = insert(dialect, _usernames)
-    return upsert.on_conflict_do_update(
-        index_elements=["user_pk", "username"],
-        set_={"last_seen_at": upsert.excluded.last_seen_at},
-        where=None if is_newest else _usernames.c.last_seen_at < upsert.excluded.last_seen_at,
-    )
+    _DATE_NAME.run_each(connection, ({"user": pk, "name": name, "at": at} for (pk, name), at in dates))
 
 
 def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -> None:
     """Bind an entry of the configuration to the account that it first meant; a later call changes nothing."""
-    row = {"text": text, "user_pk": user_pk, "bound_at": now}
-    connection.execute(_BIND(connection.dialect.name), row)
+    _BIND.run(connection, entry=text, user=user_pk, now=now)
 
 
 def end_bindings(connection: Connection, names: Collection[str]) -> None:
     """Forget which accounts these entries of the configuration meant; added again, they may mean others."""
-    connection.execute(_END_BINDINGS, {"names": list(names)})
+    _END_BINDINGS.run(connection, names=names)
 
 
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
@@ -183,11 +183,11 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
     later (``retry.next_check``). An account that was never seen before gets a row. A private account exists,
     and is recorded as private.
     """
-    before = connection.execute(_BY_PK, {"user_pk": user_pk}).mappings().first()
+    before = _BY_PK.first(connection, user=user_pk)
     if reason is None:
         if before is not None and before["verdict"] is not None:
             shown = {"verdict": None, "verdict_checks": 0, "verdict_at": None, "verdict_due_at": None}
-            update_row(connection, _users, user_pk, shown)
+            update_row(connection, tables.users, user_pk, shown)
         return
     is_private = reason is Reason.PRIVATE
     if before is None or is_private:
@@ -201,9 +201,9 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
         "verdict_at": now,
         "verdict_due_at": retry.next_check(checks, now),
     }
-    update_row(connection, _users, user_pk, check)
+    update_row(connection, tables.users, user_pk, check)
     if reason is Reason.GONE and (before is None or before["gone_at"] is None):
-        update_row(connection, _users, user_pk, {"gone_at": now})
+        update_row(connection, tables.users, user_pk, {"gone_at": now})
         if before is not None:
             gone = changes.presence_change(Subject.USER, user_pk, "gone")
             changes.write(connection, run_id, now, [gone])
