@@ -5,42 +5,43 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.record import changes, stored_files, users
 from archiver.catalog.record.changes import Change, StoredRow, find_moved
-from archiver.catalog.statements import update_row
+from archiver.catalog.sql import Command, Query
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, Tray, User
 
-_highlights = tables.highlights
 _REPORTED = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of any of these is a change
 _FIELDS = (*_REPORTED, "position", "created_at", "latest_reel_media", "media_count")
 _STATE = ("gone_at", "first_seen_at", "source")
-_INSERT = _highlights.insert()
-_BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
-_LIST_AGAIN = (
-    update(_highlights)
-    .where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
-    .values(last_seen_at=bindparam("now"), listed_at=bindparam("now"))
+_COLUMNS = ("pk", *_FIELDS, *_STATE, "listed_at")
+_BEFORE = Query(f"SELECT {', '.join(_COLUMNS)} FROM highlights WHERE pk IN :pks", changes.as_row(*_COLUMNS))
+_INSERT = Command(
+    f"""
+    INSERT INTO highlights (pk, {", ".join(_FIELDS)}, first_seen_at, last_seen_at, listed_at)
+    VALUES (:pk, {", ".join(f":{name}" for name in _FIELDS)}, :now, :now, :now)
+    """
 )
-_LISTED_AT = select(tables.users.c.listed_at).where(tables.users.c.pk == bindparam("user"))
+_ALTER = Command(
+    f"""
+    UPDATE highlights SET {", ".join(f"{name} = :{name}" for name in (*_FIELDS, *_STATE))} WHERE pk = :pk
+    """
+)
+_LIST_AGAIN = Command("UPDATE highlights SET last_seen_at = :now, listed_at = :now WHERE pk IN :pks")
 _USE_AGAIN = (
-    update(_highlights)
-    .where(_highlights.c.user_pk == bindparam("user"), _highlights.c.listed_at == bindparam("before"))
-    .values(listed_at=bindparam("now"))
+    Command(
+        """
+        UPDATE highlights SET listed_at = :now
+        WHERE user_pk = :user AND listed_at = (SELECT listed_at FROM users WHERE pk = :user)
+        """
+    ),
+    Command("UPDATE users SET listed_at = :now WHERE pk = :user"),
 )
-_ALTER = (
-    update(_highlights)
-    .where(_highlights.c.pk == bindparam("key"))
-    .values({field: bindparam(field) for field in (*_FIELDS, *_STATE)})
-)
-_PRESENT = (
-    select(_highlights.c.pk)
-    .where(_highlights.c.pk.in_(bindparam("pks", expanding=True)), _highlights.c.gone_at.is_(None))
-    .order_by(_highlights.c.position)
-)
+_PRESENT = Query("SELECT pk FROM highlights WHERE pk IN :pks AND gone_at IS NULL ORDER BY position", Pk)
+_LEAVE = Command("UPDATE highlights SET gone_at = :now WHERE pk IN :pks")
+_LENGTHEN = Command("UPDATE users SET tray_longest = :length WHERE pk = :user")
 
 
 def record_tray(
@@ -76,8 +77,7 @@ def record_tray(
     if are_pages_paid:
         also |= {"paged_at": now, "pages_failed_at": None if is_whole else now}
     listed_before = _record_owner(connection, run_id, user_pk, tray, now, is_whole, also)
-    rows = connection.execute(_BEFORE, {"pks": list(listed)}).mappings() if listed else ()
-    before = {row["pk"]: row for row in rows}
+    before = {row["pk"]: row for row in _BEFORE.all_of(connection, "pks", listed)}
     found: list[Change] = []
     altered: list[dict[str, object]] = []
     new: list[dict[str, object]] = []
@@ -110,18 +110,17 @@ def record_tray(
 
 def tray_use(connection: Connection, user_pk: Pk, now: datetime) -> None:
     """Record that a run uses the tray that was listed last, in place of a new one: it is listed then."""
-    listed_at = connection.scalar(_LISTED_AT, {"user": user_pk})
-    connection.execute(_USE_AGAIN, {"user": user_pk, "before": listed_at, "now": now})
-    update_row(connection, tables.users, user_pk, {"listed_at": now})
+    for statement in _USE_AGAIN:
+        statement.run(connection, user=user_pk, now=now)
 
 
 def mark_gone(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:
     """Mark highlights as gone, and return the changes."""
     if not pks:
         return []
-    present = list(connection.scalars(_PRESENT, {"pks": list(pks)}))
+    present = _PRESENT.all(connection, pks=pks)
     if present:
-        connection.execute(update(_highlights).where(_highlights.c.pk.in_(present)).values(gone_at=now))
+        _LEAVE.run(connection, pks=present, now=now)
     return [changes.presence_change(Subject.HIGHLIGHT, pk, "gone") for pk in present]
 
 
@@ -145,7 +144,7 @@ def _record_owner(
     )
     longest = before["tray_longest"] if before is not None else None
     if not is_whole and (longest is None or longest < tray.length):
-        update_row(connection, tables.users, user_pk, {"tray_longest": tray.length})
+        _LENGTHEN.run(connection, user=user_pk, length=tray.length)
     return before["listed_at"] if before is not None else None
 
 
@@ -164,7 +163,7 @@ def _values(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, objec
 
 def _all_fields(row: StoredRow, after: Mapping[str, object]) -> dict[str, object]:
     kept = {field: row[field] for field in (*_FIELDS, *_STATE)}
-    return {"key": row["pk"], **kept, **after}
+    return {"pk": row["pk"], **kept, **after}
 
 
 def _moves(before: Mapping[Pk, StoredRow], listed: list[Pk], listed_before: datetime | None) -> list[Change]:
@@ -186,10 +185,6 @@ def _store(
     listed_again: list[Pk],
     now: datetime,
 ) -> None:
-    if altered:
-        connection.execute(_ALTER, altered)
-    if listed_again:
-        connection.execute(_LIST_AGAIN, {"pks": listed_again, "now": now})
-    if new:
-        seen = {"first_seen_at": now, "last_seen_at": now, "listed_at": now}
-        connection.execute(_INSERT, [{**row, **seen} for row in new])
+    _ALTER.run_each(connection, altered)
+    _LIST_AGAIN.run_for(connection, "pks", listed_again, now=now)
+    _INSERT.run_each(connection, ({**row, "now": now} for row in new))
