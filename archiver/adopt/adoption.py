@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,14 +21,15 @@ from msgspec import Struct
 from archiver.adopt import gallery_dl, insta_dl, instaloader
 from archiver.adopt.candidate import Candidate, Recognizer
 from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile, walk_foreign
-from archiver.adopt.media_check import check_media, detect_kind
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import adoptions
 from archiver.durable import open_regular
 from archiver.errors import ArchiverError, DownloadFailed
 from archiver.exit_codes import outcome
-from archiver.media.formats.media_format import MediaKind
+from archiver.media.checked_writer import CheckedWriter, DownloadedFile
+from archiver.media.formats import detect_format
+from archiver.media.formats.media_format import HEAD_SIZE, MediaKind
 from archiver.model.archived import Blob
 from archiver.model.foreign_files import (
     AdoptionReport,
@@ -229,7 +231,7 @@ class Adoption:
         return items[0]
 
     def _detect(self, source: int) -> MediaKind:
-        kind = detect_kind(source)
+        kind = _detect_kind(source)
         if kind is None:
             raise _Refusal("the bytes are neither a picture nor a video")
         return kind
@@ -277,7 +279,7 @@ class Adoption:
                 hashed.update(chunk)
                 yield chunk
 
-        media = check_media(chunks(), kind)
+        media = _check_media(chunks(), kind)
         _require_unchanged(source, before, media.size)
         return Blob(Digest(hashed.hexdigest()), media.size, media.mime, media.width, media.height)
 
@@ -294,7 +296,7 @@ class Adoption:
                     self._check()
                     yield chunk
 
-            media = check_media(chunks(), kind)
+            media = _check_media(chunks(), kind)
             _require_unchanged(source, before, media.size)
             digest, size = writer.commit()
         return Blob(digest, size, media.mime, media.width, media.height)
@@ -353,3 +355,33 @@ def _printable(text: str | None) -> str | None:
     """Return a name of a folder or a text of metadata as text that a database can store; None if empty."""
     data = (text or "")[:_LONGEST_TEXT].encode(errors="surrogateescape")
     return data.decode(errors="backslashreplace").replace("\0", "") or None
+
+
+def _detect_kind(source: int) -> MediaKind | None:
+    """Return the kind of an open file, by its first bytes; None if it is neither a picture nor a video."""
+    media = detect_format(os.pread(source, HEAD_SIZE, 0))
+    return None if media is None else media.kind
+
+
+def _check_media(chunks: Iterable[bytes], kind: MediaKind) -> DownloadedFile:
+    """Return the size, type and dimensions of these bytes.
+
+    Raises DownloadFailed if they are not a whole file of this kind. Only the structure of the file shows
+    whether it is whole: unlike a download, it has no stated length.
+    """
+    writer = CheckedWriter(_Nowhere(), kind, sys.maxsize)
+    for chunk in chunks:
+        writer.write(chunk)
+    return writer.finish()
+
+
+class _Nowhere:
+    """A sink that discards the bytes: they are stored already, or need not be."""
+
+    size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Do nothing."""
+
+    def restart(self) -> None:
+        """Do nothing."""
