@@ -18,11 +18,18 @@ from archiver.catalog.query import adoptions, change_history, content, dump, hol
 from archiver.durable import require_permission, storage_errors
 from archiver.errors import AnswerMalformed, UsageError
 from archiver.export import bagit, folder_layout
-from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, LinkMethod, to_nanoseconds
+from archiver.export.export_entry import (
+    CompanionText,
+    ExportEntry,
+    ExportStats,
+    pack_entry,
+    to_nanoseconds,
+    unpack_entry,
+)
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
+from archiver.export.link_methods import LinkMethod
 from archiver.export.open_export import is_new, open_check, open_export, require_space
-from archiver.export.packed_entry import pack_entry, unpack_entry
 from archiver.export.path_template import parse_template
 from archiver.export.table_files import TableForm, table_text
 from archiver.model.api_calls import Answer, AnswerLocation

@@ -9,18 +9,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs.blob_source import BlobSource
-from archiver.durable import clone
-from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile
+from archiver.export.export_entry import ExportStats, StagedFile
 from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
 from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep
+from archiver.export.link_methods import LinkMethod, MethodForecast
 from archiver.export.manifest import Manifest, ManifestRow
-from archiver.export.placement import Placement, PlacementResult, method_unsupported
+from archiver.export.placement import Placement, PlacementResult
 from archiver.model.identity import Digest
 
 
@@ -143,52 +142,3 @@ class _PlannedDisk(ExportScan):
             changed = self._freed | self._occupied
             yield from (path for path in super().files(name) if path not in changed)
         yield from (path for path in self._occupied if path.startswith(f"{name}/"))
-
-
-class MethodForecast:
-    """Predicts how a blob would be placed in a directory, as far as possible without doing it."""
-
-    def __init__(self, blobs: BlobSource, directory: Path, methods: Sequence[LinkMethod]) -> None:
-        self._blobs, self._directory, self._methods = blobs, directory, methods
-        self._can_clone: bool | None = None
-
-    def method_for(self, digest: Digest, blob: os.stat_result) -> LinkMethod:
-        """Return the method for this blob. Raises StorageError if the requested one does not work here."""
-        *preferred, last = self._methods
-        for method in preferred:
-            if not self._refusal(method, digest, blob):
-                return method
-        if refusal := self._refusal(last, digest, blob):
-            raise method_unsupported(last, os.strerror(refusal))
-        return last
-
-    def _refusal(self, method: LinkMethod, digest: Digest, blob: os.stat_result) -> int:
-        """Return the error that a method would give, 0 if none."""
-        if method is LinkMethod.COPY:
-            return 0
-        if method is LinkMethod.HARDLINK:
-            return self._link_refusal(blob)
-        if self._can_clone is None:
-            self._can_clone = self._try_clone(digest)
-        return 0 if self._can_clone else errno.EOPNOTSUPP
-
-    def _try_clone(self, digest: Digest) -> bool:
-        """Return whether FICLONE works here, by trying it on an unnamed temporary file."""
-        if sys.platform != "linux":
-            return False
-        with suppress(OSError), self._blobs.open(digest) as source:
-            fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
-            try:
-                clone(source.fileno(), fd)
-                return True
-            finally:
-                os.close(fd)
-        return False
-
-    def _link_refusal(self, blob: os.stat_result) -> int:
-        """Return the error of link(2), 0 if none. Linux protects other users' files: see proc_sys_fs(5)."""
-        if blob.st_dev != self._directory.stat().st_dev:
-            return errno.EXDEV
-        if sys.platform == "linux" and os.geteuid() not in (0, blob.st_uid):
-            return errno.EPERM
-        return 0

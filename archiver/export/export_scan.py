@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from archiver.durable import is_lost_on_disk, open_directory
-from archiver.export.export_entry import LinkMethod
 from archiver.export.file_names import ARCHIVE_MARKER
+from archiver.export.link_methods import LinkMethod
 from archiver.export.manifest import ManifestRow
 from archiver.export.placement import NameInDirectory, Placement
 

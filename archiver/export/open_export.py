@@ -26,12 +26,13 @@ from archiver.durable import (
     storage_errors,
 )
 from archiver.errors import ArchiveLocked, DiskFull, NoArchive, StorageError, UsageError
-from archiver.export.dry_run import DryRun, MethodForecast
+from archiver.export.dry_run import DryRun
 from archiver.export.export_check import ExportCheck, StoredBlobs
-from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod
+from archiver.export.export_entry import ExportEntry, ExportStats
 from archiver.export.export_scan import ExportScan, OpenDirectories, stat_entry
 from archiver.export.export_sync import ExportSync
 from archiver.export.file_names import ARCHIVE_MARKER
+from archiver.export.link_methods import LinkMethod, MethodForecast, folder_methods, methods_to_try
 from archiver.export.manifest import Manifest, require_own_list
 from archiver.export.placement import Placement
 from archiver.model.identity import Digest
@@ -78,7 +79,7 @@ def open_export(
                 for name in _leftovers(staging):
                     os.unlink(name, dir_fd=staging)
             manifest = _open_manifest(stack, directory / EXPORT_DIRECTORY, directory, form, archive)
-            placement = Placement(blobs, staging, _methods(method, form, manifest), verify=verify)
+            placement = Placement(blobs, staging, methods_to_try(method, form, manifest), verify=verify)
             sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
         yield stack.enter_context(closing(sync))
 
@@ -148,7 +149,7 @@ def _open_dry_run(
                 _open_own(locked, directory, top)
                 _copy_manifest(directory, temporary)
     manifest = _open_manifest(stack, temporary, directory, form, archive)
-    return DryRun(top, empty, manifest, blobs, _methods(method, form, manifest), existing, progress)
+    return DryRun(top, empty, manifest, blobs, methods_to_try(method, form, manifest), existing, progress)
 
 
 def _nearest_existing(directory: Path) -> Path:
@@ -172,7 +173,7 @@ def require_space(
         return None
     with destination_errors(directory):
         existing = _nearest_existing(directory)
-    forecast, needed = MethodForecast(blobs, existing, _folder_methods(method)), 0
+    forecast, needed = MethodForecast(blobs, existing, folder_methods(method)), 0
     count = 0
     for entry in entries():
         if not isinstance(entry.content, Digest):
@@ -192,21 +193,6 @@ def require_space(
             " takes no space, but then whoever changes a file changes the archive",
         )
     return count
-
-
-def _methods(method: LinkMethod, form: str, manifest: Manifest) -> tuple[LinkMethod, ...]:
-    """Return the methods to try, in this order.
-
-    Other programs may change the files of a folder. It has links only if they are requested, or if an earlier
-    export made some.
-    """
-    if form == "folder" and not manifest.has_links():
-        return _folder_methods(method)
-    return (method,) if method is not LinkMethod.AUTO else tuple(LinkMethod)[1:]
-
-
-def _folder_methods(method: LinkMethod) -> tuple[LinkMethod, ...]:
-    return (method,) if method is not LinkMethod.AUTO else (LinkMethod.REFLINK, LinkMethod.COPY)
 
 
 def _copy_manifest(directory: Path, to: Path) -> None:

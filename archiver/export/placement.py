@@ -16,29 +16,13 @@ from typing import BinaryIO, NamedTuple
 
 from archiver.blobs.blob_source import BlobSource
 from archiver.durable import clone, is_lost_on_disk, storage_errors, sync, write_all
-from archiver.errors import StorageError
-from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile
+from archiver.export.export_entry import ExportEntry, GeneratedText, StagedFile
+from archiver.export.link_methods import UNSUPPORTED, LinkMethod, method_unsupported
 from archiver.model.identity import Digest
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _CHUNK_SIZE = 1 << 20
 
-# These mean that the file system, or this pair of file systems, does not support a method. EPERM and EACCES
-# also mean that the blobs belong to another user, EMLINK that a blob has the maximum number of links.
-_UNSUPPORTED = frozenset(
-    {
-        errno.EOPNOTSUPP,
-        errno.ENOTSUP,
-        errno.ENOTTY,
-        errno.EXDEV,
-        errno.EINVAL,
-        errno.ENOSYS,
-        errno.EPERM,
-        errno.EACCES,
-        errno.ETXTBSY,
-        errno.EMLINK,
-    }
-)
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 )
@@ -172,14 +156,6 @@ def _read_chunk(source: BinaryIO) -> bytes:
         raise
 
 
-def method_unsupported(method: LinkMethod, why: str) -> StorageError:
-    """Return the error for a method that was requested with ``--link`` and does not work here."""
-    return StorageError(
-        f"cannot create a {method} of the archive's file in the export: {why}",
-        "omit --link, or use --link copy",
-    )
-
-
 class Placement:
     """Places the files of one export.
 
@@ -224,7 +200,7 @@ class Placement:
             except OSError as exc:
                 if exc.errno == errno.EMLINK and len(self._methods) > 1:  # of this blob only
                     return self._place_blob(LinkMethod.COPY, content, blob, entry, to, over)
-                if exc.errno not in _UNSUPPORTED or method is LinkMethod.COPY:
+                if exc.errno not in UNSUPPORTED or method is LinkMethod.COPY:
                     raise
                 if len(self._methods) == 1:
                     raise method_unsupported(method, exc.strerror or str(exc)) from exc

@@ -16,7 +16,8 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.errors import ArchiveLocked, NoArchive, UsageError
-from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.export_entry import ExportStats
+from archiver.export.link_methods import LinkMethod
 from archiver.export.open_export import open_export
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER

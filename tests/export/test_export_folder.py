@@ -16,7 +16,7 @@ from archiver.blobs.blob_source import BlobLinks
 from archiver.catalog import record
 from archiver.errors import ArchiveLocked, StorageError, UsageError
 from archiver.export import open_export
-from archiver.export.export_entry import LinkMethod
+from archiver.export.link_methods import LinkMethod
 from archiver.export.manifest import Manifest
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER, NATGEO, tray, video

@@ -14,7 +14,7 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.errors import StorageError
-from archiver.export.export_entry import LinkMethod
+from archiver.export.link_methods import LinkMethod
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser
 from tests.support.export_archive import ExportHarness, tree

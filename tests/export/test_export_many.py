@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.export_entry import ExportStats
+from archiver.export.link_methods import LinkMethod
 from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.identity import Digest, Role
 from tests.support.archive_copies import ArchiveCopies

@@ -13,7 +13,7 @@ import bagit
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.export.export_entry import LinkMethod
+from archiver.export.link_methods import LinkMethod
 from archiver.model.identity import Digest
 from tests.support.command_line import CommandLineUser
 from tests.support.disk_limits import disk_blobs

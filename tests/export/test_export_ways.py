@@ -17,7 +17,7 @@ import pytest
 
 from archiver.errors import DiskFull, StorageError
 from archiver.export import open_export
-from archiver.export.export_entry import LinkMethod
+from archiver.export.link_methods import LinkMethod
 from archiver.model.identity import Digest, Role
 from tests.support.export_archive import ExportHarness, tree
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archiver.export.export_entry import CompanionText, ExportEntry, StagedFile
-from archiver.export.packed_entry import pack_entry, unpack_entry
+from archiver.export.export_entry import CompanionText, ExportEntry, StagedFile, pack_entry, unpack_entry
 from archiver.model.identity import Digest
 
 DIGEST = Digest("ab" * 32)
