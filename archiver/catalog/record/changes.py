@@ -21,7 +21,7 @@ _INSERT = Command(
     VALUES (:run_id, :at, :subject, :subject_pk, :field, :old, :new)
     """
 )
-StoredRow = Mapping[Any, Any]
+StoredRow = Mapping[str, Any]
 """A row as it was before, by column."""
 
 

@@ -5,52 +5,101 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, case, select, update
+from sqlalchemy import Connection
 
 from archiver.catalog import tables
 from archiver.catalog.record import adopted_files, changes, item_entries, users
-from archiver.catalog.record.changes import Change, find_moved
+from archiver.catalog.record.changes import Change, StoredRow, find_moved
 from archiver.catalog.record.observation_order import dates_before
+from archiver.catalog.sql import Command, Query
 from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, TrayNumbers
 
-_highlights, _items, _members, _files = tables.highlights, tables.items, tables.highlight_items, tables.files
+
+class _Member(NamedTuple):
+    """An item of the highlight, as it is stored."""
+
+    item_pk: Pk
+    last_seen_at: datetime
+    gone_at: datetime | None
+
+
+class _File(NamedTuple):
+    """A file of an item."""
+
+    id: int
+    item_pk: Pk
+    role: str
+    last_seen_at: datetime
+
 
 _HISTORY_FIELDS = ("title", "is_pinned", "cover_name")
+_NUMBERS = ("latest_reel_media", "media_count")
+_HIGHLIGHT_COLUMNS = (
+    "pk", *_HISTORY_FIELDS, "created_at", *_NUMBERS, "last_seen_at", "fetched_at", "gone_at", "source"
+)  # fmt: skip
+_STORED_HIGHLIGHT = Query(
+    f"SELECT {', '.join(_HIGHLIGHT_COLUMNS)} FROM highlights WHERE pk = :highlight",
+    changes.as_row(*_HIGHLIGHT_COLUMNS),
+)
+_INSERT_HIGHLIGHT = Command(
+    """
+    INSERT INTO highlights (
+        pk, user_pk, title, is_pinned, cover_name, created_at, latest_reel_media, media_count,
+        first_seen_at, last_seen_at, fetched_at, fetched_latest_reel_media, fetched_media_count,
+        completed_at, tried_at, shrunk_to, shrunk_run_id
+    ) VALUES (
+        :pk, :user_pk, :title, :is_pinned, :cover_name, :created_at, :latest_reel_media, :media_count,
+        :fetched_at, :last_seen_at, :fetched_at, :fetched_latest_reel_media, :fetched_media_count,
+        :completed_at, :tried_at, :shrunk_to, :shrunk_run_id
+    )
+    """
+)
 _ITEM_FIELDS = ("user_pk", "code", "taken_at", "media_type", "product_type", "video_duration")
 _ITEM_COLUMNS = (*_ITEM_FIELDS, "first_seen_at", "answer_id", "source")
-_INSERT_HIGHLIGHT, _INSERT_ITEM, _INSERT_MEMBER = (
-    _highlights.insert(),
-    _items.insert(),
-    _members.insert(),
+_STORED_ITEMS = Query(
+    f"SELECT pk, {', '.join(_ITEM_COLUMNS)} FROM items WHERE pk IN :pks",
+    changes.as_row("pk", *_ITEM_COLUMNS),
 )
-_STORED_HIGHLIGHT = select(_highlights).where(_highlights.c.pk == bindparam("highlight"))
-_STORED_ITEMS = select(_items).where(_items.c.pk.in_(bindparam("pks", expanding=True)))
-_UPDATE_ITEM = (
-    update(_items)
-    .where(_items.c.pk == bindparam("key"))
-    .values({name: bindparam(name) for name in _ITEM_COLUMNS})
+_INSERT_ITEM = Command(
+    f"""
+    INSERT INTO items (pk, {", ".join(_ITEM_COLUMNS)})
+    VALUES (:pk, {", ".join(f":{name}" for name in _ITEM_COLUMNS)})
+    """
 )
-_STORED_MEMBERS = (
-    select(_members.c.item_pk, _members.c.position, _members.c.last_seen_at, _members.c.gone_at)
-    .where(_members.c.highlight_pk == bindparam("highlight"))
-    .order_by(_members.c.position)
+_UPDATE_ITEM = Command(
+    f"UPDATE items SET {', '.join(f'{name} = :{name}' for name in _ITEM_COLUMNS)} WHERE pk = :pk"
 )
-_NOW: BindParameter[datetime] = bindparam("now", type_=_members.c.last_seen_at.type)
-_UPDATE_MEMBER = (
-    update(_members)
-    .where(_members.c.highlight_pk == bindparam("highlight"), _members.c.item_pk == bindparam("item"))
-    .values(position=bindparam("position"), last_seen_at=_NOW, gone_at=None, source=None)
-    .values(first_seen_at=case((_members.c.source.is_(None), _members.c.first_seen_at), else_=_NOW))
+_STORED_MEMBERS = Query(
+    """
+    SELECT item_pk, last_seen_at, gone_at FROM highlight_items WHERE highlight_pk = :highlight
+    ORDER BY position
+    """,
+    _Member,
 )
-_FILES_OF_ITEMS = (
-    select(_files.c.id, _files.c.item_pk, _files.c.role, _files.c.last_seen_at)
-    .where(_files.c.item_pk.in_(bindparam("pks", expanding=True)))
-    .order_by(_files.c.last_seen_at, _files.c.id)
+_INSERT_MEMBER = Command(
+    """
+    INSERT INTO highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at)
+    VALUES (:highlight, :item, :position, :now, :now)
+    """
 )
-_TOUCH_FILE = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("now"))
+_UPDATE_MEMBER = Command(
+    """
+    UPDATE highlight_items SET position = :position, last_seen_at = :now, gone_at = NULL, source = NULL,
+        first_seen_at = CASE WHEN source IS NULL THEN first_seen_at ELSE :now END
+    WHERE highlight_pk = :highlight AND item_pk = :item
+    """
+)
+_LEAVE = Command(
+    "UPDATE highlight_items SET gone_at = :now WHERE highlight_pk = :highlight AND item_pk IN :items"
+)
+_FILES_OF_ITEMS = Query(
+    "SELECT id, item_pk, role, last_seen_at FROM files WHERE item_pk IN :pks ORDER BY last_seen_at, id", _File
+)
+_TOUCH_FILE = Command("UPDATE files SET last_seen_at = :at WHERE id = :file")
 
 
 def record_page(
@@ -99,7 +148,7 @@ def _write_highlight(
     now: datetime,
     fetched_at: datetime,
     loss: Mapping[str, object],
-) -> tuple[RowMapping | None, list[Change]]:
+) -> tuple[StoredRow | None, list[Change]]:
     """Write the row of the highlight itself; return the row before, and what changed.
 
     Its numbers are those of the tray, which decide whether it is fetched. The page's own numbers count
@@ -117,20 +166,17 @@ def _write_highlight(
     answer: dict[str, object] = {
         field: getattr(highlight, field) for field in (*_HISTORY_FIELDS, "created_at")
     }
-    own_facts = {
-        "latest_reel_media": highlight.numbers.latest_reel_media,
-        "media_count": highlight.numbers.media_count,
-    }
-    row = connection.execute(_STORED_HIGHLIGHT, {"highlight": highlight.pk}).mappings().first()
+    own_facts = {name: getattr(highlight.numbers, name) for name in _NUMBERS}
+    row = _STORED_HIGHLIGHT.first(connection, highlight=highlight.pk)
     if row is None:
-        key = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": fetched_at}
-        connection.execute(_INSERT_HIGHLIGHT, {**key, **answer, **own_facts, **fetched})
+        key = {"pk": highlight.pk, "user_pk": highlight.user.pk}
+        _INSERT_HIGHLIGHT.run(connection, **key, **answer, **own_facts, **fetched)
         return None, []
     answer |= {name: value for name, value in own_facts.items() if row[name] is None}
     if row["source"] is not None:  # so far, only another tool has seen it
         own = {"user_pk": highlight.user.pk, **changes.shown_first(fetched_at)}
         values = {**changes.find_new_values(row, answer), **own, **fetched}
-        update_row(connection, _highlights, row["pk"], values)
+        update_row(connection, tables.highlights, row["pk"], values)
         return None, []
     values = changes.find_new_values(row, answer)
     found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, values, _HISTORY_FIELDS)
@@ -139,7 +185,7 @@ def _write_highlight(
     if row["gone_at"] is not None and not changes.is_outdated(fetched_at, now, row["gone_at"]):
         values["gone_at"] = None
         found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
-    update_row(connection, _highlights, row["pk"], {**values, **fetched})
+    update_row(connection, tables.highlights, row["pk"], {**values, **fetched})
     return row, found
 
 
@@ -147,10 +193,8 @@ def _write_items(
     connection: Connection, page: HighlightPage, answer_id: int | None, now: datetime
 ) -> tuple[int, list[Pk], list[Change]]:
     """Write the items; return how many are new, which of them were adopted, and what changed in others."""
-    if not page.items:
-        return 0, [], []
-    rows = connection.execute(_STORED_ITEMS, {"pks": [item.pk for item in page.items]}).mappings()
-    stored = {row["pk"]: row for row in rows}
+    pks = [item.pk for item in page.items]
+    stored = {row["pk"]: row for row in _STORED_ITEMS.all_of(connection, "pks", pks)}
     new: list[dict[str, object]] = []
     altered: list[dict[str, object]] = []
     adopted: list[Pk] = []
@@ -175,11 +219,9 @@ def _write_items(
         else:
             found += changes.find_edits(Subject.ITEM, item.pk, row, values, _ITEM_FIELDS)
         if values:
-            altered.append({"key": item.pk, **{name: row[name] for name in _ITEM_COLUMNS}, **values})
-    if new:
-        connection.execute(_INSERT_ITEM, new)
-    if altered:
-        connection.execute(_UPDATE_ITEM, altered)
+            altered.append({"pk": item.pk, **{name: row[name] for name in _ITEM_COLUMNS}, **values})
+    _INSERT_ITEM.run_each(connection, new)
+    _UPDATE_ITEM.run_each(connection, altered)
     return len(new) + len(adopted), adopted, found
 
 
@@ -196,26 +238,19 @@ def _write_members(
     An item that the last page left out, but that is not gone, keeps its position on an older page, which says
     nothing about the order now.
     """
-    rows = connection.execute(_STORED_MEMBERS, {"highlight": pk}).mappings()
-    stored = {row["item_pk"]: row for row in rows}
+    stored = {member.item_pk: member for member in _STORED_MEMBERS.all(connection, highlight=pk)}
     order = [item.pk for item in items]
     known: list[dict[str, object]] = []
     new: list[dict[str, object]] = []
     for position, item_pk in enumerate(order):
-        if item_pk in stored:
-            known.append({"highlight": pk, "item": item_pk, "position": position, "now": now})
-        else:
-            row = {"highlight_pk": pk, "item_pk": item_pk, "position": position}
-            new.append({**row, "first_seen_at": now, "last_seen_at": now})
-    if known:
-        connection.execute(_UPDATE_MEMBER, known)
-    if new:
-        connection.execute(_INSERT_MEMBER, new)
-    present = [item_pk for item_pk, row in stored.items() if row["gone_at"] is None]
+        place = {"highlight": pk, "item": item_pk, "position": position, "now": now}
+        (known if item_pk in stored else new).append(place)
+    _UPDATE_MEMBER.run_each(connection, known)
+    _INSERT_MEMBER.run_each(connection, new)
+    present = [member.item_pk for member in stored.values() if member.gone_at is None]
     leaving = [item_pk for item_pk in present if item_pk in gone]
     if leaving:
-        is_leaving = _members.c.highlight_pk == pk, _members.c.item_pk.in_(leaving)
-        connection.execute(update(_members).where(*is_leaving).values(gone_at=now))
+        _LEAVE.run(connection, highlight=pk, items=leaving, now=now)
     was_present = set(present)
     found = [
         Change(Subject.HIGHLIGHT, pk, "items", None, item_pk)
@@ -223,7 +258,7 @@ def _write_members(
         if item_pk not in was_present
     ]
     found += [Change(Subject.HIGHLIGHT, pk, "items", item_pk, None) for item_pk in leaving]
-    last_order = [item_pk for item_pk, row in stored.items() if row["last_seen_at"] == fetched_before]
+    last_order = [member.item_pk for member in stored.values() if member.last_seen_at == fetched_before]
     return found + _order_changes(pk, last_order, order)
 
 
@@ -240,16 +275,13 @@ def _order_changes(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Ch
 def _touch_files(connection: Connection, items: Sequence[Item], seen_at: datetime, now: datetime) -> None:
     """Record that upstream offered the current file of each (item, role) that the page links to."""
     offered = {(item.pk, link.role.value) for item in items for link in item.links}
-    if not offered:
-        return
     in_order: dict[tuple[Pk, str], list[tuple[int, datetime]]] = defaultdict(list)
-    for row in connection.execute(_FILES_OF_ITEMS, {"pks": sorted({pk for pk, _ in offered})}):
+    for row in _FILES_OF_ITEMS.all_of(connection, "pks", sorted({pk for pk, _ in offered})):
         in_order[row.item_pk, row.role].append((row.id, row.last_seen_at))
     touched: list[dict[str, object]] = []
     for key, files in in_order.items():
         (current, current_at), others = files[-1], files[:-1]
         if key in offered and not changes.is_outdated(seen_at, now, current_at):
             dates = [(current, seen_at), *dates_before(others, seen_at)]
-            touched += [{"file": file, "now": at} for file, at in dates]
-    if touched:
-        connection.execute(_TOUCH_FILE, touched)
+            touched += [{"file": file, "at": at} for file, at in dates]
+    _TOUCH_FILE.run_each(connection, touched)
