@@ -37,7 +37,7 @@ from archiver.errors import (
 from archiver.model.api_calls import Limits
 from archiver.model.archived import NamedChange
 from archiver.model.events import AccountDone, Notice, RunStarted, UnitsSpent
-from archiver.model.shared_runs import VisitCounts
+from archiver.model.run_status import VisitCounts
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.balance import BalanceCheck

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, select, text, update
 from archiver.catalog import tables
 from archiver.catalog.engine import WORKER
 from archiver.errors import LeaseLost
-from archiver.model.shared_runs import WorkerStatus
+from archiver.model.run_status import WorkerStatus
 
 _workers, _visits = tables.workers, tables.visits
 _JOIN = text(

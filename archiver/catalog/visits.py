@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from archiver.catalog import api_rate, leases, tables
 from archiver.catalog.record.runs import start_run
 from archiver.errors import NOT_RETRIED, LeaseLost, Reason
-from archiver.model.shared_runs import VisitCounts
+from archiver.model.run_status import VisitCounts
 
 MOST_ATTEMPTS = 3
 """After so many workers have been lost during a visit, no other tries it in this run."""

@@ -21,8 +21,7 @@ from archiver.wording import missing_targets
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.model.run_status import Run, Status
-    from archiver.model.shared_runs import VisitCounts, WorkerStatus
+    from archiver.model.run_status import Run, Status, VisitCounts, WorkerStatus
     from archiver.model.upstream import Balance
 
 _TOO_OLD = PARTIAL

@@ -1,4 +1,4 @@
-"""The archive in numbers, and its runs."""
+"""The archive in numbers, its runs, and the workers that share one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,38 @@ from datetime import datetime
 from msgspec import Struct
 
 from archiver.model.identity import Pk
-from archiver.model.shared_runs import VisitCounts, WorkerStatus
+
+
+class WorkerStatus(Struct, frozen=True):
+    """A worker. ``is_run``: it is the ``archiver run`` that waits for the others.
+
+    ``expires_in``: the seconds until its lease ends; less than 0 if it has ended. ``visits``: the accounts
+    that it visits now.
+    """
+
+    name: str
+    is_run: bool
+    started_at: datetime
+    expires_in: float
+    visits: int
+
+
+class VisitCounts(Struct, frozen=True):
+    """The visits of a shared run: all, those that have ended, and those that workers make now.
+
+    ``workers``: how many workers have a lease.
+    """
+
+    run_id: int
+    visits: int
+    ended: int
+    begun: int
+    workers: int
+
+    @property
+    def waiting(self) -> int:
+        """Those that no worker has begun."""
+        return self.visits - self.ended - self.begun
 
 
 class Run(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Recording all stored answers in another catalog, in the order in which they were received."""
+"""What a stored answer says, by its endpoint; and recording all answers in another catalog, as they came."""
 
 from __future__ import annotations
 
