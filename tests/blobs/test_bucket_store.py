@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 
@@ -22,19 +21,18 @@ from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 from archiver.store import bucket
-from archiver.store.bucket_client import SINGLE_PUT, Bucket
+from archiver.store.bucket_client import SINGLE_PUT
 from archiver.store.objects import Upload
 from archiver.verify.verify_blobs import Problem, verify_blobs
 from tests.support.disk_limits import mode, sha256, stored_digests
+from tests.support.open_files import count_open_files
 from tests.support.s3_server import (
     BUCKET,
     Act,
     Handler,
     S3Server,
-    client_environment,
     first,
     lose_answer,
-    rclone_server,
     refuse,
     reset,
     stall_until,
@@ -129,19 +127,6 @@ def test_a_stored_blob_is_not_replaced_except_in_a_repair(
     assert ((server.objects / name(b"picture")).stat().st_ino != before) == (upload is Upload.ALWAYS)
 
 
-@pytest.mark.parametrize("upload", list(Upload))
-@pytest.mark.parametrize("stored", [b"rotten!", b"rot", b""])
-def test_other_bytes_under_the_name_are_replaced(
-    server: S3Server, root: Path, upload: Upload, stored: bytes
-) -> None:
-    """An object of another size or checksum is replaced, whether a row has the blob or not."""
-    with open_store(server, root, upload) as store:
-        server.bucket().put(name(b"picture").removeprefix("pre/fix/"), stored)
-        digest = put(store, b"picture")
-        with store.open(digest) as file:
-            assert file.read() == b"picture"
-
-
 def test_a_checksum_that_is_not_one_never_skips_an_upload(
     server: S3Server, store: BlobStore, root: Path
 ) -> None:
@@ -164,25 +149,6 @@ def test_a_checksum_that_is_not_one_never_skips_an_upload(
     assert [request.method for request in server.requests] == ["HEAD", "PUT"]
 
 
-@pytest.mark.parametrize("upload", list(Upload))
-def test_sixteen_writers_of_the_same_bytes_make_one_blob(
-    server: S3Server, root: Path, upload: Upload
-) -> None:
-    """All succeed, and the object has the bytes."""
-    barrier = Barrier(16)
-    with open_store(server, root, upload) as store:
-
-        def put_together(_: int) -> Digest:
-            barrier.wait()
-            return put(store, b"same" * 10_000)
-
-        with ThreadPoolExecutor(16) as pool:
-            assert {sha256(b"same" * 10_000)} == set(pool.map(put_together, range(16)))
-        assert (server.objects / name(b"same" * 10_000)).read_bytes() == b"same" * 10_000
-        assert len(stored_digests(store)) == 1
-    assert spool(root) == []
-
-
 # --- what a failure leaves
 
 
@@ -192,6 +158,8 @@ def test_fault_s6_a_failed_upload_is_no_blob_and_leaves_no_file(
     server: S3Server, store: BlobStore, root: Path, act: Act, size: int
 ) -> None:
     """If the upload fails, commit raises StorageError, nothing has the name, and the spool is empty."""
+    assert not store.has(sha256(bytes(size)))  # the client opens its own descriptors at its first request
+    before = count_open_files()
     with store.writer() as writer:
         writer.write(bytes(size))
         server.act = first(100, act, "PUT")
@@ -200,6 +168,7 @@ def test_fault_s6_a_failed_upload_is_no_blob_and_leaves_no_file(
         with pytest.raises(ValueError, match="closed"):
             writer.commit()
     server.act = None
+    assert count_open_files() == before
     assert not store.has(sha256(bytes(size)))
     assert spool(root) == []
     put(store, bytes(size))
@@ -378,41 +347,21 @@ def test_of_a_marker_that_is_far_too_large_only_the_beginning_is_read(server: S3
 
 
 @pytest.mark.parametrize(("group_readable", "directory_mode"), [(False, 0o700), (True, 0o750)])
-def test_the_spool_is_private_and_swept(
+def test_the_spool_is_private(
     server: S3Server, root: Path, group_readable: bool, directory_mode: int
 ) -> None:
-    """prepare creates tmp/ with its mode and removes unfinished files; directories stay."""
+    """prepare creates tmp/ with its mode; nobody else reads a file in it."""
     with BlobStore(bucket.Objects(server.bucket(), root, group_readable=group_readable)) as store:
         with pytest.raises(ValueError, match="not prepared"):
             store.writer()
         assert list(root.iterdir()) == []
         store.prepare()
         assert mode(root / "tmp") == directory_mode
-        (root / "tmp" / "dead.part").write_bytes(b"half")
-        (root / "tmp" / "directory").mkdir()
-        store.prepare()
-        assert [path.name for path in spool(root)] == ["directory"]
-        with store.writer() as writer:
-            assert {mode(path) for path in spool(root) if path.is_file()} == {0o600}
-            writer.write(b"x")
+        with store.writer():
+            assert [mode(path) for path in spool(root)] == [0o600]
 
 
 # --- names and quarantine
-
-
-def test_foreign_names_are_reported_and_left(server: S3Server, store: BlobStore) -> None:
-    """Names that are not those of blobs are reported and never touched."""
-    digest = put(store, b"x")
-    wrong_place = f"{'00' if digest[:2] != '00' else '01'}/{digest}"
-    planted = ["notes.txt", "7f/notes.txt", f"7f/{'A' * 64}", "zz/inside", wrong_place, "ab/cd/ef"]
-    for planted_name in planted:
-        server.bucket().put(f"blobs/{planted_name}", b"mine")
-    server.bucket().put("blobs-of-another/x", b"mine")
-    foreign: list[str] = []
-    assert stored_digests(store, foreign.append) == [digest]
-    assert sorted(foreign) == sorted(planted)
-    assert stored_digests(store) == [digest]
-    assert (server.objects / "pre/fix/blobs/zz/inside").read_bytes() == b"mine"
 
 
 def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store: BlobStore) -> None:
@@ -429,24 +378,6 @@ def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store
     for use in (store.open, store.quarantine):
         with pytest.raises(StorageError, match=digest):
             use(digest)
-
-
-@pytest.mark.parametrize("upload", list(Upload))
-def test_a_blob_comes_back_after_quarantine(server: S3Server, root: Path, upload: Upload) -> None:
-    """Equal bytes are uploaded again, whatever the caller knows of them."""
-    with open_store(server, root, upload) as store:
-        digest = put(store, b"suspect")
-        store.quarantine(digest)
-        put(store, b"suspect")
-        assert (store.size(digest), stored_digests(store)) == (7, [digest])
-
-
-def test_the_blob_of_no_bytes_is_a_blob(store: BlobStore) -> None:
-    """Only under its own name an empty object is a blob."""
-    digest = put(store, b"")
-    assert (store.has(digest), store.size(digest), stored_digests(store)) == (True, 0, [digest])
-    with store.open(digest) as file:
-        assert file.read() == b""
 
 
 @pytest.mark.parametrize("failing", ["copy", "incomplete copy", "emptying"])
@@ -489,34 +420,6 @@ def test_nothing_is_ever_deleted(server: S3Server, root: Path) -> None:
         stored_digests(store)
         store.prepare()
     assert "DELETE" not in {request.method for request in server.requests}
-
-
-def test_descriptors_are_closed(server: S3Server, root: Path) -> None:
-    """However a writer ends, its descriptors are closed, and those of the store with the store."""
-    server.bucket().put("x", b"the client opens its own descriptors at its first request")
-    before = descriptors()
-    with open_store(server, root) as store:
-        for number in range(5):
-            put(store, b"%d" % number)
-            with store.writer():
-                pass
-            server.act = refuse(403, "AccessDenied")
-            with pytest.raises(StorageError):
-                put(store, b"refused")
-            server.act = None
-        assert descriptors() == before + 1
-    assert descriptors() == before
-
-
-def descriptors() -> int:
-    """Return the number of open files of this process, without its sockets."""
-    targets = []
-    for entry in Path("/dev/fd").iterdir():
-        try:
-            targets.append(str(entry.readlink()))
-        except OSError:
-            continue
-    return len([target for target in targets if not target.startswith("socket:")])
 
 
 # --- whole
@@ -605,35 +508,3 @@ def test_fault_s2_an_unavailable_store_is_reported_within_a_minute_at_the_start(
         bucket_marker.probe(bucket.Objects(server.bucket(limits=None), root), OWN)
     over.set()
     assert time.monotonic() - began < 60
-
-
-@pytest.mark.whole
-@pytest.mark.parametrize("upload", list(Upload))
-def test_a_store_that_ignores_preconditions_is_served_right(
-    tmp_path: Path, root: Path, upload: Upload
-) -> None:
-    """On a store that replaces what a conditional put must leave, blobs are still whole and complete."""
-    with rclone_server(tmp_path / "rclone") as url:
-        client = Bucket.open(f"s3://{BUCKET}/pre/fix", client_environment(url))
-        assert client.put_if_absent("x", b"first")
-        assert client.put_if_absent("x", b"second")  # it was replaced: this store has no conditions
-        with BlobStore(bucket.Objects(client, root), lambda _: upload) as store:
-            store.prepare()
-            large = bytes(range(256)) * (17 << 12)
-            for data in (b"picture", large, b""):
-                barrier = Barrier(4)
-
-                def put_together(_: int, data: bytes = data, barrier: Barrier = barrier) -> Digest:
-                    barrier.wait()
-                    return put(store, data)
-
-                with ThreadPoolExecutor(4) as pool:
-                    assert set(pool.map(put_together, range(4))) == {sha256(data)}
-                with store.open(sha256(data)) as file:
-                    assert sha256(file.read()) == sha256(data)
-            client.put(f"blobs/{sha256(large)[:2]}/{sha256(large)}", b"other bytes")
-            put(store, large)
-            assert store.size(sha256(large)) == len(large)
-            location = store.quarantine(sha256(b"picture"))
-            assert client.read_range(location.removeprefix(client.location("") + "/"), 0, 10) == b"picture"
-            assert stored_digests(store) == sorted([sha256(large), sha256(b"")])

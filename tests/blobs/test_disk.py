@@ -91,18 +91,6 @@ def test_a_store_without_tmp_can_be_read(root: Path, store: BlobStore) -> None:
     assert not (root / "tmp").exists()
 
 
-def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: BlobStore) -> None:
-    """Files and links in tmp/ are removed, links are not followed, directories stay."""
-    target = root / "precious"
-    target.write_text("x")
-    (root / "tmp" / "dead.part").write_bytes(b"half")
-    (root / "tmp" / "link").symlink_to(target)
-    (root / "tmp" / "directory").mkdir()
-    store.prepare()
-    assert [path.name for path in (root / "tmp").iterdir()] == ["directory"]
-    assert target.read_text() == "x"
-
-
 @pytest.mark.parametrize("place", ["tmp", "blobs/7f"])
 def test_fault_h14_prepare_finds_a_store_that_cannot_be_written(
     root: Path, store: BlobStore, place: str
@@ -138,18 +126,6 @@ def test_fault_h16_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
     command = ["unshare", "-rm", "sh", "-c", script, sys.executable, code, str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
     assert told.startswith("StorageError tmp/ and blobs/")
-
-
-def test_equal_bytes_heal_a_rotten_copy(root: Path, store: BlobStore) -> None:
-    """Putting a blob replaces other bytes under its name."""
-    digest = put(store, b"picture")
-    place = root / "blobs" / digest[:2] / digest
-    place.chmod(0o600)
-    place.write_bytes(b"rotten!")
-    put(store, b"picture")
-    with store.open(digest) as file:
-        assert file.read() == b"picture"
-    assert mode(place) == 0o444
 
 
 def test_fault_h30_foreign_names_are_told_and_left(root: Path, store: BlobStore) -> None:

@@ -157,20 +157,6 @@ def test_fault_h12_no_free_descriptor_is_told(store: BlobStore) -> None:
     assert store.has(put(store, b"x"))
 
 
-def test_writers_leak_no_descriptor(store: BlobStore) -> None:
-    """However a writer ends, its descriptors are closed."""
-    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
-    for n in range(5):
-        put(store, b"%d" % n)
-        with store.writer():
-            pass
-        store.quarantine(sha256(b"%d" % n))
-        assert not store.has(sha256(b"%d" % n))
-    stored_digests(store)
-    store.prepare()
-    assert before == len(os.listdir("/dev/fd"))  # noqa: PTH208
-
-
 ENDLESS = """
 import sys
 from pathlib import Path

@@ -10,6 +10,7 @@ import pytest
 
 from archiver.errors import DiskFull, StorageError
 from archiver.store import disk, growing_file
+from tests.support.open_files import count_open_files
 
 NAME = "shelf/2026/10/a.txt"
 
@@ -110,11 +111,7 @@ def test_what_holds_no_record_is_removed(objects: disk.Objects, tmp_path: Path) 
 
 def test_descriptors_are_closed(objects: disk.Objects, tmp_path: Path) -> None:
     """However a file ends, also if it cannot be made."""
-
-    def count() -> int:
-        return sum(1 for _ in Path("/dev/fd").iterdir())
-
-    before = count()
+    before = count_open_files()
     for _ in range(3):
         objects.grow(NAME, b"head").close()
         file = objects.grow(NAME, b"head")
@@ -122,5 +119,5 @@ def test_descriptors_are_closed(objects: disk.Objects, tmp_path: Path) -> None:
         with pytest.raises(StorageError):
             objects.grow(NAME, b"head")
         file.remove()
-    assert count() == before
+    assert count_open_files() == before
     assert list((tmp_path / "shelf/2026/10").iterdir()) == []

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from archiver.errors import StorageError
-from archiver.store import bucket, disk
+from archiver.store import bucket, disk, spool
 from archiver.store.bucket_client import SINGLE_PUT
 from archiver.store.objects import Content, Folder, ObjectMissing, Objects, Upload
+from archiver.store.spool import Draft
 from tests.support.memory_objects import MemoryObjects
+from tests.support.open_files import count_open_files
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RCLONE, RealStore
 
 SHELF = Folder("shelf", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), re.compile(".*[.]txt"))
 FIRST, SECOND = "shelf/2026/10/a.txt", "shelf/2026/11/b.txt"
+EMPTY = f"shelf/2026/10/{hashlib.sha256().hexdigest()}"
 
 
 @pytest.fixture
@@ -88,27 +96,6 @@ def test_equal_bytes_are_told_apart(objects: Objects) -> None:
         assert not objects.holds(FIRST, io.BytesIO(other))
 
 
-def test_a_draft_is_stored_under_the_name_that_its_bytes_give(objects: Objects) -> None:
-    """It can be opened from any byte on, set aside, and stored again."""
-    objects.make(SHELF, ["2026", "2026/10"])
-    objects.hold(SHELF)
-    objects.prepare()
-    for _ in range(2):
-        with objects.draft(lambda draft: objects.put_draft(FIRST, draft, lambda: Upload.IF_ABSENT)) as draft:
-            draft.write(b"0123456789")
-            draft.commit()
-        with objects.open(FIRST) as file:
-            assert file.read() == b"0123456789"
-        with objects.open_range(FIRST, 3, 4) as part:
-            assert part.read(4) == b"3456"
-        aside = objects.set_aside(FIRST, "quarantine/a.txt")
-        assert aside == objects.location("quarantine/a.txt")
-        assert (objects.size(FIRST), objects.size("quarantine/a.txt")) == (None, 10)
-        with pytest.raises(StorageError):
-            objects.set_aside(FIRST, "quarantine/a.txt")
-    objects.close()
-
-
 def test_what_breaks_off_leaves_everything_as_it_was(objects: Objects, root: Path) -> None:
     """If not all pieces come, the old object stays, and no temporary file is left."""
 
@@ -132,6 +119,9 @@ def test_what_is_absent_is_told_apart(objects: Objects) -> None:
     assert listed(objects) == []
     for use in (objects.open_file, lambda name: objects.read(name, 0, 1)):
         with pytest.raises(ObjectMissing, match=r"a\.txt"):
+            use(FIRST)
+    for use in (objects.open, lambda name: objects.open_range(name, 0, 1)):
+        with pytest.raises(StorageError, match=r"a\.txt"):
             use(FIRST)
 
 
@@ -193,6 +183,226 @@ def test_an_incomplete_end_is_cut_where_a_kill_can_leave_one(objects: Objects) -
     objects.sync(FIRST)
     is_cut = objects.cut(FIRST, 5)
     assert read(objects, FIRST) == (b"whole" if is_cut else b"whole and torn")
+
+
+# --- Drafts
+
+
+@pytest.fixture
+def drafting(objects: Objects) -> Iterator[Objects]:
+    """The store, prepared for writing drafts to ``FIRST`` and to the name of no bytes."""
+    objects.make(SHELF, ["2026", "2026/10"])
+    objects.hold(SHELF)
+    objects.prepare()
+    yield objects
+    objects.close()
+
+
+def begin(objects: Objects, upload: Upload = Upload.IF_ABSENT) -> Draft:
+    """Return a draft of ``FIRST``. Only under its own name an object of no bytes is one."""
+    return objects.draft(
+        lambda draft: objects.put_draft(FIRST if draft.size else EMPTY, draft, lambda: upload)
+    )
+
+
+def put(objects: Objects, data: bytes, upload: Upload = Upload.IF_ABSENT) -> tuple[str, int]:
+    with begin(objects, upload) as draft:
+        draft.write(data)
+        return draft.commit()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(chunks=st.lists(st.binary(max_size=5000), max_size=8))
+@example([])
+def test_any_bytes_in_any_chunks_come_back(drafting: Objects, chunks: list[bytes]) -> None:
+    """However a draft is split into chunks, the object is those bytes, and the draft has their SHA-256."""
+    data = b"".join(chunks)
+    name = FIRST if data else EMPTY
+    with begin(drafting) as draft:
+        for chunk in chunks:
+            draft.write(chunk)
+        assert (draft.digest(), draft.size) == (sha256(data), len(data))
+        assert draft.commit() == (sha256(data), len(data))
+    assert drafting.size(name) == len(data)
+    assert name in {SHELF.path(each) for each in listed(drafting)}
+    with drafting.open(name) as file:
+        assert file.read() == data
+
+
+def test_a_part_of_an_object_is_opened(drafting: Objects) -> None:
+    """From any byte on, at least as many as were asked for."""
+    put(drafting, b"0123456789")
+    for start, length in ((0, 10), (3, 4), (9, 1)):
+        with drafting.open_range(FIRST, start, length) as file:
+            assert file.read(length) == b"0123456789"[start : start + length]
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+def test_a_draft_replaces_other_bytes(drafting: Objects, upload: Upload) -> None:
+    """Whatever is stored under its name, and whatever the caller knows of it."""
+    for stored in (b"rotten!", b"rot", b"", b"picture"):
+        drafting.put(FIRST, stored)
+        put(drafting, b"picture", upload)
+        assert read(drafting, FIRST) == b"picture"
+        if not drafting.is_remote and not isinstance(drafting, MemoryObjects):
+            assert Path(drafting.location(FIRST)).stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+def test_what_is_set_aside_can_come_back(drafting: Objects, upload: Upload) -> None:
+    """It is elsewhere and no longer listed; whoever puts equal bytes has an object again."""
+    for number in range(2):
+        put(drafting, b"suspect", upload)
+        assert (drafting.size(FIRST), listed(drafting)) == (7, ["2026/10/a.txt"])
+        aside = f"quarantine/a-{number}.txt"
+        assert drafting.set_aside(FIRST, aside) == drafting.location(aside)
+        assert (drafting.size(FIRST), drafting.size(aside), listed(drafting)) == (None, 7, [])
+        assert read(drafting, aside) == b"suspect"
+        with pytest.raises(ObjectMissing, match=r"a\.txt"):
+            drafting.open(FIRST)
+        with pytest.raises(StorageError, match=r"a\.txt"):
+            drafting.set_aside(FIRST, aside)
+
+
+def test_a_draft_without_commit_leaves_nothing(drafting: Objects, root: Path) -> None:
+    """Whether its block ends, or breaks off with an error, which passes through."""
+
+    def leave(error: Exception | None = None) -> None:
+        with begin(drafting) as draft:
+            draft.write(b"half")
+            if error is not None:
+                raise error
+
+    leave()
+    with pytest.raises(RuntimeError):
+        leave(RuntimeError())
+    assert (drafting.size(FIRST), listed(drafting)) == (None, [])
+    assert list((root / "tmp").iterdir()) == []
+
+
+def test_a_restarted_draft_forgets_what_was_written(drafting: Objects) -> None:
+    """Only the bytes written since count, even if they are fewer."""
+    with begin(drafting) as draft:
+        draft.write(b"wrong start, and a long one")
+        draft.restart()
+        assert draft.size == 0
+        draft.write(b"right")
+        assert draft.commit() == (sha256(b"right"), 5)
+    assert read(drafting, FIRST) == b"right"
+
+
+def test_a_closed_draft_refuses_like_a_closed_file(drafting: Objects) -> None:
+    """After commit only size and digest work; everything else is a ValueError."""
+    with begin(drafting) as draft:
+        draft.write(b"whole")
+        draft.commit()
+        for refused in (draft.commit, draft.restart, lambda: draft.write(b"more")):
+            with pytest.raises(ValueError, match="closed"):
+                refused()
+    assert (draft.digest(), draft.size) == (sha256(b"whole"), 5)
+    assert read(drafting, FIRST) == b"whole"
+
+
+@pytest.mark.parametrize("upload", list(Upload))
+@pytest.mark.parametrize(
+    ("threads", "size"),
+    [(16, 40_000), pytest.param(4, SINGLE_PUT + 1, marks=pytest.mark.whole)],
+)
+def test_equal_drafts_of_many_threads_are_one_object(
+    drafting: Objects, root: Path, upload: Upload, threads: int, size: int
+) -> None:
+    """All that are put at once succeed, and the object has the bytes."""
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
+    barrier = Barrier(threads)
+
+    def put_together(_: int) -> tuple[str, int]:
+        barrier.wait()
+        return put(drafting, data, upload)
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert set(pool.map(put_together, range(threads))) == {(sha256(data), size)}
+    assert read(drafting, FIRST) == data
+    assert listed(drafting) == ["2026/10/a.txt"]
+    assert list((root / "tmp").iterdir()) == []
+
+
+def test_a_copied_file_is_an_object_and_its_source_stays(drafting: Objects, tmp_path: Path) -> None:
+    """The bytes are yielded once, as they are in the copy; nothing of a copy without commit stays."""
+    data = bytes(range(256)) * 10_000
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    with source.open("rb") as file, begin(drafting) as draft:
+        next(iter(draft.copy(file.fileno())))
+    assert listed(drafting) == []
+    with source.open("rb") as file, begin(drafting) as draft:
+        assert b"".join(draft.copy(file.fileno())) == data
+        assert draft.commit() == (sha256(data), len(data))
+    assert read(drafting, FIRST) == data
+    assert source.read_bytes() == data
+
+
+def test_a_reflink_is_hashed_as_it_was_stored(
+    drafting: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of the source after the clone changes neither the object nor its SHA-256."""
+    source = tmp_path / "source"
+    source.write_bytes(b"as it was")
+
+    def clone(source_fd: int, target: int) -> None:
+        os.write(target, os.read(source_fd, 100))
+        source.write_bytes(b"changed")
+
+    monkeypatch.setattr(spool, "clone", clone)
+    with source.open("rb") as file, begin(drafting) as draft:
+        assert list(draft.copy(file.fileno())) == [b"as it was"]
+        assert draft.commit() == (sha256(b"as it was"), 9)
+    assert read(drafting, FIRST) == b"as it was"
+
+
+@pytest.mark.parametrize("objects", ["disk", LOCALBUCKET, *OTHER_STORES], indirect=True)
+def test_fault_h30_prepare_sweeps_half_written_files_only(drafting: Objects, root: Path) -> None:
+    """Files and links in tmp/ are removed, links are not followed; directories and objects stay."""
+    put(drafting, b"kept")
+    target = root / "precious"
+    target.write_text("x")
+    (root / "tmp" / "dead.part").write_bytes(b"half")
+    (root / "tmp" / "link").symlink_to(target)
+    (root / "tmp" / "directory").mkdir()
+    drafting.prepare()
+    assert [path.name for path in (root / "tmp").iterdir()] == ["directory"]
+    assert target.read_text() == "x"
+    assert listed(drafting) == ["2026/10/a.txt"]
+
+
+def test_descriptors_are_closed(objects: Objects) -> None:
+    """However a draft ends, its descriptors are closed, and those of the store with the store."""
+    objects.make(SHELF, ["2026", "2026/10"])
+    objects.put(SECOND, b"a client opens its own descriptors at its first request")
+    before = count_open_files()
+    objects.hold(SHELF)
+    objects.prepare()
+    counts = []
+    for number in range(5):
+        put(objects, b"%d" % number)
+        with begin(objects):
+            pass
+        with pytest.raises(StorageError), objects.draft(refuse) as draft:
+            draft.commit()
+        objects.set_aside(FIRST, f"quarantine/{number}")
+        objects.prepare()
+        assert listed(objects) == ["2026/11/b.txt"]
+        counts.append(count_open_files())
+    assert len(set(counts)) == 1
+    objects.close()
+    assert count_open_files() == before
+
+
+def refuse(_: Draft) -> None:
+    raise StorageError("refused")
 
 
 # --- Appender
