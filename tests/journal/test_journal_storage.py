@@ -1,8 +1,7 @@
-"""The journal keeps the same promises on a disk and in a bucket: a file is there whole, or not at all."""
+"""What the journal asks of a store, and what a bucket is sent of it. The rest is in tests/store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from archiver.errors import JournalDamaged, StorageError
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, NO_HASH, FileHeader, encode_snapshot
 from archiver.journal.journal_member import pack_lines
-from archiver.store import bucket, disk
+from archiver.store import bucket
+from tests.support.memory_objects import MemoryObjects
 from tests.support.s3_server import Act, S3Server, ignore_range, refuse
 
 HEADER = FileHeader("an archive", FORMAT, "1", "0013")
@@ -26,11 +26,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-@pytest.fixture(params=["disk", "bucket"])
-def files(request: pytest.FixtureRequest, root: Path) -> JournalFiles:
-    if request.param == "disk":
-        return JournalFiles(disk.Objects(root))
-    return in_bucket(request.getfixturevalue("server"), root)
+@pytest.fixture
+def files() -> JournalFiles:
+    return JournalFiles(MemoryObjects())
 
 
 def in_bucket(server: S3Server, root: Path) -> JournalFiles:
@@ -53,62 +51,23 @@ def append(files: JournalFiles, name: str, *seqs: int) -> int:
     return offset + len(member)
 
 
-def test_a_missing_journal_has_no_files(files: JournalFiles) -> None:
-    """Looking at it writes nothing and fails for no reason."""
-    assert files.names("") == []
-    assert files.size(FIRST) is None
-    with pytest.raises(StorageError):
-        next(files.read(FIRST))
-
-
 def test_what_is_appended_is_read_back(files: JournalFiles) -> None:
     """The length is that of the file, and its lines come back with their header."""
     length = append(files, FIRST, 1, 2)
     assert files.size(FIRST) == length
     assert numbers(files, FIRST) == [1, 2]
+    assert files.write_snapshot(SECOND, HEADER, [line(3)]) == files.size(SECOND)
+    assert numbers(files, SECOND) == [3]
 
 
 def test_the_files_from_a_name_on_are_found(files: JournalFiles) -> None:
     """The name itself is among them, and no earlier one."""
+    assert files.names("") == []
     append(files, FIRST, 1)
     append(files, SECOND, 3)
     assert files.names() == [FIRST, SECOND]
     assert files.names(FIRST) == [FIRST, SECOND]
     assert files.names(SECOND) == [SECOND]
-
-
-def test_a_file_without_lines_leaves_nothing(files: JournalFiles) -> None:
-    """A process that began a file and had nothing to write is not seen."""
-    files.appender(HEADER, lambda: FIRST).close()
-    assert files.names() == []
-
-
-def test_a_snapshot_is_there_whole_or_not_at_all(files: JournalFiles, root: Path) -> None:
-    """If its rows cannot be read to their end, no file and no temporary file is left."""
-
-    def lines(number: int) -> Iterator[bytes]:
-        for seq in range(1, number):
-            yield line(seq)
-        raise JournalDamaged("no more rows")
-
-    with pytest.raises(JournalDamaged):
-        files.write_snapshot(FIRST, HEADER, lines(2))
-    assert files.names() == []
-    assert list((root / "tmp").iterdir()) == []
-    assert files.write_snapshot(FIRST, HEADER, [line(1)]) == files.size(FIRST)
-    assert numbers(files, FIRST) == [1]
-    assert list((root / "tmp").iterdir()) == []
-
-
-def test_a_journal_that_is_set_aside_makes_way_for_another(files: JournalFiles) -> None:
-    """Its files are absent afterwards, and a new one of the same name can be written."""
-    append(files, FIRST, 1)
-    append(files, SECOND, 3)
-    files.set_aside(NOON)
-    assert files.names() == []
-    assert files.size(SECOND) is None
-    append(files, FIRST, 1, 2)
-    assert numbers(files, FIRST) == [1, 2]
 
 
 @pytest.mark.parametrize("act", [None, ignore_range])
