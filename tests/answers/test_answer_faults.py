@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,9 +17,7 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.answers.warc_reader import members, unpack_record
 from archiver.answers.warc_record import pack_warcinfo
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import Surplus
-from archiver.model.identity import Digest
 from archiver.store import disk
 from tests.support import ROOT
 from tests.support.answer_samples import STARTED, answer, file_size_limit
@@ -82,13 +79,6 @@ def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
     month.write_text("no directory")
     with store.writer(9, STARTED) as writer, pytest.raises(StorageError):
         writer.prepare()
-
-
-def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerStore) -> None:
-    """A segment without a record is removed when the writer is closed."""
-    with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
-        writer.keep(answer(b"first"), is_tray=True)
-    assert list(store.segments()) == []
 
 
 FULL_DISK = """
@@ -279,39 +269,6 @@ def test_fault_h41_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: 
     began = time.monotonic()
     assert list(store.surplus(kept.segment)) == [Surplus(kept.segment, len(data), 300 * len(bomb))]
     assert time.monotonic() - began < 10
-
-
-ENDLESS = """
-import os, sys
-sys.path.insert(0, sys.argv[2])
-from tests.support.answer_samples import STARTED, answer
-from pathlib import Path
-from archiver.answers.answer_store import AnswerStore
-from archiver.store import disk
-writer = AnswerStore(disk.Objects(Path(sys.argv[1]))).writer(1, STARTED)
-while True:
-    kept = writer.keep(answer(os.urandom(200_000)), is_tray=True)
-    print(kept.segment, kept.offset, kept.length, kept.sha256, flush=True)
-"""
-
-
-def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerStore) -> None:
-    """After kill -9 every acknowledged answer can be read, and iterate skips the incomplete one."""
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path), str(ROOT)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        told = [child.stdout.readline() for _ in range(15)]
-        child.send_signal(signal.SIGKILL)
-        told += [line for line in child.stdout if line.endswith("\n")]
-    kept = [
-        AnswerLocation(segment, int(offset), int(length), Digest(sha256))
-        for segment, offset, length, sha256 in map(str.split, told)
-    ]
-    for place in kept:
-        assert len(store.read(place).body) == 200_000
-    found = [place for place, _ in store.iterate(kept[0].segment)]
-    assert found[: len(kept)] == kept
-    assert len(found) <= len(kept) + 1
 
 
 def test_a_record_larger_than_any_answer_is_not_unpacked(

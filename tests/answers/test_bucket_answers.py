@@ -74,7 +74,7 @@ def objects(server: S3Server) -> list[str]:
 
 def test_answers_come_back_during_the_run_and_later(store: AnswerStore) -> None:
     """Each location reads its own answer, while the run writes on, and after it."""
-    bodies = [os.urandom(n * 977) for n in range(8)]
+    bodies = [os.urandom(n * 977) for n in range(20)]
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         kept = [writer.keep(answer(body, str(n)), is_tray=n % 2 == 0) for n, body in enumerate(bodies)]
@@ -86,22 +86,35 @@ def test_answers_come_back_during_the_run_and_later(store: AnswerStore) -> None:
     assert set(listed) == set(kept)
 
 
-def test_what_is_not_there_is_malformed(store: AnswerStore) -> None:
-    """A wrong location or name loses one answer; nothing outside is read."""
+def test_a_place_that_does_not_hold_the_answer_is_told(place: Place) -> None:
+    """A wrong location, a name that leads elsewhere and damage lose one answer; nothing outside is read."""
+    store = place.store
     with store.writer(7, STARTED) as writer:
         writer.prepare()
-        place = writer.keep(answer(b"first"), is_tray=False)
+        first, second = (writer.keep(answer(body), is_tray=False) for body in (b"first", b"second"))
     for wrong in (
-        replace(place, offset=0),
-        replace(place, length=place.length - 1),
-        replace(place, segment="2026/04/none.warc.gz"),
-        replace(place, segment="../../etc/passwd"),
+        replace(first, offset=first.offset + 1),
+        replace(first, offset=0),
+        replace(first, offset=10**9),
+        replace(first, length=first.length - 1),
+        replace(first, sha256=second.sha256),
+        replace(first, segment="2026/04/none.warc.gz"),
+        replace(first, segment="../../etc/passwd"),
+        replace(first, segment=f"2026/03/../03/{first.segment[8:]}"),
     ):
         with pytest.raises(AnswerMalformed):
             store.read(wrong)
     assert store.size("2026/04/none.warc.gz") is None
     assert store.size("../../etc/passwd") is None
-    assert store.size(place.segment) is not None
+    assert store.size(first.segment) is not None
+    rotten = bytearray(place.read(f"answers/{first.segment}"))
+    rotten[first.offset + first.length // 2] ^= 1
+    place.write(f"answers/{first.segment}", bytes(rotten))
+    with pytest.raises(AnswerMalformed):
+        store.read(first)
+    assert store.read(second).body == b"second"
+    found = [place for segment in store.segments() for place, _ in store.iterate(segment)]
+    assert found == [second]
 
 
 def test_an_answer_of_a_large_segment_is_read_by_its_range(server: S3Server, root: Path) -> None:

@@ -1,11 +1,10 @@
-"""The disk store and links that were planted, errors of the disk, and sudden ends."""
+"""The disk store and links that were planted, and errors of the disk."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,39 +154,3 @@ def test_fault_h12_no_free_descriptor_is_told(store: BlobStore) -> None:
         for writer in writers:
             opened.enter_context(writer)
     assert store.has(put(store, b"x"))
-
-
-ENDLESS = """
-import sys
-from pathlib import Path
-from archiver.blobs.store import BlobStore
-from archiver.store.disk import Objects
-store = BlobStore(Objects(Path(sys.argv[1])))
-store.prepare()
-n = 0
-while True:
-    n += 1
-    with store.writer() as writer:
-        writer.write(n.to_bytes(4, "big") * 17_500)
-        print(writer.commit()[0], flush=True)
-"""
-
-
-def test_after_a_kill_every_told_blob_is_whole_and_nothing_else_has_a_name(root: Path) -> None:
-    """After kill -9 every committed blob is there, every blob fits its name, and tmp/ is emptied."""
-    new_disk_blobs(root).close()
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS, str(root)], stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        told = [child.stdout.readline().strip() for _ in range(20)]
-        child.send_signal(signal.SIGKILL)
-        told += [line.strip() for line in child.stdout if line.endswith("\n")]
-    with disk_blobs(root) as store:
-        store.prepare()
-        held = stored_digests(store)
-        assert set(told) <= set(held)
-        for digest in held:
-            with store.open(digest) as file:
-                assert digest == sha256(file.read())
-    assert list((root / "tmp").iterdir()) == []

@@ -53,6 +53,10 @@ def test_a_write_that_breaks_off_at_any_byte_is_cut_off(
                 file.append(records)
                 continue
         assert (tmp_path / name).read_bytes() == whole
+        if not has_records:
+            file.close()
+            assert not (tmp_path / name).exists()
+            file = objects.grow(name, b"head")
         assert file.append(records) == len(whole or b"head")
         file.close()
         assert (tmp_path / name).read_bytes() == (whole or b"head") + records

@@ -6,6 +6,9 @@ import hashlib
 import io
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -403,6 +406,94 @@ def test_descriptors_are_closed(objects: Objects) -> None:
 
 def refuse(_: Draft) -> None:
     raise StorageError("refused")
+
+
+# --- What a disk shows of them
+
+
+@pytest.mark.parametrize(
+    ("group_readable", "directory", "file"), [(False, 0o700, 0o600), (True, 0o750, 0o640)]
+)
+def test_modes_are_exact_whatever_the_umask(
+    tmp_path: Path, group_readable: bool, directory: int, file: int
+) -> None:
+    """An object that nobody may change is 0444; a draft is private."""
+    root = tmp_path / "archive"
+    objects = disk.Objects(root, group_readable=group_readable)
+    before = os.umask(0o077 if group_readable else 0)
+    try:
+        objects.make(SHELF, ["2026", "2026/10"])
+        objects.prepare()
+        put(objects, b"draft")
+        objects.set_aside(FIRST, "quarantine/a.txt")
+        put(objects, b"draft")
+        objects.put(SECOND, b"put")
+        appender = objects.appender(lambda _: ("shelf/2027/c.txt", b""))
+        appender.append(b"appended")
+        appender.close()
+        with begin(objects):
+            (draft,) = (root / "tmp").iterdir()
+            assert draft.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    objects.close()
+    modes = {path: path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {directory}
+    assert {path.name: mode for path, mode in modes.items() if path.is_file()} == {
+        "a.txt": 0o444,
+        "b.txt": file,
+        "c.txt": file,
+    }
+    assert len([path for path in modes if path.name == "a.txt"]) == 2
+
+
+ENDLESS = """
+import os, re, sys
+from pathlib import Path
+from archiver.store.disk import Objects
+from archiver.store.objects import Folder, Upload
+objects = Objects(Path(sys.argv[1]))
+objects.make(Folder("shelf", (), re.compile("")), ())
+objects.prepare()
+appender = objects.appender(lambda _: ("shelf/growing", b"head"))
+n = 0
+while True:
+    n += 1
+    data, name = n.to_bytes(4, "big") * 17_500, f"shelf/{n}"
+    if sys.argv[2] == "append":
+        name, offset = appender.append(data)
+    else:
+        offset = 0
+        with objects.draft(lambda draft: objects.put_draft(name, draft, lambda: Upload.IF_ABSENT)) as draft:
+            draft.write(data)
+            draft.commit()
+    print(name, offset, n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["draft", "append"])
+def test_after_a_kill_everything_that_was_told_is_whole(root: Path, way: str) -> None:
+    """No draft has a name or is left; of a file that grows at most the last record is incomplete."""
+    command = [sys.executable, "-c", ENDLESS, str(root), way]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        told = [child.stdout.readline() for _ in range(20)]
+        child.send_signal(signal.SIGKILL)
+        told += [line for line in child.stdout if line.endswith("\n")]
+    objects = disk.Objects(root)
+    objects.prepare()
+    objects.close()
+    for name, offset, number in map(str.split, told):
+        assert objects.read(name, int(offset), 70_000) == int(number).to_bytes(4, "big") * 17_500
+    sizes = [objects.size(SHELF.path(name)) for name in listed(objects)]
+    if way == "draft":
+        assert set(sizes) == {70_000}
+        assert len(told) <= len(sizes) <= len(told) + 1
+    else:
+        (size,) = sizes
+        assert size is not None
+        assert 4 + 70_000 * len(told) <= size <= 4 + 70_000 * (len(told) + 1)
+    assert list((root / "tmp").iterdir()) == []
 
 
 # --- Appender
