@@ -78,14 +78,6 @@ def spool(root: Path) -> list[Path]:
 # --- what is sent
 
 
-def test_a_blob_is_an_object_named_by_its_hash(server: S3Server, store: BlobStore, root: Path) -> None:
-    """After commit the object has the bytes, the location names it, and the spool is empty."""
-    digest = put(store, b"picture")
-    assert (server.objects / name(b"picture")).read_bytes() == b"picture"
-    assert store.location(digest) == f"s3://{BUCKET}/{name(b'picture')}"
-    assert spool(root) == []
-
-
 @pytest.mark.parametrize(
     ("upload", "size", "calls"),
     [
@@ -365,16 +357,19 @@ def test_the_spool_is_private(
 
 
 def test_quarantine_keeps_the_bytes_and_empties_the_name(server: S3Server, store: BlobStore) -> None:
-    """What was stored is under the new name; the old one is empty and counts as absent everywhere."""
+    """What was stored is under the new name; the old one is empty and counts as absent everywhere. Nothing is
+    deleted.
+    """
     digest = put(store, b"suspect")
     (server.objects / name(b"suspect")).write_bytes(b"damaged")
     server.requests.clear()
     location = store.quarantine(digest)
     assert location.startswith(f"s3://{BUCKET}/pre/fix/quarantine/{digest}-")
-    assert {request.method for request in server.requests} <= {"HEAD", "GET", "PUT"}
     assert (server.objects / location.removeprefix(f"s3://{BUCKET}/")).read_bytes() == b"damaged"
     assert (server.objects / name(b"suspect")).read_bytes() == b""
     assert (store.has(digest), store.size(digest), stored_digests(store)) == (False, None, [])
+    store.prepare()
+    assert {request.method for request in server.requests} <= {"HEAD", "GET", "PUT"}
     for use in (store.open, store.quarantine):
         with pytest.raises(StorageError, match=digest):
             use(digest)
@@ -409,17 +404,6 @@ def test_opening_and_reading_a_blob_is_one_request(server: S3Server, store: Blob
     with store.open(digest) as file:
         assert file.read() == bytes(400_000)
     assert [request.method for request in server.requests] == ["GET"]
-
-
-def test_nothing_is_ever_deleted(server: S3Server, root: Path) -> None:
-    """Writing, listing, reading and quarantine send no DELETE."""
-    with open_store(server, root) as store:
-        digest = put(store, b"x")
-        put(store, bytes(SINGLE_PUT + 1))
-        store.quarantine(digest)
-        stored_digests(store)
-        store.prepare()
-    assert "DELETE" not in {request.method for request in server.requests}
 
 
 # --- whole
