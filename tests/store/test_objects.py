@@ -318,7 +318,7 @@ def test_a_closed_draft_refuses_like_a_closed_file(drafting: Objects) -> None:
 def test_equal_drafts_of_many_threads_are_one_object(
     drafting: Objects, root: Path, upload: Upload, threads: int, size: int
 ) -> None:
-    """All that are put at once succeed, and the object has the bytes."""
+    """All that are put at once succeed, and the object has the bytes, also after others took its place."""
     data = (bytes(range(256)) * (size // 256 + 1))[:size]
     barrier = Barrier(threads)
 
@@ -328,6 +328,9 @@ def test_equal_drafts_of_many_threads_are_one_object(
 
     with ThreadPoolExecutor(threads) as pool:
         assert set(pool.map(put_together, range(threads))) == {(sha256(data), size)}
+    assert read(drafting, FIRST) == data
+    drafting.put(FIRST, b"other bytes")
+    put(drafting, data, upload)
     assert read(drafting, FIRST) == data
     assert listed(drafting) == ["2026/10/a.txt"]
     assert list((root / "tmp").iterdir()) == []
