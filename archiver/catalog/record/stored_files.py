@@ -3,131 +3,151 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, or_, select, update
-from sqlalchemy.sql.functions import coalesce
+from sqlalchemy import Connection
 
 from archiver.catalog import tables
 from archiver.catalog.record.failures import resolve_files
 from archiver.catalog.record.observation_order import dates_before
-from archiver.catalog.statements import insert_if_new, update_row
+from archiver.catalog.sql import Command, Query
+from archiver.catalog.statements import insert_if_new
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.signed_url import basename
 
-_blobs, _files, _failures = tables.blobs, tables.files, tables.failures
-_highlights, _members, _users = tables.highlights, tables.highlight_items, tables.users
+
+class _Seen(NamedTuple):
+    """A file of an owner."""
+
+    owner: Pk
+    role: str
+    sha256: str
+    id: int
+    last_seen_at: datetime
+
+
+class _Picture(NamedTuple):
+    """A picture of an owner; ``shown``: the name of the one that was seen last."""
+
+    owner: Pk
+    id: int
+    source_url: str
+    last_seen_at: datetime
+    lost_at: datetime | None
+    shown: str | None
+
 
 _OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
 _Order = dict[tuple[Owner, str], list[tuple[datetime, int, str]]]
 """For each owner and role: date, id and hash of the files, as they were seen one after the other."""
 _NEWEST = 2**63
 """For the ids of rows that have just been added: they ascend, and are greater than all others."""
-_DIGEST: BindParameter[str] = bindparam("digest")
-_BLOB = _blobs.c.sha256 == _DIGEST
 
-_INSERT_BLOBS = insert_if_new(
-    _blobs, "sha256", "size", "mime", "width", "height", "stored_at", returning=["sha256"]
+_INSERT_BLOBS = insert_if_new(  # built, since only so are many rows inserted at once with what is new of them
+    tables.blobs, "sha256", "size", "mime", "width", "height", "stored_at", returning=["sha256"]
+)
+_WAS_LOST = Query("SELECT lost_at IS NOT NULL FROM blobs WHERE sha256 = :digest", bool)
+_STORE_AGAIN = Command(
+    """
+    UPDATE blobs SET lost_at = NULL, width = coalesce(width, :width), height = coalesce(height, :height)
+    WHERE sha256 = :digest
+    """
 )
 _FILE_KEY = ("user_pk", "highlight_pk", "item_pk", "role", "sha256")
 _INSERT_FILES = insert_if_new(
-    _files, *(column.name for column in _files.c if column.name != "id"), returning=_FILE_KEY
+    tables.files, *(column.name for column in tables.files.c if column.name != "id"), returning=_FILE_KEY
 )
-_WAS_LOST = select(_blobs.c.lost_at).where(_BLOB)
-_STORE_AGAIN = (
-    update(_blobs)
-    .where(_BLOB)
-    .values(
-        lost_at=None,
-        width=coalesce(_blobs.c.width, bindparam("new_width")),
-        height=coalesce(_blobs.c.height, bindparam("new_height")),
-    )
-)
-_OF_OWNER = {
-    subject: update(_files).where(
-        _files.c[column] == bindparam("owner"),
-        _files.c.role == bindparam("in_role"),
-        _files.c.sha256 == _DIGEST,
+_SEE_AGAIN = {
+    subject: Command(
+        f"UPDATE files SET last_seen_at = :at WHERE {column} = :owner AND role = :role AND sha256 = :digest"
     )
     for subject, column in _OWNER_COLUMNS.items()
 }
-_SEE_AGAIN = {subject: of.values(last_seen_at=bindparam("now")) for subject, of in _OF_OWNER.items()}
 _CONFIRM = {
-    subject: of.where(_files.c.source.is_not(None)).values(
-        source=None, run_id=bindparam("run"), answer_id=bindparam("answer"), source_url=bindparam("url")
+    subject: Command(
+        f"""
+        UPDATE files SET source = NULL, run_id = :run, answer_id = :answer, source_url = :url
+        WHERE {column} = :owner AND role = :role AND sha256 = :digest AND source IS NOT NULL
+        """
     )
-    for subject, of in _OF_OWNER.items()
+    for subject, column in _OWNER_COLUMNS.items()
 }
 _IN_ORDER = {
-    subject: select(
-        _files.c[column].label("owner"), _files.c.role, _files.c.sha256, _files.c.id, _files.c.last_seen_at
+    subject: Query(
+        f"""
+        SELECT {column} AS owner, role, sha256, id, last_seen_at FROM files WHERE {column} IN :pks
+        ORDER BY last_seen_at, id
+        """,
+        _Seen,
     )
-    .where(_files.c[column].in_(bindparam("pks", expanding=True)))
-    .order_by(_files.c.last_seen_at, _files.c.id)
     for subject, column in _OWNER_COLUMNS.items()
 }
-_other = _files.alias()
-_PICTURES = {
-    subject: select(
-        _files.c[column].label("owner"),
-        *(_files.c.id, _files.c.source_url, _files.c.last_seen_at, _blobs.c.lost_at),
-        (tables.users.c.avatar_name if subject is Subject.USER else _highlights.c.cover_name).label("shown"),
-    )
-    .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-    .join(table, table.c.pk == _files.c[column])
-    .where(exists().where(_other.c[column] == _files.c[column], _other.c.id != _files.c.id))
-    .order_by(_files.c.last_seen_at, _files.c.id)
-    for subject, column, table in (
-        (Subject.USER, "user_pk", _users),
-        (Subject.HIGHLIGHT, "highlight_pk", _highlights),
-    )
-}
-"""The pictures of owners that have several, and the name of the one that was seen last; in their order."""
-_PICTURES_OF = {
-    subject: query.where(_files.c[_OWNER_COLUMNS[subject]].in_(bindparam("pks", expanding=True)))
-    for subject, query in _PICTURES.items()
-}
-_DATE = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("seen_at"))
-_VERIFY = update(_blobs).where(_BLOB).values(verified_at=bindparam("now"))
-_FIND = update(_blobs).where(_BLOB).values(lost_at=None)
-_owners = {
-    column: select(_files.c[column]).where(_files.c.sha256 == _DIGEST)
-    for column in ("highlight_pk", "user_pk")
-}
-_showing_highlights = (
-    select(_members.c.highlight_pk)
-    .join(_files, _files.c.item_pk == _members.c.item_pk)
-    .where(_files.c.sha256 == _DIGEST)
-)
-_LOSE: tuple[Update, ...] = (
-    update(_blobs).where(_BLOB, _blobs.c.lost_at.is_(None)).values(lost_at=bindparam("now")),
-    update(_highlights)
-    .where(_highlights.c.pk.in_(_showing_highlights))
-    .values(completed_at=None, tried_at=None),
-    update(_highlights).where(_highlights.c.pk.in_(_owners["highlight_pk"])).values(cover_held=None),
-    update(_users).where(_users.c.pk.in_(_owners["user_pk"])).values(avatar_held=None),
-)
-
-_elsewhere = _members.alias()
-_is_shown_elsewhere = exists().where(
-    _elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)
-)
-_OPEN_FAILURES = select(_failures.c.subject_pk, _failures.c.role).where(
-    _failures.c.subject == Subject.ITEM,
-    _failures.c.role.is_not(None),
-    _failures.c.resolved_at.is_(None),
-    _failures.c.subject_pk.in_(
-        select(_members.c.item_pk).where(
-            _members.c.highlight_pk == bindparam("highlight"),
-            or_(_members.c.gone_at.is_(None), ~_is_shown_elsewhere),
+_PICTURES = {  # of owners that have several, in their order
+    subject: Query(
+        f"""
+        SELECT files.{column} AS owner, files.id, source_url, files.last_seen_at, blobs.lost_at,
+            {name} AS shown
+        FROM files JOIN blobs ON blobs.sha256 = files.sha256 JOIN {table} ON {table}.pk = files.{column}
+        WHERE EXISTS (
+            SELECT 1 FROM files AS other WHERE other.{column} = files.{column} AND other.id <> files.id
         )
+            AND files.{column} IN :pks -- if pks
+        ORDER BY files.last_seen_at, files.id
+        """,
+        _Picture,
+    )
+    for subject, column, table, name in (
+        (Subject.USER, "user_pk", "users", "avatar_name"),
+        (Subject.HIGHLIGHT, "highlight_pk", "highlights", "cover_name"),
+    )
+}
+_DATE = Command("UPDATE files SET last_seen_at = :at WHERE id = :file")
+_VERIFY = Command("UPDATE blobs SET verified_at = :now WHERE sha256 = :digest")
+_FIND = Command("UPDATE blobs SET lost_at = NULL WHERE sha256 = :digest")
+_LOSE = (
+    Command("UPDATE blobs SET lost_at = :now WHERE sha256 = :digest AND lost_at IS NULL"),
+    Command(
+        """
+        UPDATE highlights SET completed_at = NULL, tried_at = NULL WHERE pk IN (
+            SELECT member.highlight_pk FROM highlight_items AS member
+            JOIN files ON files.item_pk = member.item_pk WHERE sha256 = :digest
+        )
+        """
+    ),
+    Command(
+        """
+        UPDATE highlights SET cover_held = NULL
+        WHERE pk IN (SELECT highlight_pk FROM files WHERE sha256 = :digest)
+        """
+    ),
+    Command(
+        "UPDATE users SET avatar_held = NULL WHERE pk IN (SELECT user_pk FROM files WHERE sha256 = :digest)"
     ),
 )
+_COMPLETE = Command(
+    "UPDATE highlights SET tried_at = :now, completed_at = :completed_at WHERE pk = :highlight"
+)
+_OPEN_FAILURES = Query(  # of the files of its items, without those that moved to another highlight
+    """
+    SELECT subject_pk, role FROM failures
+    WHERE subject = 'item' AND role IS NOT NULL AND resolved_at IS NULL AND subject_pk IN (
+        SELECT item_pk FROM highlight_items AS member WHERE highlight_pk = :highlight AND (
+            gone_at IS NULL OR NOT EXISTS (
+                SELECT 1 FROM highlight_items AS elsewhere
+                WHERE elsewhere.item_pk = member.item_pk AND elsewhere.gone_at IS NULL
+            )
+        )
+    )
+    """,
+    lambda item_pk, role: (item_pk, role),
+)
+_NOTE_AVATAR = Command("UPDATE users SET avatar_held = :name WHERE pk = :owner")
+_NOTE_COVER = Command("UPDATE highlights SET cover_held = :name WHERE pk = :owner")
 
 
 class FileRecorded(Struct, frozen=True):
@@ -204,7 +224,7 @@ def _read_order(connection: Connection, stored: Sequence[StoredFile]) -> _Order:
     order: _Order = defaultdict(list)
     for subject in {each.file.owner.subject for each in stored}:
         pks = sorted({each.file.owner.pk for each in stored if each.file.owner.subject is subject})
-        for row in connection.execute(_IN_ORDER[subject], {"pks": pks}):
+        for row in _IN_ORDER[subject].all_of(connection, "pks", pks):
             order[Owner(subject, row.owner), row.role].append((row.last_seen_at, row.id, row.sha256))
     return order
 
@@ -219,9 +239,9 @@ def _keep_order(connection: Connection, order: _Order, stored: StoredFile, new_i
     own_id = next((file_id for _, file_id, digest in seen if digest == file.blob.sha256), new_id)
     others = [each for each in seen if each[2] != file.blob.sha256]
     if stored.seen_at is None and (dates := dates_before([(each, each[0]) for each in others], at)):
-        key = {"owner": file.owner.pk, "in_role": file.role}
-        moved = [{**key, "digest": each[2], "now": earlier} for each, earlier in dates]
-        connection.execute(_SEE_AGAIN[file.owner.subject], moved)
+        key = {"owner": file.owner.pk, "role": file.role}
+        moved = ({**key, "digest": each[2], "at": earlier} for each, earlier in dates)
+        _SEE_AGAIN[file.owner.subject].run_each(connection, moved)
         earlier_dates = dict(dates)
         others = [(earlier_dates.get(each, each[0]), *each[1:]) for each in others]
     order[file.owner, file.role] = sorted([*others, (at, own_id, file.blob.sha256)], key=itemgetter(0, 1))
@@ -236,12 +256,9 @@ def show_pictures(
     ``avatar_name``). Nothing changes where the current one has that name too, or no stored one has it.
     ``pks``: the owners; None: all.
     """
-    rows = (
-        connection.execute(_PICTURES[subject])
-        if pks is None
-        else connection.execute(_PICTURES_OF[subject], {"pks": list(pks)})
-    )
-    by_owner: dict[Pk, list[Any]] = defaultdict(list)
+    query = _PICTURES[subject]
+    rows = query.all(connection, pks=None) if pks is None else query.all_of(connection, "pks", pks)
+    by_owner: dict[Pk, list[_Picture]] = defaultdict(list)
     for row in rows:
         by_owner[row.owner].append(row)
     dates: dict[int, datetime] = {}
@@ -250,24 +267,19 @@ def show_pictures(
         named = [row for row in others if row.lost_at is None and basename(row.source_url) == row.shown]
         if named and current.shown and basename(current.source_url) != current.shown:
             shown = named[-1]
-            others = [(row.id, row.last_seen_at) for row in pictures if row is not shown]
-            dates |= {**dict(dates_before(others, now)), shown.id: now}
-    _set_dates(connection, dates)
-
-
-def _set_dates(connection: Connection, dates: Mapping[int, datetime]) -> None:
-    if dates:
-        connection.execute(_DATE, [{"file": file, "seen_at": at} for file, at in dates.items()])
+            earlier = [(row.id, row.last_seen_at) for row in pictures if row is not shown]
+            dates |= {**dict(dates_before(earlier, now)), shown.id: now}
+    _DATE.run_each(connection, ({"file": file, "at": at} for file, at in dates.items()))
 
 
 def _see_again(connection: Connection, run_id: int, stored: StoredFile) -> None:
     """Record that a file which is held was stored again; a download replaces adoption as its source."""
     file = stored.file
-    key = {"owner": file.owner.pk, "in_role": file.role, "digest": file.blob.sha256}
-    connection.execute(_SEE_AGAIN[file.owner.subject], {**key, "now": stored.seen_at or stored.at})
+    key = {"owner": file.owner.pk, "role": file.role, "digest": file.blob.sha256}
+    _SEE_AGAIN[file.owner.subject].run(connection, **key, at=stored.seen_at or stored.at)
     if file.source is None:
         origin = {"run": run_id, "answer": stored.answer_id, "url": file.source_url}
-        connection.execute(_CONFIRM[file.owner.subject], {**key, **origin})
+        _CONFIRM[file.owner.subject].run(connection, **key, **origin)
 
 
 def completion(
@@ -285,11 +297,11 @@ def completion(
     a whole page no longer offers are resolved, except those of an item that moved to another highlight.
     """
     completed_at = now if is_whole and not missing else None
-    update_row(connection, _highlights, highlight_pk, {"tried_at": now, "completed_at": completed_at})
+    _COMPLETE.run(connection, highlight=highlight_pk, now=now, completed_at=completed_at)
     if not is_whole:
         return
-    rows = connection.execute(_OPEN_FAILURES, {"highlight": highlight_pk})
-    not_offered = [key for row in rows if (key := (row.subject_pk, row.role)) not in missing]
+    failed = _OPEN_FAILURES.all(connection, highlight=highlight_pk)
+    not_offered = [key for key in failed if key not in missing]
     resolve_files(connection, [(Owner(Subject.ITEM, pk), role, now) for pk, role in not_offered])
 
 
@@ -299,23 +311,18 @@ def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime)
     Highlights that use them become due; covers and avatars are fetched again.
     """
     rows = [{"digest": digest, "now": now} for digest in digests]
-    if rows:
-        for statement in _LOSE:
-            connection.execute(statement, rows)
+    for statement in _LOSE:
+        statement.run_each(connection, rows)
 
 
 def found_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
     """Record that lost bytes were found: they were read, and match their digests."""
-    rows = [{"digest": digest} for digest in digests]
-    if rows:
-        connection.execute(_FIND, rows)
+    _FIND.run_each(connection, ({"digest": digest} for digest in digests))
 
 
 def verified_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
     """Record that bytes were read and match their digests."""
-    rows = [{"digest": digest, "now": now} for digest in digests]
-    if rows:
-        connection.execute(_VERIFY, rows)
+    _VERIFY.run_each(connection, ({"digest": digest, "now": now} for digest in digests))
 
 
 def write_blobs(connection: Connection, blobs: Sequence[tuple[Blob, datetime]]) -> list[bool]:
@@ -345,15 +352,12 @@ def write_blobs(connection: Connection, blobs: Sequence[tuple[Blob, datetime]]) 
 
 def _store_again(connection: Connection, blob: Blob) -> bool:
     """Note that a blob which has a row was stored again; return whether it was lost."""
-    was_lost = connection.scalar(_WAS_LOST, {"digest": blob.sha256}) is not None
-    size = {"new_width": blob.width, "new_height": blob.height}
-    connection.execute(_STORE_AGAIN, {"digest": blob.sha256, **size})
-    return was_lost
+    was_lost = _WAS_LOST.first(connection, digest=blob.sha256)
+    _STORE_AGAIN.run(connection, digest=blob.sha256, width=blob.width, height=blob.height)
+    return was_lost is True
 
 
 def _note_picture_name(connection: Connection, owner: Owner, name: str | None) -> None:
     """Store the file name of an owner's current picture, so that the same picture is not downloaded again."""
-    if owner.subject is Subject.USER:
-        update_row(connection, _users, owner.pk, {"avatar_held": name})
-    else:
-        update_row(connection, _highlights, owner.pk, {"cover_held": name})
+    note = _NOTE_AVATAR if owner.subject is Subject.USER else _NOTE_COVER
+    note.run(connection, owner=owner.pk, name=name)
