@@ -9,51 +9,86 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import BindParameter, Connection, and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.query import adoptions
-from archiver.catalog.statements import insert_if_new, update_row
+from archiver.catalog.sql import Command, Query
 from archiver.model.foreign_files import ForeignFile
 from archiver.model.identity import ADOPTED_PREFIX, MEDIA_TYPES, Pk, Role
 from archiver.model.target import is_username
 
-_users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
-_items, _members = tables.items, tables.highlight_items
 
-_SEEN = ("first_seen_at", "last_seen_at")
-_INSERT_USER = insert_if_new(_users, "pk", *_SEEN, returning=["pk"])
-_INSERT_USERNAME = insert_if_new(_usernames, "user_pk", "username", *_SEEN)
-_INSERT_HIGHLIGHT = insert_if_new(_highlights, "pk", "user_pk", "title", *_SEEN, "gone_at", "source")
-_INSERT_ITEM = insert_if_new(_items, "pk", "user_pk", "taken_at", "media_type", "first_seen_at", "source")
-_INSERT_PLACE = insert_if_new(_members, "highlight_pk", "item_pk", "position", *_SEEN, "gone_at", "source")
-_ITEM = select(_items).where(_items.c.pk == bindparam("pk"))
-_ADD_TITLE = (
-    update(_highlights)
-    .where(
-        _highlights.c.pk == bindparam("key"), _highlights.c.source.is_not(None), _highlights.c.title.is_(None)
-    )
-    .values(title=bindparam("new"))
+class _Item(NamedTuple):
+    source: str | None
+    taken_at: datetime | None
+
+
+_ITEM = Query("SELECT source, taken_at FROM items WHERE pk = :item", _Item)
+_FILL_ITEM = Command(
+    """
+    UPDATE items SET media_type = coalesce(:media_type, media_type), taken_at = coalesce(taken_at, :taken_at)
+    WHERE pk = :item
+    """
 )
-_taken_at = bindparam("taken_at", type_=_items.c.taken_at.type)
-_BEFORE = (
-    select(func.count())
-    .join_from(_members, _items, _items.c.pk == _members.c.item_pk)
-    .where(
-        _members.c.highlight_pk == bindparam("highlight"),
-        or_(
-            _items.c.taken_at < _taken_at, and_(_items.c.taken_at == _taken_at, _items.c.pk < bindparam("pk"))
-        ),
-    )
+_INSERT_USER = Command(
+    """
+    INSERT INTO users (pk, first_seen_at, last_seen_at) VALUES (:user, :now, :now) ON CONFLICT DO NOTHING
+    """
 )
-_PKS: BindParameter[Sequence[str]] = bindparam("pks", expanding=True)
-_is_nameless = _members.c.highlight_pk.startswith(ADOPTED_PREFIX)
-_NAMELESS_OF_ITEMS = select(_members.c.highlight_pk).where(_members.c.item_pk.in_(_PKS), _is_nameless)
-_IS_NAMED = select(exists().where(_members.c.item_pk == bindparam("pk"), ~_is_nameless))
-_LEAVE_NAMELESS = delete(_members).where(_members.c.item_pk.in_(_PKS), _is_nameless)
-_DROP_EMPTY = delete(_highlights).where(
-    _highlights.c.pk.in_(_PKS), ~exists().where(_members.c.highlight_pk == _highlights.c.pk)
+_INSERT_USERNAME = Command(
+    """
+    INSERT INTO usernames (user_pk, username, first_seen_at, last_seen_at) VALUES (:user, :name, :now, :now)
+    ON CONFLICT DO NOTHING
+    """
+)
+_INSERT_HIGHLIGHT = Command(
+    """
+    INSERT INTO highlights (pk, user_pk, title, first_seen_at, last_seen_at, gone_at, source)
+    VALUES (:highlight, :user, :title, :now, :now, :now, :source)
+    ON CONFLICT DO NOTHING
+    """
+)
+_INSERT_ITEM = Command(
+    """
+    INSERT INTO items (pk, user_pk, taken_at, media_type, first_seen_at, source)
+    VALUES (:item, :user, :taken_at, :media_type, :now, :source)
+    ON CONFLICT DO NOTHING
+    """
+)
+_INSERT_PLACE = Command(
+    """
+    INSERT INTO highlight_items (
+        highlight_pk, item_pk, position, first_seen_at, last_seen_at, gone_at, source
+    ) VALUES (:highlight, :item, :position, :now, :now, :now, :source)
+    ON CONFLICT DO NOTHING
+    """
+)
+_ADD_TITLE = Command(
+    "UPDATE highlights SET title = :title WHERE pk = :highlight AND source IS NOT NULL AND title IS NULL"
+)
+_COUNT_BEFORE = Query(
+    """
+    SELECT count(*) FROM highlight_items JOIN items ON items.pk = item_pk
+    WHERE highlight_pk = :highlight
+        AND (taken_at < :taken_at OR taken_at = :taken_at AND items.pk < :item)
+    """,
+    int,
+)
+_IS_NAMELESS = f"highlight_pk LIKE '{ADOPTED_PREFIX}%'"
+_NAMELESS_OF_ITEMS = Query(
+    f"SELECT highlight_pk FROM highlight_items WHERE item_pk IN :items AND {_IS_NAMELESS}", Pk
+)
+_IS_NAMED = Query(
+    f"SELECT EXISTS (SELECT 1 FROM highlight_items WHERE item_pk = :item AND NOT {_IS_NAMELESS})", bool
+)
+_LEAVE_NAMELESS = Command(f"DELETE FROM highlight_items WHERE item_pk IN :items AND {_IS_NAMELESS}")
+_DROP_EMPTY = Command(
+    """
+    DELETE FROM highlights
+    WHERE pk IN :pks AND NOT EXISTS (SELECT 1 FROM highlight_items WHERE highlight_pk = highlights.pk)
+    """
 )
 
 
@@ -62,52 +97,43 @@ def write_item(connection: Connection, file: ForeignFile, now: datetime) -> None
 
     Values that another tool gave stay; only what is unknown is filled.
     """
-    item = connection.execute(_ITEM, {"pk": file.item_pk}).first()
+    item = _ITEM.first(connection, item=file.item_pk)
     if item is not None and item.source is None:
         return
     is_video = file.role is Role.VIDEO or file.is_poster
     if item is not None:
-        filled: dict[str, object] = {"media_type": MEDIA_TYPES["video"]} if is_video else {}
-        if item.taken_at is None and file.taken_at is not None:
-            filled["taken_at"] = file.taken_at
-        update_row(connection, _items, file.item_pk, filled)
-        if file.highlight_pk is None and connection.scalar(_IS_NAMED, {"pk": file.item_pk}):
+        is_dated = item.taken_at is None and file.taken_at is not None
+        if is_video or is_dated:
+            media_type = MEDIA_TYPES["video"] if is_video else None
+            _FILL_ITEM.run(connection, item=file.item_pk, media_type=media_type, taken_at=file.taken_at)
+        if file.highlight_pk is None and _IS_NAMED.one(connection, item=file.item_pk):
             return
     owner = adoptions.owner_of(connection, file.highlight_pk, file.title, file.user_pk, file.username)
     if owner is None:
         return
     _write_account(connection, owner, file.username, now)
-    dialect = connection.dialect.name
-    new = {**dict.fromkeys(_SEEN, now), "gone_at": now, "source": file.source}
+    new = {"now": now, "source": file.source}
     highlight_pk = file.highlight_pk or _nameless_pk(owner, file.title or "")
-    row = {"pk": highlight_pk, "user_pk": owner, "title": file.title, **new}
-    connection.execute(_INSERT_HIGHLIGHT(dialect), row)
+    _INSERT_HIGHLIGHT.run(connection, highlight=highlight_pk, user=owner, title=file.title, **new)
     if file.title is not None:
-        connection.execute(_ADD_TITLE, {"key": highlight_pk, "new": file.title})
+        _ADD_TITLE.run(connection, highlight=highlight_pk, title=file.title)
     if item is None:
         media_type = MEDIA_TYPES["video" if is_video else "photo"]
-        row = {
-            "pk": file.item_pk,
-            "user_pk": owner,
-            "taken_at": file.taken_at,
-            "media_type": media_type,
-            **new,
-        }
-        connection.execute(_INSERT_ITEM(dialect), row)
+        facts = {"taken_at": file.taken_at, "media_type": media_type}
+        _INSERT_ITEM.run(connection, item=file.item_pk, user=owner, **facts, **new)
     elif file.highlight_pk is not None:
         leave_nameless_highlights(connection, [file.item_pk])
-    key = {"highlight": highlight_pk, "taken_at": file.taken_at or now, "pk": file.item_pk}
-    position = connection.scalar(_BEFORE, key)
-    place = {"highlight_pk": highlight_pk, "item_pk": file.item_pk, "position": position, **new}
-    connection.execute(_INSERT_PLACE(dialect), place)
+    place = {"highlight": highlight_pk, "item": file.item_pk}
+    position = _COUNT_BEFORE.one(connection, **place, taken_at=file.taken_at or now)
+    _INSERT_PLACE.run(connection, **place, position=position, **new)
 
 
 def leave_nameless_highlights(connection: Connection, item_pks: Sequence[Pk]) -> None:
     """Remove these items, whose highlights are known now, from highlights that have no pk of Instagram."""
-    nameless = list(connection.scalars(_NAMELESS_OF_ITEMS, {"pks": list(item_pks)}))
+    nameless = _NAMELESS_OF_ITEMS.all(connection, items=item_pks)
     if nameless:
-        connection.execute(_LEAVE_NAMELESS, {"pks": list(item_pks)})
-        connection.execute(_DROP_EMPTY, {"pks": nameless})
+        _LEAVE_NAMELESS.run(connection, items=item_pks)
+        _DROP_EMPTY.run(connection, pks=nameless)
 
 
 def _write_account(connection: Connection, pk: Pk, username: str | None, now: datetime) -> None:
@@ -116,11 +142,10 @@ def _write_account(connection: Connection, pk: Pk, username: str | None, now: da
     Its name is only recorded as one that it had, and not at all if another account has or had it: what a
     folder says must not decide which account a run means.
     """
-    seen, dialect = dict.fromkeys(_SEEN, now), connection.dialect.name
-    is_new = connection.execute(_INSERT_USER(dialect), {"pk": pk, **seen}).first() is not None
+    is_new = _INSERT_USER.run(connection, user=pk, now=now) == 1
     name = (username or "").lower()
     if is_new and is_username(name) and not adoptions.accounts_named(connection, name):
-        connection.execute(_INSERT_USERNAME(dialect), {"user_pk": pk, "username": name, **seen})
+        _INSERT_USERNAME.run(connection, user=pk, name=name, now=now)
 
 
 def _nameless_pk(owner: Pk, title: str) -> Pk:
