@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.sql import Query
 from archiver.model.archived import Blob
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile, ForeignTool, WaitingFile
@@ -17,13 +16,10 @@ from archiver.model.identity import MEDIA_TYPES, Digest, Pk, Role
 
 _FACTS = ("user_pk", "title", "taken_at")
 """What a tool says of an item, besides what names it. Files that were adopted before may lack it."""
-_items = tables.items
-ITEM_FACTS = (_items.c.user_pk, _items.c.taken_at, _items.c.media_type, _items.c.source.label("item_source"))
-"""What ``mismatch`` needs of an item."""
 
 
 class _Item(NamedTuple):
-    """The same, read here."""
+    """What ``mismatch`` needs of an item."""
 
     user_pk: Pk
     taken_at: datetime | None
@@ -193,7 +189,7 @@ def has_metadata(connection: Connection, item_pk: Pk, digest: Digest) -> bool:
 def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
     """Return why a file of this tool and role cannot belong to an item; '' if it can.
 
-    ``item``: a row with the columns ITEM_FACTS. instaloader names files by second: two items of the same
+    ``item``: a row with the columns of ``_Item``. instaloader names files by second: two items of the same
     second share a name, and the metadata of the later one replaces that of the first.
     """
     if role == Role.VIDEO and item.media_type == MEDIA_TYPES["photo"] and item.item_source is None:

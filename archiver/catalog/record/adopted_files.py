@@ -6,75 +6,141 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache, partial
 from itertools import groupby
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Insert, bindparam, delete, exists, or_, select, update
-from sqlalchemy.sql.functions import coalesce
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.query import adoptions
 from archiver.catalog.record import adopted_items, stored_files
 from archiver.catalog.record.observation_order import JUST_BEFORE
 from archiver.catalog.record.stored_files import StoredFile
-from archiver.catalog.statements import insert
+from archiver.catalog.sql import Command, Query
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile, ForeignTool
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.values import replace
 
-_adopted, _blobs, _files, _items = tables.adopted, tables.blobs, tables.files, tables.items
+
+class _Waiting(NamedTuple):
+    """A file whose item has a row now, and what ``adoptions.mismatch`` needs of the item."""
+
+    id: int
+    item_pk: Pk
+    role: str
+    source: str
+    reason: str | None
+    sha256: str
+    size: int
+    mime: str
+    width: int | None
+    height: int | None
+    user_pk: Pk
+    taken_at: datetime | None
+    media_type: int | None
+    item_source: str | None
+
+
+class _NotPlaced(NamedTuple):
+    """A file whose item has no row."""
+
+    id: int
+    item_pk: Pk
+    highlight_pk: Pk | None
+    role: str
+    sha256: str
+    username: str | None
+    source: str
+    reason: str | None
+    user_pk: Pk | None
+    title: str | None
+    taken_at: datetime | None
+    size: int
+    mime: str
+    width: int | None
+    height: int | None
+
+
+class _Adopted(NamedTuple):
+    """A file that was adopted, and what ``adoptions.mismatch`` needs of its item."""
+
+    id: int
+    role: str
+    sha256: str
+    source: str
+    item_pk: Pk
+    user_pk: Pk
+    taken_at: datetime | None
+    media_type: int | None
+    item_source: str | None
+
+
+class _Held(NamedTuple):
+    """A file of an item whose bytes are held."""
+
+    last_seen_at: datetime
+    source: str | None
+    sha256: str
+    size: int
+    width: int | None
+    height: int | None
+
 
 _AT_ONCE = 500
-_IS_FILE = _adopted.c.role != Role.METADATA
-_WAITING_WITH_ITEM = (
-    select(
-        *(_adopted.c.id, _adopted.c.item_pk, _adopted.c.role, _adopted.c.source, _adopted.c.reason),
-        *(_blobs.c.sha256, _blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height),
-        *adoptions.ITEM_FACTS,
-    )
-    .join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
-    .join(_items, _items.c.pk == _adopted.c.item_pk)
-    .where(_IS_FILE, _blobs.c.lost_at.is_(None))
-    .order_by(_adopted.c.item_pk, _adopted.c.role, _adopted.c.id)
+_OF_ITEMS = Query(
+    """
+    SELECT adopted.id, item_pk, role, adopted.source, reason, blobs.sha256, size, mime, width, height,
+        items.user_pk, items.taken_at, media_type, items.source AS item_source
+    FROM adopted JOIN blobs ON blobs.sha256 = adopted.sha256 JOIN items ON items.pk = item_pk
+    WHERE item_pk IN :items AND role <> 'metadata' AND lost_at IS NULL
+    ORDER BY item_pk, role, adopted.id
+    """,
+    _Waiting,
 )
-_OF_ITEMS = _WAITING_WITH_ITEM.where(_adopted.c.item_pk.in_(bindparam("pks", expanding=True)))
-_ITEMS_WITH_WAITING = (
-    select(_adopted.c.item_pk).distinct().join(_items, _items.c.pk == _adopted.c.item_pk).where(_IS_FILE)
+_ITEMS_WITH_WAITING = Query(
+    "SELECT DISTINCT item_pk FROM adopted JOIN items ON items.pk = item_pk WHERE role <> 'metadata'", Pk
+)
+_NOT_PLACED = Query(
+    """
+    SELECT id, item_pk, highlight_pk, role, adopted.sha256, username, source, reason, user_pk, title,
+        taken_at, size, mime, width, height
+    FROM adopted JOIN blobs ON blobs.sha256 = adopted.sha256
+    WHERE role <> 'metadata' AND reason IS NULL AND lost_at IS NULL
+        AND (highlight_pk IS NOT NULL OR title IS NOT NULL)
+        AND NOT EXISTS (SELECT 1 FROM items WHERE pk = item_pk)
+    ORDER BY item_pk, role, id
+    """,
+    _NotPlaced,
 )
 _FILLED = ("highlight_pk", "username", "user_pk", "title", "taken_at")
 """Columns that a later adoption of the same file fills if they are empty."""
-_NOT_PLACED = (
-    select(_adopted, _blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height)
-    .join(_blobs, _blobs.c.sha256 == _adopted.c.sha256)
-    .where(
-        _IS_FILE,
-        _adopted.c.reason.is_(None),
-        _blobs.c.lost_at.is_(None),
-        or_(_adopted.c.highlight_pk.is_not(None), _adopted.c.title.is_not(None)),
-        ~exists().where(_items.c.pk == _adopted.c.item_pk),
-    )
-    .order_by(_adopted.c.item_pk, _adopted.c.role, _adopted.c.id)
+_COLUMNS = ("item_pk", "role", "sha256", "source", "adopted_at", "reason", "file_name", *_FILLED)
+_ADD_WAITING = Command(
+    f"""
+    INSERT INTO adopted ({", ".join(_COLUMNS)}) VALUES ({", ".join(f":{name}" for name in _COLUMNS)})
+    ON CONFLICT (item_pk, role, sha256) DO UPDATE
+    SET {", ".join(f"{name} = coalesce(adopted.{name}, excluded.{name})" for name in _FILLED)}
+    """
 )
-_ADOPTED_OF_ITEMS = (
-    select(_files.c.id, _files.c.role, _files.c.sha256, _files.c.source, _files.c.item_pk)
-    .add_columns(*adoptions.ITEM_FACTS)
-    .join(_items, _items.c.pk == _files.c.item_pk)
-    .where(_files.c.item_pk.in_(bindparam("pks", expanding=True)), _files.c.source.is_not(None))
-    .order_by(_files.c.id)
+_ADOPTED_OF_ITEMS = Query(
+    """
+    SELECT files.id, role, sha256, files.source, item_pk,
+        items.user_pk, taken_at, media_type, items.source AS item_source
+    FROM files JOIN items ON items.pk = item_pk WHERE item_pk IN :items AND files.source IS NOT NULL
+    ORDER BY files.id
+    """,
+    _Adopted,
 )
-_REMOVE_FILE = delete(_files).where(_files.c.id == bindparam("file"))
-_STOP_WAITING = delete(_adopted).where(
-    _adopted.c.item_pk == bindparam("item"),
-    _adopted.c.role == bindparam("in_role"),
-    _adopted.c.sha256 == bindparam("digest"),
-)
-_EXPLAIN = update(_adopted).where(_adopted.c.id == bindparam("row")).values(reason=bindparam("why"))
-_HELD = (
-    select(_files.c.id, _files.c.last_seen_at, _files.c.source, _blobs)
-    .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-    .where(_files.c.item_pk == bindparam("item"), _files.c.role == bindparam("in_role"))
-    .where(_blobs.c.lost_at.is_(None))
-    .order_by(_files.c.last_seen_at.desc(), _files.c.id.desc())
+_REMOVE_FILE = Command("DELETE FROM files WHERE id = :file")
+_STOP_WAITING = Command("DELETE FROM adopted WHERE item_pk = :item AND role = :role AND sha256 = :digest")
+_EXPLAIN = Command("UPDATE adopted SET reason = :reason WHERE id = :row")
+_HELD = Query(
+    """
+    SELECT last_seen_at, source, blobs.sha256, size, width, height
+    FROM files JOIN blobs ON blobs.sha256 = files.sha256
+    WHERE item_pk = :item AND role = :role AND lost_at IS NULL
+    ORDER BY last_seen_at DESC, files.id DESC
+    """,
+    _Held,
 )
 
 
@@ -115,18 +181,7 @@ def adopted_row(connection: Connection, file: ForeignFile, blob: Blob, now: date
     """
     stored_files.write_blobs(connection, [(blob, now)])
     row = {name: getattr(file, name) for name in ForeignFile.__struct_fields__ if name != "is_poster"}
-    connection.execute(
-        _upsert(connection.dialect.name), {**row, "sha256": blob.sha256, "adopted_at": now, "reason": None}
-    )
-
-
-@cache
-def _upsert(dialect: str) -> Insert:
-    upsert = insert(dialect, _adopted)
-    return upsert.on_conflict_do_update(
-        index_elements=["item_pk", "role", "sha256"],
-        set_={name: coalesce(_adopted.c[name], upsert.excluded[name]) for name in _FILLED},
-    )
+    _ADD_WAITING.run(connection, **row, sha256=blob.sha256, adopted_at=now, reason=None)
 
 
 def settle_waiting(connection: Connection, run_id: int, item_pks: Sequence[Pk], now: datetime) -> int:
@@ -136,8 +191,8 @@ def settle_waiting(connection: Connection, run_id: int, item_pks: Sequence[Pk], 
     """
     count = 0
     for start in range(0, len(item_pks), _AT_ONCE):
-        rows = connection.execute(_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})
-        for (item_pk, role), group in groupby(rows.all(), key=lambda row: (row.item_pk, row.role)):
+        rows = _OF_ITEMS.all(connection, items=item_pks[start : start + _AT_ONCE])
+        for (item_pk, role), group in groupby(rows, key=lambda row: (row.item_pk, row.role)):
             count += _settle_place(connection, run_id, item_pk, Role(role), list(group), now)
     return count
 
@@ -147,9 +202,9 @@ def settle_all_waiting(connection: Connection, run_id: int, now: datetime) -> in
 
     An item can have one if its account is known by now: then the archive has seen what the account shows.
     """
-    count = settle_waiting(connection, run_id, list(connection.scalars(_ITEMS_WITH_WAITING)), now)
+    count = settle_waiting(connection, run_id, _ITEMS_WITH_WAITING.all(connection), now)
     owner_of = cache(partial(adoptions.owner_of, connection))
-    for row in connection.execute(_NOT_PLACED).all():
+    for row in _NOT_PLACED.all(connection):
         if owner_of(row.highlight_pk, row.title, row.user_pk, row.username) is None:
             continue
         names = ("item_pk", "highlight_pk", "username", "user_pk", "title", "taken_at")
@@ -171,19 +226,19 @@ def settle_shown(connection: Connection, item_pks: Sequence[Pk], now: datetime) 
     if not item_pks:
         return
     adopted_items.leave_nameless_highlights(connection, item_pks)
-    for row in connection.execute(_ADOPTED_OF_ITEMS, {"pks": list(item_pks)}).all():
+    for row in _ADOPTED_OF_ITEMS.all(connection, items=item_pks):
         reason = adoptions.mismatch(connection, row.source, row.role, row)
         if reason:
-            connection.execute(_REMOVE_FILE, {"file": row.id})
+            _REMOVE_FILE.run(connection, file=row.id)
             values = {name: getattr(row, name) for name in ("item_pk", "role", "sha256", "source")}
             values |= {"user_pk": row.user_pk, "taken_at": row.taken_at, "adopted_at": now, "reason": reason}
-            connection.execute(_upsert(connection.dialect.name), values)
+            _ADD_WAITING.run(connection, **{**dict.fromkeys(_COLUMNS), **values})
 
 
 def _settle_place(
-    connection: Connection, run_id: int, item_pk: Pk, role: Role, rows: Sequence[Any], now: datetime
+    connection: Connection, run_id: int, item_pk: Pk, role: Role, rows: Sequence[_Waiting], now: datetime
 ) -> int:
-    held = connection.execute(_HELD, {"item": item_pk, "in_role": role}).all()
+    held = _HELD.all(connection, item=item_pk, role=role)
     digests = {row.sha256 for row in held}
     has_download = any(row.source is None for row in held)
     count = 0
@@ -200,15 +255,15 @@ def _settle_place(
     return count
 
 
-def _explain(connection: Connection, row: Any, reason: str) -> None:
+def _explain(connection: Connection, row: _Waiting | _NotPlaced, reason: str) -> None:
     if reason and row.reason != reason:
-        connection.execute(_EXPLAIN, {"row": row.id, "why": reason})
+        _EXPLAIN.run(connection, row=row.id, reason=reason)
 
 
 def _record(
     connection: Connection, run_id: int, item_pk: Pk, role: Role, blob: Blob, source: str, now: datetime
 ) -> None:
-    held = connection.execute(_HELD, {"item": item_pk, "in_role": role}).all()
+    held = _HELD.all(connection, item=item_pk, role=role)
     seen_at = now
     if held:
         # The current file is the one seen last; of equal ones, the one recorded last.
@@ -221,8 +276,8 @@ def _record(
 
 
 def _stop_waiting(connection: Connection, item_pk: Pk, role: Role, digest: str) -> None:
-    connection.execute(_STOP_WAITING, {"item": item_pk, "in_role": role, "digest": digest})
+    _STOP_WAITING.run(connection, item=item_pk, role=role, digest=digest)
 
 
-def _rank(blob: Any) -> tuple[int, int]:
+def _rank(blob: Blob | _Held) -> tuple[int, int]:
     return (blob.width or 0) * (blob.height or 0), blob.size
