@@ -21,7 +21,7 @@ from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.values import replace
 
 
-class _Waiting(NamedTuple):
+class _WaitingFile(NamedTuple):
     """A file whose item has a row now, and what ``adoptions.mismatch`` needs of the item."""
 
     id: int
@@ -40,7 +40,7 @@ class _Waiting(NamedTuple):
     item_source: str | None
 
 
-class _NotPlaced(NamedTuple):
+class _UnplacedFile(NamedTuple):
     """A file whose item has no row."""
 
     id: int
@@ -60,7 +60,7 @@ class _NotPlaced(NamedTuple):
     height: int | None
 
 
-class _Adopted(NamedTuple):
+class _AdoptedFile(NamedTuple):
     """A file that was adopted, and what ``adoptions.mismatch`` needs of its item."""
 
     id: int
@@ -74,7 +74,7 @@ class _Adopted(NamedTuple):
     item_source: str | None
 
 
-class _Held(NamedTuple):
+class _HeldFile(NamedTuple):
     """A file of an item whose bytes are held."""
 
     last_seen_at: datetime
@@ -94,7 +94,7 @@ _OF_ITEMS = Query(
     WHERE item_pk IN :items AND role <> 'metadata' AND lost_at IS NULL
     ORDER BY item_pk, role, adopted.id
     """,
-    _Waiting,
+    _WaitingFile,
 )
 _ITEMS_WITH_WAITING = Query(
     "SELECT DISTINCT item_pk FROM adopted JOIN items ON items.pk = item_pk WHERE role <> 'metadata'", Pk
@@ -109,7 +109,7 @@ _NOT_PLACED = Query(
         AND NOT EXISTS (SELECT 1 FROM items WHERE pk = item_pk)
     ORDER BY item_pk, role, id
     """,
-    _NotPlaced,
+    _UnplacedFile,
 )
 _FILLED = ("highlight_pk", "username", "user_pk", "title", "taken_at")
 """Columns that a later adoption of the same file fills if they are empty."""
@@ -128,7 +128,7 @@ _ADOPTED_OF_ITEMS = Query(
     FROM files JOIN items ON items.pk = item_pk WHERE item_pk IN :items AND files.source IS NOT NULL
     ORDER BY files.id
     """,
-    _Adopted,
+    _AdoptedFile,
 )
 _REMOVE_FILE = Command("DELETE FROM files WHERE id = :file")
 _STOP_WAITING = Command("DELETE FROM adopted WHERE item_pk = :item AND role = :role AND sha256 = :digest")
@@ -140,7 +140,7 @@ _HELD = Query(
     WHERE item_pk = :item AND role = :role AND lost_at IS NULL
     ORDER BY last_seen_at DESC, files.id DESC
     """,
-    _Held,
+    _HeldFile,
 )
 
 
@@ -236,7 +236,7 @@ def settle_shown(connection: Connection, item_pks: Sequence[Pk], now: datetime) 
 
 
 def _settle_place(
-    connection: Connection, run_id: int, item_pk: Pk, role: Role, rows: Sequence[_Waiting], now: datetime
+    connection: Connection, run_id: int, item_pk: Pk, role: Role, rows: Sequence[_WaitingFile], now: datetime
 ) -> int:
     held = _HELD.all(connection, item=item_pk, role=role)
     digests = {row.sha256 for row in held}
@@ -255,7 +255,7 @@ def _settle_place(
     return count
 
 
-def _explain(connection: Connection, row: _Waiting | _NotPlaced, reason: str) -> None:
+def _explain(connection: Connection, row: _WaitingFile | _UnplacedFile, reason: str) -> None:
     if reason and row.reason != reason:
         _EXPLAIN.run(connection, row=row.id, reason=reason)
 
@@ -279,5 +279,5 @@ def _stop_waiting(connection: Connection, item_pk: Pk, role: Role, digest: str) 
     _STOP_WAITING.run(connection, item=item_pk, role=role, digest=digest)
 
 
-def _rank(blob: Blob | _Held) -> tuple[int, int]:
+def _rank(blob: Blob | _HeldFile) -> tuple[int, int]:
     return (blob.width or 0) * (blob.height or 0), blob.size

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Insert, Row, Table, bindparam, select
+from sqlalchemy import Connection, Row, Table, bindparam, select
 
 from archiver.catalog import tables
-from archiver.catalog.statements import insert
+from archiver.catalog.sql import Command
 from archiver.model.identity import Pk
 from archiver.model.upstream import Item
 
@@ -64,6 +64,20 @@ _STORED = {
     .order_by(table.c.item_pk, table.c.position)
     for table in (kind.table for kind in _KINDS)
 }
+
+
+def _upsert(table: str, columns: Sequence[str]) -> Command:
+    names = ("item_pk", "position", *columns)
+    return Command(
+        f"""
+        INSERT INTO {table} ({", ".join(names)}) VALUES ({", ".join(f":{name}" for name in names)})
+        ON CONFLICT (item_pk, position) DO UPDATE
+        SET {", ".join(f"{name} = excluded.{name}" for name in columns)}
+        """
+    )
+
+
+_UPSERT = {kind.table.name: _upsert(kind.table.name, kind.columns) for kind in _KINDS}
 
 
 def write(connection: Connection, items: Sequence[Item]) -> None:
@@ -141,8 +155,7 @@ def _merge(
         for position, values in merged:
             rows.append({"item_pk": item_pk, "position": position, **dict(zip(columns, values, strict=True))})
             added += position not in positions
-    if rows:
-        connection.execute(_upsert(connection.dialect.name, kind.table, columns), rows)
+    _UPSERT[kind.table.name].run_each(connection, rows)
     return added, len(rows) - added
 
 
@@ -151,13 +164,6 @@ def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dic
     for row in connection.execute(_STORED[table.name], {"pks": list(pks)}):
         stored[row.item_pk].append(row)
     return stored
-
-
-@cache
-def _upsert(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
-    upsert = insert(dialect, table)
-    values = {column: upsert.excluded[column] for column in columns}
-    return upsert.on_conflict_do_update(index_elements=["item_pk", "position"], set_=values)
 
 
 def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:

@@ -21,7 +21,7 @@ from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.signed_url import basename
 
 
-class _Seen(NamedTuple):
+class _SeenFile(NamedTuple):
     """A file of an owner."""
 
     owner: Pk
@@ -83,7 +83,7 @@ _IN_ORDER = {
         SELECT {column} AS owner, role, sha256, id, last_seen_at FROM files WHERE {column} IN :pks
         ORDER BY last_seen_at, id
         """,
-        _Seen,
+        _SeenFile,
     )
     for subject, column in _OWNER_COLUMNS.items()
 }
