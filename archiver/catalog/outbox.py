@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -29,8 +29,10 @@ from sqlalchemy import (
     func,
     select,
     text,
+    type_coerce,
     update,
 )
+from sqlalchemy.types import NullType
 
 from archiver.catalog import tables
 from archiver.catalog.column_types import UtcTime, time_text, to_finite
@@ -107,7 +109,7 @@ def _entry_rows() -> Select[Any]:
         select(
             _COMMITS.c.seq,
             _COMMITS.c.position,
-            _COMMITS.c.at,
+            type_coerce(_COMMITS.c.at, NullType()).label("at"),
             _COMMITS.c.run_id,
             _CHANGES.c.id,
             _CHANGES.c.table_name,
@@ -282,7 +284,16 @@ def _entries(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[Entry
         found = list(group)
         first = found[0]
         run_id = first.run_id if isinstance(first.run_id, int) else None
-        yield Entry(first.seq, first.at, run_id, _changes(connection, found))
+        yield Entry(first.seq, _read_time(first.at), run_id, _changes(connection, found))
+
+
+def _read_time(at: object) -> datetime:
+    """Return the time of a commit; the beginning of time for what is none, which another program wrote."""
+    try:
+        time = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _changes(connection: Connection, rows: Iterable[Row[Any]]) -> tuple[RowChange, ...]:

@@ -193,6 +193,18 @@ def test_fault_h51_what_no_trigger_writes_stops_no_command(harness: ArchiveHarne
         assert not archive.verify(read_data=True).is_damaged
 
 
+def test_fault_h51_a_commit_without_a_time_stops_no_command(harness: ArchiveHarness) -> None:
+    """Another program wrote it beside a change of its own."""
+    execute(
+        harness,
+        _CHANGE.format("'users', '[\"1\"]', '[]'"),
+        "INSERT INTO journal_commits (txn, at) VALUES (99, 'x')",
+    )
+    assert harness.night(harness.upstream.world.accounts[0].username).exit_code == 0
+    with Archive(harness.config) as archive:
+        assert not archive.verify(read_data=True).is_damaged
+
+
 def test_fault_h51_an_infinite_number_on_postgresql_is_no_damage(on_postgresql: ArchiveHarness) -> None:
     """The journal and a rebuilt database have NULL there: JSON has no such number."""
     execute(on_postgresql, "UPDATE items SET video_duration = 'Infinity'")
