@@ -308,12 +308,15 @@ def _change(dialect: str, row: Sequence[Any]) -> RowChange | None:
     None if no trigger writes it so.
     """
     name, key, text_of_values = row[5:]
-    raw_key, raw = _decode(key), None if text_of_values is None else _decode(text_of_values)
-    if name not in _TABLES or not isinstance(raw_key, list) or not isinstance(raw, dict | None):
+    raw_key = _decode(key)
+    if name not in _TABLES or not isinstance(raw_key, list):
         return None
     row_key = tuple(raw_key)  # of texts and numbers
-    if raw is None:
+    if text_of_values is None:
         return RowChange(name, row_key, None)
+    raw = _decode(text_of_values)
+    if not isinstance(raw, dict):
+        return None
     columns, converters = _reading(dialect, name)
     values = raw if columns is None else {column: raw[column] for column in columns if column in raw}
     for column, convert in converters:
@@ -338,7 +341,8 @@ def _decode(text: str) -> Any:
 
 
 _decode_json = msgspec.json.Decoder().decode
-_TEXT_OR_INFINITY = re.compile(r'("(?:[^"\\]|\\.)*")|-?Inf')
+# printf of SQLite writes Inf, its json_quote 9.0e+999.
+_TEXT_OR_INFINITY = re.compile(r'("(?:[^"\\]|\\.)*")|-?(?:Inf|9\.0e\+999)')
 
 
 @cache

@@ -29,7 +29,8 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
 
-_CHANGE = "INSERT INTO journal_outbox (txn, table_name, row_key, row_values) VALUES (99, {})"
+_OUTBOX = "INSERT INTO journal_outbox (txn, table_name, row_key, row_values)"
+_CHANGE = _OUTBOX + " VALUES (99, {})"
 _FIRST = "(SELECT min(pk) FROM highlights)"
 
 
@@ -191,6 +192,30 @@ def test_fault_h51_what_no_trigger_writes_stops_no_command(harness: ArchiveHarne
     write_snapshot(harness)
     with Archive(harness.config) as archive:
         assert not archive.verify(read_data=True).is_damaged
+
+
+@pytest.mark.parametrize("values", ["{", "null", "[]"])
+def test_fault_h51_values_that_no_trigger_writes_remove_no_row(harness: ArchiveHarness, values: str) -> None:
+    """Another program put them beside the key of a row: the journal keeps the row."""
+    execute(harness, f"{_OUTBOX} SELECT 99, 'files', json_array(id), '{values}' FROM files")
+    assert harness.night(harness.upstream.world.accounts[0].username).exit_code == 0
+    with Archive(harness.config) as archive:
+        assert not archive.verify(read_data=True).is_damaged
+    require_equal_after_rebuild(harness)
+
+
+def test_fault_h51_an_infinite_number_in_a_column_of_whole_numbers_removes_no_row(
+    harness: ArchiveHarness,
+) -> None:
+    """SQLite stores it, and its JSON has it as 9.0e+999."""
+    execute(harness, "UPDATE items SET media_type = 9e999")
+    assert harness.night(harness.upstream.world.accounts[0].username).exit_code == 0
+    items = harness.one("SELECT count(*) FROM items")
+    with Archive(harness.config) as archive:
+        assert not archive.verify(read_data=True).is_damaged
+    lose_database(harness)
+    rebuild(harness)
+    assert harness.one("SELECT count(*) FROM items WHERE media_type IS NULL") == items
 
 
 def test_fault_h51_a_commit_without_a_time_stops_no_command(harness: ArchiveHarness) -> None:
