@@ -25,6 +25,10 @@ from archiver.text_format import pluralize
 
 OF_RUN = "run "
 """What the period of a run begins with; its id follows. Months and days begin with their year (UTC)."""
+UNITS_OF_RUN = (
+    f"coalesce((SELECT units FROM budget_totals WHERE period = '{OF_RUN}' || CAST(runs.id AS TEXT)), 0)"
+)
+"""The units of a run, as a value of its row: SQL."""
 
 _PREFIX = "counter_"
 _TRIGGERS_LITE = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE :names"

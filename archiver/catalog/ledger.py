@@ -29,8 +29,6 @@ _SPENT = select(_totals.c.period, _totals.c.units).where(
         and_(_totals.c.period >= bindparam("per_day"), _totals.c.period < counters.OF_RUN),
     )
 )
-UNITS_OF_RUN = f"coalesce((SELECT units FROM budget_totals WHERE period = '{counters.OF_RUN}' || runs.id), 0)"
-"""The units of a run, as a value of its row: SQL."""
 _ANSWER_COLUMNS = ("sha256", "segment", "offset", "length", "latest_reel_media", "media_count")
 _WHEN_AGAIN = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from archiver.catalog.counters import OF_RUN
+from archiver.catalog.counters import OF_RUN, UNITS_OF_RUN
 from archiver.catalog.sql import Query
 from archiver.model.api_calls import Cost, CostsBy, RunCost
 from archiver.model.values import replace
@@ -82,24 +82,15 @@ _COSTS = {
     CostsBy.ENDPOINT: _costs_by("path", "units DESC, key"),
     CostsBy.RUN: _costs_by("run_id"),
 }
-_UNITS_OF_RUN = """
-    coalesce((SELECT units FROM budget_totals WHERE period = :of_run || CAST(runs.id AS TEXT)), 0)
-"""
 _RUN_COSTS = Query(
     f"""
-    SELECT id AS run_id, command, started_at, {_UNITS_OF_RUN} AS units, balance_before, balance_after,
+    SELECT id AS run_id, command, started_at, {UNITS_OF_RUN} AS units, balance_before, balance_after,
         0 AS early_units
-    FROM runs WHERE (balance_before IS NOT NULL OR {_UNITS_OF_RUN} > 0)
+    FROM runs WHERE true
+        AND id = :run -- if run
+        AND (balance_before IS NOT NULL OR {UNITS_OF_RUN} > 0) -- if not run
         AND started_at >= :since -- if since
     ORDER BY id
-    """,
-    RunCost,
-)
-_RUN_COST = Query(
-    f"""
-    SELECT id AS run_id, command, started_at, {_UNITS_OF_RUN} AS units, balance_before, balance_after,
-        0 AS early_units
-    FROM runs WHERE id = :run
     """,
     RunCost,
 )
@@ -153,13 +144,13 @@ def run_costs(
 
     ``free_path``: as in ``costs``.
     """
-    found = _RUN_COSTS.all(connection, of_run=OF_RUN, since=since)
+    found = _RUN_COSTS.all(connection, run=None, since=since)
     return tuple(_with_early_units(connection, cost, free_path) for cost in found)
 
 
 def run_cost(connection: Connection, run_id: int, *, free_path: str) -> RunCost:
     """Return one run; see ``run_costs``."""
-    return _with_early_units(connection, _RUN_COST.one(connection, of_run=OF_RUN, run=run_id), free_path)
+    return _with_early_units(connection, _RUN_COSTS.one(connection, run=run_id, since=None), free_path)
 
 
 def units_by_period(connection: Connection) -> dict[str, int]:

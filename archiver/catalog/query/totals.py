@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from archiver.catalog.column_types import time_text
-from archiver.catalog.counters import OF_RUN
+from archiver.catalog.counters import OF_RUN, UNITS_OF_RUN
 from archiver.catalog.sql import Query
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Role, Subject, utcnow
@@ -46,11 +46,9 @@ _LAST_SUCCESS = Query(
     lambda finished_at: finished_at,
 )
 _LAST_RUNS = Query(
-    """
+    f"""
     SELECT id, command, started_at, finished_at, outcome, exit_code,
-        CASE WHEN outcome IS NOT NULL THEN units ELSE coalesce(
-            (SELECT t.units FROM budget_totals t WHERE t.period = :of_run || CAST(runs.id AS TEXT)), 0
-        ) END AS units
+        CASE WHEN outcome IS NOT NULL THEN units ELSE {UNITS_OF_RUN} END AS units
     FROM runs ORDER BY id DESC LIMIT 5
     """,
     Run,
@@ -114,7 +112,7 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
     *numbers, waiting = _NUMBERS.one(connection, of_run=OF_RUN, month=month)
     return _status(
         *numbers,
-        last_runs=tuple(_LAST_RUNS.all(connection, of_run=OF_RUN)),
+        last_runs=tuple(_LAST_RUNS.all(connection)),
         last_success_at=_LAST_SUCCESS.first(connection),
         waiting=waiting,
     )

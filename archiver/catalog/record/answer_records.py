@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from archiver.catalog import ledger
+from archiver.catalog import counters, ledger
 from archiver.catalog.sql import Command, Query
 from archiver.model.api_calls import Origin, UnrecordedAnswer
 
@@ -93,7 +93,7 @@ _CREATE_CALL = Query(
     """,
     int,
 )
-_COUNT_UNITS = Command(f"UPDATE runs SET units = {ledger.UNITS_OF_RUN} WHERE id = :run")
+_COUNT_UNITS = Command(f"UPDATE runs SET units = {counters.UNITS_OF_RUN} WHERE id = :run")
 _END_RECOVERED = Command(
     f"""
     UPDATE runs SET finished_at = (SELECT max(finished_at) FROM api_calls WHERE run_id = :run)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from archiver.catalog.ledger import UNITS_OF_RUN
+from archiver.catalog.counters import UNITS_OF_RUN
 from archiver.catalog.sql import Command, Query
 
 KILLED = "killed"
