@@ -13,6 +13,7 @@ from archiver.catalog import tables
 from archiver.catalog.record import adopted_files, changes, item_entries, users
 from archiver.catalog.record.changes import Change, StoredRow, find_moved
 from archiver.catalog.record.observation_order import dates_before
+from archiver.catalog.record.stored_files import date_files
 from archiver.catalog.sql import Command, Query
 from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
@@ -99,7 +100,6 @@ _LEAVE = Command(
 _FILES_OF_ITEMS = Query(
     "SELECT id, item_pk, role, last_seen_at FROM files WHERE item_pk IN :pks ORDER BY last_seen_at, id", _File
 )
-_TOUCH_FILE = Command("UPDATE files SET last_seen_at = :at WHERE id = :file")
 
 
 def record_page(
@@ -278,10 +278,9 @@ def _touch_files(connection: Connection, items: Sequence[Item], seen_at: datetim
     in_order: dict[tuple[Pk, str], list[tuple[int, datetime]]] = defaultdict(list)
     for row in _FILES_OF_ITEMS.all_of(connection, "pks", sorted({pk for pk, _ in offered})):
         in_order[row.item_pk, row.role].append((row.id, row.last_seen_at))
-    touched: list[dict[str, object]] = []
+    touched: list[tuple[int, datetime]] = []
     for key, files in in_order.items():
         (current, current_at), others = files[-1], files[:-1]
         if key in offered and not changes.is_outdated(seen_at, now, current_at):
-            dates = [(current, seen_at), *dates_before(others, seen_at)]
-            touched += [{"file": file, "at": at} for file, at in dates]
-    _TOUCH_FILE.run_each(connection, touched)
+            touched += [(current, seen_at), *dates_before(others, seen_at)]
+    date_files(connection, touched)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from archiver.catalog import tables
+from archiver.catalog.query import holdings
 from archiver.catalog.record.failures import resolve_files
 from archiver.catalog.record.observation_order import dates_before
 from archiver.catalog.sql import Command, Query
@@ -51,7 +52,6 @@ _NEWEST = 2**63
 _INSERT_BLOBS = insert_if_new(  # built, since only so are many rows inserted at once with what is new of them
     tables.blobs, "sha256", "size", "mime", "width", "height", "stored_at", returning=["sha256"]
 )
-_WAS_LOST = Query("SELECT lost_at IS NOT NULL FROM blobs WHERE sha256 = :digest", bool)
 _STORE_AGAIN = Command(
     """
     UPDATE blobs SET lost_at = NULL, width = coalesce(width, :width), height = coalesce(height, :height)
@@ -269,7 +269,12 @@ def show_pictures(
             shown = named[-1]
             earlier = [(row.id, row.last_seen_at) for row in pictures if row is not shown]
             dates |= {**dict(dates_before(earlier, now)), shown.id: now}
-    _DATE.run_each(connection, ({"file": file, "at": at} for file, at in dates.items()))
+    date_files(connection, dates.items())
+
+
+def date_files(connection: Connection, dates: Iterable[tuple[int, datetime]]) -> None:
+    """Set when files were last seen, by the ids of their rows."""
+    _DATE.run_each(connection, ({"file": file, "at": at} for file, at in dates))
 
 
 def _see_again(connection: Connection, run_id: int, stored: StoredFile) -> None:
@@ -352,7 +357,7 @@ def write_blobs(connection: Connection, blobs: Sequence[tuple[Blob, datetime]]) 
 
 def _store_again(connection: Connection, blob: Blob) -> bool:
     """Note that a blob which has a row was stored again; return whether it was lost."""
-    was_lost = _WAS_LOST.first(connection, digest=blob.sha256)
+    was_lost = holdings.is_lost(connection, blob.sha256)
     _STORE_AGAIN.run(connection, digest=blob.sha256, width=blob.width, height=blob.height)
     return was_lost is True
 
