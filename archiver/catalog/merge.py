@@ -20,6 +20,7 @@ from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select,
 
 from archiver.catalog import tables
 from archiver.catalog.catalog import Catalog
+from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.record import adopted_files, item_entries
 from archiver.model.identity import utcnow
 
@@ -72,7 +73,7 @@ _RULES = (
     _MergeRule(tables.highlight_items, ("highlight_pk", "item_pk"), only_new=("position", "last_seen_at")),
 )
 _BY_TABLE = {rule.table.name: rule for rule in _RULES}
-TABLES = (*_BY_TABLE, *item_entries.TABLES)
+TABLES = (*_BY_TABLE, *(kind.table for kind in ENTRY_KINDS))
 """All tables that are filled from answers; a table comes after those that it refers to."""
 
 

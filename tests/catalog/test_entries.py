@@ -8,8 +8,7 @@ from msgspec import Struct, structs
 
 from archiver.catalog import Catalog, record, tables
 from archiver.catalog.entry_kinds import ENTRY_KINDS
-from archiver.catalog.record import item_entries
-from archiver.catalog.record.item_entries import merge_entries
+from archiver.catalog.record.item_entries import IDENTITIES, merge_entries
 from archiver.hiker.wire.story_items import to_item
 from archiver.model.archived import KeptItem
 from archiver.model.upstream import Hashtag, Item, Location, Mention, Reshare, Sponsor, Sticker, WebLink
@@ -159,7 +158,7 @@ def test_the_kinds_are_the_tables_and_the_fields_that_have_entries() -> None:
         if any(key.column is tables.items.c.pk for key in table.foreign_keys)
     }
     assert {kind.table for kind in ENTRY_KINDS} == references - {"highlight_items", "files"}
-    assert {kind.table for kind in ENTRY_KINDS} == set(item_entries.TABLES)
+    assert {kind.table for kind in ENTRY_KINDS} == IDENTITIES.keys()
     for kind in ENTRY_KINDS:
         columns = {column.name for column in tables.metadata.tables[kind.table].columns}
         assert {*kind.struct.__struct_fields__, "item_pk", "position"} <= columns

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Table, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from archiver.catalog import tables
+from archiver.catalog.entry_kinds import ENTRY_KINDS, EntryKind
 from archiver.catalog.sql import Command
 from archiver.model.identity import Pk
 from archiver.model.upstream import Item
@@ -23,15 +23,13 @@ EntryValues = tuple[object, ...]
 Entry = Any  # a value of the model, or the row that it became: both have the columns as attributes
 
 
-class _EntryKind(Struct, frozen=True, dict=True):
-    """A table of entries, how to get them from an item, and what identifies one: ``id``, or else ``name``."""
+class _Identity(Struct, frozen=True):
+    """What identifies an entry: ``id``, or else ``name``."""
 
-    table: Table
-    entries: Callable[[Item], Sequence[Entry]]
     id: Callable[[Entry], object]
     name: Callable[[Entry], object] = lambda entry: None
 
-    def identity(self, entry: Entry) -> object:
+    def of(self, entry: Entry) -> object:
         return self.id(entry) or self.name(entry)
 
     def may_be_same(self, one: Entry, other: Entry) -> bool:
@@ -39,30 +37,33 @@ class _EntryKind(Struct, frozen=True, dict=True):
         is_id_missing = not self.id(one) or not self.id(other)
         return is_id_missing and self.name(one) is not None and self.name(one) == self.name(other)
 
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(
-            column.name for column in self.table.columns if column.name not in ("item_pk", "position")
-        )
 
+IDENTITIES = {
+    "mentions": _Identity(attrgetter("user_pk"), attrgetter("username")),
+    "links": _Identity(attrgetter("source", "url")),
+    "hashtags": _Identity(attrgetter("name"), attrgetter("hashtag_pk")),
+    "locations": _Identity(attrgetter("location_pk"), attrgetter("name")),
+    "stickers": _Identity(attrgetter("kind")),
+    "reshares": _Identity(attrgetter("media_pk"), attrgetter("media_code")),
+    "sponsors": _Identity(attrgetter("user_pk"), attrgetter("username")),
+}
+"""What identifies an entry, by table."""
 
-_KINDS = (
-    _EntryKind(tables.mentions, lambda item: item.mentions, attrgetter("user_pk"), attrgetter("username")),
-    _EntryKind(tables.links, lambda item: item.web_links, attrgetter("source", "url")),
-    _EntryKind(tables.hashtags, lambda item: item.hashtags, attrgetter("name"), attrgetter("hashtag_pk")),
-    _EntryKind(tables.locations, lambda item: item.locations, attrgetter("location_pk"), attrgetter("name")),
-    _EntryKind(tables.stickers, lambda item: item.stickers, attrgetter("kind")),
-    _EntryKind(tables.reshares, lambda item: item.reshares, attrgetter("media_pk"), attrgetter("media_code")),
-    _EntryKind(tables.sponsors, lambda item: item.sponsors, attrgetter("user_pk"), attrgetter("username")),
-)
-TABLES = tuple(kind.table.name for kind in _KINDS)
-"""All tables of entries."""
-
+_COLUMNS = {
+    kind.table: tuple(
+        column.name
+        for column in tables.metadata.tables[kind.table].columns
+        if column.name not in ("item_pk", "position")
+    )
+    for kind in ENTRY_KINDS
+}
+"""By table: fields of its entries, and properties that queries look for (the domain of a link)."""
 _STORED = {
-    table.name: select(table)
+    kind.table: select(table)
     .where(table.c.item_pk.in_(bindparam("pks", expanding=True)))
     .order_by(table.c.item_pk, table.c.position)
-    for table in (kind.table for kind in _KINDS)
+    for kind in ENTRY_KINDS
+    for table in (tables.metadata.tables[kind.table],)
 }
 
 
@@ -77,13 +78,13 @@ def _upsert(table: str, columns: Sequence[str]) -> Command:
     )
 
 
-_UPSERT = {kind.table.name: _upsert(kind.table.name, kind.columns) for kind in _KINDS}
+_UPSERT = {table: _upsert(table, columns) for table, columns in _COLUMNS.items()}
 
 
 def write(connection: Connection, items: Sequence[Item]) -> None:
     """Add the entries of these items to the stored ones."""
-    for kind in _KINDS:
-        entries = {item.pk: kind.entries(item) for item in items if kind.entries(item)}
+    for kind in ENTRY_KINDS:
+        entries = {item.pk: found for item in items if (found := getattr(item, kind.field))}
         if entries:
             _merge(connection, kind, entries)
 
@@ -95,7 +96,7 @@ def fill_missing(
 
     Return how many entries were added, and how many filled.
     """
-    kind = next(kind for kind in _KINDS if kind.table.name == table)
+    kind = next(kind for kind in ENTRY_KINDS if kind.table == table)
     return _merge(connection, kind, entries, fill_only=True)
 
 
@@ -130,7 +131,7 @@ def merge_entries(
 
 def _merge(
     connection: Connection,
-    kind: _EntryKind,
+    kind: EntryKind,
     entries: Mapping[Pk, Sequence[Entry]],
     *,
     fill_only: bool = False,
@@ -140,7 +141,7 @@ def _merge(
     Return how many rows are new, and how many were altered.
     """
     stored = _read_stored(connection, kind.table, list(entries))
-    columns = kind.columns
+    columns = _COLUMNS[kind.table]
     added = 0
     rows = []
     for item_pk, new in entries.items():
@@ -155,30 +156,31 @@ def _merge(
         for position, values in merged:
             rows.append({"item_pk": item_pk, "position": position, **dict(zip(columns, values, strict=True))})
             added += position not in positions
-    _UPSERT[kind.table.name].run_each(connection, rows)
+    _UPSERT[kind.table].run_each(connection, rows)
     return added, len(rows) - added
 
 
-def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dict[Pk, list[Row[Any]]]:
+def _read_stored(connection: Connection, table: str, pks: Sequence[Pk]) -> dict[Pk, list[Row[Any]]]:
     stored: dict[Pk, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(_STORED[table.name], {"pks": list(pks)}):
+    for row in connection.execute(_STORED[table], {"pks": list(pks)}):
         stored[row.item_pk].append(row)
     return stored
 
 
-def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:
+def _with_keys(entries: Iterable[Entry], kind: EntryKind) -> list[tuple[object, EntryValues]]:
     """Return the values of each entry under a key: its identity, and how many entries before it share it."""
+    identify, columns = IDENTITIES[kind.table].of, _COLUMNS[kind.table]
     counts: Counter[object] = Counter()
     keyed: list[tuple[object, EntryValues]] = []
     for entry in entries:
-        identity = kind.identity(entry)
-        keyed.append(((identity, counts[identity]), tuple(getattr(entry, column) for column in kind.columns)))
+        identity = identify(entry)
+        keyed.append(((identity, counts[identity]), tuple(getattr(entry, column) for column in columns)))
         counts[identity] += 1
     return keyed
 
 
 def _with_stored_keys(
-    stored: Sequence[Entry], new: Sequence[Entry], kind: _EntryKind
+    stored: Sequence[Entry], new: Sequence[Entry], kind: EntryKind
 ) -> list[tuple[object, EntryValues]]:
     """Return the new entries under the keys of the stored ones.
 
@@ -187,11 +189,12 @@ def _with_stored_keys(
     keyed, stored_keys = _with_keys(new, kind), [key for key, _ in _with_keys(stored, kind)]
     new_keys = {key for key, _ in keyed}
     unmatched = [(key, entry) for key, entry in zip(stored_keys, stored, strict=True) if key not in new_keys]
+    may_be_same = IDENTITIES[kind.table].may_be_same
     result: list[tuple[object, EntryValues]] = []
     for (key, values), entry in zip(keyed, new, strict=True):
         match = None
         if key not in stored_keys:
-            match = next((pair for pair in unmatched if kind.may_be_same(pair[1], entry)), None)
+            match = next((pair for pair in unmatched if may_be_same(pair[1], entry)), None)
         if match is not None:
             unmatched.remove(match)
         result.append((key if match is None else match[0], values))
