@@ -7,21 +7,20 @@ Triggers add the units of each month, day and run up in ``budget_totals`` (``cou
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cache
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
-from sqlalchemy.sql.dml import ReturningInsert
 
 from archiver.catalog import counters, tables
 from archiver.catalog.column_types import time_text
-from archiver.catalog.statements import insert, update_row
+from archiver.catalog.sql import Query
+from archiver.catalog.statements import update_row
 from archiver.errors import ArchiveDamaged, BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayNumbers
 from archiver.model.values import replace
 from archiver.text_format import pluralize
 
-_calls, _answers, _totals = tables.api_calls, tables.answers, tables.budget_totals
+_calls, _totals = tables.api_calls, tables.budget_totals
 _RESERVE = _calls.insert().returning(_calls.c.id)
 _SPENT = select(_totals.c.period, _totals.c.units).where(
     or_(
@@ -29,7 +28,17 @@ _SPENT = select(_totals.c.period, _totals.c.units).where(
         and_(_totals.c.period >= bindparam("per_day"), _totals.c.period < counters.OF_RUN),
     )
 )
-_ANSWER_COLUMNS = ("sha256", "segment", "offset", "length", "latest_reel_media", "media_count")
+_KEEP_ANSWER = Query(
+    """
+    INSERT INTO answers (api_call_id, sha256, segment, "offset", length, latest_reel_media, media_count)
+    VALUES (:api_call_id, :sha256, :segment, :offset, :length, :latest_reel_media, :media_count)
+    ON CONFLICT (api_call_id) DO UPDATE SET sha256 = excluded.sha256, segment = excluded.segment,
+        "offset" = excluded."offset", length = excluded.length,
+        latest_reel_media = excluded.latest_reel_media, media_count = excluded.media_count
+    RETURNING id
+    """,
+    int,
+)
 _WHEN_AGAIN = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
 
 
@@ -75,23 +84,16 @@ def record_answer(
     connection: Connection, api_call_id: int, location: AnswerLocation, numbers: TrayNumbers
 ) -> int:
     """Record where the answer to a call is stored; return the id of its row. ``numbers``: see ``settle``."""
-    values = {
-        "sha256": location.sha256,
-        "segment": location.segment,
-        "offset": location.offset,
-        "length": location.length,
-        "latest_reel_media": numbers.latest_reel_media,
-        "media_count": numbers.media_count,
-    }
-    row = {"api_call_id": api_call_id, **values}
-    return int(connection.execute(_keep_answer(connection.dialect.name), row).scalar_one())
-
-
-@cache
-def _keep_answer(dialect: str) -> ReturningInsert[int]:
-    upsert = insert(dialect, _answers)
-    values = {name: upsert.excluded[name] for name in _ANSWER_COLUMNS}
-    return upsert.on_conflict_do_update(index_elements=["api_call_id"], set_=values).returning(_answers.c.id)
+    return _KEEP_ANSWER.one(
+        connection,
+        api_call_id=api_call_id,
+        sha256=location.sha256,
+        segment=location.segment,
+        offset=location.offset,
+        length=location.length,
+        latest_reel_media=numbers.latest_reel_media,
+        media_count=numbers.media_count,
+    )
 
 
 def units_left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:

@@ -51,13 +51,13 @@ def insert_if_new(
     def build(dialect: str) -> ReturningInsert[Any]:
         values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
         inserted: list[ColumnElement[Any]] = [table.c[name] for name in returning] or [literal_column("1")]
-        return insert(dialect, table).values(values).on_conflict_do_nothing().returning(*inserted)
+        return _insert(dialect, table).values(values).on_conflict_do_nothing().returning(*inserted)
 
     return build
 
 
-def insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT into ``table`` that has ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
+def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT into ``table`` that has ``on_conflict_do_nothing``."""
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
 
