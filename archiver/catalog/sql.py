@@ -220,7 +220,7 @@ class Command(Statement):
             self.run(connection, **{name: all_values[start : start + _AT_ONCE]}, **values)
 
     def run_each(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
-        """Run it once for each mapping of values. No value is optional."""
+        """Run it once for each mapping of values: each has all of them, also the optional ones."""
         given = list(rows)
         if given:
             connection.execute(self._executable(connection, self._optional), given)

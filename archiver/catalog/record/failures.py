@@ -31,9 +31,14 @@ _REPEAT = Command(
     WHERE id = :id
     """
 )
-_RESOLVE = "UPDATE failures SET resolved_at = :now WHERE subject = :subject AND subject_pk = :pk"
-_RESOLVE_ROLE = Command(f"{_RESOLVE} AND role = :role AND resolved_at IS NULL")
-_RESOLVE_WHOLE = Command(f"{_RESOLVE} AND role IS NULL AND resolved_at IS NULL")
+_RESOLVE = Command(
+    """
+    UPDATE failures SET resolved_at = :now
+    WHERE subject = :subject AND subject_pk = :pk AND resolved_at IS NULL
+        AND role = :role -- if role
+        AND role IS NULL -- if not role
+    """
+)
 _OF_TARGETS = Query(
     """
     SELECT subject, subject_pk, role FROM failures
@@ -75,10 +80,7 @@ def resolution(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
 ) -> None:
     """Record that an attempt succeeded: the open failure is resolved, if there is one."""
-    if role is None:
-        _RESOLVE_WHOLE.run(connection, subject=subject, pk=subject_pk, now=now)
-    else:
-        _RESOLVE_ROLE.run(connection, subject=subject, pk=subject_pk, role=role, now=now)
+    _RESOLVE.run(connection, subject=subject, pk=subject_pk, role=role, now=now)
 
 
 def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -> None:
@@ -95,4 +97,4 @@ def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -
 def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:
     """Record that files are no longer missing since a time: the open failure of each is resolved, if any."""
     rows = [{"subject": owner.subject, "pk": owner.pk, "role": role, "now": at} for owner, role, at in files]
-    _RESOLVE_ROLE.run_each(connection, rows)
+    _RESOLVE.run_each(connection, rows)
