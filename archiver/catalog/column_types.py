@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Float, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
-
-T = TypeVar("T")
-
-
-def to_struct(kind: type[T], row: Sequence[object]) -> T:
-    """Return the value of a row whose columns are the fields of ``kind``, a struct, in order.
-
-    Raises ValueError for a value of another type: in SQLite, a column can hold anything.
-    """
-    names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
-    return msgspec.convert(dict(zip(names, row, strict=True)), kind, dec_hook=_to_text_type)
-
-
-def _to_text_type(kind: type[T], value: object) -> T:
-    """Return a value of a class that is made of a text, such as ``Digest``."""
-    return kind(value)  # type: ignore[call-arg]
 
 
 @lru_cache(maxsize=64)  # a fact writes the same few times into many rows

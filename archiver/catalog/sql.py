@@ -18,6 +18,7 @@ from inspect import isclass
 from itertools import starmap
 from typing import Any, Generic, TypeVar, cast
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import (
     Boolean,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType, TypeEngine
 
-from archiver.catalog.column_types import LargeNumber, UtcTime, bind_time, to_struct
+from archiver.catalog.column_types import LargeNumber, UtcTime, bind_time
 from archiver.queries.parameters import parameter_names
 
 T = TypeVar("T")
@@ -133,7 +134,7 @@ class Query(Statement, Generic[T]):
         self.row = row
         self._has_one_column = False
         is_struct = isclass(row) and issubclass(row, Struct)
-        self._to_struct = partial(to_struct, cast("type[T]", row)) if is_struct else None
+        self._to_struct = partial(_to_struct, cast("type[T]", row)) if is_struct else None
 
     def all(self, connection: Connection, /, **values: object) -> list[T]:
         """Return the value of each row."""
@@ -238,3 +239,17 @@ def _is_given(value: object) -> bool:
 
 def _as_array(collection: re.Match[str]) -> str:
     return f"<> ALL(:{collection[2]})" if collection[1] else f"= ANY(:{collection[2]})"
+
+
+def _to_struct(kind: type[T], row: Sequence[object]) -> T:
+    """Return the value of a row whose columns are the fields of ``kind``, a struct, in order.
+
+    Raises ValueError for a value of another type: in SQLite, a column can hold anything.
+    """
+    names: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]
+    return msgspec.convert(dict(zip(names, row, strict=True)), kind, dec_hook=_to_text_type)
+
+
+def _to_text_type(kind: type[T], value: object) -> T:
+    """Return a value of a class that is made of a text, such as ``Digest``."""
+    return kind(value)  # type: ignore[call-arg]
