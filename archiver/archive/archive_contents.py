@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 from archiver.archive import arguments
+from archiver.archive.archive_base import ArchiveBase
 from archiver.archive.database import locate_database, read_schema
 from archiver.archive.iterator import Reading
 from archiver.errors import UsageError
@@ -17,7 +18,7 @@ from archiver.model.target import ItemTarget, parse_target_or_item
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
-    from archiver.archive.selection import AccountName, HighlightName, Narrowing, SubjectName
+    from archiver.archive.selection import AccountName, Accounts, HighlightName, Narrowing, SubjectName
     from archiver.archive.subject_details import Details
     from archiver.model.archived import (
         KeptAccount,
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     )
     from archiver.model.foreign_files import WaitingFile
     from archiver.model.query_results import Hit, Kind
-
-
-from archiver.archive.archive_base import ArchiveBase
-
-if TYPE_CHECKING:
-    Accounts = AccountName | Iterable[AccountName]
-    Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
 
 
 class ArchiveContents(ArchiveBase):

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from archiver.archive import arguments
+from archiver.archive.archive_base import ArchiveBase
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
     from archiver.archive.exports import Export, MediaOptions, TableOptions
-    from archiver.archive.selection import AccountName, HighlightName
     from archiver.export.export_check import CheckedForm
     from archiver.export.export_entry import ExportStats
     from archiver.export.table_files import TableForm
-
-
-from archiver.archive.archive_base import ArchiveBase
-
-if TYPE_CHECKING:
-    Accounts = AccountName | Iterable[AccountName]
-    Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
 
 
 class ArchiveExports(ArchiveBase):

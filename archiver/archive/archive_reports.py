@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archiver.archive import arguments
+from archiver.archive.archive_base import ArchiveBase
 from archiver.archive.database import locate_database
 from archiver.archive.iterator import Reading
 from archiver.archive.session import (
@@ -22,7 +23,7 @@ from archiver.runner import run_lock
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
     from archiver.archive.reports import CostReport
-    from archiver.archive.selection import AccountName, HighlightName
+    from archiver.archive.selection import Accounts
     from archiver.model.api_calls import BudgetLeft, CostsBy
     from archiver.model.archived import (
         Gap,
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
     )
     from archiver.model.run_status import LatestRecords, Status
     from archiver.model.upstream import Balance
-
-
-from archiver.archive.archive_base import ArchiveBase
-
-if TYPE_CHECKING:
-    Accounts = AccountName | Iterable[AccountName]
-    Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
 
 
 class ArchiveReports(ArchiveBase):

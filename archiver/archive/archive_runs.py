@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archiver.archive import arguments
+from archiver.archive.archive_base import ArchiveBase
 from archiver.errors import NoArchive, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
@@ -15,7 +16,7 @@ from archiver.runner.threads import StopFlag
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
     from archiver.archive.followed_accounts import FollowedAccount, Removal
-    from archiver.archive.selection import AccountName, HighlightName
+    from archiver.archive.selection import AccountName, Targets
     from archiver.model.archived import (
         NamedChange,
     )
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from archiver.runner.context import RunOptions
     from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
-
-
-from archiver.archive.archive_base import ArchiveBase
-
-if TYPE_CHECKING:
-    Accounts = AccountName | Iterable[AccountName]
-    Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
 
 
 class ArchiveRuns(ArchiveBase):
@@ -79,7 +73,6 @@ class ArchiveRuns(ArchiveBase):
         Errors of single accounts are in the summary. Raises errors that prevent a run from starting:
         KeyMissing, NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
         """
-
         found, chosen = self._run_targets(targets, options)
         is_shared = self._config.cluster.enabled and chosen.from_config and not chosen.list_only
         if is_shared and chosen.repair is None:

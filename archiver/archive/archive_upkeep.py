@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archiver.archive import arguments
+from archiver.archive.archive_base import ArchiveBase, Progress
 from archiver.archive.session import (
     Session,
     open_for_dry_run,
@@ -22,19 +23,12 @@ from archiver.runner.threads import StopFlag
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
-    from archiver.archive.selection import AccountName, HighlightName
+    from archiver.archive.selection import AccountName
     from archiver.archive.verification import RepairReport, Verification
     from archiver.catalog import Catalog
     from archiver.model.account_removal import AccountRemoval
     from archiver.model.foreign_files import AdoptionReport, ForeignTool
     from archiver.reread.reread import RereadReport
-
-
-from archiver.archive.archive_base import ArchiveBase, Progress
-
-if TYPE_CHECKING:
-    Accounts = AccountName | Iterable[AccountName]
-    Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
 
 
 class ArchiveUpkeep(ArchiveBase):

@@ -29,6 +29,10 @@ HighlightName: TypeAlias = KeptHighlight | Target | str
 """A highlight: by pk or link."""
 SubjectName: TypeAlias = KeptAccount | KeptHighlight | KeptItem | Target | ItemTarget | str
 """An account, a highlight or an item."""
+Accounts: TypeAlias = AccountName | Iterable[AccountName]
+"""One account, or several."""
+Targets: TypeAlias = AccountName | HighlightName | Iterable[AccountName | HighlightName]
+"""One account or highlight, or several."""
 
 _LIST_HIGHLIGHTS = 'archiver query "SELECT pk, title FROM highlights" lists them'
 _LIST_ITEMS = 'archiver query "SELECT pk, code FROM items" lists them'

@@ -64,7 +64,6 @@ class Session:
     @cached_property
     def answers(self) -> AnswerStore:
         """Return the stored answers."""
-
         return self.storage.answers(self.catalog.archive_id)
 
     def require_current(self) -> None:
