@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.errors import StoppedBySignal
+from archiver.errors import JournalDiffers, StoppedBySignal
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole
+from tests.support.rebuilt_archive import rebuild
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import StopAt, asked, dump, execute
@@ -115,6 +116,34 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: Arch
     before = dump(harness)
     assert harness.reread().recovery.answers == 0
     assert dump(harness) == before
+
+
+def test_what_was_paid_for_serves_the_next_run_if_archive_json_was_not_put_back(
+    harness: ArchiveHarness,
+) -> None:
+    """It counts the missing lines: a run and a reread are refused until ``db rebuild`` has recorded the
+    answers. Then the next night pays for the tray only.
+    """
+    harness.night("natgeo")
+    copy = set_aside(harness)
+    harness.sleep(days=1)
+    harness.upstream.world.add_item(BOTW, "video")
+    harness.night("natgeo")
+    calls = "select path, subject, status, units from api_calls where units > 0 order by started_at, path"
+    paid, newer = harness.rows(calls), (harness.root / "archive.json").read_bytes()
+    put_back(harness, copy)
+    (harness.root / "archive.json").write_bytes(newer)
+    harness.sleep(hours=1)
+    for refused in (lambda: harness.night("natgeo"), harness.reread):
+        with pytest.raises(JournalDiffers, match="journal and the database lack the last"):
+            refused()
+    assert rebuild(harness).recovery.answers == 2
+    assert harness.rows(calls) == paid
+    assert harness.reread().recovery.answers == 0
+    summary = harness.night("natgeo")
+    assert (summary.exit_code, summary.units, pages_asked(harness)) == (0, 1, 0)
+    assert kept(harness) == shown_of_natgeo(harness)
+    assert not harness.verify().is_damaged
 
 
 @pytest.mark.whole
