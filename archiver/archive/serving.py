@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from archiver.web.serve_options import ServeOptions
 
 _SECONDS_BETWEEN_LOOKS = 2.0
-_COMPARED_SECONDS = 10.0
-"""How often database and journal are compared while somebody looks."""
 
 
 class ArchiveServing(ArchiveBase):
@@ -92,8 +89,6 @@ class DatabaseWatch:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._compared_at = time.monotonic()
-        self._times_replaced = 0
         self._is_asked = self._is_before_removal = False
         self._ended = Event()
         self._thread = Thread(target=self._run, daemon=True, name="database watch")
@@ -114,17 +109,11 @@ class DatabaseWatch:
                 self._look()
 
     def _look(self) -> None:
-        times_replaced = self._session.catalog.follow()
-        is_due = self._is_asked and time.monotonic() - self._compared_at >= _COMPARED_SECONDS
-        if not is_due and times_replaced == self._times_replaced and not self._is_before_removal:
-            return
-        self._is_asked, self._times_replaced = False, times_replaced
         try:
-            self._session.compare_with_journal()
-            self._is_before_removal = False
+            if self._session.compare_if_changed(is_read=self._is_asked or self._is_before_removal):
+                self._is_asked = self._is_before_removal = False
         except JournalDiffers:
             self._is_before_removal = True
-        self._compared_at = time.monotonic()
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from archiver.runner.threads import StopFlag
 
 COMPARED_SECONDS = 10.0
-"""How long Python's open archive believes that its database has all entries, unless that is replaced."""
+"""How long an open archive believes that its database has all entries, unless that is replaced."""
 
 
 class Session:
@@ -72,14 +72,17 @@ class Session:
         if self.lacking is not None:
             raise self.lacking
 
-    def compare_if_changed(self) -> None:
+    def compare_if_changed(self, *, is_read: bool = True) -> bool:
         """Compare again if another database was put in the place of this one, and from time to time.
 
-        A database can be changed in its place too. Raises what ``compare_with_journal`` does, DatabaseError.
+        A database can be changed in its place too; that matters only if it ``is_read``. Return whether it was
+        compared. Raises what ``compare_with_journal`` does, and the next call compares again; DatabaseError.
         """
-        is_due = time.monotonic() - self._compared_at >= COMPARED_SECONDS
-        if is_due or self.catalog.follow() != self._times_replaced:
-            self.compare_with_journal()
+        is_due = is_read and time.monotonic() - self._compared_at >= COMPARED_SECONDS
+        if not is_due and self.catalog.follow() == self._times_replaced:
+            return False
+        self.compare_with_journal()
+        return True
 
     def compare_with_journal(self) -> None:
         """Set ``lacking``. Raises JournalDiffers if the database is from before ``archiver forget``."""

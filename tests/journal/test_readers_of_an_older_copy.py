@@ -216,7 +216,7 @@ def test_fault_j8_every_page_of_serve_names_an_older_copy(
     with served(harness.variables) as server:
         assert all("older copy" in server.ask(path).text for path in paths)
         assert "older copy" not in server.ask("/feed.atom").text
-    monkeypatch.setattr(serving, "_COMPARED_SECONDS", 0.0)
+    monkeypatch.setattr("archiver.archive.session.COMPARED_SECONDS", 0.0)
     monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.01)
     with open_for_reading(harness.config) as session, serving.DatabaseWatch(session) as watch:
         assert watch.read_lacking()

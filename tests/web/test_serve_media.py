@@ -351,7 +351,7 @@ def test_fault_k8_a_store_that_is_slow_stops_no_page(
         return False
 
     store.set_environment(monkeypatch)
-    monkeypatch.setattr(serving, "_COMPARED_SECONDS", 0.0)
+    monkeypatch.setattr("archiver.archive.session.COMPARED_SECONDS", 0.0)
     monkeypatch.setattr(serving, "_SECONDS_BETWEEN_LOOKS", 0.05)
     config = load(None, dict(moved.environ))
     with open_for_reading(config) as session, serving.DatabaseWatch(session) as watch:
