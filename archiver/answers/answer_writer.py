@@ -27,6 +27,7 @@ class AnswerWriter:
         self, objects: Objects, run_id: int, started_at: datetime, archive_id: str, *, keeps_trays: bool
     ) -> None:
         self._run_id, self._started_at, self._archive_id = run_id, started_at, archive_id
+        self.keeps_trays = keeps_trays
         self._appender = objects.appender(self._begin, () if keeps_trays else (_TRAYS,))
 
     def _begin(self, series: str) -> tuple[str, bytes]:

@@ -220,7 +220,7 @@ class ArchiveStorage:
         """Return the stored answers. ``archive_id``: new segments name it."""
         from archiver.answers.answer_store import AnswerStore
 
-        keeps_trays = self._config.archive.keep_answers == "all"
+        keeps_trays = self._config.archive.keeps_trays
         return AnswerStore(self._answer_objects(self._part), archive_id=archive_id, keeps_trays=keeps_trays)
 
     def _answer_objects(self, part: str | None) -> Objects:

@@ -79,8 +79,7 @@ def run_targets(
                 session.answers,
                 limits=run_limits(config, max_units),
             )
-            keep_trays = config.archive.keeps_trays or options.list_only  # for the run after a plan
-            summary = run(context, visitor, targets, keep_trays=keep_trays)
+            summary = run(context, visitor, targets)
         session.journal.has_reported_failure = bool(summary.message)
         if not summary.message:
             session.journal.write_due_snapshot()

@@ -205,11 +205,7 @@ def _visit_for(
             register=shared.register,
             rate=SharedRate(catalog, stop),
         )
-        causes = visitor.visit_each(
-            shared.feed(visitor),
-            lambda held: shared.visit(held, visitor),
-            keep_trays=config.archive.keeps_trays,
-        )
+        causes = visitor.visit_each(shared.feed(visitor), lambda held: shared.visit(held, visitor))
         cause = causes[0] if causes else None
         if isinstance(cause, StorageError) and may_pass(cause):
             _save_answers(session, observe, process_stop)

@@ -48,11 +48,11 @@ def begin_run(
     return RunContext(run_id, catalog, options, stop, tally, observe, clock, require_space)
 
 
-def run(context: RunContext, visitor: Visitor, targets: Sequence[Target], *, keep_trays: bool) -> Summary:
+def run(context: RunContext, visitor: Visitor, targets: Sequence[Target]) -> Summary:
     """Archive every target, whatever happens to the others, and return what was done, with its exit code.
 
-    ``keep_trays``: whether answers with trays stay stored. An ArchiverError ends up in the summary. Any other
-    exception is a bug: the run is recorded as ended by it, and the exception is raised.
+    An ArchiverError ends up in the summary. Any other exception is a bug: the run is recorded as ended by it,
+    and the exception is raised.
     """
     catalog, budget = context.catalog, visitor.api.budget
     waiting = catalog.read(adoptions.count_waiting)
@@ -65,7 +65,6 @@ def run(context: RunContext, visitor: Visitor, targets: Sequence[Target], *, kee
         *visitor.visit_each(
             feed(),
             lambda target_and_turn: visitor.visit(*target_and_turn),
-            keep_trays=keep_trays,
             balance=BalanceCheck(context, visitor.api),
         ),
         visitor.api.paying_ended,

@@ -78,14 +78,12 @@ class Visitor:
         feed: Iterable[T],
         visit: Callable[[T], object],
         *,
-        keep_trays: bool,
         balance: BalanceCheck | None = None,
     ) -> list[BaseException]:
         """Call ``visit`` for each of ``feed``, several at a time, and return what ended that early.
 
-        That is empty if all is done, or if only ``api.paying_ended`` has ended it. ``keep_trays``: whether
-        the trays that the answers show stay stored, even if nothing failed. ``balance`` is recorded before
-        and after.
+        That is empty if all is done, or if only ``api.paying_ended`` has ended it. ``balance`` is recorded
+        before and after.
         """
         stop, services = self._context.stop, self._services
         error: BaseException | None = None
@@ -106,6 +104,8 @@ class Visitor:
             error = error or cause
         causes = [cause for cause in (stop.bug, error, stop.cause) if cause is not None]
         is_well = not causes and self.api.paying_ended is None and self._context.tally.has_succeeded()
+        # The run after a plan uses the trays of the plan.
+        keep_trays = self._answers.keeps_trays or self._context.options.list_only
         return [*causes, *self._close_answers(drop_trays=is_well and not keep_trays)]
 
     def visit(self, target: Target, turn: Turn) -> bool:
