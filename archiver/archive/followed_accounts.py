@@ -13,7 +13,7 @@ from archiver.archive.work import Work
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, totals
 from archiver.catalog.query.totals import AccountTotals, FailedTarget
-from archiver.config import Config, account_list, is_archive_of
+from archiver.config import Config, account_list, has_own_list
 from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
 from archiver.model.identity import Pk, Subject
@@ -54,11 +54,6 @@ class Removal(Struct, frozen=True):
     entries: tuple[ListedEntry, ...]
     pk: Pk | None
     names: tuple[str, ...]
-
-
-def has_own_list(config: Config) -> bool:
-    """Return whether the list of accounts is for this archive: ``--archive`` may name another one."""
-    return is_archive_of(config.archive.directory, config.accounts_archive)
 
 
 def read_followed(session: Session) -> Iterator[FollowedAccount]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from archiver.archive import account_traces, selection
 from archiver.archive.database import locate_database
-from archiver.archive.followed_accounts import has_own_list, read_owners
+from archiver.archive.followed_accounts import read_owners
 from archiver.archive.removal_steps import (
     RemovalSteps,
     describe_removal,
@@ -25,7 +25,7 @@ from archiver.archive.session import (
 from archiver.archive.work import Work
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_parts
-from archiver.config import Config, account_list
+from archiver.config import Config, account_list, has_own_list
 from archiver.errors import UsageError
 from archiver.model.account_removal import AccountParts, AccountRemoval, RemovalRequest
 from archiver.model.identity import utcnow

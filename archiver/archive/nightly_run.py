@@ -19,7 +19,7 @@ from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
-from archiver.config import Config, is_archive_of
+from archiver.config import Config, has_own_list
 from archiver.durable import free_bytes
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
@@ -101,8 +101,7 @@ def open_connections(config: Config, clock: Clock) -> Iterator[tuple[HikerClient
 def drop_corrected_targets(session: Session, options: RunOptions, now: datetime) -> None:
     """Resolve the failures of targets that the configuration does not name any more."""
     config = session.config
-    is_own = is_archive_of(config.archive.directory, config.accounts_archive)
-    if options.from_config and config.accounts and is_own:
+    if options.from_config and config.accounts and has_own_list(config):
         session.catalog.write(record.drop_targets, [entry.key for entry in config.accounts], now)
 
 

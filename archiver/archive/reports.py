@@ -8,10 +8,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from archiver.archive import selection
-from archiver.archive.followed_accounts import has_own_list
 from archiver.archive.session import Session
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, change_history, costs, gaps
+from archiver.config import has_own_list
 from archiver.errors import UsageError
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, RunCost

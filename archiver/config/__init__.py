@@ -5,7 +5,15 @@ Only this package knows the names of the keys.
 
 from __future__ import annotations
 
-from archiver.config.load_config import default_path, example, is_archive_of, load, locate, planned_directory
+from archiver.config.load_config import (
+    default_path,
+    example,
+    has_own_list,
+    is_archive_of,
+    load,
+    locate,
+    planned_directory,
+)
 from archiver.config.sections import (
     ApiSection,
     ArchiveSection,
@@ -28,6 +36,7 @@ __all__ = [
     "SyncSection",
     "default_path",
     "example",
+    "has_own_list",
     "is_archive_of",
     "load",
     "locate",

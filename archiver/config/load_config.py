@@ -142,6 +142,11 @@ def is_archive_of(root: Path, home: Path | None) -> bool:
     return False
 
 
+def has_own_list(config: Config) -> bool:
+    """Return whether the list of accounts is for this archive: ``--archive`` may name another one."""
+    return is_archive_of(config.archive.directory, config.accounts_archive)
+
+
 def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return a warning if the environment allows a store that is reached over plain http."""
     from archiver.store.bucket_settings import PLAIN_HTTP_WARNING, allows_http  # most archives do not need it
