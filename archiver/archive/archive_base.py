@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Progress = Callable[[int, int], None]
-
 
 class ArchiveBase:
     """Opens the archive of a configuration when something is first read, and closes it."""

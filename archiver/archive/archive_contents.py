@@ -13,7 +13,7 @@ from archiver.archive.archive_base import ArchiveBase
 from archiver.archive.database import locate_database, read_schema
 from archiver.archive.iterator import Reading
 from archiver.errors import UsageError
-from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
+from archiver.model.query_results import NO_LIMIT, Kind, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, parse_target_or_item
 
 # Methods import what only they need: `status` takes a tenth less time for it.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Placed,
     )
     from archiver.model.foreign_files import WaitingFile
-    from archiver.model.query_results import Hit, Kind
+    from archiver.model.query_results import Hit
 
 
 class ArchiveContents(ArchiveBase):
@@ -179,7 +179,6 @@ class ArchiveContents(ArchiveBase):
         """
         from archiver.catalog.search import results
         from archiver.catalog.search.query_parser import SearchQuery
-        from archiver.model.query_results import Kind
 
         query = SearchQuery.parse(arguments.require_text("text", text, "text to search for"))
         of_kinds = arguments.read_several(kinds, lambda one: arguments.require_choice("kinds", one, Kind))

@@ -16,7 +16,7 @@ from archiver.archive.session import (
     Session,
     read_download_rules,
 )
-from archiver.model.identity import utcnow
+from archiver.model.identity import Role, utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
 
@@ -39,7 +39,6 @@ class ArchiveReports(ArchiveBase):
     def status(self) -> Status:
         """Return the archive in numbers."""
         from archiver.catalog.query import totals
-        from archiver.model.identity import Role
 
         session = self._open()
         download = session.config.download

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archiver.archive import arguments
-from archiver.archive.archive_base import ArchiveBase, Progress
+from archiver.archive.archive_base import ArchiveBase
 from archiver.archive.session import (
     Session,
     open_for_dry_run,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from archiver.model.account_removal import AccountRemoval
     from archiver.model.foreign_files import AdoptionReport, ForeignTool
     from archiver.reread.reread import RereadReport
+
+Progress = Callable[[int, int], None]
 
 
 class ArchiveUpkeep(ArchiveBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config, is_archive_of
@@ -82,7 +83,6 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
     SchemaNew, DatabaseError.
     """
     from archiver.archive.session import open_rows
-    from archiver.archive.work import Work
 
     marker.read(config.archive.directory)
     before = schema.read_status(locate_database(config)).revision

@@ -32,14 +32,12 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalEnd, JournalHead
 from archiver.model.values import replace
-from archiver.rebuild.rebuild import RebuildReport, rebuild
+from archiver.rebuild.rebuild import Progress, RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
 from archiver.runner.threads import StopFlag
 from archiver.temporary import temporary_directory
 from archiver.text_format import pluralize
-
-Progress = Callable[[int, int], None]
 
 
 class RebuiltArchive(Struct, frozen=True):

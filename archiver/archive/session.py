@@ -23,6 +23,7 @@ from archiver.config import Config
 from archiver.errors import ArchiveLocked, ConfigError, JournalDiffers, StorageError, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
+from archiver.runner import run_lock
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
@@ -177,7 +178,6 @@ def open_rows(
     ``follow_database`` does that too.
     """
     from archiver.archive.journaling import Journaling, mark_removals, require_current
-    from archiver.runner import run_lock
 
     root = config.archive.directory
     marker.read(root)  # no lock file is made where no archive is
@@ -216,7 +216,6 @@ def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
     forget`` has not ended: ``open_for_writing`` finishes it.
     """
     from archiver.catalog.database_state import read_state
-    from archiver.runner import run_lock
 
     run_lock.require_free(config.archive.directory / "lock", wait=work.waiting)
     with open_for_reading(config) as session:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from datetime import datetime
 
 from archiver.archive.database import find_database
 from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
@@ -46,8 +45,6 @@ from archiver.runner.metered_api import MeteredApi
 from archiver.runner.run import by_priority, finish
 from archiver.runner.tally import AccountEnd, Summary, Tally
 from archiver.runner.threads import Pool, StopFlag
-
-Clock = Callable[[], datetime]
 
 _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 0.2

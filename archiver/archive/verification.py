@@ -32,8 +32,6 @@ from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
 from archiver.verify.verify_journal import JournalReport, verify_journal
 
-Progress = Callable[[int, int], None]
-
 _RECORDED_AT_ONCE = 10_000
 _RESTORED_AT_ONCE = 500
 _RECORDED_BETWEEN = 200_000
