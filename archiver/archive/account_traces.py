@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from archiver.archive.archive_storage import IN_DIRECTORY
+from archiver.archive.creation import OWN_NAMES
 from archiver.catalog import engine, schema
 from archiver.durable import open_levels, open_regular, storage_errors, write_whole
 from archiver.model.account_removal import AccountParts
@@ -21,9 +22,6 @@ _HEADER = 100
 """Bytes of the header of a SQLite file."""
 _APPLICATION_ID = slice(68, 72)
 _NAME = "archive.db"
-_OWN = frozenset(
-    {"archive.json", "blobs", "answers", "journal", "quarantine", "tmp", "log", "lock", ".archive.json.part"}
-)
 
 
 def words_of(parts: AccountParts) -> frozenset[bytes]:
@@ -114,7 +112,7 @@ def find_unknown(root: Path, database: Path | None, *, has_files: bool) -> tuple
 
     ``has_files``: blobs, answers and journal are there, and not in a bucket. Raises StorageError.
     """
-    known = {name.removeprefix(IN_DIRECTORY) for name in find_copies(root, database)} | _OWN
+    known = {name.removeprefix(IN_DIRECTORY) for name in find_copies(root, database)} | OWN_NAMES
     known -= set() if has_files else {"blobs", "answers", "journal"}
     with storage_errors(f"{root} cannot be listed"):
         known |= _live_files(root, database)

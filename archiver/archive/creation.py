@@ -18,20 +18,11 @@ from archiver.errors import DatabaseForeign, StorageError
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 
-_OWN_NAMES = frozenset(
-    {
-        "archive.db",
-        "archive.db.new",
-        ".archive.json.part",
-        "blobs",
-        "tmp",
-        "lock",
-        "log",
-        "answers",
-        "journal",
-        "quarantine",
-    }
+OWN_NAMES = frozenset(
+    {"archive.json", ".archive.json.part", "blobs", "answers", "journal", "quarantine", "tmp", "log", "lock"}
 )
+"""What an archive has in its directory, beside its database."""
+_LEFT_BEHIND = OWN_NAMES | {"archive.db", "archive.db.new"}
 """What an interrupted creation may leave behind. Without the marker it is completed, not refused."""
 _OWN_PREFIXES = ("archive.db-", "archive.db.new-")
 """Prefixes of the files that SQLite puts beside a database, or beside one that is being created."""
@@ -130,7 +121,7 @@ def is_archive(root: Path) -> bool:
         others = sorted(
             path.name
             for path in root.iterdir()
-            if path.name not in _OWN_NAMES and not path.name.startswith(_OWN_PREFIXES)
+            if path.name not in _LEFT_BEHIND and not path.name.startswith(_OWN_PREFIXES)
         )
         if others:
             raise StorageError(

@@ -244,7 +244,7 @@ def _require_moved(default: Path, place: Path) -> None:
         free = (
             f"rmdir {shlex.quote(str(default))}"
             if os.path.lexists(default)
-            else (f"mkdir -p {shlex.quote(str(default.parent))}")
+            else f"mkdir -p {shlex.quote(str(default.parent))}"
         )
         raise NoArchive(
             f"there is no archive in the default directory {default}; earlier versions had it in {former}",

@@ -11,7 +11,6 @@ Pk = str
 
 _PK = re.compile(r"[0-9]{1,40}")
 
-
 ADOPTED_PREFIX = "adopted-"
 """What the pk of a highlight begins with if no tool and no answer has named its own."""
 
