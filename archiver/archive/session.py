@@ -144,8 +144,8 @@ def open_for_writing(
 ) -> Iterator[WritableSession]:
     """Open the archive of a configuration under its lock. An older schema is brought up to date.
 
-    ``command`` is written into the lock file for others to read. Of ``work``, ``clock``, ``stop`` and
-    ``wait`` count. Everything that the block commits is in the journal when the block ends.
+    ``command`` is written into the lock file for others to read. Of ``work``, ``clock``, ``stop``, ``wait``
+    and ``archive_id`` count. Everything that the block commits is in the journal when the block ends.
     ``follow_database``: if the journal is damaged, lacks its end or has another history, begin a new one with
     the rows of the database. Raises JournalDiffers or JournalDamaged before anything is written,
     ArchiveLocked, DiskFull, and the errors of ``open_for_reading`` except SchemaOld.
@@ -212,13 +212,14 @@ def open_rows(
 def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
     """Open the archive for reading, and raise what ``open_for_writing`` would raise. Writes nothing.
 
-    Of ``work``, ``stop`` and ``wait`` count. Raises SchemaOld too, and UsageError if a removal of ``archiver
-    forget`` has not ended: ``open_for_writing`` finishes it.
+    Of ``work``, ``stop``, ``wait`` and ``archive_id`` count. Raises SchemaOld too, and UsageError if a
+    removal of ``archiver forget`` has not ended: ``open_for_writing`` finishes it.
     """
     from archiver.catalog.database_state import read_state
 
     run_lock.require_free(config.archive.directory / "lock", wait=work.waiting)
     with open_for_reading(config) as session:
+        work.require(session.catalog.archive_id, session.root)
         state = read_state(locate_database(config))
         state.require_triggers()
         end = session.storage.probe(marker.read(config.archive.directory), dry_run=True).journal

@@ -622,7 +622,10 @@ def test_a_program_that_reads_all_the_time_lets_the_rest_wait(harness: ArchiveHa
 def test_fault_e1_an_archive_that_took_the_place_of_the_open_one_is_not_written_to(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
-    """As when another disk is mounted there: nothing is paid for, and nothing deleted in it."""
+    """As when another disk is mounted there: nothing is paid for, and nothing deleted in it.
+
+    A dry run says so too.
+    """
     other = ArchiveHarness(tmp_path / "other", harness.upstream)
     assert other.night(NAME, OTHER).exit_code == 0
     with Archive(harness.config) as archive:
@@ -634,6 +637,7 @@ def test_fault_e1_an_archive_that_took_the_place_of_the_open_one_is_not_written_
             lambda: archive.forget(OTHER),
             lambda: archive.run([parse_target(OTHER)]),
             archive.reread,
+            lambda: archive.reread(dry_run=True),
             archive.repair,
         ):
             with pytest.raises(MarkerMismatch, match="another archive has taken the place"):
