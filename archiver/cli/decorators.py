@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, wraps
-from inspect import unwrap
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,8 +97,7 @@ def _declare(
     **settings: Any,
 ) -> click.Command:
     """Return the command. Its own options come before ``--json`` and the global ones."""
-    code = unwrap(function).__code__
-    wanted = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    wanted = signature(function).parameters.keys()
     own_parameters = function.__dict__.pop("__click_params__", [])
 
     @wraps(function)
