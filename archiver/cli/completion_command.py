@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import output
+from archiver.cli import output, shell_completion
 from archiver.cli.decorators import plain
-from archiver.cli.options import GlobalOptions
 
 
 @plain("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish")
-def command(options: GlobalOptions, shell: str) -> int:
+@click.argument("shell", type=click.Choice(shell_completion.SHELLS), metavar="bash|zsh|fish")
+def command(shell: str) -> int:
     """Print the script that completes commands, options, accounts, titles of highlights and named queries in
     a shell. Costs nothing.
 
@@ -25,7 +24,5 @@ def command(options: GlobalOptions, shell: str) -> int:
       eval "$(archiver completion zsh)"       # in ~/.zshrc, after compinit
       archiver completion fish > ~/.config/fish/completions/archiver.fish
     """
-    from archiver.cli import shell_completion
-
     output.print_data(shell_completion.script(shell))
     return 0
