@@ -201,8 +201,7 @@ async def _answer_unknown(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _content(request: Request, content: bytes, media_type: str) -> Response:
     """Return what a browser may keep, if it asks each time whether it has changed."""
-    if lacking := request.scope.get("lacking"):
-        content = html_pages.with_bar(content, f"{lacking} ({lacking.hint})")
+    content = _with_bar(request, content)
     etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"etag": etag, "cache-control": "private, no-cache", "content-type": media_type}
     if etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
@@ -222,11 +221,14 @@ def _not_found(request: Request) -> Response:
 def _message(request: Request, status: int, title: str, text: str) -> Response:
     values = {"here": "", "title": title, "text": text, "is_missing": status == 404}
     page = html_pages.live_page("message.html", up=_to_top(request), **values)
-    content = page.encode()
-    if lacking := request.scope.get("lacking"):
-        content = html_pages.with_bar(content, f"{lacking} ({lacking.hint})")
     headers = {"cache-control": "no-store", "content-type": "text/html; charset=utf-8"}
-    return Response(content, status, headers)
+    return Response(_with_bar(request, page.encode()), status, headers)
+
+
+def _with_bar(request: Request, page: bytes) -> bytes:
+    """Return the page; if the database lacks entries of the journal, it says so first."""
+    lacking: JournalDiffers | None = request.scope.get("lacking")
+    return page if lacking is None else html_pages.with_bar(page, f"{lacking} ({lacking.hint})")
 
 
 def _to_top(request: Request) -> str:
