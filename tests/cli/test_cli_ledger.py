@@ -264,3 +264,30 @@ def test_status_says_how_many_nights_the_units_last(person: InProcessUser, upstr
     assert balance == {"units": 992, "rate": 15, "units_per_night": 8, "nights": 124}
     assert "enough for     about 124 nights at 8 units a night" in person.run("status", "--balance").out
     assert (upstream.units, paid_calls(upstream.requests)) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["accounts"],
+        ["add", "other", "--dry-run"],
+        ["changes"],
+        ["costs"],
+        ["export", "folder", "out", "--dry-run"],
+        ["forget", "account0000", "--dry-run"],
+        ["gaps"],
+        ["plan"],
+        ["remove", "account0000", "--dry-run"],
+        ["reread", "--dry-run"],
+        ["search", "account"],
+        ["verify"],
+        ["verify", "--repair", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_the_object_of_a_failure_has_the_keys_of_success(kept: InProcessUser, words: list[str]) -> None:
+    """Nothing was done, since there is no such configuration: only ``error`` is added."""
+    done = kept.run(*words, "--json")
+    failed = kept.run(*words, "--json", "--config", "missing.toml")
+    assert (done.code, failed.code) == (0, 2)
+    assert failed.object.keys() - {"error"} == done.object.keys()
