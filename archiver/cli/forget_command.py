@@ -26,14 +26,16 @@ _RESUME = "the next command that writes to the archive finishes it"
 
 
 class ForgetResult(Result, frozen=True):
-    """What was removed, or would be."""
+    """What was removed, or would be; None if an interrupted removal was finished, and nothing is left."""
 
     removed: AccountRemoval | None = None
     dry_run: bool = False
 
     def messages(self, options: GlobalOptions) -> Iterator[str]:
         """Yield what was removed and what stays, then what is left to do by hand."""
-        assert self.removed is not None
+        if self.removed is None:
+            yield "the removal that was interrupted is finished"
+            return
         if self.dry_run or options.wants_summary:
             yield from _lines(self.removed, dry_run=self.dry_run)
             yield _OUT_OF_REACH
@@ -51,7 +53,7 @@ class ForgetResult(Result, frozen=True):
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 def command(
     archive: Archive, stop: StopFlag, name: str, dry_run: bool, yes: bool, reason: str | None, wait: bool
-) -> ForgetResult | int:
+) -> ForgetResult:
     """Delete an account from the archive, for a take-down or for data protection: its rows, pictures, videos
     and stored answers, its entries in the list of accounts, its lines in the log, and copies of the database
     in the archive's directory. This cannot be undone. Makes no call, costs nothing.
@@ -76,8 +78,7 @@ def command(
     except NotHeld:
         if not is_finished:
             raise
-        output.print_messages("the removal that was interrupted is finished")
-        return 0
+        return ForgetResult()
     if not dry_run and not yes:
         _confirm(name, planned)
     removed = planned if dry_run else archive.forget(name, reason=reason, wait=wait, stop=stop)

@@ -220,12 +220,18 @@ def test_fault_k24_comments_of_the_account_list_that_still_name_it_are_listed(
     assert f"# asked by @{FORMER}" in config.read_text()
 
 
+@pytest.mark.parametrize("is_json", [False, True])
 def test_the_same_command_finishes_one_that_was_interrupted(
-    person: InProcessUser, harness: ArchiveHarness
+    person: InProcessUser, harness: ArchiveHarness, is_json: bool
 ) -> None:
     """It says so, and ends with code 0 although the account is gone by then."""
     begin_to_forget(harness)
-    again = person.run("forget", NAME, "--yes")
-    assert (again.code, again.out) == (0, "")
+    again = person.run("forget", NAME, "--yes", *(["--json"] if is_json else []))
+    assert again.code == 0
+    if is_json:
+        nothing = {"removed": None, "dry_run": False}
+        assert again.object == {"exit_code": 0, "outcome": "ok", **nothing}
+    else:
+        assert again.out == ""
     assert "interrupted is finished" in again.err
     assert harness.one("select count(*) from deletions") == 0
