@@ -37,7 +37,7 @@ class Work(Struct, frozen=True, kw_only=True):
         if self.archive_id not in (None, archive_id):
             raise MarkerMismatch(
                 f"another archive has taken the place of the one that was opened: {place}",
-                "put the right one back, or open this one anew",
+                "put the right one back, or open this one again",
             )
 
     @property
