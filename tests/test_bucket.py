@@ -23,6 +23,7 @@ from botocore.config import Config
 from archiver.errors import ConfigError, DiskFull, StorageError
 from archiver.model.values import replace
 from archiver.store.bucket_client import PART, SINGLE_PUT, Bucket
+from archiver.store.objects import ObjectMissing
 from tests.support.s3_server import (
     BUCKET,
     QUICK,
@@ -182,13 +183,19 @@ def test_of_many_conditional_puts_at_once_one_succeeds(bucket: Bucket) -> None:
 
 
 def test_an_object_that_is_not_there_has_no_size_and_no_bytes(bucket: Bucket, tmp_path: Path) -> None:
-    """All return None; opening it says that it does not exist."""
+    """Whatever reads it says that it does not exist."""
     assert bucket.head("absent") is None
     assert not bucket.holds("absent", b"x")
-    assert bucket.read_range("absent", 0, 1) is None
-    assert bucket.download("absent", tmp_path) is None
-    with pytest.raises(StorageError, match=r"s3://archive-bucket/pre/fix/absent cannot be read.*not exist"):
-        bucket.open_object("absent")
+    for read in (
+        lambda: bucket.read_range("absent", 0, 1),
+        lambda: bucket.download("absent", tmp_path),
+        lambda: bucket.open_object("absent"),
+        lambda: bucket.open_range("absent", 0, 1),
+    ):
+        with pytest.raises(
+            ObjectMissing, match=r"s3://archive-bucket/pre/fix/absent cannot be read.*not exist"
+        ):
+            read()
 
 
 def test_no_more_than_is_asked_for_is_read(bucket: Bucket) -> None:

@@ -99,10 +99,7 @@ class Objects:
         if self._may_wait(name):
             with suppress(ObjectMissing):
                 return self._spool.read(name, start, length)
-        content = self._bucket.read_range(name, start, length)
-        if content is None:
-            raise self._missing(name)
-        return content
+        return self._bucket.read_range(name, start, length)
 
     def open(self, name: str) -> BinaryIO:
         """Open an object; see ``Bucket.open_object``. Its bytes are not checked."""
@@ -116,10 +113,7 @@ class Objects:
         if self._may_wait(name):
             with suppress(ObjectMissing):
                 return self._spool.open_file(name)
-        file = self._bucket.download(name, self._root)
-        if file is None:
-            raise self._missing(name)
-        return self._require_present(name, file)
+        return self._require_present(name, self._bucket.download(name, self._root))
 
     def _require_present(self, name: str, file: BinaryIO) -> BinaryIO:
         if StoredObject(name, size_of(file), "").is_absent:
@@ -210,9 +204,6 @@ class Objects:
 
     def _may_wait(self, name: str) -> bool:
         return self._spooled is not None and self._spooled.holds(name)
-
-    def _missing(self, name: str) -> ObjectMissing:
-        return ObjectMissing(f"{self.location(name)} cannot be read: it does not exist")
 
 
 class Appender:

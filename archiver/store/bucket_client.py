@@ -35,7 +35,7 @@ from archiver.store.bucket_errors import (
 )
 from archiver.store.bucket_reader import ObjectReader
 from archiver.store.bucket_settings import BucketSettings, read_bucket_settings
-from archiver.store.objects import MARKER, size_of
+from archiver.store.objects import MARKER, ObjectMissing, size_of
 from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
@@ -254,12 +254,12 @@ class Bucket:
         file = io.BytesIO(content) if isinstance(content, bytes) else content
         return found is not None and found.size == size_of(file) and found.etag in _etags(file)
 
-    def read_range(self, name: str, start: int, length: int) -> bytes | None:
-        """Return ``length`` bytes from ``start`` on, fewer if the object is shorter; None: there is none."""
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start`` on, fewer if the object is shorter. Raises ObjectMissing."""
         if not length:
             return b""
         pieces = self.stream_from(name, start, start + length)
-        return self._call_or_none(name, "read", lambda: b"".join(pieces))
+        return self._read(name, lambda: b"".join(pieces))
 
     def put_pieces(self, name: str, pieces: Iterable[bytes], root: Path) -> int:
         """Store an object like ``put``, from a temporary file of the archive at ``root``; return its size.
@@ -274,16 +274,14 @@ class Bucket:
             self.put(name, file)
         return size
 
-    def download(self, name: str, root: Path) -> BinaryIO | None:
-        """Return an object as a temporary file of the archive at ``root``; None if there is none.
+    def download(self, name: str, root: Path) -> BinaryIO:
+        """Return an object as a temporary file of the archive at ``root``; the caller closes it.
 
-        The caller closes it. Raises StorageError if it does not come whole.
+        Raises ObjectMissing, and StorageError if it does not come whole.
         """
         import obstore
 
-        found = self._call_or_none(name, "read", lambda: obstore.get(self._stream, name))
-        if found is None:
-            return None
+        found = self._read(name, lambda: obstore.get(self._stream, name))
         file = open_temporary(root)
         try:
             with (
@@ -298,14 +296,14 @@ class Bucket:
         return file
 
     def open_object(self, name: str) -> BinaryIO:
-        """Open an object for reading; the caller closes it. Raises StorageError if there is none.
+        """Open an object for reading; the caller closes it. Raises ObjectMissing.
 
         It is read in one stream, 256 kB at a time. After a ``seek``, the rest is asked for. Reading raises
         StorageError if the store fails in between, or sends less than it stated.
         """
         import obstore
 
-        found = self.call(name, "read", lambda: obstore.get(self._stream, name))
+        found = self._read(name, lambda: obstore.get(self._stream, name))
         reader = ObjectReader(self, name, 0, found.meta["size"], found.stream(_PIECE))
         return io.BufferedReader(reader, _PIECE)
 
@@ -313,13 +311,11 @@ class Bucket:
         """Open ``length`` bytes from ``start`` on, at least one, as ``open_object`` does the whole.
 
         The file is positioned at ``start``, and ends after these bytes: only they are asked for, 1 MB with
-        each request, so that no read takes longer than a request may. Raises StorageError if the object ends
-        before ``start``, too.
+        each request, so that no read takes longer than a request may. Raises ObjectMissing, and
+        StorageError if the object ends before ``start``.
         """
-        end = start + length
-        reader = ObjectReader(self, name, start, end, None, at_once=_SMALL)
-        reader.read_ahead()
-        return io.BufferedReader(reader, _PIECE)
+        reader = ObjectReader(self, name, start, start + length, None, at_once=_SMALL)
+        return io.BufferedReader(self._read(name, reader.read_ahead), _PIECE)
 
     def stream_from(
         self, name: str, start: int, end: int | None = None, *, in_time: bool = False
@@ -522,6 +518,13 @@ class Bucket:
             problem, text = f"{self.location(name)} cannot be {action}", str(exc)
             error = bucket_error(problem, text, self._settings)
         raise error
+
+    def _read(self, name: str, function: Callable[[], T]) -> T:
+        """Return what ``function`` reads of an object. Raises ObjectMissing."""
+        found = self._call_or_none(name, "read", function)
+        if found is None:
+            raise ObjectMissing(f"{self.location(name)} cannot be read: it does not exist")
+        return found
 
     def _call_or_none(self, name: str, action: str, function: Callable[[], T]) -> T | None:
         """Call like ``call``; return None if there is no such object."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from archiver.errors import StorageError
 
@@ -60,7 +60,7 @@ class ObjectReader(io.RawIOBase):
         if self._position != self._piece_start:
             self._stream, self._piece = None, memoryview(b"")
         if not self._piece:
-            self._piece = self._next_piece()
+            self._piece = self._bucket.call(self._name, "read", self._next_piece)
         count = min(len(target), len(self._piece), self._end - self._position)
         target[:count] = self._piece[:count]
         self._piece = self._piece[count:]
@@ -68,17 +68,21 @@ class ObjectReader(io.RawIOBase):
         self._piece_start = self._position
         return count
 
-    def read_ahead(self) -> None:
-        """Read the first piece now, so that an object that is missing or too short is noticed."""
+    def read_ahead(self) -> Self:
+        """Read the first piece now, so that an object that is missing or too short is noticed.
+
+        Raises the errors of obstore, and StorageError.
+        """
         self._piece = self._next_piece()
+        return self
 
     def _next_piece(self) -> memoryview:
-        piece = self._next_of(self._stream) if self._stream is not None else memoryview(b"")
+        piece = memoryview(b"" if self._stream is None else next(self._stream, b""))
         if not piece:
             end = self._end if self._at_once is None else min(self._end, self._position + self._at_once)
             in_time = self._at_once is not None
             self._stream = self._bucket.stream_from(self._name, self._position, end, in_time=in_time)
-            piece = self._next_of(self._stream)
+            piece = memoryview(next(self._stream, b""))
         if not piece:
             raise StorageError(
                 f"{self._bucket.location(self._name)} cannot be read: it ends after {self._position} of "
@@ -86,9 +90,6 @@ class ObjectReader(io.RawIOBase):
                 "run archiver verify",
             )
         return piece
-
-    def _next_of(self, stream: Iterator[ReadableBuffer]) -> memoryview:
-        return memoryview(self._bucket.call(self._name, "read", lambda: next(stream, b"")))
 
     def close(self) -> None:
         self._stream = None
