@@ -35,7 +35,7 @@ from archiver.store.bucket_errors import (
 )
 from archiver.store.bucket_reader import ObjectReader
 from archiver.store.bucket_settings import BucketSettings, read_bucket_settings
-from archiver.store.objects import MARKER, ObjectMissing, size_of
+from archiver.store.objects import MARKER, MOST_NAMES, ObjectMissing, size_of
 from archiver.temporary import open_temporary
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ _PIECE = 256 << 10  # bytes handed on at once while an object is read
 _NAMES_AT_ONCE = 100  # a page of S3 has up to ten times as many
 _MOST_REPEATED = 16
 _MOST_OTHERS = 100_000
-_MOST_NAMES = 100_000_000
 _REQUESTS_OF_A_PAGE = 3  # in the longest time that one may take: it is repeated if it fails
 
 
@@ -356,7 +355,7 @@ class Bucket:
         after: str = "",
         *,
         is_own: Callable[[str], bool] = lambda _: False,
-        most: int = _MOST_NAMES,
+        most: int = MOST_NAMES,
     ) -> Iterator[StoredObject]:
         """Yield the objects whose names begin with ``directory/``, in ascending order of their names.
 

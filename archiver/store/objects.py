@@ -31,6 +31,8 @@ class ObjectMissing(StorageError):
     """There is no object of this name, or something on the disk that is no regular file."""
 
 
+MOST_NAMES = 100_000_000
+"""Names of a listing: no archive has more."""
 MOST_IN_MEMORY = 10_000_000
 """Names of a listing that is kept in memory: at most about 1 GB."""
 
@@ -45,7 +47,7 @@ class Folder(Struct, frozen=True):
     name: str
     directories: tuple[re.Pattern[str], ...]
     names: re.Pattern[str]
-    most: int = 100_000_000
+    most: int = MOST_NAMES
 
     def path(self, name: str) -> str:
         """Return the name of an object in this folder."""
