@@ -322,7 +322,7 @@ class Objects:
         *levels, file = name.split("/")
         with storage_errors(f"{self.location('/'.join(levels))} cannot be created"):
             directory = enter_levels(self._root, self._modes[0], *self._spool, *levels)
-        return GrowingFile(directory, file, self._modes[1], self.location(name), lambda: head)
+        return GrowingFile(directory, file, self._modes[1], self.location(name), head)
 
     def _open(self, name: str, flags: int = os.O_RDONLY) -> int:
         problem = f"{self.location(name)} cannot be read"

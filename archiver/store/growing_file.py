@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
 
 from archiver.durable import storage_errors, sync, sync_directory, write_all
 from archiver.errors import StorageError
@@ -17,15 +16,13 @@ class GrowingFile:
     """A new file ``name`` in an open directory, which only ever grows. Several threads may use it.
 
     ``directory`` is closed with the file. ``mode``: its permissions. ``label`` names it in messages.
-    ``make_head`` returns the first bytes, which are written together with the first record. Creating it
-    raises DiskFull or StorageError.
+    ``head``: the first bytes, which are written together with the first record. Creating it raises DiskFull
+    or StorageError.
     """
 
-    def __init__(
-        self, directory: int, name: str, mode: int, label: str, make_head: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, directory: int, name: str, mode: int, label: str, head: bytes) -> None:
         self._directory, self._name, self._label = directory, name, label
-        self._make_head = make_head
+        self._head = head
         self._lock = threading.Lock()
         self._end = 0  # the end of the last whole record
         self._broken = False
@@ -55,7 +52,7 @@ class GrowingFile:
                 raise StorageError(
                     f"{self._label} cannot be continued after an error", "check the disk and run again"
                 )
-            head = b"" if self._end else self._make_head()
+            head = b"" if self._end else self._head
             offset = self._end + len(head)
             try:
                 write_all(self._fd, head + records)
