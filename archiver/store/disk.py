@@ -253,7 +253,7 @@ class Objects:
         with (
             storage_errors(f"{self.location(name)} cannot be moved to {'/'.join(levels)}/"),
             self._directory(name) as (directory, file),
-            self._enter(*levels) as within,
+            self._enter(*self._spool, *levels) as within,
         ):
             os.rename(file, new_file, src_dir_fd=directory, dst_dir_fd=within)
             sync_directory(within)

@@ -452,6 +452,21 @@ def test_modes_are_exact_whatever_the_umask(
     assert len([path for path in modes if path.name == "a.txt"]) == 2
 
 
+def test_below_a_spool_every_name_is_below_it(root: Path) -> None:
+    """Whatever is put, set aside or listed there stays there."""
+    objects = disk.Objects(root, spool=("tmp", "part"))
+    objects.prepare()
+    for name in (FIRST, SECOND):
+        objects.put(name, b"x")
+    assert Path(objects.set_aside(FIRST, "quarantine/a.txt")).read_bytes() == b"x"
+    assert listed(objects) == ["2026/11/b.txt"]
+    objects.set_aside_folder(SHELF, "quarantine/shelf-1")
+    assert read(objects, "quarantine/shelf-1/2026/11/b.txt") == b"x"
+    objects.close()
+    assert [path.name for path in root.iterdir()] == ["tmp"]
+    assert [path.name for path in (root / "tmp").iterdir()] == ["part"]
+
+
 ENDLESS = """
 import os, re, sys
 from pathlib import Path
