@@ -134,7 +134,7 @@ def _with_tray_numbers(
             check()
             for pk, numbers in _numbers_in_tray(answer):
                 listed.setdefault(pk, []).append((answer.finished_at, numbers))
-    return [_with_last_facts(answer, listed.get(answer.call.subject, ())) for answer in answers]
+    return [_with_last_numbers(answer, listed.get(answer.call.subject, ())) for answer in answers]
 
 
 def _numbers_in_tray(answer: Answer) -> Iterator[tuple[Pk, TrayNumbers]]:
@@ -146,7 +146,7 @@ def _numbers_in_tray(answer: Answer) -> Iterator[tuple[Pk, TrayNumbers]]:
         yield from ((highlight.pk, highlight.numbers) for highlight in tray.highlights)
 
 
-def _with_last_facts(
+def _with_last_numbers(
     answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayNumbers]]
 ) -> UnrecordedAnswer:
     before = [at_and_numbers for at_and_numbers in listed if at_and_numbers[0] <= answer.started_at]
