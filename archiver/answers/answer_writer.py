@@ -7,13 +7,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from archiver.answers.segment_names import ANSWERS, new_segment, pack_head
+from archiver.answers.segment_names import ANSWERS, FETCHED, TRAYS, new_segment, pack_head
 from archiver.answers.warc_record import pack_answer
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.identity import Digest
 from archiver.store.objects import Objects
-
-_TRAYS, _FETCHED = "trays", "fetched"
 
 
 class AnswerWriter:
@@ -28,25 +26,25 @@ class AnswerWriter:
     ) -> None:
         self._run_id, self._started_at, self._archive_id = run_id, started_at, archive_id
         self.keeps_trays = keeps_trays
-        self._appender = objects.appender(self._begin, () if keeps_trays else (_TRAYS,))
+        self._appender = objects.appender(self._begin, () if keeps_trays else (TRAYS,))
 
     def _begin(self, series: str) -> tuple[str, bytes]:
-        segment = new_segment(self._run_id, self._started_at, is_tray=series == _TRAYS)
+        segment = new_segment(self._run_id, self._started_at, series)
         return ANSWERS.path(segment), pack_head(segment, self._started_at, self._archive_id)
 
     @property
     def tray_segments(self) -> tuple[str, ...]:
         """The segments of this run's trays. Their rows must be deleted before ``drop_trays``."""
-        return tuple(name.partition("/")[2] for name in self._appender.names(_TRAYS))
+        return tuple(name.partition("/")[2] for name in self._appender.names(TRAYS))
 
     def prepare(self) -> None:
         """Find out now whether answers can be stored, before anything is paid for."""
-        self._appender.prepare(_TRAYS)
+        self._appender.prepare(TRAYS)
 
     def keep(self, answer: Answer, *, is_tray: bool) -> AnswerLocation:
         """Store an answer durably and return its location. Call ``check`` once that is recorded."""
         response, request = pack_answer(answer)
-        name, offset = self._appender.append(response + request, _TRAYS if is_tray else _FETCHED)
+        name, offset = self._appender.append(response + request, TRAYS if is_tray else FETCHED)
         digest = Digest(hashlib.sha256(answer.body).hexdigest())
         return AnswerLocation(name.partition("/")[2], offset, len(response), digest)
 
@@ -62,7 +60,7 @@ class AnswerWriter:
 
         Call it before ``close``.
         """
-        self._appender.remove(_TRAYS)
+        self._appender.remove(TRAYS)
 
     def close(self) -> None:
         """End the writing. What waits is put into the bucket; if that fails, the next run does it.

@@ -14,17 +14,20 @@ from archiver.model.api_calls import Origin
 from archiver.store.objects import Folder
 
 SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
+TRAYS, FETCHED = "trays", "fetched"
+"""The kinds of segments: with the trays of a run, and with everything else."""
 ANSWERS = Folder("answers", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), SEGMENT)
 _SEGMENT_OF_RUN = re.compile(
-    r"[0-9]{4}/[0-9]{2}/([0-9]{1,18})-(trays|fetched)-([0-9]{8}T[0-9]{6})Z-[0-9a-f]+\.warc\.gz"
+    r"[0-9]{4}/[0-9]{2}/([0-9]{1,18})"
+    rf"-({TRAYS}|{FETCHED})-"
+    r"([0-9]{8}T[0-9]{6})Z-[0-9a-f]+\.warc\.gz"
 )
 
 _LAST_PART = re.compile(r"(-[0-9a-f]+)?\.warc\.gz$")
 
 
-def new_segment(run_id: int, started_at: datetime, *, is_tray: bool) -> str:
+def new_segment(run_id: int, started_at: datetime, kind: str) -> str:
     """Return the name of a new segment of a run. ``started_at``, in UTC, decides the month."""
-    kind = "trays" if is_tray else "fetched"
     return f"{started_at:%Y/%m}/{run_id}-{kind}-{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}.warc.gz"
 
 
@@ -62,4 +65,4 @@ def parse_origin(segment: str) -> Origin | None:
 def holds_trays(segment: str) -> bool:
     """Return whether a segment holds trays, according to its name."""
     match = _SEGMENT_OF_RUN.fullmatch(segment)
-    return match is not None and match[2] == "trays"
+    return match is not None and match[2] == TRAYS
