@@ -433,6 +433,7 @@ def test_modes_are_exact_whatever_the_umask(
         objects.set_aside(FIRST, "quarantine/a.txt")
         put(objects, b"draft")
         objects.put(SECOND, b"put")
+        objects.put("shelf/2026/11/d.txt", b"put", is_final=True)
         appender = objects.appender(lambda _: ("shelf/2027/c.txt", b""))
         appender.append(b"appended")
         appender.close()
@@ -448,6 +449,7 @@ def test_modes_are_exact_whatever_the_umask(
         "a.txt": 0o444,
         "b.txt": file,
         "c.txt": file,
+        "d.txt": 0o444,
     }
     assert len([path for path in modes if path.name == "a.txt"]) == 2
 
