@@ -116,8 +116,8 @@ def test_what_breaks_off_leaves_everything_as_it_was(objects: Objects, root: Pat
     assert list((root / "tmp").iterdir()) == []
 
 
-def test_what_is_absent_is_told_apart(objects: Objects) -> None:
-    """It has no size, and reading it is another error than that of a store that fails."""
+def test_what_is_absent_is_told_apart(objects: Objects, root: Path) -> None:
+    """It has no size, and reading it is another error than that of a store that fails. Nothing is written."""
     assert objects.size(FIRST) is None
     assert listed(objects) == []
     for use in (
@@ -128,6 +128,7 @@ def test_what_is_absent_is_told_apart(objects: Objects) -> None:
     ):
         with pytest.raises(ObjectMissing, match=r"a\.txt"):
             use(FIRST)
+    assert list(root.rglob("*")) == [root / "tmp"]
 
 
 def test_names_are_listed_in_order(objects: Objects) -> None:
