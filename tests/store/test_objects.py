@@ -131,6 +131,20 @@ def test_what_is_absent_is_told_apart(objects: Objects, root: Path) -> None:
     assert list(root.rglob("*")) == [root / "tmp"]
 
 
+def test_a_folder_holds_names_of_the_program_in_itself_only() -> None:
+    """What is deleted, and what waits in a spool, is chosen by that: the same name elsewhere is not."""
+    assert SHELF.holds("shelf/2026/10/a.txt")
+    for path in (
+        "2026/10/a.txt",
+        "other/2026/10/a.txt",
+        "../a.txt",
+        "shelf/2026/10/a.png",
+        "shelf",
+        "shelf/",
+    ):
+        assert not SHELF.holds(path)
+
+
 def test_names_are_listed_in_order(objects: Objects) -> None:
     """Each once, whatever it is, from any name on; and those of another folder never."""
     names = ["-", "2025/12/z.txt", "2026", "2026-x", "2026/10/a.txt", "2026/10/b", "2026/11/a.txt", "x.txt"]
