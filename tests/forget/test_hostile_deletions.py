@@ -31,6 +31,7 @@ _HOSTILE = (
     *("answers/2026/../../outside/precious.txt", "./quarantine/../archive.db", "./tmp/../archive.db"),
     *("archive.db", "archive.json", "lock", "./archive.db", "./archive.json", "./lock", "./blobs", "./.."),
     *("log/archiver.log", "tmp/note.txt", "answers/note.txt", "journal/note.jsonl.gz", "blobs/note"),
+    *(f"ab/{_DIGEST}", f"../ab/{_DIGEST}", f"journal/ab/{_DIGEST}", "log/2026/11/x.warc.gz"),
     *(f"blobs/cd/{_DIGEST}", f"blobs/ab/{_DIGEST}/x", f"blobs//{_DIGEST}", f"blobs/ab/{_DIGEST.upper()}"),
     *("journal/2026/11/000000000001-0123456789.jsonl.gz", "answers/2026/11/x.warc.gz\n", "quarantine/"),
     *("", ".", "..", "/", "./", "quarantine/./x", "quarantine//x", "quarantine/x\0", "./\0", "7"),
