@@ -276,12 +276,13 @@ def test_trays_of_a_failed_run_are_uploaded_at_its_end(server: S3Server, root: P
 
 
 def test_the_next_run_uploads_what_a_killed_one_left(server: S3Server, root: Path) -> None:
-    """A tray that was paid for is not lost with the process."""
+    """A tray that was paid for is not lost with the process; while it waits, it is listed with its size."""
     store = AnswerStore(in_bucket(server, root), keeps_trays=False)
     killed = store.writer(7, STARTED)
     killed.prepare()
     tray = killed.keep(answer(b"tray"), is_tray=True)
     assert list(store.segments()) == [tray.segment]
+    assert list(store.sizes()) == [(tray.segment, spooled(root)[0].stat().st_size)]
     with store.writer(8, STARTED) as writer:
         writer.prepare()
         assert objects(server) == [tray.segment]
