@@ -33,6 +33,8 @@ from archiver.errors import (
     StorageError,
 )
 from archiver.runner.threads import StopFlag
+from archiver.store import bucket, disk
+from archiver.store.objects import size_of
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
@@ -325,6 +327,29 @@ def test_what_the_directory_still_has_is_checked_before_it_counts(
     right = [fill_with_zeros(blob), fill_with_zeros(segment)]
     assert move(harness, None).copied == 1
     assert [blob.read_bytes(), segment.read_bytes()] == right
+    require_whole(harness)
+
+
+@pytest.mark.parametrize("store", [bucket.Objects, disk.Objects], ids=["bucket", "disk"])
+def test_a_store_that_keeps_other_bytes_than_it_was_given_gets_no_archive(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch, store: Any
+) -> None:
+    """Each file is compared once it is stored: the archive stays where it was, and is whole."""
+    to: str | None = PLACE
+    if store is disk.Objects:
+        move(harness, PLACE)
+        some_file(harness.root / "blobs").unlink()
+        to = None
+    put, present = store.put, harness.storage
+
+    def put_zeros(objects: Any, name: str, content: Any, **options: Any) -> None:
+        put(objects, name, bytes(size_of(content)) if name.startswith("blobs/") else content, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", put_zeros)
+        with pytest.raises(StorageError, match="has other bytes than were written"):
+            move(harness, to)
+    assert marker.read(harness.root).storage == present
     require_whole(harness)
 
 
