@@ -330,6 +330,21 @@ def test_what_the_directory_still_has_is_checked_before_it_counts(
     require_whole(harness)
 
 
+def test_answers_that_are_longer_than_those_of_the_archive_are_not_replaced(
+    harness: ArchiveHarness, server: S3Server
+) -> None:
+    """The new place may be that of a newer copy: the move names the segment, and leaves it."""
+    move(harness, PLACE)
+    move(harness, None)
+    segment = some_file(server.objects / "a" / "answers")
+    longer = segment.read_bytes() + b"more"
+    segment.write_bytes(longer)
+    with pytest.raises(StorageError, match="is longer than the file that would replace it"):
+        move(harness, PLACE)
+    assert segment.read_bytes() == longer
+    require_whole(harness)
+
+
 @pytest.mark.parametrize("store", [bucket.Objects, disk.Objects], ids=["bucket", "disk"])
 def test_a_store_that_keeps_other_bytes_than_it_was_given_gets_no_archive(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch, store: Any
