@@ -176,8 +176,8 @@ class Adoption:
             if isinstance(found, str):
                 raise _Refusal(found)
             if found is not None:
-                account = self._options.account
-                return found if account is None else replace(found, username=account)
+                username = self._options.account or found.username
+                return replace(found, username=_printable(username), title=_printable(found.title))
         tools = [self._options.tool] if self._options.tool is not None else list(ForeignTool)
         raise _Refusal(f"not a name that {' or '.join(tools)} gives to an item")
 
@@ -197,9 +197,9 @@ class Adoption:
                 item_pk,
                 role,
                 candidate.highlight_pk,
-                _printable(candidate.username),
+                candidate.username,
                 candidate.user_pk,
-                _printable(candidate.title),
+                candidate.title,
                 self._plausible(candidate.taken_at),
                 candidate.is_poster,
             )
@@ -223,7 +223,7 @@ class Adoption:
         accounts = self._catalog.read(adoptions.accounts_named, name.lower())
         if len(accounts) != 1:
             how_many = "several accounts in the archive have" if accounts else "no account in the archive has"
-            raise _Refusal(f"it has no metadata, and {how_many} or had the name {_printable(name) or ''}")
+            raise _Refusal(f"it has no metadata, and {how_many} or had the name {name}")
         items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
         if len(items) != 1:
             how_many = f"{len(items)} items" if items else "no item"

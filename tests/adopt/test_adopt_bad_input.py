@@ -118,6 +118,22 @@ def test_fault_x21_names_in_other_encodings_are_stored_as_text(
     assert [os.fsencode(one.path) for one in report.refused] == [folder + b"/bad\xfe.jpg"]
 
 
+def test_fault_x21_a_folder_in_another_encoding_is_looked_up_as_text(
+    archive: AdoptingArchive, tmp_path: Path
+) -> None:
+    """Where only the folder names the account, its file is refused, and the files after it are adopted."""
+    odd = os.fsencode(tmp_path / "in") + b"/Caf\xe9/Title"
+    os.makedirs(odd)  # noqa: PTH103
+    with open(odd + f"/{STAMP}_UTC.jpg".encode(), "wb") as file:  # noqa: PTH123
+        file.write(PHOTO)
+    put(tmp_path / "in" / FOLDER, (f"{STAMP}_{ITEM}.jpg",))
+    report = archive.adopt(tmp_path / "in")
+    assert [one.reason for one in report.refused] == [
+        "it has no metadata, and no account in the archive has or had the name Caf\\xe9"
+    ]
+    assert len(archive.waiting()) == 1
+
+
 @pytest.mark.parametrize("sign", ["archive.json", ".archiver-export"])
 def test_fault_x21_archives_and_exports_are_not_adopted(
     archive: AdoptingArchive, tmp_path: Path, sign: str
