@@ -30,8 +30,8 @@ from archiver.errors import (
 )
 from archiver.hiker import endpoints
 from archiver.model.values import replace
-from archiver.runner.threads import StopFlag
 from archiver.store import bucket_client
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer

@@ -11,7 +11,7 @@ from pathlib import Path
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import tables
 from archiver.catalog.journal_triggers import JOURNALED
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.released_journal import released

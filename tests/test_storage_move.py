@@ -19,7 +19,6 @@ from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.session import open_for_reading, open_for_writing
 from archiver.archive.storage_move import StorageMove, move_storage
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.errors import (
@@ -32,9 +31,9 @@ from archiver.errors import (
     StoppedBySignal,
     StorageError,
 )
-from archiver.runner.threads import StopFlag
 from archiver.store import bucket, disk
 from archiver.store.objects import size_of
+from archiver.work import StopFlag, Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer

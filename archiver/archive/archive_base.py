@@ -12,11 +12,10 @@ from weakref import WeakSet
 
 from archiver.archive.iterator import Reading
 from archiver.archive.session import Session, open_for_reading
-from archiver.archive.work import Work
 from archiver.config import Config
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld
 from archiver.model.identity import utcnow
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag, Work
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:

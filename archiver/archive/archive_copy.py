@@ -29,9 +29,10 @@ from archiver.journal.journal_files import JOURNAL
 from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
-from archiver.runner.threads import StopFlag, for_each
+from archiver.runner.threads import for_each
 from archiver.store.objects import ObjectMissing, begins_with, pieces_of, size_of
 from archiver.verify.verify_blobs import merge_listing
+from archiver.work import StopFlag
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from archiver.archive.archive_base import ArchiveBase
 from archiver.errors import NoArchive, UsageError
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:

@@ -15,11 +15,10 @@ from archiver.archive.session import (
     open_for_writing,
     require_blobs,
 )
-from archiver.archive.work import Work
 from archiver.errors import UsageError
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag, Work
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:

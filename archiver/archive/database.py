@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config, is_archive_of
 from archiver.errors import DatabaseForeign, MarkerMismatch
 from archiver.model.query_results import NO_LIMIT, Rows
+from archiver.work import Work
 
 _SECONDS = 60.0
 _SQLITE = """

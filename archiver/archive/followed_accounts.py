@@ -9,7 +9,6 @@ from enum import StrEnum
 from msgspec import Struct
 
 from archiver.archive.session import Session, open_rows
-from archiver.archive.work import Work
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, totals
 from archiver.catalog.query.totals import AccountTotals, FailedTarget
@@ -18,6 +17,7 @@ from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
 from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target, TargetIdentity
+from archiver.work import Work
 
 
 class FollowState(StrEnum):

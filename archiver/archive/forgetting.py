@@ -22,7 +22,6 @@ from archiver.archive.session import (
     require_answers,
     require_blobs,
 )
-from archiver.archive.work import Work
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_parts
 from archiver.config import Config, account_list, has_own_list
@@ -32,6 +31,7 @@ from archiver.model.identity import utcnow
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.text_format import make_safe
+from archiver.work import Work
 
 COMMAND = "forget"
 _NUMBER = re.compile(r"[0-9]+")

@@ -20,7 +20,7 @@ from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 
 def new_worker_id() -> str:

@@ -30,7 +30,7 @@ from archiver.journal.journal_line import (
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import LAST_FILE, Entry, JournalEnd, JournalHead, JournalPoint
 from archiver.model.values import replace
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 _WAYS_OUT = (
     "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "

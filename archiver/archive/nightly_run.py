@@ -15,7 +15,6 @@ from archiver.archive.session import (
     require_current_list,
     with_settings,
 )
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
@@ -38,6 +37,7 @@ from archiver.runner.run import begin_run, run
 from archiver.runner.tally import Summary
 from archiver.runner.visitor import Visitor
 from archiver.secret import Secret
+from archiver.work import Work
 
 Clock = Callable[[], datetime]
 

@@ -19,7 +19,6 @@ from archiver.archive.session import (
     open_for_writing,
     refuse_unfinished_removal,
 )
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, record, row_dump, schema
 from archiver.catalog.database_state import read_state
@@ -35,9 +34,9 @@ from archiver.model.values import replace
 from archiver.rebuild.rebuild import Progress, RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
-from archiver.runner.threads import StopFlag
 from archiver.temporary import temporary_directory
 from archiver.text_format import pluralize
+from archiver.work import StopFlag, Work
 
 
 class RebuiltArchive(Struct, frozen=True):

@@ -38,7 +38,7 @@ from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
 from archiver.reread.recover import recover
 from archiver.reread.replay import read_content
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 _FIRST, _SECOND = "journal/first snapshot", "journal/second snapshot"
 """In the list of files to delete: which snapshots are still to be written."""

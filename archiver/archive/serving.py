@@ -12,7 +12,7 @@ from archiver.archive.session import Session, open_for_reading
 from archiver.blobs.marker import database_before_removal
 from archiver.config.config_files import read_login_token, warn_if_readable
 from archiver.errors import ArchiverError, JournalDiffers, UsageError, install_command
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.web.serve_options import ServeOptions

@@ -16,7 +16,6 @@ from archiver.archive.journal_difference import (
     describe_difference,
     find_lacking,
 )
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
@@ -24,6 +23,7 @@ from archiver.errors import ArchiveLocked, ConfigError, JournalDiffers, StorageE
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
+from archiver.work import Work
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from archiver.blobs.store import BlobStore
     from archiver.media.egress import DownloadRules
     from archiver.runner.context import RunOptions
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
 COMPARED_SECONDS = 10.0
 """How long an open archive believes that its database has all entries, unless that is replaced."""

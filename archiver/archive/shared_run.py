@@ -16,7 +16,6 @@ from archiver.archive.session import (
     require_current_list,
     with_settings,
 )
-from archiver.archive.work import Work
 from archiver.archive.worker import OutageWait
 from archiver.blobs import marker
 from archiver.catalog import Catalog, leases, ledger, record, visits
@@ -44,7 +43,8 @@ from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.run import by_priority, finish
 from archiver.runner.tally import AccountEnd, Summary, Tally
-from archiver.runner.threads import Pool, StopFlag
+from archiver.runner.threads import Pool
+from archiver.work import StopFlag, Work
 
 _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 0.2

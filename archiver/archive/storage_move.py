@@ -36,8 +36,9 @@ from archiver.journal.journal_check import JournalState
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
-from archiver.runner.threads import StopFlag, run_beside
+from archiver.runner.threads import run_beside
 from archiver.store.objects import MARKER
+from archiver.work import StopFlag
 
 
 class StorageMove(Struct, frozen=True):

@@ -11,7 +11,6 @@ from archiver.archive.database import locate_database
 from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
 from archiver.archive.removal_steps import require_own_removal
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
-from archiver.archive.work import Work
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
@@ -31,6 +30,7 @@ from archiver.verify import repair
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
 from archiver.verify.verify_journal import JournalReport, verify_journal
+from archiver.work import Work
 
 _RECORDED_AT_ONCE = 10_000
 _RESTORED_AT_ONCE = 500

@@ -39,8 +39,8 @@ from archiver.model.events import Notice, Observer, Pause
 from archiver.model.values import replace
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.tally import Tally
-from archiver.runner.threads import StopFlag
 from archiver.runner.visitor import Visitor
+from archiver.work import StopFlag
 
 _LOOK_SECONDS = 2.0
 """Between two looks for an open run."""

@@ -21,7 +21,7 @@ from archiver.text_format import format_size, pluralize
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
     from archiver.model.foreign_files import RefusedFile
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
 _AUTO = "auto"
 _TOOLS = (_AUTO, "insta-dl", "gallery-dl", "instaloader")

@@ -129,7 +129,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
     missing, the exit code is 3.
     """
     from archiver.archive.rebuild_archive import plan_rebuild, rebuild_database
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
     stop = StopFlag()
     with (
@@ -219,7 +219,7 @@ def snapshot(options: GlobalOptions, dry_run: bool) -> int:
     itself once the changes since the last one are larger than it, and larger than 1 MiB.
     """
     from archiver.archive.rebuild_archive import plan_snapshot, take_snapshot
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
     if dry_run:
         rows = pluralize(plan_snapshot(load.config(options)), "row")

@@ -142,7 +142,7 @@ def _open_to_write(
     options: GlobalOptions, hint: str, notes_older_copy: bool, with_accounts: bool
 ) -> Iterator[dict[str, object]]:
     from archiver.cli import load
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
     stop = StopFlag()
     load.config(options, with_accounts=with_accounts)

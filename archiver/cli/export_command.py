@@ -28,8 +28,8 @@ from archiver.errors import UsageError
 from archiver.exit_codes import DAMAGED, PARTIAL, outcome
 from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
 from archiver.runner.due_highlights import unmatched_globs
-from archiver.runner.threads import StopFlag
 from archiver.text_format import format_size, pluralize
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive

@@ -19,7 +19,7 @@ from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
 _OUT_OF_REACH = "out of reach: exports, backups and other copies from before may still hold it"
 _RESUME = "the next command that writes to the archive finishes it"

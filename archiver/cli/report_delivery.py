@@ -14,8 +14,8 @@ from archiver.exit_codes import outcome
 from archiver.report.notification_url import NotificationUrl
 from archiver.report.notifier import Notification, Notifier
 from archiver.runner.tally import Summary
-from archiver.runner.threads import StopFlag
 from archiver.text_format import json_value, make_safe
+from archiver.work import StopFlag
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from archiver.text_format import pluralize
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
     from archiver.reread.reread import RereadReport
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
 
 class RereadResult(Result, frozen=True):

@@ -54,7 +54,7 @@ def command(
     """
     from archiver.cli import report_delivery
     from archiver.runner.context import RunOptions
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
     config = load.config(options)
     targets = load.entries(config, accounts)

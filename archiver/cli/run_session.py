@@ -12,7 +12,7 @@ from archiver.cli.log_file import LogObserver
 from archiver.cli.options import GlobalOptions
 from archiver.model.events import Event
 from archiver.model.values import replace
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive

@@ -70,8 +70,8 @@ def command(
       archiver serve --host 192.0.2.7 --token-file token --tls-cert cert.pem --tls-key key.pem
       archiver serve --uds /run/archiver/web --token-file token --allow-host archive.example
     """
-    from archiver.runner.threads import StopFlag
     from archiver.web.serve_options import ServeOptions
+    from archiver.work import StopFlag
 
     chosen = ServeOptions(host, port, uds, allow_hosts, token_file, tls_cert, tls_key, proxies)
     stop = StopFlag()

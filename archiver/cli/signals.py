@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from archiver.errors import StoppedBySignal
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -44,7 +44,7 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
     """
     from archiver.archive.storage_move import move_storage, preview_move
     from archiver.config.load_config import warn_of_plain_http
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
     place = _parse_destination(destination)
     configuration = load.config(options)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from archiver.archive.archive import Archive
     from archiver.archive.verification import RepairReport, Verification
-    from archiver.runner.threads import StopFlag
     from archiver.verify.verify_blobs import Damage
     from archiver.verify.verify_journal import JournalReport
+    from archiver.work import StopFlag
 
 
 _NOTHING = {

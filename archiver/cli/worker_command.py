@@ -13,7 +13,7 @@ from archiver.cli.run_session import EventObserver
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.runner.threads import StopFlag
+    from archiver.work import StopFlag
 
 
 @writes("worker", hint="start it again: the next run needs it", with_accounts=False)

@@ -9,7 +9,7 @@ from typing import Self
 
 from archiver.catalog import Catalog, leases
 from archiver.errors import DatabaseError, LeaseLost, StoppedBySignal
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 _RENEWALS = 4
 """How often a lease is renewed before it would end."""

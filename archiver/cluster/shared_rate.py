@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.catalog import Catalog, api_rate
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 
 class SharedRate:

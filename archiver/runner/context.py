@@ -13,7 +13,7 @@ from archiver.model.archived import Failure
 from archiver.model.events import FailureRecorded, Notice, Observer
 from archiver.model.identity import Pk
 from archiver.runner.tally import Tally
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
     from archiver.catalog import Catalog

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 
 class CallRate(Protocol):

@@ -23,9 +23,9 @@ from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.decide import jobs_due
 from archiver.runner.promises import Turn
 from archiver.runner.tally import Summary, Tally
-from archiver.runner.threads import StopFlag
 from archiver.runner.visit import Visit
 from archiver.runner.visitor import Visitor
+from archiver.work import StopFlag
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

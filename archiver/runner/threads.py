@@ -1,4 +1,4 @@
-"""Bounded threads and the stop flag; nothing here is about archives."""
+"""Bounded threads; nothing here is about archives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Generic, ParamSpec, TypeVar
 
-from archiver.errors import ArchiverError, StoppedBySignal
+from archiver.errors import StoppedBySignal
+from archiver.work import StopFlag
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,73 +18,6 @@ T = TypeVar("T")
 _CHECK_SECONDS = 0.1
 """Seconds between two checks of the main thread; Python runs pending signal handlers there."""
 _SECONDS_TO_END = 1.0
-
-
-class StopFlag:
-    """Set once, with the error that says why; every thread sees it at its next check."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._cause: ArchiverError | None = None
-        self._bug: BaseException | None = None
-        self._children: list[StopFlag] = []
-
-    def child(self) -> StopFlag:
-        """Return a new flag for a part of the work: it is set together with this one, but not the reverse."""
-        child = StopFlag()
-        self._children = [*(each for each in self._children if each.cause is None), child]
-        if self._cause is not None:
-            child.stop(self._cause)
-        return child
-
-    @property
-    def bug(self) -> BaseException | None:
-        """Return the unexpected exception that ended the work, if any."""
-        return self._bug
-
-    @property
-    def cause(self) -> ArchiverError | None:
-        """Return why the work stops; None while it goes on."""
-        return self._cause
-
-    def stop(self, cause: ArchiverError) -> None:
-        """Ask every thread to end; the first cause counts.
-
-        Safe in a signal handler: it takes no lock that a thread may hold.
-        """
-        if self._cause is None:
-            self._cause = cause
-        self._event.set()
-        for child in self._children:
-            child.stop(cause)
-
-    def fail(self, error: BaseException) -> None:
-        """Stop because of an exception; one that is not an ArchiverError is a bug."""
-        if isinstance(error, ArchiverError):
-            self.stop(error)
-        else:
-            self._bug = self._bug or error
-            self.stop(ArchiverError(f"a bug: {error!r}"))
-
-    @contextmanager
-    def stop_on_error(self) -> Iterator[None]:
-        """Stop every thread at once if the block raises; the exception is raised again."""
-        try:
-            yield
-        except BaseException as error:
-            self.fail(error)
-            raise
-
-    def check(self) -> None:
-        """Raise the cause if there is one."""
-        if self._cause is not None:
-            raise self._cause
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, and raise the cause as soon as there is one."""
-        if seconds > 0:
-            self._event.wait(seconds)
-        self.check()
 
 
 class OneAtATime:

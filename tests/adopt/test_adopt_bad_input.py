@@ -15,7 +15,7 @@ from archiver.archive.archive import Archive
 from archiver.catalog.query.adoptions import UNKNOWN_ITEM
 from archiver.errors import DiskFull, UsageError
 from archiver.model.values import replace
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.adopting_archive import (
     FOLDER,
     ITEM,

@@ -23,7 +23,7 @@ from archiver.catalog.query import page_contents
 from archiver.catalog.query.adoptions import OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
 from archiver.errors import TargetError
 from archiver.model.target import parse_target
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.adopting_archive import (
     FOLDER,
     HIGHLIGHT,

@@ -18,7 +18,7 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import Catalog, counters, ledger, record
 from archiver.cli.verify_command import check_lines
 from archiver.model.api_calls import Limits
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.catalog_samples import LATER, call, rows
 from tests.support.databases import NOW, PostgresServer

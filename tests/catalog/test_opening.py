@@ -9,7 +9,6 @@ import pytest
 
 from archiver import config
 from archiver.archive import creation, database, session
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record, schema
@@ -18,6 +17,7 @@ from archiver.catalog.query import totals
 from archiver.catalog.writer_lock import WriterLock
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, DatabaseForeign, MarkerMismatch, StorageError
+from archiver.work import Work
 from tests.support.catalog_samples import LATER
 from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
 from tests.support.disk_limits import new_disk_blobs

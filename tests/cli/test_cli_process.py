@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiver.cli.signals import stop_on_signal
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, CommandResult, on_terminal
 from tests.support.forked_commands import shared_commands

@@ -13,7 +13,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.config import load
 from archiver.errors import StoppedBySignal
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support import archive_damage
 from tests.support.archive_damage import (
     ACCOUNTS,

@@ -22,7 +22,7 @@ from archiver.cluster.orders import encode
 from archiver.errors import ArchiveLocked, DatabaseError, LeaseLost, StoppedBySignal
 from archiver.model.api_calls import Call, Limits
 from archiver.model.target import parse_target
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.cluster import ClusterHarness, wait_until
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -15,8 +15,8 @@ from archiver.catalog import Catalog, leases, outbox, record
 from archiver.errors import StorageError
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalHead
-from archiver.runner.threads import StopFlag
 from archiver.store import disk
+from archiver.work import StopFlag
 from tests.support.cluster import ClusterHarness, wait_until
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

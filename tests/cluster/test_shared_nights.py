@@ -24,8 +24,8 @@ from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, Storage
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
-from archiver.runner.threads import StopFlag
 from archiver.sandbox.request_log import LoggedRequest
+from archiver.work import StopFlag
 from tests.support.cluster import ClusterHarness, join_run, wait_until, worker_threads
 from tests.support.nights.expected_facts import differences, names
 from tests.support.rebuilt_archive import require_equal_after_rebuild

@@ -10,7 +10,7 @@ import pytest
 from archiver.catalog import Catalog, api_rate
 from archiver.cluster.shared_rate import SharedRate
 from archiver.errors import ArchiverError
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 
 Two = tuple[Catalog, Catalog]
 

@@ -16,7 +16,7 @@ from archiver.archive.rebuild_archive import rebuild_database
 from archiver.config import Config, load
 from archiver.errors import UsageError
 from archiver.model.foreign_files import AdoptionReport
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.adopting_archive import (
     HIGHLIGHT,
     ITEM,

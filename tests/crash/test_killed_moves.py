@@ -18,7 +18,7 @@ import pytest
 
 from archiver.archive.storage_move import move_storage
 from archiver.errors import StorageError
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import require_equal_after_rebuild

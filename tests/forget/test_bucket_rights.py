@@ -11,7 +11,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.storage_move import move_storage
 from archiver.blobs import marker
 from archiver.errors import MarkerMismatch, StorageError
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forgotten_account import NAME, OTHER, begin_to_forget, find_words, make_world, words_of
 from tests.support.rebuilt_archive import require_equal_after_rebuild

@@ -20,7 +20,6 @@ from archiver.archive import account_traces
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import plan_rebuild
 from archiver.archive.session import WritableSession, open_for_writing
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.config import load
@@ -35,7 +34,7 @@ from archiver.errors import (
     UsageError,
 )
 from archiver.model.target import parse_target
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag, Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer, make_too_old
 from tests.support.forgotten_account import (

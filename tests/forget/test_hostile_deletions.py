@@ -16,8 +16,8 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.config import Config, load
 from archiver.durable import enter_directory, open_directory, open_root
 from archiver.errors import ArchiveDamaged, StorageError
-from archiver.runner.threads import StopFlag
 from archiver.store.spool import list_parts, remove_part
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forgotten_account import NAME, OTHER, begin_to_forget, find_words, words_of
 from tests.support.rebuilt_archive import lose_database, rebuild

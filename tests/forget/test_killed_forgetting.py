@@ -27,7 +27,7 @@ from archiver.archive.rebuild_archive import (
     take_snapshot,
 )
 from archiver.errors import DiskFull, UsageError
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.crash import syscall_trace

@@ -23,7 +23,6 @@ from archiver.archive import rebuild_archive
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.archive.session import open_for_writing
-from archiver.archive.work import Work
 from archiver.catalog import Catalog, outbox
 from archiver.catalog.column_types import time_text
 from archiver.errors import (
@@ -41,9 +40,9 @@ from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
 from archiver.model.identity import utcnow
 from archiver.reread.recover import Recovery
-from archiver.runner.threads import StopFlag
 from archiver.store import disk, growing_file
 from archiver.store.growing_file import GrowingFile
+from archiver.work import StopFlag, Work
 from tests.support.adopting_archive import AdoptingArchive, insta_dl_name, put
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness

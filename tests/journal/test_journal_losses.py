@@ -14,13 +14,12 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.verification import Verification
-from archiver.archive.work import Work
 from archiver.blobs import marker
 from archiver.catalog import Catalog, record
 from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.model.identity import Digest, utcnow
 from archiver.model.journal_entries import JournalEnd, JournalPoint
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag, Work
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
 from tests.support.archive_harness import ArchiveHarness

@@ -16,11 +16,11 @@ from sqlalchemy import Connection, text
 
 from archiver.archive.archive import Archive
 from archiver.archive.session import open_for_writing
-from archiver.archive.work import Work
 from archiver.catalog import outbox, record, row_dump
 from archiver.errors import DatabaseError
 from archiver.journal import shipper
 from archiver.store import disk
+from archiver.work import Work
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer

@@ -20,7 +20,7 @@ from archiver.archive.creation import create_archive
 from archiver.archive.rebuild_archive import plan_rebuild
 from archiver.archive.session import open_for_reading
 from archiver.errors import JournalDiffers
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.cluster import wait_until

@@ -32,7 +32,7 @@ from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead
 from archiver.rebuild.rebuild import RebuildReport
 from archiver.runner import run_lock
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness

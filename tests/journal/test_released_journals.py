@@ -13,7 +13,7 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
 from archiver.config import Config, load
 from archiver.errors import ArchiveTooOld
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
 from tests.support.databases import make_newer_migrations

@@ -12,8 +12,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from archiver.runner.threads import StopFlag
 from archiver.sandbox.world import PrivateWithForce
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
 from tests.support.nights.archive_state import ArchiveState

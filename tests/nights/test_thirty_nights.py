@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import make_url
 
 from archiver.archive.rebuild_archive import take_snapshot
-from archiver.runner.threads import StopFlag
 from archiver.sandbox.world import PrivateWithForce
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.nights.expected_facts import differences

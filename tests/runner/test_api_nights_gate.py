@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archiver.model.events import Pause
 from archiver.runner.rate import RateLimiter
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.api_faults import TRAY, account_pk, answer_error
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn

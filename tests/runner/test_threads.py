@@ -15,7 +15,8 @@ from archiver.errors import ArchiveLocked, StoppedBySignal, StorageError, Upstre
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from archiver.runner.rate import RateLimiter
-from archiver.runner.threads import StopFlag, for_each
+from archiver.runner.threads import for_each
+from archiver.work import StopFlag
 
 
 def test_each_thing_is_worked_on_once() -> None:

@@ -13,8 +13,8 @@ from typing import TypedDict
 import pytest
 
 from archiver.runner.rate import RateLimiter
-from archiver.runner.threads import StopFlag
 from archiver.sandbox.world_objects import Json
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
 from tests.support.standin.actions import Action

@@ -24,7 +24,7 @@ from archiver.runner.context import RunOptions
 from archiver.runner.decide import digits_due
 from archiver.runner.forecast import AccountPlan
 from archiver.runner.tally import Summary
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support import leak_detector
 from tests.support.standin.faulty_standin import FaultyStandIn
 

@@ -26,7 +26,7 @@ from archiver.config import load
 from archiver.errors import ArchiveLocked, ArchiverError, StoppedBySignal
 from archiver.model.events import Event, Notice, Pause
 from archiver.model.identity import utcnow
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 

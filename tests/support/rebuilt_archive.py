@@ -14,7 +14,7 @@ from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.catalog.column_types import time_text
 from archiver.catalog.tables import metadata
 from archiver.config import Config
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import drop_everything
 

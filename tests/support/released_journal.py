@@ -17,8 +17,8 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.journal.journal_files import JournalFiles
-from archiver.runner.threads import StopFlag
 from archiver.store import disk
+from archiver.work import StopFlag
 from tests.support.adopting_archive import ITEM, PHOTO, gallery_dl_metadata, put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows

@@ -10,7 +10,7 @@ import psycopg
 
 from archiver.catalog.tables import metadata
 from archiver.errors import StoppedBySignal
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 
 Table = list[tuple[object, ...]]

@@ -18,9 +18,9 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.errors import StoppedBySignal
 from archiver.model.identity import Role
-from archiver.runner.threads import StopFlag
 from archiver.web import connection_limits, login
 from archiver.web.serve_options import ServeOptions
+from archiver.work import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness

@@ -12,7 +12,7 @@ from archiver.archive.creation import create_for_run
 from archiver.model.events import Event
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 
 

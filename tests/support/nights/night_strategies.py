@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from archiver.errors import StoppedBySignal
 from archiver.model.events import Event
-from archiver.runner.threads import StopFlag
 from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight
+from archiver.work import StopFlag
 from tests.support.nights.early_end import Bug
 from tests.support.standin import actions
 from tests.support.standin.actions import Action

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import take_snapshot
-from archiver.runner.threads import StopFlag
+from archiver.work import StopFlag
 from tests.support.adopting_archive import put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end, killed_run, night_strategies
