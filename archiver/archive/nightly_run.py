@@ -66,10 +66,8 @@ def run_targets(
                 targets,
                 command=command,
                 options=replace(with_settings(config, options), rules=downloader.rules),
-                observe=work.observe,
-                stop=work.stop,
+                work=work,
                 require_space=lambda: require_space(config),
-                clock=clock,
             )
             visitor = Visitor(
                 context,

@@ -284,9 +284,8 @@ class SharedRunWatch:
             client = stack.enter_context(closing(make_client(config, self._clock)))
             answers = stack.enter_context(session.answers.writer(self.run_id, self._clock()))
             pool = stack.enter_context(Pool(1, "job", stop, is_harmless=lambda _: True))
-            context = RunContext(
-                self.run_id, catalog, RunOptions(), stop, self._new_tally(), self._observe, self._clock
-            )
+            work = Work(clock=self._clock, stop=stop, observe=self._observe)
+            context = RunContext(self.run_id, catalog, RunOptions(), self._new_tally(), work)
             api = MeteredApi(context, client, answers, limits=Limits(), rate=SharedRate(catalog, stop))
             balance = BalanceCheck(context, api, is_known=self._knows_balance)
             if not self._is_metered:

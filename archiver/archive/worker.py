@@ -40,7 +40,7 @@ from archiver.model.values import replace
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.tally import Tally
 from archiver.runner.visitor import Visitor
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 
 _LOOK_SECONDS = 2.0
 """Between two looks for an open run."""
@@ -188,10 +188,8 @@ def _visit_for(
             run.run_id,
             catalog,
             RunOptions(**asdict(orders.options), rules=downloader.rules),
-            stop,
             Tally(run.run_id, "worker", ()),
-            observe,
-            clock,
+            Work(clock=clock, stop=stop, observe=observe),
             require_space=lambda: require_space(config),
         )
         shared = SharedVisits(catalog, context, worker_name(), longest_tray=catalog.read(longest_tray))

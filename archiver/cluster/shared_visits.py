@@ -87,7 +87,7 @@ class SharedVisits:
             if taken is None:
                 if not self._held:
                     return
-                self._context.stop.wait(_CHECK_SECONDS)
+                self._context.work.stop.wait(_CHECK_SECONDS)
                 continue
             target = decode(taken.target, Target)
             with self._lock:

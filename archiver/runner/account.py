@@ -90,7 +90,7 @@ class AccountSync:
         The turn ends once units are promised to the highlights to fetch.
         """
         self._services = services
-        self._context = services.context
+        self._context, self._work = services.context, services.context.work
         self._options = services.context.options
         self._catalog = services.context.catalog
         self._api = services.api
@@ -114,11 +114,11 @@ class AccountSync:
         except PayingEnded:
             return False  # the target waits for the next run
         self._context.tally.count_end(end)
-        self._context.observe(AccountDone(self._target.text))
+        self._work.observe(AccountDone(self._target.text))
         return True
 
     def _visit(self) -> AccountEnd:
-        visit, options, clock = self._begin(), self._options, self._context.clock
+        visit, options, clock = self._begin(), self._options, self._work.clock
         while not isinstance(step := decide(visit, options, self._units_left(visit), clock()), Wait):
             visit = self._perform(step, visit)
         self._turn.end()
@@ -162,7 +162,7 @@ class AccountSync:
         state = visit.state
         if state.pk is not None and not self._claim_account(state.pk):
             return replace(visit, is_duplicate=True)
-        is_tight = self._turn.is_tight and not is_hidden(visit, self._options, self._context.clock())
+        is_tight = self._turn.is_tight and not is_hidden(visit, self._options, self._work.clock())
         if (
             is_tight
             and state.pk is not None
@@ -199,7 +199,7 @@ class AccountSync:
         if user is not None and state.pk is None and not self._claim_account(user.pk):
             return replace(visit, is_duplicate=True)
         if user is not None:
-            self._catalog.write(record.record_user, self._context.run_id, user, self._context.clock())
+            self._catalog.write(record.record_user, self._context.run_id, user, self._work.clock())
         if verdict is None and doubt is Doubt.NOT_FOUND:
             raise _hidden_tray()
         is_empty = doubt is Doubt.EMPTY or (doubt is None and state.verdict is Reason.EMPTY)
@@ -225,7 +225,7 @@ class AccountSync:
         """List the tray and record it, unless a look at the account must confirm it first."""
         state = visit.state
         if (why := _WHY_NOT_PAGED.get(step.why)) is not None:
-            self._context.observe(Notice(f"{self._target.text}: {why}"))
+            self._work.observe(Notice(f"{self._target.text}: {why}"))
         # Look for missing blobs before the tray is paid for, since a failing disk ends the run; and before it
         # is recorded, since its date says that the shares of blobs up to today are done.
         if state.pk is not None and visit.blobs_checked is None:
@@ -274,7 +274,7 @@ class AccountSync:
         return self._with_needed_answers(read_visit(visit, self._catalog))
 
     def _record_verdict(self, pk: Pk, verdict: Reason | None) -> None:
-        self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
+        self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._work.clock())
 
     def _record_tray(self, visit: Visit, listing: Listing) -> Visit:
         """Record the tray. Read the state again: the tray, and lost files, change what is due."""
@@ -289,7 +289,7 @@ class AccountSync:
         if not listing.is_whole:
             register.longest_tray = max(register.longest_tray, tray.length)
         unseen = missing_in_one_answer(listing, visit.state)
-        run_id, now = self._context.run_id, self._context.clock()
+        run_id, now = self._context.run_id, self._work.clock()
         if visit.blobs_checked != (pk, now.date()):  # it was unknown before, or midnight has passed
             visit = self._check_blobs(visit, pk, stored.listed_at)
         facts: list[record.Fact] = [
@@ -327,7 +327,12 @@ class AccountSync:
 
     def _use_stored_tray(self, visit: Visit) -> Visit:
         """Go on with the tray that ``plan --list`` has paid for and recorded; the next run lists again."""
-        pk, tray, name, now = visit.state.pk, visit.stored_tray, self._target.username, self._context.clock()
+        pk, tray, name, now = (
+            visit.state.pk,
+            visit.stored_tray,
+            self._target.username,
+            self._work.clock(),
+        )
         assert pk is not None
         assert tray is not None
         facts: list[record.Fact] = []
@@ -348,13 +353,13 @@ class AccountSync:
         tray = listing.tray
         self._report.report_unmatched_globs(visit.state, tray)
         self._context.tally.add(highlights_listed=tray.length)
-        jobs = jobs_due(visit, self._options, self._context.clock())
+        jobs = jobs_due(visit, self._options, self._work.clock())
         name = tray.user.username if tray.user is not None else None
-        self._context.observe(AccountListed(visit.state.pk or "", name, tray.length, len(jobs)))
+        self._work.observe(AccountListed(visit.state.pk or "", name, tray.length, len(jobs)))
 
     def _with_needed_answers(self, visit: Visit) -> Visit:
         """Look up stored answers if they matter: under a limit, and for files of a hidden account."""
-        now = self._context.clock()
+        now = self._work.clock()
         is_needed = self._api.budget.is_limited and not self._options.list_only
         if is_needed or is_hidden(visit, self._options, now):
             return with_answers(visit, self._services.answers, self._options, now)
@@ -366,7 +371,7 @@ class AccountSync:
         Those that are due are looked for, and all if one of them is missing. ``plan --list`` looks for all:
         otherwise its price would not be exact.
         """
-        now = self._context.clock()
+        now = self._work.clock()
         digits = digits_due(listed_at, now)
         if self._options.full or self._options.list_only:
             digits = None
@@ -384,8 +389,8 @@ class AccountSync:
         """Record blobs that are missing from the store, so that their highlights are fetched again."""
         if missing:
             text = f"{len(missing)} files of {whose} are gone from the store: fetching them again"
-            self._context.observe(Notice(text))
-            self._catalog.write(record.lost_blobs, missing, self._context.clock())
+            self._work.observe(Notice(text))
+            self._catalog.write(record.lost_blobs, missing, self._work.clock())
 
     # --- fetching
 
@@ -394,7 +399,7 @@ class AccountSync:
         pictures = pictures_to_download(visit.state, listing.tray, self._options)
         begun = self._services.downloads.start(pictures, self._claims)
         for gap in pictures_not_offered(visit.state, listing.tray, self._options.repair):
-            self._catalog.write(record.record_failure, gap, self._context.clock(), is_gap=True)
+            self._catalog.write(record.record_failure, gap, self._work.clock(), is_gap=True)
             self._context.report_failure(gap, is_trouble=False)
         return replace(visit, pictures=tuple(pictures), picture_downloads=tuple(begun))
 

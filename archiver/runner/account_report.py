@@ -35,7 +35,7 @@ class AccountReporter:
     """Records failures of one target of a run, and reports what a person should know."""
 
     def __init__(self, context: RunContext, target: Target) -> None:
-        self._context = context
+        self._context, self._work = context, context.work
         self._options = context.options
         self._catalog = context.catalog
         self._target = target
@@ -45,7 +45,7 @@ class AccountReporter:
         is_other = self._target.highlights != first.highlights
         what = f", with the highlights that {first.text} asks for" if is_other else ""
         text = f"{self._target.text} is the same account as {first.text}: archived once{what}"
-        self._context.observe(Notice(text, is_loud=is_other))
+        self._work.observe(Notice(text, is_loud=is_other))
 
     def report_hidden(self, verdict: Reason, before: AccountState) -> None:
         """Report an account that shows nothing. A target that has never existed is a failure.
@@ -60,7 +60,7 @@ class AccountReporter:
             is_silent = end is AccountEnd.HIDDEN
             self.fail_target(verdict, what, is_trouble=False, is_silent=is_silent)
         if end is AccountEnd.ABSENT:
-            self._context.observe(Notice(f"{self._target.text}: {what}", is_loud=True))
+            self._work.observe(Notice(f"{self._target.text}: {what}", is_loud=True))
 
     def fail_unresolved(self) -> AccountEnd:
         """Record and report that the API says that the target does not exist, and never did.
@@ -69,9 +69,9 @@ class AccountReporter:
         tries it again. A plan that has listed trays needs it, to state the price.
         """
         failure = _unresolved_failure(self._target)
-        self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
+        self._work.observe(Notice(f"{self._target.text}: {failure.detail}"))
         if failure.subject is not Subject.HIGHLIGHT:  # that was recorded when its page was read
-            self._catalog.write(record.record_failure, failure, self._context.clock())
+            self._catalog.write(record.record_failure, failure, self._work.clock())
             self._context.report_failure(failure, is_trouble=False)
         if not (self._options.from_config or self._options.list_only):
             self._resolve_new(failure)
@@ -82,21 +82,21 @@ class AccountReporter:
         key = (failure.subject, failure.subject_pk, failure.role)
         recorded = self._catalog.read(open_failure, *key)
         if recorded is not None and recorded.attempts == 1:
-            self._catalog.write(record.resolution, *key, self._context.clock())
+            self._catalog.write(record.resolution, *key, self._work.clock())
 
     def report_missing(self) -> AccountEnd:
         """Report a target that does not exist, as an earlier run found; its next try is not due."""
         failure = _unresolved_failure(self._target)
-        self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
+        self._work.observe(Notice(f"{self._target.text}: {failure.detail}"))
         recorded = self._catalog.read(open_failure, failure.subject, failure.subject_pk, None)
-        since = recorded.first_at if recorded is not None else self._context.clock()
+        since = recorded.first_at if recorded is not None else self._work.clock()
         self._context.tally.add_missing(MissingTarget(failure.subject_pk, since))
         return AccountEnd.MISSING
 
     def fail_target(self, reason: Reason, detail: str, *, is_trouble: bool, is_silent: bool = False) -> None:
         """Record a failure of the target, and report it unless ``is_silent``."""
         failure = Failure(Subject.TARGET, self._target.key, None, reason, detail)
-        self._catalog.write(record.record_failure, failure, self._context.clock())
+        self._catalog.write(record.record_failure, failure, self._work.clock())
         if not is_silent:
             self._context.report_failure(failure, is_trouble=is_trouble)
 
@@ -136,7 +136,7 @@ class AccountReporter:
         }
         self._context.tally.count_refused(tuple(waiting.values()))
         for host, files in Counter(failure.host for failure in waiting.values()).items():
-            self._context.observe(Notice(f"{self._target.text}: {files_not_downloaded(host or '', files)}"))
+            self._work.observe(Notice(f"{self._target.text}: {files_not_downloaded(host or '', files)}"))
 
     def _is_wanted(self, title: str | None, failure: Failure) -> bool:
         """Return whether the options ask for a refused file, and its host is still not allowed."""
@@ -160,7 +160,7 @@ class AccountReporter:
             if failure.subject is Subject.ITEM or what in wanted:
                 left.append((title, failure))
             else:
-                self._catalog.write(record.resolution, *what, self._context.clock())
+                self._catalog.write(record.resolution, *what, self._work.clock())
         return left
 
     def _report_name(self, pk: Pk, before: AccountState, user: User | None) -> None:
@@ -172,14 +172,14 @@ class AccountReporter:
         known_as = name or before.username
         called = (user.username if user is not None else None) or before.username or known_as
         if called != known_as and known_as is not None:
-            self._context.observe(Notice(f"{known_as} is now called {called}"))
+            self._work.observe(Notice(f"{known_as} is now called {called}"))
             return
         if name is None or (before.username == name and not self._options.is_asked_for):
             return
         others = [other for other in self._catalog.read(former_pks, name) if other != pk]
         if others:
             text = f"{name} is now account {pk}; account {others[-1]} had that name before"
-            self._context.observe(Notice(text, is_loud=True))
+            self._work.observe(Notice(text, is_loud=True))
 
     def _report_left_out(self, pk: Pk, tray: Tray) -> None:
         """Record the entries of a tray that get no row.
@@ -190,7 +190,7 @@ class AccountReporter:
         if not tray.has_left_out:
             return
         before = self._catalog.read(open_failure, Subject.USER, pk, None)
-        now = self._context.clock()
+        now = self._work.clock()
         if tray.rejected:
             detail = describe_rejected(tray.rejected, "entry")
             failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, detail)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
-from archiver.model.events import FailureRecorded, Notice, Observer
+from archiver.model.events import FailureRecorded, Notice
 from archiver.model.identity import Pk
 from archiver.runner.tally import Tally
-from archiver.work import StopFlag
+from archiver.work import Work
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
     from archiver.catalog import Catalog
@@ -85,23 +84,21 @@ class RunLimits(Struct, frozen=True):
 class RunContext(Struct, frozen=True):
     """What all parts of a run in this process share.
 
-    ``observe`` takes its events. ``clock`` is aware, in UTC. ``require_space`` is called before each target
-    and each file, and raises DiskFull if the run must end.
+    Of ``work``, ``clock``, ``stop`` and ``observe`` count. ``require_space`` is called before each target and
+    each file, and raises DiskFull if the run must end.
     """
 
     run_id: int
     catalog: Catalog
     options: RunOptions
-    stop: StopFlag
     tally: Tally
-    observe: Observer
-    clock: Callable[[], datetime]
+    work: Work
     require_space: Callable[[], None] = lambda: None
 
     def note(self, text: str) -> None:
         """Report a fact that is not a failure, in the log, the report and ``--json``."""
         self.tally.note(text)
-        self.observe(Notice(text))
+        self.work.observe(Notice(text))
 
     def report_failure(self, failure: Failure, *, is_trouble: bool) -> None:
         """Count and report a failure whose row is committed.
@@ -109,4 +106,4 @@ class RunContext(Struct, frozen=True):
         ``is_trouble``: the failure means that the run did not fully succeed.
         """
         self.tally.count_failure(failure, is_trouble=is_trouble)
-        self.observe(FailureRecorded(failure))
+        self.work.observe(FailureRecorded(failure))

@@ -94,7 +94,7 @@ class FileDownloader:
         *,
         threads: int,
     ) -> None:
-        self._context = context
+        self._context, self._work = context, context.work
         self._catalog = context.catalog
         self._downloader = downloader
         self._store = store
@@ -134,7 +134,7 @@ class FileDownloader:
         if not claims.must_report(failed):
             return
         failure = failed.failure
-        self._catalog.write(record.record_failure, failure, self._context.clock())
+        self._catalog.write(record.record_failure, failure, self._work.clock())
         if failure.reason is not Reason.HOST_NOT_ALLOWED:
             self._context.report_failure(failure, is_trouble=failure.reason not in GAPS)
 
@@ -151,16 +151,19 @@ class FileDownloader:
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         try:
-            self._context.stop.check()
+            self._work.stop.check()
             self._context.require_space()
             with self._store.writer() as writer:
                 received = self._downloader.download(
-                    download.link, writer, check=self._context.stop.check, wait=self._context.stop.wait
+                    download.link,
+                    writer,
+                    check=self._work.stop.check,
+                    wait=self._work.stop.wait,
                 )
                 digest, size = writer.commit()
             blob = Blob(digest, size, received.mime, received.width, received.height)
             file = File(download.owner, download.link.role, blob, signed_url.without_query(download.link.url))
-            stored = StoredFile(file, download.answer_id, self._context.clock())
+            stored = StoredFile(file, download.answer_id, self._work.clock())
             row = self._catalog.submit_each(self._record, stored)
         except DownloadFailed as error:
             future.set_result(FailedDownload(download, error))
@@ -177,7 +180,7 @@ class FileDownloader:
             self._context.tally.add(
                 files_new=recorded.is_new_file, bytes_new=size if recorded.is_new_blob else 0
             )
-            self._context.observe(FileStored(file.owner, file.role, size, recorded.is_new_blob))
+            self._work.observe(FileStored(file.owner, file.role, size, recorded.is_new_blob))
         except BaseException as error:
             self._fail(future, error)
         else:
@@ -185,7 +188,7 @@ class FileDownloader:
 
     def _fail(self, future: Future[FailedDownload | None], error: BaseException) -> None:
         """Stop the run at once: another thread may be waiting for an earlier file."""
-        self._context.stop.fail(error)
+        self._work.stop.fail(error)
         future.set_exception(error)
 
 

@@ -35,7 +35,7 @@ class HighlightSync:
         downloads: FileDownloader,
         answers: AnswerCache,
     ) -> None:
-        self._context = context
+        self._context, self._work = context, context.work
         self._catalog = context.catalog
         self._api = api
         self._downloads = downloads
@@ -74,7 +74,7 @@ class HighlightSync:
                 self._record(answer, job)
             missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
             title, items = answer.page.highlight.title or job.title, len(answer.page.items)
-            self._context.observe(HighlightRead(job.pk, title, items, len(missing), answer.is_paid))
+            self._work.observe(HighlightRead(job.pk, title, items, len(missing), answer.is_paid))
             failed = self._downloads.download_all(missing, claims)
             if may_pay:
                 failed, answer = self._renew(job, answer, failed, claims, account=account)
@@ -83,7 +83,7 @@ class HighlightSync:
             # Last, the watermark: each file of the page is stored, or its failure is recorded.
             lacking = {(one.download.owner.pk, one.download.link.role) for one in failed}
             is_whole = not answer.page.rejected
-            self._catalog.write(record.completion, job.pk, lacking, self._context.clock(), is_whole=is_whole)
+            self._catalog.write(record.completion, job.pk, lacking, self._work.clock(), is_whole=is_whole)
             return Meaning.OK
 
     # --- the page
@@ -111,7 +111,7 @@ class HighlightSync:
         return meaning
 
     def _record(self, answer: PageAnswer, job: Job) -> None:
-        page, now = answer.page, self._context.clock()
+        page, now = answer.page, self._work.clock()
         before = self._catalog.read(page_before, job.pk, self._context.run_id)
         gone, shrunk_to = _items_gone(page, before)
         resolved: list[record.Fact] = []
@@ -147,7 +147,7 @@ class HighlightSync:
             lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut_lists)
             detail = f"{lists} have rows; the stored answer holds all of them"
             failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
-            if self._catalog.write(record.record_failure, failure, self._context.clock()) == 1:
+            if self._catalog.write(record.record_failure, failure, self._work.clock()) == 1:
                 self._context.report_failure(failure, is_trouble=False)
 
     # --- the files
@@ -171,7 +171,7 @@ class HighlightSync:
         if not expired:
             return failed, answer
         text = f"{len(expired)} links of highlight {job.pk} have expired: renewing them"
-        self._context.observe(Notice(text))
+        self._work.observe(Notice(text))
         try:
             renewed = self._fetch(job, account)
         except PayingEnded:
@@ -191,7 +191,7 @@ class HighlightSync:
 
     def _record_failure(self, pk: Pk, reason: Reason, detail: str, *, is_trouble: bool) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
-        self._catalog.write(record.record_failure, failure, self._context.clock())
+        self._catalog.write(record.record_failure, failure, self._work.clock())
         self._context.report_failure(failure, is_trouble=is_trouble)
 
 

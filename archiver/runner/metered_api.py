@@ -127,11 +127,11 @@ class MeteredApi:
         rate: CallRate | None = None,
     ) -> None:
         """``rate``: the rate of calls; if None, it is one call a second until ``set_rate``."""
-        self._context = context
+        self._context, self._work = context, context.work
         self._client = client
         self._answers = answers
-        self.budget = Budget(context.catalog, context.run_id, limits, context.clock)
-        self._rate: CallRate = rate or RateLimiter(1.0, context.stop)
+        self.budget = Budget(context, limits)
+        self._rate: CallRate = rate or RateLimiter(1.0, context.work.stop)
         self.paying_ended: PayingEnded | None = None
         self._health = _Health()
 
@@ -175,7 +175,7 @@ class MeteredApi:
                 raise ended.cause from None
         except ArchiverError:
             pass
-        self._context.stop.check()
+        self._work.stop.check()
         return None
 
     def fetch_account(
@@ -261,13 +261,13 @@ class MeteredApi:
             try:
                 reply = self._attempt(paid)
             except CallFailed as error:
-                self._context.stop.check()
+                self._work.stop.check()
                 attempts_lost += error.was_sent
                 # A call that may have reached the API may have been billed: it is repeated once, not twice.
                 if error.is_permanent or tries >= _TRIES or attempts_lost > 1:
                     self._watch(paid, Meaning.TRANSIENT)
                     raise
-                self._context.stop.wait(retry.backoff(tries, random.random))
+                self._work.stop.wait(retry.backoff(tries, random.random))
                 continue
             seconds = self._pause_before_retry(reply, tries)
             if seconds is None:
@@ -277,11 +277,11 @@ class MeteredApi:
                     detail = f"the API has retired {paid.call.path}; a newer archiver may know its successor"
                     raise CallFailed(detail, was_sent=True, is_permanent=True, status=reply.status)
                 return reply
-            self._context.observe(Pause(seconds, reply.outcome.detail))
+            self._work.observe(Pause(seconds, reply.outcome.detail))
             if reply.outcome.meaning is Meaning.RATE_LIMITED:
                 self._rate.pause(seconds)
             else:
-                self._context.stop.wait(seconds)
+                self._work.stop.wait(seconds)
 
     def _attempt(self, paid: PaidCall[T]) -> Reply[T]:
         """Make one attempt, with one row in the ledger that is settled in any case.
@@ -322,7 +322,7 @@ class MeteredApi:
 
         They are paid for: a failure of the store or the database does not give them up.
         """
-        cause = self._context.stop.cause
+        cause = self._work.stop.cause
         return cause is not None and not isinstance(cause, StorageError | DatabaseError)
 
     def _keep(self, paid: PaidCall[T], call_id: int, answer: Answer) -> Reply[T]:
@@ -346,7 +346,7 @@ class MeteredApi:
         try:
             self._answers.check()
         except StorageError as error:
-            self._context.stop.fail(error)
+            self._work.stop.fail(error)
 
     def _read(self, document: Document, read: Callable[[Document], T]) -> T | AnswerMalformed:
         """Return the content of an answer, or why it cannot be read. One thread at a time, to save memory."""
@@ -369,7 +369,7 @@ class MeteredApi:
 
     def _count(self, call: Call, units: int) -> None:
         self._context.tally.add(units=units, api_calls=call.units > 0)
-        self._context.observe(UnitsSpent(units))
+        self._work.observe(UnitsSpent(units))
 
     def _pause_before_retry(self, reply: Reply[T], tries: int) -> float | None:
         """Return the seconds until the next attempt; None: this reply is final. Raises PayingEnded."""

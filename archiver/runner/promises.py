@@ -8,15 +8,15 @@ account unfinished, not many, and no unit is spent on a tray whose highlights ca
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
 
-from archiver.catalog import Catalog, ledger
+from archiver.catalog import ledger
 from archiver.hiker.endpoints import HIGHLIGHT_UNITS
 from archiver.model.api_calls import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayNumbers
+from archiver.runner.context import RunContext
 
 ACCOUNTS_AT_MOST = 8
 """How many accounts a run visits at a time."""
@@ -54,11 +54,9 @@ class Promise:
 class Budget:
     """Reserves units and keeps promises. Thread-safe. Without a limit it only reserves."""
 
-    def __init__(self, catalog: Catalog, run_id: int, limits: Limits, clock: Callable[[], datetime]) -> None:
-        self._catalog = catalog
-        self._run_id = run_id
+    def __init__(self, context: RunContext, limits: Limits) -> None:
+        self._catalog, self._run_id, self._clock = context.catalog, context.run_id, context.work.clock
         self._limits = limits
-        self._clock = clock
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._promised = 0

@@ -15,7 +15,7 @@ from archiver.catalog.query.account_state import Progress, account_state, highli
 from archiver.errors import ArchiverError
 from archiver.exit_codes import is_graver, outcome
 from archiver.hiker import endpoints
-from archiver.model.events import Observer, RunStarted
+from archiver.model.events import RunStarted
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.balance import BalanceCheck
@@ -25,7 +25,7 @@ from archiver.runner.promises import Turn
 from archiver.runner.tally import Summary, Tally
 from archiver.runner.visit import Visit
 from archiver.runner.visitor import Visitor
-from archiver.work import StopFlag
+from archiver.work import Work
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -36,16 +36,13 @@ def begin_run(
     *,
     command: str,
     options: RunOptions,
-    observe: Observer,
-    stop: StopFlag,
+    work: Work,
     require_space: Callable[[], None],
-    clock: Callable[[], datetime],
 ) -> RunContext:
     """Record that a run begins, report it, and return what its parts share. See ``RunContext``."""
-    run_id = catalog.write(record.start_run, command, clock())
-    observe(RunStarted(run_id, command, len(targets)))
-    tally = Tally(run_id, command, targets)
-    return RunContext(run_id, catalog, options, stop, tally, observe, clock, require_space)
+    run_id = catalog.write(record.start_run, command, work.clock())
+    work.observe(RunStarted(run_id, command, len(targets)))
+    return RunContext(run_id, catalog, options, Tally(run_id, command, targets), work, require_space)
 
 
 def run(context: RunContext, visitor: Visitor, targets: Sequence[Target]) -> Summary:
@@ -58,7 +55,7 @@ def run(context: RunContext, visitor: Visitor, targets: Sequence[Target]) -> Sum
     waiting = catalog.read(adoptions.count_waiting)
 
     def feed() -> Iterator[tuple[Target, Turn]]:
-        for target in by_priority(targets, catalog, context.options, context.clock()):
+        for target in by_priority(targets, catalog, context.options, context.work.clock()):
             yield target, budget.take_turn()
 
     causes: list[BaseException | None] = [
@@ -69,7 +66,7 @@ def run(context: RunContext, visitor: Visitor, targets: Sequence[Target]) -> Sum
         ),
         visitor.api.paying_ended,
     ]
-    return finish(catalog, context.tally, causes, waiting, context.clock)
+    return finish(catalog, context.tally, causes, waiting, context.work.clock)
 
 
 def finish(

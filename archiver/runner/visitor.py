@@ -50,11 +50,11 @@ class Visitor:
 
         ``rate``: the rate of all calls; if None, it is one call a second until ``api.set_rate``.
         """
-        self._context, self._limits = context, limits
-        self._answers = answers.writer(context.run_id, context.clock())
+        self._context, self._work, self._limits = context, context.work, limits
+        self._answers = answers.writer(context.run_id, context.work.clock())
         self.api = MeteredApi(context, client, self._answers, limits=limits.units, rate=rate)
         cache = AnswerCache(
-            context.catalog, answers, context.clock, options=context.options, run_id=context.run_id
+            context.catalog, answers, context.work.clock, options=context.options, run_id=context.run_id
         )
         downloads = FileDownloader(context, downloader, store, threads=limits.downloads)
         self._services = RunServices(
@@ -67,7 +67,7 @@ class Visitor:
             pool=Pool(
                 JOBS_AT_ONCE,
                 "job",
-                context.stop,
+                context.work.stop,
                 is_harmless=lambda error: isinstance(error, (PayingEnded, *OF_ONE_ACCOUNT)),
             ),
             register=AccountRegister.read(context.catalog) if register is None else register,
@@ -85,7 +85,7 @@ class Visitor:
         That is empty if all is done, or if only ``api.paying_ended`` has ended it. ``balance`` is recorded
         before and after.
         """
-        stop, services = self._context.stop, self._services
+        stop, services = self._work.stop, self._services
         error: BaseException | None = None
         try:
             with stop.stop_on_error():
@@ -114,7 +114,7 @@ class Visitor:
         It does not if no more calls are paid for. Raises errors that stop the run.
         """
         try:
-            with self._context.stop.stop_on_error():  # stop here, at once, so that the other threads stop too
+            with self._work.stop.stop_on_error():  # stop here, at once, so that the other threads stop too
                 if self.api.paying_ended is not None:
                     return False
                 self._context.require_space()
