@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 from archiver.archive.database import find_database
-from archiver.archive.joined_session import join_archive, new_worker_id, require_cluster, worker_name
 from archiver.archive.nightly_run import drop_corrected_targets, make_client, require_key, run_limits
 from archiver.archive.session import (
     WritableSession,
@@ -16,7 +15,13 @@ from archiver.archive.session import (
     require_current_list,
     with_settings,
 )
-from archiver.archive.worker import OutageWait
+from archiver.archive.worker import (
+    OutageWait,
+    join_archive,
+    new_worker_id,
+    require_cluster,
+    worker_name,
+)
 from archiver.blobs import marker
 from archiver.catalog import Catalog, leases, ledger, record, visits
 from archiver.catalog.query import adoptions, change_history

@@ -15,7 +15,7 @@ import pytest
 from archiver.archive import shared_run, worker
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
-from archiver.archive.joined_session import join_archive
+from archiver.archive.worker import join_archive
 from archiver.blobs import marker
 from archiver.catalog import leases, visits
 from archiver.cluster import shared_visits
