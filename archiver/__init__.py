@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from archiver import errors
     from archiver.archive.archive import Archive, open_archive
-    from archiver.archive.iterator import Reading
+    from archiver.archive.archive_base import Reading
     from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
     from archiver.model.foreign_files import AdoptionReport, ForeignTool, RefusedFile, WaitingFile
     from archiver.model.identity import Role, Subject
@@ -57,7 +57,7 @@ __all__ = [
 
 _MODULES = (
     "archive.archive",
-    "archive.iterator",
+    "archive.archive_base",
     "model.archived",
     "model.foreign_files",
     "model.identity",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from archiver.archive import arguments
 from archiver.archive.archive_contents import ArchiveContents
-from archiver.archive.archive_exports import ArchiveExports
 from archiver.archive.archive_reports import ArchiveReports
 from archiver.archive.archive_runs import ArchiveRuns
 from archiver.archive.archive_upkeep import ArchiveUpkeep
@@ -54,7 +53,7 @@ def open_archive(
         return archive
 
 
-class Archive(ArchiveContents, ArchiveReports, ArchiveRuns, ArchiveUpkeep, ArchiveExports, ArchiveServing):
+class Archive(ArchiveContents, ArchiveReports, ArchiveRuns, ArchiveUpkeep, ArchiveServing):
     """An archive. The first read opens it; ``close``, or the end of a ``with`` block, closes it.
 
     ``run``, ``repair``, ``reread`` and ``adopt`` hold the archive's lock while they write. Any thread may

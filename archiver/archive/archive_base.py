@@ -1,16 +1,18 @@
-"""An archive that is opened at the first read, and closed once: what every part of ``Archive`` stands on."""
+"""An archive that is opened at the first read, and closed once: what every part of ``Archive`` stands on.
+
+Its iterators end when it is closed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 from weakref import WeakSet
 
-from archiver.archive.iterator import Reading
 from archiver.archive.session import Session, open_for_reading
 from archiver.config import Config
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld
@@ -26,6 +28,41 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+
+class Reading(Generic[T]):
+    """An iterator over values of an archive. ``close``, or the end of a ``with`` block, ends it early."""
+
+    def __init__(self, values: Generator[T, None, None]) -> None:
+        self._values = values
+        self._is_cut = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._is_cut:
+            raise ValueError("the archive is closed")
+        return next(self._values)
+
+    def close(self) -> None:
+        """Stop reading and return the connection."""
+        self._values.close()
+
+    def cut(self) -> None:
+        """End the iterator because the archive is closed: reading on raises ValueError."""
+        self._is_cut = True
+        # ValueError: another thread is reading. The connection is returned when the generator is freed.
+        with suppress(ValueError):
+            self._values.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class ArchiveBase:

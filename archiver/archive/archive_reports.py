@@ -5,30 +5,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from archiver.archive import arguments
-from archiver.archive.archive_base import ArchiveBase
+from archiver.archive.archive_base import ArchiveBase, Reading
 from archiver.archive.database import locate_database
-from archiver.archive.iterator import Reading
-from archiver.archive.session import (
-    Session,
-    read_download_rules,
-)
+from archiver.archive.session import Session, read_download_rules
+from archiver.errors import UsageError
 from archiver.model.identity import Role, utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
-    from archiver.archive.reports import CostReport
     from archiver.archive.selection import Accounts
-    from archiver.model.api_calls import BudgetLeft, CostsBy
-    from archiver.model.archived import (
-        Gap,
-        NamedChange,
-    )
+    from archiver.model.api_calls import BudgetLeft, CostReport, CostsBy
+    from archiver.model.archived import Gap, NamedChange
     from archiver.model.run_status import LatestRecords, Status
     from archiver.model.upstream import Balance
 
@@ -64,13 +58,12 @@ class ArchiveReports(ArchiveBase):
         ``by_account``: add gauges that name each account in their labels.
         """
         from archiver import metrics
-        from archiver.archive import reports
         from archiver.catalog.query import totals
 
         session = self._open()
-        gaps = Counter(gap.user_pk for gap in reports.read_gaps(session, None))
+        gaps = Counter(gap.user_pk for gap in self.gaps())
         latest = session.catalog.read(totals.latest_records)
-        nights = _nights_left(latest, reports.read_units_per_night(session))
+        nights = _nights_left(latest, self.units_per_night())
         gauges = list(metrics.archive_gauges(self.status(), latest, gaps.total(), nights))
         if by_account:
             gauges += metrics.account_gauges(session.catalog.read(totals.accounts_in_numbers), gaps)
@@ -84,13 +77,20 @@ class ArchiveReports(ArchiveBase):
         ``since``: only from that time on. ``run_id``: only what one run saw. ``accounts``: only theirs.
         Raises NotHeld, and UsageError if there was no such run.
         """
-        from archiver.archive import reports, selection
+        from archiver.archive import selection
         from archiver.catalog.query import change_history
 
         after = arguments.read_time("since", since)
         targets = selection.read_accounts(accounts)
         if run_id is not None:
-            reports.require_run(self._catalog, run_id)
+            last = self._catalog.read(change_history.last_run)
+            if last is None or run_id > last:
+                raise UsageError(
+                    f"there is no run {run_id}",
+                    f"the last one is {last}"
+                    if last is not None
+                    else "there has been none yet: archiver run",
+                )
         pks = selection.NO_PKS if targets == () else selection.require_pks(self._catalog, targets or ())
         return self._read(
             self._catalog.stream(change_history.changes, since=after, run_id=run_id, user_pks=pks)
@@ -101,23 +101,29 @@ class ArchiveReports(ArchiveBase):
 
         An entry of the configuration that no run has reached is a gap. Raises NotHeld.
         """
-        from archiver.archive import reports, selection
+        from archiver.archive import selection
+        from archiver.archive.gap_list import read_gaps
 
-        return self._read(reports.read_gaps(self._open(), selection.read_accounts(accounts)))
+        return self._read(read_gaps(self._open(), selection.read_accounts(accounts)))
 
     def costs(self, by: CostsBy | str = "day", *, since: datetime | None = None) -> CostReport:
         """Return what was paid, from ``since`` on or in total, by day (UTC), account, endpoint or run."""
-        from archiver.archive import reports
-        from archiver.model.api_calls import CostsBy
+        from archiver.catalog.query import costs
+        from archiver.hiker import endpoints
+        from archiver.model.api_calls import CostReport, CostsBy
 
         chosen = arguments.require_choice("by", by, CostsBy)
-        return reports.read_costs(self._open(), chosen, arguments.read_time("since", since))
+        after, free, read = arguments.read_time("since", since), endpoints.BALANCE, self._catalog.read
+        rows = read(costs.costs, chosen, after, free_path=free, name_paths=endpoints.BY_NAME)
+        return CostReport(chosen, after, rows, read(costs.run_costs, after, free_path=free))
 
     def units_per_night(self) -> int | None:
         """Return the median price of a night over the last 30 days; None if there was no run."""
-        from archiver.archive import reports
+        from archiver.catalog.query import costs
+        from archiver.runner import supply
 
-        return reports.read_units_per_night(self._open())
+        now = utcnow()
+        return supply.units_per_night(self._catalog.read(costs.spending, now - supply.RECENT), now)
 
     def budget_left(
         self, *, max_units: int | None = None, clock: Callable[[], datetime] = utcnow
@@ -135,9 +141,11 @@ class ArchiveReports(ArchiveBase):
 
         Raises KeyMissing, KeyRejected, UpstreamDown, CallFailed.
         """
-        from archiver.archive.nightly_run import ask_balance
+        from archiver.archive.nightly_run import make_client
+        from archiver.runner.balance import read_balance
 
-        return ask_balance(self._config)
+        with closing(make_client(self._config)) as client:
+            return read_balance(client)
 
 
 def _with_open_runs(session: Session, status: Status) -> Status:

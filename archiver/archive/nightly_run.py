@@ -27,10 +27,8 @@ from archiver.model.api_calls import BudgetLeft, Limits
 from archiver.model.archived import NamedChange
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import Target
-from archiver.model.upstream import Balance
 from archiver.model.values import replace
 from archiver.runner.answer_cache import AnswerCache
-from archiver.runner.balance import read_balance
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.run import begin_run, run
@@ -137,12 +135,6 @@ def read_budget_left(session: Session, clock: Clock, max_units: int | None = Non
     """
     limits = run_limits(session.config, max_units).units
     return session.catalog.read(ledger.tightest_limit, 0, clock(), limits)
-
-
-def ask_balance(config: Config) -> Balance:
-    """Return the units left at the API; see ``Archive.balance``."""
-    with closing(make_client(config)) as client:
-        return read_balance(client)
 
 
 def require_key(config: Config) -> Secret:

@@ -9,7 +9,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from archiver.archive import selection
-from archiver.archive.reports import read_gaps
+from archiver.archive.gap_list import read_gaps
 from archiver.archive.session import Session, read_download_rules, with_settings
 from archiver.catalog import Catalog
 from archiver.catalog.query import content, details

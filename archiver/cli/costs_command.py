@@ -19,8 +19,7 @@ from archiver.text_format import format_price, pluralize, price_number
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.archive.reports import CostReport
-    from archiver.model.api_calls import Cost, RunCost
+    from archiver.model.api_calls import Cost, CostReport, RunCost
 
 _SHOWN = 20
 """How many runs that differ from the balance are listed: the latest; ``--json`` has all."""

@@ -216,3 +216,24 @@ class RunCost(Struct, frozen=True):
             return None
         difference = self.balance_drop - self.units
         return 0 if -self.early_units <= difference <= 0 else difference
+
+
+class CostReport(Struct, frozen=True):
+    """Sums of the ledger: ``rows`` has one for each key, ``runs`` has the API's balance of each run."""
+
+    by: CostsBy
+    since: datetime | None
+    rows: tuple[Cost, ...]
+    runs: tuple[RunCost, ...]
+
+    @property
+    def total(self) -> Cost:
+        """Return the sum of all rows."""
+        rows = self.rows
+        return Cost(
+            None,
+            sum(row.units for row in rows),
+            sum(row.calls for row in rows),
+            sum(row.unknown_calls for row in rows),
+            sum(row.unknown_units for row in rows),
+        )

@@ -1,73 +1,19 @@
-"""The gaps of an archive, and what was paid."""
+"""The gaps of an archive: what it knows to be missing, and entries of the list that no run has reached."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from datetime import datetime
-
-from msgspec import Struct
 
 from archiver.archive import selection
 from archiver.archive.session import Session
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, change_history, costs, gaps
+from archiver.catalog.query import account_state, gaps
 from archiver.config import has_own_list
-from archiver.errors import UsageError
-from archiver.hiker import endpoints
-from archiver.model.api_calls import Cost, CostsBy, RunCost
 from archiver.model.archived import Gap, GapReason
-from archiver.model.identity import Pk, Subject, utcnow
+from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target
 
 _NEVER = "no run has reached it"
-
-
-class CostReport(Struct, frozen=True):
-    """Sums of the ledger: ``rows`` has one for each key, ``runs`` has the API's balance of each run."""
-
-    by: CostsBy
-    since: datetime | None
-    rows: tuple[Cost, ...]
-    runs: tuple[RunCost, ...]
-
-    @property
-    def total(self) -> Cost:
-        """Return the sum of all rows."""
-        rows = self.rows
-        return Cost(
-            None,
-            sum(row.units for row in rows),
-            sum(row.calls for row in rows),
-            sum(row.unknown_calls for row in rows),
-            sum(row.unknown_units for row in rows),
-        )
-
-
-def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostReport:
-    """Return what was paid since then, or in total."""
-    rows = session.catalog.read(
-        costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME
-    )
-    runs = session.catalog.read(costs.run_costs, since, free_path=endpoints.BALANCE)
-    return CostReport(by, since, rows, runs)
-
-
-def read_units_per_night(session: Session) -> int | None:
-    """Return the recent price of a night, None if there was no run lately; see ``runner.supply``."""
-    from archiver.runner import supply
-
-    now = utcnow()
-    return supply.units_per_night(session.catalog.read(costs.spending, now - supply.RECENT), now)
-
-
-def require_run(catalog: Catalog, run_id: int) -> None:
-    """Raise UsageError if there was no such run."""
-    last = catalog.read(change_history.last_run)
-    if last is None or run_id > last:
-        raise UsageError(
-            f"there is no run {run_id}",
-            f"the last one is {last}" if last is not None else "there has been none yet: archiver run",
-        )
 
 
 def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[Gap, None, None]:
