@@ -20,6 +20,7 @@ from archiver.archive.rebuild_archive import plan_rebuild, plan_snapshot, rebuil
 from archiver.archive.session import open_for_reading
 from archiver.archive.storage_move import move_storage
 from archiver.blobs import marker
+from archiver.catalog import Catalog
 from archiver.errors import (
     JournalDamaged,
     JournalDiffers,
@@ -159,6 +160,20 @@ def test_files_are_read_and_exported(harness: ArchiveHarness, tmp_path: Path) ->
     assert sum(path.stat().st_size for path in exported) >= sum(
         file.blob.size for file in files if file.owner.subject == "item"
     )
+
+
+def test_a_link_is_refused_before_a_row_is_read(
+    harness: ArchiveHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of millions of rows too: nothing of a bucket can be linked to, whatever is selected."""
+    with Archive(harness.config) as archive:
+        assert archive.id  # it is open
+        monkeypatch.setattr(Catalog, "snapshot", lambda _: 1 / 0)
+        for export in (archive.export_folder, archive.export_site, archive.export_bagit):
+            for way in ("reflink", "hardlink"):
+                with pytest.raises(UsageError, match="the archive is in a bucket"):
+                    export(tmp_path / "export", link=way)
+    assert not (tmp_path / "export").exists()
 
 
 def test_the_database_is_rebuilt_from_the_bucket(harness: ArchiveHarness) -> None:

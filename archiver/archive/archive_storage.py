@@ -57,6 +57,11 @@ class ArchiveStorage:
         return self._config.archive.storage or str(self._root)
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is in a bucket."""
+        return self._config.archive.storage is not None
+
+    @property
     def place(self) -> str:
         """Where the blobs are, for people."""
         return f"{self.location}/blobs"

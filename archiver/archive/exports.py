@@ -28,7 +28,7 @@ from archiver.export.export_entry import (
 )
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
-from archiver.export.link_methods import LinkMethod
+from archiver.export.link_methods import LinkMethod, choose_method
 from archiver.export.open_export import is_new, open_check, open_export, require_space
 from archiver.export.path_template import parse_template
 from archiver.export.table_files import TableForm, table_text
@@ -96,7 +96,8 @@ class Export:
         self._session = session
         self._directory = directory
         self._has_gone = gone
-        self._link = arguments.require_choice("link", link, LinkMethod)
+        chosen = arguments.require_choice("link", link, LinkMethod)
+        self._link = choose_method(chosen, is_remote=session.storage.is_remote)
         self._prune = prune
         self._dry_run = dry_run
         self._progress = progress
@@ -111,7 +112,7 @@ class Export:
             expected = None
             if is_new(self._directory):
                 expected = require_space(
-                    self._directory, self._method(), blobs, lambda: self._sizes(moment, layout)
+                    self._directory, self._link, blobs, lambda: self._sizes(moment, layout)
                 )
             steps = self._walk(moment) if sidecars or xmp else self._walk_files(moment)
             entries = folder_layout.folder_entries(steps, layout)
@@ -255,17 +256,6 @@ class Export:
         with self._blobs() as blobs, ExitStack() as opened:
             yield _Reading(self._session, opened), blobs
 
-    def _method(self) -> LinkMethod:
-        """Return how files are placed. What is in a bucket can only be copied."""
-        if self._session.storage.bucket is None or self._link is LinkMethod.COPY:
-            return self._link
-        if self._link is not LinkMethod.AUTO:
-            raise UsageError(
-                f"--link {self._link} is impossible: the archive is in a bucket",
-                "leave --link out: files are copied",
-            )
-        return LinkMethod.COPY
-
     def _blobs(self) -> AbstractContextManager[BlobSource]:
         return self._session.storage.blob_source(self._session.store)
 
@@ -277,7 +267,7 @@ class Export:
             archive=self._session.catalog.archive_id,
             root=self._session.root,
             blobs=blobs,
-            method=self._method(),
+            method=self._link,
             verify=check,
             dry_run=self._dry_run,
             progress=self._progress,
@@ -382,7 +372,7 @@ class _Reading:
     def __init__(self, session: Session, opened: ExitStack) -> None:
         """``opened`` closes what is opened here."""
         self._root, self._opened = session.root, opened
-        self._is_streamed = session.storage.bucket is None
+        self._is_streamed = not session.storage.is_remote
         self._transaction = opened.enter_context(ExitStack())
         self.moment = self._transaction.enter_context(session.catalog.snapshot())
 

@@ -1,7 +1,7 @@
 """How the files of an export are made, as clones, hard links or copies: what is tried, and what works here.
 
-``open_export`` takes the methods to try from here, ``placement`` tries them, and a dry run predicts which one
-works.
+An export asks first what its archive's store allows. ``open_export`` takes the methods to try from here,
+``placement`` tries them, and a dry run predicts which one works.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from archiver.blobs.blob_source import BlobSource
 from archiver.durable import clone
-from archiver.errors import StorageError
+from archiver.errors import StorageError, UsageError
 from archiver.export.manifest import Manifest
 from archiver.model.identity import Digest
 
@@ -51,6 +51,24 @@ UNSUPPORTED = frozenset(
 )
 
 
+_IN_ORDER = (LinkMethod.REFLINK, LinkMethod.HARDLINK, LinkMethod.COPY)
+
+
+def choose_method(method: LinkMethod, *, is_remote: bool) -> LinkMethod:
+    """Return the method for the blobs of an archive; ``is_remote``: they are in a bucket, and are copied.
+
+    Raises UsageError for a link to what is there.
+    """
+    if not is_remote or method is LinkMethod.COPY:
+        return method
+    if method is not LinkMethod.AUTO:
+        raise UsageError(
+            f"--link {method} is impossible: the archive is in a bucket",
+            "leave --link out: files are copied",
+        )
+    return LinkMethod.COPY
+
+
 def methods_to_try(method: LinkMethod, form: str, manifest: Manifest) -> tuple[LinkMethod, ...]:
     """Return the methods to try, in this order.
 
@@ -59,7 +77,7 @@ def methods_to_try(method: LinkMethod, form: str, manifest: Manifest) -> tuple[L
     """
     if form == "folder" and not manifest.has_links():
         return folder_methods(method)
-    return (method,) if method is not LinkMethod.AUTO else tuple(LinkMethod)[1:]
+    return (method,) if method is not LinkMethod.AUTO else _IN_ORDER
 
 
 def folder_methods(method: LinkMethod) -> tuple[LinkMethod, ...]:

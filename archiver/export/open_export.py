@@ -169,11 +169,12 @@ def require_space(
 
     ``entries`` returns the files. Return their number; None if they were not counted. Raises StorageError.
     """
-    if method not in (LinkMethod.AUTO, LinkMethod.COPY):
+    methods = folder_methods(method)
+    if LinkMethod.COPY not in methods:
         return None
     with destination_errors(directory):
         existing = _nearest_existing(directory)
-    forecast, needed = MethodForecast(blobs, existing, folder_methods(method)), 0
+    forecast, needed = MethodForecast(blobs, existing, methods), 0
     count = 0
     for entry in entries():
         if not isinstance(entry.content, Digest):
