@@ -29,7 +29,7 @@ from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata
 from archiver.model.identity import utcnow
 from archiver.web.page_parts import Page, PageRequest
-from archiver.web.web_app import ARCHIVE_VIEWS
+from archiver.web.archive_views import ARCHIVE_VIEWS
 
 _BATCH = 20_000  # rows
 

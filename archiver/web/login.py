@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archiver.pages import html_pages
-from archiver.web.atom_feed import FEED_PATH
+from archiver.web.archive_views import FEED_PATH
 from archiver.web.request_guard import LOGIN_PATH, header_values
 
 _OPEN_PATHS = (LOGIN_PATH, "/healthz")

@@ -25,26 +25,11 @@ from archiver.errors import ArchiveDamaged, DatabaseError, JournalDiffers, NoArc
 from archiver.pages import html_pages, page_text
 from archiver.web import content_views
 from archiver.web.account_index import current_index
-from archiver.web.atom_feed import FEED_PATH, show_feed
-from archiver.web.changes_view import show_changes
-from archiver.web.costs_view import show_costs
-from archiver.web.gaps_view import show_gaps
+from archiver.web.archive_views import ARCHIVE_VIEWS
 from archiver.web.login import Login, LoginGate
 from archiver.web.media_response import MediaFiles
 from archiver.web.page_parts import PageRequest, Redirect, View
 from archiver.web.request_guard import LOGIN_PATH, RequestGuard
-from archiver.web.search_view import show_search
-from archiver.web.timeline_view import show_timeline
-
-ARCHIVE_VIEWS: Mapping[str, View] = {
-    "/timeline": show_timeline,
-    "/changes": show_changes,
-    "/search": show_search,
-    "/gaps": show_gaps,
-    "/costs": show_costs,
-    FEED_PATH: show_feed,
-}
-"""The views of the whole archive, by path. They have no placeholders."""
 
 VIEWS: Mapping[str, View] = {
     "/accounts/{directory}/{highlight}.html": content_views.show_highlight,

@@ -9,7 +9,7 @@ import html5lib
 
 from archiver.catalog import Catalog
 from archiver.web.page_parts import Page, PageRequest
-from archiver.web.web_app import ARCHIVE_VIEWS
+from archiver.web.archive_views import ARCHIVE_VIEWS
 
 ORIGIN = "http://127.0.0.1:8000"
 

@@ -23,7 +23,7 @@ from archiver.model.upstream import (
     User,
     WebLink,
 )
-from archiver.web.web_app import ARCHIVE_VIEWS
+from archiver.web.archive_views import ARCHIVE_VIEWS
 from tests.support.catalog_samples import FACTS, LATER
 from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.hostile_world import ESCAPES, FORGED, LONG, TITLES

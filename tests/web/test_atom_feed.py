@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from archiver.catalog import Catalog, record
-from archiver.web import atom_feed
+from archiver.web import archive_views
 from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, file_of, page, tray
 from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.three_night_catalog import record_three_nights
@@ -106,7 +106,7 @@ def test_a_feed_is_short(catalog: Catalog, run_id: int) -> None:
     """It has the newest items, however many the archive holds; without any it is valid too."""
     check_feed(read_feed(catalog))
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
-    pks = [str(1000 + n) for n in range(atom_feed.ENTRIES + 2)]
+    pks = [str(1000 + n) for n in range(archive_views.FEED_ENTRIES + 2)]
     catalog.write(record.record_page, run_id, None, page("1", *pks[:1]), FACTS, NOW)
     catalog.write(record.record_page, run_id, None, page("1", *pks), FACTS, LATER)
-    assert len(read_feed(catalog).findall(f"{ATOM}entry")) == atom_feed.ENTRIES
+    assert len(read_feed(catalog).findall(f"{ATOM}entry")) == archive_views.FEED_ENTRIES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.catalog import Catalog, record
-from archiver.web import changes_view
+from archiver.web import archive_views
 from tests.support.catalog_samples import FACTS, LATER, highlight, page, tray
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.three_night_catalog import record_three_nights
@@ -40,7 +40,7 @@ def test_each_night_says_what_changed_and_shows_its_items(catalog: Catalog) -> N
 @SQLITE_EVERYDAY
 def test_long_nights_go_on_and_can_be_skipped(catalog: Catalog) -> None:
     """Every change is on one page; a link leads past the rest of a night, another back."""
-    record_growth(catalog, 3, changes_view.PER_PAGE + 1)
+    record_growth(catalog, 3, archive_views.CHANGES_PER_PAGE + 1)
     pks, query, pages = list[str](), dict[str, str](), 0
     while True:
         root = existing_page(catalog, "/changes", **query)
@@ -48,13 +48,13 @@ def test_long_nights_go_on_and_can_be_skipped(catalog: Catalog) -> None:
         if "Earlier" not in links(root):
             break
         query = query_of(links(root)["Earlier"])
-    assert sorted(pks) == [str(pk) for pk in range(100, 100 + 3 * (changes_view.PER_PAGE + 1))]
+    assert sorted(pks) == [str(pk) for pk in range(100, 100 + 3 * (archive_views.CHANGES_PER_PAGE + 1))]
     assert pages == 4
     later = existing_page(catalog, "/changes", **query_of(links(root)["Later"]))
     assert "Earlier" in links(later)
     rest = links(existing_page(catalog, "/changes"))["Skip the rest of this night"]
     second = existing_page(catalog, "/changes", **query_of(rest))
-    assert max(map(int, tiles(second))) == 99 + 2 * (changes_view.PER_PAGE + 1)
+    assert max(map(int, tiles(second))) == 99 + 2 * (archive_views.CHANGES_PER_PAGE + 1)
 
 
 @SQLITE_EVERYDAY

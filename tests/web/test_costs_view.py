@@ -8,7 +8,7 @@ import pytest
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.model.api_calls import Limits
-from archiver.web import costs_view
+from archiver.web import archive_views
 from tests.support.catalog_samples import NATGEO, call, tray
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.view_pages import existing_page, text_of, texts
@@ -27,7 +27,7 @@ def test_units_are_listed_by_month_day_run_account_and_endpoint(
         catalog.write(ledger.settle, row, 200, units, at)
         catalog.write(record.finish_run, run, at, "ok", 0)
     catalog.write(record.start_run, "run", later)  # it has not paid
-    monkeypatch.setattr(costs_view, "utcnow", lambda: later)
+    monkeypatch.setattr(archive_views, "utcnow", lambda: later)
     root = existing_page(catalog, "/costs")
     rows = texts(root, "tr")
     assert "2 units this month 5 in total" in text_of(root)

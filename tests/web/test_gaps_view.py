@@ -10,7 +10,7 @@ from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.identity import Subject
 from archiver.model.upstream import User
-from archiver.web import gaps_view
+from archiver.web import archive_views
 from tests.support.catalog_samples import NATGEO, tray
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.three_night_catalog import NASA, record_three_nights
@@ -40,7 +40,7 @@ def test_accounts_with_many_items_have_pages_of_their_own(
 ) -> None:
     """As many accounts as have few items are on a page; a link leads to the next. One can be shown alone."""
     record_three_nights(catalog)
-    monkeypatch.setattr(gaps_view, "MAX_ITEMS", 1)
+    monkeypatch.setattr(archive_views, "MAX_ITEMS", 1)
     first = existing_page(catalog, "/gaps")
     assert texts(first, "h2") == ["NASA @nasa_gov"]
     second = existing_page(catalog, "/gaps", **query_of(links(first)["Gaps of the next accounts"]))
@@ -76,7 +76,7 @@ def test_tries_are_a_column_if_there_were_any(catalog: Catalog) -> None:
 def test_a_page_shows_the_first_gaps_and_says_so(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, a page is short."""
     record_three_nights(catalog)
-    monkeypatch.setattr(gaps_view, "MAX_GAPS", 2)
+    monkeypatch.setattr(archive_views, "MAX_GAPS", 2)
     root = existing_page(catalog, "/gaps")
     assert len([row for row in texts(root, "tr") if not row.startswith("Missing")]) == 2
     assert "These are the first 2 gaps" in text_of(root)

@@ -6,7 +6,7 @@ import pytest
 
 from archiver.catalog import Catalog, record
 from archiver.model.upstream import Hashtag
-from archiver.web import search_view
+from archiver.web import archive_views
 from tests.support.catalog_samples import FACTS, file_of, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.three_night_catalog import record_three_nights
@@ -42,7 +42,7 @@ def test_an_item_says_whose_it_is_and_what_matched(catalog: Catalog, run_id: int
 
 def test_every_match_is_on_one_page(catalog: Catalog, run_id: int) -> None:
     """The last link leads to the matches that follow, the newest first."""
-    number = 2 * search_view.PER_PAGE + 3
+    number = 2 * archive_views.HITS_PER_PAGE + 3
     items = [video(str(1000 + n), hashtags=(Hashtag("moon"),)) for n in range(number)]
     catalog.write(record.record_tray, run_id, "787132", tray("1"), NOW)
     catalog.write(record.record_page, run_id, None, page("1", *items), FACTS, NOW)
@@ -53,7 +53,7 @@ def test_every_match_is_on_one_page(catalog: Catalog, run_id: int) -> None:
         if "More results" not in links(root):
             break
         query = query_of(links(root)["More results"])
-    assert [len(one) for one in pages] == [search_view.PER_PAGE, search_view.PER_PAGE, 3]
+    assert [len(one) for one in pages] == [archive_views.HITS_PER_PAGE, archive_views.HITS_PER_PAGE, 3]
     assert [pk for shown in pages for pk in shown] == [str(1000 + n) for n in reversed(range(number))]
 
 

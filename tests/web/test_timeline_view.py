@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from archiver.catalog import Catalog, record
 from archiver.pages.page_text import MONTHS
-from archiver.web import timeline_view
+from archiver.web import archive_views
 from tests.support.catalog_samples import FACTS, file_of, page, tray, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.view_pages import (
@@ -34,7 +34,7 @@ def test_every_dated_item_is_on_one_page_of_the_timeline(catalog: Catalog, run_i
     """Going back in time shows each once, the latest first, also those of the same moment; going forward
     leads over the same pages.
     """
-    number = 2 * timeline_view.PER_PAGE + 5
+    number = 2 * archive_views.ITEMS_PER_PAGE + 5
     same = {str(pk): NOW for pk in range(1000, 1000 + number)}
     record_items(catalog, run_id, {**same, "5": NOW - DAY, "7": NOW + DAY, "9": None})
     pages, query = [], dict[str, str]()
@@ -45,7 +45,7 @@ def test_every_dated_item_is_on_one_page_of_the_timeline(catalog: Catalog, run_i
             break
         query = query_of(links(root)["Earlier"])
     assert [pk for shown in pages for pk in shown] == ["7", *sorted(same, reverse=True), "5"]
-    assert [len(one) for one in pages[:2]] == [timeline_view.PER_PAGE] * 2
+    assert [len(one) for one in pages[:2]] == [archive_views.ITEMS_PER_PAGE] * 2
     back = existing_page(catalog, "/timeline", **query_of(links(root)["Later"]))
     assert tiles(back) == pages[-2]
     first = existing_page(catalog, "/timeline", **query_of(links(back)["Later"]))
