@@ -28,8 +28,8 @@ from processes import describe_machine
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata
 from archiver.model.identity import utcnow
-from archiver.web.page_parts import Page, PageRequest
 from archiver.web.archive_views import ARCHIVE_VIEWS
+from archiver.web.page_parts import Page, PageRequest
 
 _BATCH = 20_000  # rows
 

@@ -21,7 +21,7 @@ from archiver.catalog.query.page_contents import BlobFacts
 from archiver.errors import StorageError
 from archiver.media_types import EXTENSIONS, extension_for
 from archiver.model.identity import Digest
-from archiver.web.connection_limits import IS_GONE
+from archiver.web.request_guard import IS_GONE
 
 _PATH = re.compile(r"/media/([0-9a-f]{2})/(\1[0-9a-f]{62})\.([a-z0-9]+)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")

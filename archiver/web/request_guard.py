@@ -26,6 +26,8 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 """Headers of every response, unless it has its own."""
+IS_GONE = "is_gone"
+"""In the state of each request: a function that returns whether its client is gone."""
 _ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")

@@ -1,10 +1,15 @@
-"""Listens, and runs the application in uvicorn until it is stopped."""
+"""Listens, and runs the application in uvicorn until it is stopped, with limits on what a client may do.
+
+uvicorn itself waits without end for a client that does not finish its request, or does not read its answer.
+How many connections there may be is decided when they are accepted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import re
 import resource
 import socket
 import ssl
@@ -15,17 +20,107 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
+import h11
 from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from archiver.errors import UsageError
-from archiver.web import connection_limits
-from archiver.web.connection_limits import IDLE_SECONDS, LimitedConnection
-from archiver.web.request_guard import MAX_HEAD_BYTES
+from archiver.web.request_guard import HEADERS, IS_GONE, MAX_HEAD_BYTES
+
+MAX_CONNECTIONS = 200
+SENDING_SECONDS = 10.0
+"""In which a client must end its TLS handshake; send the head of a request, and the body after it."""
+_STALL_SECONDS = 60.0
+"""In which a client must read what is waiting for it: about 256 kB."""
+_CLOSING_SECONDS = 30.0
+IDLE_SECONDS = 15
+"""After which a connection without a request is closed."""
+_LATE = {
+    "closing": _CLOSING_SECONDS,
+    "reading": _STALL_SECONDS,
+    "sending": SENDING_SECONDS,
+    "idle": IDLE_SECONDS,
+}
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+"""Some servers take it for the end of a line, others do not. No request that is allowed here contains it."""
+
+
+class LimitedConnection(H11Protocol):
+    """A connection that is dropped when its client is too slow; see ``drop_if_late``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._last = b""
+        self._waiting_for: tuple[str | None, object] = "sending", None
+        self._since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection."""
+        super().connection_made(transport)
+        self.app_state = {IS_GONE: transport.is_closing}
+
+    def data_received(self, data: bytes) -> None:
+        """Take what a client has sent."""
+        if self.transport.is_closing():
+            return
+        if _BARE_LF.search(self._last + data, len(self._last)):
+            self.send_400_response("The request has a line end without CR.")
+            return
+        self._last = data[-1:]
+        super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP, and end the connection."""
+        if getattr(self, "cycle", None) is not None:
+            self.cycle.disconnected = True  # no answer of the application may follow
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        headers = {**HEADERS, "content-type": "text/plain; charset=utf-8", "connection": "close"}
+        fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+        events = (
+            h11.Response(status_code=400, headers=fields, reason=b"Bad Request"),
+            h11.Data(data=msg.encode()),
+            h11.EndOfMessage(),
+        )
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        self.transport.close()
+
+    def drop_if_late(self, now: float) -> None:
+        """Drop the connection if it has waited too long for its client; called about once a second.
+
+        Each thing that a client has to do has its time: as a whole, however often a part of it arrives.
+        """
+        waiting_for = self._state(), (self.cycle, self.conn.their_state)
+        if waiting_for != self._waiting_for:
+            self._waiting_for, self._since = waiting_for, now
+        elif waiting_for[0] is not None and now - self._since > _LATE[waiting_for[0]]:
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read what was waiting."""
+        self._since = self.loop.time()
+        super().resume_writing()
+
+    def _state(self) -> str | None:
+        """Return what the connection waits for its client to do; None while it waits for this program."""
+        if self.transport.is_closing():
+            return "closing"
+        if self.flow.write_paused:
+            return "reading"
+        if self.conn.their_state is h11.SEND_BODY:  # also if it has its answer already
+            return "sending"
+        if self.conn.their_state is not h11.IDLE:
+            return None
+        is_first = getattr(self, "cycle", None) is None  # whatever uvicorn says of its type
+        return "sending" if is_first or self.conn.trailing_data[0] else "idle"
+
 
 _BACKLOG = 128
-_OPEN_FILES = 2 * connection_limits.MAX_CONNECTIONS + 100
+_OPEN_FILES = 2 * MAX_CONNECTIONS + 100
 """A connection may have a blob open; the others are the database's, and those of Python."""
 _SECONDS_TO_END = 2
 _SECONDS_WITHOUT_FILES = 1.0
@@ -251,7 +346,7 @@ class _StoppableServer(Server):
                 await asyncio.sleep(_SECONDS_WITHOUT_FILES)
                 continue
             present = len(self._beginning | self.server_state.connections)
-            if present < connection_limits.MAX_CONNECTIONS and self._endpoint.welcomes(address):
+            if present < MAX_CONNECTIONS and self._endpoint.welcomes(address):
                 self._begin(self._connect(accepted))
             else:
                 accepted.close()
@@ -263,7 +358,7 @@ class _StoppableServer(Server):
             config=self.config, server_state=self.server_state, app_state={}, _loop=loop
         )
         self._beginning.add(connection)
-        seconds = None if tls is None else connection_limits.SENDING_SECONDS
+        seconds = None if tls is None else SENDING_SECONDS
         try:
             with suppress(OSError):  # a handshake that fails, or takes too long
                 await loop.connect_accepted_socket(

@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 import html5lib
 
 from archiver.catalog import Catalog
-from archiver.web.page_parts import Page, PageRequest
 from archiver.web.archive_views import ARCHIVE_VIEWS
+from archiver.web.page_parts import Page, PageRequest
 
 ORIGIN = "http://127.0.0.1:8000"
 

@@ -18,7 +18,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.errors import StoppedBySignal
 from archiver.model.identity import Role
-from archiver.web import connection_limits, login
+from archiver.web import login, server
 from archiver.web.serve_options import ServeOptions
 from archiver.work import StopFlag
 from tests.support.archive_copies import ArchiveCopies
@@ -54,11 +54,11 @@ def hurried(
     request: pytest.FixtureRequest, large: ExportHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ServedArchive]:
     """A server in this process, whose patience is short; ``param``: it speaks TLS."""
-    for waiting_for in connection_limits._LATE:
-        monkeypatch.setitem(connection_limits._LATE, waiting_for, SHORT)
-    monkeypatch.setattr(connection_limits, "SENDING_SECONDS", 5 * SHORT)
+    for waiting_for in server._LATE:
+        monkeypatch.setitem(server._LATE, waiting_for, SHORT)
+    monkeypatch.setattr(server, "SENDING_SECONDS", 5 * SHORT)
     monkeypatch.setattr(login, "_SECONDS_FOR_BODY", SHORT)
-    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     token = write_token(tmp_path / "token", "0123456789abcdef")
     tls: dict[str, Any] = {}
     if getattr(request, "param", False):

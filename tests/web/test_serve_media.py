@@ -23,8 +23,8 @@ from archiver.archive.session import open_for_reading
 from archiver.catalog import Catalog
 from archiver.config import load
 from archiver.model.identity import Role
-from archiver.web.connection_limits import IS_GONE
 from archiver.web.media_response import MediaFiles
+from archiver.web.request_guard import IS_GONE
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW, execute_directly
 from tests.support.disk_limits import disk_blobs
