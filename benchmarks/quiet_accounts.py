@@ -15,7 +15,7 @@ from pathlib import Path
 from million import inserting
 
 from archiver.sandbox import item_factory
-from archiver.sandbox.generated_world import GeneratedWorld
+from archiver.sandbox.world import GeneratedWorld
 from archiver.sandbox.world_objects import SandboxAccount
 
 _OF_HIGHLIGHT = "highlight_pk IN (SELECT pk FROM highlights WHERE user_pk = ?1)"

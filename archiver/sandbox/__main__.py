@@ -12,11 +12,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from archiver.sandbox.generated_world import Size
-from archiver.sandbox.http_server import Pace
+from archiver.sandbox.http_server import Pace, StandInSettings
 from archiver.sandbox.standin import StandIn
-from archiver.sandbox.standin_settings import StandInSettings
-from archiver.sandbox.world import World
+from archiver.sandbox.world import Size, World
 
 
 def _size(text: str) -> Size:

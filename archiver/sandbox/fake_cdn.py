@@ -25,9 +25,7 @@ from typing import Literal
 
 from archiver.sandbox import media_files
 from archiver.sandbox.api_json import Urls
-from archiver.sandbox.http_server import HttpReply, HttpRequest
-from archiver.sandbox.request_log import RequestSubject
-from archiver.sandbox.standin_settings import StandInSettings
+from archiver.sandbox.http_server import HttpReply, HttpRequest, RequestSubject, StandInSettings
 from archiver.sandbox.world_objects import Role, SandboxFile
 
 Verdict = Literal["good", "expired", "altered"]

@@ -15,9 +15,7 @@ from functools import partial
 
 from archiver.sandbox import api_json
 from archiver.sandbox.api_json import Urls
-from archiver.sandbox.http_server import HttpReply, HttpRequest
-from archiver.sandbox.request_log import RequestSubject
-from archiver.sandbox.standin_settings import StandInSettings
+from archiver.sandbox.http_server import HttpReply, HttpRequest, RequestSubject, StandInSettings
 from archiver.sandbox.world import World
 from archiver.sandbox.world_objects import Json, SandboxAccount, SandboxHighlight
 

@@ -1,5 +1,7 @@
 """HTTP/1.1 over plain loopback sockets, server side, one thread for each connection.
 
+Also the settings of the stand-in, and its log of requests.
+
 It does not use a library, so that a subclass of the stand-in can break HTTP in ways that a library does not
 allow.
 """
@@ -11,9 +13,12 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
+from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
 _HEAD_MAX = 1 << 17
@@ -226,3 +231,109 @@ class LoopbackServer:
                 key.fileobj.close()
         self._selector.close()
         self._wake_sender.close()
+
+
+DAY = 86_400.0
+
+
+@dataclass(slots=True)
+class StandInSettings:
+    """How the API and the CDN behave.
+
+    ``rate``: API calls per second before 429, None: no limit. ``retry_after``: the value of that header on a
+    429. ``latency``: seconds before each API answer. ``funds_status``: the status when no units are left
+    (402, or 200, which some have seen). ``image_life``, ``video_life``: seconds until a URL expires, may be
+    negative. ``etag``: which kind the CDN sends. ``ranges``: whether it heeds ``Range``. ``digest``: whether
+    it sends ``content-digest: adler32=``. ``pace``: of each CDN answer. ``clock``: returns Unix seconds.
+    """
+
+    rate: int | None = None
+    retry_after: str | None = None
+    latency: float = 0.0
+    funds_status: Literal[402, 200] = 402
+    image_life: float = 5 * DAY
+    video_life: float = 2 * DAY
+    etag: Literal["strong", "weak", "none"] = "strong"
+    ranges: bool = True
+    digest: bool = False
+    pace: Pace = field(default_factory=Pace)
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSubject:
+    """What a request is about: pks and the role of a file, '' if the stand-in cannot tell."""
+
+    user: str = ""
+    highlight: str = ""
+    item: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest(HttpRequest):
+    """A request and its answer.
+
+    ``status``: 0 if there was no answer. ``units``: billed. ``at``: when the request arrived, in UTC.
+    """
+
+    subject: RequestSubject
+    status: int
+    units: int
+    at: datetime
+
+
+class RequestLog:
+    """All requests since the start or the last ``reset``, in the order of their answers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: list[LoggedRequest] = []
+
+    def append(self, entry: LoggedRequest) -> None:
+        with self._lock:
+            self._entries.append(entry)
+
+    def reset(self) -> None:
+        """Remove all entries."""
+        with self._lock:
+            self._entries = []
+
+    def __iter__(self) -> Iterator[LoggedRequest]:
+        with self._lock:
+            return iter(list(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def units(self) -> int:
+        """The units billed."""
+        return sum(entry.units for entry in self)
+
+    def api_calls(self, path: str | None = None) -> list[LoggedRequest]:
+        """Return the requests to the API, or those to one endpoint."""
+        return [entry for entry in self if entry.listener == "api" and path in (None, entry.path)]
+
+    def cdn_requests(
+        self, *, item: str | None = None, role: str | None = None, status: int | None = None
+    ) -> list[LoggedRequest]:
+        """Return the requests to the CDN, or those for one item, in one role, with one status."""
+        return [
+            entry
+            for entry in self
+            if entry.listener == "cdn"
+            and item in (None, entry.subject.item)
+            and role in (None, entry.subject.role)
+            and status in (None, entry.status)
+        ]
+
+    def counts(self) -> dict[str, int | dict[str, int]]:
+        """Return the units, API calls and CDN requests, and the number of API calls of each path."""
+        calls = self.api_calls()
+        return {
+            "units": self.units,
+            "api_calls": len(calls),
+            "cdn_requests": len(self.cdn_requests()),
+            "paths": dict(sorted(Counter(call.path for call in calls).items())),
+        }

@@ -11,9 +11,17 @@ from typing import Protocol, Self
 from archiver.sandbox.api_json import Urls
 from archiver.sandbox.fake_cdn import FakeCdn
 from archiver.sandbox.hikerapi import HikerApi
-from archiver.sandbox.http_server import HttpReply, HttpRequest, LoopbackServer, Pace, ServerConnection
-from archiver.sandbox.request_log import LoggedRequest, RequestLog, RequestSubject
-from archiver.sandbox.standin_settings import StandInSettings
+from archiver.sandbox.http_server import (
+    HttpReply,
+    HttpRequest,
+    LoggedRequest,
+    LoopbackServer,
+    Pace,
+    RequestLog,
+    RequestSubject,
+    ServerConnection,
+    StandInSettings,
+)
 from archiver.sandbox.world import World
 
 _CONTROL = "/_standin/"

@@ -24,7 +24,7 @@ from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, Storage
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
-from archiver.sandbox.request_log import LoggedRequest
+from archiver.sandbox.http_server import LoggedRequest
 from archiver.work import StopFlag
 from tests.support.cluster import ClusterHarness, join_run, wait_until, worker_threads
 from tests.support.nights.expected_facts import differences, names

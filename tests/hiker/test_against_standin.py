@@ -16,7 +16,7 @@ from archiver.model.api_calls import Call, Meaning
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray
 from archiver.model.values import replace
-from archiver.sandbox.standin_settings import StandInSettings
+from archiver.sandbox.http_server import StandInSettings
 from archiver.secret import Secret
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld

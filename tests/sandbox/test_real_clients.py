@@ -18,7 +18,7 @@ import pytest
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.api_calls import Call
-from archiver.sandbox.request_log import LoggedRequest
+from archiver.sandbox.http_server import LoggedRequest
 from archiver.secret import Secret
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.foreign_tools import run_insta_dl

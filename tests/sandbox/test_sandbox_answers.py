@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from archiver.sandbox.vendor_examples import example
+from archiver.sandbox.world import example
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, ME, NATGEO, SALWAAA, ask, page, tray

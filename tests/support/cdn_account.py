@@ -15,8 +15,7 @@ import pytest
 from archiver.media.dialer import Dialer, resolve
 from archiver.media.downloader import Downloader
 from archiver.sandbox import item_factory, media_files
-from archiver.sandbox.http_server import HttpReply
-from archiver.sandbox.request_log import LoggedRequest
+from archiver.sandbox.http_server import HttpReply, LoggedRequest
 from archiver.sandbox.world_objects import Role, SandboxAccount, SandboxItem
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.actions import Action

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from archiver.exit_codes import PARTIAL
-from archiver.sandbox.request_log import LoggedRequest
+from archiver.sandbox.http_server import LoggedRequest
 from tests.support.crash import consistency_checks
 from tests.support.crash.consistency_checks import Bill
 from tests.support.crash.run_killer import Kill, Outcome, RunKiller

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from archiver.sandbox.http_server import HttpRequest
-from archiver.sandbox.request_log import RequestSubject
+from archiver.sandbox.http_server import HttpRequest, RequestSubject
 
 if TYPE_CHECKING:
     from tests.support.standin.actions import Action

@@ -9,10 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import cast
 
-from archiver.sandbox.http_server import HttpReply, Pace
-from archiver.sandbox.request_log import LoggedRequest, RequestLog
+from archiver.sandbox.http_server import HttpReply, LoggedRequest, Pace, RequestLog, StandInSettings
 from archiver.sandbox.standin import Exchange, StandIn
-from archiver.sandbox.standin_settings import StandInSettings
 from archiver.sandbox.world import World
 from tests.support.standin.fault_rules import Faults
 from tests.support.standin.world_edits import EditableWorld
