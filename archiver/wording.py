@@ -125,3 +125,12 @@ def next_try(gap: Gap, now: datetime) -> str:
     if gap.next_try_at is None:
         return "next run" if gap.reason in _NEXT_RUN else "next periodic re-fetch"
     return f"{gap.next_try_at:%Y-%m-%d %H:%M}" if gap.next_try_at > now else "next run"
+
+
+def describe_mismatch(units: int, difference: int) -> str:
+    """Return a line: the API's balance fell by ``difference`` more than ``units``. Both may be right."""
+    apart = f"{abs(difference):,} {'more' if difference > 0 else 'less'} than counted here"
+    return (
+        f"the balance at the API fell by {units + difference:,}, {apart}"
+        " (another program with the same key, or a top-up?)"
+    )

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from archiver import exit_codes
-from archiver.cli import shell_completion
+from archiver.cli import completion_command
 from archiver.cli.main import cli
 from archiver.config import load
 from archiver.config.sources import ENVIRONMENT
@@ -202,7 +202,7 @@ def test_the_script_hands_over_words_key_and_completion(tmp_path: Path) -> None:
     assert ended.stdout.splitlines() == [*words, *stated]
     text = (CONTRIB / "archiver.sh").read_text()
     (names,) = re.findall(r"--preserve-env=(\S+)", text)
-    sources = "".join(shell_completion.script(shell) for shell in shell_completion.SHELLS)
+    sources = "".join(completion_command.script(shell) for shell in completion_command.SHELLS)
     assert set(names.split(",")) == set(re.findall(r"\b(_ARCHIVER_COMPLETE|COMP_[A-Z]+)=", sources))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from archiver.cli import advice, text_table
-from archiver.cli.decorators import reads
-from archiver.cli.result import Result
+from archiver.cli import advice, output
+from archiver.cli.decorators import Result, reads
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class AccountsResult(Result, frozen=True):
         """Yield a row for each account, and how many there are."""
         if not self.accounts:
             return
-        yield from text_table.format_table(_COLUMNS, [*map(_row, self.accounts)], width)
+        yield from output.format_table(_COLUMNS, [*map(_row, self.accounts)], width)
         listed = sum(account.entry is not None for account in self.accounts)
         others = len(self.accounts) - listed
         more = f"; {others:,} archived, but not listed" if others else ""

@@ -10,10 +10,9 @@ import click
 from msgspec import Struct
 
 from archiver.cli import advice, load
-from archiver.cli.decorators import reads
-from archiver.cli.name_completion import complete_title
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import complete_title
 from archiver.cli.options import GlobalOptions, dry_run_option, list_file_option
-from archiver.cli.result import Result
 from archiver.config import account_list
 from archiver.errors import UsageError
 

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, progress
-from archiver.cli.decorators import writes
-from archiver.cli.options import GlobalOptions, dry_run_option
-from archiver.cli.parameter_types import PathType
-from archiver.cli.result import Result
-from archiver.cli.run_session import RESUME
+from archiver.cli.decorators import Result, writes
+from archiver.cli.options import GlobalOptions, PathType, dry_run_option, wait_option
+from archiver.cli.run_report import RESUME
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, pluralize
 
@@ -82,7 +80,7 @@ class AdoptResult(Result, frozen=True):
     help="The account whose files these are, if the folders do not say so (instaloader without metadata).",
 )
 @dry_run_option("Only say what would be done; store and record nothing.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@wait_option()
 def command(
     options: GlobalOptions,
     archive: Archive,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, run_report, run_session
+from archiver.cli import advice, load, output, run_report
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
-from archiver.cli.name_completion import complete_account
+from archiver.cli.filter_options import complete_account
 from archiver.cli.options import GlobalOptions, is_on_terminal, list_file_option, run_options
 from archiver.exit_codes import PARTIAL
 from archiver.model.values import replace
@@ -64,7 +64,7 @@ def command(
     if dry_run:
         return _make_plan(options, config, asked, run_options, max_units)
     with load.open_archive(options) as archive:
-        summary = run_session.make_run(
+        summary = run_report.make_run(
             options,
             archive,
             asked,

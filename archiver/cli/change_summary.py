@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 
-from archiver.cli.text_table import truncate
+from archiver.cli.output import truncate
 from archiver.errors import ArchiverError
 from archiver.model.archived import NamedChange
 from archiver.model.identity import Subject

@@ -11,10 +11,9 @@ import click
 
 from archiver.cli import load
 from archiver.cli.change_summary import ChangeSummary
-from archiver.cli.decorators import reads
-from archiver.cli.name_completion import complete_account
-from archiver.cli.parameter_types import TimeType, WholeNumber
-from archiver.cli.result import Result
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import FROM_WHEN, account_option, since_option
+from archiver.cli.options import WholeNumber
 from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
@@ -47,21 +46,8 @@ class ChangesResult(Result, frozen=True):
 
 
 @reads("changes", json=ChangesResult)
-@click.option(
-    "--since",
-    type=TimeType(),
-    metavar="WHEN",
-    help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or for the last 36h, 7d."
-    " [default: 7d; with --run everything]",
-)
-@click.option(
-    "--account",
-    "accounts",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_account,
-    help="Only this account, by its username, a former one, or its id. May be repeated.",
-)
+@since_option(f"{FROM_WHEN} [default: 7d; with --run everything]")
+@account_option("Only this account, by its username, a former one, or its id. May be repeated.")
 @click.option("--run", "run_id", type=WholeNumber(min=1), metavar="ID", help="Only what this run saw.")
 def command(
     archive: Archive, since: datetime | None, accounts: tuple[str, ...], run_id: int | None

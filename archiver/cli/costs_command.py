@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.cli import text_table
-from archiver.cli.decorators import reads
+from archiver.cli import output
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import FROM_WHEN, since_option
 from archiver.cli.options import GlobalOptions
-from archiver.cli.parameter_types import TimeType
-from archiver.cli.result import Result
-from archiver.cli.run_report import describe_mismatch
 from archiver.model.api_calls import CostsBy
 from archiver.text_format import format_price, pluralize, price_number
+from archiver.wording import describe_mismatch
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -92,7 +91,7 @@ class CostsResult(Result, frozen=True):
             "calls",
             "unknown",
         )
-        yield from text_table.format_table(columns, rows, width)
+        yield from output.format_table(columns, rows, width)
         if report.total.unknown_calls:
             yield "unknown: counted, but without an answer (a run that was killed, a connection that broke)"
         apart = [run for run in report.runs if run.mismatch]
@@ -111,12 +110,7 @@ class CostsResult(Result, frozen=True):
     show_default=True,
     help="What to sum by; days and months are in UTC.",
 )
-@click.option(
-    "--since",
-    type=TimeType(),
-    metavar="WHEN",
-    help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or for the last 36h, 7d. [default: all]",
-)
+@since_option(f"{FROM_WHEN} [default: all]")
 def command(options: GlobalOptions, archive: Archive, by: str, since: datetime | None) -> CostsResult:
     """Sum up what was paid. The ledger has a row for each call of the API. Reads only, also during a run;
     costs nothing.

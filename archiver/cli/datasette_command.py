@@ -13,8 +13,7 @@ import click
 
 from archiver.cli import output
 from archiver.cli.decorators import reads
-from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
-from archiver.cli.parameter_types import OutputDirectoryType
+from archiver.cli.options import GlobalOptions, OutputDirectoryType, RiskyOption, dry_run_option
 from archiver.durable import require_permission, storage_errors
 from archiver.errors import UsageError
 

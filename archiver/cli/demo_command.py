@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output, run_report, run_session
+from archiver.cli import advice, load, output, run_report
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
 from archiver.cli.options import GlobalOptions
@@ -95,7 +95,7 @@ def make_demo_run(options: GlobalOptions, upstream: StandIn, title: str) -> int:
     upstream.requests.reset()
     changes = RunChanges()
     with load.open_archive(options) as archive:
-        summary = run_session.make_run(
+        summary = run_report.make_run(
             options,
             archive,
             load.targets(_ACCOUNTS),

@@ -14,7 +14,7 @@ from archiver.archive.subject_details import (
     HighlightSummary,
     ItemDetails,
 )
-from archiver.cli import advice, text_table
+from archiver.cli import advice, output
 from archiver.errors import Reason
 from archiver.model.archived import (
     ContentSize,
@@ -77,7 +77,7 @@ def _account_lines(
     if details.highlights:
         yield ""
         listed = details.highlights if show_all else details.highlights[:_HIGHLIGHTS_SHOWN]
-        yield from text_table.format_table(_COLUMNS, [_summary_row(summary) for summary in listed], width)
+        yield from output.format_table(_COLUMNS, [_summary_row(summary) for summary in listed], width)
         yield from _more_lines(len(details.highlights) - len(listed))
 
 
@@ -198,7 +198,7 @@ def waiting_lines(files: Iterable[WaitingFile], width: int | None, *, show_all: 
     if not listed:
         yield "no adopted file is waiting"
         return
-    yield from text_table.format_table(_WAITING_COLUMNS, [_waiting_row(file) for file in listed], width)
+    yield from output.format_table(_WAITING_COLUMNS, [_waiting_row(file) for file in listed], width)
     yield from _more_lines(remaining)
 
 

@@ -12,18 +12,19 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
-from archiver.cli import advice, output, progress, signals, text_table
+from archiver.cli import advice, output, progress, signals
+from archiver.cli.commands import CommandGroup
 from archiver.cli.decorators import group, reads
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option, split_targets
-from archiver.cli.lazy import CommandGroup
 from archiver.cli.options import (
     EPILOG,
     GlobalOptions,
+    OutputDirectoryType,
+    OutputFileType,
     RiskyOption,
     dry_run_option,
     is_on_terminal,
 )
-from archiver.cli.parameter_types import OutputDirectoryType, OutputFileType
 from archiver.errors import UsageError
 from archiver.exit_codes import DAMAGED, PARTIAL, outcome
 from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
@@ -213,7 +214,7 @@ def _print_check(options: GlobalOptions, archive: Archive, form: str, to: Path) 
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})
     elif stats.failures:
         rows = [(failure.path, advice.complete_commands(failure.why)) for failure in stats.failures]
-        output.print_data("".join(f"{line}\n" for line in text_table.format_table(("file", "problem"), rows)))
+        output.print_data("".join(f"{line}\n" for line in output.format_table(("file", "problem"), rows)))
     if code or options.wants_summary:
         is_file, checked = form in _FILE_FORMS, stats.files + stats.failed + stats.others
         again = "; make it again with --force" if is_file and stats.failed else ""

@@ -1,9 +1,15 @@
-"""Options that restrict an export or search to a part of the archive."""
+"""Options that select accounts, titles, items and times, and what a shell completes for them.
+
+What completes only reads. An archive that cannot be read completes nothing.
+"""
 
 from __future__ import annotations
 
+import glob
+import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -12,22 +18,98 @@ import click
 from msgspec import Struct
 
 from archiver.cli import load
-from archiver.cli.name_completion import complete_account, complete_title
-from archiver.cli.parameter_types import TimeType
-from archiver.errors import UsageError
+from archiver.cli.options import C, GlobalOptions, TimeType
+from archiver.errors import ArchiverError, UsageError
 
 if TYPE_CHECKING:
     from archiver.archive.selection import Narrowing
+    from archiver.config import Config
     from archiver.model.target import Target
 
+
+def complete_account(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the usernames that begin like this: those of the configuration, then those of the archive."""
+    from archiver.archive.archive import Archive
+    from archiver.model.target import parse_target
+
+    config = _read_config(ctx)
+    at = "@" if incomplete.startswith("@") else ""
+    prefix = incomplete.removeprefix("@").lower()
+    names = [name for entry in config.accounts if (name := entry.username) and name.startswith(prefix)]
+    with suppress(ArchiverError), Archive(config) as archive:
+        names += archive.usernames(prefix)
+    valid = []
+    for name in dict.fromkeys(names):
+        with suppress(ArchiverError):  # a name that an answer states may be any text
+            parse_target(f"@{name}")
+            valid.append(f"{at}{name}")
+    return _without_used(ctx, param, valid)
+
+
+def complete_listed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the entries of the list that begin like this."""
+    at = "@" if incomplete.startswith("@") else ""
+    entries = _read_config(ctx).accounts
+    texts = [f"{at}{entry.username}" if entry.username else entry.text for entry in entries]
+    return _without_used(ctx, param, [text for text in texts if text.startswith(incomplete.lower())])
+
+
+def complete_title(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the titles that begin like this, as patterns that match themselves.
+
+    Left out are titles that a terminal might obey, and those that look like an option.
+    """
+    from archiver.archive.archive import Archive
+    from archiver.text_format import make_safe
+
+    titles: Iterable[str] = ()
+    with suppress(ArchiverError), Archive(_read_config(ctx)) as archive:
+        titles = archive.titles(incomplete)
+    harmless = [title for title in titles if title.strip() and make_safe(title) == title and title[0] != "-"]
+    return _without_used(ctx, param, [glob.escape(title) for title in harmless])
+
+
+def complete_query(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the named queries that begin like this."""
+    from archiver.config import default_path
+    from archiver.queries import named_queries
+
+    own = (_read_config(ctx).path or default_path()).parent / "queries"
+    return [name for name in named_queries.all_queries(own) if name.startswith(incomplete)]
+
+
+def _read_config(ctx: click.Context) -> Config:
+    from archiver.config import load
+
+    options = ctx.ensure_object(GlobalOptions)
+    directory = str(options.archive) if options.archive is not None else None
+    return load(options.config, os.environ, {"archive.directory": directory})
+
+
+def _without_used(ctx: click.Context, param: click.Parameter, values: list[str]) -> list[str]:
+    """Return the values without those that the command line already has."""
+    used = ctx.params.get(param.name or "") or ()
+    return [value for value in values if value not in used]
+
+
+FROM_WHEN = "From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or for the last 36h, 7d."
+
+
+def account_option(says: str) -> Callable[[C], C]:
+    """Return ``--account``, for the argument ``accounts``, with this help."""
+    return click.option(
+        "--account", "accounts", multiple=True, metavar="NAME", shell_complete=complete_account, help=says
+    )
+
+
+def since_option(says: str, name: str = "since") -> Callable[[C], C]:
+    """Return ``--since``, for the argument ``name``, with this help."""
+    return click.option("--since", name, type=TimeType(), metavar="WHEN", help=says)
+
+
 _OPTIONS = (
-    click.option(
-        "--account",
-        "accounts",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=complete_account,
-        help="Only this account: a present or former username, an id, or highlight:<pk>. May be repeated.",
+    account_option(
+        "Only this account: a present or former username, an id, or highlight:<pk>. May be repeated."
     ),
     click.option(
         "--highlight",
@@ -50,12 +132,8 @@ _OPTIONS = (
     click.option(
         "--taken-before", type=TimeType(), metavar="WHEN", help="Only items taken before this time."
     ),
-    click.option(
-        "--since",
-        "new_since",
-        type=TimeType(),
-        metavar="WHEN",
-        help="Only what was archived since then: a date, a time (UTC), or a duration (36h, 7d).",
+    since_option(
+        "Only what was archived since then: a date, a time (UTC), or a duration (36h, 7d).", "new_since"
     ),
 )
 

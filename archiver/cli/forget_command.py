@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, output
-from archiver.cli.decorators import writes
-from archiver.cli.name_completion import complete_account
-from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
-from archiver.cli.result import Result
+from archiver.cli.decorators import Result, writes
+from archiver.cli.filter_options import complete_account
+from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option, wait_option
 from archiver.errors import NotHeld, UsageError
 from archiver.model.account_removal import AccountRemoval
 from archiver.text_format import format_size, make_safe, pluralize
@@ -50,7 +49,7 @@ class ForgetResult(Result, frozen=True):
     "--yes", cls=RiskyOption, is_flag=True, help="Do not ask for the name again; needed without a terminal."
 )
 @click.option("--reason", metavar="TEXT", help="Recorded with the time; must not name the account.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@wait_option()
 def command(
     archive: Archive, stop: StopFlag, name: str, dry_run: bool, yes: bool, reason: str | None, wait: bool
 ) -> ForgetResult:

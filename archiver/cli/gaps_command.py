@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, field
 
-from archiver.cli import load, text_table
-from archiver.cli.decorators import reads
-from archiver.cli.name_completion import complete_account
+from archiver.cli import load, output
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import complete_account
 from archiver.cli.options import GlobalOptions
-from archiver.cli.result import Result
 from archiver.model.archived import Gap
 from archiver.text_format import make_safe, pluralize
 from archiver.wording import NO_GAPS, describe_gap, next_try, reason_word, since_when
@@ -101,7 +100,7 @@ class AccountGaps(Struct):
         rows = [_row(gap, now) for gap in self.listed]
         yield from (
             f"  {line}"
-            for line in text_table.format_table(_COLUMNS, rows, width - 2 if width is not None else None)
+            for line in output.format_table(_COLUMNS, rows, width - 2 if width is not None else None)
         )
         if total > len(self.listed):
             yield f"  and {total - len(self.listed):,} more (-v shows all)"

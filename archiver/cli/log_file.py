@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.cli.event_text import describe_event
+from archiver.cli.progress import describe_event
 from archiver.model.events import Event, FailureRecorded, Pause, RunStarted
 from archiver.secret import Secret
 from archiver.text_format import format_time, make_safe

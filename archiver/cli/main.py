@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from archiver.cli.commands import COMMANDS
-from archiver.cli.lazy import LazyGroup, exit_code_of_group
+from archiver.cli.commands import COMMANDS, LazyGroup, exit_code_of_group
 from archiver.cli.options import CostlyOption, GlobalOptions, JsonOption, RiskyOption, global_options
 from archiver.errors import (
     AnswerMalformed,
@@ -63,9 +62,9 @@ def main(args: Sequence[str] | None = None) -> int:
     If a signal ended the command, it does not return: the process dies of that signal, as shells expect.
     """
     if "_ARCHIVER_COMPLETE" in os.environ:
-        from archiver.cli import shell_completion
+        from archiver.cli import completion_command
 
-        return shell_completion.answer(cli)
+        return completion_command.answer(cli)
     words = list(sys.argv[1:] if args is None else args)
     _reserve_standard_descriptors()
     _disable_core_dumps()

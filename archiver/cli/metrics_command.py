@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import output
 from archiver.cli.decorators import reads
-from archiver.cli.parameter_types import OutputFileType
+from archiver.cli.options import OutputFileType
 from archiver.text_format import make_safe
 
 if TYPE_CHECKING:

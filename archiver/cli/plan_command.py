@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, run_report, run_session, text_table
-from archiver.cli.decorators import plain
-from archiver.cli.name_completion import complete_account
-from archiver.cli.options import CostlyOption, GlobalOptions
-from archiver.cli.parameter_types import WholeNumber
-from archiver.cli.result import Result
+from archiver.cli import advice, load, output, run_report
+from archiver.cli.decorators import Result, plain
+from archiver.cli.filter_options import complete_account
+from archiver.cli.options import CostlyOption, GlobalOptions, max_units_option, wait_option
 from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize, price_number
 
@@ -84,7 +82,7 @@ class PlanResult(Result, frozen=True):
         rows = [(p.username or p.target, _price(p.units, p.is_exact), _reasons(p)) for p in self.plans]
         total = _price(self.units, all(plan.is_exact for plan in self.plans))
         rows.append(("total", total, ""))
-        yield from text_table.format_table(("account", "units", "highlights to read"), rows, width)
+        yield from output.format_table(("account", "units", "highlights to read"), rows, width)
         if any(row[-1] == _NONE for row in rows):
             yield f"{_NONE}: see {advice.command_line('gaps')}"
 
@@ -121,12 +119,8 @@ class PlanResult(Result, frozen=True):
     is_flag=True,
     help="List the trays now, which costs units; the plan is then exact.",
 )
-@click.option(
-    "--max-units", type=WholeNumber(min=0), metavar="N", help="With --list: spend no more than N units."
-)
-@click.option(
-    "--wait", is_flag=True, help="With --list: wait for another run to end, instead of exit code 11."
-)
+@max_units_option("--list")
+@wait_option("--list")
 def command(
     options: GlobalOptions,
     targets: tuple[str, ...],
@@ -171,7 +165,7 @@ def command(
     with load.open_archive(options) as archive:
         if list_trays:
             since = utcnow()
-            summary = run_session.make_run(
+            summary = run_report.make_run(
                 options,
                 archive,
                 asked,

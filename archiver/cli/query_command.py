@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, output, signals, text_table
+from archiver.cli import load, output, signals
 from archiver.cli.decorators import plain
-from archiver.cli.name_completion import complete_query
-from archiver.cli.options import GlobalOptions
-from archiver.cli.parameter_types import WholeNumber, parse_time
+from archiver.cli.filter_options import complete_query
+from archiver.cli.options import GlobalOptions, WholeNumber, parse_time
 from archiver.config import default_path
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
@@ -317,9 +316,9 @@ def format_rows(rows: Rows | RowStream, form: str, *, wraps_last: bool = False) 
 def _format_for_people(rows: Rows | RowStream, form: str, wraps_last: bool) -> Iterator[str]:
     columns, values = rows.columns, tuple(rows.rows)
     width = output.terminal_width() or (_WRAPPED_WIDTH if wraps_last else None)
-    if form == "table" and (width is None or text_table.is_readable(columns, values, width)):
-        return text_table.format_table(columns, values, width, wraps_last=wraps_last)
-    return text_table.format_vertically(columns, values)
+    if form == "table" and (width is None or output.is_readable(columns, values, width)):
+        return output.format_table(columns, values, width, wraps_last=wraps_last)
+    return output.format_vertically(columns, values)
 
 
 def _objects(rows: Rows | RowStream) -> Iterator[str]:

@@ -9,10 +9,9 @@ import click
 from msgspec import Struct
 
 from archiver.cli import advice
-from archiver.cli.decorators import reads
-from archiver.cli.name_completion import complete_listed
-from archiver.cli.options import GlobalOptions, dry_run_option
-from archiver.cli.result import Result
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import complete_listed
+from archiver.cli.options import GlobalOptions, dry_run_option, wait_option
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -55,7 +54,7 @@ class RemoveResult(Result, frozen=True):
 @reads("remove", reports_interrupt=True, json=RemoveResult)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_listed)
 @dry_run_option("Only say what would be removed from the list; write nothing.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@wait_option()
 def command(archive: Archive, names: tuple[str, ...], dry_run: bool, wait: bool) -> RemoveResult:
     """Stop following accounts: take them off the list of the configuration. Deletes nothing that is archived,
     makes no call, costs nothing.

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import click
-
 from archiver.cli import advice, progress
-from archiver.cli.decorators import writes
-from archiver.cli.options import GlobalOptions, dry_run_option
-from archiver.cli.result import Result
-from archiver.cli.run_session import RESUME
+from archiver.cli.decorators import Result, writes
+from archiver.cli.options import GlobalOptions, dry_run_option, wait_option
+from archiver.cli.run_report import RESUME
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
@@ -79,7 +76,7 @@ class RereadResult(Result, frozen=True):
 
 
 @writes("reread", hint=RESUME, json=RereadResult)
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
+@wait_option()
 @dry_run_option("Change nothing; do it to a copy of the rows, and print what would be added.")
 def command(
     options: GlobalOptions, archive: Archive, stop: StopFlag, wait: bool, dry_run: bool

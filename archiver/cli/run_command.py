@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, run_report, run_session, signals
+from archiver.cli import load, run_report, signals
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
-from archiver.cli.name_completion import complete_account
+from archiver.cli.filter_options import complete_account
 from archiver.cli.options import GlobalOptions, run_options
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def command(
     stop, changes = StopFlag(), RunChanges()
     with (
         load.open_archive(options) as archive,
-        signals.stop_on_signal(stop, quiet=options.quiet, hint=run_session.RESUME),
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=run_report.RESUME),
         report_delivery.deliver_report(config, stop) as send,
     ):
-        summary = run_session.make_run(
+        summary = run_report.make_run(
             options,
             archive,
             targets,

@@ -1,20 +1,36 @@
-"""The Summary of a run as a report of at most ten lines, and as the object of ``--json``."""
+"""A run that a command makes, with progress and log, and its report.
+
+The report has at most ten lines; with ``--json`` it is an object.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Self
 
 from archiver import wording
-from archiver.cli import advice, output
+from archiver.cli import advice, output, progress, signals
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.event_text import describe_failure
+from archiver.cli.log_file import LogObserver
 from archiver.cli.options import GlobalOptions
+from archiver.cli.progress import describe_failure
 from archiver.errors import GAPS, Reason
 from archiver.exit_codes import NOT_FOUND, PARTIAL, UPSTREAM
 from archiver.model.archived import Failure
+from archiver.model.events import Event
+from archiver.model.values import replace
 from archiver.runner.tally import Summary, files_not_downloaded
 from archiver.text_format import format_size, pluralize
+from archiver.work import StopFlag
+
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
+    from archiver.model.target import Target
+    from archiver.runner.context import RunOptions
+    from archiver.runner.tally import Summary
+
 
 _COUNTS = (
     "units",
@@ -143,16 +159,7 @@ def count_lines(summary: Summary) -> Iterator[str]:
     elif s.command not in ("repair", "plan"):  # a repaired file is not new, and a plan archives nothing
         yield "nothing new"
     if s.balance_mismatch:
-        yield describe_mismatch(s.units, s.balance_mismatch)
-
-
-def describe_mismatch(units: int, difference: int) -> str:
-    """Return a line: the API's balance fell by ``difference`` more than ``units``. Both may be right."""
-    apart = f"{abs(difference):,} {'more' if difference > 0 else 'less'} than counted here"
-    return (
-        f"the balance at the API fell by {units + difference:,}, {apart}"
-        " (another program with the same key, or a top-up?)"
-    )
+        yield wording.describe_mismatch(s.units, s.balance_mismatch)
 
 
 def note_lines(summary: Summary) -> Iterator[str]:
@@ -218,3 +225,75 @@ def _limit_lines(lines: Sequence[str], room: int, rest: str) -> Sequence[str]:
     if len(lines) <= room:
         return lines
     return [*lines[: room - 1], f"  and {len(lines) - room + 1:,} {rest}"] if room > 0 else []
+
+
+RESUME = "run it again: it continues where it stopped"
+
+
+class EventObserver:
+    """Shows each event of a run to the user, and writes it into the log of the archive."""
+
+    def __init__(self, options: GlobalOptions, last_line: str) -> None:
+        """``last_line``: the last line of the log; it may be changed until the end."""
+        config = options.loaded
+        assert config is not None
+        self.last_line = last_line
+        self._shown = progress.make_observer(options)
+        self._log = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
+
+    def __call__(self, event: Event) -> None:
+        """Log and show an event."""
+        self._log(event)
+        self._shown(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.close()
+        self._log.close(self.last_line)
+
+
+def make_run(
+    options: GlobalOptions,
+    archive: Archive,
+    targets: Sequence[Target],
+    *,
+    command: str,
+    run_options: RunOptions,
+    max_units: int | None = None,
+    wait: bool = False,
+    create_missing: bool = False,
+    changes: RunChanges | None = None,
+    stop: StopFlag | None = None,
+) -> Summary:
+    """Archive the targets, with progress and log. Raises the errors of ``Archive.run``.
+
+    ``create_missing``: make the archive if it is not there. ``changes`` collects what the run saw change.
+    ``stop``: the flag of a caller that handles signals already.
+    """
+    config = options.loaded
+    assert config is not None
+    handles_signals = stop is None
+    stop = stop or StopFlag()
+    with (
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME) if handles_signals else nullcontext(),
+        EventObserver(options, "the run ended with an error") as observer,
+    ):
+        if create_missing:
+            from archiver.archive.creation import create_for_run
+
+            create_for_run(config)
+        summary = archive.run(
+            targets,
+            options=run_options,
+            max_units=max_units,
+            wait=wait,
+            command=command,
+            observe=observer,
+            stop=stop,
+            on_changes=None if changes is None else changes.read,
+        )
+        counts = "; ".join(count_lines(summary))
+        observer.last_line = f"run {summary.run_id} ended: {summary.outcome}; {counts}"
+    return replace(summary, hint=options.complete_hint(summary.slug, summary.hint))

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, output, text_table
-from archiver.cli.decorators import reads
-from archiver.cli.filter_options import split_targets
-from archiver.cli.name_completion import complete_account
-from archiver.cli.options import GlobalOptions
-from archiver.cli.parameter_types import TimeType, WholeNumber
-from archiver.cli.result import Result
+from archiver.cli import advice, output
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import account_option, since_option, split_targets
+from archiver.cli.options import GlobalOptions, WholeNumber
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_results import NO_LIMIT, Dated, Kind
 from archiver.model.target import parse_target
@@ -102,13 +99,8 @@ class SearchResult(Result, frozen=True):
 
 @reads("search", cls=_Words, json=SearchResult)
 @click.argument("text", nargs=-1, required=True, metavar="TEXT...")
-@click.option(
-    "--account",
-    "accounts",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_account,
-    help="Only this account, by its username, a former one, or its id; or highlight:<pk>. May be repeated.",
+@account_option(
+    "Only this account, by its username, a former one, or its id; or highlight:<pk>. May be repeated."
 )
 @click.option(
     "--type",
@@ -117,12 +109,9 @@ class SearchResult(Result, frozen=True):
     type=click.Choice([kind.value for kind in Kind]),
     help="Only this kind; photos and videos are items. May be repeated.",
 )
-@click.option(
-    "--since",
-    type=TimeType(),
-    metavar="WHEN",
-    help="Made since a date (2026-11-01), a time (2026-11-01T03:17, UTC), or in the last 36h, 7d; first seen,"
-    " if it is unknown when it was made.",
+@since_option(
+    "Made since a date (2026-11-01), a time (2026-11-01T03:17, UTC), or in the last 36h, 7d; first seen,"
+    " if it is unknown when it was made."
 )
 @click.option(
     "--limit",
@@ -241,4 +230,4 @@ def _target(hit: Hit) -> str:
 
 def _cut(line: str, width: int | None) -> str:
     line = make_safe(line)
-    return line if width is None else text_table.truncate(line, width)
+    return line if width is None else output.truncate(line, width)

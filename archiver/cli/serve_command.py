@@ -10,8 +10,7 @@ import click
 
 from archiver.cli import load, output, signals
 from archiver.cli.decorators import plain
-from archiver.cli.options import GlobalOptions
-from archiver.cli.parameter_types import PathType, WholeNumber
+from archiver.cli.options import GlobalOptions, PathType, WholeNumber
 from archiver.errors import ArchiverError
 
 _SILENT_SECONDS = 60.0

@@ -19,10 +19,9 @@ from archiver.archive.subject_details import (
     ItemDetails,
 )
 from archiver.cli import details_text, output
-from archiver.cli.decorators import reads
-from archiver.cli.name_completion import complete_account
+from archiver.cli.decorators import Result, reads
+from archiver.cli.filter_options import complete_account
 from archiver.cli.options import GlobalOptions
-from archiver.cli.result import Result
 from archiver.errors import UsageError
 from archiver.model.target import parse_target_or_item
 from archiver.text_format import make_safe

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import asdict
 
-from archiver.cli import advice, output, text_table
-from archiver.cli.decorators import reads
-from archiver.cli.options import GlobalOptions
-from archiver.cli.parameter_types import DurationType
-from archiver.cli.result import Result, print_result
+from archiver.cli import advice, output
+from archiver.cli.decorators import Result, print_result, reads
+from archiver.cli.options import DurationType, GlobalOptions
 from archiver.errors import ArchiverError
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_price, format_size, make_safe, pluralize
@@ -88,12 +86,12 @@ class StatusResult(Result, frozen=True):
         yield from (f"{name:<14} {value}" for name, value in rows)
         if s.workers:
             yield ""
-            yield from text_table.format_table(
+            yield from output.format_table(
                 ("worker", "started", "accounts now", "lease"), list(map(_worker_row, s.workers))
             )
         if s.last_runs:
             yield ""
-            yield from text_table.format_table(
+            yield from output.format_table(
                 ("run", "command", "started", "outcome", "code", "units"),
                 [_row(run, s) for run in s.last_runs],
             )

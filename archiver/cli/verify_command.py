@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, output, progress, run_report, run_session, text_table
+from archiver.cli import advice, output, progress, run_report
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.decorators import writes
-from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option, is_on_terminal
-from archiver.cli.parameter_types import WholeNumber
-from archiver.cli.result import Result
+from archiver.cli.decorators import Result, writes
+from archiver.cli.options import (
+    GlobalOptions,
+    RiskyOption,
+    dry_run_option,
+    is_on_terminal,
+    max_units_option,
+    wait_option,
+)
 from archiver.errors import ArchiverError
 from archiver.exit_codes import DAMAGED, outcome
 from archiver.model.values import replace
@@ -119,7 +124,7 @@ class VerifyResult(Result, frozen=True):
             for s in answers.surplus
         ]
         if rows:
-            yield from text_table.format_table(("problem", "file", "belongs to"), rows)
+            yield from output.format_table(("problem", "file", "belongs to"), rows)
 
     def messages(self, options: GlobalOptions) -> Iterator[str]:
         """Yield what a check found, and what to do about it."""
@@ -143,7 +148,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     return share
 
 
-@writes("verify", hint=run_session.RESUME, hint_needs="repair", notes_older_copy=False, json=_NOTHING)
+@writes("verify", hint=run_report.RESUME, hint_needs="repair", notes_older_copy=False, json=_NOTHING)
 @click.option(
     "--read-data/--quick",
     default=None,
@@ -159,12 +164,8 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 @click.option(
     "--repair", cls=RiskyOption, is_flag=True, help="Record what is lost, and fetch it again; see above."
 )
-@click.option(
-    "--max-units", type=WholeNumber(min=0), metavar="N", help="With --repair: spend no more than N units."
-)
-@click.option(
-    "--wait", is_flag=True, help="With --repair: wait for another run to end, instead of exit code 11."
-)
+@max_units_option("--repair")
+@wait_option("--repair")
 @click.option(
     "--accept-loss",
     cls=RiskyOption,
@@ -276,7 +277,7 @@ def _finish_repair(
     stop.check()
     summary, changes = None, RunChanges()
     if report.plans and max_units != 0:
-        summary = run_session.make_run(
+        summary = run_report.make_run(
             options,
             archive,
             report.targets,

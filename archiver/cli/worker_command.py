@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli.decorators import writes
-from archiver.cli.options import GlobalOptions
-from archiver.cli.parameter_types import WholeNumber
-from archiver.cli.run_session import EventObserver
+from archiver.cli.options import GlobalOptions, WholeNumber
+from archiver.cli.run_report import EventObserver
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive

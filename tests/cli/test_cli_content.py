@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from archiver.cli import text_table
+from archiver.cli import output
 from archiver.sandbox.world_objects import Json
 from tests.support.command_line import CommandLineUser, files_of, on_terminal
 from tests.support.hostile_world import ESCAPES, FILE_NAMES, FORGED, LONG, NATGEO, TITLES, hostile_world
@@ -127,7 +127,7 @@ def test_fault_x5_a_long_title_is_stored_and_cut_where_it_is_shown(morning: Morn
     assert longest == "é" * 32_768
     lines = morning.table.splitlines()
     assert len(lines) == len(stored) + 2
-    assert max(map(text_table.text_width, lines)) <= 80
+    assert max(map(output.text_width, lines)) <= 80
 
 
 def test_fault_x11_a_terminal_obeys_nothing_that_came_from_upstream(morning: Morning) -> None:

@@ -12,8 +12,7 @@ import pytest
 
 from archiver.cli import export_command
 from archiver.cli import main as front
-from archiver.cli.commands import COMMANDS
-from archiver.cli.lazy import LazyGroup
+from archiver.cli.commands import COMMANDS, LazyGroup
 from archiver.cli.options import GlobalOptions
 from archiver.errors import CallFailed, KeyMissing, StoppedBySignal
 from tests.support.command_line import CommandLineUser

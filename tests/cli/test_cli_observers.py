@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from archiver.cli import event_text, log_file, progress, run_report
+from archiver.cli import log_file, progress, run_report
 from archiver.cli.options import GlobalOptions
 from archiver.errors import BudgetReached, Reason
 from archiver.model.archived import Failure, Owner
@@ -314,7 +314,7 @@ def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
 def test_every_event_has_a_description(event: Event) -> None:
     """No event is shown as its repr."""
-    assert type(event).__name__ not in event_text.describe_event(event)
+    assert type(event).__name__ not in progress.describe_event(event)
 
 
 def test_a_line_is_written_within_seconds_by_another_thread(tmp_path: Path) -> None:

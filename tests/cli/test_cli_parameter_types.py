@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from archiver.cli import parameter_types
+from archiver.cli import options
 
 _NOW = datetime(2026, 11, 24, 22, 30, 15, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ _NOW = datetime(2026, 11, 24, 22, 30, 15, tzinfo=UTC)
 )
 def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> None:
     """The units are seconds, minutes, hours, days and weeks; spaces and capitals are allowed."""
-    assert parameter_types.parse_duration(text) == meant
+    assert options.parse_duration(text) == meant
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> Non
 )
 def test_a_time_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime) -> None:
     """A date means midnight UTC, a time is UTC unless it has an offset; year 1 is the earliest."""
-    found = parameter_types.parse_time(text, _NOW)
+    found = options.parse_time(text, _NOW)
     assert found == meant
     assert found.tzinfo is UTC
 
@@ -53,11 +53,11 @@ def test_a_time_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime) 
 def test_an_invalid_time_is_refused_with_examples(text: str) -> None:
     """The message says what to use instead."""
     with pytest.raises(ValueError, match=r"invalid time .*: use 2026-11-01, .*36h or 7d"):
-        parameter_types.parse_time(text, _NOW)
+        options.parse_time(text, _NOW)
 
 
 def test_an_option_takes_a_time_or_fails_as_usage() -> None:
     """A default that is a datetime is kept; an invalid text is a usage error of the option."""
-    assert parameter_types.TimeType().convert(_NOW, None, None) is _NOW
+    assert options.TimeType().convert(_NOW, None, None) is _NOW
     with pytest.raises(click.UsageError, match="invalid time"):
-        parameter_types.TimeType().convert("soon", None, None)
+        options.TimeType().convert("soon", None, None)

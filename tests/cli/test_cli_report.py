@@ -224,7 +224,7 @@ def test_a_bug_is_reported_by_its_kind(
     def broken(*args: object, **more: object) -> None:
         raise RuntimeError("sesame")
 
-    monkeypatch.setattr("archiver.cli.run_session.make_run", broken)
+    monkeypatch.setattr("archiver.cli.run_report.make_run", broken)
     assert person.run("run").code == 1
     assert b"a bug: RuntimeError" in box.at(f"{PING}/fail").body
     assert b"sesame" not in box.at(HOOK).body

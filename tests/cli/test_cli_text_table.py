@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.cli import text_table
+from archiver.cli import output
 
 _CELLS = (
     st.none()
@@ -17,7 +17,7 @@ _CELLS = (
 
 def test_numbers_are_aligned_right_and_text_left() -> None:
     """A column of numbers is aligned right, also if it contains NULL."""
-    assert list(text_table.format_table(("name", "n"), [("a", 10), ("b", None), ("wide 🌎", 1)])) == [
+    assert list(output.format_table(("name", "n"), [("a", 10), ("b", None), ("wide 🌎", 1)])) == [
         "name      n",
         "-------  --",
         "a        10",
@@ -30,45 +30,43 @@ def test_numbers_are_aligned_right_and_text_left() -> None:
 def test_all_lines_have_the_same_width(rows: list[tuple[object, object]]) -> None:
     """That holds for wide and combining characters too, if the last column is full."""
     closed = [(*row, "|") for row in rows]
-    widths = {text_table.text_width(line) for line in text_table.format_table(("one", "two", "3"), closed)}
+    widths = {output.text_width(line) for line in output.format_table(("one", "two", "3"), closed)}
     assert len(widths) == 1
 
 
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=8), st.integers(20, 60))
 def test_no_line_is_wider_than_the_terminal(rows: list[tuple[object, object]], width: int) -> None:
     """Long cells are cut until every line fits the width."""
-    assert all(
-        text_table.text_width(line) <= width for line in text_table.format_table(("one", "two"), rows, width)
-    )
+    assert all(output.text_width(line) <= width for line in output.format_table(("one", "two"), rows, width))
 
 
 @given(st.text(max_size=30), st.integers(1, 30))
 def test_cutting_shows_that_it_cut(text: str, width: int) -> None:
     """Text that fits is unchanged; text that does not ends in an ellipsis."""
-    safe = text_table.format_cell(text)
-    short = text_table.truncate(safe, width)
-    assert text_table.text_width(short) <= width
+    safe = output.format_cell(text)
+    short = output.truncate(safe, width)
+    assert output.text_width(short) <= width
     assert short == safe or short.endswith("…")
 
 
 def test_short_columns_are_not_cut_for_long_ones() -> None:
     """Only the widest column is reduced."""
-    assert text_table.fit_widths([4, 200, 6], 80) == [4, 66, 6]
+    assert output.fit_widths([4, 200, 6], 80) == [4, 66, 6]
 
 
 def test_a_table_is_readable_while_its_cut_cells_say_something() -> None:
     """Short columns may be short; a long one must keep twelve columns of the terminal."""
     row = ("x" * 40, "y" * 40, "z")
-    assert text_table.is_readable(("a", "b", "c"), [row], 40)
-    assert not text_table.is_readable(("a", "b", "c"), [row], 27)
-    assert text_table.is_readable(("a", "b", "c"), [("x", "y", "z")], 27)
+    assert output.is_readable(("a", "b", "c"), [row], 40)
+    assert not output.is_readable(("a", "b", "c"), [row], 27)
+    assert output.is_readable(("a", "b", "c"), [("x", "y", "z")], 27)
 
 
 def test_rows_are_lines() -> None:
     """A line break in a value does not break the table."""
-    assert len(list(text_table.format_table(("a",), [("x\ny",)]))) == 3
+    assert len(list(output.format_table(("a",), [("x\ny",)]))) == 3
 
 
 def test_a_table_without_rows_has_a_head() -> None:
     """An empty result shows its columns."""
-    assert list(text_table.format_table(("pk", "title"), [])) == ["pk  title", "--  -----"]
+    assert list(output.format_table(("pk", "title"), [])) == ["pk  title", "--  -----"]

@@ -24,7 +24,7 @@ from tests.support.standin.world_edits import EditableWorld
 COURSE = """
 import json, os, subprocess, sys
 from archiver.archive import archive, nightly_run
-from archiver.cli import backup_command, run_session
+from archiver.cli import backup_command, run_report
 from archiver.cli.main import main
 
 root = os.environ["ARCHIVER_ARCHIVE"]
