@@ -21,6 +21,7 @@ from processes import ARCHIVER, measure
 
 from archiver.catalog import Catalog
 from archiver.queries import named_queries
+from archiver.queries.parameters import parameter_names
 
 _LARGEST = "SELECT highlight_pk FROM highlight_items GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
 
@@ -48,7 +49,9 @@ def _tasks(directory: Path) -> Iterator[tuple[str, Callable[[], int]]]:
             "highlight": str(catalog.run_query(_LARGEST, rows=1, seconds=60).rows[0][0]),
         }
         for name, query in named_queries.all_queries().items():
-            parameters = {parameter: values[parameter] for parameter in query.parameters(postgresql=False)}
+            parameters = {
+                parameter: values[parameter] for parameter in parameter_names(query.sql, postgresql=False)
+            }
             yield (
                 name,
                 lambda sql=query.sql, parameters=parameters: len(  # type: ignore[misc]

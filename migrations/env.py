@@ -10,7 +10,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from archiver.catalog import engine as engines
+from archiver.catalog import locate
 from archiver.catalog.tables import is_declared, metadata
 
 for table in metadata.tables.values():
@@ -32,7 +32,7 @@ if given is not None:
     migrate(given)
 else:
     database = context.get_x_argument(as_dictionary=True)["database"]
-    engine = engines.create_writer(engines.locate(database), foreign_keys=False)
+    engine = locate(database).create_writer(foreign_keys=False)
     with engine.begin() as connection:
         migrate(connection)
     engine.dispose()

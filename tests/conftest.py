@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, get_type_hints
 import pytest
 from hypothesis import HealthCheck, settings
 
-from archiver.catalog import Catalog, engine, record, schema
+from archiver.catalog import Catalog, postgresql, record, schema, sqlite
 from archiver.config import sources
 from tests.support import archive_damage, leak_detector
 from tests.support.archive_copies import ArchiveCopies, locked
@@ -172,7 +172,8 @@ def dictated() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "migrate_to", MigrationCache(schema.migrate_to))
         patch.setattr(schema, "_create_tables", SqliteTemplate(schema._create_tables))
-        patch.setattr(engine, "create_engine", StatementCache().engine)
+        for module in (sqlite, postgresql):
+            patch.setattr(module, "create_engine", StatementCache().engine)
         patch.setattr(sources, "get_type_hints", functools.cache(get_type_hints))
         yield
 

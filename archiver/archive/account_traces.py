@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archiver.archive.archive_storage import IN_DIRECTORY
 from archiver.archive.creation import OWN_NAMES
-from archiver.catalog import engine, schema
+from archiver.catalog import schema, sqlite
 from archiver.durable import open_levels, open_regular, storage_errors, write_whole
 from archiver.model.account_removal import AccountParts
 
@@ -104,7 +104,7 @@ def _live_files(root: Path, database: Path | None) -> set[str]:
         return set()
     used = database.stat()
     same = [e.name for e in os.scandir(root) if os.path.samestat(e.stat(follow_symlinks=False), used)]
-    return {path.name for name in same for path in engine.files_of(Path(name))}
+    return {path.name for name in same for path in sqlite.files_of(Path(name))}
 
 
 def find_unknown(root: Path, database: Path | None, *, has_files: bool) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def _has_word(line: bytes, words: Container[bytes]) -> bool:
 def _is_copy(root: Path, name: str, live: set[str], others: list[str]) -> bool:
     if name.startswith((f"{_NAME}.", f".{_NAME}.")):
         return True
-    beside = next((name.removesuffix(end) for end in engine.SUFFIXES[1:] if name.endswith(end)), None)
+    beside = next((name.removesuffix(end) for end in sqlite.SUFFIXES[1:] if name.endswith(end)), None)
     if beside is not None and beside in others and beside not in live:
         return _is_copy(root, beside, live, others)
     with open_levels(root, []) as opened, os.fdopen(open_regular(name, within=opened[-1]), "rb") as file:

@@ -239,7 +239,7 @@ class ArchiveContents(ArchiveBase):
 
     def tables(self) -> Rows:
         """Return every table and view, column by column, with what docs/schema.md says about each."""
-        postgresql = locate_database(self._config).url is not None
+        postgresql = locate_database(self._config).path is None
         return read_schema(self._catalog, postgresql=postgresql)
 
     def waiting_files(self) -> Reading[WaitingFile]:

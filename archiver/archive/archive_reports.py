@@ -156,7 +156,7 @@ def _with_open_runs(session: Session, status: Status) -> Status:
     holder = run_lock.find_holder(session.root / "lock")
     goes_on = holder is not None and holder.command == unfinished[0].command
     running = unfinished[0].id if goes_on else None
-    if locate_database(session.config).url is not None:
+    if locate_database(session.config).has_workers:
         return replace(status, running=running)
     return replace(status, running=running, killed=tuple(r.id for r in unfinished if r.id != running))
 

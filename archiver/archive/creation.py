@@ -167,7 +167,7 @@ def _unfinished_database(config: Config) -> schema.SchemaStatus | None:
 def _read_status(config: Config) -> schema.SchemaStatus | None:
     """Return the status of the database; None if there is none. Raises DatabaseForeign."""
     place = locate_database(config)
-    if place.path is not None and not os.path.lexists(place.path):
+    if place.is_missing():
         return None
     try:
         return schema.read_status(place)

@@ -22,7 +22,7 @@ from archiver.archive.session import (
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, record, row_dump, schema
 from archiver.catalog.database_state import read_state
-from archiver.catalog.engine import Database
+from archiver.catalog.dialects import Database
 from archiver.catalog.rebuilt_database import copy_rows
 from archiver.config import Config
 from archiver.errors import ArchiveTooOld, DatabaseError, JournalDiffers, SchemaNew, UsageError
@@ -139,7 +139,7 @@ def plan_rebuild(
         with schema.connect(place) as connection:
             schema.require_no_tables(connection, place)
     with temporary_directory(root) as directory:
-        copy = Database(path=directory / "archive.db")
+        copy = locate(directory / "archive.db")
         if before.compared is not None:
             with Catalog.open(before.database, write=False) as own, own.snapshot() as rows:
                 copy_rows(rows, directory / "archive.db", stop.check)
@@ -270,7 +270,7 @@ def _compare_present(
     it is current, but lacks triggers; SchemaNew; MarkerMismatch if it belongs to another archive;
     DatabaseError if another program has locked it.
     """
-    if place.path is not None and not os.path.lexists(place.path):
+    if place.is_missing():
         return None
     try:
         state = read_state(place)
@@ -282,7 +282,7 @@ def _compare_present(
         if comparison.state is JournalState.CURRENT:
             state.require_triggers()
     except DatabaseError as error:
-        if schema.is_busy(error) or isinstance(error, SchemaNew | JournalDiffers):
+        if place.is_busy(error) or isinstance(error, SchemaNew | JournalDiffers):
             raise  # it is in use, of a newer version, or needs other help: not lost
         return None
     if comparison.state is JournalState.SHORT:

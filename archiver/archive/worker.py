@@ -88,7 +88,7 @@ def require_cluster(config: Config) -> None:
         raise UsageError(
             "this configuration has no workers", "set cluster.enabled = true; see archiver worker --help"
         )
-    if locate_database(config).url is None:
+    if not locate_database(config).has_workers:
         raise UsageError(
             "workers need a PostgreSQL database", "set archive.database; see archiver worker --help"
         )

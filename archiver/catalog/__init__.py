@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from archiver.catalog import schema
 from archiver.catalog.catalog import Catalog
-from archiver.catalog.engine import Database, locate
+from archiver.catalog.dialects import Database, locate
 from archiver.catalog.snapshot import Snapshot
 
 __all__ = [

@@ -20,10 +20,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from archiver.catalog import engine as engines
 from archiver.catalog import tables
-from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import map_errors, to_archiver_error
+from archiver.catalog.dialects import Database, map_errors, to_archiver_error
 from archiver.errors import QueryRefused
 from archiver.model.query_results import Rows, RowStream, Value
 from archiver.queries.parameters import parameter_names, replace_parameters
@@ -31,7 +29,9 @@ from archiver.queries.parameters import parameter_names, replace_parameters
 if TYPE_CHECKING:
     import psycopg
 
-_RawRows = Generator[tuple[object, ...], None, None]
+    from archiver.catalog import postgresql, sqlite
+
+RawRows = Generator[tuple[object, ...], None, None]
 """The names of the columns, then the rows."""
 _STEPS = 10_000  # SQLite instructions between two checks of the clock: about a millisecond
 _READER_PAUSE = 0.1
@@ -113,19 +113,15 @@ def stream_query(
     parameters = parameters or {}
     if not seconds > 0:
         raise QueryRefused(f"invalid time limit {seconds:g} s", "use a number of seconds above 0")
-    _check_parameters(parameter_names(sql, postgresql=database.url is not None), parameters)
-    raw_rows = (
-        _query_postgresql(database, sql, seconds, parameters)
-        if database.url is not None
-        else _query_sqlite(database, sql, seconds, parameters, _MAX_HEAP_BYTES if own_process else None)
-    )
+    _check_parameters(database.parameter_names(sql), parameters)
+    raw_rows = database.query_rows(sql, parameters, seconds=seconds, own_process=own_process)
     # Errors are mapped inside this generator: those of the caller's with block are not the database's.
-    with closing(_with_mapped_errors(raw_rows, str(database))) as stream:
+    with closing(_with_mapped_errors(raw_rows, database)) as stream:
         columns = tuple(map(str, next(stream)))
         yield RowStream(columns, stream)
 
 
-def _with_mapped_errors(raw_rows: _RawRows, database: str) -> _RawRows:
+def _with_mapped_errors(raw_rows: RawRows, database: Database) -> RawRows:
     with map_errors(database), closing(raw_rows):
         yield from raw_rows
 
@@ -157,15 +153,21 @@ def _read_rows(stream: Iterable[tuple[object, ...]], limit: int) -> list[tuple[o
     return rows
 
 
-def _query_sqlite(
-    database: Database, sql: str, seconds: float, parameters: Mapping[str, Value], heap: int | None
-) -> _RawRows:
+def query_sqlite(
+    database: sqlite.Database,
+    sql: str,
+    parameters: Mapping[str, Value],
+    *,
+    seconds: float,
+    own_process: bool,
+) -> RawRows:
+    """Yield the names of the columns, then the rows. Raises QueryRefused, DatabaseError."""
     deadline = time.monotonic() + seconds
-    with closing(engines.open_for_reading(database)) as connection:
+    with closing(database.open_for_reading()) as connection:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        if heap is not None:
-            connection.execute(f"PRAGMA hard_heap_limit = {heap}").close()
+        if own_process:
+            connection.execute(f"PRAGMA hard_heap_limit = {_MAX_HEAP_BYTES}").close()
         connection.execute("PRAGMA temp_store = MEMORY").close()  # otherwise a sort may fill the disk
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
@@ -188,7 +190,7 @@ def _query_sqlite(
             if time.monotonic() > deadline:
                 raise _too_slow(seconds) from exc
             connection.require_unchanged()
-            raise _map_sqlite_error(exc, str(database)) from exc
+            raise _map_sqlite_error(exc, database) from exc
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -200,7 +202,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
 
-def _map_sqlite_error(exc: Exception, database: str) -> BaseException:
+def _map_sqlite_error(exc: Exception, database: Database) -> BaseException:
     code = getattr(exc, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_AUTH:
         return QueryRefused("the query is refused: it may only read")
@@ -238,9 +240,10 @@ def _too_large() -> QueryRefused:
     return QueryRefused("the query needs more memory than is allowed", "select fewer rows, or fewer columns")
 
 
-def _query_postgresql(
-    database: Database, sql: str, seconds: float, parameters: Mapping[str, Value]
-) -> _RawRows:
+def query_postgresql(
+    database: postgresql.Database, sql: str, parameters: Mapping[str, Value], *, seconds: float
+) -> RawRows:
+    """Yield the names of the columns, then the rows. Raises QueryRefused, DatabaseError."""
     import psycopg
 
     before = _BEFORE_WORD.match(sql)
@@ -248,7 +251,7 @@ def _query_postgresql(
     word = _WORD.match(sql, before.end())
     if word is None or word[0].lower() not in _QUERY_WORDS:
         raise QueryRefused("the query is refused: it may only read", "begin it with SELECT or WITH")
-    engine = engines.create_reader(database)
+    engine = database.create_reader()
     try:
         with engine.connect() as pooled:
             connection = cast("psycopg.Connection[tuple[object, ...]]", pooled.connection.driver_connection)
@@ -280,7 +283,7 @@ def _query_postgresql(
     except (psycopg.Error, ValueError) as exc:
         state = getattr(exc, "sqlstate", None) or ""
         if isinstance(exc, psycopg.OperationalError) and not state.startswith(_PG_LIMIT_EXCEEDED):
-            raise to_archiver_error(exc, str(database)) from exc
+            raise to_archiver_error(exc, database) from exc
         raise _not_understood(str(exc).partition("\n")[0]) from exc
     finally:
         engine.dispose()

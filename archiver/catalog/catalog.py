@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -17,20 +15,26 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from archiver.catalog import engine as engines
-from archiver.catalog import schema, sqlite_copy
-from archiver.catalog.engine import Database, Sighting
-from archiver.catalog.error_mapping import is_connection_lost, map_errors, map_read_errors
+from archiver.catalog import schema
+from archiver.catalog.dialects import (
+    WORKER,
+    Database,
+    Sighting,
+    is_connection_lost,
+    locate,
+    map_errors,
+    map_read_errors,
+)
 from archiver.catalog.schema import SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
-from archiver.catalog.writer_lock import WriterLock
-from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign, UsageError
+from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign
 from archiver.model.identity import utcnow
 from archiver.model.query_results import Rows, RowStream, Value
 
 if TYPE_CHECKING:
     from archiver.catalog.database_state import DatabaseState
+    from archiver.catalog.postgresql import WriterLock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +42,6 @@ A = TypeVar("A")
 
 _IS_CHECKED = "archiver_is_checked"
 """In the ``info`` of a connection: the database that it has opened is that of this archive."""
-_SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class Catalog:
@@ -76,7 +79,7 @@ class Catalog:
         self._reader = reader
         self._seen, self._check = seen, check
         self._following = Lock()
-        self._look_again_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._look_again_at = time.monotonic() + database.seconds_between_looks
         self._times_replaced = 0
         self._closing = opened
         self.worker_id = worker_id
@@ -85,14 +88,14 @@ class Catalog:
         if worker_id is not None:
             name = _name_of(worker_id)
             self._coordinator, self._coordinator_at_once = (
-                opened.enter_context(_disposing(engines.create_coordinator(database, name, at_once=at_once)))
+                opened.enter_context(_disposing(database.create_coordinator(name, at_once=at_once)))
                 for at_once in (False, True)
             )
         self._writer: Writer | None = None
         if writer is not None:
-            opened.callback(_checkpoint, writer, str(database))
+            opened.callback(_checkpoint, writer, database)
             self._writer = Writer(
-                writer, str(database), lock, finish=self._finish, require_lease=self._require_lease
+                writer, database, lock, finish=self._finish, require_lease=self._require_lease
             )
             opened.callback(self._writer.close)
 
@@ -111,7 +114,7 @@ class Catalog:
         ``storage``: see ``SchemaStatus``. Raises DatabaseError if the file exists, DatabaseForeign if a
         PostgreSQL database has tables, and ArchiveLocked if another writer has the PostgreSQL database open.
         """
-        place = engines.locate(database)
+        place = locate(database)
         with ExitStack() as opened:
             lock = _take_lock(place, opened)
             schema.create(place, archive_id, now, storage=storage, group_readable=group_readable)
@@ -132,25 +135,25 @@ class Catalog:
         """Open an existing database. For writing, an older one is upgraded first; a reader never writes.
 
         To open a SQLite database for writing, the caller must hold the lock of the archive. ``clock``: the
-        time of the journal's entries. ``is_lasting``: as for ``engine.create_reader``. ``require`` (only for
-        reading) raises an error for the database of another archive, also for one that later takes the place
-        of this one. Raises SchemaOld (only for reading), JournalDiffers (only for writing) if triggers of the
-        journal are missing, SchemaNew, DatabaseForeign, DatabaseError, DiskFull, and ArchiveLocked if another
-        writer has the PostgreSQL database open.
+        time of the journal's entries. ``is_lasting``: as for ``Database.create_reader``. ``require``, for
+        reading only, raises an error for the database of another archive, also for one that later takes the
+        place of this one. Raises SchemaOld (only for reading), JournalDiffers (only for writing) if triggers
+        of the journal are missing, SchemaNew, DatabaseForeign, DatabaseError, DiskFull, and ArchiveLocked if
+        another writer has the PostgreSQL database open.
         """
         if write:
             with cls.prepare(database, clock=clock) as opening:
                 return opening.finish()
-        place = engines.locate(database)
+        place = locate(database)
         with ExitStack() as opened:
-            reader = opened.enter_context(_disposing(engines.create_reader(place, is_lasting=is_lasting)))
+            reader = opened.enter_context(_disposing(place.create_reader(is_lasting=is_lasting)))
 
             def check(connection: Connection) -> SchemaStatus:
                 return _check(connection, place, require)
 
-            before = None if place.path is None else engines.look_at_file(place.path)
+            before = place.look_unconnected()
             with schema.connect(place, reader) as connection:
-                status, seen = check(connection), engines.look_at(place, connection)
+                status, seen = check(connection), place.look(connection)
                 connection.info[_IS_CHECKED] = True
             if before is not None and (before.database, before.written) != (seen.database, seen.written):
                 seen = before  # so that the next read notices it
@@ -167,15 +170,12 @@ class Catalog:
         """
         from archiver.catalog.database_state import state_of
 
-        place = engines.locate(database)
-        if place.url is None:
-            raise UsageError("workers need a PostgreSQL database", "set archive.database")
+        place = locate(database)
         with ExitStack() as opened:
             name = _name_of(worker_id)
-            lock = WriterLock(place, shared_by=name)
-            opened.callback(lock.release)
-            writer = opened.enter_context(_disposing(engines.create_writer(place, worker=name)))
-            reader = opened.enter_context(_disposing(engines.create_reader(place, of_writer=True)))
+            lock = _take_lock(place, opened, shared_by=name)
+            writer = opened.enter_context(_disposing(place.create_writer(worker=name)))
+            reader = opened.enter_context(_disposing(place.create_reader(of_writer=True)))
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
                 schema.require_current(status.revision, place)
@@ -198,7 +198,7 @@ class Catalog:
         The caller must hold the lock of the archive. Raises SchemaNew, DatabaseForeign, DatabaseError, and
         ArchiveLocked if another writer has the PostgreSQL database open.
         """
-        return Opening(engines.locate(database), clock)
+        return Opening(locate(database), clock)
 
     def _finish(self, connection: Connection) -> None:
         """Write what follows from the facts of a transaction, and give it its place in the journal."""
@@ -212,7 +212,7 @@ class Catalog:
     @property
     def has_workers(self) -> bool:
         """Return whether the database can have workers: SQLite has one writer."""
-        return self._database.url is not None
+        return self._database.has_workers
 
     def _require_lease(self, connection: Connection) -> None:
         if self.worker_id is not None:
@@ -230,7 +230,7 @@ class Catalog:
         """
         if self._coordinator is None:
             raise self._no_workers()
-        with map_errors(str(self._database)), self._coordinator.begin() as connection:
+        with map_errors(self._database), self._coordinator.begin() as connection:
             return fact(connection, *args, **kwargs)
 
     def coordinate_at_once(
@@ -296,10 +296,9 @@ class Catalog:
 
         Raises the errors of ``open`` if that is none of this archive, or none at all.
         """
-        if self._seen is not None and (self._database.path or time.monotonic() >= self._look_again_at):
+        if self._seen is not None and time.monotonic() >= self._look_again_at:
             self.follow()
-            if self._database.path is not None:
-                schema.require_file(self._database.path)  # SQLite would wait for a pipe without end
+            self._database.require_present()  # SQLite would wait for a pipe without end
         pool = self._reader.pool
         try:
             with self._reader.connect() as connection:
@@ -310,9 +309,9 @@ class Catalog:
                 try:
                     yield connection
                 except (DBAPIError, DatabaseError):
-                    engines.require_unchanged(connection)
+                    self._database.require_unchanged(connection)
                     raise
-                engines.require_unchanged(connection)
+                self._database.require_unchanged(connection)
         finally:
             if pool is not self._reader.pool:
                 pool.dispose()  # else the connection that was returned to it would stay open
@@ -333,12 +332,11 @@ class Catalog:
         """
         if self._seen is None:  # this process writes to it
             return 0
-        self._look_again_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._look_again_at = time.monotonic() + self._database.seconds_between_looks
         with self._following:
-            if self._database.path is not None:
-                now = engines.look_at_file(self._database.path)
-            else:
-                now = self._call(self._reader.connect, partial(engines.look_at, self._database))
+            now = self._database.look_unconnected()
+            if now is None:
+                now = self._call(self._reader.connect, self._database.look)
             if now != self._seen:
                 self._times_replaced += now.is_other_than(self._seen)
                 self._seen, pool = now, self._reader.pool
@@ -354,7 +352,7 @@ class Catalog:
         **kwargs: P.kwargs,
     ) -> T:
         """Return ``query(connection, ...)``, called once more if the connection was lost."""
-        with map_read_errors(str(self._database)):
+        with map_read_errors(self._database):
             try:
                 with connect() as connection:
                     return query(connection, *args, **kwargs)
@@ -397,9 +395,9 @@ class Catalog:
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a read snapshot, on a connection of its own: all its queries see the same point in time."""
         with ExitStack() as opened:
-            with map_errors(str(self._database)):  # but not errors in the caller's with block
+            with map_errors(self._database):  # but not errors in the caller's with block
                 connection = opened.enter_context(self._connect())
-                snapshot = Snapshot(connection, str(self._database), opened)
+                snapshot = Snapshot(connection, self._database, opened)
             yield snapshot
 
     def run_query(
@@ -445,16 +443,8 @@ class Catalog:
         PostgreSQL, which has its own program for backups; DatabaseError, for example if the database is
         damaged; StorageError, DiskFull.
         """
-        if self._database.path is None:
-            raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
-        if os.path.lexists(to):
-            raise UsageError(f"the file already exists: {to}", "name another file")
-        self._require_own()
-        with map_errors(str(self._database)):
-            if dry_run:
-                return sqlite_copy.plan_copy(self._database.path, to)
-            sqlite_copy.copy_sqlite(self._database.path, to)
-        return to.stat().st_size
+        with map_errors(self._database):
+            return self._database.back_up(to, check=self._require_own, dry_run=dry_run)
 
     def scrub(self) -> None:
         """Rewrite the database, so that its files hold no bytes of rows that were removed. May be repeated.
@@ -463,8 +453,8 @@ class Catalog:
         own log is beyond our reach. Raises DatabaseError, also if another program reads a SQLite file all
         the time; DiskFull.
         """
-        with map_errors(str(self._database)):
-            engines.scrub(self._database)
+        with map_errors(self._database):
+            self._database.scrub()
 
     def close(self) -> None:
         """Commit all queued facts, move the WAL into the file, release the lock. May be called again."""
@@ -529,8 +519,7 @@ class Opening:
 
 def _check(connection: Connection, place: Database, require: Callable[[SchemaStatus], None]) -> SchemaStatus:
     """Return the status of a database that may be read. Raises the errors of ``Catalog.open``."""
-    if place.path is not None:
-        schema.require_file(place.path)
+    place.require_present()
     status = schema.status_of(connection, place)
     schema.require_current(status.revision, place)
     try:
@@ -548,19 +537,18 @@ def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]
     Readers close before the writer: the last connection to close moves the WAL into the file, if it may
     write.
     """
-    writer = opened.enter_context(_disposing(engines.create_writer(place)))
-    return writer, opened.enter_context(_disposing(engines.create_reader(place, of_writer=True)))
+    writer = opened.enter_context(_disposing(place.create_writer()))
+    return writer, opened.enter_context(_disposing(place.create_reader(of_writer=True)))
 
 
 def _name_of(worker_id: str) -> str:
-    return f"{engines.WORKER}{worker_id}"
+    return f"{WORKER}{worker_id}"
 
 
-def _take_lock(place: Database, locked: ExitStack) -> WriterLock | None:
-    if place.url is None:
-        return None
-    lock = WriterLock(place)
-    locked.callback(lock.release)
+def _take_lock(place: Database, locked: ExitStack, *, shared_by: str | None = None) -> WriterLock | None:
+    lock = place.take_lock(shared_by=shared_by)
+    if lock is not None:
+        locked.callback(lock.release)
     return lock
 
 
@@ -572,8 +560,6 @@ def _disposing(engine: Engine) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _checkpoint(engine: Engine, database: str) -> None:
-    """Move the WAL into the file. Then the file alone is complete, in a copy or on a read-only disk."""
-    if engine.dialect.name == "sqlite":
-        with map_errors(database):
-            engines.checkpoint(engine)
+def _checkpoint(engine: Engine, database: Database) -> None:
+    with map_errors(database):
+        database.checkpoint(engine)

@@ -6,7 +6,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from archiver.catalog import counters, journal_triggers, outbox, schema
-from archiver.catalog.engine import Database
+from archiver.catalog.dialects import Database
 from archiver.errors import JournalDiffers
 from archiver.model.journal_entries import Entry, JournalHead
 

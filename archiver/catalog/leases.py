@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, select, text, update
 
 from archiver.catalog import tables
-from archiver.catalog.engine import WORKER
+from archiver.catalog.dialects import WORKER
 from archiver.errors import LeaseLost
 from archiver.model.run_status import WorkerStatus
 

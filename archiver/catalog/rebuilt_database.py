@@ -7,27 +7,22 @@ would write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
-from archiver.catalog import counters, journal_triggers, outbox, row_dump, schema, sqlite_copy, tables
-from archiver.catalog import engine as engines
+from archiver.catalog import counters, journal_triggers, outbox, row_dump, schema, tables
 from archiver.catalog.catalog import Catalog
-from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import map_errors
+from archiver.catalog.dialects import Database, locate, map_errors
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.catalog.snapshot import Snapshot
 from archiver.errors import ArchiveTooOld, JournalDamaged, JournalDiffers, SchemaNew
-from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead, RowChange
 from archiver.model.values import replace
 from archiver.temporary import temporary_directory
 
 ROWS_AT_ONCE = 1000
-SUFFIX = ".rebuild"
-"""The suffix of a SQLite file that is being rebuilt, beside its final name."""
 _COMMIT_AFTER = 50_000
 """Changes in one transaction on SQLite, where a kill leaves only the unfinished file."""
 
@@ -127,25 +122,16 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
     at any point leaves what was there. Raises DatabaseForeign if the PostgreSQL database has tables and
     ``copy`` is not set, DatabaseError, DiskFull.
     """
-    with map_errors(str(database)):
-        if database.path is None:
-            with _transaction(database) as connection:
+    with map_errors(database):
+        with _transaction(database.begin_replacement(copy=copy, group_readable=group_readable)) as connection:
+            if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-                if not copy:
-                    schema.require_no_tables(connection, database)
-                yield _begin(connection, copy)
-            return
-        path, new = database.path, database.path.with_name(database.path.name + SUFFIX)
-        _remove(new)
-        if copy:
-            sqlite_copy.copy_sqlite(path, new)
-        else:
-            engines.create_file(new, group_readable=group_readable)
-        with _transaction(Database(path=new)) as connection:
+            if not copy:
+                schema.require_no_tables(connection, database)
             built = _begin(connection, copy)
             yield built
-        built.set_aside = _put_in_place(new, path)
+        built.set_aside = database.end_replacement()
 
 
 def copy_rows(source: Snapshot, path: Path, check: Callable[[], None]) -> None:
@@ -153,7 +139,7 @@ def copy_rows(source: Snapshot, path: Path, check: Callable[[], None]) -> None:
 
     ``check`` is called often, and may raise to stop. Raises DatabaseError, DiskFull.
     """
-    with building(Database(path=path), copy=False, group_readable=False) as copied:
+    with building(locate(path), copy=False, group_readable=False) as copied:
         for table, rows in source.stream(row_dump.all_rows, ROWS_AT_ONCE):
             check()
             changes = [RowChange(table, key, values) for key, values in rows]
@@ -173,37 +159,14 @@ def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
 
 @contextmanager
 def _transaction(database: Database) -> Iterator[Connection]:
-    engine = engines.create_writer(database, foreign_keys=False)
+    engine = database.create_writer(foreign_keys=False)
     try:
         with engine.connect() as connection:
             yield connection
             connection.commit()
-        if database.path is not None:
-            engines.checkpoint(engine)
+        database.checkpoint(engine)
     finally:
         engine.dispose()
-
-
-def _put_in_place(new: Path, path: Path) -> Path | None:
-    """Give the new file its name; return the new path of the file that had it, None if there was none."""
-    engines.sync(new)
-    # Also a WAL or journal without its database: SQLite would apply it to the new file.
-    aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")
-    for file, name in zip(engines.files_of(path), engines.files_of(aside), strict=True):
-        with suppress(FileNotFoundError):
-            file.rename(name)
-    engines.sync(new)
-    new.replace(path)
-    engines.sync(path)
-    return aside if aside.exists() else None
-
-
-def _remove(path: Path) -> None:
-    """Remove what a killed rebuild left."""
-    copies = path.parent.glob(f".{path.name}.*{sqlite_copy.PART_SUFFIX}*")
-    for leftover in (*engines.files_of(path), *copies):
-        with suppress(FileNotFoundError):
-            leftover.unlink()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Column, Connection, Float, Integer, inspect
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog.column_types import UtcTime
-from archiver.catalog.error_mapping import is_refused
+from archiver.catalog.dialects import dialect_of
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.errors import JournalDamaged
 from archiver.model.journal_entries import RowChange, RowValue
@@ -141,7 +141,7 @@ class ChangeApplier:
         try:
             result = self._connection.exec_driver_sql(statement, list(rows))
         except DBAPIError as error:
-            if not is_refused(error):
+            if not dialect_of(self._connection).is_refused(error):
                 raise
             raise JournalDamaged(f"the journal has a change of {table} that the database refuses") from error
         if not may_miss and result.rowcount not in (-1, len(rows)):

@@ -7,10 +7,8 @@ second, and the declared tables are imported only by what writes.
 
 from __future__ import annotations
 
-import sqlite3
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,9 @@ from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 import archiver
-from archiver.catalog import engine as engines
-from archiver.catalog import own_schema, sqlite_copy
-from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import map_errors
+from archiver.catalog import own_schema
+from archiver.catalog.dialects import Database, map_errors
 from archiver.errors import ArchiveTooOld, DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
-from archiver.model.identity import utcnow
 from archiver.text_format import make_safe
 
 APPLICATION_ID = 0x41524348
@@ -84,11 +79,10 @@ def connect(database: Database, reader: Engine | None = None) -> Iterator[Connec
 
     ``reader``: the engine to open it with, if there is one. Raises DatabaseError, also from the block.
     """
-    with ExitStack() as opened, map_errors(str(database)):
-        if database.path is not None:
-            require_file(database.path)
+    with ExitStack() as opened, map_errors(database):
+        database.require_present()
         if reader is None:
-            reader = engines.create_reader(database)
+            reader = database.create_reader()
             opened.callback(reader.dispose)
         yield opened.enter_context(reader.connect())
 
@@ -135,13 +129,6 @@ def _refuse_foreign(foreign: str | None, database: Database) -> None:
         )
 
 
-def is_busy(error: DatabaseError) -> bool:
-    """Return whether a database could not be read only because another program has locked it."""
-    cause = error.__cause__
-    code = getattr(getattr(cause, "orig", cause), "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
 def require_current(revision: str, database: Database) -> None:
     """Raise SchemaOld or SchemaNew unless the revision of the database is ``head``."""
     if revision != head():
@@ -166,20 +153,12 @@ def upgrade(database: Database, revision: str) -> Path | None:
     Return the path of the copy that was made of a SQLite file first; None if there was no copy. Raises
     DatabaseError for a damaged database, DiskFull. After an error the database is unchanged.
     """
-    if database.path is not None:
-        with map_errors(str(database)):
-            sqlite_copy.check_after_crash(database.path)
-    if revision == head():
-        return None
-    copy = None
-    with map_errors(str(database)):
-        if database.path is not None:
-            path = database.path
-            for leftover in path.parent.glob(f".{path.name}.{revision}-*{sqlite_copy.PART_SUFFIX}*"):
-                leftover.unlink()  # left by an upgrade that was killed while copying
-            copy = path.with_name(f"{path.name}.{revision}-{utcnow():%Y%m%dT%H%M%S.%fZ}")
-            sqlite_copy.copy_sqlite(path, copy)
-        engine = engines.create_writer(database, foreign_keys=False)
+    with map_errors(database):
+        database.check_after_crash()
+        if revision == head():
+            return None
+        copy = database.copy_before_upgrade(revision)
+        engine = database.create_writer(foreign_keys=False)
         try:
             with engine.begin() as connection:
                 _migrate(connection)
@@ -199,8 +178,8 @@ def recreate_triggers(database: Database) -> None:
     """
     from archiver.catalog import counters, journal_triggers, tables
 
-    with map_errors(str(database)):
-        engine = engines.create_writer(database)
+    with map_errors(database):
+        engine = database.create_writer()
         try:
             with engine.begin() as connection:
                 counters.drop(connection)  # a stranger may have made them: no row is written before
@@ -218,8 +197,8 @@ def recreate_counters(database: Database) -> None:
     """
     from archiver.catalog import counters
 
-    with map_errors(str(database)):
-        engine = engines.create_writer(database)
+    with map_errors(database):
+        engine = database.create_writer()
         try:
             with engine.begin() as connection:
                 counters.create(connection)
@@ -240,15 +219,15 @@ def create(
     ``storage``: see ``SchemaStatus``. Raises DatabaseError if the file exists, DatabaseForeign if the
     PostgreSQL database has tables.
     """
-    with map_errors(str(database)):
-        if database.path is not None:
-            _create_file(database.path, archive_id, now, storage, group_readable)
-            return
-        engine = engines.create_writer(database)
+    with map_errors(database):
+        new = database.begin_creation(group_readable=group_readable)
+        engine = new.create_writer()
         try:
-            _create_tables(engine, database, archive_id, now, storage)
+            _create_tables(engine, new, archive_id, now, storage)
+            new.checkpoint(engine)
         finally:
             engine.dispose()
+        database.end_creation()
 
 
 def require_empty(database: Database) -> None:
@@ -263,28 +242,6 @@ def require_no_tables(connection: Connection, database: Database) -> None:
         raise DatabaseForeign(
             f"the database {database} already has tables", "set archive.database to an empty one"
         )
-
-
-def _create_file(
-    path: Path, archive_id: str, now: datetime, storage: str | None, group_readable: bool
-) -> None:
-    _require_regular_files(path)
-    if path.exists():
-        raise DatabaseError(f"a database already exists: {path}")
-    new = path.with_name(path.name + engines.NEW_SUFFIX)
-    for leftover in engines.files_of(new):
-        with suppress(FileNotFoundError):
-            leftover.unlink()  # left by a creation that was killed
-    engines.create_file(new, group_readable=group_readable)
-    engine = engines.create_writer(Database(path=new))
-    try:
-        _create_tables(engine, Database(path=new), archive_id, now, storage)
-        engines.checkpoint(engine)  # a WAL is not renamed with the file
-    finally:
-        engine.dispose()
-    engines.sync(new)
-    new.replace(path)
-    engines.sync(path)
 
 
 def _create_tables(
@@ -325,40 +282,6 @@ def _migrate(connection: Connection) -> None:
     counters.create(connection)
     journal_triggers.create(connection)
     connection.execute(tables.journal_head.update().values(snapshot_bytes=0))
-
-
-def _require_regular_files(path: Path) -> None:
-    """Raise DatabaseError if a SQLite file, or a file beside it, is a link, a pipe or the like.
-
-    SQLite would follow the link and write to its target. The directories of the path may be links.
-    """
-    for suffix, file in zip(engines.SUFFIXES, engines.files_of(path), strict=True):
-        try:
-            mode = file.lstat().st_mode
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(mode):
-            continue
-        what, hint = "not a regular file", "restore a copy"
-        if stat.S_ISLNK(mode):
-            what, hint = "a symbolic link", "move the database there, or set archive.database to its path"
-        if suffix:
-            hint = "remove it: SQLite does not create such a file"
-        raise DatabaseError(f"the database file {file} is {what}", hint)
-
-
-def require_file(path: Path) -> None:
-    """Raise DatabaseError unless there is a SQLite file at ``path`` that is not empty."""
-    _require_regular_files(path)
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise DatabaseError(
-            f"there is no database at {path}",
-            "mount the disk that holds it; if it is lost: archiver db rebuild makes it from the journal",
-        ) from None
-    if size == 0:  # SQLite would take it for a new database
-        raise DatabaseError(f"the database {path} is empty (0 bytes)", sqlite_copy.RESTORE_HINT)
 
 
 def _status_row(connection: Connection) -> Sequence[Any] | None:

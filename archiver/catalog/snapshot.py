@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from archiver.catalog.error_mapping import map_read_errors
+from archiver.catalog.dialects import Database, map_read_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Snapshot:
     Only one thread may use it.
     """
 
-    def __init__(self, connection: Connection, database: str, streams: ExitStack) -> None:
+    def __init__(self, connection: Connection, database: Database, streams: ExitStack) -> None:
         """Take a ``connection`` of the caller that has no transaction yet.
 
         ``streams`` closes the streams that are still open.

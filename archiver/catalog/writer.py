@@ -27,15 +27,17 @@ from concurrent.futures import Future
 from enum import Enum, auto
 from itertools import groupby
 from queue import Empty, SimpleQueue
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
 from archiver import retry
-from archiver.catalog.error_mapping import is_connection_lost, is_deadlock, to_archiver_error
-from archiver.catalog.writer_lock import WriterLock
+from archiver.catalog.dialects import Database, is_connection_lost, to_archiver_error
 from archiver.errors import DatabaseError, LeaseLost
+
+if TYPE_CHECKING:
+    from archiver.catalog.postgresql import WriterLock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,13 +65,13 @@ class Writer:
     def __init__(
         self,
         engine: Engine,
-        database: str,
+        database: Database,
         lock: WriterLock | None = None,
         *,
         finish: Callable[[Connection], None] = lambda connection: None,
         require_lease: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
-        """Start the thread. ``database`` is the name to show in errors, without secrets.
+        """Start the thread. ``database``: that of the engine.
 
         ``lock``: the lock of a PostgreSQL database. ``finish`` is called before each commit, after all facts
         of the transaction; if it raises, none is stored. ``require_lease`` is called before the facts that a
@@ -198,7 +200,7 @@ class Writer:
                 self._finish(connection)
             except BaseException as error:
                 transaction.rollback()
-                if is_deadlock(error):
+                if self._database.is_deadlock(error):
                     return _Outcome.DEADLOCK
                 if self._lock is not None and txid is not None and is_connection_lost(error):
                     # Not committed. But the server may not have noticed yet, and may still hold locks on
@@ -299,14 +301,14 @@ class _PendingFact:
         else:
             savepoint.commit()
 
-    def end(self, database: str) -> None:
+    def end(self, database: Database) -> None:
         """Give the caller the value, or the error of this fact alone."""
         if self.error is None:
             self.future.set_result(self.value)
         else:
             self.fail(self.error, database)
 
-    def fail(self, error: BaseException, database: str) -> None:
+    def fail(self, error: BaseException, database: Database) -> None:
         """Give the caller the fact's own error if it has one, else this error of the whole transaction."""
         cause = self.error or error
         mapped = to_archiver_error(cause, database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -131,7 +131,7 @@ def command(
         return 0
     own = (config.path or default_path()).parent / "queries"
     if list_queries:
-        _list(own, form, postgresql=database.locate_database(config).url is not None)
+        _list(own, form, database.locate_database(config).parameter_names)
         if not options.quiet:
             output.print_messages(*(f"archiver: note: {why}" for why in named_queries.describe_ignored(own)))
         return 0
@@ -205,9 +205,9 @@ def _explain_missing(archive: Archive, username: str) -> None:
         return
 
 
-def _list(own: Path, form: str, *, postgresql: bool) -> None:
+def _list(own: Path, form: str, parameter_names: Callable[[str], Sequence[str]]) -> None:
     lines = tuple(
-        (query.name, " ".join(query.parameters(postgresql=postgresql)), query.about)
+        (query.name, " ".join(parameter_names(query.sql)), query.about)
         for query in named_queries.all_queries(own).values()
     )
     rows = Rows(("name", "parameters", "answers"), lines, truncated=False)

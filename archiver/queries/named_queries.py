@@ -14,7 +14,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.errors import UsageError
-from archiver.queries.parameters import parameter_names
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CHARACTERS = 1_000_000
@@ -28,10 +27,6 @@ class NamedQuery(Struct, frozen=True):
     about: str
     sql: str
     path: Path
-
-    def parameters(self, *, postgresql: bool) -> tuple[str, ...]:
-        """Return the names of its parameters, in the order in which they first occur."""
-        return parameter_names(self.sql, postgresql=postgresql)
 
 
 def is_name(text: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.catalog.engine import Database
+from archiver.catalog.dialects import Database
 from archiver.catalog.rebuilt_database import building
 from archiver.errors import JournalDamaged
 from archiver.journal.journal_check import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from archiver.catalog import Catalog, outbox, row_dump
-from archiver.catalog.engine import Database
+from archiver.catalog.dialects import locate
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.rebuilt_database import ROWS_AT_ONCE, RebuiltDatabase, building
 from archiver.catalog.row_dump import DumpedRow
@@ -95,7 +95,7 @@ def verify_journal(
     with ExitStack() as opened, temporary_directory(root) as place:
         path = place / "rebuilt.db"
         try:
-            with building(Database(path=path), copy=False, group_readable=False) as built:
+            with building(locate(path), copy=False, group_readable=False) as built:
                 snapshot = _read_until_now(files, catalog, head, report, built, check, opened)
             if snapshot is None:
                 return report

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from sqlalchemy import Connection, text
 
-from archiver.catalog import Catalog, engine, record
+from archiver.catalog import Catalog, locate, record, sqlite
 from archiver.catalog.query import totals
 from archiver.errors import ArchiveLocked, ConfigError, DatabaseError
 from tests.support.catalog_samples import LATER, NATGEO, rows, tray
@@ -106,15 +106,15 @@ def test_fault_h9_a_writer_never_reads_the_file_alone(
     tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the reader cannot open the database, opening fails: the file is never read without its WAL."""
-    path, opened = Path(shutil.copy(sqlite_template, tmp_path)), engine._open_read_only
+    path, opened = Path(shutil.copy(sqlite_template, tmp_path)), sqlite._open_read_only
 
     def fail_once(path: Path, *, cache: int) -> sqlite3.Connection:
-        monkeypatch.setattr(engine, "_open_read_only", opened)
+        monkeypatch.setattr(sqlite, "_open_read_only", opened)
         error = sqlite3.OperationalError("unable to open database file")
         error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
         raise error
 
-    monkeypatch.setattr(engine, "_open_read_only", fail_once)
+    monkeypatch.setattr(sqlite, "_open_read_only", fail_once)
     with pytest.raises(DatabaseError, match="cannot be opened"):
         Catalog.open(path, write=True)
 
@@ -144,7 +144,7 @@ def test_a_read_only_disk_is_read_without_files_beside_the_database(
 _STRANGER = """
 import os, sqlite3, sys
 from pathlib import Path
-from archiver.catalog import engine
+from archiver.catalog import locate, sqlite
 path = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.setgroups([])
@@ -152,7 +152,7 @@ if os.geteuid() == 0:
     os.setuid(65534)
 for _ in sys.stdin:
     try:
-        connection = engine.open_for_reading(engine.locate(path))
+        connection = sqlite.Database(path).open_for_reading()
     except sqlite3.Error as error:
         print(error, flush=True)
     else:
@@ -194,7 +194,7 @@ def test_a_reader_who_can_write_the_directory_sees_what_a_later_run_commits(
     """
     path = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
     with (
-        closing(engine.open_for_reading(engine.locate(path))) as reader,
+        closing(sqlite.Database(path).open_for_reading()) as reader,
         Catalog.open(path, write=True) as catalog,
     ):
         catalog.write(record.start_run, "run", NOW)
@@ -205,7 +205,7 @@ def test_every_connection_has_the_settings(tmp_path: Path, sqlite_template: Path
     """WAL, a sync at every commit, foreign keys, no trust in the file: for writers and for readers."""
     path = tmp_path / "archive.db"
     path.write_bytes(sqlite_template.read_bytes())
-    place = engine.locate(path)
+    place = locate(path)
     wanted = {
         "journal_mode": "wal",
         "synchronous": 2,
@@ -214,7 +214,7 @@ def test_every_connection_has_the_settings(tmp_path: Path, sqlite_template: Path
         "cell_size_check": 1,
     }
     wanted |= {"mmap_size": 0, "busy_timeout": 10_000}
-    for made in (engine.create_writer(place), engine.create_reader(place)):
+    for made in (place.create_writer(), place.create_reader()):
         with made.connect() as connection:
             assert {name: connection.scalar(text(f"PRAGMA {name}")) for name in wanted} == wanted
         made.dispose()
@@ -291,7 +291,7 @@ def test_no_password_is_shown(url: str, write: bool) -> None:
     while error is not None:
         assert "hunter2" not in f"{error} {error!r}"
         error = error.__cause__
-    assert "hunter2" not in repr(engine.locate(url))
+    assert "hunter2" not in repr(locate(url))
 
 
 @pytest.mark.parametrize(

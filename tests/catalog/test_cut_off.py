@@ -14,15 +14,14 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
-from archiver.catalog import Catalog, ledger, locate, record
+from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import account_state
-from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError, Reason
 from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
 from archiver.model.identity import Subject
 from tests.support.catalog_samples import call, rows
-from tests.support.databases import NOW, ConnectionProxy, CutAt, empty_database, end_connections
+from tests.support.databases import NOW, ConnectionProxy, CutAt, empty_database, end_connections, take_lock
 
 FAILURE = Failure(Subject.TARGET, "natgeo", None, Reason.UPSTREAM, "500")
 BEGUN = "UPDATE archive SET format = format"
@@ -101,7 +100,7 @@ def test_fault_h35_nothing_is_written_once_the_lock_is_lost(postgres_archive: st
     empty_database(postgres_archive)
     with Catalog.open(postgres_archive, write=True) as catalog:
         assert end_connections(postgres_archive, "archiver lock") == 1
-        successor = WriterLock(locate(postgres_archive))
+        successor = take_lock(postgres_archive)
         for _ in range(2):
             with pytest.raises(DatabaseError, match="another run may write to it now"):
                 catalog.write(record.start_run, "run", NOW)
@@ -125,7 +124,7 @@ def test_fault_h35_a_successor_waits_for_a_commit_that_is_under_way(postgres_arc
         written = catalog.submit(slow)
         assert inside.wait(10)
         end_connections(postgres_archive, "archiver lock")
-        successor = other.submit(WriterLock, locate(postgres_archive))
+        successor = other.submit(take_lock, postgres_archive)
         with psycopg.connect(postgres_archive.replace("+psycopg", ""), autocommit=True) as server:
             waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             while server.execute(waits).fetchone() != (1,):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event, text
 
-from archiver.catalog import Catalog, engine, record
+from archiver.catalog import Catalog, locate, record
 from archiver.catalog.writer import Writer
 from archiver.errors import DatabaseError, DiskFull
 from tests.support.catalog_samples import rows
@@ -22,8 +22,8 @@ from tests.support.databases import NOW, SQLITE_EVERYDAY, empty_database
 @pytest.fixture
 def desk(database: str | Path) -> Iterator[Writer]:
     """A desk over a new archive, whose engine a test may listen to."""
-    writer = engine.create_writer(engine.locate(database))
-    with closing(Writer(writer, "the test's")) as desk:
+    writer = locate(database).create_writer()
+    with closing(Writer(writer, locate(database))) as desk:
         yield desk
     writer.dispose()
 
@@ -128,13 +128,13 @@ def test_what_follows_from_facts_is_committed_with_them(database: str | Path) ->
     """Once a transaction, after all of its facts, also after one that failed alone; where nothing follows
     nobody's fact is stored.
     """
-    writer = engine.create_writer(engine.locate(database))
+    writer = locate(database).create_writer()
 
     def fail(connection: Connection) -> None:
         _begin_run(connection, "undone")
         raise RuntimeError("this one fails")
 
-    with closing(Writer(writer, "the test's", finish=_finish)) as desk:
+    with closing(Writer(writer, locate(database), finish=_finish)) as desk:
         _held_up(
             desk, [lambda connection: _begin_run(connection, "one"), fail, lambda c: _begin_run(c, "two")]
         )
@@ -177,8 +177,8 @@ def test_nobody_is_told_of_success_if_the_transaction_is_lost(tmp_path: Path, sq
 
     path = tmp_path / "archive.db"
     path.write_bytes(sqlite_template.read_bytes())
-    writer = engine.create_writer(engine.locate(path))
-    with closing(Writer(writer, "the test's")) as desk:
+    writer = locate(path).create_writer()
+    with closing(Writer(writer, locate(path))) as desk:
         ends = _held_up(desk, [lambda c: _begin_run(c, "before"), lose, lambda c: _begin_run(c, "after")])
         assert [type(end) for end in ends] == [LookupError] * 3
         assert _commands(desk) == []

@@ -125,7 +125,7 @@ def is_open(name: str, below: Path) -> bool:
 _STRANGER = """
 import os, sys
 from pathlib import Path
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, sqlite  # now: another user may not read the module
 from archiver.errors import DatabaseError
 if os.geteuid() == 0:
     os.setgroups([])

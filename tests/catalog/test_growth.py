@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from archiver.catalog import engine, ledger, record, tables
+from archiver.catalog import ledger, locate, record, tables
 from archiver.catalog.query.account_state import account_state, files_refused_for_host
 from archiver.errors import Reason
 from archiver.model.api_calls import Limits
@@ -26,7 +26,7 @@ from tests.support.databases import NOW, count_steps
 @pytest.fixture
 def connection(tmp_path: Path, sqlite_template: Path) -> Iterator[Connection]:
     """A transaction in an archive without rows."""
-    writer = engine.create_writer(engine.locate(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    writer = locate(shutil.copy(sqlite_template, tmp_path / "archive.db")).create_writer()
     with writer.begin() as opened:
         yield opened
     writer.dispose()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from archiver.catalog import Catalog, engine, ledger, record, tables
+from archiver.catalog import Catalog, ledger, locate, record, tables
 from archiver.catalog.query import costs, holdings, totals
 from archiver.errors import BudgetReached
 from archiver.hiker import endpoints
@@ -164,7 +164,7 @@ def test_eight_connections_never_pass_a_limit(
     done: list[int] = []
 
     def work(number: int) -> None:
-        writer = engine.create_writer(engine.locate(database))
+        writer = locate(database).create_writer()
         run_id = runs[number if have_own_runs else 0]
         now = NOW - timedelta(days=number if have_own_days else 0)
 
@@ -246,7 +246,7 @@ def writers(
     """Writers to an archive on SQLite, and to one on PostgreSQL."""
     path = Path(shutil.copy(sqlite_template, tmp_path_factory.mktemp("totals") / "archive.db"))
     with postgres.database(postgres_template) as url:
-        both = engine.create_writer(engine.locate(path)), engine.create_writer(engine.locate(url))
+        both = locate(path).create_writer(), locate(url).create_writer()
         yield both
         for writer in both:
             writer.dispose()

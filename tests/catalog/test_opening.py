@@ -12,14 +12,13 @@ from archiver.archive import creation, database, session
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record, schema
-from archiver.catalog.engine import locate
+from archiver.catalog.dialects import locate
 from archiver.catalog.query import totals
-from archiver.catalog.writer_lock import WriterLock
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.work import Work
 from tests.support.catalog_samples import LATER
-from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer
+from tests.support.databases import ARCHIVE_ID, OWN_SQLITE_EVERYDAY, PostgresServer, take_lock
 from tests.support.disk_limits import new_disk_blobs
 
 
@@ -151,7 +150,7 @@ def test_a_database_that_does_not_say_what_its_texts_are_is_refused(postgres: Po
     """SQL_ASCII: by all that connect, with the encoding and how to create another (9)."""
     with postgres.database("template0", "SQL_ASCII") as url:
         openers = (
-            lambda: WriterLock(locate(url)),
+            lambda: take_lock(url),
             lambda: Catalog.open(url, write=False),
             lambda: Catalog.open(url, write=True),
         )
@@ -166,7 +165,7 @@ def test_an_upgrade_on_postgresql_holds_the_writers_lock(postgres_archive: str) 
     """A run on another machine holds the database: the upgrade is refused, and possible once that has
     ended.
     """
-    lock = WriterLock(locate(postgres_archive))
+    lock = take_lock(postgres_archive)
     with pytest.raises(ArchiveLocked):
         Catalog.open(postgres_archive, write=True)
     lock.release()

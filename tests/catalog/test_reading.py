@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from archiver.catalog import Catalog, record, schema
 from archiver.catalog.column_types import time_text
 from archiver.queries import named_queries
+from archiver.queries.parameters import parameter_names
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
 from tests.support.databases import (
     OWN_SQLITE_EVERYDAY,
@@ -108,8 +109,8 @@ def test_every_named_query_finds_what_is_there(lived_in: tuple[Catalog, Catalog]
     known = named_queries.all_queries()
     assert known.keys() == _FOUND.keys()
     for name, query in known.items():
-        asked = query.parameters(postgresql=False)
-        assert asked == query.parameters(postgresql=True)
+        asked = parameter_names(query.sql, postgresql=False)
+        assert asked == parameter_names(query.sql, postgresql=True)
         given = {parameter: _VALUES[parameter] for parameter in asked}
         sqlite, postgresql = (_asked(catalog, query.sql, given) for catalog in lived_in)
         assert sqlite == postgresql, name

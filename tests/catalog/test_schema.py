@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, engine, schema, tables
+from archiver.catalog import Catalog, locate, schema, tables
 from archiver.catalog.query import account_state
 from archiver.errors import ArchiveTooOld, DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from tests.support.databases import (
@@ -37,12 +37,12 @@ def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> N
     for write in (False, True):
         with Catalog.open(nowhere, write=write) as opened:
             assert opened.archive_id == ARCHIVE_ID
-    assert schema.read_status(engine.locate(nowhere)).revision == schema.head()
+    assert schema.read_status(locate(nowhere)).revision == schema.head()
 
 
 def test_the_tables_are_those_that_the_revisions_make(database: str | Path) -> None:
     """No column, index or constraint is in one and not in the other."""
-    reader = engine.create_reader(engine.locate(database))
+    reader = locate(database).create_reader()
     with reader.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": tables.is_declared})
         with warnings.catch_warnings():  # SQLAlchemy does not see an index of an expression on SQLite
@@ -56,7 +56,7 @@ def test_an_account_is_found_by_its_name_in_any_case_without_a_scan(own_database
 
     PostgreSQL scans tables that are as small as these, so only its indexes are looked for.
     """
-    reader = engine.create_reader(engine.locate(own_database))
+    reader = locate(own_database).create_reader()
     with reader.connect() as connection:
         if connection.dialect.name == "postgresql":
             names = connection.exec_driver_sql("SELECT indexname FROM pg_indexes").scalars()
@@ -224,7 +224,7 @@ def test_fault_h26_a_database_from_before_the_first_revision_is_refused_and_not_
 
 
 def _execute(url: str, statement: str) -> None:
-    writer = engine.create_writer(engine.locate(url))
+    writer = locate(url).create_writer()
     with writer.begin() as connection:
         connection.execute(text(statement))
     writer.dispose()
@@ -250,7 +250,7 @@ def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_
 @OWN_SQLITE_EVERYDAY
 def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_version: Path) -> None:
     """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
-    before = schema.read_status(engine.locate(own_database)).revision
+    before = schema.read_status(locate(own_database)).revision
     with Catalog.open(own_database, write=True) as catalog:
         assert catalog.archive_id == ARCHIVE_ID
         assert catalog.run_query("SELECT biography FROM users", rows=1, seconds=5).rows == ()
@@ -306,4 +306,4 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
     next_version.write_text(later.replace("# then", orphan))
     with pytest.raises(DatabaseError, match="refer to missing rows"):
         Catalog.open(with_older, write=True)
-    assert schema.read_status(engine.locate(with_older)).revision == before
+    assert schema.read_status(locate(with_older)).revision == before

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, engine, record, schema
+from archiver.catalog import Catalog, locate, record, schema
 from archiver.catalog.query import content, totals
 from archiver.catalog.search import results, search_index, stale_documents, tokenizer
 from archiver.catalog.search.query_parser import SearchQuery
@@ -153,7 +153,7 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
     """The database itself notices the change of another program; until our next commit the thing is not found
     at all.
     """
-    writer = engine.create_writer(engine.locate(database))
+    writer = locate(database).create_writer()
     for statement in _FOREIGN:
         before = len(_ask(told)(_FILLED))
         with writer.begin() as connection:
@@ -176,7 +176,7 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
     if isinstance(database, Path):
         pytest.skip("one writer at a time on SQLite")
     execute_directly(database, "update mentions set full_name = 'x' where item_pk = '12'")
-    writer = engine.create_writer(engine.locate(database))
+    writer = locate(database).create_writer()
     with writer.connect() as other:
         other.execute(text("update mentions set username = 'late' where item_pk = '12'"))
         ours = told.submit(record.start_run, "run", NOW)

@@ -14,9 +14,7 @@ from sqlalchemy import Connection, text
 
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
-from archiver.catalog import Catalog, leases, ledger, record, visits
-from archiver.catalog.engine import locate
-from archiver.catalog.writer_lock import WriterLock
+from archiver.catalog import Catalog, leases, ledger, postgresql, record, visits
 from archiver.cluster.heartbeat import Heartbeat, remove_expired
 from archiver.cluster.orders import encode
 from archiver.errors import ArchiveLocked, DatabaseError, LeaseLost, StoppedBySignal
@@ -24,6 +22,7 @@ from archiver.model.api_calls import Call, Limits
 from archiver.model.target import parse_target
 from archiver.work import StopFlag
 from tests.support.cluster import ClusterHarness, wait_until
+from tests.support.databases import take_lock
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 CALL = Call("/v1/user/by/id", (("id", "1"),), "1", 1)
@@ -67,9 +66,9 @@ def test_fault_w2_a_worker_without_its_lease_writes_nothing_but_what_a_call_cost
 
 
 def _url_of(catalog: Catalog) -> str:
-    url = catalog._database.url
-    assert url is not None
-    return url.render_as_string(hide_password=False)
+    database = catalog._database
+    assert isinstance(database, postgresql.Database)
+    return database.url.render_as_string(hide_password=False)
 
 
 def test_a_batch_without_the_lease_keeps_what_does_not_need_it(joined: Two) -> None:
@@ -144,7 +143,7 @@ def test_fault_w2_the_connections_of_a_removed_worker_are_ended(joined: Two) -> 
     expire(one, "one")
     remove_expired(two)
     two.close()
-    lock = WriterLock(locate(_url_of(one)))
+    lock = take_lock(_url_of(one))
     lock.release()
 
 

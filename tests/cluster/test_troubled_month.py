@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from archiver.archive.creation import create_for_run
-from archiver.catalog.engine import WORKER
+from archiver.catalog.dialects import WORKER
 from archiver.runner.tally import Summary
 from tests.support import leak_detector
 from tests.support.cluster import (

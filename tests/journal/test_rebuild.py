@@ -16,7 +16,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import RebuiltArchive, plan_rebuild, rebuild_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
-from archiver.catalog import engine, schema
+from archiver.catalog import schema, sqlite
 from archiver.errors import (
     ArchiveLocked,
     ArchiveTooOld,
@@ -350,8 +350,8 @@ def test_what_a_transaction_elsewhere_changed_is_in_the_journal(harness: Archive
 
 def test_a_locked_database_is_not_set_aside(harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program has it open: the rebuild ends, and the file stays where it is."""
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.1)
-    monkeypatch.setattr(engine, "_SETTINGS", ("PRAGMA busy_timeout = 100", *engine._SETTINGS[1:]))
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "_SETTINGS", ("PRAGMA busy_timeout = 100", *sqlite._SETTINGS[1:]))
     with closing(sqlite3.connect(harness.root / "archive.db", isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")

@@ -15,11 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from archiver.catalog import locate
-from archiver.catalog.writer_lock import WriterLock
+from archiver.catalog.postgresql import WriterLock
 from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.databases import ConnectionProxy, CutAt, empty_database, end_connections
+from tests.support.databases import ConnectionProxy, CutAt, empty_database, end_connections, take_lock
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 
@@ -94,7 +93,7 @@ def test_fault_h35_a_run_that_has_lost_its_lock_stops(
     def meanwhile(_: object) -> None:
         assert harness.database is not None
         assert end_connections(harness.database, "archiver lock") == 1
-        successor = WriterLock(locate(harness.database))
+        successor = take_lock(harness.database)
         left.extend(harness.rows(HELD))
         later.append(successor)
 

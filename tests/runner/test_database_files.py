@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.catalog import engine
+from archiver.catalog import sqlite
 from archiver.errors import DatabaseError
 from archiver.verify.verify_blobs import VerifyReport
 from tests.support.archive_harness import ArchiveHarness
@@ -38,8 +38,8 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program waits a third of a second for its turn, instead of the ten that it waits by default."""
-    assert engine._SETTINGS[0] == "PRAGMA busy_timeout = 10000"
-    monkeypatch.setattr(engine, "_SETTINGS", ("PRAGMA busy_timeout = 333", *engine._SETTINGS[1:]))
+    assert sqlite._SETTINGS[0] == "PRAGMA busy_timeout = 10000"
+    monkeypatch.setattr(sqlite, "_SETTINGS", ("PRAGMA busy_timeout = 333", *sqlite._SETTINGS[1:]))
 
 
 @pytest.mark.usefixtures("patience")

@@ -23,7 +23,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 
-from archiver.catalog import engine, journal_triggers, schema
+from archiver.catalog import Database, journal_triggers, locate, schema, sqlite
+from archiver.catalog.postgresql import WriterLock
 from archiver.catalog.tables import metadata
 
 ARCHIVE_ID = "5b0c6d0e-0000-4000-8000-000000000001"
@@ -54,9 +55,16 @@ def upgrade():
 """
 
 
+def take_lock(url: str | Path) -> WriterLock:
+    """Take the lock of the writer to a PostgreSQL database."""
+    lock = locate(url).take_lock()
+    assert lock is not None
+    return lock
+
+
 def execute_directly(database: str | Path, *statements: str) -> None:
     """Execute statements without the program's writer."""
-    writer = engine.create_writer(engine.locate(database))
+    writer = locate(database).create_writer()
     with writer.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
@@ -96,7 +104,7 @@ def make_newer_migrations(folder: Path, then: str = "pass") -> Path:
 
 def make_too_old(database: str | Path, revision: str = "0013") -> None:
     """Give a database a revision from before the first one, and take from it what later ones have added."""
-    writer = engine.create_writer(engine.locate(database))
+    writer = locate(database).create_writer()
     with writer.begin() as connection:
         journal_triggers.drop(connection)
         for statement in ("ALTER TABLE archive DROP COLUMN storage", "DROP TABLE removals"):
@@ -164,15 +172,13 @@ class SqliteTemplate:
     A file that has no migrations of this version gets ``create_tables`` itself, and so does PostgreSQL.
     """
 
-    def __init__(
-        self, create_tables: Callable[[Engine, engine.Database, str, datetime, str | None], None]
-    ) -> None:
+    def __init__(self, create_tables: Callable[[Engine, Database, str, datetime, str | None], None]) -> None:
         self._create_tables = create_tables
         self._shipped = schema.migrations()
         self._bytes: bytes | None = None
 
     def __call__(
-        self, new: Engine, place: engine.Database, archive_id: str, now: datetime, storage: str | None
+        self, new: Engine, place: Database, archive_id: str, now: datetime, storage: str | None
     ) -> None:
         if place.path is None or schema.migrations() != self._shipped:
             self._create_tables(new, place, archive_id, now, storage)
@@ -186,12 +192,12 @@ class SqliteTemplate:
     @staticmethod
     def _migrated() -> bytes:
         with tempfile.TemporaryDirectory() as folder:
-            first = engine.Database(path=Path(folder) / "archive.db")
-            engine.create_file(Path(folder) / "archive.db")
-            writer = engine.create_writer(first)
+            first = sqlite.Database(Path(folder) / "archive.db")
+            sqlite.create_file(Path(folder) / "archive.db")
+            writer = first.create_writer()
             with writer.begin() as connection:
                 schema._migrate(connection)
-            engine.checkpoint(writer)
+            first.checkpoint(writer)
             writer.dispose()
             return (Path(folder) / "archive.db").read_bytes()
 

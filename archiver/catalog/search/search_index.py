@@ -15,8 +15,8 @@ from msgspec import Struct, field
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from archiver.catalog.dialects import dialect_of
 from archiver.catalog.entry_kinds import ENTRY_KINDS
-from archiver.catalog.error_mapping import is_refused
 from archiver.catalog.search import stale_documents, tokenizer
 from archiver.catalog.search.query_parser import FIELDS
 from archiver.catalog.search.stale_documents import StaleDocument
@@ -271,7 +271,7 @@ def _write_all(connection: Connection, documents: Sequence[Mapping[str, object]]
     try:
         _UPDATE.run_each(connection, documents)
     except DBAPIError as error:
-        if not is_refused(error):
+        if not dialect_of(connection).is_refused(error):
             raise
         savepoint.rollback()
         return False

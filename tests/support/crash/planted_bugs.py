@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from archiver.catalog import engine, record
+from archiver.catalog import record, sqlite
 from archiver.catalog.record import FileRecorded
 from archiver.hiker.client import HikerClient
 from archiver.hiker.response_body import LargeBodySlot
@@ -78,8 +78,8 @@ def _row_before_rename() -> None:
 
 def _synchronous_normal() -> None:
     full, normal = "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"
-    assert full in engine._SETTINGS
-    setattr(engine, "_SETTINGS", tuple(normal if s == full else s for s in engine._SETTINGS))  # noqa: B010  # Final
+    assert full in sqlite._SETTINGS
+    setattr(sqlite, "_SETTINGS", tuple(normal if s == full else s for s in sqlite._SETTINGS))  # noqa: B010  # Final
 
 
 def _watermark_before_files() -> None:

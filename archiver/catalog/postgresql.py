@@ -1,0 +1,358 @@
+"""PostgreSQL: a database on a server, the lock of its writer, and what only PostgreSQL does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy
+from msgspec import Struct
+from sqlalchemy import URL, Connection, Engine, TextClause, create_engine, event, text
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from archiver.catalog.dialects import POOLED_READERS, Sighting, disk_full, map_errors, to_database_error
+from archiver.errors import ArchiveLocked, ArchiverError, DatabaseError, UsageError, install_command
+from archiver.model.values import repr_without
+from archiver.queries.parameters import parameter_names
+
+if TYPE_CHECKING:
+    from archiver.catalog.adhoc_query import RawRows
+    from archiver.model.query_results import Value
+
+_LOCK_SECONDS = 10
+_WORKER_LOCK_SECONDS = 30
+"""How long a worker waits for the locks of others, in seconds."""
+_OPTIONS = (
+    f"-c lock_timeout={_LOCK_SECONDS}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    " -c timezone=UTC"
+)
+_OF_WORKER = (
+    f"-c lock_timeout={_WORKER_LOCK_SECONDS}s -c statement_timeout=60s"
+    " -c idle_in_transaction_session_timeout=5s -c timezone=UTC"
+)
+"""The server ends the transaction of a worker that is stopped before the others give up waiting for it."""
+_OF_COORDINATOR = f"{_OF_WORKER} -c synchronous_commit=off"
+"""A server that loses these rows in a crash has also ended the connections of all workers."""
+_READ_ONLY = f"{_OPTIONS} -c default_transaction_read_only=on"
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "tcp_user_timeout": 60_000,
+}
+"""For libpq: an unreachable server is noticed within about a minute instead of hours."""
+_SECRETS = ("password", "sslpassword", "passfile", "sslkey")
+_LOOK = """
+SELECT pg_postmaster_start_time(), oid, to_regclass('archive')::oid FROM pg_database
+WHERE datname = current_database()
+"""
+_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+_DISK_FULL = "53100"
+_LOCKED = "55P03"
+_DEADLOCK = "40P01"
+_REFUSED = {"22", "23", "42", "54", "P0"}  # data, constraints, names, limits, RAISE
+
+_LOCK_KEY = f"{0x41524348}, hashtext(current_schema())"  # "ARCH": a key that no other program uses
+_GATE_KEY = f"{0x41524349}, hashtext(current_schema())"
+_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")
+_TRY_SHARED_LOCK = text(f"SELECT pg_try_advisory_lock_shared({_LOCK_KEY})")
+_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK_KEY})")
+_UNLOCK_SHARED = text(f"SELECT pg_advisory_unlock_shared({_LOCK_KEY})")
+_CLOSE_GATE = text(f"SELECT pg_advisory_xact_lock({_GATE_KEY})")
+_PASS_GATE = text(f"SELECT txid_current(), pg_advisory_xact_lock_shared({_GATE_KEY})")
+_PING = text("SELECT 1")
+_TERMINATE = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = CAST(:xid AS xid)"
+)
+_STATUS = text("SELECT txid_status(:txid)")
+_STATUS_CHECKS, _CHECK_SECONDS = 200, 0.05  # ten seconds for the server to end a transaction
+
+
+class Database(Struct, frozen=True):
+    """A database on a server. Workers may write to it beside each other."""
+
+    url: URL
+    path: ClassVar[Path | None] = None
+    has_workers: ClassVar[bool] = True
+    seconds_between_looks: ClassVar[float] = 2.0
+
+    def __repr__(self) -> str:
+        return repr_without(self, "url")
+
+    def __str__(self) -> str:
+        return self.url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
+
+    def is_missing(self) -> bool:
+        """Return False: only a connection shows it."""
+        return False
+
+    def require_present(self) -> None:
+        """Do nothing: to connect shows whether it is there."""
+
+    def look_unconnected(self) -> Sighting | None:
+        """Return None: only a connection shows what is there."""
+        return None
+
+    def look(self, connection: Connection) -> Sighting:
+        """Return what is at the other end of a connection that was just made, or used."""
+        return Sighting(tuple(connection.exec_driver_sql(_LOOK).one()))
+
+    def take_lock(self, *, shared_by: str | None = None) -> WriterLock:
+        """Return the lock of a writer, held. Takes the arguments of ``WriterLock``, and raises its errors."""
+        return WriterLock(self, shared_by=shared_by)
+
+    def create_writer(self, *, foreign_keys: bool = True, worker: str | None = None) -> Engine:
+        """Create an engine with one connection that may write.
+
+        ``worker``: the name of the connection, if it writes beside others.
+        """
+        options = _OPTIONS if worker is None else _OF_WORKER
+        return self._create_engine(options, pool_size=1, max_overflow=0, name=worker)
+
+    def create_coordinator(self, worker: str, *, at_once: bool = False) -> Engine:
+        """Create an engine for what workers tell each other. ``worker``: as for a writer.
+
+        ``at_once``: each statement is committed by itself.
+        """
+        return self._create_engine(
+            _OF_COORDINATOR, pool_size=2, max_overflow=-1, name=worker, autocommit=at_once
+        )
+
+    def create_reader(self, *, of_writer: bool = False, is_lasting: bool = False) -> Engine:
+        """Create an engine whose connections only read. Several threads may use it at once."""
+        return self._create_engine(_READ_ONLY, pool_size=POOLED_READERS, max_overflow=-1)
+
+    def _create_engine(
+        self,
+        options: str,
+        *,
+        pool_size: int,
+        max_overflow: int,
+        name: str | None = None,
+        autocommit: bool = False,
+    ) -> Engine:
+        # For the whole engine: to set it for each use of a connection costs more than it saves.
+        isolation: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
+        try:
+            engine = create_engine(
+                self.url,
+                pool_size=pool_size,
+                max_overflow=max_overflow,
+                hide_parameters=True,
+                use_native_hstore=False,  # otherwise each new connection looks up that type
+                connect_args={"options": options, "application_name": name or "archiver", **_NETWORK},
+                **isolation,
+            )
+        except ModuleNotFoundError as exc:
+            raise DatabaseError(
+                "PostgreSQL needs the driver psycopg", f"install it: {install_command('psycopg[binary]')}"
+            ) from exc
+        _refuse_bytes(engine)
+        return engine
+
+    def parameter_names(self, sql: str) -> tuple[str, ...]:
+        """Return the names of the parameters of a query, in order, as PostgreSQL reads it."""
+        return parameter_names(sql, postgresql=True)
+
+    def query_rows(
+        self, sql: str, parameters: Mapping[str, Value], *, seconds: float, own_process: bool
+    ) -> RawRows:
+        """Yield the names of the columns of a user's own query, then its rows; see ``adhoc_query``."""
+        from archiver.catalog.adhoc_query import query_postgresql
+
+        return query_postgresql(self, sql, parameters, seconds=seconds)
+
+    def require_unchanged(self, connection: Connection) -> None:
+        """Do nothing: the server shows each statement one point in time."""
+
+    def checkpoint(self, engine: Engine) -> None:
+        """Do nothing: the server does this."""
+
+    def scrub(self) -> None:
+        """Write all tables again; the server's own log is beyond our reach. Raises SQLAlchemyError."""
+        engine = self._create_engine(
+            f"{_OPTIONS} -c statement_timeout=0", pool_size=1, max_overflow=0, autocommit=True
+        )
+        try:
+            with engine.connect() as connection:
+                names = connection.exec_driver_sql(_TABLES).scalars().all()
+                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {', '.join(names)}")
+        finally:
+            engine.dispose()
+
+    def begin_creation(self, *, group_readable: bool) -> Database:
+        """Return this database itself: a creation is one transaction."""
+        return self
+
+    def end_creation(self) -> None:
+        """Do nothing."""
+
+    def begin_replacement(self, *, copy: bool, group_readable: bool) -> Database:
+        """Return this database itself: a rebuild is one transaction."""
+        return self
+
+    def end_replacement(self) -> Path | None:
+        """Return None: nothing was set aside."""
+        return None
+
+    def back_up(self, target: Path, *, check: Callable[[], None], dry_run: bool) -> int:
+        """Raise UsageError: PostgreSQL has its own program for that."""
+        raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
+
+    def copy_before_upgrade(self, revision: str) -> Path | None:
+        """Return None: no copy is made."""
+        return None
+
+    def check_after_crash(self) -> None:
+        """Do nothing: the server has recovered what it needs."""
+
+    def map_error(self, cause: BaseException) -> ArchiverError | None:
+        """Return the error to raise in place of one of the driver; None for another exception."""
+        if type(cause).__module__.partition(".")[0] != "psycopg":
+            return None
+        state = _sqlstate(cause)
+        if state == _DISK_FULL:
+            return disk_full(self)
+        if state == _LOCKED:
+            return DatabaseError(f"the database {self} is locked by another program")
+        return to_database_error(cause, self)
+
+    def is_busy(self, error: DatabaseError) -> bool:
+        """Return False: no other program locks out a reader."""
+        return False
+
+    def is_deadlock(self, error: BaseException) -> bool:
+        """Return whether the server ended a transaction because others waited for it, and it for them."""
+        return isinstance(error, DBAPIError) and _sqlstate(error.orig) == _DEADLOCK
+
+
+class Dialect:
+    """What PostgreSQL does in another way than SQLite, given a connection."""
+
+    def is_refused(self, error: DBAPIError) -> bool:
+        """Return whether a healthy database refuses a value or statement, and would refuse it again.
+
+        False if it is locked, full, short of memory, shutting down, or gone.
+        """
+        state = _sqlstate(error.orig)
+        return isinstance(error, DataError) if state is None else state[:2] in _REFUSED
+
+
+class WriterLock:
+    """The lock of the only writer: an advisory lock on a connection of its own, held until ``release``.
+
+    The server releases it when that connection ends, even if either side dies. There is one lock for each
+    schema of a database, since a schema holds at most one archive.
+
+    A writer that has lost the lock must not commit once another writer has it. So each transaction first
+    takes a second lock, the gate, in shared mode, and then checks that the first lock is still held. A new
+    writer takes the gate in exclusive mode, which waits until no transaction is open. As long as the lock is
+    held, the server has not restarted. So if a connection is lost, it can say for certain how its transaction
+    ended.
+
+    The workers of a run share the lock: they hold it in shared mode.
+    """
+
+    def __init__(self, database: Database, *, shared_by: str | None = None) -> None:
+        """Take the lock.
+
+        ``shared_by``: the name of a worker's connection, which shares the lock with other workers. Raises
+        ArchiveLocked if another writer holds it, DatabaseError if the server is out of reach.
+        """
+        self._database = database
+        self._unlock = _UNLOCK if shared_by is None else _UNLOCK_SHARED
+        with map_errors(database):
+            engine = create_engine(
+                database.url,
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",  # the connection is idle for a whole run, in no transaction
+                hide_parameters=True,
+                use_native_hstore=False,
+                connect_args={
+                    "application_name": shared_by or "archiver lock",
+                    "options": f"-c lock_timeout={_WORKER_LOCK_SECONDS if shared_by else _LOCK_SECONDS}s",
+                    **_NETWORK,
+                },
+            )
+            _refuse_bytes(engine)
+            self._connection = engine.connect()
+            try:
+                if self._connection.scalar(_TRY_LOCK if shared_by is None else _TRY_SHARED_LOCK):
+                    self._connection.execute(_CLOSE_GATE)
+                    return
+            except BaseException:
+                self._connection.close()
+                raise
+            self._connection.close()
+        raise ArchiveLocked(f"another run writes to the database {database}", "wait for it to end")
+
+    def enter(self, connection: Connection) -> int:
+        """Begin a transaction of the writer and return its id on the server.
+
+        Raises DatabaseError if the lock is lost. Nobody else can become the writer before that transaction
+        ends.
+        """
+        txid = int(connection.execute(_PASS_GATE).one()[0])
+        self._scalar(_PING)
+        return txid
+
+    def was_committed(self, txid: int) -> bool:
+        """Return whether a transaction whose connection was lost was committed.
+
+        If it is still open, it is ended first. Raises DatabaseError if the lock is lost too, or the server
+        does not end the transaction.
+        """
+        self._scalar(_TERMINATE, xid=str(txid % 2**32))
+        for _ in range(_STATUS_CHECKS):
+            status = self._scalar(_STATUS, txid=txid)
+            if status != "in progress":
+                return status == "committed"
+            time.sleep(_CHECK_SECONDS)
+        raise DatabaseError(
+            f"the server of the database {self._database} has not ended a transaction"
+            " whose connection was lost",
+            "run it again later: it continues where this one stopped",
+        )
+
+    def release(self) -> None:
+        """Release the lock. If the connection was lost, it has been released already."""
+        with suppress(SQLAlchemyError):
+            self._connection.execute(self._unlock)  # the server takes a moment to notice a closed connection
+        self._connection.close()
+
+    def _scalar(self, query: TextClause, **parameters: object) -> object:
+        try:
+            value: object = self._connection.scalar(query, parameters)
+        except SQLAlchemyError as exc:
+            # A lost lock stays lost: SQLAlchemy does not reconnect by itself here.
+            raise DatabaseError(
+                f"lost the connection that holds the lock on the database {self._database}:"
+                " another run may write to it now",
+                "run it again: it continues where this one stopped",
+            ) from exc
+        return value
+
+
+def _refuse_bytes(engine: Engine) -> None:
+    """Make connections raise DatabaseError if they would get bytes in place of texts."""
+
+    @event.listens_for(engine, "do_connect")
+    def _(dialect: sqlalchemy.Dialect, _: object, args: list[Any], parameters: dict[str, Any]) -> Any:
+        connection: Any = dialect.connect(*args, **parameters)
+        if connection.info.parameter_status("client_encoding") != "SQL_ASCII":
+            return connection
+        connection.close()
+        raise DatabaseError(
+            f"the database {Database(engine.url)} has the encoding SQL_ASCII, which does not say what "
+            "its texts are",
+            "create one with createdb --encoding=UTF8 --template=template0, and name it in archive.database",
+        )
+
+
+def _sqlstate(cause: BaseException | None) -> str | None:
+    state = getattr(cause, "sqlstate", None)
+    return state if isinstance(state, str) else None
