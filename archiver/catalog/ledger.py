@@ -8,26 +8,43 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select
+from sqlalchemy import Connection
 
-from archiver.catalog import counters, tables
 from archiver.catalog.column_types import time_text
-from archiver.catalog.sql import Query
-from archiver.catalog.statements import update_row
+from archiver.catalog.counters import OF_RUN
+from archiver.catalog.sql import Command, Query
 from archiver.errors import ArchiveDamaged, BudgetReached
 from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayNumbers
 from archiver.model.values import replace
 from archiver.text_format import pluralize
 
-_calls, _totals = tables.api_calls, tables.budget_totals
-_RESERVE = _calls.insert().returning(_calls.c.id)
-_SPENT = select(_totals.c.period, _totals.c.units).where(
-    or_(
-        _totals.c.period.in_([bindparam("per_run"), bindparam("per_month")]),
-        and_(_totals.c.period >= bindparam("per_day"), _totals.c.period < counters.OF_RUN),
-    )
+_RESERVE = Query(
+    """
+    INSERT INTO api_calls (run_id, path, subject, units, started_at)
+    VALUES (:run, :path, :subject, :units, :now) RETURNING id
+    """,
+    int,
 )
+_SETTLE = Command(
+    "UPDATE api_calls SET status = :status, units = :units, finished_at = :now WHERE id = :call"
+)
+_SPENT = Query(
+    """
+    SELECT period, units FROM budget_totals
+    WHERE period IN (:per_run, :per_month) OR period >= :per_day AND period < :of_run
+    """,
+    lambda period, units: (period, units),
+)
+_COUNT_UNITS = Query(
+    """
+    SELECT CAST(coalesce(sum(units), 0) AS BIGINT) FROM api_calls WHERE true
+        AND run_id = :run -- if run
+        AND started_at >= :since -- if since
+    """,
+    int,
+)
+_UNITS_OF = Query("SELECT units FROM budget_totals WHERE period = :period", int)
 _KEEP_ANSWER = Query(
     """
     INSERT INTO answers (api_call_id, sha256, segment, "offset", length, latest_reel_media, media_count)
@@ -50,13 +67,14 @@ def reserve(
     ``promised``: units that this run has promised to other calls. Days and months are those of UTC. Raises
     BudgetReached, which names the limit, if the call exceeds one: then the caller must roll back.
     """
-    row = {"run_id": run_id, "path": call.path, "subject": call.subject}
-    reserved = connection.execute(_RESERVE, {**row, "units": call.units, "started_at": now}).scalar_one()
+    reserved = _RESERVE.one(
+        connection, run=run_id, path=call.path, subject=call.subject, units=call.units, now=now
+    )
     # The row comes first: its trigger locks the totals, so nobody else can change them before the commit.
     for room in _rooms(connection, run_id, now, limits):
         if room.left < promised:
             raise _budget_reached(room, call, promised)
-    return int(reserved)
+    return reserved
 
 
 def settle(
@@ -72,7 +90,7 @@ def settle(
 
     Return the id of a stored answer. ``numbers`` are those of the tray when the call was made.
     """
-    update_row(connection, _calls, api_call_id, {"status": status, "units": units, "finished_at": now})
+    _SETTLE.run(connection, call=api_call_id, status=status, units=units, now=now)
     return (
         None
         if location is None
@@ -118,14 +136,11 @@ def require_right_sums(connection: Connection, run_id: int, now: datetime, limit
     All queries must see the same point in time: use a snapshot.
     """
     day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    are_counted = {
-        "per_run": _calls.c.run_id == run_id,
-        "per_day": _calls.c.started_at >= day,
-        "per_month": _calls.c.started_at >= day.replace(day=1),
-    }
+    starts = {"per_run": None, "per_day": day, "per_month": day.replace(day=1)}
     for room in _rooms(connection, run_id, now, limits):
         stored = room.units - room.left
-        counted = connection.scalar(select(func.sum(_calls.c.units)).where(are_counted[room.limit])) or 0
+        since = starts[room.limit]
+        counted = _COUNT_UNITS.one(connection, run=run_id if since is None else None, since=since)
         if stored != counted:
             raise ArchiveDamaged(
                 f"the database counts {stored:,} units for {room.name}, and its calls cost {counted:,}",
@@ -135,14 +150,13 @@ def require_right_sums(connection: Connection, run_id: int, now: datetime, limit
 
 def units_of(connection: Connection, run_id: int) -> int:
     """Return the units that a run has spent or reserved so far."""
-    spent = select(_totals.c.units).where(_totals.c.period == f"{counters.OF_RUN}{run_id}")
-    return int(connection.execute(spent).scalar() or 0)
+    return _UNITS_OF.first(connection, period=f"{OF_RUN}{run_id}") or 0
 
 
 def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -> list[BudgetLeft]:
     """Return what each limit leaves: less than 0 if it is exceeded."""
     starts = {
-        "per_run": f"{counters.OF_RUN}{run_id}",
+        "per_run": f"{OF_RUN}{run_id}",
         "per_day": time_text(now)[:10],
         "per_month": time_text(now)[:7],
     }
@@ -150,8 +164,8 @@ def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -
     if not bounds:
         return []
     # Later days and months count too: a clock that was wrong may have dated calls in the future.
-    rows = connection.execute(_SPENT, starts).all()
-    spent = {name: sum(row.units for row in rows if _is_since(row.period, starts[name])) for name in bounds}
+    rows = _SPENT.all(connection, of_run=OF_RUN, **starts)
+    spent = {name: sum(units for period, units in rows if _is_since(period, starts[name])) for name in bounds}
     return [
         BudgetLeft(name, bound, bound - spent[name], is_flag=limits.is_flag and name == "per_run")
         for name, bound in bounds.items()
@@ -160,7 +174,7 @@ def _rooms(connection: Connection, run_id: int, now: datetime, limits: Limits) -
 
 def _is_since(period: str, start: str) -> bool:
     """Return whether a period is ``start``, or a later one of the same kind."""
-    is_of_run = start.startswith(counters.OF_RUN)
+    is_of_run = start.startswith(OF_RUN)
     return period == start or (not is_of_run and len(period) == len(start) and period > start)
 
 

@@ -8,24 +8,21 @@ they stay as they are, and are empty in a new row. A row that only another tool 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import groupby
 from types import SimpleNamespace
-from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select, update
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.catalog import Catalog
 from archiver.catalog.entry_kinds import ENTRY_KINDS
-from archiver.catalog.record import adopted_files, item_entries
+from archiver.catalog.record import adopted_files, changes, highlight_page
+from archiver.catalog.record.changes import StoredRow
+from archiver.catalog.sql import Command, Query
 from archiver.model.identity import utcnow
-
-MergeRow = Mapping[str, Any]
-"""A row of the other catalog, by column."""
 
 _BATCH = 500
 """Rows in a transaction. There are more if a single account, highlight or item has more."""
@@ -36,45 +33,82 @@ _SAME_ANSWER = timedelta(minutes=1)
 class _MergeRule(Struct, frozen=True):
     """A table, its key, the columns that are filled if empty, and those that only a new row gets."""
 
-    table: Table
+    table: str
     key: tuple[str, ...]
     fills: tuple[str, ...] = ()
     only_new: tuple[str, ...] = ()
     widens: bool = False  # a later last_seen_at replaces the stored one
+    state: tuple[str, ...] = ()  # what says that only another tool has seen the row
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.key, *self.fills, *self.only_new, "first_seen_at")
 
-    def key_of(self, row: MergeRow | RowMapping) -> tuple[str, ...]:
+    def key_of(self, row: StoredRow) -> tuple[str, ...]:
         return tuple(row[name] for name in self.key)
 
 
 _RULES = (
     _MergeRule(
-        tables.users,
+        "users",
         ("pk",),
         ("username", "full_name", "is_private", "is_verified", "avatar_name"),
         ("last_seen_at",),
     ),
-    _MergeRule(tables.usernames, ("user_pk", "username"), only_new=("last_seen_at",), widens=True),
+    _MergeRule("usernames", ("user_pk", "username"), only_new=("last_seen_at",), widens=True),
     _MergeRule(
-        tables.highlights,
+        "highlights",
         ("pk",),
         ("title", "position", "created_at", "latest_reel_media", "media_count", "is_pinned", "cover_name"),
         ("user_pk", "last_seen_at"),
+        state=("source", "gone_at"),
     ),
     _MergeRule(
-        tables.items,
+        "items",
         ("pk",),
         ("code", "taken_at", "media_type", "product_type", "video_duration", "answer_id"),
         ("user_pk",),
+        state=("source",),
     ),
-    _MergeRule(tables.highlight_items, ("highlight_pk", "item_pk"), only_new=("position", "last_seen_at")),
+    _MergeRule(
+        "highlight_items",
+        ("highlight_pk", "item_pk"),
+        only_new=("position", "last_seen_at"),
+        state=("source", "gone_at"),
+    ),
 )
-_BY_TABLE = {rule.table.name: rule for rule in _RULES}
+_BY_TABLE = {rule.table: rule for rule in _RULES}
 TABLES = (*_BY_TABLE, *(kind.table for kind in ENTRY_KINDS))
 """All tables that are filled from answers; a table comes after those that it refers to."""
+
+
+def _select(table: str, columns: Sequence[str], end: str) -> Query[StoredRow]:
+    return Query(f"SELECT {', '.join(columns)} FROM {table} {end}", changes.as_row(*columns))
+
+
+_ROWS = {  # by the first column of their key
+    **{
+        rule.table: _select(rule.table, (*rule.columns, *rule.state), f"ORDER BY {', '.join(rule.key)}")
+        for rule in _RULES
+    },
+    **{
+        kind.table: _select(kind.table, ("item_pk", "position", *kind.columns), "ORDER BY item_pk, position")
+        for kind in ENTRY_KINDS
+    },
+}
+_STORED = {
+    rule.table: _select(rule.table, (*rule.columns, *rule.state), f"WHERE {rule.key[0]} IN :pks")
+    for rule in _RULES
+}
+_INSERT = {
+    rule.table: Command(
+        f"""
+        INSERT INTO {rule.table} ({", ".join(rule.columns)})
+        VALUES ({", ".join(f":{name}" for name in rule.columns)})
+        """
+    )
+    for rule in _RULES
+}
 
 
 def merge(source: Catalog, into: Catalog, check: Callable[[], None]) -> dict[str, tuple[int, int]]:
@@ -95,7 +129,7 @@ def merge(source: Catalog, into: Catalog, check: Callable[[], None]) -> dict[str
     return counts
 
 
-def merge_rows(connection: Connection, table: str, rows: Sequence[MergeRow]) -> tuple[int, int]:
+def merge_rows(connection: Connection, table: str, rows: Sequence[StoredRow]) -> tuple[int, int]:
     """Merge these rows of a table; return how many were added, and how many filled.
 
     An earlier ``first_seen_at`` replaces the stored one, unless both come from the same answer. For a
@@ -105,37 +139,34 @@ def merge_rows(connection: Connection, table: str, rows: Sequence[MergeRow]) -> 
     if rule is None:
         entries = (SimpleNamespace(**row) for row in rows)
         by_item = groupby(entries, key=lambda entry: str(entry.item_pk))
-        return item_entries.fill_missing(connection, table, {pk: list(group) for pk, group in by_item})
-    stored = _read_stored(connection, rule, rows)
+        return highlight_page.fill_missing(connection, table, {pk: list(group) for pk, group in by_item})
+    first_keys = {row[rule.key[0]] for row in rows}
+    stored = {rule.key_of(row): row for row in _STORED[table].all(connection, pks=first_keys)}
     new = [{name: row[name] for name in rule.columns} for row in rows if rule.key_of(row) not in stored]
     by_columns: dict[tuple[str, ...], list[dict[str, object]]] = defaultdict(list)
     for row in rows:
         before = stored.get(rule.key_of(row))
         if before is not None and (values := _values_to_fill(rule, before, row)):
             key = {f"key_{name}": row[name] for name in rule.key}
-            by_columns[tuple(values)].append(key | {f"new_{name}": value for name, value in values.items()})
+            by_columns[tuple(values)].append(key | values)
     for columns, parameters in by_columns.items():
-        connection.execute(_fill(rule, columns), parameters)
-    if new:
-        connection.execute(rule.table.insert(), new)
-    if rule.table is tables.items:
+        changes.update_statement(table, rule.key, columns).run_each(connection, parameters)
+    _INSERT[table].run_each(connection, new)
+    if table == "items":
         shown = [row["pk"] for row in rows if _is_adopted(stored.get(rule.key_of(row)), row)]
         adopted_files.settle_shown(connection, shown, utcnow())
     return len(new), sum(map(len, by_columns.values()))
 
 
-def _row_groups(connection: Connection, name: str) -> Iterator[list[MergeRow]]:
+def _row_groups(connection: Connection, table: str) -> Iterator[list[StoredRow]]:
     """Yield all rows of a table; rows whose key begins with the same value come together."""
-    table = tables.metadata.tables[name]
-    keys = list(table.primary_key.columns)
-    query = select(table).order_by(*keys)
-    with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
-        for _, group in groupby(rows.mappings(), key=lambda row: str(row[keys[0].name])):
-            yield [dict(row) for row in group]
+    rows = _ROWS[table].iterate(connection)
+    for _, group in groupby(rows, key=lambda row: str(next(iter(row.values())))):
+        yield list(group)
 
 
-def _batches(groups: Iterator[list[MergeRow]]) -> Iterator[list[MergeRow]]:
-    batch: list[MergeRow] = []
+def _batches(groups: Iterator[list[StoredRow]]) -> Iterator[list[StoredRow]]:
+    batch: list[StoredRow] = []
     for group in groups:
         batch += group
         if len(batch) >= _BATCH:
@@ -145,32 +176,17 @@ def _batches(groups: Iterator[list[MergeRow]]) -> Iterator[list[MergeRow]]:
         yield batch
 
 
-def _fill(rule: _MergeRule, columns: Iterable[str]) -> Update:
-    """Return the UPDATE for all rows in which exactly these columns are filled."""
-    is_row = [rule.table.c[name] == bindparam(f"key_{name}") for name in rule.key]
-    return update(rule.table).where(*is_row).values({name: bindparam(f"new_{name}") for name in columns})
-
-
-def _read_stored(
-    connection: Connection, rule: _MergeRule, rows: Sequence[MergeRow]
-) -> dict[tuple[str, ...], RowMapping]:
-    first_key = rule.key[0]
-    query = select(rule.table).where(rule.table.c[first_key].in_(bindparam("pks", expanding=True)))
-    stored = connection.execute(query, {"pks": sorted({row[first_key] for row in rows})})
-    return {rule.key_of(row): row for row in stored.mappings()}
-
-
-def _is_adopted(before: RowMapping | None, row: MergeRow) -> bool:
+def _is_adopted(before: StoredRow | None, row: StoredRow) -> bool:
     """Return whether a stored row comes from another tool, and the new one from an answer."""
     return before is not None and before.get("source") is not None and row["source"] is None
 
 
-def _values_to_fill(rule: _MergeRule, before: RowMapping, row: MergeRow) -> dict[str, object]:
+def _values_to_fill(rule: _MergeRule, before: StoredRow, row: StoredRow) -> dict[str, object]:
     if _is_adopted(before, row):
         values = {
             name: row[name] for name in rule.columns if name not in rule.key and row[name] not in (None, "")
         }
-        return values | {name: None for name in ("source", "gone_at") if name in before}
+        return values | dict.fromkeys(rule.state)
     values = {
         name: row[name] for name in rule.fills if before[name] in (None, "") and row[name] not in (None, "")
     }

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from archiver.catalog import Catalog, record, tables
 from archiver.catalog.entry_kinds import ENTRY_KINDS
-from archiver.catalog.record.item_entries import IDENTITIES, merge_entries
+from archiver.catalog.record.highlight_page import merge_entries
 from archiver.hiker.wire.story_items import to_item
 from archiver.model.archived import KeptItem
 from archiver.model.upstream import Hashtag, Item, Location, Mention, Reshare, Sponsor, Sticker, WebLink
@@ -158,10 +158,9 @@ def test_the_kinds_are_the_tables_and_the_fields_that_have_entries() -> None:
         if any(key.column is tables.items.c.pk for key in table.foreign_keys)
     }
     assert {kind.table for kind in ENTRY_KINDS} == references - {"highlight_items", "files"}
-    assert {kind.table for kind in ENTRY_KINDS} == IDENTITIES.keys()
     for kind in ENTRY_KINDS:
         columns = {column.name for column in tables.metadata.tables[kind.table].columns}
-        assert {*kind.struct.__struct_fields__, "item_pk", "position"} <= columns
+        assert {*kind.columns, "item_pk", "position"} == columns
         assert kind.searched.keys() <= set(kind.struct.__struct_fields__)
     fields = {kind.field for kind in ENTRY_KINDS}
     assert fields == {name for name in _lists(Item) if name not in ("links", "cut_lists")}

@@ -6,32 +6,52 @@ Each records one fact, in the transaction of its caller (the writer), and may be
 
 from __future__ import annotations
 
-from archiver.catalog.record.adopted_files import adopt, adopted_row, settle_all_waiting
-from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
-from archiver.catalog.record.failures import drop_targets, record_failure, resolution
-from archiver.catalog.record.highlight_page import record_page
-from archiver.catalog.record.removal import (
-    Rewriting,
-    deleted_files,
-    removal,
-    removal_request,
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from archiver.catalog.record.accounts import (
+    bind_target,
+    end_bindings,
+    order_names,
+    record_tray,
+    record_user,
+    tray_use,
+    verdict,
 )
-from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
-from archiver.catalog.record.storage import storage
+from archiver.catalog.record.adopted_files import adopt, adopted_row, settle_all_waiting
+from archiver.catalog.record.highlight_page import record_page
+from archiver.catalog.record.removal import Rewriting, deleted_files, removal, removal_request
+from archiver.catalog.record.runs import (
+    balance_after,
+    balance_before,
+    drop_trays,
+    finish_run,
+    found_answers,
+    lost_answers,
+    recovered_answers,
+    start_run,
+    storage,
+)
 from archiver.catalog.record.stored_files import (
     FileRecorded,
     StoredFile,
     completion,
+    drop_targets,
     files,
     found_blobs,
     lost_blobs,
+    record_failure,
     record_file,
+    resolution,
     show_pictures,
     verified_blobs,
 )
-from archiver.catalog.record.together import Fact, together
-from archiver.catalog.record.trays import record_tray, tray_use
-from archiver.catalog.record.users import bind_target, end_bindings, order_names, record_user, verdict
+
+T = TypeVar("T")
+Fact = Callable[[Connection], object]
+"""A fact with its arguments."""
 
 __all__ = [
     "Fact",
@@ -73,3 +93,11 @@ __all__ = [
     "verdict",
     "verified_blobs",
 ]
+
+
+def together(connection: Connection, fact: Callable[[Connection], T], *others: Fact) -> T:
+    """Record several facts in one transaction, in their order; return the value of the first, ``fact``."""
+    value = fact(connection)
+    for other in others:
+        other(connection)
+    return value

@@ -1,11 +1,17 @@
-"""Change history: the rows of ``changes``, and how a new answer differs from a stored row."""
+"""What has changed: the rows of ``changes``, how an answer differs from a stored row, and what was seen last.
+
+What was seen last is current, whatever the clocks said: ``last_seen_at`` has that order. A stored date may be
+later than the present time, because one of the two clocks was wrong, and nothing says which. Then only the
+order is kept: later dates are set to just before the present time. The journal keeps what they were.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -21,8 +27,10 @@ _INSERT = Command(
     VALUES (:run_id, :at, :subject, :subject_pk, :field, :old, :new)
     """
 )
+T = TypeVar("T")
 StoredRow = Mapping[str, Any]
 """A row as it was before, by column."""
+JUST_BEFORE = timedelta(microseconds=1)
 
 
 class Change(Struct, frozen=True):
@@ -38,6 +46,23 @@ class Change(Struct, frozen=True):
 def as_row(*columns: str) -> Callable[..., StoredRow]:
     """Return a function that makes a row of the values of these columns."""
     return lambda *values: dict(zip(columns, values, strict=True))
+
+
+def update_row(connection: Connection, table: str, pk: Pk, values: Mapping[str, object]) -> None:
+    """Set columns of the row with this ``pk``, and no others: another process may write those meanwhile."""
+    if values:
+        update_statement(table, ("pk",), tuple(values)).run(connection, key_pk=pk, **values)
+
+
+@cache
+def update_statement(table: str, key: tuple[str, ...], columns: tuple[str, ...]) -> Command:
+    """Return the UPDATE of these columns of a row. The values of its key are called ``key_COLUMN``."""
+    return Command(
+        f"""
+        UPDATE {table} SET {", ".join(f"{name} = :{name}" for name in columns)}
+        WHERE {" AND ".join(f"{name} = :key_{name}" for name in key)}
+        """
+    )
 
 
 def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[Change]) -> None:
@@ -131,3 +156,17 @@ def _longest_rising(ranks: Sequence[int]) -> set[int]:
         rising.add(position)
         position = previous[position]
     return rising
+
+
+def dates_before(seen: Sequence[tuple[T, datetime]], now: datetime) -> list[tuple[T, datetime]]:
+    """Return the new dates of what was seen before ``now``, and is dated ``now`` or later. Pure.
+
+    ``seen``: in their order, with their dates; they keep it. The newest comes first in the result.
+    """
+    earlier: list[tuple[T, datetime]] = []
+    for what, at in reversed(seen):
+        if at < now:
+            break
+        now -= JUST_BEFORE
+        earlier.append((what, now))
+    return earlier

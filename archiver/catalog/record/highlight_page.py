@@ -1,21 +1,23 @@
-"""A highlight's own page: the highlight, its items and their entries, and which items are gone."""
+"""A highlight's own page: the highlight, its items and their entries, and which items are gone.
+
+Entries (mentions, links, hashtags, locations, stickers, reshares, sponsors) are never removed.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from archiver.catalog import tables
-from archiver.catalog.record import adopted_files, changes, item_entries, users
-from archiver.catalog.record.changes import Change, StoredRow, find_moved
-from archiver.catalog.record.observation_order import dates_before
+from archiver.catalog.entry_kinds import ENTRY_KINDS, Entry, EntryKind
+from archiver.catalog.record import accounts, adopted_files, changes
+from archiver.catalog.record.changes import Change, StoredRow, dates_before, find_moved, update_row
 from archiver.catalog.record.stored_files import date_files
 from archiver.catalog.sql import Command, Query
-from archiver.catalog.statements import update_row
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, TrayNumbers
 
@@ -124,7 +126,7 @@ def record_page(
     recorded, so that they are not downloaded.
     """
     highlight, seen_at = page.highlight, fetched_at or now
-    users.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)
+    accounts.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)
     loss = changes.loss_columns(run_id, shrunk_to)
     before, found = _write_highlight(connection, highlight, numbers, now, seen_at, loss)
     new_count, adopted, edits = _write_items(connection, page, answer_id, now)
@@ -133,7 +135,7 @@ def record_page(
     member_changes = _write_members(connection, highlight.pk, page.items, gone, seen_at, fetched_before)
     if fetched_before is not None:
         found += member_changes
-    item_entries.write(connection, page.items)
+    _write_entries(connection, page.items)
     adopted_files.settle_shown(connection, adopted, now)
     adopted_files.settle_waiting(connection, run_id, [item.pk for item in page.items], now)
     _touch_files(connection, page.items, seen_at, now)
@@ -176,7 +178,7 @@ def _write_highlight(
     if row["source"] is not None:  # so far, only another tool has seen it
         own = {"user_pk": highlight.user.pk, **changes.shown_first(fetched_at)}
         values = {**changes.find_new_values(row, answer), **own, **fetched}
-        update_row(connection, tables.highlights, row["pk"], values)
+        update_row(connection, "highlights", row["pk"], values)
         return None, []
     values = changes.find_new_values(row, answer)
     found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, values, _HISTORY_FIELDS)
@@ -185,7 +187,7 @@ def _write_highlight(
     if row["gone_at"] is not None and not changes.is_outdated(fetched_at, now, row["gone_at"]):
         values["gone_at"] = None
         found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
-    update_row(connection, tables.highlights, row["pk"], {**values, **fetched})
+    update_row(connection, "highlights", row["pk"], {**values, **fetched})
     return row, found
 
 
@@ -284,3 +286,150 @@ def _touch_files(connection: Connection, items: Sequence[Item], seen_at: datetim
         if key in offered and not changes.is_outdated(seen_at, now, current_at):
             touched += [(current, seen_at), *dates_before(others, seen_at)]
     date_files(connection, touched)
+
+
+# --- the entries of its items
+
+EntryValues = tuple[object, ...]
+_STORED_ENTRIES = {
+    kind.table: Query(
+        f"""
+        SELECT {", ".join(("item_pk", "position", *kind.columns))} FROM {kind.table} WHERE item_pk IN :pks
+        ORDER BY item_pk, position
+        """,
+        lambda *values, names=("item_pk", "position", *kind.columns): SimpleNamespace(
+            **dict(zip(names, values, strict=True))
+        ),
+    )
+    for kind in ENTRY_KINDS
+}
+_WRITE_ENTRY = {
+    kind.table: Command(
+        f"""
+        INSERT INTO {kind.table} (item_pk, position, {", ".join(kind.columns)})
+        VALUES (:item_pk, :position, {", ".join(f":{name}" for name in kind.columns)})
+        ON CONFLICT (item_pk, position) DO UPDATE
+        SET {", ".join(f"{name} = excluded.{name}" for name in kind.columns)}
+        """
+    )
+    for kind in ENTRY_KINDS
+}
+
+
+def _write_entries(connection: Connection, items: Sequence[Item]) -> None:
+    """Add the entries of these items to the stored ones."""
+    for kind in ENTRY_KINDS:
+        entries = {item.pk: found for item in items if (found := getattr(item, kind.field))}
+        if entries:
+            _write_entries_of_kind(connection, kind, entries)
+
+
+def fill_missing(
+    connection: Connection, table: str, entries: Mapping[Pk, Sequence[Entry]]
+) -> tuple[int, int]:
+    """Add missing entries of items and fill empty columns of stored ones; alter nothing else.
+
+    Return how many entries were added, and how many filled.
+    """
+    kind = next(kind for kind in ENTRY_KINDS if kind.table == table)
+    return _write_entries_of_kind(connection, kind, entries, fill_only=True)
+
+
+def merge_entries(
+    stored: Sequence[tuple[object, EntryValues]],
+    new: Sequence[tuple[object, EntryValues]],
+    *,
+    positions: Sequence[int] | None = None,
+    fill_only: bool = False,
+) -> Iterator[tuple[int, EntryValues]]:
+    """Yield the rows to write, by position, so that the stored entries include the new ones. Pure.
+
+    Stored entries keep their ``positions`` (from 0 by default). A new one gets the position that it has in
+    the answer if that is free, or follows the last. A stored value is replaced only by an answer with at
+    least as many entries; a shorter answer, or ``fill_only``, only fills what is empty.
+    """
+    may_replace = len(new) >= len(stored) and not fill_only
+    positions = range(len(stored)) if positions is None else positions
+    by_key = {key: (position, old) for position, (key, old) in zip(positions, stored, strict=True)}
+    taken = set(positions)
+    for own_position, (key, values) in enumerate(new):
+        if key not in by_key:
+            position = own_position if own_position not in taken else max(taken) + 1
+            taken.add(position)
+            yield position, values
+            continue
+        position, old = by_key[key]
+        merged = tuple(_merge_value(was, now, may_replace) for was, now in zip(old, values, strict=True))
+        if merged != old:
+            yield position, merged
+
+
+def _write_entries_of_kind(
+    connection: Connection,
+    kind: EntryKind,
+    entries: Mapping[Pk, Sequence[Entry]],
+    *,
+    fill_only: bool = False,
+) -> tuple[int, int]:
+    """Write what the entries add to the stored ones.
+
+    Return how many rows are new, and how many were altered.
+    """
+    stored: dict[Pk, list[Entry]] = defaultdict(list)
+    for row in _STORED_ENTRIES[kind.table].all_of(connection, "pks", entries):
+        stored[row.item_pk].append(row)
+    added = 0
+    rows = []
+    for item_pk, new in entries.items():
+        old = stored[item_pk]
+        positions = [entry.position for entry in old]
+        merged = merge_entries(
+            _with_keys(old, kind),
+            _with_stored_keys(old, new, kind),
+            positions=positions,
+            fill_only=fill_only,
+        )
+        for position, values in merged:
+            columns = dict(zip(kind.columns, values, strict=True))
+            rows.append({"item_pk": item_pk, "position": position, **columns})
+            added += position not in positions
+    _WRITE_ENTRY[kind.table].run_each(connection, rows)
+    return added, len(rows) - added
+
+
+def _with_keys(entries: Iterable[Entry], kind: EntryKind) -> list[tuple[object, EntryValues]]:
+    """Return the values of each entry under a key: its identity, and how many entries before it share it."""
+    counts: Counter[object] = Counter()
+    keyed: list[tuple[object, EntryValues]] = []
+    for entry in entries:
+        identity = kind.identify(entry)
+        keyed.append(((identity, counts[identity]), tuple(getattr(entry, column) for column in kind.columns)))
+        counts[identity] += 1
+    return keyed
+
+
+def _with_stored_keys(
+    stored: Sequence[Entry], new: Sequence[Entry], kind: EntryKind
+) -> list[tuple[object, EntryValues]]:
+    """Return the new entries under the keys of the stored ones.
+
+    An entry stored without its id matches by its name.
+    """
+    keyed, stored_keys = _with_keys(new, kind), [key for key, _ in _with_keys(stored, kind)]
+    new_keys = {key for key, _ in keyed}
+    unmatched = [(key, entry) for key, entry in zip(stored_keys, stored, strict=True) if key not in new_keys]
+    result: list[tuple[object, EntryValues]] = []
+    for (key, values), entry in zip(keyed, new, strict=True):
+        match = None
+        if key not in stored_keys:
+            match = next((pair for pair in unmatched if kind.may_be_same(pair[1], entry)), None)
+        if match is not None:
+            unmatched.remove(match)
+        result.append((key if match is None else match[0], values))
+    return result
+
+
+def _merge_value(old: object, new: object, may_replace: bool) -> object:
+    if new is None or new == "":
+        return old
+    return new if may_replace or old is None or old == "" else old

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from archiver.catalog import counters, journal_triggers
 from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.query.account_parts import NAMES_OWNER
-from archiver.catalog.record.answer_records import delete_answers, lost_answers
+from archiver.catalog.record.runs import delete_answers, lost_answers
 from archiver.catalog.sql import Command
 from archiver.model.account_removal import AccountParts, RemovalRequest
 from archiver.model.identity import Subject

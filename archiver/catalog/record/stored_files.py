@@ -1,23 +1,29 @@
-"""Files and their blobs: stored, verified, lost and found again; and when a highlight is complete."""
+"""Files and their blobs: stored, verified, lost and found again; when a highlight is complete; what failed.
+
+A subject and a role have at most one open failure, with the date of its next try.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
+from sqlalchemy.sql.dml import ReturningInsert
 
+from archiver import retry
 from archiver.catalog import tables
 from archiver.catalog.query import holdings
-from archiver.catalog.record.failures import resolve_files
-from archiver.catalog.record.observation_order import dates_before
+from archiver.catalog.query.account_state import open_failure
+from archiver.catalog.record.changes import dates_before
 from archiver.catalog.sql import Command, Query
-from archiver.catalog.statements import insert_if_new
-from archiver.model.archived import Blob, File, Owner
+from archiver.errors import NOT_RETRIED
+from archiver.model.archived import Blob, Failure, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.signed_url import basename
 
@@ -49,9 +55,6 @@ _Order = dict[tuple[Owner, str], list[tuple[datetime, int, str]]]
 _NEWEST = 2**63
 """For the ids of rows that have just been added: they ascend, and are greater than all others."""
 
-_INSERT_BLOBS = insert_if_new(  # built, since only so are many rows inserted at once with what is new of them
-    tables.blobs, "sha256", "size", "mime", "width", "height", "stored_at", returning=["sha256"]
-)
 _STORE_AGAIN = Command(
     """
     UPDATE blobs SET lost_at = NULL, width = coalesce(width, :width), height = coalesce(height, :height)
@@ -59,9 +62,6 @@ _STORE_AGAIN = Command(
     """
 )
 _FILE_KEY = ("user_pk", "highlight_pk", "item_pk", "role", "sha256")
-_INSERT_FILES = insert_if_new(
-    tables.files, *(column.name for column in tables.files.c if column.name != "id"), returning=_FILE_KEY
-)
 _SEE_AGAIN = {
     subject: Command(
         f"UPDATE files SET last_seen_at = :at WHERE {column} = :owner AND role = :role AND sha256 = :digest"
@@ -187,7 +187,7 @@ def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) 
     order = _read_order(connection, stored)
     are_new_blobs = write_blobs(connection, [(each.file.blob, each.at) for each in stored])
     rows = [_file_row(run_id, each) for each in stored]
-    new_keys = {tuple(row) for row in connection.execute(_INSERT_FILES(connection.dialect.name), rows)}
+    new_keys = _insert_new(connection, tables.files, rows, _FILE_KEY)
     recorded = []
     for number, (each, row, is_new_blob) in enumerate(zip(stored, rows, are_new_blobs, strict=True)):
         key = tuple(row[column] for column in _FILE_KEY)
@@ -201,6 +201,27 @@ def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) 
         recorded.append(FileRecorded(is_new_file, is_new_blob))
     resolve_files(connection, [(each.file.owner, each.file.role, each.at) for each in stored])
     return recorded
+
+
+def _insert_new(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], returning: tuple[str, ...]
+) -> set[tuple[Any, ...]]:
+    """Insert rows, and leave those that exist as they are; return these columns of the new ones."""
+    statement = _insert_statement(connection.dialect.name, table, returning)
+    return {tuple(row) for row in connection.execute(statement, rows)}
+
+
+@cache
+def _insert_statement(dialect: str, table: Table, returning: tuple[str, ...]) -> ReturningInsert[Any]:
+    """Return the INSERT. SQLAlchemy builds it: only so are many rows inserted at once with what is new."""
+    columns = [table.c[name] for name in returning]
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table).on_conflict_do_nothing().returning(*columns)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table).on_conflict_do_nothing().returning(*columns)
 
 
 def _file_row(run_id: int, stored: StoredFile) -> dict[str, Any]:
@@ -346,11 +367,11 @@ def write_blobs(connection: Connection, blobs: Sequence[tuple[Blob, datetime]]) 
         }
         for blob, at in blobs
     ]
-    new = set(connection.scalars(_INSERT_BLOBS(connection.dialect.name), rows))
+    new = _insert_new(connection, tables.blobs, rows, ("sha256",))
     are_new = []
     for blob, _ in blobs:
-        is_new = blob.sha256 in new
-        new.discard(blob.sha256)
+        is_new = (blob.sha256,) in new
+        new.discard((blob.sha256,))
         are_new.append(is_new or _store_again(connection, blob))
     return are_new
 
@@ -366,3 +387,91 @@ def _note_picture_name(connection: Connection, owner: Owner, name: str | None) -
     """Store the file name of an owner's current picture, so that the same picture is not downloaded again."""
     note = _NOTE_AVATAR if owner.subject is Subject.USER else _NOTE_COVER
     note.run(connection, owner=owner.pk, name=name)
+
+
+# --- what failed
+
+_INSERT_FAILURE = Command(
+    """
+    INSERT INTO failures (
+        subject, subject_pk, role, reason, detail, attempts, first_at, last_at, next_try_at, host, size
+    ) VALUES (
+        :subject, :subject_pk, :role, :reason, :detail, :attempts, :last_at, :last_at, :next_try_at, :host,
+        :size
+    )
+    """
+)
+_REPEAT = Command(
+    """
+    UPDATE failures SET reason = :reason, detail = :detail, attempts = :attempts, last_at = :last_at,
+        next_try_at = :next_try_at, host = :host, size = :size
+    WHERE id = :id
+    """
+)
+_RESOLVE = Command(
+    """
+    UPDATE failures SET resolved_at = :now
+    WHERE subject = :subject AND subject_pk = :pk AND resolved_at IS NULL
+        AND role = :role -- if role
+        AND role IS NULL -- if not role
+    """
+)
+_OF_TARGETS = Query(
+    """
+    SELECT subject, subject_pk, role FROM failures
+    WHERE resolved_at IS NULL AND (
+        subject = 'target'
+        OR subject = 'highlight' AND NOT EXISTS (SELECT 1 FROM highlights WHERE pk = subject_pk)
+    )
+    """,
+    lambda subject, pk, role: (subject, pk, role),
+)
+
+
+def record_failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: bool = False) -> int:
+    """Record a failure; return how many times in a row it has failed now.
+
+    It gets a date for the next try, unless waiting does not help (``NOT_RETRIED``) or the caller makes it a
+    gap (``is_gap``).
+    """
+    before = open_failure(connection, failure.subject, failure.subject_pk, failure.role)
+    attempts = 1 if before is None else before.attempts + 1
+    values = {
+        "reason": failure.reason,
+        "detail": failure.detail,
+        "attempts": attempts,
+        "last_at": now,
+        "next_try_at": None if is_gap or failure.reason in NOT_RETRIED else retry.next_try(attempts, now),
+        "host": failure.host,
+        "size": failure.size,
+    }
+    if before is None:
+        key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}
+        _INSERT_FAILURE.run(connection, **key, **values)
+    else:
+        _REPEAT.run(connection, id=before.id, **values)
+    return attempts
+
+
+def resolution(
+    connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
+) -> None:
+    """Record that an attempt succeeded: the open failure is resolved, if there is one."""
+    _RESOLVE.run(connection, subject=subject, pk=subject_pk, role=role, now=now)
+
+
+def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -> None:
+    """Resolve the open failures of targets other than those ``wanted`` (``Target.key``).
+
+    Their entries in the configuration were corrected or removed. A highlight without a row was a target.
+    """
+    keys = set(wanted)
+    for subject, pk, role in _OF_TARGETS.all(connection):
+        if pk not in keys:
+            resolution(connection, subject, pk, role, now)
+
+
+def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:
+    """Record that files are no longer missing since a time: the open failure of each is resolved, if any."""
+    rows = [{"subject": owner.subject, "pk": owner.pk, "role": role, "now": at} for owner, role, at in files]
+    _RESOLVE.run_each(connection, rows)
