@@ -10,37 +10,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection
 
-from archiver.catalog import tables
 from archiver.catalog.dialects import WORKER
+from archiver.catalog.sql import Command, Query
 from archiver.errors import LeaseLost
 from archiver.model.run_status import WorkerStatus
 
-_workers, _visits = tables.workers, tables.visits
-_JOIN = text(
-    "INSERT INTO workers (id, name, is_run, started_at, expires_at)"
-    " VALUES (:id, :name, :is_run, clock_timestamp(), clock_timestamp() + :seconds * interval '1 second')"
+_JOIN = Command(
+    {
+        "postgresql": """
+        INSERT INTO workers (id, name, is_run, started_at, expires_at)
+        VALUES (:id, :name, :is_run, clock_timestamp(), clock_timestamp() + :seconds * interval '1 second')
+    """
+    }
 )
-_RENEW = text(
-    "UPDATE workers SET expires_at = clock_timestamp() + :seconds * interval '1 second' WHERE id = :id"
+_RENEW = Command(
+    {
+        "postgresql": """
+        UPDATE workers SET expires_at = clock_timestamp() + :seconds * interval '1 second' WHERE id = :id
+    """
+    }
 )
+_FREE_VISITS = Command("UPDATE visits SET attempts = attempts - 1 WHERE worker_id = :id AND ended_at IS NULL")
+_LEAVE = Command("DELETE FROM workers WHERE id = :id")
 # This lock lets the lease be renewed meanwhile, but not be removed before the transaction has ended.
-_REQUIRE = text("SELECT 1 FROM workers WHERE id = :id FOR KEY SHARE")
+_REQUIRE = Query({"postgresql": "SELECT 1 FROM workers WHERE id = :id FOR KEY SHARE"}, int)
 # A worker in the middle of a transaction is left until the server has ended that: see ``create_writer``.
-_REMOVE_EXPIRED = text(
-    "DELETE FROM workers WHERE id IN"
-    " (SELECT id FROM workers WHERE expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED) RETURNING id"
+_REMOVE_EXPIRED = Query(
+    {
+        "postgresql": """
+            DELETE FROM workers WHERE id IN (
+                SELECT id FROM workers WHERE expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED
+            ) RETURNING id
+        """
+    },
+    str,
 )
-_END_CONNECTIONS = text(
-    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-    " WHERE application_name = :name AND usename = current_user AND pid <> pg_backend_pid()"
+_END_CONNECTIONS = Query(
+    {
+        "postgresql": """
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE application_name = :name AND usename = current_user AND pid <> pg_backend_pid()
+        """
+    },
+    bool,
 )
-_STATUS = text(
-    "SELECT w.name, w.is_run, w.started_at,"
-    " extract(epoch FROM w.expires_at - clock_timestamp())::float AS expires_in,"
-    " (SELECT count(*) FROM visits v WHERE v.worker_id = w.id AND v.ended_at IS NULL) AS visits"
-    " FROM workers w ORDER BY w.is_run DESC, w.started_at, w.id"
+_IDS = Query("SELECT id FROM workers", str)
+_STATUS = Query(
+    {
+        "postgresql": """
+            SELECT w.name, w.is_run, w.started_at,
+                extract(epoch FROM w.expires_at - clock_timestamp())::float AS expires_in,
+                (SELECT count(*) FROM visits v WHERE v.worker_id = w.id AND v.ended_at IS NULL) AS visits
+            FROM workers w ORDER BY w.is_run DESC, w.started_at, w.id
+        """
+    },
+    WorkerStatus,
 )
 
 
@@ -54,12 +80,12 @@ def join(
     """
     if replaces is not None:
         leave(connection, replaces)
-    connection.execute(_JOIN, {"id": worker_id, "name": name, "is_run": is_run, "seconds": seconds})
+    _JOIN.run(connection, id=worker_id, name=name, is_run=is_run, seconds=seconds)
 
 
 def renew(connection: Connection, worker_id: str, seconds: float) -> None:
     """Let a lease end in ``seconds`` from now. Raises LeaseLost if the worker has none any more."""
-    if connection.execute(_RENEW, {"id": worker_id, "seconds": seconds}).rowcount == 0:
+    if _RENEW.run(connection, id=worker_id, seconds=seconds) == 0:
         raise _lease_error()
 
 
@@ -69,14 +95,13 @@ def leave(connection: Connection, worker_id: str, *, was_stopped: bool = False) 
     ``was_stopped``: somebody has stopped it, so it does not count as lost during its visits.
     """
     if was_stopped:
-        unfinished = (_visits.c.worker_id == worker_id, _visits.c.ended_at.is_(None))
-        connection.execute(update(_visits).where(*unfinished).values(attempts=_visits.c.attempts - 1))
-    connection.execute(delete(_workers).where(_workers.c.id == worker_id))
+        _FREE_VISITS.run(connection, id=worker_id)
+    _LEAVE.run(connection, id=worker_id)
 
 
 def require(connection: Connection, worker_id: str) -> None:
     """Raise LeaseLost unless the worker has its lease. It keeps it until this transaction has ended."""
-    if connection.execute(_REQUIRE, {"id": worker_id}).first() is None:
+    if _REQUIRE.first(connection, id=worker_id) is None:
         raise _lease_error()
 
 
@@ -89,19 +114,19 @@ def _lease_error() -> LeaseLost:
 
 def remove_expired(connection: Connection) -> Sequence[str]:
     """Remove the workers whose lease has ended; return their ids, for ``end_connections``."""
-    return connection.execute(_REMOVE_EXPIRED).scalars().all()
+    return _REMOVE_EXPIRED.all(connection)
 
 
 def end_connections(connection: Connection, worker_id: str) -> None:
     """End the connections of a worker: one that is stopped would hold the lock of the database for days."""
-    connection.execute(_END_CONNECTIONS, {"name": f"{WORKER}{worker_id}"})
+    _END_CONNECTIONS.all(connection, name=f"{WORKER}{worker_id}")
 
 
 def ids(connection: Connection) -> frozenset[str]:
     """Return the ids of all workers."""
-    return frozenset(connection.execute(select(_workers.c.id)).scalars())
+    return frozenset(_IDS.all(connection))
 
 
 def status(connection: Connection) -> tuple[WorkerStatus, ...]:
     """Return all workers, the run first."""
-    return tuple(WorkerStatus(**row._mapping) for row in connection.execute(_STATUS))
+    return tuple(_STATUS.all(connection))

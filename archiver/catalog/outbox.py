@@ -14,31 +14,17 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import (
-    Boolean,
-    Connection,
-    Float,
-    Row,
-    Select,
-    bindparam,
-    delete,
-    exists,
-    func,
-    select,
-    text,
-    type_coerce,
-    update,
-)
-from sqlalchemy.types import NullType
+from msgspec.structs import asdict
+from sqlalchemy import Boolean, Connection, Float
 
-from archiver.catalog import tables
 from archiver.catalog.column_types import UtcTime, time_text, to_finite
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.query.journal_end import read_head as read_head  # one name for what writers use
 from archiver.catalog.row_changes import ChangeApplier
+from archiver.catalog.sql import Command, Query
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
 from archiver.model.values import replace
 
@@ -58,19 +44,24 @@ _SEAL_PG = (
     " FROM (SELECT pg_current_xact_id()::text::bigint AS txn) AS n"
     " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
 )
-_NUMBER = text(
-    "UPDATE journal_commits SET seq = n.seq FROM"
-    " (SELECT position, coalesce((SELECT max(seq) FROM journal_commits), :last)"
-    " + row_number() OVER (ORDER BY position) AS seq FROM journal_commits"
-    " WHERE seq IS NULL) AS n WHERE n.position = journal_commits.position"
+_NUMBER = Command(
+    """
+    UPDATE journal_commits SET seq = n.seq FROM (
+        SELECT position, coalesce((SELECT max(seq) FROM journal_commits), :last)
+            + row_number() OVER (ORDER BY position) AS seq
+        FROM journal_commits WHERE seq IS NULL
+    ) AS n WHERE n.position = journal_commits.position
+    """
 )
 # Numbers follow the journal's end without a gap: another one, or one of no change, is of another program.
-_REMOVE_ODD_NUMBERS = (
-    text("UPDATE journal_commits SET seq = NULL WHERE seq > :last + (SELECT count(*) FROM journal_commits)"),
-    text(
-        "DELETE FROM journal_commits WHERE seq IS NULL AND NOT EXISTS"
-        " (SELECT 1 FROM journal_outbox WHERE journal_outbox.txn = journal_commits.txn)"
-    ),
+_UNNUMBER_ODD = Command(
+    "UPDATE journal_commits SET seq = NULL WHERE seq > :last + (SELECT count(*) FROM journal_commits)"
+)
+_REMOVE_ODD = Command(
+    """
+    DELETE FROM journal_commits WHERE seq IS NULL
+        AND NOT EXISTS (SELECT 1 FROM journal_outbox WHERE journal_outbox.txn = journal_commits.txn)
+    """
 )
 # This seals the transactions of other programs, which do not do it themselves: all that are committed, since
 # ours may depend on them. One that depends on another waited for its row, so its last change was numbered
@@ -81,64 +72,101 @@ _SEAL_OTHERS = (
     " AND o.txn <> pg_current_xact_id()::text::bigint GROUP BY o.txn ORDER BY max(o.id)"
     " ON CONFLICT (txn) DO NOTHING"  # another worker has just sealed it
 )
-_CHANGES, _COMMITS = tables.journal_outbox, tables.journal_commits
 # Neither waits for a worker that has just taken its turn or ended it: that waits for everything else in its
 # transaction. (ON CONFLICT alone would wait for the row.)
-_NEW_LEASE = text(
-    "INSERT INTO journal_lease (id) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM journal_lease)"
-    " ON CONFLICT (id) DO NOTHING"
+_NEW_LEASE = Command(
+    """
+    INSERT INTO journal_lease (id) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM journal_lease)
+    ON CONFLICT (id) DO NOTHING
+    """
 )
-_TAKE_LEASE = text(
-    "UPDATE journal_lease SET worker_id = :worker_id WHERE worker_id = :worker_id OR id ="
-    " (SELECT id FROM journal_lease WHERE worker_id IS NULL AND (shipped_at IS NULL OR"
-    " shipped_at + :rest_seconds * interval '1 second' <= clock_timestamp()) FOR UPDATE SKIP LOCKED)"
+_TAKE_LEASE = Command(
+    {
+        "postgresql": """
+        UPDATE journal_lease SET worker_id = :worker_id WHERE worker_id = :worker_id OR id = (
+            SELECT id FROM journal_lease WHERE worker_id IS NULL AND (
+                shipped_at IS NULL
+                OR shipped_at + :rest_seconds * interval '1 second' <= clock_timestamp()
+            ) FOR UPDATE SKIP LOCKED
+        )
+    """
+    }
 )
-_END_LEASE = text(
-    "UPDATE journal_lease SET worker_id = NULL, shipped_at = clock_timestamp()"
-    " WHERE id = 1 AND worker_id = :worker_id"
+_END_LEASE = Command(
+    {
+        "postgresql": """
+        UPDATE journal_lease SET worker_id = NULL, shipped_at = clock_timestamp()
+        WHERE id = 1 AND worker_id = :worker_id
+    """
+    }
 )
 
 
-def _entry_rows() -> Select[Any]:
-    """Return a query of the changes in the outbox, in the order of the journal.
+class _OutboxRow(NamedTuple):
+    """A change in the outbox. What another program wrote may be of any type, so ``time`` is read as it is."""
+
+    seq: int | None
+    place: int | None
+    time: object
+    run: object
+    id: int
+    table_name: str
+    row_key: str
+    row_values: str | None
+
+
+def _rows_in_order(condition: str = "true", end: str = "") -> Query[_OutboxRow]:
+    """Return the query for changes in the outbox, in the order of the journal.
 
     Those with a number are first: a worker may commit later than another that got a higher position, and
     after that one was numbered. Those that are not sealed yet come last.
     """
-    return (
-        select(
-            _COMMITS.c.seq,
-            _COMMITS.c.position,
-            type_coerce(_COMMITS.c.at, NullType()).label("at"),
-            _COMMITS.c.run_id,
-            _CHANGES.c.id,
-            _CHANGES.c.table_name,
-            _CHANGES.c.row_key,
-            _CHANGES.c.row_values,
-        )
-        .outerjoin_from(_CHANGES, _COMMITS, _COMMITS.c.txn == _CHANGES.c.txn)
-        .order_by(_COMMITS.c.seq.nulls_last(), _COMMITS.c.position.nulls_last(), _CHANGES.c.id)
+    return Query(
+        f"""
+        SELECT seq, position AS place, at AS time, run_id AS run, journal_outbox.id, table_name, row_key,
+            row_values
+        FROM journal_outbox LEFT JOIN journal_commits ON journal_commits.txn = journal_outbox.txn
+        WHERE {condition} ORDER BY seq NULLS LAST, position NULLS LAST, journal_outbox.id {end}
+        """,
+        _OutboxRow,
     )
 
 
-# Built once: they are executed after every few transactions.
-_MOVE_HEAD = update(tables.journal_head)
+_ALL = _rows_in_order()
+_NUMBERED_AFTER = _rows_in_order("seq > :last", "LIMIT :limit")
+_REST_OF = _rows_in_order("seq = :seq AND journal_outbox.id > :id")
+_PENDING = _rows_in_order("position IS NOT NULL")
+_UNSHIPPED = Query(
+    "SELECT txn, max(id) AS last FROM journal_outbox GROUP BY txn", lambda txn, last: (txn, last)
+)
+_SIZE = Query("SELECT CAST(coalesce(sum(length(row_values)), 0) AS BIGINT) FROM journal_outbox", int)
 _DELETE_WRITTEN = (
-    delete(_CHANGES).where(
-        _CHANGES.c.txn.in_(select(_COMMITS.c.txn).where(_COMMITS.c.seq <= bindparam("last")))
-    ),
-    delete(_COMMITS).where(_COMMITS.c.seq <= bindparam("last")),
+    Command("DELETE FROM journal_outbox WHERE txn IN (SELECT txn FROM journal_commits WHERE seq <= :last)"),
+    Command("DELETE FROM journal_commits WHERE seq <= :last"),
 )
 _DELETE_INCLUDED = (
-    delete(_CHANGES).where(_CHANGES.c.txn == bindparam("of"), _CHANGES.c.id <= bindparam("last")),
-    delete(_COMMITS).where(
-        _COMMITS.c.txn == bindparam("of"), ~exists().where(_CHANGES.c.txn == bindparam("of"))
+    Command("DELETE FROM journal_outbox WHERE txn = :of AND id <= :last"),
+    Command(
+        """
+        DELETE FROM journal_commits
+        WHERE txn = :of AND NOT EXISTS (SELECT 1 FROM journal_outbox WHERE txn = :of)
+        """
     ),
 )
-_NUMBERED_AFTER = _entry_rows().where(_COMMITS.c.seq > bindparam("last")).limit(bindparam("limit"))
-_REST_OF = _entry_rows().where(_COMMITS.c.seq == bindparam("seq"), _CHANGES.c.id > bindparam("id"))
-_PENDING = _entry_rows().where(_COMMITS.c.position.is_not(None))
-_SIZE = select(func.sum(func.length(_CHANGES.c.row_values)))
+_DELETE_ALL = tuple(Command(f"DELETE FROM {table}") for table in ("journal_outbox", "journal_commits"))
+_DELETE_HEAD = Command("DELETE FROM journal_head")
+_INSERT_HEAD = Command(
+    """
+    INSERT INTO journal_head (seq, hash, file, length, snapshot_bytes, entry_bytes)
+    VALUES (:seq, :hash, :file, :length, :snapshot_bytes, :entry_bytes)
+    """
+)
+_MOVE_HEAD = Command(
+    """
+    UPDATE journal_head
+    SET seq = :seq, hash = :hash, file = :file, length = :length, entry_bytes = :entry_bytes
+    """
+)
 _TABLES = {table.name: table for table in JOURNALED}
 
 
@@ -170,11 +198,12 @@ def advance(
         connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
     else:
         seal(connection, at)
-    for statement in (*_REMOVE_ODD_NUMBERS, _NUMBER):
-        connection.execute(statement, {"last": head.seq})
-    rows = connection.execute(_NUMBERED_AFTER, {"last": head.seq, "limit": MAX_CHANGES}).all()
+    _UNNUMBER_ODD.run(connection, last=head.seq)
+    _REMOVE_ODD.run(connection)
+    _NUMBER.run(connection, last=head.seq)
+    rows = _NUMBERED_AFTER.all(connection, last=head.seq, limit=MAX_CHANGES)
     if len(rows) == MAX_CHANGES:
-        rows = [*rows, *connection.execute(_REST_OF, {"seq": rows[-1].seq, "id": rows[-1].id})]
+        rows += _REST_OF.all(connection, seq=rows[-1].seq, id=rows[-1].id)
     return head, tuple(_entries(connection, rows))
 
 
@@ -187,9 +216,8 @@ def advance_in_turn(
     turn has ended, and ends with a call that returns nothing to write, or with its lease. While another takes
     its turn or ends it, this does not wait: it returns None.
     """
-    connection.execute(_NEW_LEASE)
-    values = {"worker_id": worker_id, "rest_seconds": rest_seconds}
-    if not connection.execute(_TAKE_LEASE, values).rowcount:
+    _NEW_LEASE.run(connection)
+    if not _TAKE_LEASE.run(connection, worker_id=worker_id, rest_seconds=rest_seconds):
         return None
     head, entries = advance(connection, written, at)
     if not entries:
@@ -199,7 +227,7 @@ def advance_in_turn(
 
 def end_turn(connection: Connection, worker_id: str) -> None:
     """End the turn of this worker, if it has it. Another writes what it has not, as the same lines."""
-    connection.execute(_END_LEASE, {"worker_id": worker_id})
+    _END_LEASE.run(connection, worker_id=worker_id)
 
 
 def begin(connection: Connection, head: JournalHead, included: Mapping[int, int] | None = None) -> None:
@@ -209,14 +237,14 @@ def begin(connection: Connection, head: JournalHead, included: Mapping[int, int]
     They are deleted.
     """
     if included is None:
-        connection.execute(delete(_CHANGES))
-        connection.execute(delete(_COMMITS))
+        for statement in _DELETE_ALL:
+            statement.run(connection)
     elif included:
         rows = [{"of": txn, "last": last} for txn, last in included.items()]
         for statement in _DELETE_INCLUDED:
-            connection.execute(statement, rows)
-    connection.execute(delete(tables.journal_head))
-    connection.execute(tables.journal_head.insert(), _columns(head))
+            statement.run_each(connection, rows)
+    _DELETE_HEAD.run(connection)
+    _INSERT_HEAD.run(connection, **asdict(head))
 
 
 def read_unshipped(connection: Connection) -> dict[int, int]:
@@ -225,8 +253,7 @@ def read_unshipped(connection: Connection) -> dict[int, int]:
     On SQLite later changes of other programs can get the same transaction number; on PostgreSQL a transaction
     is seen whole.
     """
-    query = select(_CHANGES.c.txn, func.max(_CHANGES.c.id).label("last")).group_by(_CHANGES.c.txn)
-    return {row.txn: row.last for row in connection.execute(query)}
+    return dict(_UNSHIPPED.all(connection))
 
 
 def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]:
@@ -234,13 +261,13 @@ def read_pending(connection: Connection, head: JournalHead) -> tuple[Entry, ...]
 
     A process may have written some of them before it was killed. ``head``: where the journal ends.
     """
-    entries = _entries(connection, connection.execute(_PENDING))
+    entries = _entries(connection, _PENDING.all(connection))
     return tuple(replace(entry, seq=head.seq + number) for number, entry in enumerate(entries, 1))
 
 
 def size(connection: Connection) -> int:
     """Return about how many bytes the committed changes have that are not in the journal's files."""
-    return int(connection.scalar(_SIZE) or 0)
+    return _SIZE.one(connection)
 
 
 def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
@@ -248,16 +275,12 @@ def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
 
     Those of other programs are last: they get their position with the next transaction of ours.
     """
-    return _changes(connection, connection.execute(_entry_rows()))
+    return _changes(connection, _ALL.all(connection))
 
 
 def restore(connection: Connection, changes: Sequence[RowChange]) -> None:
     """Write rows that the journal has and the database has lost."""
     ChangeApplier(connection).apply(changes)
-
-
-def _columns(head: JournalHead) -> dict[str, object]:
-    return {column.name: getattr(head, column.name) for column in tables.journal_head.columns}
 
 
 def confirm(connection: Connection, written: JournalHead) -> JournalHead:
@@ -266,25 +289,26 @@ def confirm(connection: Connection, written: JournalHead) -> JournalHead:
     Return the end as recorded: ``snapshot_bytes`` stays as the database has it.
     """
     for statement in _DELETE_WRITTEN:
-        connection.execute(statement, {"last": written.seq})
-    end = _columns(written)
+        statement.run(connection, last=written.seq)
+    end = asdict(written)
     del end["snapshot_bytes"]
-    connection.execute(_MOVE_HEAD, end)
+    _MOVE_HEAD.run(connection, **end)
     head = read_head(connection)
     assert head is not None
     return head
 
 
-def _entries(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[Entry]:
-    """Yield the transactions of these rows, which come from a statement of ``_entry_rows``.
+def _entries(connection: Connection, rows: Iterable[_OutboxRow]) -> Iterator[Entry]:
+    """Yield the transactions of these rows, which are in the order of the journal.
 
-    What no trigger writes is left out: another program has put it there, and no row has changed.
+    Their number is 0 if they have none yet. What no trigger writes is left out: another program has put it
+    there, and no row has changed.
     """
     for _, group in groupby(rows, key=itemgetter(1)):
         found = list(group)
         first = found[0]
-        run_id = first.run_id if isinstance(first.run_id, int) else None
-        yield Entry(first.seq, _read_time(first.at), run_id, _changes(connection, found))
+        run_id = first.run if isinstance(first.run, int) else None
+        yield Entry(first.seq or 0, _read_time(first.time), run_id, _changes(connection, found))
 
 
 def _read_time(at: object) -> datetime:
@@ -296,19 +320,19 @@ def _read_time(at: object) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-def _changes(connection: Connection, rows: Iterable[Row[Any]]) -> tuple[RowChange, ...]:
+def _changes(connection: Connection, rows: Iterable[_OutboxRow]) -> tuple[RowChange, ...]:
     dialect = connection.dialect.name
     found = [_change(dialect, row) for row in rows]
     return tuple([change for change in found if change is not None])
 
 
-def _change(dialect: str, row: Sequence[Any]) -> RowChange | None:
+def _change(dialect: str, row: _OutboxRow) -> RowChange | None:
     """Return a change with its columns in the order of the table, and the same values on both databases.
 
     None if no trigger writes it so.
     """
-    name, key, text_of_values = row[5:]
-    raw_key = _decode(key)
+    name, text_of_values = row.table_name, row.row_values
+    raw_key = _decode(row.row_key)
     if name not in _TABLES or not isinstance(raw_key, list):
         return None
     row_key = tuple(raw_key)  # of texts and numbers
