@@ -104,8 +104,3 @@ class Work(Struct, frozen=True, kw_only=True):
                 f"another archive has taken the place of the one that was opened: {place}",
                 "put the right one back, or open this one again",
             )
-
-    @property
-    def waiting(self) -> Callable[[float], None] | None:
-        """Return what waits for a lock, as ``run_lock`` takes it; None if this does not wait."""
-        return self.stop.wait if self.wait else None

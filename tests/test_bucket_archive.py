@@ -32,7 +32,7 @@ from archiver.errors import (
 from archiver.hiker import endpoints
 from archiver.model.values import replace
 from archiver.store import bucket_client
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
@@ -138,7 +138,7 @@ def test_fault_s5_a_damaged_end_of_the_journal_is_put_right(
             assert archive.repair().has_new_journal
     else:
         lose_database(harness)
-        rebuild_database(harness.config, skip_damage=True, stop=StopFlag(), progress=lambda done, total: None)
+        rebuild_database(harness.config, Work(), skip_damage=True)
     assert [name for name in stored(server, "quarantine") if name.endswith(last.name)]
     summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
@@ -269,7 +269,7 @@ def test_fault_s4_another_archive_behind_a_wrong_endpoint_is_not_touched(
         elif command == "upgrade":
             upgrade_schema(harness.config)
         elif command == "snapshot":
-            take_snapshot(harness.config, stop=StopFlag())
+            take_snapshot(harness.config, Work())
         elif command == "repair":
             with Archive(harness.config) as archive:
                 archive.repair()
@@ -748,7 +748,7 @@ def test_fault_s8_a_dry_run_refuses_what_the_command_refuses(
     mine = marker.read(harness.root)
     (server.objects / "pre/fix/archive.json").write_bytes(marker.pack(replace(mine, removals=1)))
     for refused in (
-        lambda: plan_rebuild(harness.config, stop=StopFlag(), progress=lambda done, total: None),
+        lambda: plan_rebuild(harness.config, Work()),
         lambda: rebuild(harness),
         lambda: plan_snapshot(harness.config),
         lambda: harness.night(ACCOUNT),

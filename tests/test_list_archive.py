@@ -11,7 +11,7 @@ from pathlib import Path
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import tables
 from archiver.catalog.journal_triggers import JOURNALED
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.released_journal import released
@@ -64,7 +64,7 @@ def test_fault_j10_the_page_answers_what_a_reader_must_know(tmp_path: Path) -> N
     with FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night("account0000").exit_code == 0
-        snapshot = take_snapshot(harness.config, stop=StopFlag())
+        snapshot = take_snapshot(harness.config, Work())
         upstream.world.retitle(upstream.world.accounts[0].highlights[0].pk, "Edited")
         assert harness.night("account0000").exit_code == 0
     journal = tmp_path / "archive" / "journal"

@@ -528,7 +528,7 @@ def test_fault_s9_every_command_names_the_move_that_has_not_ended(
     commands: list[Callable[[], object]] = [
         lambda: harness.night(ACCOUNT),
         lambda: upgrade_schema(harness.config),
-        lambda: take_snapshot(harness.config, stop=StopFlag()),
+        lambda: take_snapshot(harness.config, Work()),
         lambda: rebuild(harness),
         lambda: move_storage(harness.config, OTHER_PLACE, stop=StopFlag(), progress=lambda *_: None),
         verify,

@@ -42,6 +42,7 @@ from archiver.model.foreign_files import (
 from archiver.model.identity import Digest, Pk, Role
 from archiver.model.values import replace
 from archiver.store.spool import COPY_CHUNK
+from archiver.work import Work
 
 COMMAND = "adopt"
 PARTIAL = 3
@@ -98,23 +99,19 @@ class Adoption:
         catalog: Catalog,
         store: BlobStore,
         options: AdoptionOptions,
+        work: Work,
         *,
-        check: Callable[[], None],
         require_space: Callable[[], None],
-        progress: Callable[[int], None],
-        clock: Callable[[], datetime],
     ) -> None:
-        """``check`` is called for each piece of a file, ``require_space`` before each copy; both may raise.
+        """``work.stop`` ends it within a file; ``work.progress`` gets the number of files looked at.
 
-        ``progress`` gets the number of files looked at. ``clock`` returns the time, aware and in UTC.
+        ``require_space`` is called before each copy, and may raise.
         """
         self._catalog = catalog
         self._store = store
         self._options = options
-        self._check = check
+        self._work, self._check, self._clock = work, work.stop.check, work.clock
         self._require_space = require_space
-        self._progress = progress
-        self._clock = clock
         self._run_id: int | None = None
         self._pending: list[tuple[str, int, Future[AdoptionResult]]] = []
         self._counts = dict.fromkeys(Fate, 0)
@@ -127,8 +124,8 @@ class Adoption:
         """Adopt all files below these directories, which are absolute; return what became of them.
 
         A run is recorded as soon as something is stored. Adopting the same files again changes nothing.
-        Raises StorageError, DiskFull, DatabaseError, and what ``check`` and ``require_space`` raise; what was
-        adopted before the error stays.
+        Raises StorageError, DiskFull, DatabaseError, the cause of the stop, and what ``require_space``
+        raises; what was adopted before the error stays.
         """
         try:
             for directory in directories:
@@ -166,7 +163,7 @@ class Adoption:
             except _Refusal as refusal:
                 self._refused.append(RefusedFile(path, str(refusal)))
             self._seen += 1
-            self._progress(self._seen)
+            self._work.progress(self._seen)
 
     def _recognize(self, directory: ForeignDirectory, name: str) -> Candidate:
         if _UNFINISHED.fullmatch(name):

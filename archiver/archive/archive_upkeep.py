@@ -54,20 +54,15 @@ class ArchiveUpkeep(ArchiveBase):
         from archiver.reread.reread import COMMAND, reread
 
         self._require_open()
-        work = self._work(clock=clock, stop=stop, wait=wait)
-        check = work.stop.check
-
-        def reread_into(catalog: Catalog, session: Session) -> RereadReport:
-            return reread(catalog, session.answers, session.root, check=check, progress=progress, clock=clock)
-
+        work = self._work(clock=clock, stop=stop, wait=wait, progress=progress)
         if dry_run:
             with (
                 open_for_dry_run(self._config, work) as reading,
-                open_copy(reading.catalog, reading.root, check) as copy,
+                open_copy(reading.catalog, reading.root, work.stop.check) as copy,
             ):
-                return replace(reread_into(copy, reading), run_id=None)
+                return replace(reread(copy, reading.answers, reading.root, work), run_id=None)
         with open_for_writing(self._config, COMMAND, work) as session:
-            return reread_into(session.catalog, session)
+            return reread(session.catalog, session.answers, session.root, work)
 
     def adopt(
         self,
@@ -110,20 +105,13 @@ class ArchiveUpkeep(ArchiveBase):
         if not paths:
             raise UsageError("no directory is given", "name a folder that the other tool has filled")
         tops = [require_foreign(directory) for directory in paths]
-        work = self._work(clock=clock, stop=stop, wait=wait)
+        work = self._work(clock=clock, stop=stop, wait=wait, progress=progress)
 
         def adopt_into(session: Session, catalog: Catalog) -> AdoptionReport:
             require_blobs(session)
-            adoption = Adoption(
-                catalog,
-                session.store,
-                options,
-                check=work.stop.check,
-                require_space=lambda: require_space(session.config),
-                progress=progress,
-                clock=clock,
-            )
-            return adoption.adopt(tops)
+            return Adoption(
+                catalog, session.store, options, work, require_space=lambda: require_space(session.config)
+            ).adopt(tops)
 
         if dry_run:
             reading = self._open()

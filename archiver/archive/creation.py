@@ -43,7 +43,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
     group_readable = config.archive.group_readable
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
-    with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
+    with run_lock.hold_run_lock(root / "lock", "init"):
         if (root / "archive.json").exists():
             return False  # another process has just created the archive
         storage.create()
@@ -92,7 +92,7 @@ def restore_marker(config: Config) -> bool:
         return False
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
-    with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
+    with run_lock.hold_run_lock(root / "lock", "init"):
         if not marker.exists(root):
             own = Marker(found.archive_id, storage=found.storage, removals=found.removals)
             storage.require(found.storage, own)

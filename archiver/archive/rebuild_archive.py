@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
@@ -28,15 +26,14 @@ from archiver.config import Config
 from archiver.errors import ArchiveTooOld, DatabaseError, JournalDiffers, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
-from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalEnd, JournalHead
 from archiver.model.values import replace
-from archiver.rebuild.rebuild import Progress, RebuildReport, rebuild
+from archiver.rebuild.rebuild import RebuildReport, rebuild
 from archiver.reread.recover import Recovery, recover
 from archiver.runner import run_lock
 from archiver.temporary import temporary_directory
 from archiver.text_format import pluralize
-from archiver.work import StopFlag, Work
+from archiver.work import Work
 
 
 class RebuiltArchive(Struct, frozen=True):
@@ -69,13 +66,12 @@ class RebuiltArchive(Struct, frozen=True):
         return self.journal.is_whole and self.torn is None and not self.recovery.answers
 
 
-def rebuild_database(
-    config: Config, *, skip_damage: bool = False, stop: StopFlag, progress: Progress
-) -> RebuiltArchive:
+def rebuild_database(config: Config, work: Work, *, skip_damage: bool = False) -> RebuiltArchive:
     """Rebuild the database of the archive from its journal. Costs nothing, and downloads nothing.
 
     ``skip_damage``: if the journal is damaged, keep the rows before the damage, move its files to
-    ``quarantine/``, and begin a new one. ``progress`` gets the bytes of the journal read so far, and in all.
+    ``quarantine/``, and begin a new one. ``work.progress`` gets the bytes of the journal read so far, and in
+    all.
 
     An older copy is brought up to date. A SQLite file with another history, or one that cannot be used, is
     renamed. Raises UsageError if the database is sound and current, or has more than the journal,
@@ -85,33 +81,32 @@ def rebuild_database(
     """
     root = config.archive.directory
     marker.read(root)  # before a lock file is made
-    with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
-        before = _look(config, stop, dry_run=False)
+    with run_lock.hold_run_lock(root / "lock", "db rebuild"):
+        before = _look(config, work, dry_run=False)
         storage, files = before.storage, before.files
         report = before.apply(
             before.place,
             skip_damage=skip_damage,
             group_readable=config.archive.group_readable,
-            progress=progress,
-            check=stop.check,
+            work=work,
         )
         torn, foreign = before.torn_end(), tuple(files.find_misplaced())
         state = read_state(before.place)
         compared = (
             Comparison(JournalState.NONE, state.head)  # its files are moved to quarantine/
             if report.begins_again
-            else require_current(files, state, before.end, follow_database=skip_damage, now=utcnow())
+            else require_current(files, state, before.end, follow_database=skip_damage, now=work.clock())
         )
         with (
             Catalog.open(before.database, write=True) as catalog,
-            Journaling(files, catalog, stop=stop, clock=utcnow, storage=storage) as journal,
+            Journaling(files, catalog, stop=work.stop, clock=work.clock, storage=storage) as journal,
         ):
             journal.begin(compared)
             if catalog.storage != before.found.storage == config.archive.storage:
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
-            has_finished = finish_removal(config, catalog, storage, journal, stop)
+            has_finished = finish_removal(config, catalog, storage, journal, work.stop)
             mark_removals(config, storage, catalog.removals)
-            recovery = recover(catalog, storage.answers(), stop.check)
+            recovery = recover(catalog, storage.answers(), work.stop.check)
         before.require_work(report, recovery)
         deleted = report.set_aside
         if deleted is None or os.path.lexists(deleted):
@@ -122,9 +117,7 @@ def rebuild_database(
         return RebuiltArchive(report, recovery, before.is_copy, torn, is_old, foreign, has_finished, deleted)
 
 
-def plan_rebuild(
-    config: Config, *, skip_damage: bool = False, stop: StopFlag, progress: Progress
-) -> RebuiltArchive:
+def plan_rebuild(config: Config, work: Work, *, skip_damage: bool = False) -> RebuiltArchive:
     """Return what ``rebuild_database`` would do, by doing it to a temporary database.
 
     ``journal.set_aside`` is the file that would be renamed. Takes the arguments of ``rebuild_database``, and
@@ -133,7 +126,7 @@ def plan_rebuild(
     root = config.archive.directory
     marker.read(root)
     run_lock.require_free(root / "lock")
-    before = _look(config, stop, dry_run=True)
+    before = _look(config, work, dry_run=True)
     place = before.place
     if place.path is None and before.compared is None:
         with schema.connect(place) as connection:
@@ -142,13 +135,11 @@ def plan_rebuild(
         copy = locate(directory / "archive.db")
         if before.compared is not None:
             with Catalog.open(before.database, write=False) as own, own.snapshot() as rows:
-                copy_rows(rows, directory / "archive.db", stop.check)
-        report = before.apply(
-            copy, skip_damage=skip_damage, group_readable=False, progress=progress, check=stop.check
-        )
+                copy_rows(rows, directory / "archive.db", work.stop.check)
+        report = before.apply(copy, skip_damage=skip_damage, group_readable=False, work=work)
         with Catalog.open(directory / "archive.db", write=True) as catalog:
             refuse_unfinished_removal(config, catalog, before.storage)
-            recovery = recover(catalog, before.storage.answers(), stop.check)
+            recovery = recover(catalog, before.storage.answers(), work.stop.check)
         is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
         is_old = is_replaced and _has_fewer_removals(place, copy)
     before.require_work(report, recovery)
@@ -182,15 +173,7 @@ class _Before(Struct, frozen=True):
         """Whether the database is an older copy."""
         return self.compared is not None and not self.is_complete
 
-    def apply(
-        self,
-        to: Database,
-        *,
-        skip_damage: bool,
-        group_readable: bool,
-        progress: Progress,
-        check: Callable[[], None],
-    ) -> RebuildReport:
+    def apply(self, to: Database, *, skip_damage: bool, group_readable: bool, work: Work) -> RebuildReport:
         """Apply to a database what it lacks of the journal."""
         if self.compared is not None and self.is_complete:
             return RebuildReport(missing=self.compared.missing, only_snapshot=self.compared.only_snapshot)
@@ -203,8 +186,7 @@ class _Before(Struct, frozen=True):
             removals=self.found.removals,
             skip_damage=skip_damage,
             group_readable=group_readable,
-            progress=progress,
-            check=check,
+            work=work,
         )
 
     def torn_end(self) -> str | None:
@@ -221,11 +203,11 @@ class _Before(Struct, frozen=True):
             )
 
 
-def _look(config: Config, stop: StopFlag, *, dry_run: bool) -> _Before:
+def _look(config: Config, work: Work, *, dry_run: bool) -> _Before:
     """Return what there is. Without ``dry_run``, also check that the storage can be written to."""
     root = config.archive.directory
     found = marker.read(root)
-    storage = ArchiveStorage(config, check=stop.check)
+    storage = ArchiveStorage(config, check=work.stop.check)
     storage.require(found.storage, found)
     storage.probe(found, dry_run=dry_run)
     files, database, end = storage.journal(), find_database(config), storage.read_end()
@@ -234,12 +216,12 @@ def _look(config: Config, stop: StopFlag, *, dry_run: bool) -> _Before:
     return _Before(found, storage, files, database, place, compared, end)
 
 
-def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
+def take_snapshot(config: Config, work: Work) -> JournalHead:
     """Write all rows into a new file of the journal, and return where it ends. Takes the lock.
 
     Raises the errors of ``open_for_writing``, DiskFull.
     """
-    with open_for_writing(config, "db snapshot", Work(stop=stop, clock=clock)) as session:
+    with open_for_writing(config, "db snapshot", work) as session:
         return session.journal.write_snapshot(is_exact=True)
 
 

@@ -20,7 +20,6 @@ from archiver.blobs import marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, ConfigError, JournalDiffers, StorageError, UsageError
-from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
 from archiver.work import Work
@@ -182,7 +181,7 @@ def open_rows(
     root = config.archive.directory
     marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
-        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=work.waiting))
+        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, work))
         found = marker.read(root)  # under the lock: a move may have changed it while this command waited
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=work.clock))
         work.require(opening.state.archive_id, root)
@@ -217,7 +216,7 @@ def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
     """
     from archiver.catalog.database_state import read_state
 
-    run_lock.require_free(config.archive.directory / "lock", wait=work.waiting)
+    run_lock.require_free(config.archive.directory / "lock", work)
     with open_for_reading(config) as session:
         work.require(session.catalog.archive_id, session.root)
         state = read_state(locate_database(config))

@@ -117,7 +117,7 @@ class _Mover:
     def move(self) -> StorageMove:
         """Take the locks, and read marker and database only then."""
         marker.read(self._root)  # no lock file is made where no archive is
-        with run_lock.hold_run_lock(self._root / "lock", "storage move", utcnow()):
+        with run_lock.hold_run_lock(self._root / "lock", "storage move"):
             own = marker.read(self._root)
             try:
                 opening = Catalog.prepare(find_database(self._config))

@@ -119,7 +119,6 @@ def repair_archive(
         if not accept_loss:
             require_blobs(session)
         found = _verify(session, work, read_data, share, verified.append)
-        now = utcnow()
         if found.journal.is_damaged:
             _restore_rows(catalog, found.journal)
         if found.sums:
@@ -132,9 +131,7 @@ def repair_archive(
             else:
                 session.journal.write_snapshot()
         _record_verified(session, verified)
-        quarantined = repair.repair(
-            catalog, session.store, session.answers, found.blobs, found.answers, now, work.stop.check
-        )
+        quarantined = repair.repair(catalog, session.store, session.answers, found.blobs, found.answers, work)
         report = _price(session, catalog, found, quarantined, work.stop.check)
         return replace(report, has_new_journal=session.journal.is_new)
 
@@ -154,7 +151,7 @@ def plan_repair(
         return RepairReport(found, 0, 0, (), RunOptions())
     with open_copy(session.catalog, session.root, check) as copy:
         _restore_rows(copy, found.journal)
-        repair.record_findings(copy, found.blobs, found.answers, utcnow(), check)
+        repair.record_findings(copy, found.blobs, found.answers, work)
         quarantined = len(repair.find_damaged_bytes(found.blobs))
         return _price(session, copy, found, quarantined, check)
 
@@ -305,7 +302,7 @@ def _find_difference(session: Session, *, dry_run: bool) -> JournalDiffers | Jou
         if compare() is not None:
             if dry_run:
                 run_lock.require_free(lock)
-            with nullcontext() if dry_run else run_lock.hold_run_lock(lock, "verify", utcnow()):
+            with nullcontext() if dry_run else run_lock.hold_run_lock(lock, "verify"):
                 return compare()
     return None
 

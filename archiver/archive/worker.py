@@ -117,7 +117,7 @@ def join_archive(
     root = config.archive.directory
     marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
-        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), is_shared=True))
+        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, is_shared=True))
         found = marker.read(root)
         catalog = stack.enter_context(Catalog.join(find_database(config), worker_id, clock=clock))
         found.require(catalog.archive_id, root, catalog.removals)

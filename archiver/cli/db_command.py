@@ -129,15 +129,15 @@ def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
     missing, the exit code is 3.
     """
     from archiver.archive.rebuild_archive import plan_rebuild, rebuild_database
-    from archiver.work import StopFlag
+    from archiver.work import StopFlag, Work
 
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint="" if dry_run else _RESTART),
         progress.show_steps(options, "bytes") as steps,
     ):
-        work = plan_rebuild if dry_run else rebuild_database
-        rebuilt = work(load.config(options), skip_damage=skip_damage, stop=stop, progress=steps)
+        rebuild = plan_rebuild if dry_run else rebuild_database
+        rebuilt = rebuild(load.config(options), Work(stop=stop, progress=steps), skip_damage=skip_damage)
     if dry_run or options.wants_summary:
         output.print_messages(*_rebuild_lines(rebuilt, dry_run=dry_run))
     output.print_messages(*_missing_lines(rebuilt, dry_run=dry_run))  # also under cron
@@ -219,13 +219,13 @@ def snapshot(options: GlobalOptions, dry_run: bool) -> int:
     itself once the changes since the last one are larger than it, and larger than 1 MiB.
     """
     from archiver.archive.rebuild_archive import plan_snapshot, take_snapshot
-    from archiver.work import StopFlag
+    from archiver.work import Work
 
     if dry_run:
         rows = pluralize(plan_snapshot(load.config(options)), "row")
         output.print_messages(f"{rows} would be written into a new file in journal/")
         return 0
-    head = take_snapshot(load.config(options), stop=StopFlag())
+    head = take_snapshot(load.config(options), Work())
     if not options.quiet:
         output.print_messages(f"all rows are in journal/{head.file}")
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 
@@ -21,8 +21,7 @@ from archiver.journal.journal_check import (
 from archiver.journal.journal_files import JournalFiles, ReadLine
 from archiver.journal.journal_line import JournalLine
 from archiver.model.journal_entries import JournalEnd, JournalHead, JournalPoint
-
-Progress = Callable[[int, int], None]
+from archiver.work import Work
 
 _WAYS_OUT = (
     "restore journal/ from a copy, or keep the rows before the damage: archiver db rebuild --skip-damage"
@@ -71,8 +70,7 @@ def rebuild(
     removals: int,
     skip_damage: bool,
     group_readable: bool,
-    progress: Progress,
-    check: Callable[[], None],
+    work: Work,
 ) -> RebuildReport:
     """Build the database, and put it in its place when it is complete.
 
@@ -80,9 +78,9 @@ def rebuild(
     applied. If a snapshot follows, or without ``older``, all rows come from the newest snapshot: it may lack
     rows that no entry removes. ``end``: where the journal ended according to ``archive.json``; None if that
     is not known. ``removals``: how many the marker counts. ``skip_damage``: end before the first line that
-    cannot be read or does not fit the rows, not raising. ``progress`` gets the bytes of the journal read so
-    far, and in all; ``check`` may raise to stop. Raises JournalDamaged, JournalDiffers if the journal is from
-    before ``archiver forget``, SchemaNew, DatabaseForeign, DatabaseError, StorageError, DiskFull.
+    cannot be read or does not fit the rows, not raising. ``work.progress`` gets the bytes of the journal read
+    so far, and in all. Raises JournalDamaged, JournalDiffers if the journal is from before ``archiver
+    forget``, SchemaNew, DatabaseForeign, DatabaseError, StorageError, DiskFull, and the cause of the stop.
     """
     head = None if older is None else older.head
     if head is not None and newest_snapshot_after(files, head.file) is not None:
@@ -100,7 +98,7 @@ def rebuild(
             built.clear()
         lines = follow(files, archive_id, names, head, lost)
         for read in _until_damage(lines, damages if skip_damage else None):
-            check()
+            work.stop.check()
             line = read.line
             try:
                 built.apply(read.header.schema, line.changes, undo=skip_damage)
@@ -114,7 +112,7 @@ def rebuild(
             entries += line.snapshot is None
             _raise_sequences(sequences, line)
             head = _head_after(head, read)
-            progress(starts[read.file] + read.end, total)
+            work.progress(starts[read.file] + read.end, total)
         if head is None:
             raise JournalDamaged("the journal has no complete snapshot to begin with")
         built.finish(head, sequences, removals=removals)

@@ -6,7 +6,7 @@ a scratch catalog, as runs would record them, and whatever the archive lacks is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from archiver.model.identity import Subject
 from archiver.reread.recover import Recovery, recover
 from archiver.reread.replay import ReplayReport, replay
 from archiver.temporary import temporary_directory
+from archiver.work import Work
 
 COMMAND = "reread"
 
@@ -41,22 +42,15 @@ class RereadReport(Struct, frozen=True):
     row_counts: Mapping[str, tuple[int, int]]
 
 
-def reread(
-    catalog: Catalog,
-    store: AnswerStore,
-    root: Path,
-    *,
-    check: Callable[[], None],
-    progress: Callable[[int, int], None],
-    clock: Callable[[], datetime],
-) -> RereadReport:
+def reread(catalog: Catalog, store: AnswerStore, root: Path, work: Work) -> RereadReport:
     """Replay all stored answers and add what the catalog lacks. Repeating it adds nothing.
 
     No row of ``changes`` is written, and no highlight counts as fetched. ``root`` is the directory
-    of the archive. ``check`` is called at every step and may raise to stop: what was added so far stays, and
-    the next reread continues. ``progress`` is called with the number of answers read so far and the total.
-    Raises StorageError, DatabaseError. The outcome of the run is recorded.
+    of the archive. ``work.stop`` ends it at the next step: what was added so far stays, and the next reread
+    continues. ``work.progress`` gets the number of answers read so far and the total. Raises StorageError,
+    DatabaseError, and the cause of the stop. The outcome of the run is recorded.
     """
+    clock, check = work.clock, work.stop.check
     run_id = catalog.write(record.start_run, COMMAND, clock())
     try:
         recovery = recover(catalog, store, check)
@@ -64,7 +58,7 @@ def reread(
 
         def report_progress(answers: int) -> None:
             check()
-            progress(answers, rows - lost)
+            work.progress(answers, rows - lost)
 
         with _scratch_catalog(catalog, root, clock()) as scratch:
             answers = catalog.read_pages(stored_answers.paid_answers_after)

@@ -16,7 +16,7 @@ import pwd
 import shlex
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ from msgspec import Struct
 
 from archiver.durable import open_levels, open_regular, storage_error
 from archiver.errors import ArchiveLocked, StorageError
+from archiver.model.identity import utcnow
+from archiver.work import Work
 
 _RETRY_SECONDS = 0.5
 _LARGEST_NOTE = 4096
@@ -32,18 +34,13 @@ _LARGEST_NOTE = 4096
 
 @contextmanager
 def hold_run_lock(
-    path: Path,
-    command: str,
-    now: datetime,
-    *,
-    wait: Callable[[float], None] | None = None,
-    is_shared: bool = False,
+    path: Path, command: str, work: Work | None = None, *, is_shared: bool = False
 ) -> Iterator[None]:
     """Hold the lock at ``path``, with the holder's pid, host and command written into it for others to read.
 
-    ``wait`` is called with seconds between two tries until the lock is free (it may raise to give up);
-    without it the lock is tried once. ``is_shared``: hold it beside other workers. Raises ArchiveLocked,
-    naming the holder, or StorageError if locks do not work, or if root must not write here.
+    With ``work.wait`` it is tried until the lock is free, otherwise once. ``is_shared``: hold it beside other
+    workers. Raises ArchiveLocked, naming the holder, the cause of ``work.stop``, or StorageError if locks do
+    not work, or if root must not write here.
     """
     try:
         _refuse_root(path.parent)
@@ -52,14 +49,12 @@ def hold_run_lock(
         raise storage_error(error, _not_opened(path)) from error
     try:
         while not _try_lock(fd, path, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX):
-            if wait is None:
-                raise _lock_error(_holder(fd))
-            wait(_RETRY_SECONDS)
+            _wait_or_raise(_holder(fd), work)
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "command": command,
-            "since": now.isoformat(),
+            "since": utcnow().isoformat(),
         }
         with suppress(OSError):  # a full disk must not prevent the lock: the note is a courtesy
             os.ftruncate(fd, 0)
@@ -71,15 +66,13 @@ def hold_run_lock(
         os.close(fd)
 
 
-def require_free(path: Path, *, wait: Callable[[float], None] | None = None) -> None:
+def require_free(path: Path, work: Work | None = None) -> None:
     """Raise ArchiveLocked while another command holds the lock; for a dry run, which needs no lock file.
 
-    ``wait``: as for ``hold_run_lock``. So a dry run works where this user may not write.
+    ``work``: as for ``hold_run_lock``. So a dry run works where this user may not write.
     """
     while (holder := find_holder(path)) is not None and not _is_free(path):
-        if wait is None:
-            raise _lock_error(str(holder))
-        wait(_RETRY_SECONDS)
+        _wait_or_raise(str(holder), work)
 
 
 def _is_free(path: Path) -> bool:
@@ -95,9 +88,12 @@ def _not_opened(path: Path) -> str:
     return f"the lock file {path} cannot be opened"
 
 
-def _lock_error(holder: str) -> ArchiveLocked:
-    hint = "try again when it has ended; some commands have --wait for that"
-    return ArchiveLocked(f"the archive is locked by another run: {holder}", hint)
+def _wait_or_raise(holder: str, work: Work | None) -> None:
+    """Wait until the lock can be tried again. Raises ArchiveLocked unless the work waits for the lock."""
+    if work is None or not work.wait:
+        hint = "try again when it has ended; some commands have --wait for that"
+        raise ArchiveLocked(f"the archive is locked by another run: {holder}", hint)
+    work.stop.wait(_RETRY_SECONDS)
 
 
 def _refuse_root(directory: Path) -> None:

@@ -5,8 +5,7 @@ Losses are recorded, damaged bytes are moved to quarantine, and restored bytes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from archiver.answers.answer_store import AnswerStore
@@ -15,6 +14,7 @@ from archiver.catalog import Catalog, record
 from archiver.model.identity import Digest
 from archiver.verify.verify_answers import AnswerReport
 from archiver.verify.verify_blobs import Problem, VerifyReport
+from archiver.work import Work
 
 T = TypeVar("T")
 
@@ -27,22 +27,21 @@ def repair(
     answer_store: AnswerStore,
     blobs: VerifyReport,
     answers: AnswerReport,
-    now: datetime,
-    check: Callable[[], None] = lambda: None,
+    work: Work,
 ) -> int:
     """Make rows and stores agree, and return how many damaged blobs were moved to quarantine.
 
     Nothing is deleted and no unit is spent. ``lost_at`` is committed before the bytes are moved, so after a
-    kill in between, the next repair moves the damaged blob. ``check`` is called between the steps and may
-    raise to stop. Raises StorageError.
+    kill in between, the next repair moves the damaged blob. Raises StorageError, and the cause of
+    ``work.stop``.
     """
-    record_findings(catalog, blobs, answers, now, check)
+    record_findings(catalog, blobs, answers, work)
     damaged = find_damaged_bytes(blobs)
     for sha256 in damaged:
-        check()
+        work.stop.check()
         blob_store.quarantine(sha256)
     for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
-        check()
+        work.stop.check()
         answer_store.set_aside(surplus)
     return len(damaged)
 
@@ -53,16 +52,11 @@ def find_damaged_bytes(blobs: VerifyReport) -> list[Digest]:
     return [damage.sha256 for damage in damaged if damage.problem is not Problem.MISSING]
 
 
-def record_findings(
-    catalog: Catalog,
-    blobs: VerifyReport,
-    answers: AnswerReport,
-    now: datetime,
-    check: Callable[[], None] = lambda: None,
-) -> None:
+def record_findings(catalog: Catalog, blobs: VerifyReport, answers: AnswerReport, work: Work) -> None:
     """Make the rows agree with what a check found; move nothing."""
+    now = work.clock()
     for damaged in _batches(blobs.damaged):
-        check()
+        work.stop.check()
         catalog.write(record.lost_blobs, tuple(damage.sha256 for damage in damaged), now)
     for digests in _batches(blobs.restored):
         catalog.write(record.found_blobs, tuple(digests))

@@ -23,7 +23,7 @@ from archiver.catalog.query import page_contents
 from archiver.catalog.query.adoptions import OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
 from archiver.errors import TargetError
 from archiver.model.target import parse_target
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.adopting_archive import (
     FOLDER,
     HIGHLIGHT,
@@ -439,7 +439,7 @@ def test_the_journal_has_all_of_it(archive: AdoptingArchive, tmp_path: Path) -> 
         lose_file(archive.root)
     else:
         drop_everything(archive.database)
-    rebuild_database(archive.config, stop=StopFlag(), progress=lambda done, total: None)
+    rebuild_database(archive.config, Work())
     assert rows_of(archive.database) == before
 
 

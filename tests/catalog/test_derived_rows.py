@@ -18,7 +18,7 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import Catalog, counters, ledger, record
 from archiver.cli.verify_command import check_lines
 from archiver.model.api_calls import Limits
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.catalog_samples import LATER, call, rows
 from tests.support.databases import NOW, PostgresServer
@@ -59,7 +59,7 @@ def test_fault_j1_a_copy_that_follows_a_snapshot_has_the_sums_of_its_rows(
         with postgres.database(make_url(url).database or "") as copy:
             upstream.world.accounts[0].highlights[0].title = "Edited later"
             assert harness.night("account0000").exit_code == 0
-            take_snapshot(harness.config, stop=StopFlag())
+            take_snapshot(harness.config, Work())
             before = all_rows(harness)
             older = replace(harness, database=copy)
             assert rebuild(older).was_copy

@@ -13,7 +13,6 @@ import pytest
 from archiver.catalog import schema
 from archiver.config import config_files
 from archiver.errors import StorageError
-from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.databases import make_newer_migrations, make_too_old
@@ -177,7 +176,7 @@ def test_a_run_keeps_the_bindings_to_itself(user: InProcessUser) -> None:
     """``remove`` ends with 11 while another command writes, and the list stays."""
     user.run("init")
     user.run("run")
-    with run_lock.hold_run_lock(user.archive / "lock", "run", utcnow(), wait=None):
+    with run_lock.hold_run_lock(user.archive / "lock", "run"):
         assert user.run("remove", "account0000").code == 11
     assert listed(user) == [("account0000", "archived", "account0000")]
 
@@ -185,7 +184,7 @@ def test_a_run_keeps_the_bindings_to_itself(user: InProcessUser) -> None:
 def test_a_run_may_bind_a_name_that_is_removed(user: InProcessUser) -> None:
     """``remove`` of a name that no run has reached yet ends with 11 too: the run that goes on may bind it."""
     user.run("init")
-    with run_lock.hold_run_lock(user.archive / "lock", "run", utcnow(), wait=None):
+    with run_lock.hold_run_lock(user.archive / "lock", "run"):
         assert user.run("remove", "account0000").code == 11
         assert user.run("remove", "nobody.there").err.startswith(
             "nobody.there is not listed (archiver accounts "

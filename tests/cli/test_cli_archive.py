@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from archiver.cli import main as front
-from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, InProcessUser, files_of, write_config
@@ -248,7 +247,7 @@ def test_dry_runs_of_db_say_what_they_would_do(kept: CommandLineUser, capsys: Sh
     shown = capsys.readouterr()
     assert re.search(r"^[0-9,]+ rows would be written into a new file in journal/$", shown.err, re.M)
     assert journal() == before
-    with run_lock.hold_run_lock(kept.archive / "lock", "run", utcnow()):
+    with run_lock.hold_run_lock(kept.archive / "lock", "run"):
         assert call(kept, "db", "snapshot", "-n") == 11
 
 

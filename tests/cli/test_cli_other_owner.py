@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from archiver.model.identity import utcnow
 from archiver.runner.run_lock import hold_run_lock
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, files_of
@@ -85,7 +84,7 @@ def test_root_may_write_where_every_file_belongs_to_one_user(
         return os.stat_result((*found[:4], NOBODY, *found[5:]))
 
     monkeypatch.setattr(os, "fstat", as_nobody)
-    with hold_run_lock(tmp_path / "lock", "run", utcnow()):
+    with hold_run_lock(tmp_path / "lock", "run"):
         assert (tmp_path / "lock").exists()
 
 

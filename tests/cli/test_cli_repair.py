@@ -10,11 +10,11 @@ import pytest
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, stored_answers
-from archiver.model.identity import utcnow
 from archiver.store import disk
 from archiver.verify.repair import repair
 from archiver.verify.verify_answers import verify_answers
 from archiver.verify.verify_blobs import verify_blobs
+from archiver.work import StopFlag, Work
 from tests.support import archive_damage
 from tests.support.archive_damage import (
     cut_end,
@@ -173,9 +173,10 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
 
     left = iter(range(steps))
 
-    def check() -> None:
-        if next(left, None) is None:
-            raise Interrupted
+    class Stop(StopFlag):
+        def check(self) -> None:
+            if next(left, None) is None:
+                raise Interrupted
 
     with (
         Catalog.open(person.archive / "archive.db", write=True) as catalog,
@@ -185,7 +186,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
         kept = AnswerStore(disk.Objects(person.archive))
         answers = verify_answers(kept, catalog.read_pages(stored_answers.answers_after), read_data=True)
         with pytest.raises(Interrupted):
-            repair(catalog, store, kept, blobs, answers, utcnow(), check)
+            repair(catalog, store, kept, blobs, answers, Work(stop=Stop()))
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
     set_aside = {p.name.partition("-")[0] for p in (person.archive / "quarantine").iterdir()}
     assert set_aside == {path.name for path in victims}

@@ -124,7 +124,7 @@ def test_a_dry_run_asks_the_lock_and_not_its_note(person: CommandLineUser) -> No
     note = {"pid": 7, "host": "another", "command": "run", "since": utcnow().isoformat()}
     (person.archive / "lock").write_text(json.dumps(note))
     assert person.run("reread", "-n").code == 0
-    with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
+    with run_lock.hold_run_lock(person.archive / "lock", "run"):
         assert person.run("reread", "-n", "--json").object["dry_run"] is True
 
 
@@ -133,7 +133,7 @@ def test_a_dry_run_can_wait(person: CommandLineUser) -> None:
     ended = threading.Event()
 
     def hold() -> None:
-        with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
+        with run_lock.hold_run_lock(person.archive / "lock", "run"):
             ended.wait(30)
 
     holder = threading.Thread(target=hold)
@@ -145,7 +145,7 @@ def test_a_dry_run_can_wait(person: CommandLineUser) -> None:
 
 def test_it_takes_the_lock(person: CommandLineUser) -> None:
     """While another run holds the lock it is code 11, for a dry run too, and nothing is done."""
-    with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
+    with run_lock.hold_run_lock(person.archive / "lock", "run"):
         refused = person.run("reread", "--json")
         assert person.run("reread", "--dry-run").code == 11
     assert (refused.code, refused.object["outcome"], refused.object["run_id"]) == (11, "locked", None)

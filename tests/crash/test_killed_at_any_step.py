@@ -16,7 +16,7 @@ from archiver.archive.rebuild_archive import rebuild_database
 from archiver.config import Config, load
 from archiver.errors import UsageError
 from archiver.model.foreign_files import AdoptionReport
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.adopting_archive import (
     HIGHLIGHT,
     ITEM,
@@ -140,7 +140,7 @@ def test_fault_h53_a_killed_rebuild_made_again_is_one_never_killed(scene: Scene)
 
 
 def _rebuild(root: Path) -> None:
-    rebuild_database(_config(root), stop=StopFlag(), progress=lambda done, total: None)
+    rebuild_database(_config(root), Work())
 
 
 def _config(root: Path) -> Config:

@@ -34,7 +34,7 @@ from archiver.errors import (
     UsageError,
 )
 from archiver.model.target import parse_target
-from archiver.work import StopFlag, Work
+from archiver.work import Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer, make_too_old
 from tests.support.forgotten_account import (
@@ -453,7 +453,7 @@ def test_fault_k12_an_older_marker_put_back_with_the_database_does_not_bring_the
         assert "db rebuild" in refused.value.hint
         assert "--repair" not in refused.value.hint
     assert harness.upstream.requests.api_calls() == []
-    assert plan_rebuild(harness.config, stop=StopFlag(), progress=lambda *_: None).was_before_removal
+    assert plan_rebuild(harness.config, Work()).was_before_removal
     assert rebuild(harness).was_before_removal
     assert all_rows(harness) == rows
     assert marker.read(harness.root).removals == 1
@@ -505,7 +505,7 @@ def test_fault_k14_a_journal_from_before_a_removal_says_what_to_do_instead_of_a_
     shutil.rmtree(harness.root / "journal")
     shutil.copytree(before_removal / "journal", harness.root / "journal")
     lose_database(harness)
-    for try_to in (rebuild, lambda it: plan_rebuild(it.config, stop=StopFlag(), progress=lambda *_: None)):
+    for try_to in (rebuild, lambda it: plan_rebuild(it.config, Work())):
         with pytest.raises(JournalDiffers, match="journal is from before") as refused:
             try_to(harness)
         assert "set removals to 0 in archive.json" in refused.value.hint

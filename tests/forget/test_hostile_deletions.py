@@ -17,7 +17,7 @@ from archiver.config import Config, load
 from archiver.durable import enter_directory, open_directory, open_root
 from archiver.errors import ArchiveDamaged, StorageError
 from archiver.store.spool import list_parts, remove_part
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forgotten_account import NAME, OTHER, begin_to_forget, find_words, words_of
 from tests.support.rebuilt_archive import lose_database, rebuild
@@ -49,7 +49,7 @@ def outside(harness: ArchiveHarness) -> Path:
 
 def snapshot(config: Config) -> None:
     """Run ``db snapshot``."""
-    take_snapshot(config, stop=StopFlag())
+    take_snapshot(config, Work())
 
 
 def reread(config: Config) -> None:

@@ -27,7 +27,7 @@ from archiver.archive.rebuild_archive import (
     take_snapshot,
 )
 from archiver.errors import DiskFull, UsageError
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.crash import syscall_trace
@@ -127,7 +127,7 @@ class KilledForgetting:
 
 def snapshot(killed: KilledForgetting) -> None:
     """Run ``db snapshot``."""
-    take_snapshot(killed.harness.config, stop=StopFlag())
+    take_snapshot(killed.harness.config, Work())
 
 
 def forget_again(killed: KilledForgetting) -> None:
@@ -139,7 +139,7 @@ def forget_again(killed: KilledForgetting) -> None:
 def rebuild(killed: KilledForgetting) -> None:
     """Run ``db rebuild`` where the database is."""
     with pytest.raises(UsageError, match="nothing to rebuild"):
-        rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
+        rebuild_database(killed.harness.config, Work())
 
 
 _COMMANDS = (snapshot, forget_again, rebuild)
@@ -209,7 +209,7 @@ def test_fault_k13_a_removal_killed_before_a_snapshot_is_finished_although_the_d
     lose_database(killed.harness)
     if has_older_copy:
         shutil.copy(copy, killed.root / "archive.db")
-    rebuilt = rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
+    rebuilt = rebuild_database(killed.harness.config, Work())
     assert rebuilt.has_finished_removal
     assert rebuilt.journal.set_aside is None
     assert find_words(killed.root, killed.words) == []
@@ -232,7 +232,7 @@ def test_fault_h54_the_marker_counts_a_removal_only_once_the_journal_has_it(
         with pytest.raises(DiskFull), Archive(killed.harness.config) as archive:
             archive.finish_removal()
     lose_database(killed.harness)
-    rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
+    rebuild_database(killed.harness.config, Work())
     assert find_words(killed.root, killed.words) == []
 
 
@@ -243,7 +243,7 @@ def test_dry_runs_are_refused_until_a_removal_has_ended(killed: KilledForgetting
     config = killed.harness.config
 
     def plan_to_rebuild() -> object:
-        return plan_rebuild(config, stop=StopFlag(), progress=lambda *_: None)
+        return plan_rebuild(config, Work())
 
     for plan in (
         lambda: killed.harness.reread(dry_run=True),
@@ -282,7 +282,7 @@ def test_fault_h54_a_database_that_is_lost_in_the_middle_is_rebuilt_with_what_is
             continue
         lose_database(killed.harness)
         with suppress(UsageError):
-            rebuild_database(killed.harness.config, stop=StopFlag(), progress=lambda *_: None)
+            rebuild_database(killed.harness.config, Work())
         if killed.harness.one("select count(*) from removals") == 0:
             assert _comparable(all_rows(killed.harness)) == killed.rows_before
             killed.forget()

@@ -112,7 +112,7 @@ def test_fault_h52_what_comes_before_the_damage_can_be_kept(tmp_path: Path, sqli
     (archive.root / "archive.db").unlink()
 
     def rebuild(**options: bool) -> RebuiltArchive:
-        return rebuild_database(archive.config, stop=StopFlag(), progress=lambda done, total: None, **options)
+        return rebuild_database(archive.config, Work(), **options)
 
     with pytest.raises(JournalDamaged, match="does not follow") as raised:
         rebuild()
@@ -505,9 +505,7 @@ def test_fault_h52_an_entry_that_does_not_fit_can_be_skipped(harness: ArchiveHar
 
     rewrite(files(harness)[-1], append)
     lose_database(harness)
-    damage = rebuild_database(
-        harness.config, skip_damage=True, stop=StopFlag(), progress=lambda done, total: None
-    ).journal.damage
+    damage = rebuild_database(harness.config, Work(), skip_damage=True).journal.damage
     assert damage is not None
     assert "a row of users that does not exist" in damage
     assert all_rows(harness) == rows
@@ -641,8 +639,8 @@ def test_fault_k71_the_end_of_the_journal_is_no_other_file(harness: ArchiveHarne
         at = time_text(utcnow())
         rows.execute("insert into journal_commits (txn, at) select max(txn), ? from journal_outbox", (at,))
     with pytest.raises(JournalDiffers, match="different histories"):
-        rebuild_archive.take_snapshot(harness.config, stop=StopFlag())
+        rebuild_archive.take_snapshot(harness.config, Work())
     with Archive(harness.config) as archive:
         archive.repair()
-    rebuild_archive.take_snapshot(harness.config, stop=StopFlag())
+    rebuild_archive.take_snapshot(harness.config, Work())
     assert precious.read_text() == "precious"

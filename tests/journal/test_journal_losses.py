@@ -19,7 +19,7 @@ from archiver.catalog import Catalog, record
 from archiver.errors import JournalDamaged, JournalDiffers
 from archiver.model.identity import Digest, utcnow
 from archiver.model.journal_entries import JournalEnd, JournalPoint
-from archiver.work import StopFlag, Work
+from archiver.work import Work
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
 from tests.support.archive_harness import ArchiveHarness
@@ -40,7 +40,7 @@ def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHa
             made = ArchiveHarness(workshop / "archive", first)
             assert made.night(ACCOUNT).exit_code == 0
             for title in ("Second", "Third"):
-                take_snapshot(made.config, stop=StopFlag())
+                take_snapshot(made.config, Work())
                 first.world.accounts[0].highlights[0].title = title
                 assert made.night(ACCOUNT).exit_code == 0
         return made.root
@@ -226,7 +226,7 @@ def test_fault_j7_a_lost_snapshot_costs_nothing_on_postgresql(
     with postgres.database() as url:
         other = replace(harness, database=url)
         rebuild(other)
-        take_snapshot(other.config, stop=StopFlag())
+        take_snapshot(other.config, Work())
         other.upstream.world.accounts[0].highlights[0].title = "Fourth"
         assert other.night(ACCOUNT).exit_code == 0
         snapshots(other)[-1].unlink()
@@ -239,7 +239,7 @@ def test_fault_j7_an_older_copy_goes_on_over_a_lost_snapshot(harness: ArchiveHar
     """The database is a copy from before a snapshot that is lost: a rebuild brings it up to date."""
     copy = harness.root.parent / "older.db"
     shutil.copy(harness.root / "archive.db", copy)
-    take_snapshot(harness.config, stop=StopFlag())
+    take_snapshot(harness.config, Work())
     harness.upstream.world.accounts[0].highlights[0].title = "Fourth"
     harness.night(ACCOUNT)
     before = all_rows(harness)
@@ -267,7 +267,7 @@ def test_fault_j7_a_snapshot_that_changes_rows_is_needed(harness: ArchiveHarness
 
 def test_fault_j7_a_lost_journal_is_still_named_if_entries_wait(harness: ArchiveHarness) -> None:
     """It ended with a snapshot, and a command was killed before it wrote anything after that."""
-    take_snapshot(harness.config, stop=StopFlag())
+    take_snapshot(harness.config, Work())
     with Catalog.open(harness.root / "archive.db", write=True) as catalog:
         catalog.write(
             record.verified_blobs, (Digest(str(harness.one("SELECT min(sha256) FROM blobs"))),), utcnow()
@@ -293,7 +293,7 @@ def test_fault_j9_archive_json_says_where_the_journal_ended(harness: ArchiveHarn
     last = lines_of(files(harness)[-1])[-1]
     before = end_of(harness)
     assert before.seq == last["seq"]
-    head = take_snapshot(harness.config, stop=StopFlag())
+    head = take_snapshot(harness.config, Work())
     assert end_of(harness) == JournalEnd(head.seq, head.hash, JournalPoint(before.seq, before.hash))
 
 
@@ -345,7 +345,7 @@ def test_fault_j9_older_copies_of_database_and_journal_are_noticed(
 
 def test_fault_j9_a_lost_last_snapshot_is_no_loss(harness: ArchiveHarness) -> None:
     """The journal ended with a snapshot that is lost with the database: the rebuild has all rows."""
-    take_snapshot(harness.config, stop=StopFlag())
+    take_snapshot(harness.config, Work())
     before = all_rows(harness)
     files(harness)[-1].unlink()
     lose_database(harness)
@@ -385,10 +385,10 @@ def test_fault_j7_two_snapshots_without_an_entry_between(
     harness: ArchiveHarness, lost: tuple[int, ...]
 ) -> None:
     """Whichever are lost, every row comes back, also to a copy of the database from between them."""
-    heads = [take_snapshot(harness.config, stop=StopFlag())]
+    heads = [take_snapshot(harness.config, Work())]
     copy = harness.root.parent / "older.db"
     shutil.copy(harness.root / "archive.db", copy)
-    heads.append(take_snapshot(harness.config, stop=StopFlag()))
+    heads.append(take_snapshot(harness.config, Work()))
     harness.upstream.world.accounts[0].highlights[0].title = "Fourth"
     harness.night(ACCOUNT)
     before = all_rows(harness)

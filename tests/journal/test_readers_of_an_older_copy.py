@@ -20,7 +20,7 @@ from archiver.archive.creation import create_archive
 from archiver.archive.rebuild_archive import plan_rebuild
 from archiver.archive.session import open_for_reading
 from archiver.errors import JournalDiffers
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.cluster import wait_until
@@ -165,7 +165,7 @@ def test_fault_j8_a_copy_from_before_the_first_line_of_the_journal_is_an_older_o
         found = older.verify().journal
         assert found.damage is not None
         assert _WORDS in found.damage
-        assert plan_rebuild(older.config, stop=StopFlag(), progress=lambda done, total: None).was_copy
+        assert plan_rebuild(older.config, Work()).was_copy
         assert rebuild(older).was_copy
         assert all_rows(older) == rows
         assert not is_behind(older)

@@ -28,11 +28,10 @@ from archiver.errors import (
     UsageError,
 )
 from archiver.journal.journal_check import JournalState, compare, follow
-from archiver.model.identity import utcnow
 from archiver.model.journal_entries import JournalHead
 from archiver.rebuild.rebuild import RebuildReport
 from archiver.runner import run_lock
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
@@ -137,7 +136,7 @@ def all_files(harness: ArchiveHarness) -> dict[str, bytes]:
 def plan(harness: ArchiveHarness) -> RebuiltArchive:
     """Return what a rebuild would do; it must change no file."""
     before = all_files(harness)
-    planned = plan_rebuild(harness.config, stop=StopFlag(), progress=lambda done, total: None)
+    planned = plan_rebuild(harness.config, Work())
     assert all_files(harness) == before
     return planned
 
@@ -186,7 +185,7 @@ def test_a_dry_run_of_a_rebuild_refuses_what_a_rebuild_refuses(
     harness: ArchiveHarness, postgres: PostgresServer
 ) -> None:
     """A run that goes on, a PostgreSQL database that has other tables, a journal that is damaged."""
-    with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()), pytest.raises(ArchiveLocked):
+    with run_lock.hold_run_lock(harness.root / "lock", "run"), pytest.raises(ArchiveLocked):
         plan(harness)
     with postgres.database() as url:
         elsewhere = replace(harness, database=url)
@@ -210,7 +209,7 @@ def test_a_database_of_another_archive_is_not_set_aside(tmp_path: Path, sqlite_t
     marker.write(archive.root, Marker("0" * 32))
     before = (archive.root / "archive.db").read_bytes()
     with pytest.raises(MarkerMismatch, match="different archives"):
-        rebuild_database(archive.config, stop=StopFlag(), progress=lambda done, total: None)
+        rebuild_database(archive.config, Work())
     assert (archive.root / "archive.db").read_bytes() == before
 
 
@@ -224,9 +223,7 @@ def test_answers_that_no_entry_names_are_in_the_journal_when_a_rebuild_ends(harn
             later.unlink()
     lose_database(harness)
     steps: list[tuple[int, int]] = []
-    rebuilt = rebuild_database(
-        harness.config, stop=StopFlag(), progress=lambda done, total: steps.append((done, total))
-    )
+    rebuilt = rebuild_database(harness.config, Work(progress=lambda done, total: steps.append((done, total))))
     assert rebuilt.recovery.answers
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]

@@ -13,7 +13,7 @@ from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
 from archiver.config import Config, load
 from archiver.errors import ArchiveTooOld
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
 from tests.support.databases import make_newer_migrations
@@ -86,7 +86,7 @@ def test_fault_h49_lines_of_an_earlier_checkout_before_the_newest_snapshot_are_c
 ) -> None:
     """``verify --read-data`` reads them and finds damage in them; a rebuild does not need them."""
     with archive_copies.after_nights(1, (1, 1, 1), tmp_path / "archive") as harness:
-        take_snapshot(harness.config, stop=StopFlag())
+        take_snapshot(harness.config, Work())
         *earlier, _ = sorted(harness.root.glob("journal/*/*/*"))
         for file in earlier:
             date_back(file)

@@ -19,7 +19,6 @@ from archiver.store import disk
 from archiver.verify.verify_journal import verify_journal
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.databases import NOW
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild
 from tests.support.table_dumps import execute
 
@@ -106,7 +105,7 @@ def test_fault_h50_an_older_copy_is_not_sound(harness: ArchiveHarness, tmp_path:
         assert "the database is an older copy: it lacks the last" in text
         assert "db rebuild adds them" in text
         assert "reread" not in text
-        with run_lock.hold_run_lock(harness.root / "lock", "run", NOW):
+        with run_lock.hold_run_lock(harness.root / "lock", "run"):
             assert not archive.verify().is_damaged
     rebuild(harness)
     with Archive(harness.config) as archive:

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.sandbox.world import PrivateWithForce
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.nights.expected_facts import differences
@@ -48,7 +48,7 @@ def copy_of_night_10(harness: ArchiveHarness, postgres: PostgresServer) -> Itera
                 shutil.copy(harness.root / "archive.db", lite)
 
         yield after_night
-        take_snapshot(harness.config, stop=StopFlag())
+        take_snapshot(harness.config, Work())
         before = all_rows(harness)
         older = replace(harness, database=urls[0]) if urls else harness
         if not urls:

@@ -29,7 +29,7 @@ def write_note(lock: Path, pid: int, host: str) -> None:
 def test_the_holder_is_known_while_it_holds_the_lock(lock: Path) -> None:
     """Before and after, nobody holds it."""
     assert find_holder(lock) is None
-    with hold_run_lock(lock, "run", utcnow()):
+    with hold_run_lock(lock, "run"):
         holder = find_holder(lock)
     assert holder is not None
     assert (holder.command, holder.pid, holder.host) == ("run", os.getpid(), socket.gethostname())

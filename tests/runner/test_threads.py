@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import ArchiveLocked, StoppedBySignal, StorageError, UpstreamDown
-from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from archiver.runner.rate import RateLimiter
 from archiver.runner.threads import for_each
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 
 
 def test_each_thing_is_worked_on_once() -> None:
@@ -168,9 +167,8 @@ def test_the_gate_spaces_calls_and_pauses_all() -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from archiver.model.identity import utcnow
 from archiver.runner import run_lock
-with run_lock.hold_run_lock(Path(sys.argv[1]), "run", utcnow()):
+with run_lock.hold_run_lock(Path(sys.argv[1]), "run"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -185,10 +183,10 @@ def test_fault_h20_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> N
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         named = rf"run, pid {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
-        with pytest.raises(ArchiveLocked, match=named), run_lock.hold_run_lock(path, "run", utcnow()):
+        with pytest.raises(ArchiveLocked, match=named), run_lock.hold_run_lock(path, "run"):
             pass
         holder.kill()
-    with run_lock.hold_run_lock(path, "run", utcnow()):
+    with run_lock.hold_run_lock(path, "run"):
         assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -196,12 +194,12 @@ def test_fault_h19_a_lock_can_be_waited_for(tmp_path: Path) -> None:
     """With a wait, the lock is tried again until its holder lets go."""
     path = tmp_path / "lock"
     waits: list[float] = []
-    with run_lock.hold_run_lock(path, "first", utcnow()):
-        with pytest.raises(ArchiveLocked), run_lock.hold_run_lock(path, "second", utcnow()):
+    with run_lock.hold_run_lock(path, "first"):
+        with pytest.raises(ArchiveLocked), run_lock.hold_run_lock(path, "second"):
             pass
         with (
             pytest.raises(StoppedBySignal),
-            run_lock.hold_run_lock(path, "second", utcnow(), wait=_gives_up(waits, 3)),
+            run_lock.hold_run_lock(path, "second", Work(stop=_Impatient(waits, 3), wait=True)),
         ):
             pass
     assert len(waits) == 3
@@ -212,15 +210,19 @@ def test_fault_h31_a_symlink_is_no_lock(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("stays")
     (tmp_path / "lock").symlink_to(target)
-    with pytest.raises(StorageError), run_lock.hold_run_lock(tmp_path / "lock", "run", utcnow()):
+    with pytest.raises(StorageError), run_lock.hold_run_lock(tmp_path / "lock", "run"):
         pass
     assert target.read_text() == "stays"
 
 
-def _gives_up(waits: list[float], after: int):  # type: ignore[no-untyped-def]
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) >= after:
-            raise StoppedBySignal(15)
+class _Impatient(StopFlag):
+    """Is set at the last of some waits, which take no time."""
 
-    return wait
+    def __init__(self, waits: list[float], last: int) -> None:
+        super().__init__()
+        self._waits, self._last = waits, last
+
+    def wait(self, seconds: float) -> None:
+        self._waits.append(seconds)
+        if len(self._waits) >= self._last:
+            raise StoppedBySignal(15)

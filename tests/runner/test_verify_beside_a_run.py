@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -42,7 +41,7 @@ def test_a_run_may_begin_while_verify_reads(harness: ArchiveHarness) -> None:
 def test_what_was_read_is_noted_unless_a_run_holds_the_lock(harness: ArchiveHarness) -> None:
     """Beside a run verify only reads; without one it sets ``verified_at`` of every blob."""
     blobs = harness.one("select count(*) from blobs")
-    with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()):
+    with run_lock.hold_run_lock(harness.root / "lock", "run"):
         assert harness.verify().is_damaged is False
         assert harness.one(UNREAD) == blobs
     with Archive(harness.config) as archive:

@@ -14,7 +14,7 @@ from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
 from archiver.catalog.column_types import time_text
 from archiver.catalog.tables import metadata
 from archiver.config import Config
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import drop_everything
 
@@ -51,7 +51,7 @@ def rebuild(harness: ArchiveHarness) -> RebuiltArchive:
 
 def rebuild_from(config: Config) -> RebuiltArchive:
     """Run ``db rebuild`` with this configuration."""
-    return rebuild_database(config, stop=StopFlag(), progress=lambda done, total: None)
+    return rebuild_database(config, Work())
 
 
 def lose_database(harness: ArchiveHarness) -> None:

@@ -18,7 +18,7 @@ from archiver.catalog import schema
 from archiver.catalog.journal_triggers import JOURNALED
 from archiver.journal.journal_files import JournalFiles
 from archiver.store import disk
-from archiver.work import StopFlag
+from archiver.work import Work
 from tests.support.adopting_archive import ITEM, PHOTO, gallery_dl_metadata, put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.rebuilt_archive import all_rows
@@ -63,7 +63,7 @@ def write_journal(folder: Path) -> None:
             upstream.world.retitle(account.highlights[0].pk, title)
             assert harness.night(account.username).exit_code == 0
             if title == "First":
-                take_snapshot(harness.config, stop=StopFlag())
+                take_snapshot(harness.config, Work())
         execute(harness, "DELETE FROM changes WHERE new = 'Second'")
         harness.night(account.username)
         rows = {name: [json.loads(row) for row in found] for name, found in all_rows(harness).items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from archiver.archive.archive import Archive
 from archiver.archive.rebuild_archive import take_snapshot
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 from tests.support.adopting_archive import put, saved_by_insta_dl
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end, killed_run, night_strategies
@@ -131,7 +131,7 @@ class SixMonths:
         return self.harness.root.parent / "theirs"
 
     def _snapshot(self) -> None:
-        take_snapshot(self.harness.config, stop=StopFlag(), clock=lambda: self.harness.now)
+        take_snapshot(self.harness.config, Work(clock=lambda: self.harness.now))
 
     def _lose_database(self) -> None:
         lose_database(self.harness)
