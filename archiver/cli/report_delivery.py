@@ -11,8 +11,7 @@ from archiver.cli.change_summary import RunChanges
 from archiver.config import Config, ReportWhen
 from archiver.errors import ArchiverError
 from archiver.exit_codes import outcome
-from archiver.report.notification_url import NotificationUrl
-from archiver.report.notifier import Notification, Notifier
+from archiver.report import Notification, NotificationUrl, Notifier
 from archiver.runner.tally import Summary
 from archiver.text_format import json_value, make_safe
 from archiver.work import StopFlag

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.report import apprise_service, notifier
-from archiver.report.notification_url import NotificationUrl
-from archiver.report.notifier import Notification, Notifier
+from archiver import report
+from archiver.report import Notification, NotificationUrl, Notifier
 from tests.support import leak_detector
 from tests.support.report_receiver import ReportReceiver, receive_reports
 
@@ -141,7 +140,7 @@ def test_fault_h39_a_service_that_hangs_is_abandoned(
     box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time limit holds for Apprise too, which has longer ones."""
-    monkeypatch.setattr(apprise_service, "send", lambda to, title, text: box.over.wait(30))
+    monkeypatch.setattr(report, "send_with_apprise", lambda to, title, text: box.over.wait(30))
     line = only_line(make_notifier(f"ntfy://{TOKEN}", seconds=0.2).notify_end(GOOD))
     assert (
         line
@@ -154,7 +153,7 @@ def test_fault_h39_a_signal_ends_the_wait_after_a_moment(
     box: ReportReceiver, monkeypatch: pytest.MonkeyPatch, stalls: set[str]
 ) -> None:
     """After a signal, deliveries have ``GRACE`` seconds left; those that finish in time are no problem."""
-    monkeypatch.setattr(notifier, "GRACE", 0.3)
+    monkeypatch.setattr(report, "GRACE", 0.3)
     box.stalls |= stalls
     begun = time.monotonic()
     problems = make_notifier(f"{box.url}/hook", f"{box.url}/ping", is_stopped=lambda: True).notify_end(BAD)
@@ -204,8 +203,7 @@ def test_a_problem_with_the_monitor_is_returned_once() -> None:
 LINK_LOCAL = """
 import sys, threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from archiver.report.notification_url import NotificationUrl
-from archiver.report.notifier import Notification, Notifier
+from archiver.report import Notification, NotificationUrl, Notifier
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
@@ -269,7 +267,7 @@ def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.Mon
     def broken(to: NotificationUrl, title: str, text: str) -> None:
         raise RuntimeError(to.reveal())
 
-    monkeypatch.setattr(apprise_service, "send", broken)
+    monkeypatch.setattr(report, "send_with_apprise", broken)
     assert "an unexpected RuntimeError" in only_line(make_notifier(f"ntfy://{TOKEN}").notify_end(GOOD))
 
 
