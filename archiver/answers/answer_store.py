@@ -1,33 +1,162 @@
-"""Stored answers: reading them, and checking what is in a segment, wherever the segments are."""
+"""Stored answers: names of segments, writing, reading, and checking what is in a segment, wherever they are.
+
+Segments are the files or objects that hold answers, ``YYYY/MM/<run>-<kind>-<time>-<hex>.warc.gz``. A run has
+one series of them for its trays, and another for everything else. A name is partly random, since a restored
+database assigns the same run ids again.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import os
+import re
+import secrets
 from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
+from typing import Self
 
-from archiver.answers.answer_writer import AnswerWriter
-from archiver.answers.segment_names import ANSWERS, SEGMENT, pack_head, parse_origin
-from archiver.answers.warc_reader import (
+from archiver.answers.warc import (
     GZIP_HEAD,
+    LARGEST,
     Member,
     is_cut_off,
+    is_own_record,
     members,
+    pack_answer,
+    pack_warcinfo,
+    parse_answer,
     pieces,
     unpack_beginning,
     unpack_record,
 )
-from archiver.answers.warc_record import LARGEST, is_own_record, parse_answer
 from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed
-from archiver.model.api_calls import Answer, AnswerLocation
+from archiver.model.api_calls import Answer, AnswerLocation, Origin
 from archiver.model.archived import Surplus
 from archiver.model.identity import Digest
-from archiver.store.objects import ObjectMissing, Objects, printable
+from archiver.store.objects import Folder, ObjectMissing, Objects, printable
+
+SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
+TRAYS, FETCHED = "trays", "fetched"
+"""The kinds of segments: with the trays of a run, and with everything else."""
+ANSWERS = Folder("answers", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), SEGMENT)
+_SEGMENT_OF_RUN = re.compile(
+    r"[0-9]{4}/[0-9]{2}/([0-9]{1,18})"
+    rf"-({TRAYS}|{FETCHED})-"
+    r"([0-9]{8}T[0-9]{6})Z-[0-9a-f]+\.warc\.gz"
+)
+
+_LAST_PART = re.compile(r"(-[0-9a-f]+)?\.warc\.gz$")
+
+
+def new_segment(run_id: int, started_at: datetime, kind: str) -> str:
+    """Return the name of a new segment of a run. ``started_at``, in UTC, decides the month."""
+    return f"{started_at:%Y/%m}/{run_id}-{kind}-{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}.warc.gz"
+
+
+def rename_segment(segment: str) -> str:
+    """Return the name of a segment that is to replace this one: of the same run, kind and time."""
+    return f"{_LAST_PART.sub('', segment)}-{secrets.token_hex(8)}.warc.gz"
+
+
+def pack_head(segment: str, started_at: datetime, archive_id: str) -> bytes:
+    """Return the first record of a segment, which says what the others are. ``archive_id``: may be ''."""
+    file = segment.rpartition("/")[2]
+    run_id, kind, *_ = file.split("-")
+    facts = {
+        "software": "archiver",
+        "format": "WARC File Format 1.1",
+        "description": f"answers of run {run_id}: {kind}",
+    }
+    if archive_id:
+        facts["isPartOf"] = archive_id
+    return pack_warcinfo(file, started_at, facts)
+
+
+def parse_origin(segment: str) -> Origin | None:
+    """Return the run that a segment belongs to; None for a name that this program does not create."""
+    match = _SEGMENT_OF_RUN.fullmatch(segment)
+    if match is None:
+        return None
+    try:
+        started_at = datetime.strptime(match[3], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return Origin(started_at, int(match[1]))
+
+
+def holds_trays(segment: str) -> bool:
+    """Return whether a segment holds trays, according to its name."""
+    match = _SEGMENT_OF_RUN.fullmatch(segment)
+    return match is not None and match[2] == TRAYS
+
+
+class AnswerWriter:
+    """Stores the answers of the run that began at ``started_at`` (UTC), for several threads.
+
+    ``keeps_trays``: whether trays stay stored when the run has ended well. Methods raise StorageError, and
+    DiskFull if the place is full.
+    """
+
+    def __init__(
+        self, objects: Objects, run_id: int, started_at: datetime, archive_id: str, *, keeps_trays: bool
+    ) -> None:
+        self._run_id, self._started_at, self._archive_id = run_id, started_at, archive_id
+        self.keeps_trays = keeps_trays
+        self._appender = objects.appender(self._begin, () if keeps_trays else (TRAYS,))
+
+    def _begin(self, series: str) -> tuple[str, bytes]:
+        segment = new_segment(self._run_id, self._started_at, series)
+        return ANSWERS.path(segment), pack_head(segment, self._started_at, self._archive_id)
+
+    @property
+    def tray_segments(self) -> tuple[str, ...]:
+        """The segments of this run's trays. Their rows must be deleted before ``drop_trays``."""
+        return tuple(name.partition("/")[2] for name in self._appender.names(TRAYS))
+
+    def prepare(self) -> None:
+        """Find out now whether answers can be stored, before anything is paid for."""
+        self._appender.prepare(TRAYS)
+
+    def keep(self, answer: Answer, *, is_tray: bool) -> AnswerLocation:
+        """Store an answer durably and return its location. Call ``check`` once that is recorded."""
+        response, request = pack_answer(answer)
+        name, offset = self._appender.append(response + request, TRAYS if is_tray else FETCHED)
+        digest = Digest(hashlib.sha256(answer.body).hexdigest())
+        return AnswerLocation(name.partition("/")[2], offset, len(response), digest)
+
+    def check(self) -> None:
+        """Raise the StorageError that has kept an answer from its usual place, if there was one.
+
+        Such an answer has a location, but the run must end: nothing more can be stored.
+        """
+        self._appender.check()
+
+    def drop_trays(self) -> None:
+        """Remove this run's trays, as ``keep_answers = "fetched"`` requires after a successful run.
+
+        Call it before ``close``.
+        """
+        self._appender.remove(TRAYS)
+
+    def close(self) -> None:
+        """End the writing. What waits is put into the bucket; if that fails, the next run does it.
+
+        Nothing is lost if this is skipped: every answer was durable when it was stored.
+        """
+        self._appender.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 _LARGEST_APPEND = LARGEST // 2
 """The largest size in bytes of a compressed answer with its request and the head of a segment.

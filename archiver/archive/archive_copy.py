@@ -15,9 +15,8 @@ from functools import partial
 from itertools import groupby
 from typing import BinaryIO, TypeVar
 
-from archiver.answers.segment_names import ANSWERS
-from archiver.answers.warc_reader import unpack_record
-from archiver.answers.warc_record import parse_answer
+from archiver.answers.answer_store import ANSWERS
+from archiver.answers.warc import parse_answer, unpack_record
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.blobs.store import object_name
 from archiver.catalog import Catalog, outbox

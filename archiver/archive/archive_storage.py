@@ -229,7 +229,7 @@ class ArchiveStorage:
         return AnswerStore(self._answer_objects(self._part), archive_id=archive_id, keeps_trays=keeps_trays)
 
     def _answer_objects(self, part: str | None) -> Objects:
-        from archiver.answers.segment_names import ANSWERS
+        from archiver.answers.answer_store import ANSWERS
 
         return self._objects(self.bucket, spooled=ANSWERS, part=part)
 
@@ -345,7 +345,7 @@ def _is_file_of_archive(name: str) -> bool:
     """Return whether a name below the archive is that of a blob, a segment, a file of the journal, or of
     anything in ``quarantine/``.
     """
-    from archiver.answers.segment_names import ANSWERS
+    from archiver.answers.answer_store import ANSWERS
     from archiver.blobs.store import BLOBS
     from archiver.journal.journal_files import JOURNAL
 

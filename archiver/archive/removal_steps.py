@@ -21,8 +21,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 
-from archiver.answers.answer_store import AnswerStore
-from archiver.answers.segment_names import SEGMENT, rename_segment
+from archiver.answers.answer_store import SEGMENT, AnswerStore, rename_segment
 from archiver.archive import account_traces
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import locate_database

@@ -11,8 +11,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from archiver.answers.answer_store import AnswerStore
-from archiver.answers.segment_names import holds_trays, parse_origin
+from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import stored_answers
 from archiver.durable import is_data_loss

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from archiver import retry
-from archiver.answers.answer_writer import AnswerWriter
+from archiver.answers.answer_store import AnswerWriter
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,

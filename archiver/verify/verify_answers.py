@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
-from archiver.answers.answer_store import AnswerStore
-from archiver.answers.segment_names import parse_origin
+from archiver.answers.answer_store import AnswerStore, parse_origin
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import StoredAnswer, Surplus

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.answers import warc_reader
+from archiver.answers import warc
 from archiver.answers.answer_store import AnswerStore
-from archiver.answers.warc_reader import members, unpack_record
-from archiver.answers.warc_record import pack_warcinfo
+from archiver.answers.warc import members, pack_warcinfo, unpack_record
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.store import disk
@@ -232,7 +231,7 @@ def test_fault_h41_foreign_bytes_do_not_pass_for_a_record_that_was_cut_off(
         assert found(bytes(lost[: len(data) - len(head)])) == [], sector
     for length in (1, 3_000_000):
         assert found(bytes(length)) == []
-    monkeypatch.setattr(warc_reader, "_EFFORT", 1 << 24)  # of 256 MiB, which take a second
+    monkeypatch.setattr(warc, "_EFFORT", 1 << 24)  # of 256 MiB, which take a second
     began = time.monotonic()
     file.write_bytes(head + bytes(600) + b"\x1f\x8b\x08" * (1 << 18))
     assert len(list(store.surplus(first.segment, rows))) == 1
@@ -275,7 +274,7 @@ def test_a_record_larger_than_any_answer_is_not_unpacked(
     tmp_path: Path, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few bytes that unpack to more than any answer are damage, and take no memory."""
-    monkeypatch.setattr(warc_reader, "LARGEST", 1_000_000)
+    monkeypatch.setattr(warc, "LARGEST", 1_000_000)
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), is_tray=True)
     file = tmp_path / "answers" / first.segment

@@ -14,8 +14,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 from warcio.cli import main as warcio
 
-from archiver.answers.answer_store import AnswerStore
-from archiver.answers.segment_names import holds_trays, parse_origin, rename_segment
+from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin, rename_segment
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Origin
 from archiver.model.values import replace

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.answers.answer_store import AnswerStore, _name_aside
-from archiver.answers.segment_names import ANSWERS
+from archiver.answers.answer_store import ANSWERS, AnswerStore, _name_aside
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.model.values import replace

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.answers.warc_record import pack_answer, pack_warcinfo, parse_answer
+from archiver.answers.warc import pack_answer, pack_warcinfo, parse_answer
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Answer, Call
 
