@@ -17,9 +17,8 @@ from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
-    from archiver.blobs.blob_source import BlobSource
     from archiver.blobs.marker import Marker
-    from archiver.blobs.store import BlobStore
+    from archiver.blobs.store import BlobSource, BlobStore
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
@@ -213,7 +212,7 @@ class ArchiveStorage:
     @contextmanager
     def blob_source(self, blobs: BlobStore) -> Iterator[BlobSource]:
         """Open the blobs for an export."""
-        from archiver.blobs.blob_source import BlobLinks, BucketSource
+        from archiver.blobs.store import BlobLinks, BucketSource
 
         if self.bucket is not None:
             yield BucketSource(blobs)

@@ -12,7 +12,7 @@ import archiver
 from archiver.archive import arguments
 from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
-from archiver.blobs.blob_source import BlobSource
+from archiver.blobs.store import BlobSource
 from archiver.catalog import Snapshot
 from archiver.catalog.query import adoptions, change_history, content, dump, holdings, stored_answers, totals
 from archiver.durable import require_permission, storage_errors

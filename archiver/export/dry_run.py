@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from archiver.blobs.blob_source import BlobSource
+from archiver.blobs.store import BlobSource
 from archiver.export.export_entry import ExportStats, StagedFile
 from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
 from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep

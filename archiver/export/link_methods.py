@@ -14,7 +14,7 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from archiver.blobs.blob_source import BlobSource
+from archiver.blobs.store import BlobSource
 from archiver.durable import clone
 from archiver.errors import StorageError, UsageError
 from archiver.export.manifest import Manifest

@@ -15,8 +15,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archiver.blobs.blob_source import BlobSource
 from archiver.blobs.marker import EXPORT_DIRECTORY
+from archiver.blobs.store import BlobSource
 from archiver.durable import (
     destination_errors,
     free_bytes,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
-from archiver.blobs.blob_source import BlobSource
+from archiver.blobs.store import BlobSource
 from archiver.durable import clone, is_lost_on_disk, storage_errors, sync, write_all
 from archiver.export.export_entry import ExportEntry, GeneratedText, StagedFile
 from archiver.export.link_methods import UNSUPPORTED, LinkMethod, method_unsupported

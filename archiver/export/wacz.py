@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 
 from msgspec import Struct, field
 
-from archiver.blobs.blob_source import BlobSource
+from archiver.blobs.store import BlobSource
 from archiver.durable import storage_errors
 from archiver.errors import StorageError
 from archiver.export import file_names

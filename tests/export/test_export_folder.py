@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.blobs.blob_source import BlobLinks
+from archiver.blobs.store import BlobLinks
 from archiver.catalog import record
 from archiver.errors import ArchiveLocked, StorageError, UsageError
 from archiver.export import open_export

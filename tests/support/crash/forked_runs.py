@@ -102,7 +102,7 @@ def _serve() -> None:
 
     # With all that a run imports, once for all children.
     from archiver.archive import creation, exports, nightly_run, verification  # noqa: F401
-    from archiver.blobs import blob_source  # noqa: F401
+    from archiver.blobs import store  # noqa: F401
     from archiver.catalog.query import account_state, content, gaps  # noqa: F401
     from archiver.cli import backup_command, main, verify_command  # noqa: F401
     from archiver.store import disk  # noqa: F401

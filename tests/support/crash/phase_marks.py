@@ -43,7 +43,7 @@ _EXPORT_BEFORE = {
 _EXPORT_AFTER = {
     "rows of files": ("archiver.export.manifest", "Manifest.update"),
     "after a file": ("archiver.export.placement", "Placement.place"),
-    "after a link": ("archiver.blobs.blob_source", "BlobLinks.link"),
+    "after a link": ("archiver.blobs.store", "BlobLinks.link"),
     "after a move": ("archiver.export.export_sync", "rename_exclusive"),
     "files are complete": ("archiver.export.manifest", "Manifest.complete"),
 }
