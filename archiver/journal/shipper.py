@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from archiver.errors import ArchiverError
-from archiver.journal.journal_files import JournalFiles
+from archiver.journal.journal_files import JournalFiles, pack_lines
 from archiver.journal.journal_line import FileHeader, encode_entries, hash_line
-from archiver.journal.journal_member import pack_lines
 from archiver.model.journal_entries import Entry, JournalHead
 from archiver.store.objects import Appender
 

@@ -34,7 +34,7 @@ from archiver.errors import (
     StorageError,
     UsageError,
 )
-from archiver.journal import journal_member
+from archiver.journal import journal_files
 from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
@@ -227,7 +227,7 @@ def test_fault_x23_a_large_part_does_not_fill_the_memory(
     has_lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is unpacked in pieces, whether it is a bomb that ends at a limit or has many lines."""
-    monkeypatch.setattr(journal_member, "LONGEST", 1 << 20)
+    monkeypatch.setattr(journal_files, "LONGEST", 1 << 20)
     line = b'{"seq": 1, "prev": "%s", "at": "", "run": null, "rows": {}}\n' % (b"0" * 9000)
     content = encode_header(FileHeader("a", FORMAT, "1", "0010")) + (
         line * 1000 if has_lines else b"x" * (9 << 20)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import JournalDamaged, StorageError
-from archiver.journal.journal_files import JournalFiles
+from archiver.journal.journal_files import JournalFiles, pack_lines
 from archiver.journal.journal_line import FORMAT, NO_HASH, FileHeader, encode_snapshot
-from archiver.journal.journal_member import pack_lines
 from archiver.store import bucket
 from tests.support.memory_objects import MemoryObjects
 from tests.support.s3_server import Act, S3Server, ignore_range, refuse
