@@ -263,7 +263,7 @@ class ArchiveContents(ArchiveBase):
         write what is known about it, as JSON. ``xmp``: beside each picture and video of an item, write what
         photo programs read, as XMP. Raises UsageError, NotHeld, ArchiveLocked, StorageError, DiskFull.
         """
-        from archiver.export.path_template import DEFAULT_TEMPLATE
+        from archiver.export.export_paths import DEFAULT_TEMPLATE
 
         export = self._export("directory", directory, **options)
         chosen = DEFAULT_TEMPLATE if template is None else template

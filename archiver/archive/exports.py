@@ -26,11 +26,18 @@ from archiver.export.export_entry import (
     to_nanoseconds,
     unpack_entry,
 )
+from archiver.export.export_paths import parse_template
 from archiver.export.export_sync import ExportSync
 from archiver.export.folder_layout import FolderLayout
 from archiver.export.link_methods import LinkMethod, choose_method
-from archiver.export.open_export import is_new, open_check, open_export, require_space
-from archiver.export.path_template import parse_template
+from archiver.export.open_export import (
+    is_new,
+    open_check,
+    open_export,
+    open_new_file,
+    require_new,
+    require_space,
+)
 from archiver.export.table_files import TableForm, table_text
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
@@ -149,7 +156,6 @@ class Export:
 
     def wacz(self, *, with_answers: bool, force: bool) -> ExportStats:
         """Export the site as one file; see ``Archive.export_wacz``."""
-        from archiver.export.new_file import open_new_file, require_new
         from archiver.export.wacz import WaczCount, WaczHead, WaczWriter
 
         if with_answers and self._selection != EVERYTHING:

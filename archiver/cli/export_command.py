@@ -27,7 +27,7 @@ from archiver.cli.options import (
 )
 from archiver.errors import UsageError
 from archiver.exit_codes import DAMAGED, PARTIAL, outcome
-from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
+from archiver.export.export_paths import DEFAULT_TEMPLATE, FIELDS
 from archiver.runner.due_highlights import unmatched_globs
 from archiver.text_format import format_size, pluralize
 from archiver.work import StopFlag

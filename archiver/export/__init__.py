@@ -1,6 +1,6 @@
 """The forms in which an archive can be exported: a folder of pictures, tables, a BagIt bag, a web site, and
 that site as one WACZ file.
 
-``open_export`` opens the directory, ``export_sync`` brings it up to date; ``new_file`` opens a single file.
+``open_export`` opens the directory or the file, ``export_sync`` brings a directory up to date.
 The other modules define the files of each form.
 """

@@ -17,9 +17,9 @@ from archiver.durable import storage_errors
 from archiver.errors import UsageError
 from archiver.export.export_check import ExportCheck
 from archiver.export.export_entry import ExportEntry
+from archiver.export.export_paths import PathTemplate, parse_template
 from archiver.export.export_sync import ExportSync
 from archiver.export.manifest import Manifest, ManifestRow
-from archiver.export.path_template import PathTemplate, parse_template
 
 PAYLOAD = "data"
 _DECLARATION = "bagit"

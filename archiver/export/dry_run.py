@@ -7,7 +7,6 @@ everything else is looked up on the disk. Blobs are not read: only a real export
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
 from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep
 from archiver.export.link_methods import LinkMethod, MethodForecast
 from archiver.export.manifest import Manifest, ManifestRow
-from archiver.export.placement import Placement, PlacementResult
+from archiver.export.placement import Placement, PlacementResult, hash_text
 from archiver.model.identity import Digest
 
 
@@ -48,12 +47,8 @@ class DryRun(ExportSync):
 
     def stage_text(self, pieces: Iterable[str]) -> tuple[StagedFile, int]:
         """Return the digest and the size of a text, without writing it."""
-        hashed, size = hashlib.sha256(), 0
-        for piece in pieces:
-            chunk = piece.encode(errors="replace")
-            hashed.update(chunk)
-            size += len(chunk)
-        return StagedFile("", Digest(hashed.hexdigest())), size
+        digest, size = hash_text(pieces)
+        return StagedFile("", digest), size
 
     def _leave_old_path(self, step: SyncStep, row: ManifestRow, old_path: str, new_paths: set[str]) -> None:
         if step.path == old_path or (step.path == row.path and self._is_leftover(row, old_path)):

@@ -16,10 +16,10 @@ from msgspec import Struct
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export import file_names
 from archiver.export.export_entry import CompanionText, ExportEntry, ExportStats, StagedFile
+from archiver.export.export_paths import PathAllocator
 from archiver.export.export_scan import ExportScan, digest_of, is_named_by, split_path, stat_entry
 from archiver.export.link_methods import LinkMethod
 from archiver.export.manifest import Manifest, ManifestRow
-from archiver.export.path_allocation import PathAllocator
 from archiver.export.placement import (
     DamagedBlob,
     NameInDirectory,

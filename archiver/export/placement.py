@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
@@ -90,15 +90,10 @@ class Staging:
 
         Raises DiskFull, StorageError.
         """
-        hashed, size = hashlib.sha256(), 0
         with storage_errors("the export cannot be written"), self._create() as (name, fd):
-            for piece in pieces:
-                chunk = piece.encode(errors="replace")
-                hashed.update(chunk)
-                size += len(chunk)
-                write_all(fd, chunk)
+            digest, size = hash_text(pieces, lambda chunk: write_all(fd, chunk))
             sync(fd)
-        return StagedFile(name, Digest(hashed.hexdigest())), size
+        return StagedFile(name, digest), size
 
     @contextmanager
     def _create(self) -> Iterator[tuple[str, int]]:
@@ -120,6 +115,19 @@ class Staging:
         for chunk in read_blob(self._blobs, digest):
             if copy_to is not None:
                 write_all(copy_to, chunk)
+
+
+def hash_text(
+    pieces: Iterable[str], write: Callable[[bytes], None] = lambda chunk: None
+) -> tuple[Digest, int]:
+    """Return the SHA-256 of a long text and its size in bytes, and hand it to ``write``, piece by piece."""
+    hashed, size = hashlib.sha256(), 0
+    for piece in pieces:
+        chunk = piece.encode(errors="replace")
+        hashed.update(chunk)
+        size += len(chunk)
+        write(chunk)
+    return Digest(hashed.hexdigest()), size
 
 
 def require_blob(blobs: BlobSource, digest: Digest, size: int) -> os.stat_result:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from archiver.export.export_entry import ExportStats
+from archiver.export.export_paths import DEFAULT_TEMPLATE
 from archiver.export.link_methods import LinkMethod
-from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.identity import Digest, Role
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import video

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from archiver.errors import UsageError
 from archiver.export import file_names
-from archiver.export.path_template import (
+from archiver.export.export_paths import (
     DEFAULT_TEMPLATE,
     FIELDS,
     FREE_TEXT_FIELDS,

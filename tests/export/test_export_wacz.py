@@ -30,9 +30,9 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive import Archive
 from archiver.catalog import ledger, record
 from archiver.errors import ArchiveLocked, DiskFull, UsageError
-from archiver.export import new_file, wacz
-from archiver.export.capture_index import Capture, CaptureIndex, to_surt
-from archiver.export.new_file import open_new_file
+from archiver.export import open_export, wacz
+from archiver.export.open_export import open_new_file
+from archiver.export.wacz import Capture, CaptureIndex, to_surt
 from archiver.model.api_calls import Answer, AnswerLocation, Call, Limits
 from archiver.model.identity import Role
 from archiver.store import disk
@@ -337,7 +337,7 @@ def test_a_full_disk_is_named(harness: ExportHarness, monkeypatch: pytest.Monkey
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(new_file, "sync", full)
+    monkeypatch.setattr(open_export, "sync", full)
     with Archive(harness.config) as archive, pytest.raises(DiskFull, match="out cannot be written"):
         archive.export_wacz(harness.out)
     assert sorted(path.name for path in harness.home.iterdir()) == ["archive"]

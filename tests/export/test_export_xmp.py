@@ -15,7 +15,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.archive.exports import MediaOptions
 from archiver.export.export_entry import ExportStats
-from archiver.export.path_template import DEFAULT_TEMPLATE
+from archiver.export.export_paths import DEFAULT_TEMPLATE
 from archiver.export.xmp_sidecar import describe_item
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Location, Mention

@@ -16,8 +16,8 @@ from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.export.export_entry import ExportStats
+from archiver.export.export_paths import DEFAULT_TEMPLATE
 from archiver.export.link_methods import LinkMethod
-from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Item
