@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from archiver.archive.database import locate_database
 from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
@@ -46,9 +46,9 @@ class Verification(Struct, frozen=True):
     ``sums``: a line for each table with sums that differ from the rows.
     """
 
-    blobs: VerifyReport
-    answers: AnswerReport
-    journal: JournalReport
+    blobs: VerifyReport = VerifyReport()
+    answers: AnswerReport = AnswerReport()
+    journal: JournalReport = field(default_factory=JournalReport)
     sums: tuple[str, ...] = ()
 
     @property

@@ -58,7 +58,7 @@ class AccountsResult(Result, frozen=True):
         yield f"no accounts are listed or archived; {advice.command_line('add NAME')} lists one"
 
 
-@reads("accounts", json=AccountsResult)
+@reads("accounts", json=AccountsResult.blank)
 def command(archive: Archive) -> AccountsResult:
     """List the accounts that are followed, with their state, the last look and their size; then those that
     are archived, but not listed. Reads only, also during a run; costs nothing.

@@ -49,7 +49,7 @@ class AddResult(Result, frozen=True):
             yield f"{advice.command_line('plan')} shows what the next run costs"
 
 
-@reads("add", reports_interrupt=True, json=AddResult)
+@reads("add", reports_interrupt=True, json=AddResult.blank)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @list_file_option
 @click.option(

@@ -64,7 +64,7 @@ class AdoptResult(Result, frozen=True):
             yield from _refused_lines(self.refused, show_all=options.verbose)
 
 
-@writes("adopt", hint=RESUME, json=AdoptResult)
+@writes("adopt", hint=RESUME, json=AdoptResult.blank)
 @click.argument("directories", nargs=-1, required=True, type=PathType("directory"), metavar="DIR...")
 @click.option(
     "--from",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from archiver.runner.tally import Summary
 
 
-@plain("backup", json=run_report.EMPTY_FIELDS)
+@plain("backup", json=run_report.empty_fields)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @list_file_option
 @run_options

@@ -45,7 +45,7 @@ class ChangesResult(Result, frozen=True):
         yield f"nothing changed{in_run}{since}"
 
 
-@reads("changes", json=ChangesResult)
+@reads("changes", json=ChangesResult.blank)
 @since_option(f"{FROM_WHEN} [default: 7d; with --run everything]")
 @account_option("Only this account, by its username, a former one, or its id. May be repeated.")
 @click.option("--run", "run_id", type=WholeNumber(min=1), metavar="ID", help="Only what this run saw.")

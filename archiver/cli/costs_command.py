@@ -102,7 +102,7 @@ class CostsResult(Result, frozen=True):
             yield f"and {len(apart) - _SHOWN:,} earlier runs (--json shows all)"
 
 
-@reads("costs", json=CostsResult)
+@reads("costs", json=CostsResult.blank)
 @click.option(
     "--by",
     type=click.Choice([by.value for by in CostsBy]),

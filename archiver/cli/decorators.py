@@ -88,7 +88,7 @@ Opening = Callable[[GlobalOptions, Mapping[str, Any]], AbstractContextManager[di
 def plain(name: str, **how: Any) -> Callable[[Function], click.Command]:
     """Declare a command that opens no archive, or opens it itself.
 
-    ``json``: the type of its result, or what ``--json`` prints if nothing was done; without it there is no
+    ``json``: returns the object of ``--json`` if nothing was done (``Result.blank``); without it there is no
     such option. ``group``: the group that it belongs to, with a ``short_help``; None for a module of its own.
     ``epilog``: what follows the help. ``cls``: the class of the command.
     """
@@ -147,7 +147,7 @@ def _declare(
     opening: Opening,
     function: Function,
     *,
-    json: type[Result] | Mapping[str, object] | None = None,
+    json: Callable[[], Mapping[str, object]] | None = None,
     group: click.Group | None = None,
     **settings: Any,
 ) -> click.Command:
@@ -166,7 +166,7 @@ def _declare(
 
     decorated = global_options(click.pass_obj(run))
     if json is not None:
-        decorated = json_option(json if isinstance(json, Mapping) else json.blank())(decorated)
+        decorated = json_option(json)(decorated)
     decorated.__dict__["__click_params__"] += own_parameters
     make = click.command if group is None else group.command
     return make(name, **{"epilog": EPILOG, **settings})(decorated)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, wraps
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from click.core import ParameterSource
-from msgspec import Struct
+from msgspec import Struct, field
 
 from archiver.cli import advice, output, progress, signals
 from archiver.cli.commands import CommandGroup
-from archiver.cli.decorators import group, reads
+from archiver.cli.decorators import Function, Result, group, reads
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option, split_targets
 from archiver.cli.options import (
     EPILOG,
@@ -26,15 +27,16 @@ from archiver.cli.options import (
     is_on_terminal,
 )
 from archiver.errors import UsageError
-from archiver.exit_codes import DAMAGED, PARTIAL, outcome
+from archiver.exit_codes import DAMAGED, PARTIAL
+from archiver.export.export_entry import ExportStats
 from archiver.export.export_paths import DEFAULT_TEMPLATE, FIELDS
+from archiver.model.values import replace
 from archiver.runner.due_highlights import unmatched_globs
 from archiver.text_format import format_size, pluralize
 from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.export.export_entry import ExportStats
 
 FORMS: Mapping[str, str] = {
     "folder": "Pictures and videos in folders, under readable names.",
@@ -48,30 +50,7 @@ FORMS: Mapping[str, str] = {
 _AGAIN = "the same command continues where it stopped"
 _NOT_MADE = "the file was not made; run it again"
 _FILE_FORMS = ("wacz",)
-
-NOTHING: Mapping[str, object] = {
-    "form": None,
-    "directory": None,
-    "file": None,
-    "files": 0,
-    "new": 0,
-    "replaced": 0,
-    "moved": 0,
-    "removed": 0,
-    "others": 0,
-    "avoided": 0,
-    "failed": 0,
-    "bytes": 0,
-    "reflinked": 0,
-    "hardlinked": 0,
-    "copied": 0,
-    "written": 0,
-    "troubles": [],
-    "empty": False,
-    "dry_run": False,
-    "check": False,
-}
-"""The object of ``--json`` if nothing was done."""
+_FAILURES_SHOWN = 20
 
 
 class _Group(CommandGroup):
@@ -100,6 +79,111 @@ def command() -> None:
       archiver export folder ~/highlights --account natgeo
       archiver export csv ./tables --since 7d
     """
+
+
+class ExportResult(Result, frozen=True):
+    """What an export has made in ``place``, or what a check of one has found there.
+
+    ``no_match``: what to say if the filters select no item; None without ``is_empty``.
+    """
+
+    form: str | None = None
+    place: Path | None = None
+    stats: ExportStats = field(default_factory=ExportStats)
+    is_empty: bool = False
+    dry_run: bool = False
+    check: bool = False
+    no_match: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code."""
+        if not self.stats.failed or self.dry_run:
+            return 0
+        return DAMAGED if self.check else PARTIAL
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether the form is a single file."""
+        return self.form in _FILE_FORMS
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the fields of ``--json``."""
+        stats, place = self.stats, None if self.place is None else str(self.place)
+        return {
+            "form": self.form,
+            "directory": None if self.is_file else place,
+            "file": place if self.is_file else None,
+            "files": stats.files,
+            "new": stats.new,
+            "replaced": stats.replaced,
+            "moved": stats.moved,
+            "removed": stats.removed,
+            "others": stats.others,
+            "avoided": stats.avoided,
+            "failed": stats.failed,
+            "bytes": stats.bytes,
+            "reflinked": stats.methods["reflink"],
+            "hardlinked": stats.methods["hardlink"],
+            "copied": stats.methods["copy"],
+            "written": stats.methods["written"],
+            "troubles": [{"path": path, "why": why} for path, why in self._failures()],
+            "empty": self.is_empty,
+            "dry_run": self.dry_run,
+            "check": self.check,
+        }
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        """Yield what a check has found wrong."""
+        if self.check and self.stats.failures:
+            yield from output.format_table(("file", "problem"), list(self._failures()))
+
+    def messages(self, options: GlobalOptions) -> Iterator[str]:
+        """Yield that nothing was selected, the first files that failed, and what was done or checked."""
+        says = f"archiver: {options.command}: "
+        if self.no_match is not None:
+            yield f"{says}{self.no_match}"
+        if not self.check and not options.quiet:
+            for path, why in islice(self._failures(), _FAILURES_SHOWN):
+                yield f"{says}{path}: {why}"
+            if self.stats.failed > _FAILURES_SHOWN:
+                yield f"{says}and {self.stats.failed - _FAILURES_SHOWN:,} more"
+        if self.exit_code or options.wants_summary:
+            yield self._describe_check() if self.check else self._summarize()
+
+    def _failures(self) -> Iterator[tuple[str, str]]:
+        return ((failure.path, advice.complete_commands(failure.why)) for failure in self.stats.failures)
+
+    def _describe_check(self) -> str:
+        stats, listed = self.stats, len(self.stats.failures)
+        checked = stats.files + stats.failed + stats.others
+        again = "; make it again with --force" if self.is_file and stats.failed else ""
+        cut = f" (the first {listed:,} are listed)" if listed < stats.failed else ""
+        lost = f", {stats.others:,} lost or changed by other programs" if stats.others else ""
+        return (
+            f"{pluralize(checked, 'record' if self.is_file else 'file')} checked,"
+            f" {format_size(stats.bytes)} read: {stats.failed:,} wrong or missing{cut}{lost}{again}"
+        )
+
+    def _summarize(self) -> str:
+        """Return a line such as ``1,204 files in highlights: 12 new (12 linked, 4.2 MB), 3 moved``."""
+        stats = self.stats
+        ways = {"reflink": "cloned", "hardlink": "linked", "copy": "copied", "written": "written"}
+        how = ", ".join(f"{count:,} {ways[way]}" for way, count in stats.methods.items() if count)
+        parts = []
+        if stats.new or stats.replaced:
+            replaced = f", {stats.replaced:,} replaced" if stats.replaced else ""
+            parts.append(f"{stats.new:,} new{replaced} ({how}, {format_size(stats.bytes)})")
+        counts = (
+            (stats.moved, "moved"),
+            (stats.removed, "removed"),
+            (stats.avoided, "renamed, because their names were taken"),
+            (stats.others, "kept from earlier exports, not selected now"),
+            (stats.failed, "failed"),
+        )
+        parts += [f"{count:,} {what}" for count, what in counts if count]
+        line = f"{pluralize(stats.files, 'file')} in {self.place}: {', '.join(parts) or 'nothing new'}"
+        return f"dry run, nothing was changed; there would be {line}" if self.dry_run else line
 
 
 class ExportRequest(Struct, frozen=True):
@@ -160,23 +244,23 @@ _OF_TABLES = (_TABLES_DIRECTORY, _TABLES, _DRY_RUN)
 
 
 def form(
-    name: str, shared: Sequence[Callable[[Callable[..., int]], Callable[..., int]]], **how: Any
-) -> Callable[[Callable[..., int]], click.Command]:
+    name: str, shared: Sequence[Callable[[Function], Function]], **how: Any
+) -> Callable[[Function], click.Command]:
     """Declare a form of export; ``how`` as for ``plain``. It gets the shared options as one ``request``.
 
     ``shared``: its options besides the filters and its own, which come before them.
     """
 
-    def declare(function: Callable[..., int]) -> click.Command:
+    def declare(function: Function) -> click.Command:
         own_parameters = function.__dict__.pop("__click_params__", [])
 
         @wraps(function)
         def with_request(
             options: GlobalOptions, archive: Archive, *, check: bool = False, **values: Any
-        ) -> int:
+        ) -> Result | int | None:
             if check:
                 _require_check_alone()
-                return _print_check(options, archive, name, values["directory"])
+                return _check_export(options, archive, ExportResult(name, values["directory"], check=True))
             request = {key: values.pop(key) for key in ExportRequest.__struct_fields__ if key in values}
             return function(options, archive, request=ExportRequest(**request), **values)
 
@@ -184,7 +268,7 @@ def form(
         for option in reversed(shared):
             decorated = option(decorated)
         decorated.__dict__["__click_params__"] += own_parameters
-        return reads(name, reports_interrupt=True, group=command, json=NOTHING, **how)(decorated)
+        return reads(name, reports_interrupt=True, group=command, json=ExportResult.blank, **how)(decorated)
 
     return declare
 
@@ -203,35 +287,17 @@ def _require_check_alone() -> None:
             )
 
 
-def _print_check(options: GlobalOptions, archive: Archive, form: str, to: Path) -> int:
-    """Check an export, and print what is wrong. Return the exit code."""
-    if options.blank is not None:
-        options.blank = {**options.blank, **_destination(form, to), "check": True}
-    stats = _watch(options, form, to, partial(archive.check_export, to, form=form), hint="")
-    code = DAMAGED if stats.failed else 0
-    if options.blank is not None:
-        view = {**options.blank, **_json_view(form, to, stats)}
-        output.print_json({"exit_code": code, "outcome": outcome(code), **view})
-    elif stats.failures:
-        rows = [(failure.path, advice.complete_commands(failure.why)) for failure in stats.failures]
-        output.print_data("".join(f"{line}\n" for line in output.format_table(("file", "problem"), rows)))
-    if code or options.wants_summary:
-        is_file, checked = form in _FILE_FORMS, stats.files + stats.failed + stats.others
-        again = "; make it again with --force" if is_file and stats.failed else ""
-        listed = len(stats.failures)
-        cut = f" (the first {listed:,} are listed)" if listed < stats.failed else ""
-        lost = f", {stats.others:,} lost or changed by other programs" if stats.others else ""
-        output.print_messages(
-            f"{pluralize(checked, 'record' if is_file else 'file')} checked,"
-            f" {format_size(stats.bytes)} read: {stats.failed:,} wrong or missing{cut}{lost}{again}"
-        )
-    return code
+def _check_export(options: GlobalOptions, archive: Archive, begun: ExportResult) -> ExportResult:
+    """Check an export, and return what is wrong."""
+    assert begun.place is not None
+    assert begun.form is not None
+    check = partial(archive.check_export, begun.place, form=begun.form)
+    return replace(begun, stats=_watch(options, begun, check, hint=""))
 
 
 def _watch(
     options: GlobalOptions,
-    form: str,
-    to: Path,
+    begun: ExportResult,
     work: Callable[..., ExportStats],
     *,
     hint: str,
@@ -241,8 +307,9 @@ def _watch(
 
     ``hint``: what to do after a stop. With ``is_shown`` the counts so far are printed even if it fails.
     """
-    so_far: ExportStats | None = None
-    stop = StopFlag()
+    stop, so_far = StopFlag(), begun
+    if options.blank is not None:
+        options.blank = begun.json_fields()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint=hint),
         progress.show_steps(options, "files") as step,
@@ -250,15 +317,15 @@ def _watch(
 
         def watch(stats: ExportStats) -> None:
             nonlocal so_far
-            so_far = stats
+            so_far = replace(begun, stats=stats)
             stop.check()
             step(stats.files, stats.expected)
 
         try:
             return work(progress=watch)
         finally:
-            if options.blank is not None and so_far is not None and is_shown:
-                options.blank = {**options.blank, **_json_view(form, to, so_far)}
+            if options.blank is not None and is_shown:
+                options.blank = so_far.json_fields()
 
 
 class ExportWork(Protocol):
@@ -269,19 +336,16 @@ class ExportWork(Protocol):
     ) -> ExportStats: ...
 
 
-def _print_export(
+def _export(
     options: GlobalOptions, archive: Archive, form: str, request: ExportRequest, export: ExportWork
-) -> int:
-    """Make an export with a progress bar, stopped by signals, and print what was done. Return the exit code.
+) -> ExportResult:
+    """Make an export with a progress bar, stopped by signals, and return what was done.
 
     What was done is printed also if it ends early. On a terminal it asks before files are removed. Raises
     UsageError if the answer is no, and the errors of ``export``.
     """
     is_empty = False
-    to, dry_run = request.directory, request.dry_run
-    hint = _NOT_MADE if form in _FILE_FORMS else _AGAIN
-    if options.blank is not None:
-        options.blank = {**options.blank, **_destination(form, to), "dry_run": dry_run}
+    begun = ExportResult(form, request.directory, dry_run=request.dry_run)
 
     def on_empty() -> None:
         nonlocal is_empty
@@ -289,33 +353,15 @@ def _print_export(
 
     def run(*, dry_run: bool) -> ExportStats:
         work = partial(export, dry_run=dry_run, on_empty=on_empty)
-        return _watch(options, form, to, work, hint=hint, is_shown=dry_run is request.dry_run)
+        hint = _NOT_MADE if begun.is_file else _AGAIN
+        return _watch(options, begun, work, hint=hint, is_shown=dry_run is request.dry_run)
 
     can_ask = is_on_terminal() and sys.stdin is not None and sys.stdin.isatty()
-    if request.prune and not request.yes and not dry_run and can_ask:
-        _confirm(to, run(dry_run=True).removed)
-    stats = run(dry_run=dry_run)
-    code = PARTIAL if stats.failed and not dry_run else 0
-    if options.blank is not None:
-        view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run, "check": False}
-        output.print_json({"exit_code": code, "outcome": outcome(code), **view})
-    if is_empty:
-        _print_empty(options, archive, request.filters)
-    _print_failures(options, stats)
-    if code or options.wants_summary:
-        output.print_messages(_summary_line(to, stats, dry_run=dry_run))
-    return code
-
-
-def _print_failures(options: GlobalOptions, stats: ExportStats) -> None:
-    """Name the first files that could not be exported, unless ``-q`` is given."""
-    if not options.quiet:
-        for failure in stats.failures[:20]:
-            output.print_messages(
-                f"archiver: {options.command}: {failure.path}: {advice.complete_commands(failure.why)}"
-            )
-        if stats.failed > 20:
-            output.print_messages(f"archiver: {options.command}: and {stats.failed - 20:,} more")
+    if request.prune and not request.yes and not request.dry_run and can_ask:
+        _confirm(request.directory, run(dry_run=True).removed)
+    stats = run(dry_run=request.dry_run)
+    no_match = _describe_no_match(archive, request.filters) if is_empty and not options.quiet else None
+    return replace(begun, stats=stats, is_empty=is_empty, no_match=no_match)
 
 
 def _confirm(to: Path, files: int) -> None:
@@ -327,70 +373,14 @@ def _confirm(to: Path, files: int) -> None:
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def _print_empty(options: GlobalOptions, archive: Archive, filters: FilterOptions) -> None:
-    """Print that the filters select no item, unless ``-q`` is given: a filter may be mistyped.
-
-    A title that would match in another case is named.
-    """
-    if options.quiet:
-        return
+def _describe_no_match(archive: Archive, filters: FilterOptions) -> str:
+    """Return that the filters select no item: one may be mistyped. A title in another case is named."""
     accounts = split_targets(filters.accounts)["accounts"]
     shown = archive.highlights(accounts=accounts) if filters.titles else ()
     unmatched = unmatched_globs(filters.titles, (highlight.title for highlight in shown))
     near = [title for title in unmatched.values() if title is not None]
     case = f"; matching is case-sensitive: did you mean {' or '.join(map(repr, near))}?" if near else ""
-    output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}{case}")
-
-
-def _destination(form: str, to: Path) -> dict[str, object]:
-    is_file = form in _FILE_FORMS
-    return {
-        "form": form,
-        "directory": None if is_file else str(to),
-        "file": str(to) if is_file else None,
-    }
-
-
-def _json_view(form: str, to: Path, stats: ExportStats) -> dict[str, object]:
-    return {
-        **_destination(form, to),
-        "files": stats.files,
-        "new": stats.new,
-        "replaced": stats.replaced,
-        "moved": stats.moved,
-        "removed": stats.removed,
-        "others": stats.others,
-        "avoided": stats.avoided,
-        "failed": stats.failed,
-        "bytes": stats.bytes,
-        "reflinked": stats.methods["reflink"],
-        "hardlinked": stats.methods["hardlink"],
-        "copied": stats.methods["copy"],
-        "written": stats.methods["written"],
-        "troubles": [
-            {"path": failure.path, "why": advice.complete_commands(failure.why)} for failure in stats.failures
-        ],
-    }
-
-
-def _summary_line(to: Path, stats: ExportStats, *, dry_run: bool) -> str:
-    """Return a line such as ``1,204 files in highlights: 12 new (12 linked, 4.2 MB), 3 moved``."""
-    ways = {"reflink": "cloned", "hardlink": "linked", "copy": "copied", "written": "written"}
-    how = ", ".join(f"{count:,} {ways[way]}" for way, count in stats.methods.items() if count)
-    parts = []
-    if stats.new or stats.replaced:
-        replaced = f", {stats.replaced:,} replaced" if stats.replaced else ""
-        parts.append(f"{stats.new:,} new{replaced} ({how}, {format_size(stats.bytes)})")
-    counts = (
-        (stats.moved, "moved"),
-        (stats.removed, "removed"),
-        (stats.avoided, "renamed, because their names were taken"),
-        (stats.others, "kept from earlier exports, not selected now"),
-        (stats.failed, "failed"),
-    )
-    parts += [f"{count:,} {what}" for count, what in counts if count]
-    line = f"{pluralize(stats.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
-    return f"dry run, nothing was changed; there would be {line}" if dry_run else line
+    return f"{filters.describe_no_match()}{case}"
 
 
 @form("folder", _OF_MEDIA, epilog=f"Fields of a template: {', '.join(sorted(FIELDS))}.\n\n{EPILOG}")
@@ -413,7 +403,7 @@ def _summary_line(to: Path, stats: ExportStats, *, dry_run: bool) -> str:
 )
 def folder(
     options: GlobalOptions, archive: Archive, template: str, sidecars: bool, xmp: bool, request: ExportRequest
-) -> int:
+) -> ExportResult:
     """Export pictures and videos under readable names into DIR. Reads only, also during a run; costs nothing.
 
     An item that several highlights show is in each. Covers and avatars are included. The modification time of
@@ -442,11 +432,13 @@ def folder(
         xmp=xmp,
         **request.media_options(),
     )
-    return _print_export(options, archive, "folder", request, export)
+    return _export(options, archive, "folder", request, export)
 
 
 @form("jsonl", _OF_TABLES)
-def jsonl(options: GlobalOptions, archive: Archive, tables: tuple[str, ...], request: ExportRequest) -> int:
+def jsonl(
+    options: GlobalOptions, archive: Archive, tables: tuple[str, ...], request: ExportRequest
+) -> ExportResult | None:
     """Export every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, also during
     a run; costs nothing.
 
@@ -470,7 +462,9 @@ def jsonl(options: GlobalOptions, archive: Archive, tables: tuple[str, ...], req
 
 
 @form("csv", _OF_TABLES)
-def csv(options: GlobalOptions, archive: Archive, tables: tuple[str, ...], request: ExportRequest) -> int:
+def csv(
+    options: GlobalOptions, archive: Archive, tables: tuple[str, ...], request: ExportRequest
+) -> ExportResult | None:
     """Export every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, also
     during a run; costs nothing.
 
@@ -495,7 +489,7 @@ def csv(options: GlobalOptions, archive: Archive, tables: tuple[str, ...], reque
 
 
 @form("site", _OF_MEDIA)
-def site(options: GlobalOptions, archive: Archive, request: ExportRequest) -> int:
+def site(options: GlobalOptions, archive: Archive, request: ExportRequest) -> ExportResult:
     """Export web pages into DIR that need no server and no network. Reads only, also during a run; costs
     nothing.
 
@@ -516,7 +510,7 @@ def site(options: GlobalOptions, archive: Archive, request: ExportRequest) -> in
       archiver export site /media/usb --link copy --no-gone
     """
     export = partial(archive.export_site, request.directory, **request.media_options())
-    return _print_export(options, archive, "site", request, export)
+    return _export(options, archive, "site", request, export)
 
 
 @form("wacz", _OF_A_FILE)
@@ -529,7 +523,7 @@ def site(options: GlobalOptions, archive: Archive, request: ExportRequest) -> in
 @click.option("--force", cls=RiskyOption, is_flag=True, help="Replace FILE if it exists.")
 def wacz(
     options: GlobalOptions, archive: Archive, with_answers: bool, force: bool, request: ExportRequest
-) -> int:
+) -> ExportResult:
     """Export the web pages that export site makes as one WACZ file, for a web archive or a player. Reads
     only, also during a run; costs nothing.
 
@@ -553,7 +547,7 @@ def wacz(
         gone=request.filters.gone,
         **request.filters.narrowing(),
     )
-    return _print_export(options, archive, "wacz", request, export)
+    return _export(options, archive, "wacz", request, export)
 
 
 @form("bagit", _OF_MEDIA)
@@ -565,7 +559,9 @@ def wacz(
     help="Your own field for bag-info.txt, as in 'Source-Organization=City Archive'. Later exports keep it;"
     " LABEL= removes it. May be repeated, also with the same label.",
 )
-def bagit(options: GlobalOptions, archive: Archive, fields: tuple[str, ...], request: ExportRequest) -> int:
+def bagit(
+    options: GlobalOptions, archive: Archive, fields: tuple[str, ...], request: ExportRequest
+) -> ExportResult:
     """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, for libraries and archives. Reads
     only, also during a run; costs nothing.
 
@@ -587,7 +583,7 @@ def bagit(options: GlobalOptions, archive: Archive, fields: tuple[str, ...], req
     export = partial(
         archive.export_bagit, request.directory, info=parse_fields(fields), **request.media_options()
     )
-    return _print_export(options, archive, "bagit", request, export)
+    return _export(options, archive, "bagit", request, export)
 
 
 def parse_fields(texts: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -603,19 +599,25 @@ def parse_fields(texts: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def _export_tables(
     options: GlobalOptions, archive: Archive, form: str, tables: tuple[str, ...], request: ExportRequest
-) -> int:
-    """Export tables into the directory, or one to stdout if that is ``-``. Return the exit code."""
+) -> ExportResult | None:
+    """Export tables into the directory, or print one if that is ``-``."""
     narrowing = request.filters.narrowing()
     if str(request.directory) != "-":
         export = partial(archive.export_tables, request.directory, form=form, tables=tables, **narrowing)
-        return _print_export(options, archive, form, request, export)
+        return _export(options, archive, form, request, export)
     if len(tables) != 1 or options.blank is not None or request.dry_run:
         raise UsageError(
             "only one table can go to stdout, without --json and --dry-run",
             f"archiver export {form} - --table items",
         )
-    on_empty = partial(_print_empty, options, archive, request.filters)
+
+    def on_empty() -> None:
+        if not options.quiet:
+            output.print_messages(
+                f"archiver: {options.command}: {_describe_no_match(archive, request.filters)}"
+            )
+
     with signals.die_on_interrupt():
         for piece in archive.table_lines(tables[0], form=form, on_empty=on_empty, **narrowing):
             output.print_data(piece.encode(errors="replace"))
-    return 0
+    return None

@@ -18,6 +18,7 @@ import click
 from msgspec import Struct
 
 from archiver.cli import load
+from archiver.cli.decorators import Function, Result
 from archiver.cli.options import C, GlobalOptions, TimeType
 from archiver.errors import ArchiverError, UsageError
 
@@ -206,11 +207,11 @@ def split_targets(texts: Sequence[str]) -> AccountKeywords:
     return {"accounts": accounts or None, "highlights": highlights or None}
 
 
-def filter_options(command: Callable[..., int]) -> Callable[..., int]:
+def filter_options(command: Function) -> Function:
     """Add the options to a command, which gets their values as one argument ``filters``."""
 
     @wraps(command)
-    def command_with_filters(*args: object, **options: Any) -> int:
+    def command_with_filters(*args: object, **options: Any) -> Result | int | None:
         values = {name: options.pop(name) for name in FilterOptions.__struct_fields__ if name in options}
         return command(*args, filters=FilterOptions(**values), **options)
 

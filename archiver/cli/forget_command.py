@@ -42,7 +42,7 @@ class ForgetResult(Result, frozen=True):
             yield from _advice(self.removed)
 
 
-@writes("forget", hint=_RESUME, notes_older_copy=False, json=ForgetResult)
+@writes("forget", hint=_RESUME, notes_older_copy=False, json=ForgetResult.blank)
 @click.argument("name", metavar="NAME", shell_complete=complete_account)
 @dry_run_option("Only say what would be removed, and what would stay.")
 @click.option(

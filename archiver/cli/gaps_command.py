@@ -51,7 +51,7 @@ class GapsResult(Result, frozen=True):
         yield NO_GAPS
 
 
-@reads("gaps", json=GapsResult)
+@reads("gaps", json=GapsResult.blank)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
 def command(options: GlobalOptions, archive: Archive, accounts: tuple[str, ...]) -> GapsResult:
     """List what the archive lacks, and why. Reads only, also during a run; costs nothing.

@@ -112,7 +112,7 @@ def _usage_error(error: click.ClickException, words: list[str], options: GlobalO
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx is not None else "archiver"
     if ctx is not None and options.blank is None and "--json" in words:
-        options.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
+        options.blank = next((p.blank() for p in ctx.command.params if isinstance(p, JsonOption)), None)
     options.command = path.partition(" ")[2]
     text = error.format_message()
     if isinstance(error, click.MissingParameter):

@@ -217,9 +217,13 @@ def is_on_terminal() -> bool:
 
 
 class JsonOption(click.Option):
-    """``--json``. It has the command's empty object, so that a failure prints one object too."""
+    """``--json``. ``blank`` returns the command's empty object, so that a failure prints one object too."""
 
-    blank: Mapping[str, object]
+    def __init__(
+        self, param_decls: Sequence[str], *, blank: Callable[[], Mapping[str, object]], **attrs: Any
+    ) -> None:
+        super().__init__(param_decls, **attrs)
+        self.blank = blank
 
 
 class RiskyOption(click.Option):
@@ -267,15 +271,12 @@ def run_options(command: C) -> C:
     return command
 
 
-def json_option(nothing: Mapping[str, object]) -> Callable[[C], C]:
-    """Add ``--json``. ``nothing``: the fields besides exit_code and outcome if nothing was done."""
-
-    class CommandJsonOption(JsonOption):
-        blank = nothing
-
+def json_option(blank: Callable[[], Mapping[str, object]]) -> Callable[[C], C]:
+    """Add ``--json``. ``blank`` returns the fields besides exit_code and outcome if nothing was done."""
     return click.option(
         "--json",
-        cls=CommandJsonOption,
+        cls=JsonOption,
+        blank=blank,
         is_flag=True,
         is_eager=True,
         expose_value=False,
@@ -305,7 +306,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
 def _keep_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     assert isinstance(param, JsonOption)
     if value:
-        ctx.ensure_object(GlobalOptions).blank = param.blank
+        ctx.ensure_object(GlobalOptions).blank = param.blank()
 
 
 def _version(ctx: click.Context) -> str:

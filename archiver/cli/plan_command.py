@@ -39,11 +39,17 @@ class PlanResult(Result, frozen=True):
     spent to make the plan exact.
     """
 
-    plans: list[AccountPlan]
-    budget: BudgetLeft | None
-    price: str | None
-    listing: str | None
-    summary: Summary | None
+    plans: Sequence[AccountPlan] = ()
+    budget: BudgetLeft | None = None
+    price: str | None = None
+    listing: str | None = None
+    summary: Summary | None = None
+
+    @classmethod
+    def blank(cls) -> dict[str, object]:
+        """Return the fields of ``--json`` if nothing was done, the failures last."""
+        fields = super().blank()
+        return {**{name: fields[name] for name in fields if name != "failures"}, "failures": []}
 
     @property
     def exit_code(self) -> int:
@@ -98,18 +104,7 @@ class PlanResult(Result, frozen=True):
             yield from run_report.report_messages(options, self.summary, is_product=True)
 
 
-@plain(
-    "plan",
-    json={
-        "run_id": None,
-        "spent": 0,
-        "units": 0,
-        "price": None,
-        "budget": None,
-        "accounts": [],
-        "failures": [],
-    },
-)
+@plain("plan", json=PlanResult.blank)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_account)
 @click.option("--full", is_flag=True, help="Plan to fetch every highlight again.")
 @click.option(
@@ -205,7 +200,7 @@ def make_plan(
     )
 
 
-def remarks(plans: list[AccountPlan], price: str | None, listing: str | None) -> Iterator[str]:
+def remarks(plans: Sequence[AccountPlan], price: str | None, listing: str | None) -> Iterator[str]:
     """Yield what "+" means, if there is one, and the total in money.
 
     ``price``: of 1,000 units. ``listing``: a command that lists the trays of these accounts, to advise.
@@ -222,7 +217,7 @@ def remarks(plans: list[AccountPlan], price: str | None, listing: str | None) ->
         yield f"price: {amount}{'' if is_exact else ' or more'}, at {price} for 1,000 units"
 
 
-def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str | None:
+def describe_limit(plans: Sequence[AccountPlan], budget: BudgetLeft | None) -> str | None:
     """Return which limit of the budget ends the run, if the plan costs more than the limit leaves."""
     if budget is None:
         return None

@@ -51,7 +51,7 @@ class RemoveResult(Result, frozen=True):
             yield "what is archived stays"
 
 
-@reads("remove", reports_interrupt=True, json=RemoveResult)
+@reads("remove", reports_interrupt=True, json=RemoveResult.blank)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_listed)
 @dry_run_option("Only say what would be removed from the list; write nothing.")
 @wait_option()

@@ -81,7 +81,7 @@ def _error_notification(error: Exception) -> Notification:
         "exit_code": code,
         "outcome": outcome(code),
         "command": "run",
-        **run_report.EMPTY_FIELDS,
+        **run_report.empty_fields(),
         "error": {"slug": slug, "message": message, "hint": hint},
     }
     return Notification(

@@ -75,7 +75,7 @@ class RereadResult(Result, frozen=True):
                 yield f"rows {would}{what}: {', '.join(rows)}"
 
 
-@writes("reread", hint=RESUME, json=RereadResult)
+@writes("reread", hint=RESUME, json=RereadResult.blank)
 @wait_option()
 @dry_run_option("Change nothing; do it to a copy of the rows, and print what would be added.")
 def command(

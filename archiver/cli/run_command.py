@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archiver.cli.plan_command import PlanResult
 
 
-@plain("run", json=run_report.EMPTY_FIELDS)
+@plain("run", json=run_report.empty_fields)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]", shell_complete=complete_account)
 @run_options
 def command(

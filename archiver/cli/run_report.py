@@ -6,7 +6,7 @@ The report has at most ten lines; with ``--json`` it is an object.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Self
 
@@ -63,19 +63,6 @@ _CODE_MESSAGES = {
 """Exit codes of runs that did not end with an error."""
 
 _NETWORK = "check the network and the state of the API"
-
-EMPTY_FIELDS: Mapping[str, object] = {
-    "run_id": None,
-    **dict.fromkeys(_COUNTS, 0),
-    "balance_mismatch": None,
-    "hosts_not_allowed": [],
-    "missing_targets": [],
-    "failures": [],
-    "notes": [],
-    "changes_total": 0,
-    "changes": [],
-}
-"""The object of ``--json`` for a run that never began."""
 
 _NO_CHANGES = RunChanges()
 
@@ -192,6 +179,12 @@ def failure_lines(summary: Summary, room: int = _MAX_LINES) -> Iterator[str]:
     yield f"failed: {by_reason}{retry}"
     lines = [f"  {describe_failure(failure)}" for failure in failures]
     yield from _limit_lines(lines, room - 1, f"more: {advice.command_line('gaps')}")
+
+
+def empty_fields() -> dict[str, object]:
+    """Return the object of ``--json`` for a run that never began, besides exit_code and outcome."""
+    fields = json_fields(Summary(0, "")) | {"run_id": None}
+    return {name: fields[name] for name in fields if name not in ("exit_code", "outcome", "command")}
 
 
 def json_fields(summary: Summary, changes: RunChanges = _NO_CHANGES) -> dict[str, object]:

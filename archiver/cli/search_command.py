@@ -97,7 +97,7 @@ class SearchResult(Result, frozen=True):
             yield f"archiver: search: {things} changed by another program can be found after the next run"
 
 
-@reads("search", cls=_Words, json=SearchResult)
+@reads("search", cls=_Words, json=SearchResult.blank)
 @click.argument("text", nargs=-1, required=True, metavar="TEXT...")
 @account_option(
     "Only this account, by its username, a former one, or its id; or highlight:<pk>. May be repeated."

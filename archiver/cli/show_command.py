@@ -85,7 +85,7 @@ class WaitingResult(Result, frozen=True):
         return details_text.waiting_lines(self._files, width, show_all=self._show_all)
 
 
-@reads("show", json=ShowResult)
+@reads("show", json=ShowResult.blank)
 @click.argument("target", metavar="[TARGET]", required=False, shell_complete=complete_account)
 @click.option("--paths", is_flag=True, help="Only the absolute paths of its files, one a line.")
 @click.option("-0", "--null", is_flag=True, help="Like --paths, with a NUL after each path: for xargs -0.")

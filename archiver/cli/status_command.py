@@ -102,7 +102,7 @@ class StatusResult(Result, frozen=True):
             yield f"archiver: status: {self._late}"
 
 
-@reads("status", reports_interrupt=True, json=StatusResult)
+@reads("status", reports_interrupt=True, json=StatusResult.blank)
 @click.option(
     "--balance", "ask_balance", is_flag=True, help="Ask the API for the units left (free; needs the key)."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,39 +25,11 @@ from archiver.model.values import replace
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from archiver.archive.archive import Archive
     from archiver.archive.verification import RepairReport, Verification
     from archiver.verify.verify_blobs import Damage
     from archiver.verify.verify_journal import JournalReport
     from archiver.work import StopFlag
-
-
-_NOTHING = {
-    "checked": 0,
-    "bytes_read": 0,
-    "damaged": [],
-    "lost": [],
-    "found": [],
-    "orphans": 0,
-    "foreign": [],
-    "answers_checked": 0,
-    "answers_damaged": [],
-    "answers_lost": [],
-    "answers_unrecorded": 0,
-    "answers_surplus": [],
-    "answers_foreign": [],
-    "journal_lines": 0,
-    "journal_damage": None,
-    "journal_differences": {},
-    "journal_rows": [],
-    "derived_differences": [],
-    "journal_losses": [],
-    "journal_foreign": [],
-    "repair": None,
-    "run": None,
-}
 
 
 class VerifyResult(Result, frozen=True):
@@ -66,13 +39,20 @@ class VerifyResult(Result, frozen=True):
     ``advised`` are lines about what to do.
     """
 
-    root: Path
     verification: Verification
+    root: Path = Path()
     repair: RepairReport | None = None
     back: int = 0
     run: Mapping[str, object] | None = None
     price: tuple[str, ...] = ()
     advised: str = ""
+
+    @classmethod
+    def blank(cls) -> dict[str, object]:
+        """Return the fields of ``--json`` if nothing was checked."""
+        from archiver.archive.verification import Verification
+
+        return cls(Verification()).json_fields()
 
     def json_fields(self) -> dict[str, object]:
         """Return the fields of ``--json``."""
@@ -148,7 +128,9 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     return share
 
 
-@writes("verify", hint=run_report.RESUME, hint_needs="repair", notes_older_copy=False, json=_NOTHING)
+@writes(
+    "verify", hint=run_report.RESUME, hint_needs="repair", notes_older_copy=False, json=VerifyResult.blank
+)
 @click.option(
     "--read-data/--quick",
     default=None,
@@ -247,8 +229,8 @@ def command(
         else "makes these again from the rows"
     )
     return VerifyResult(
-        archive.root,
         verification,
+        archive.root,
         repair=planned,
         price=() if planned is None else tuple(price_lines(planned, max_units, dry_run=True)),
         advised=f"the same command {how} {what}",
@@ -265,7 +247,7 @@ def _finish_repair(
     wait: bool,
 ) -> int:
     """Print what a repair did, fetch the lost files again, and print how that ended. Return the exit code."""
-    verified = VerifyResult(archive.root, report.verification, report)
+    verified = VerifyResult(report.verification, archive.root, report)
     if options.blank is None:
         output.print_lines(verified.lines(output.terminal_width()))
     else:  # set now, so that it is printed even if the run cannot begin

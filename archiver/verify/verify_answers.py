@@ -34,10 +34,10 @@ class AnswerReport(Struct, frozen=True):
     ``answers/`` that this program does not create and that are in no row.
     """
 
-    checked: int
-    damaged: tuple[LostAnswer, ...]
-    lost: tuple[LostAnswer, ...]
-    restored: tuple[int, ...]
+    checked: int = 0
+    damaged: tuple[LostAnswer, ...] = ()
+    lost: tuple[LostAnswer, ...] = ()
+    restored: tuple[int, ...] = ()
     unrecorded: int = 0
     surplus: tuple[Surplus, ...] = ()
     foreign: tuple[str, ...] = ()

@@ -52,13 +52,13 @@ class VerifyReport(Struct, frozen=True):
     or damaged. ``restored``: recorded as lost, but present again with the right bytes.
     """
 
-    checked: int
-    bytes_read: int
-    damaged: tuple[Damage, ...]
-    orphans: int
-    foreign: tuple[str, ...]
-    lost: tuple[Damage, ...]
-    restored: tuple[Digest, ...]
+    checked: int = 0
+    bytes_read: int = 0
+    damaged: tuple[Damage, ...] = ()
+    orphans: int = 0
+    foreign: tuple[str, ...] = ()
+    lost: tuple[Damage, ...] = ()
+    restored: tuple[Digest, ...] = ()
 
 
 def verify_blobs(
