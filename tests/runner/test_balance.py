@@ -5,8 +5,6 @@ how the run ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +13,8 @@ from tests.support.api_faults import BROKEN, PAGE, TRAY, account_pk, answer_erro
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
 from tests.support.standin.actions import Action
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.world(accounts=1, highlights=2, items=1)
 
 ONE = account_pk(0)
 ASKED = "select status, units from api_calls where path = '/sys/balance' order by id"
@@ -24,10 +22,10 @@ NOTED = "select balance_before, balance_after from runs order by id"
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and an account with two highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generate(1, 2, 1), balance=1_000) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
+def harness(harness: ArchiveHarness) -> ArchiveHarness:
+    """With a thousand units."""
+    harness.upstream.balance = 1_000
+    return harness
 
 
 @pytest.mark.parametrize("rate", ["", pytest.param("1000", marks=pytest.mark.whole)])

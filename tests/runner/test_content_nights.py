@@ -53,31 +53,6 @@ def test_fault_l3_an_answer_that_quotes_the_key_is_kept_without_it(harness: Arch
     assert harness.upstream.key.encode() not in everything
 
 
-def test_fault_l3_a_rejected_key_is_not_told_by_the_refusal(harness: ArchiveHarness) -> None:
-    """A 401 whose text holds the key: code 4, and the message says ``***``."""
-    body = json.dumps({"state": False, "error": f"Unauthorized request: {harness.upstream.key}"})
-    harness.upstream.faults.add(
-        actions.respond(401, body, {"content-type": "application/json"}), listener="api", count=None
-    )
-    summary = harness.night("natgeo")
-    assert (summary.exit_code, summary.units) == (4, 0)
-    assert "Unauthorized request: ***" in summary.message
-
-
-@pytest.mark.parametrize(
-    "status", [303, *(pytest.param(status, marks=pytest.mark.whole) for status in (301, 302, 307, 308))]
-)
-def test_fault_l5_a_redirect_of_the_api_leads_nowhere(
-    harness: ArchiveHarness, elsewhere: FaultyStandIn, status: int
-) -> None:
-    """The other host is not asked at all, and so sees no key; the run ends with code 7."""
-    target = f"{elsewhere.base_url}/v1/user/highlights?user_id=787132"
-    harness.upstream.faults.add(actions.redirect(target, status), listener="api", path="/v1/", count=None)
-    summary = harness.night("natgeo")
-    assert summary.exit_code == 7
-    assert len(elsewhere.requests) == 0
-
-
 def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(
     harness: ArchiveHarness, elsewhere: FaultyStandIn
 ) -> None:

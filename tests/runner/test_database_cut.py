@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
 
@@ -22,19 +21,13 @@ from tests.support.databases import ConnectionProxy, CutAt, empty_database, end_
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 
+pytestmark = pytest.mark.world(items=3)
+
 HELD = (
     "select (select count(*) from api_calls), (select count(*) from answers), (select count(*) from items),"
     " (select count(*) from files), (select count(*) from failures), (select count(*) from changes)"
 )
 LOST_FOR_GOOD = actions.respond(404)
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyStandIn]:
-    """The two accounts of the vendor's page, with three items in each highlight."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=3)
-        yield upstream
 
 
 @pytest.fixture

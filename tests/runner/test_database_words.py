@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ import pytest
 from archiver.archive.archive import Archive
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole, sqlite_when_whole
-from tests.support.standin.faulty_standin import FaultyStandIn
+
+pytestmark = pytest.mark.world(items=1)
 
 BOTW, GIFT, LIMITLESS = "18018069326790931", "17983616051768088", "17893209825281221"
 DROP = "'); DROP TABLE highlights; --"
@@ -19,11 +19,10 @@ TITLE = "select title from highlights where pk = ?"
 
 
 @pytest.fixture
-def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, its rows on SQLite or on PostgreSQL."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=1)
-        yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
+def harness(harness: ArchiveHarness, nowhere: str | Path) -> ArchiveHarness:
+    """Its rows are on SQLite or on PostgreSQL."""
+    harness.database = nowhere if isinstance(nowhere, str) else None
+    return harness
 
 
 def _paid_for(harness: ArchiveHarness) -> bytes:

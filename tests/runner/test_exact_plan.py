@@ -23,6 +23,8 @@ from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 
+pytestmark = pytest.mark.world(accounts=3, highlights=4, items=1)
+
 TRAY = "/v1/user/highlights"
 
 
@@ -35,13 +37,6 @@ class Still(ArchiveHarness):
     def now(self) -> datetime:
         """A day in spring, ``later`` by what a test adds."""
         return datetime(2026, 3, 1, tzinfo=UTC) + self.later
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and three accounts with four highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generate(3, 4, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def exactly(harness: ArchiveHarness, names: list[str]) -> tuple[int, int]:

@@ -1,4 +1,6 @@
-"""Nights on which something is wrong: each harms only itself, costs what it must, and hides nothing."""
+"""Nights on which something is wrong: each harms only itself, costs what it must, and hides nothing; and
+targets that overlap.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +10,20 @@ from dataclasses import replace
 
 import pytest
 
+from archiver.archive.archive import Archive
 from archiver.archive.creation import create_archive
 from archiver.errors import DiskFull, Reason
+from archiver.hiker import wire
 from archiver.hiker.wire import shapes
+from archiver.model.api_calls import Answer
 from archiver.model.target import parse_target
 from archiver.runner import highlight
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyExchange
-from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
-BROKEN = actions.respond(
-    500, b'{"detail": "x", "exc_type": "InternalError"}', {"content-type": "application/json"}
-)
 
 
 def unreadable(exchange: FaultyExchange) -> None:
@@ -47,17 +48,6 @@ def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harne
     assert harness.one("select count(*) from highlights where completed_at is not null") == 1
     naked = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
     assert harness.one(naked) == 0
-
-
-@pytest.mark.whole
-def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(harness: ArchiveHarness) -> None:
-    """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
-    harness.upstream.world = EditableWorld.generate(2, 6, 1)
-    for broken in harness.upstream.world.account("account0000").highlights:
-        harness.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=broken.pk, count=None)
-    summary = harness.night("account0000", "account0001")
-    assert summary.exit_code == 3
-    assert harness.one("select count(*) from highlights where completed_at is not null") == 6
 
 
 def test_fault_a22_an_unreadable_item_holds_back_nothing_else(harness: ArchiveHarness) -> None:
@@ -96,15 +86,6 @@ def test_a_vanished_blob_of_a_highlight_target_is_fetched_again(harness: Archive
     path.unlink()
     assert harness.night(target, insist=True).exit_code == 0
     assert path.exists()
-
-
-def test_fault_a17_a_billed_answer_that_cannot_be_read_is_paid_for_once(harness: ArchiveHarness) -> None:
-    """A cut gzip body with status 200: one call, one unit, and the ledger says 200."""
-    harness.upstream.faults.add(actions.gzipped(40), path="/v1/highlight/by/url", highlight=BOTW, count=None)
-    summary = harness.night("natgeo")
-    assert (summary.exit_code, summary.units) == (3, 5)
-    assert harness.rows("select status, units from api_calls where subject = ?", BOTW) == [(200, 1)]
-    assert harness.upstream.units == 5
 
 
 def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(
@@ -228,3 +209,39 @@ def test_fault_a39_a_highlight_of_products_is_a_gap(harness: ArchiveHarness) -> 
     harness.upstream.faults.remove(fault)
     assert harness.night("natgeo").exit_code == 0
     assert list(harness.gaps()) == []
+
+
+def test_an_account_and_one_of_its_highlights_pay_for_its_page_once(harness: ArchiveHarness) -> None:
+    """Even if the answer takes a while: the second to need the page waits for it."""
+    harness.upstream.faults.add(
+        path="/v1/highlight/by/url", highlight=BOTW, count=None, before=lambda _: time.sleep(0.3)
+    )
+    summary = harness.night(parse_target(f"highlight:{BOTW}"), "natgeo")
+    assert summary.exit_code == 0
+    pages = "select count(*) from api_calls where path = '/v1/highlight/by/url' and subject = ?"
+    assert harness.one(pages, BOTW) == 1
+
+
+def test_one_answer_is_parsed_at_a_time(harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it was paid for now or is stored: its values take ten times the memory of its bytes."""
+    read, held = wire.read_document, []
+
+    def observe(answer: Answer) -> wire.Document:
+        held.append(wire.PARSE_LOCK.locked())
+        return read(answer)
+
+    monkeypatch.setattr(wire, "read_document", observe)
+    harness.night("natgeo", parse_target(f"highlight:{BOTW}"))
+    stored = 1
+    assert held == [True] * (len(harness.upstream.requests.api_calls()) + stored)
+
+
+def test_a_highlight_that_was_never_fetched_is_not_kept_waiting_by_a_budget(harness: ArchiveHarness) -> None:
+    """It comes before accounts that were listed, although it is a single highlight."""
+    harness.night("salwaaa_ki")
+    harness.sleep(days=1)
+    targets = [parse_target("salwaaa_ki"), parse_target(f"highlight:{BOTW}")]
+    with Archive(harness.config) as archive:
+        summary = archive.run(targets, max_units=1, clock=lambda: harness.now)
+    assert summary.exit_code == 5
+    assert harness.one("select count(*) from highlights where pk = ? and completed_at is not null", BOTW) == 1

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from archiver.model.identity import utcnow
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import assert_sound
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.world(accounts=1, highlights=2, items=1)
 
 ACCOUNT = "account0000"
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive of one account with two highlights.
-
-    Upstream's clock is right, whatever that of the archive says.
-    """
-    with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        upstream.settings.clock = lambda: utcnow().timestamp()
-        yield harness
+def harness(harness: ArchiveHarness) -> ArchiveHarness:
+    """Upstream's clock is right, whatever that of the archive says."""
+    harness.upstream.settings.clock = lambda: utcnow().timestamp()
+    return harness
 
 
 def test_fault_h18_a_clock_that_is_behind_changes_nothing(harness: ArchiveHarness) -> None:

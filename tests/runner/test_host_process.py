@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,17 +21,11 @@ from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import assert_sound, environ, run
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
+pytestmark = pytest.mark.world(accounts=2, highlights=2, items=2)
+
 ACCOUNTS = ("account0000", "account0001")
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and two accounts."""
-    with FaultyStandIn(EditableWorld.generate(2, 2, 2)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 NIGHT = """

@@ -8,9 +8,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +16,8 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.forked_commands import ForkedCommands, ProcessResult, shared_commands
 from tests.support.host_faults import assert_sound, environ, run
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.world(accounts=2, highlights=2, items=3)
 
 ACCOUNTS = ("account0000", "account0001")
 HIGHLIGHTS = 4
@@ -34,13 +32,6 @@ AGAIN = "again to end now"
 def commands() -> ForkedCommands:
     """Processes by the dozen."""
     return shared_commands()
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """No archive yet, and two accounts of which some files stall for ever."""
-    with FaultyStandIn(EditableWorld.generate(2, 2, 3)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def begun(harness: ArchiveHarness, commands: ForkedCommands) -> int:

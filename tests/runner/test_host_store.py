@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,18 @@ from archiver.cli.main import main
 from archiver.sandbox import media_files
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import blobs, environ, run
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.world(accounts=1, highlights=1, items=1, archived="account0000")
 
 ACCOUNT = "account0000"
 
 
 @pytest.fixture
-def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveHarness]:
-    """An archive of one account, which the environment names."""
-    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(ACCOUNT).exit_code == 0
-        for name, value in environ(harness, ACCOUNT).items():
-            monkeypatch.setenv(name, value)
-        yield harness
+def harness(harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch) -> ArchiveHarness:
+    """The environment names it."""
+    for name, value in environ(harness, ACCOUNT).items():
+        monkeypatch.setenv(name, value)
+    return harness
 
 
 def verified(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], int, list[str]]:

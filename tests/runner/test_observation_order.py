@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -30,9 +29,9 @@ from tests.support.catalog_samples import (
 )
 from tests.support.databases import NOW, SQLITE_EVERYDAY, PostgresServer
 from tests.support.rebuilt_archive import require_equal_after_rebuild
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
+
+pytestmark = pytest.mark.world(accounts=1, highlights=1, items=1)
 
 ACCOUNT = "account0000"
 DAY = timedelta(days=1)
@@ -42,14 +41,12 @@ CURRENT = "SELECT source_url FROM current_files WHERE role IN ('cover', 'avatar'
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)])
 def harness(
-    request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer
+    request: pytest.FixtureRequest, harness: ArchiveHarness, postgres: PostgresServer
 ) -> Iterator[ArchiveHarness]:
-    """An archive of one account with one highlight; the clock of upstream is right."""
-    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream, postgres.database() as url:
-        harness = ArchiveHarness(
-            tmp_path / "archive", upstream, url if request.param == "postgresql" else None
-        )
-        upstream.settings.clock = lambda: utcnow().timestamp()
+    """The clock of upstream is right."""
+    harness.upstream.settings.clock = lambda: utcnow().timestamp()
+    with postgres.database() as url:
+        harness.database = url if request.param == "postgresql" else None
         yield harness
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
+pytestmark = pytest.mark.world(accounts=1, highlights=3, items=1)
+
 ACCOUNT = account_pk(0)
 LAST = "17800000000000002"
 V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
@@ -23,13 +24,11 @@ SWEEP = 2
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An account with sweeps and three highlights, of which the tray in one answer shows two, and a page of
-    the other two as well.
-    """
-    with FaultyStandIn(EditableWorld.generate(1, 3, 1)) as upstream:
-        upstream.world.v1_page = upstream.world.v2_page = 2
-        yield ArchiveHarness(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
+def harness(harness: ArchiveHarness) -> ArchiveHarness:
+    """With sweeps. The tray in one answer shows two highlights, and a page of the other two as well."""
+    harness.upstream.world.v1_page = harness.upstream.world.v2_page = 2
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = str(SWEEP)
+    return harness
 
 
 def nights(harness: ArchiveHarness, count: int) -> list[int]:

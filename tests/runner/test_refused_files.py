@@ -4,8 +4,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 
@@ -21,7 +20,6 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.cdn_account import offering
 from tests.support.databases import postgres_when_whole
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "keeper"
@@ -31,19 +29,12 @@ SWEEP = "ARCHIVER_SYNC_SWEEP_DAYS"
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
+def harness(harness: ArchiveHarness) -> ArchiveHarness:
     """One account with two highlights of three items; links live for 5 days, those of videos for 2."""
-    with FaultyStandIn(EditableWorld()) as upstream:
-        upstream.world.add_account(SandboxAccount("900", ACCOUNT, "Keeper", item_factory.avatar("900")))
-        for title in ("Second", "First"):
-            upstream.world.add_highlight(ACCOUNT, title, items=3)
-        yield ArchiveHarness(tmp_path / "archive", upstream)
-
-
-@pytest.fixture
-def either(harness: ArchiveHarness, nowhere: str | Path) -> ArchiveHarness:
-    """The same on SQLite and on PostgreSQL."""
-    harness.database = nowhere if isinstance(nowhere, str) else None
+    world = harness.upstream.world = EditableWorld()
+    world.add_account(SandboxAccount("900", ACCOUNT, "Keeper", item_factory.avatar("900")))
+    for title in ("Second", "First"):
+        world.add_highlight(ACCOUNT, title, items=3)
     return harness
 
 

@@ -1,7 +1,10 @@
-"""Replay of all stored answers: what the database lacks is added, what it has stays, without a call."""
+"""Replay of all stored answers: what each says by its endpoint; what the database lacks is added, what it has
+stays, without a call.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,17 +12,21 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import JournalDiffers, StoppedBySignal
-from archiver.hiker import wire
+from archiver.hiker import endpoints, wire
 from archiver.hiker.wire import Document, parse_highlight_page
-from archiver.model.identity import Pk
-from archiver.model.upstream import HighlightPage, Item, Mention
+from archiver.model.api_calls import Answer, Call
+from archiver.model.identity import Pk, utcnow
+from archiver.model.upstream import HighlightPage, Item, Mention, Tray
 from archiver.model.values import replace
+from archiver.reread import replay
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole
 from tests.support.rebuilt_archive import lose_file
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
+
+pytestmark = pytest.mark.world(items=9)
 
 NATGEO, ME = "787132", "18085475671830440"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -71,14 +78,6 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, nowhere: str | Path) 
     with FaultyStandIn() as upstream:
         upstream.world.shorten(items=ITEMS)
         yield two_nights(ArchiveHarness(tmp_path / "archive", upstream, nowhere))
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that does not exist yet, and two accounts in the stand-in."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=ITEMS)
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def forget(harness: ArchiveHarness) -> None:
@@ -310,3 +309,36 @@ def test_a_rereading_that_is_stopped_anywhere_is_finished_by_the_next(
     assert (3 <= stops < 5) if whole else stops == 1
     assert dump(harness, BUT_WHEN_SEEN) == {**values, "files": files}
     assert harness.one("select count(*) from runs where outcome = 'stopped' and exit_code = 130") == stops
+
+
+HIGHLIGHT = {"pk": "17", "user": {"pk": "1", "username": "ann"}, "title": "T", "items": []}
+OTHERS = {"balance_call", "next_page_call"}
+"""One is free; the other makes another page of a call."""
+PAID = [make("1") for name, make in vars(endpoints).items() if name.endswith("_call") and name not in OTHERS]
+
+
+def answer(call: Call, tree: object, status: int = 200) -> Answer:
+    url, now = f"https://api.hikerapi.com{call.path}", utcnow()
+    return Answer(call, url, status, (), json.dumps(tree).encode(), now, now)
+
+
+def test_no_endpoint_that_costs_units_is_passed_over() -> None:
+    """Every answer that costs units can be replayed; errors say nothing."""
+    assert {call.path for call in PAID} == replay._READERS.keys()
+    error = {"detail": "no", "exc_type": "UserNotFound"}
+    assert [replay.read_content(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
+    assert replay.read_content(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None
+
+
+def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
+    """A tray may come in one answer, by name, or page by page."""
+    page = {"response": {"tray": [HIGHLIGHT]}, "next_page_id": "2"}
+    told = [
+        replay.read_content(answer(call, tree))
+        for call, tree in (
+            (endpoints.tray_call("1"), [HIGHLIGHT]),
+            (endpoints.tray_by_name_call("ann"), [HIGHLIGHT]),
+            (endpoints.tray_page_call("1"), page),
+        )
+    ]
+    assert [[h.pk for h in tray.highlights] for tray in told if isinstance(tray, Tray)] == [["17"]] * 3

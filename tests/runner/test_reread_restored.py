@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +17,6 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole
 from tests.support.rebuilt_archive import rebuild
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import StopAt, asked, dump, execute
 
 NATGEO, SALWA = "787132", "75885841119"
@@ -269,14 +267,6 @@ def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness)
         "select a.latest_reel_media, a.media_count from answers a where api_call_id = ?", call[0]
     )
     assert facts == harness.rows("select latest_reel_media, media_count from highlights where pk = ?", BOTW)
-
-
-@pytest.fixture
-def either(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
-    """The same on either database."""
-    with FaultyStandIn() as upstream:
-        upstream.world.shorten(items=2)
-        yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
 @postgres_when_whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from archiver.runner.decide import DAYS, digits_due
 from tests.support.api_faults import TRAY
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import blobs, run
-from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn, paid_calls
-from tests.support.standin.world_edits import EditableWorld
+from tests.support.standin.faulty_standin import FaultyExchange, paid_calls
 from tests.support.states import DAY, NOW
+
+pytestmark = pytest.mark.world(accounts=1, highlights=2, items=8, archived="account0000")
 
 ACCOUNT = "account0000"
 ALL = "0123456789abcdef"
@@ -29,15 +29,6 @@ CLOCK = st.builds(
     st.times(),
     st.just(NOW.tzinfo),
 )
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive of one account with two highlights of eight items."""
-    with FaultyStandIn(EditableWorld.generate(1, 2, 8)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(ACCOUNT).exit_code == 0
-        yield harness
 
 
 def test_a_night_has_one_turn_and_sixteen_nights_have_all() -> None:

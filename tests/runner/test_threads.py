@@ -1,21 +1,20 @@
-"""Bounded threads, the stop flag, the gate and the lock."""
+"""Bounded threads, the stop flag and the gate: a 429 that one worker hears holds all of them back."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from archiver.errors import ArchiveLocked, StoppedBySignal, StorageError, UpstreamDown
-from archiver.runner import run_lock
+from archiver.errors import StoppedBySignal, UpstreamDown
+from archiver.model.events import Pause
 from archiver.runner.rate import RateLimiter
 from archiver.runner.threads import for_each
-from archiver.work import StopFlag, Work
+from archiver.work import StopFlag
+from tests.support.api_faults import TRAY, answer_error, everybody
+from tests.support.archive_harness import ArchiveHarness
 
 
 def test_each_thing_is_worked_on_once() -> None:
@@ -164,65 +163,54 @@ def test_the_gate_spaces_calls_and_pauses_all() -> None:
     assert time.monotonic() - began >= 0.09
 
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from archiver.runner import run_lock
-with run_lock.hold_run_lock(Path(sys.argv[1]), "run"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_fault_h20_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
-    """A second process is refused with the holder's pid and since when; killed without warning, the holder
-    leaves the lock free.
+@pytest.mark.world(accounts=30, highlights=1, items=0)
+def test_fault_a8_one_retry_after_holds_every_worker_back(harness: ArchiveHarness) -> None:
+    """The third call hears 429 and a second to wait: only what was under way still arrives within it, and the
+    night ends well.
     """
-    path = tmp_path / "lock"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        named = rf"run, pid {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
-        with pytest.raises(ArchiveLocked, match=named), run_lock.hold_run_lock(path, "run"):
-            pass
-        holder.kill()
-    with run_lock.hold_run_lock(path, "run"):
-        assert path.stat().st_mode & 0o777 == 0o600
+    upstream = harness.upstream
+    upstream.settings.latency = 0.02
+    asked: list[float] = []
+
+    def note(_: object) -> None:
+        asked.append(time.monotonic())
+
+    refusal = answer_error(429, {"detail": "slow down"}, retry_after="1")
+    upstream.faults.add(refusal, path=TRAY, nth=3, before=note)
+    upstream.faults.add(path="/v1/", count=None, before=note)
+    assert harness.night(*everybody(16)).exit_code == 0
+    refused_at = asked[2]
+    hurried = [at for at in asked[3:] if at < refused_at + 1]
+    assert len(hurried) <= 3 + 8  # the other workers of accounts, and those of highlights
+    assert len(asked) == 32 + 1
+    assert [e.seconds for e in harness.events if isinstance(e, Pause)] == [1.0]
+    assert harness.rows("select units from api_calls where status = 429") == [(0,)]
 
 
-def test_fault_h19_a_lock_can_be_waited_for(tmp_path: Path) -> None:
-    """With a wait, the lock is tried again until its holder lets go."""
-    path = tmp_path / "lock"
-    waits: list[float] = []
-    with run_lock.hold_run_lock(path, "first"):
-        with pytest.raises(ArchiveLocked), run_lock.hold_run_lock(path, "second"):
-            pass
-        with (
-            pytest.raises(StoppedBySignal),
-            run_lock.hold_run_lock(path, "second", Work(stop=_Impatient(waits, 3), wait=True)),
-        ):
-            pass
-    assert len(waits) == 3
+class Interval(StopFlag):
+    """Waits that move a clock; during the first one somebody else hears that he must wait five seconds."""
 
-
-def test_fault_h31_a_symlink_is_no_lock(tmp_path: Path) -> None:
-    """A planted link is refused and its target untouched."""
-    target = tmp_path / "precious"
-    target.write_text("stays")
-    (tmp_path / "lock").symlink_to(target)
-    with pytest.raises(StorageError), run_lock.hold_run_lock(tmp_path / "lock", "run"):
-        pass
-    assert target.read_text() == "stays"
-
-
-class _Impatient(StopFlag):
-    """Is set at the last of some waits, which take no time."""
-
-    def __init__(self, waits: list[float], last: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._waits, self._last = waits, last
+        self.now = 100.0
+        self.gate: RateLimiter | None = None
 
     def wait(self, seconds: float) -> None:
-        self._waits.append(seconds)
-        if len(self._waits) >= self._last:
-            raise StoppedBySignal(15)
+        self.now += seconds
+        if self.gate is not None:
+            self.gate.pause(5)
+            self.gate = None
+
+
+def test_fault_a8_who_has_drawn_his_turn_waits_too() -> None:
+    """A worker that waits for its turn when the pause begins goes through when that is over, not when its
+    turn comes.
+    """
+    stop = Interval()
+    gate = RateLimiter(1.0, stop, lambda: stop.now)
+    gate.wait_for_slot()
+    stop.gate = gate
+    gate.wait_for_slot()
+    assert stop.now == 100.0 + 1 + 5
+    gate.wait_for_slot()
+    assert stop.now == 100.0 + 1 + 5 + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,11 @@ from tests.support.databases import NOW, PostgresServer
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 
+pytestmark = pytest.mark.world(accounts=2, highlights=2, items=1)
+
 NAMES = ("account0000", "account0001")
 V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
 LAST_ANSWER = 'select segment, "offset" from answers order by id desc limit 1'
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and two accounts with two highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generate(2, 2, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def planned(harness: ArchiveHarness) -> int:

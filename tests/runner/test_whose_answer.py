@@ -3,8 +3,7 @@ not exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -15,20 +14,15 @@ from archiver.runner.tally import Summary
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import TRAY, account_pk, answer_error, attempts, edit_answer, highlight_pk
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.faulty_standin import paid_calls
 from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.world(accounts=3, highlights=2, items=1)
 
 ONE, NAME = account_pk(0), "account0000"
 BY_NAME, LOOK, LOOK_BY_NAME = f"{TRAY}/by/username", "/v1/user/by/id", "/v1/user/by/username"
 NOBODY: Json = {"detail": "Target user not found", "exc_type": "UserNotFound"}
 PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccount"}
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and three accounts with two highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generate(3, 2, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def with_owner(**fields: Json) -> Callable[[Json], None]:

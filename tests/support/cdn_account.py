@@ -77,8 +77,8 @@ def short_waits(patience: float = 5.0) -> Iterator[None]:
 
 
 class CdnAccount:
-    """An archive with one account, and its items by the name of what their files meet; a video's name begins
-    with "video".
+    """An archive with one account, and its items by the name of what their files meet; a name with "video" in
+    it is that of a video.
     """
 
     def __init__(self, root: Path, upstream: FaultyStandIn, database: str | None = None) -> None:
@@ -186,7 +186,7 @@ class CdnAccount:
 
 def role(name: str) -> Role:
     """Return the role of the file of that name."""
-    return "video" if name.startswith("video") else "thumbnail"
+    return "video" if "video" in name else "thumbnail"
 
 
 def blob(root: Path, sha256: str) -> bytes:

@@ -1,4 +1,6 @@
-"""Nights seen from the account of units: never more spent than allowed, never less noted than was billed."""
+"""Nights seen from the account of units, also of runs that are killed: never more is spent than allowed,
+never less noted than was billed, and nothing is paid for twice.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +8,27 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from archiver.archive.archive import Archive
 from archiver.sandbox.http_server import Pace
-from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, skip_waits, tray
+from tests.support.api_faults import PAGE, TRAY, account_pk, attempts, tray
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forked_commands import shared_commands
 from tests.support.host_faults import environ
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
-from tests.support.standin.world_edits import EditableWorld
+
+pytestmark = pytest.mark.world(accounts=3, highlights=4, items=1)
 
 ONE = account_pk(0)
 UNCOVERED = (
     "select count(*) from items i where not exists (select 1 from files f where "
     "f.item_pk = i.pk and f.role = 'thumbnail')"
 )
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and three accounts with four highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generate(3, 4, 1)) as upstream:
-        yield ArchiveHarness(tmp_path / "archive", upstream)
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """No wait of these nights takes any time."""
-    return skip_waits(monkeypatch)
 
 
 @pytest.mark.parametrize("status", [402, pytest.param(200, marks=pytest.mark.whole)])
@@ -70,50 +58,6 @@ def test_fault_a2_out_of_units_stops_asking_and_keeps_what_was_paid_for(
     harness.upstream.balance = 1000
     again = harness.night(ONE, account_pk(1), account_pk(2))
     assert (again.exit_code, again.units) == (0, 3 + 12 - int(str(held)))
-
-
-def test_fault_a2_nothing_is_asked_for_once_the_units_are_gone(harness: ArchiveHarness) -> None:
-    """However long the list: the first 402 ends the asking, one call for each worker at most."""
-    harness.upstream.balance = 0
-    summary = harness.night(*(account_pk(n) for n in range(500)))
-    assert (summary.exit_code, summary.units) == (5, 0)
-    assert summary.api_calls <= 4
-
-
-@pytest.mark.parametrize("silence", ["lost", pytest.param("late", marks=pytest.mark.whole)])
-def test_fault_b1_an_answer_that_never_comes_counts_as_billed(
-    harness: ArchiveHarness, waits: Waits, silence: str
-) -> None:
-    """Upstream bills the tray and its answer is lost: it is asked for once more, and the ledger has both."""
-    harness.environ["ARCHIVER_API_TIMEOUT"] = "1"
-    harness.upstream.faults.add(actions.lose() if silence == "lost" else actions.stall(None), path=TRAY)
-    summary = harness.night(ONE)
-    assert (summary.exit_code, summary.units) == (0, 2 + 4)
-    assert attempts(harness, ONE) == [(None, 1), (200, 1)]
-    assert summary.units == harness.upstream.units
-
-
-def test_fault_b1_a_list_call_is_sent_twice_at_most(harness: ArchiveHarness, waits: Waits) -> None:
-    """Every answer is lost after it was billed: two attempts, two units in the ledger as upstream, and code
-    7.
-    """
-    harness.upstream.faults.add(actions.lose(), path=TRAY, count=None)
-    summary = harness.night(ONE)
-    assert (summary.exit_code, summary.units) == (7, 2)
-    assert attempts(harness, ONE) == [(None, 1), (None, 1)]
-    assert harness.upstream.units == 2
-
-
-def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(harness: ArchiveHarness) -> None:
-    """Four units allowed: four spent, code 5 that names the limit; the next night pays for the rest alone."""
-    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "4"
-    summary = harness.night(ONE)
-    assert (summary.exit_code, summary.outcome, summary.units) == (5, "units", 4)
-    assert summary.message == "budget.max_units_per_run = 4 is reached"
-    assert len(paid_calls(harness.upstream.requests)) == harness.upstream.units == 4
-    assert harness.one("select count(*) from highlights where completed_at is not null") == 3
-    again = harness.night(ONE)
-    assert (again.exit_code, again.units) == (0, 2)
 
 
 def test_fault_b3_days_and_months_have_budgets_too(harness: ArchiveHarness) -> None:
@@ -169,15 +113,6 @@ def test_fault_b5_the_ledger_agrees_with_the_balance(harness: ArchiveHarness, ch
     )
 
 
-def test_fault_b5_the_answer_s_own_price_is_what_counts(harness: ArchiveHarness) -> None:
-    """A call that turns dearer says so in ``x-hiker-info``: the ledger has that number, not the one of our
-    list.
-    """
-    harness.upstream.faults.add(actions.headers({"x-hiker-info": '{"reqs": 3}'}), path=TRAY)
-    harness.night(ONE)
-    assert attempts(harness, ONE) == [(200, 3)]
-
-
 # --- killed
 
 
@@ -224,3 +159,53 @@ def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(harness: ArchiveH
     assert harness.one("select count(*) from failures") == 0
     harness.upstream.faults.clear()
     assert harness.night(ONE, account_pk(1)).exit_code == 0
+
+
+@pytest.mark.world(items=3)
+def test_a_killed_run_does_not_pay_twice(harness: ArchiveHarness) -> None:
+    """Killed while every video stalls: the next run reads all highlights from kept answers, for the tray's
+    unit alone.
+    """
+    fault = harness.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
+    pid = shared_commands().begin(environ(harness), "backup", "natgeo")
+    assert fault.reached.wait(20)
+    _until(lambda: _segment_rows(harness) == 3)
+    os.kill(pid, signal.SIGKILL)
+    assert shared_commands().end(pid).code == -signal.SIGKILL
+    harness.upstream.faults.clear()
+    summary = harness.night("natgeo")
+    assert (summary.exit_code, summary.units, summary.highlights_fetched) == (0, 1, 0)
+    assert harness.one("select outcome from runs where id = 1") == "killed"
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    assert list((harness.root / "tmp").iterdir()) == []
+    assert harness.night("natgeo").units == 1
+    assert harness.upstream.requests.cdn_requests() == []
+
+
+@pytest.mark.world(items=3)
+def test_a_torn_last_answer_is_passed_over(harness: ArchiveHarness) -> None:
+    """The kept answers' file ends in the middle of a record: what it held is asked for again, and the archive
+    is whole.
+    """
+    harness.night("natgeo")
+    segment = next((harness.root / "answers").rglob("*-fetched-*"))
+    segment.write_bytes(segment.read_bytes()[:-200])
+    sha256 = str(harness.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
+    for path in (harness.root / "blobs").rglob(sha256):
+        path.unlink()
+    summary = harness.night("natgeo")
+    assert summary.exit_code == 0
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _segment_rows(harness: ArchiveHarness) -> object:
+    return harness.one(
+        "select count(*) from answers a join api_calls c on c.id = a.api_call_id where path like '%by/url'"
+    )

@@ -1,0 +1,358 @@
+"""Nights with a faulty CDN, file by file: what it did wrong once is made good the same night, what it did
+wrong all night is a failure with its reason and made good the next night, and its neighbours are kept.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from archiver.sandbox import media_files
+from archiver.sandbox.http_server import HttpRequest, LoggedRequest
+from tests.support.cdn_account import (
+    SIZE,
+    CdnAccount,
+    Owned,
+    check_store,
+    cut_body,
+    redirect_to_itself,
+    short_waits,
+)
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn
+
+MP4 = media_files.base("video1.mp4")
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>' * 20
+SCRIPT = b"#!/bin/sh\nrm -rf /\n" * 20
+HALF = SIZE // 2
+REST = f"bytes={HALF}-"
+
+FAILING = [
+    pytest.param(actions.respond(403, "no"), "forbidden", 2, id="test_fault_c2_a_403_that_is_no_expiry"),
+    pytest.param(actions.respond(404), "not_found", 1, id="test_fault_c3_a_404_is_asked_for_once"),
+    pytest.param(actions.respond(410), "not_found", 1, id="test_fault_c3_a_410_is_asked_for_once"),
+    pytest.param(actions.respond(429), "http_status", 3, id="test_fault_c5_429_all_night"),
+    pytest.param(actions.respond(500), "http_status", 3, id="test_fault_c5_500_all_night"),
+    pytest.param(
+        actions.respond(503, b"", {"retry-after": "0"}), "http_status", 3, id="test_fault_c5_503_all_night"
+    ),
+    pytest.param(actions.truncated(1000), "truncated", 3, id="test_fault_c6_a_short_picture"),
+    pytest.param(actions.truncated(1000), "truncated", 3, id="test_fault_c6_a_short_video"),
+    pytest.param(actions.wrong_length(9), "truncated", 3, id="test_fault_c6_a_length_that_is_too_large"),
+    pytest.param(actions.wrong_length(-9), "truncated", 3, id="test_fault_c7_a_picture_longer_than_it_says"),
+    pytest.param(actions.wrong_length(-9), "truncated", 3, id="test_fault_c7_a_video_longer_than_it_says"),
+    pytest.param(cut_body, "truncated", 3, id="test_fault_c8_a_picture_that_ends_where_it_lies_to_end"),
+    pytest.param(cut_body, "truncated", 3, id="test_fault_c8_a_video_that_ends_where_it_lies_to_end"),
+    pytest.param(actions.unsized(5000), "truncated", 3, id="test_fault_c9_a_cut_picture_without_a_length"),
+    pytest.param(actions.unsized(5000), "truncated", 3, id="test_fault_c9_a_cut_video_without_a_length"),
+    pytest.param(actions.chunked(1000, cut=3), "truncated", 3, id="test_fault_c10_chunks_without_the_last"),
+    pytest.param(actions.reset(), "network", None, id="test_fault_c12_a_reset_at_once"),
+    pytest.param(actions.reset(5000), "network", 3, id="test_fault_c12_a_reset_in_the_middle"),
+    pytest.param(actions.gzipped(), "not_media", 1, id="test_fault_c13_gzip_that_nobody_asked_for"),
+    pytest.param(actions.gzipped(100), "not_media", 1, id="test_fault_c13_gzip_that_is_cut"),
+    pytest.param(
+        actions.headers({"content-encoding": "gzip"}), "not_media", 1, id="test_fault_c13_gzip_by_its_name"
+    ),
+    pytest.param(
+        actions.gzipped(expands_to=50_000_000), "not_media", 1, id="test_fault_c13_a_video_that_is_a_bomb"
+    ),
+    pytest.param(actions.html(), "not_media", 1, id="test_fault_c14_a_web_page"),
+    pytest.param(
+        actions.other_bytes(actions.HTML * 20), "not_media", 1, id="test_fault_c14_a_web_page_as_a_jpeg"
+    ),
+    pytest.param(actions.other_bytes(b""), "not_media", 1, id="test_fault_c15_an_empty_body"),
+    pytest.param(actions.respond(204), "http_status", 1, id="test_fault_c15_a_204"),
+    pytest.param(
+        actions.other_bytes(actions.jpeg()[:80]), "not_media", 1, id="test_fault_c15_the_first_80_bytes"
+    ),
+    pytest.param(
+        actions.other_bytes(actions.jpeg()), "wrong_kind", 1, id="test_fault_c16_a_video_that_is_a_picture"
+    ),
+    pytest.param(actions.other_bytes(MP4), "wrong_kind", 1, id="test_fault_c16_a_picture_that_is_a_film"),
+    pytest.param(actions.other_bytes(SVG), "not_media", 1, id="test_fault_c16_a_drawing"),
+    pytest.param(actions.other_bytes(actions.ELF), "not_media", 1, id="test_fault_c16_a_program"),
+    pytest.param(actions.other_bytes(SCRIPT), "not_media", 1, id="test_fault_c16_a_script"),
+    pytest.param(
+        actions.redirect("https://inside.fbcdn.net/x?oh=SIGNED"),
+        "network",
+        1,
+        id="test_fault_c17_to_a_cdn_name_that_means_10_0_0_1",
+    ),
+    pytest.param(
+        actions.redirect("https://metadata.fbcdn.net/x?oh=SIGNED"),
+        "network",
+        1,
+        id="test_fault_c17_to_a_cdn_name_that_means_the_metadata",
+    ),
+    pytest.param(actions.redirect("file:///etc/passwd"), "redirect", 1, id="test_fault_c18_to_a_file"),
+    pytest.param(actions.redirect("ftp://a.fbcdn.net/x"), "redirect", 1, id="test_fault_c18_to_ftp"),
+    pytest.param(actions.redirect("data:image/png;base64,AA"), "redirect", 1, id="test_fault_c18_to_data"),
+    pytest.param(actions.redirect("http://a.fbcdn.net/x"), "redirect", 1, id="test_fault_c18_to_http"),
+    pytest.param(actions.redirect(None), "redirect", 1, id="test_fault_c19_to_nowhere"),
+    pytest.param(redirect_to_itself, "redirect", 6, id="test_fault_c19_in_a_circle"),
+    pytest.param(
+        actions.redirect("https://fbcdn.net.evil.com/x"), "redirect", 1, id="test_fault_c20_to_a_look_alike"
+    ),
+    pytest.param(actions.endless(), "endless", 1, id="test_fault_c22_a_picture_without_end"),
+    pytest.param(actions.endless(), "endless", 1, id="test_fault_c22_a_video_without_end"),
+    pytest.param(actions.endless(10**12), "too_large", 1, id="test_fault_c22_endless_by_its_word"),
+    pytest.param(actions.wrong_range(), "http_status", 3, id="test_fault_c23_a_part_that_nobody_asked_for"),
+    pytest.param(actions.headers({"content-digest": "adler32=1"}), "digest", 3, id="a_checksum_denies_it"),
+]
+"""What the CDN does with a file at every request, the reason of the failure, and how often it is asked (None:
+a kept connection that is reset at once is replaced, which is no attempt).
+"""
+
+INWARD = (
+    "http://127.0.0.2:{port}/",
+    "http://10.0.0.1:{port}/",
+    "http://[::1]:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/",
+    "http://2130706434:{port}/",
+    "http://0x7f000002:{port}/",
+    "http://0177.0.0.2:{port}/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://[64:ff9b::7f00:2]:{port}/",
+    "http://[2002:7f00:2::]:{port}/",
+)
+"""Where redirects lead: loopback, private, link-local and translated addresses, however written."""
+
+PASSING = [
+    pytest.param([None, REST, None], id="test_fault_c4_416_is_never_the_end"),
+    pytest.param([None, None, None], id="test_fault_c5_a_cdn_that_was_busy_is_asked_again"),
+    pytest.param([None, REST], id="test_fault_c6_a_short_body_is_completed"),
+    pytest.param([None], id="test_fault_c9_a_whole_body_without_a_length_is_kept"),
+    pytest.param([None, REST], id="test_fault_c10_chunks_that_broke_off_are_completed"),
+    pytest.param([None, None], id="test_fault_c12_a_reset_at_the_first_byte"),
+    pytest.param([None, REST, "bytes=45000-"], id="test_fault_c12_a_video_is_reset_in_its_middle"),
+    pytest.param([None, f"bytes={SIZE - 1}-"], id="test_fault_c12_a_reset_at_the_last_byte"),
+    pytest.param([None, None], id="test_fault_c19_a_relative_redirect_is_followed"),
+    pytest.param([None, REST, None], id="test_fault_c23_a_part_with_another_start_is_thrown_away"),
+    pytest.param([None, REST, None], id="test_fault_c23_a_part_of_another_whole_is_thrown_away"),
+    pytest.param([None, REST, None], id="test_fault_c23_a_multipart_is_thrown_away"),
+    pytest.param([None, REST], id="test_fault_c24_200_to_a_range_begins_again"),
+    pytest.param([None, REST], id="test_fault_c25_another_etag_is_never_spliced"),
+    pytest.param([None, None], id="test_fault_c25_after_a_weak_etag_no_rest_is_asked_for"),
+    pytest.param([None, None], id="test_fault_c25_without_an_etag_no_rest_is_asked_for"),
+]
+"""The range that each request asks for: ``play`` says what the file of that name meets."""
+
+
+def play(served: CdnAccount) -> None:
+    """Set what each of ``PASSING`` meets before the CDN serves it well."""
+    half = actions.truncated(HALF)
+    busy = actions.respond(503, b"", {"retry-after": "0"})
+    scripts: list[tuple[Action, ...]] = [
+        (half, actions.respond(416)),
+        (busy, actions.respond(429)),
+        (half,),
+        (actions.unsized(),),
+        (actions.chunked(1000, cut=30),),
+        (actions.reset(0),),
+        (actions.reset(HALF), actions.reset(HALF // 2)),
+        (actions.reset(SIZE - 1),),
+        (redirect_to_itself,),
+        (half, actions.wrong_range(HALF - 1)),
+        (half, actions.wrong_range(HALF, SIZE + 1)),
+        (half, parts),
+        (half,),
+        (half,),
+        (half_with_etag('W/"1"'),),
+        (half_with_etag(""),),
+    ]
+    for row, script in zip(PASSING, scripts, strict=True):
+        name = str(row.id)
+        served.meets(name, *script)
+        if "c24" in name:
+            served.meets(name, actions.respond(200, served.body(name)))
+        if "c25" in name:
+            then_changes(served, name)
+
+
+def parts(exchange: FaultyExchange) -> None:
+    """The asked part as ``multipart/byteranges``, which wraps it in lines of its own."""
+    true = exchange.reply()
+    said = true.headers["content-range"].encode()
+    body = (
+        b"--B\r\ncontent-type: image/jpeg\r\ncontent-range: " + said + b"\r\n\r\n" + true.body + b"\r\n--B--"
+    )
+    headers = {"content-type": "multipart/byteranges; boundary=B", "etag": true.headers["etag"]}
+    exchange.deliver(replace(true, body=body, headers=headers))
+
+
+def half_with_etag(etag: str) -> Action:
+    """Half of the body under its length and an ETag that proves nothing."""
+
+    def act(exchange: FaultyExchange) -> None:
+        exchange.connection.send(exchange.begin({"etag": etag})[:HALF])
+        exchange.connection.close()
+
+    return act
+
+
+def then_changes(served: CdnAccount, name: str) -> None:
+    """The file of that name becomes another one just before its second request is answered."""
+    item, highlight = served.item(name).pk, served.highlights[-1]
+
+    def change(_: HttpRequest) -> None:
+        served.upstream.world.change_bytes(highlight, item, "thumbnail")
+
+    served.upstream.faults.add(listener="cdn", item=item, role="thumbnail", before=change)
+
+
+class Inside:
+    """A service of the inner network, on 127.0.0.2; ``visitors`` counts who connected to it."""
+
+    def __init__(self) -> None:
+        self.visitors = 0
+        self._listener = socket.create_server(("127.0.0.2", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                self._listener.accept()[0].close()
+            except OSError:
+                return
+            self.visitors += 1
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+@dataclass(frozen=True)
+class Met:
+    """What became of a file in the first night: the reason of its failure, the requests, and its bytes."""
+
+    reason: str | None
+    asked: list[LoggedRequest]
+    held: list[bytes]
+
+
+@dataclass(frozen=True)
+class Nights:
+    """The archive, and what its first night was like."""
+
+    served: CdnAccount
+    files: dict[str, Met]
+    bad: set[Owned]
+    visitors: int
+    details: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
+    """Three nights: on the first one every file meets its fault, on the others the CDN is well.
+
+    The first costs two units for the account and one for each highlight, the next the tray: pages are kept
+    and their links live. It fetches just what was missing, and the third one nothing.
+    """
+    with FaultyStandIn() as upstream, short_waits():
+        inside = Inside()
+        served = CdnAccount(tmp_path_factory.mktemp("ward") / "archive", upstream)
+        for row in FAILING:
+            served.meets(str(row.id), cast(Action, row.values[0]), count=None)
+        for where in INWARD:
+            served.meets(where, actions.redirect(where.format(port=inside.port)), count=None)
+        bad = {served.owner(name) for name in served.items}
+        play(served)
+        assert served.night() == 3
+        inside.close()
+        assert served.failures() == bad
+        assert served.kept() == served.offered() - bad
+        assert check_store(served.harness.root) == served.blobs()
+        assert upstream.units == 2 + 1 + len(served.highlights)
+        assert served.harness.one("select outcome from runs") == "partial"
+        files = {
+            name: Met(served.failed(name), served.asked(name), served.held(name)) for name in served.items
+        }
+        details = tuple(str(text) for (text,) in served.harness.rows("select detail from failures"))
+        due = "select count(*) from failures where reason = 'too_large' and next_try_at is not null"
+        assert served.harness.one(due) == 0
+        upstream.faults.clear()
+        served.harness.sleep(days=1)
+        assert served.night() == 0
+        fetched = [(asked.subject.item, asked.subject.role) for asked in upstream.requests.cdn_requests()]
+        assert (sorted(fetched), upstream.units) == (sorted(bad), 1)
+        assert served.night() == 0
+        assert (upstream.requests.cdn_requests(), upstream.units) == ([], 1)
+        yield Nights(served, files, bad, inside.visitors, details)
+
+
+def test_the_next_night_makes_all_of_it_good(nights: Nights) -> None:
+    """Every file is there once, under its true name, and no failure is left."""
+    served = nights.served
+    assert (served.kept(), served.failures()) == (served.offered(), set())
+    assert [served.held(name) for name in served.items] == [[served.body(name)] for name in served.items]
+    assert check_store(served.harness.root) == served.blobs()
+    assert served.harness.one("select count(*) from highlights where completed_at is null") == 0
+
+
+@pytest.mark.parametrize(("action", "reason", "requests"), FAILING)
+def test_a_file_that_fails_all_night(
+    nights: Nights, action: Action, reason: str, requests: int | None, request: pytest.FixtureRequest
+) -> None:
+    """It has this reason after so many requests, and no bytes."""
+    met = nights.files[request.node.callspec.id]
+    assert (met.reason, met.held) == (reason, [])
+    assert requests in (None, len(met.asked))
+
+
+@pytest.mark.parametrize("ranges", PASSING)
+def test_a_file_that_fails_at_first(
+    nights: Nights, ranges: list[str | None], request: pytest.FixtureRequest
+) -> None:
+    """The same night has its true bytes, once, and no failure; a rest is asked for under a strong ETag."""
+    name = request.node.callspec.id
+    met = nights.files[name]
+    assert [asked.headers.get("range") for asked in met.asked] == ranges
+    assert (met.reason, met.held) == (None, [nights.served.body(name)])
+    for asked in met.asked:
+        assert asked.headers.get("if-range", "").startswith('"') == ("range" in asked.headers)
+
+
+def test_fault_c17_no_redirect_leads_inward(nights: Nights) -> None:
+    """Not followed, and nobody came there."""
+    met = [nights.files[where] for where in INWARD]
+    assert {(each.reason, len(each.asked), len(each.held)) for each in met} == {("redirect", 1, 0)}
+    assert nights.visitors == 0
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254"])
+def test_fault_c17_a_cdn_name_that_means_an_inner_address_is_told(nights: Nights, address: str) -> None:
+    """It was no mere lack of a connection."""
+    told = f"its name resolves to {address}, which is not on the public internet"
+    assert [told in detail for detail in nights.details].count(True) == 1
+
+
+SLOW: dict[str, Action] = {
+    "drip": actions.drip(100, 0.02),
+    "stall": actions.stall(5000),
+    "silence": actions.stall(None),
+    "head drips": actions.slow_head(0.01),
+}
+
+
+def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path, whole: bool) -> None:
+    """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the
+    run does not hang. ``--whole``: all of them, else a drip.
+    """
+    slow = SLOW if whole else {"drip": SLOW["drip"]}
+    with FaultyStandIn() as upstream, short_waits(0.5):
+        served = CdnAccount(tmp_path / "archive", upstream)
+        for name, action in slow.items():
+            served.meets(name, action, count=None)
+        assert served.night() == 3
+        assert served.failures() == {served.owner(name) for name in slow} == served.offered() - served.kept()
+        assert {served.failed(name) for name in slow if name in ("stall", "drip")} == {"too_slow"}
