@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -241,23 +241,45 @@ class Met:
 
 
 @dataclass(frozen=True)
+class Night:
+    """Its code and units, the files that the CDN was asked for, and then: those that are kept, those that
+    have failed, the blobs in the store, and those that the catalog names.
+    """
+
+    code: int
+    units: int
+    fetched: list[Owned]
+    kept: set[Owned]
+    failures: set[Owned]
+    stored: set[str]
+    named: set[str]
+
+
+@dataclass
 class Nights:
-    """The archive, and what its first night was like."""
+    """An archive, what the files met in its first night, and its nights."""
 
     served: CdnAccount
-    files: dict[str, Met]
+    inside: Inside
     bad: set[Owned]
-    visitors: int
-    details: tuple[str, ...]
+    files: dict[str, Met] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
+    all: list[Night] = field(default_factory=list)
+
+    def pass_one(self) -> None:
+        """Live through one more night."""
+        served = self.served
+        code, upstream = served.night(), served.upstream
+        fetched = [(asked.subject.item, asked.subject.role) for asked in upstream.requests.cdn_requests()]
+        stored = check_store(served.harness.root)
+        self.all.append(
+            Night(code, upstream.units, fetched, served.kept(), served.failures(), stored, served.blobs())
+        )
 
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
-    """Three nights: on the first one every file meets its fault, on the others the CDN is well.
-
-    The first costs two units for the account and one for each highlight, the next the tray: pages are kept
-    and their links live. It fetches just what was missing, and the third one nothing.
-    """
+    """Three nights: on the first one every file meets its fault, on the others the CDN is well."""
     with FaultyStandIn() as upstream, short_waits():
         inside = Inside()
         served = CdnAccount(tmp_path_factory.mktemp("ward") / "archive", upstream)
@@ -265,37 +287,43 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
             served.meets(str(row.id), cast(Action, row.values[0]), count=None)
         for where in INWARD:
             served.meets(where, actions.redirect(where.format(port=inside.port)), count=None)
-        bad = {served.owner(name) for name in served.items}
+        nights = Nights(served, inside, {served.owner(name) for name in served.items})
         play(served)
-        assert served.night() == 3
+        nights.pass_one()
         inside.close()
-        assert served.failures() == bad
-        assert served.kept() == served.offered() - bad
-        assert check_store(served.harness.root) == served.blobs()
-        assert upstream.units == 2 + 1 + len(served.highlights)
-        assert served.harness.one("select outcome from runs") == "partial"
-        files = {
+        nights.files = {
             name: Met(served.failed(name), served.asked(name), served.held(name)) for name in served.items
         }
-        details = tuple(str(text) for (text,) in served.harness.rows("select detail from failures"))
-        due = "select count(*) from failures where reason = 'too_large' and next_try_at is not null"
-        assert served.harness.one(due) == 0
+        nights.details = tuple(str(text) for (text,) in served.harness.rows("select detail from failures"))
         upstream.faults.clear()
         served.harness.sleep(days=1)
-        assert served.night() == 0
-        fetched = [(asked.subject.item, asked.subject.role) for asked in upstream.requests.cdn_requests()]
-        assert (sorted(fetched), upstream.units) == (sorted(bad), 1)
-        assert served.night() == 0
-        assert (upstream.requests.cdn_requests(), upstream.units) == ([], 1)
-        yield Nights(served, files, bad, inside.visitors, details)
+        nights.pass_one()
+        nights.pass_one()
+        yield nights
 
 
-def test_the_next_night_makes_all_of_it_good(nights: Nights) -> None:
-    """Every file is there once, under its true name, and no failure is left."""
+def test_only_the_bad_files_are_missing(nights: Nights) -> None:
+    """Code 3, and each has one failure. It costs two units for the account and one for each highlight, one of
+    which has no bad file.
+    """
+    night, served = nights.all[0], nights.served
+    assert (night.code, night.failures) == (3, nights.bad)
+    assert night.kept == served.offered() - nights.bad
+    assert night.stored == night.named
+    assert night.units == 2 + 1 + len(served.highlights)
+    assert served.harness.one("select outcome from runs order by id limit 1") == "partial"
+
+
+def test_the_next_night_makes_all_of_it_good_and_the_third_is_quiet(nights: Nights) -> None:
+    """Code 0 for just what was missing, and a unit for the tray: pages are kept and their links live. Every
+    file is there once, under its true name.
+    """
     served = nights.served
-    assert (served.kept(), served.failures()) == (served.offered(), set())
+    for night, fetched in zip(nights.all[1:], (nights.bad, set[Owned]()), strict=True):
+        assert (night.code, night.units, sorted(night.fetched)) == (0, 1, sorted(fetched))
+        assert (night.kept, night.failures) == (served.offered(), set())
+        assert night.stored == night.named
     assert [served.held(name) for name in served.items] == [[served.body(name)] for name in served.items]
-    assert check_store(served.harness.root) == served.blobs()
     assert served.harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
@@ -326,7 +354,13 @@ def test_fault_c17_no_redirect_leads_inward(nights: Nights) -> None:
     """Not followed, and nobody came there."""
     met = [nights.files[where] for where in INWARD]
     assert {(each.reason, len(each.asked), len(each.held)) for each in met} == {("redirect", 1, 0)}
-    assert nights.visitors == 0
+    assert nights.inside.visitors == 0
+
+
+def test_fault_c22_a_file_over_the_limit_is_a_gap_without_a_date(nights: Nights) -> None:
+    """By its own word it is over ``max_file_size``: its body is not read."""
+    due = "select count(*), max(next_try_at) from failures where reason = 'too_large'"
+    assert nights.served.harness.rows(due) == [(1, None)]
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254"])
