@@ -310,6 +310,15 @@ def open_levels(root: Path, levels: Iterable[str]) -> Iterator[list[int]]:
             os.close(fd)
 
 
+def real_path(path: Path) -> Path:
+    """Return a path without symbolic links; it need not exist.
+
+    Links that form a loop stay as they are, so whoever opens the path gets an OSError. ``Path.resolve``
+    raises RuntimeError for them before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 def free_bytes(path: Path) -> int:
     """Return how many bytes this user can still write to the disk of ``path``. Raises StorageError."""
     with storage_errors(f"the free space at {path} cannot be read"):

@@ -14,9 +14,18 @@ from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
 from archiver.blobs.store import BlobSource
 from archiver.catalog import Snapshot
-from archiver.catalog.query import adoptions, change_history, content, dump, holdings, stored_answers, totals
-from archiver.durable import require_permission, storage_errors
-from archiver.errors import AnswerMalformed, UsageError
+from archiver.catalog.query import (
+    account_parts,
+    adoptions,
+    change_history,
+    content,
+    dump,
+    holdings,
+    stored_answers,
+    totals,
+)
+from archiver.durable import storage_errors
+from archiver.errors import AnswerMalformed, ArchiveLocked, UsageError
 from archiver.export import bagit, folder_layout
 from archiver.export.export_entry import (
     CompanionText,
@@ -32,6 +41,7 @@ from archiver.export.folder_layout import FolderLayout
 from archiver.export.link_methods import LinkMethod, choose_method
 from archiver.export.open_export import (
     is_new,
+    nearest_existing,
     open_check,
     open_export,
     open_new_file,
@@ -169,7 +179,7 @@ class Export:
             reading.end()
             wacz: WaczCount = WaczCount(blobs, self._progress)
             if self._dry_run:
-                require_permission(self._directory.parent)
+                nearest_existing(self._directory.parent)
             else:
                 file = stack.enter_context(open_new_file(self._directory, force=force))
                 agent = f"archiver {archiver.__version__}"
@@ -181,8 +191,12 @@ class Export:
             return wacz.finish()
 
     def _put_answers(self, wacz: WaczCount) -> None:
-        """Put all stored answers. One that has a row, and is missing or damaged, counts as a failure."""
+        """Put all stored answers. One that has a row, and is missing or damaged, counts as a failure.
+
+        Raises ArchiveLocked if an account was forgotten meanwhile: answers of others have moved.
+        """
         answers, catalog = self._session.answers, self._session.catalog
+        removals = catalog.read(account_parts.count_removals)
         for segment in sorted({*answers.segments(), *catalog.read(stored_answers.segments)}):
             rows = catalog.read(stored_answers.answers_of_segment, segment)
             missing = {row.location for row in rows if not row.is_lost}
@@ -193,6 +207,8 @@ class Export:
             for location in sorted(missing, key=lambda location: location.offset):
                 why = f"its answer at offset {location.offset:,} is damaged or missing"
                 wacz.stats.add_failure(f"answers/{segment}", f"{why} (archiver verify --read-data --repair)")
+        if catalog.read(account_parts.count_removals) != removals:
+            raise ArchiveLocked("an account was forgotten meanwhile", "export again")
 
     def _site_entries(
         self, moment: Snapshot, steps: Iterator[KeptAccount | KeptHighlight | Placed]

@@ -16,6 +16,7 @@ import click
 
 from archiver.cli.commands import COMMANDS
 from archiver.config import account_list
+from archiver.durable import real_path
 from archiver.errors import ArchiverError, hide_keys
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def names_archive(config: Path, directory: Path) -> bool:
     from archiver.config import load
 
     try:
-        return load(config, {}).archive.directory.resolve() == directory.resolve()
+        return real_path(load(config, {}).archive.directory) == real_path(directory)
     except ArchiverError:
         return False
 

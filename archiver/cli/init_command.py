@@ -9,7 +9,7 @@ from pathlib import Path
 from archiver.cli import advice, load, output
 from archiver.cli.decorators import plain
 from archiver.cli.options import GlobalOptions, dry_run_option
-from archiver.durable import destination_errors, require_permission
+from archiver.durable import destination_errors, real_path, require_permission
 from archiver.errors import ArchiverError, StorageError, UsageError
 
 
@@ -94,7 +94,7 @@ def require_named(path: Path, directory: Path) -> None:
     from archiver.config import load as read
 
     current = read(path, {}).archive.directory
-    if current.resolve() != directory.resolve():
+    if real_path(current) != real_path(directory):
         raise UsageError(
             f"{path} exists, and names the archive {current}, not {directory}",
             f"change archive.directory in it, or write another configuration: {advice.command_line('init')}",

@@ -67,7 +67,7 @@ def read_lines(path: Path, what: str = "sync.accounts_file") -> list[str]:
 def hold(path: Path) -> Iterator[None]:
     """Wait until no other process changes this file, if the file system has locks. Raises StorageError."""
     with durable.storage_errors(f"{path} cannot be changed"):
-        descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(durable.real_path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -83,7 +83,7 @@ def replace_text(path: Path, text: str, *, dry_run: bool = False) -> None:
     stays, and the file that it leads to is replaced. ``dry_run``: write nothing. Raises StorageError, with
     the old file unchanged; also with ``dry_run``, if its directory cannot be written.
     """
-    file = path.resolve()
+    file = durable.real_path(path)
     if not os.access(file.parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise StorageError(
             f"{path} cannot be changed: the directory {file.parent} cannot be written",

@@ -24,6 +24,7 @@ from archiver.durable import (
     free_bytes,
     open_directory,
     open_root,
+    real_path,
     require_permission,
     storage_errors,
     sync,
@@ -144,9 +145,8 @@ def _open_dry_run(
     (temporary / "empty").mkdir()
     top = empty = open_root(temporary / "empty")
     stack.callback(os.close, empty)
+    existing = nearest_existing(directory)
     with destination_errors(directory):
-        require_permission(directory)
-        existing = _nearest_existing(directory)
         if existing == directory:
             top = open_root(directory)
             stack.callback(os.close, top)
@@ -157,9 +157,17 @@ def _open_dry_run(
     return DryRun(top, empty, manifest, blobs, methods_to_try(method, form, manifest), existing, progress)
 
 
-def _nearest_existing(directory: Path) -> Path:
-    """Return the directory, or its nearest parent that exists."""
-    return next(path for path in (directory, *directory.absolute().parents) if path.exists())
+def nearest_existing(directory: Path) -> Path:
+    """Return the directory, or its nearest parent that exists.
+
+    Raises StorageError if nothing can be written there: a link leads nowhere, or this user may not.
+    """
+    with destination_errors(directory):
+        require_permission(directory)
+        paths = (directory, *directory.absolute().parents)
+        nearest = next(path for path in paths if os.path.lexists(path))
+        nearest.stat()
+        return nearest
 
 
 def is_new(directory: Path) -> bool:
@@ -177,8 +185,7 @@ def require_space(
     methods = folder_methods(method)
     if LinkMethod.COPY not in methods:
         return None
-    with destination_errors(directory):
-        existing = _nearest_existing(directory)
+    existing = nearest_existing(directory)
     forecast, needed = MethodForecast(blobs, existing, methods), 0
     count = 0
     for entry in entries():
@@ -256,7 +263,7 @@ def _require_usable(directory: Path, root: Path) -> None:
     refuse_exports(directory, itself=False)
     with destination_errors(directory):
         # A username in the export could be the name of a directory on the way to the archive.
-        if directory.resolve() in root.resolve().parents:
+        if real_path(directory) in real_path(root).parents:
             raise UsageError(
                 f"{directory} contains the archive, at {root}",
                 "name a directory for the export alone, beside the archive",
@@ -266,7 +273,7 @@ def _require_usable(directory: Path, root: Path) -> None:
 def refuse_archives(directory: Path) -> None:
     """Raise UsageError for a file, and for a directory, existing or not, that is an archive or inside one."""
     with destination_errors(directory):
-        resolved = directory.resolve()
+        resolved = real_path(directory)
         if resolved.exists() and not resolved.is_dir():
             raise UsageError(f"{directory} is not a directory", "choose another path")
         for parent in (resolved, *resolved.parents):
@@ -283,7 +290,7 @@ def refuse_exports(directory: Path, *, itself: bool = True) -> None:
     With ``itself`` also for one that is an export.
     """
     with destination_errors(directory):
-        resolved = directory.resolve()
+        resolved = real_path(directory)
         for parent in (resolved, *resolved.parents) if itself else resolved.parents:
             if (parent / EXPORT_DIRECTORY).exists():
                 raise UsageError(

@@ -333,6 +333,19 @@ def test_fault_h46_prune_says_how_many_files_it_removed(
     assert (ended.code, ended.err) == (0, "5 files in out: 2 removed\n")
 
 
+@pytest.mark.parametrize("target", ["loop", "nowhere"])
+@pytest.mark.parametrize("form", ["folder", "site", "bagit", "csv", "wacz"])
+def test_fault_e49_a_link_that_leads_nowhere_is_no_destination(
+    person: CommandLineUser, harness: ExportHarness, form: str, target: str
+) -> None:
+    """To itself or to what does not exist: a sentence and code 8, from a dry run too, and nothing is made."""
+    (harness.home / "loop").symlink_to(target)
+    for more in ((), ("--dry-run",)):
+        ended = person.run("export", form, "loop/out", *more)
+        assert (ended.code, "cannot be written: " in ended.err) == (8, True), ended.err
+    assert sorted(path.name for path in harness.home.iterdir()) == ["archive", "loop"]
+
+
 @pytest.mark.parametrize("locale", ["C", pytest.param("de_DE.ISO-8859-1", marks=pytest.mark.whole)])
 def test_fault_h48_names_are_utf_8_in_every_locale(
     harness: ExportHarness, locale: str, tmp_path_factory: pytest.TempPathFactory, whole: bool

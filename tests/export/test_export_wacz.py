@@ -29,14 +29,15 @@ from warcio.archiveiterator import ArchiveIterator
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive import Archive
 from archiver.catalog import ledger, record
-from archiver.errors import ArchiveLocked, DiskFull, UsageError
+from archiver.errors import ArchiveLocked, DatabaseError, DiskFull, UsageError
 from archiver.export import open_export, wacz
+from archiver.export.export_entry import ExportStats
 from archiver.export.open_export import open_new_file
 from archiver.export.wacz import Capture, CaptureIndex, to_surt
 from archiver.model.api_calls import Answer, AnswerLocation, Call, Limits
 from archiver.model.identity import Role
 from archiver.store import disk
-from tests.support.catalog_samples import FACTS, LATER, call
+from tests.support.catalog_samples import FACTS, LATER, NATGEO, call
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.export_archive import ExportHarness, tree
@@ -111,15 +112,15 @@ def store_answer(harness: ExportHarness) -> bytes:
     return body
 
 
-def store_paid_answers(harness: ExportHarness) -> list[AnswerLocation]:
+def store_paid_answers(harness: ExportHarness, run_id: int = 1) -> list[AnswerLocation]:
     """Store three answers in one segment, with their rows."""
     stored = []
     with (
-        AnswerStore(disk.Objects(harness.root)).writer(1, NOW) as writer,
+        AnswerStore(disk.Objects(harness.root)).writer(run_id, NOW) as writer,
         harness.catalog() as catalog,
     ):
         for number in range(3):
-            call_id = catalog.write(ledger.reserve, 1, paid := call(), NOW, Limits())
+            call_id = catalog.write(ledger.reserve, 1, paid := call(subject=NATGEO.pk), NOW, Limits())
             stored.append(writer.keep(_answer(paid, b"paid %d" % number), is_tray=False))
             catalog.write(ledger.settle, call_id, 200, 1, NOW, stored[-1], FACTS)
     return stored
@@ -242,6 +243,27 @@ def test_fault_e48_an_answer_that_is_not_whole_is_named(
     assert sorted(body[-6:] for body in bodies if b"paid" in body) == sorted(
         b"paid %d" % place for place, at in enumerate((first, second, third)) if at in whole
     )
+
+
+def test_fault_e48_answers_that_move_meanwhile_end_the_export(harness: ExportHarness) -> None:
+    """``forget`` writes segments again, under new names: no WACZ without their answers gets its name."""
+    for run_id in (1, 2, 3):
+        store_paid_answers(harness, run_id)
+    files = set[int]()
+
+    def forget_once(stats: ExportStats) -> None:
+        if stats.files == 14 and stats.files not in files:  # in the second segment
+            with Archive(harness.config) as other, suppress(DatabaseError):  # the export still reads
+                other.forget("natgeo")
+        files.add(stats.files)
+
+    with (
+        Archive(harness.config) as archive,
+        pytest.raises(ArchiveLocked, match="an account was forgotten meanwhile"),
+    ):
+        archive.export_wacz(harness.out, with_answers=True, progress=forget_once)
+    assert 14 in files
+    assert not harness.out.exists()
 
 
 def test_a_filter_narrows_a_wacz(harness: ExportHarness) -> None:
