@@ -19,7 +19,7 @@ from pathlib import Path
 from processes import ARCHIVER, measure
 from standin import archiver, upstream
 
-from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.tables import JOURNALED
 
 
 def main() -> None:

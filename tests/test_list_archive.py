@@ -10,7 +10,7 @@ from pathlib import Path
 
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import tables
-from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.tables import JOURNALED
 from archiver.work import Work
 from tests.support import ROOT
 from tests.support.archive_harness import ArchiveHarness

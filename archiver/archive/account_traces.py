@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archiver.archive.archive_storage import IN_DIRECTORY
 from archiver.archive.creation import OWN_NAMES
-from archiver.catalog import schema, sqlite
+from archiver.catalog import sqlite
 from archiver.durable import open_levels, open_regular, storage_errors, write_whole
 from archiver.model.account_removal import AccountParts
 
@@ -161,5 +161,5 @@ def _is_copy(root: Path, name: str, live: set[str], others: list[str]) -> bool:
         return _is_copy(root, beside, live, others)
     with open_levels(root, []) as opened, os.fdopen(open_regular(name, within=opened[-1]), "rb") as file:
         header = file.read(_HEADER)
-    identity = schema.APPLICATION_ID.to_bytes(4, "big")
+    identity = sqlite.APPLICATION_ID.to_bytes(4, "big")
     return header.startswith(_SQLITE) and header[_APPLICATION_ID] == identity

@@ -18,7 +18,7 @@ from archiver.model.values import replace
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
-    from archiver.catalog.database_state import DatabaseState
+    from archiver.catalog.schema import DatabaseState
 
 _REMOVALS = "removals"
 """The table in which ``archiver forget`` counts what it has removed."""

@@ -14,7 +14,7 @@ from archiver.archive.journal_difference import compare_journal, describe_differ
 from archiver.blobs import marker
 from archiver.catalog import Catalog, outbox, row_dump, schema
 from archiver.catalog.column_types import time_text
-from archiver.catalog.database_state import DatabaseState
+from archiver.catalog.schema import DatabaseState
 from archiver.config import Config
 from archiver.errors import ArchiverError, JournalDamaged
 from archiver.journal.journal_check import Comparison, JournalState, first_number

@@ -19,9 +19,9 @@ from archiver.archive.session import (
 )
 from archiver.blobs import marker
 from archiver.catalog import Catalog, locate, record, row_dump, schema
-from archiver.catalog.database_state import read_state
 from archiver.catalog.dialects import Database
 from archiver.catalog.rebuilt_database import copy_rows
+from archiver.catalog.schema import read_state
 from archiver.config import Config
 from archiver.errors import ArchiveTooOld, DatabaseError, JournalDiffers, SchemaNew, UsageError
 from archiver.journal.journal_check import Comparison, JournalState

@@ -214,7 +214,7 @@ def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
     Of ``work``, ``stop``, ``wait`` and ``archive_id`` count. Raises SchemaOld too, and UsageError if a
     removal of ``archiver forget`` has not ended: ``open_for_writing`` finishes it.
     """
-    from archiver.catalog.database_state import read_state
+    from archiver.catalog.schema import read_state
 
     run_lock.require_free(config.archive.directory / "lock", work)
     with open_for_reading(config) as session:

@@ -28,8 +28,8 @@ from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
 from archiver.catalog import Catalog, Database, record
 from archiver.catalog.catalog import Opening
-from archiver.catalog.database_state import DatabaseState, read_state
 from archiver.catalog.query import account_parts, totals
+from archiver.catalog.schema import DatabaseState, read_state
 from archiver.config import Config
 from archiver.errors import DatabaseError, DatabaseForeign, JournalDamaged, MarkerMismatch
 from archiver.journal.journal_check import JournalState

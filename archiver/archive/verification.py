@@ -12,9 +12,9 @@ from archiver.archive.journal_difference import compare_journal, describe_differ
 from archiver.archive.removal_steps import require_own_removal
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
-from archiver.catalog.database_state import read_state
 from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.catalog.rebuilt_database import open_copy
+from archiver.catalog.schema import read_state
 from archiver.catalog.search import search_index
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError

@@ -25,7 +25,7 @@ from archiver.catalog.dialects import (
     map_errors,
     map_read_errors,
 )
-from archiver.catalog.schema import SchemaStatus
+from archiver.catalog.schema import DatabaseState, SchemaStatus
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign
@@ -33,7 +33,6 @@ from archiver.model.identity import utcnow
 from archiver.model.query_results import Rows, RowStream, Value
 
 if TYPE_CHECKING:
-    from archiver.catalog.database_state import DatabaseState
     from archiver.catalog.postgresql import WriterLock
 
 P = ParamSpec("P")
@@ -168,8 +167,6 @@ class Catalog:
         SchemaOld, SchemaNew, DatabaseForeign, JournalDiffers if triggers of the journal are missing,
         DatabaseError, and ArchiveLocked while another command writes alone.
         """
-        from archiver.catalog.database_state import state_of
-
         place = locate(database)
         with ExitStack() as opened:
             name = _name_of(worker_id)
@@ -179,7 +176,7 @@ class Catalog:
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
                 schema.require_current(status.revision, place)
-                state_of(connection, place).require_triggers()
+                schema.state_of(connection, place).require_triggers()
             return cls(
                 place,
                 status,
@@ -363,11 +360,9 @@ class Catalog:
                 return query(connection, *args, **kwargs)
 
     def read_state(self) -> DatabaseState:
-        """Return what ``database_state.read_state`` returns, all from one point in time."""
-        from archiver.catalog.database_state import state_of  # slow to import, and few readers need it
-
+        """Return what ``schema.read_state`` returns, all from one point in time."""
         with self.snapshot() as snapshot:
-            return snapshot.read(state_of, self._database)
+            return snapshot.read(schema.state_of, self._database)
 
     def stream(
         self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
@@ -476,14 +471,12 @@ class Opening:
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        from archiver.catalog.database_state import state_of  # slow to import, and only writers need it
-
         self._database, self._clock = database, clock
         with ExitStack() as opened:
             self._lock = _take_lock(database, opened)
             self._writer, self._reader = _create_engines(database, opened)
             with schema.connect(database, self._reader) as connection:
-                self.state = state_of(connection, database)
+                self.state = schema.state_of(connection, database)
             self._opened = opened.pop_all()
 
     def finish(self, *, mend_triggers: bool = False) -> Catalog:

@@ -8,8 +8,10 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Float, Integer, Text
+from sqlalchemy import BigInteger, Dialect, Float, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from archiver.catalog.dialects import dialect_called
 
 
 @lru_cache(maxsize=64)  # a fact writes the same few times into many rows
@@ -29,10 +31,11 @@ def to_finite(number: Any) -> float | None:
     return value if isfinite(value) else None
 
 
-def bind_time(time: datetime, dialect: str) -> datetime | str:
-    """Return an aware time as a database takes it; ``dialect`` is its name. Raises ValueError as above."""
-    text = time_text(time)
-    return time.astimezone(UTC) if dialect == "postgresql" else text
+def require_number(value: object) -> object:
+    """Return a number, or None. Raises ValueError for a value of another type."""
+    if value is None or type(value) is int or type(value) is float:
+        return value
+    raise ValueError(f"{str(value)[:40]!r} is in a column of numbers")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -42,34 +45,22 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        kind: TypeEngine[Any] = TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text()
-        return dialect.type_descriptor(kind)
+        return dialect.type_descriptor(dialect_called(dialect.name).time_type)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        return None if value is None else bind_time(value, dialect.name)
+        return None if value is None else dialect_called(dialect.name).bind_time(value)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
         """Return a single function: ``process_result_value`` would cost two calls for each value."""
-        return _parse_timestamp if dialect.name == "postgresql" else _parse_text
-
-
-def _parse_text(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo is UTC else time.astimezone(UTC)
-
-
-def _parse_timestamp(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone(UTC)
+        return dialect_called(dialect.name).read_time
 
 
 class CheckedNumber:
     """A number as SQLAlchemy has it, but a value of another type is a ValueError: SQLite stores anything."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Return the check of a value that is read; None for PostgreSQL, which stores numbers only."""
-        return _require_number if dialect.name == "sqlite" else None
+        """Return the check of a value that is read; None for a database that needs none."""
+        return dialect_called(dialect.name).check_number
 
 
 class SmallNumber(CheckedNumber, Integer):
@@ -82,12 +73,6 @@ class LargeNumber(CheckedNumber, BigInteger):
 
 class RealNumber(CheckedNumber, Float[float]):
     """A number with a fraction."""
-
-
-def _require_number(value: object) -> object:
-    if value is None or type(value) is int or type(value) is float:
-        return value
-    raise ValueError(f"{str(value)[:40]!r} is in a column of numbers")
 
 
 PkText = Text().with_variant(Text(collation="C"), "postgresql")

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from archiver.catalog.dialects import Dialect, Trigger, dialect_of
 from archiver.text_format import pluralize
 
 OF_RUN = "run "
@@ -31,27 +32,8 @@ UNITS_OF_RUN = (
 """The units of a run, as a value of its row: SQL."""
 
 _PREFIX = "counter_"
-_TRIGGERS_LITE = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE :names"
-_PRESENT_PG = (
-    "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE :names"
-)
-_TRIGGERS_PG = (
-    "SELECT tgname::text, tgenabled::text, prosrc FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid"
-    " WHERE pronamespace = current_schema()::regnamespace AND tgname LIKE :names AND NOT tgisinternal"
-)
-
 # ``run(x)``, ``day(x)`` and ``month(x)`` are periods, in UTC; ``writer()`` is the process that serves the
 # connection.
-_OF_RUN_SQL = f"'{OF_RUN}' || {{}}"
-_SPELLINGS = {
-    "sqlite": {"run": _OF_RUN_SQL, "day": "substr({}, 1, 10)", "month": "substr({}, 1, 7)", "writer": "0"},
-    "postgresql": {
-        "run": _OF_RUN_SQL,
-        "day": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-        "month": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')",
-        "writer": "pg_backend_pid()",
-    },
-}
 _OF_ACCOUNTS = """
     SELECT user_pk, sum(items) AS items, sum(files) AS files, sum(bytes) AS bytes FROM (
         SELECT h.user_pk, count(DISTINCT m.item_pk) AS items, 0 AS files, 0 AS bytes
@@ -284,17 +266,8 @@ def create(connection: Connection) -> None:
     """Count everything, and create the triggers in place of those of an older version."""
     drop(connection)
     _count(connection)
-    dialect = connection.dialect.name
-    for name, when, body in _definitions(dialect):
-        if dialect != "postgresql":
-            connection.exec_driver_sql(_lite_trigger(name, when, body))
-            continue
-        # The search_path is fixed here, because pg_restore and other programs set their own.
-        connection.exec_driver_sql(
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
-            f" AS $${_pg_source(body)}$$"
-        )
-        connection.exec_driver_sql(f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION {name}()")
+    dialect = dialect_of(connection)
+    dialect.create_triggers(connection, _triggers(dialect))
 
 
 def differences(connection: Connection) -> tuple[str, ...]:
@@ -314,7 +287,7 @@ def mend(connection: Connection) -> None:
 def _count(connection: Connection) -> None:
     for total in _TOTALS:
         numbers = ", ".join(total.numbers)
-        counted = _spell(total.counted, connection.dialect.name)
+        counted = _spell(total.counted, dialect_of(connection))
         key, value = (
             ("writer, month", "0, month") if total.table == "monthly_totals" else (total.key, total.key)
         )
@@ -328,7 +301,7 @@ def _count(connection: Connection) -> None:
 def _compare(connection: Connection, total: _Total) -> Iterator[str]:
     stored, counted = (
         {row[0]: tuple(map(int, row[1:])) for row in connection.exec_driver_sql(query) if any(row[1:])}
-        for query in (total.sums, _spell(total.counted, connection.dialect.name))
+        for query in (total.sums, _spell(total.counted, dialect_of(connection)))
     )
     keys = sorted(key for key in stored.keys() | counted.keys() if stored.get(key) != counted.get(key))
     if not keys:
@@ -341,44 +314,24 @@ def _compare(connection: Connection, total: _Total) -> Iterator[str]:
 
 def are_complete(connection: Connection) -> bool:
     """Return whether the triggers are the expected ones: otherwise no limit of the budget would hold."""
-    dialect, names = connection.dialect.name, {"names": f"{_PREFIX}%"}
-    if dialect == "postgresql":
-        rows = connection.execute(text(_TRIGGERS_PG), names)
-        return {tuple(row) for row in rows} == {
-            (name, "O", _pg_source(body)) for name, _, body in _definitions(dialect)
-        }
-    rows = connection.execute(text(_TRIGGERS_LITE), names)
-    return {str(row.sql) for row in rows} == {_lite_trigger(*each) for each in _definitions(dialect)}
-
-
-def _definitions(dialect: str) -> Iterator[tuple[str, str, str]]:
-    """Yield name, event with condition, and body of each trigger."""
-    for subject, (event, condition, *statements) in _TRIGGERS.items():
-        when = f"{event} FOR EACH ROW WHEN ({_spell(condition, dialect)})"
-        yield _PREFIX + subject, when, _spell("; ".join(statements), dialect)
-
-
-def _lite_trigger(name: str, when: str, body: str) -> str:
-    return f"CREATE TRIGGER {name} {when} BEGIN {body}; END"
-
-
-def _pg_source(body: str) -> str:
-    return f" BEGIN {body}; RETURN OLD; END "  # NULL would keep a BEFORE trigger's row from being removed
+    dialect = dialect_of(connection)
+    return dialect.has_triggers(connection, _PREFIX, _triggers(dialect))
 
 
 def drop(connection: Connection) -> None:
     """Remove the triggers; ``create`` counts what is changed without them."""
-    if connection.dialect.name == "postgresql":
-        for name in connection.scalars(text(_PRESENT_PG), {"names": f"{_PREFIX}%"}).all():
-            connection.exec_driver_sql(f"DROP FUNCTION {name}() CASCADE")
-        return
-    for name in connection.scalars(text(_TRIGGERS_LITE), {"names": f"{_PREFIX}%"}).all():
-        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+    dialect_of(connection).drop_triggers(connection, _PREFIX)
 
 
-def _spell(sql: str, dialect: str) -> str:
-    """Replace the functions of ``_SPELLINGS`` by the SQL of the database."""
-    for function, spelling in _SPELLINGS[dialect].items():
+def _triggers(dialect: Dialect) -> Iterator[Trigger]:
+    for subject, (event, condition, *statements) in _TRIGGERS.items():
+        when = f"{event} FOR EACH ROW WHEN ({_spell(condition, dialect)})"
+        yield Trigger(_PREFIX + subject, when, _spell("; ".join(statements), dialect))
+
+
+def _spell(sql: str, dialect: Dialect) -> str:
+    """Replace the functions of periods and of the writer by the SQL of the database."""
+    for function, spelling in {"run": f"'{OF_RUN}' || {{}}", **dialect.spellings}.items():
         before, *calls = sql.split(f"{function}(")
         split = (call.partition(")") for call in calls)
         sql = before + "".join(spelling.replace("{}", argument) + rest for argument, _, rest in split)

@@ -54,6 +54,14 @@ class Sighting(Struct, frozen=True):
         return self.database != earlier.database or any(was not in (None, now) for was, now in pairs)
 
 
+class Trigger(Struct, frozen=True):
+    """A trigger: ``when`` is its event, and for which rows; ``body`` its statements, without the last ";"."""
+
+    name: str
+    when: str
+    body: str
+
+
 def locate(database: str | Path) -> Database:
     """Return the Database at a path, or at the URL of a PostgreSQL database.
 

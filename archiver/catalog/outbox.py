@@ -1,6 +1,6 @@
 """The outbox of the journal: changes that are committed and not yet in a file of the journal.
 
-The triggers of ``journal_triggers`` write the changes of a transaction. Its last statement, ``seal``, gives
+Triggers (see ``tables.JOURNALED``) write the changes of a transaction. Its last statement, ``seal``, gives
 the transaction its position: one given earlier might put it before a transaction on which it depends.
 ``advance`` numbers the committed transactions for the journal and returns them. Called again with the new end
 of the journal, it deletes what was written. The outbox is read from its table, never from memory.
@@ -21,10 +21,10 @@ from msgspec.structs import asdict
 from sqlalchemy import Boolean, Connection, Float
 
 from archiver.catalog.column_types import UtcTime, time_text, to_finite
-from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.query.journal_end import read_head as read_head  # one name for what writers use
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.catalog.sql import Command, Query
+from archiver.catalog.tables import JOURNALED
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
 from archiver.model.values import replace
 

@@ -61,7 +61,7 @@ TABLES = frozenset(
     ]
 )
 _COMPARED = ("journal_", "counter_")
-"""What the names of triggers begin with that ``journal_triggers`` and ``counters`` compare."""
+"""What the names of the triggers begin with that ``Dialect.has_triggers`` compares."""
 _OF_SEARCH = "search_"
 _INDEX_OF_SEARCH = "search_index"
 _CHANGES_ROWS = re.compile(r"\b(cascade|set|conflict|virtual)\b", re.IGNORECASE)

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy
 from msgspec import Struct
-from sqlalchemy import URL, Connection, Engine, TextClause, create_engine, event, text
+from sqlalchemy import (
+    TIMESTAMP,
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    TextClause,
+    collate,
+    create_engine,
+    event,
+    text,
+)
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
 
-from archiver.catalog.dialects import POOLED_READERS, Sighting, disk_full, map_errors, to_database_error
+from archiver.catalog.column_types import time_text
+from archiver.catalog.dialects import (
+    POOLED_READERS,
+    Sighting,
+    Trigger,
+    disk_full,
+    map_errors,
+    to_database_error,
+)
 from archiver.errors import ArchiveLocked, ArchiverError, DatabaseError, UsageError, install_command
 from archiver.model.values import repr_without
 from archiver.queries.parameters import parameter_names
@@ -54,6 +77,7 @@ _TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = curre
 _DISK_FULL = "53100"
 _LOCKED = "55P03"
 _DEADLOCK = "40P01"
+_NO_TABLE = "42P01"
 _REFUSED = {"22", "23", "42", "54", "P0"}  # data, constraints, names, limits, RAISE
 
 _LOCK_KEY = f"{0x41524348}, hashtext(current_schema())"  # "ARCH": a key that no other program uses
@@ -70,6 +94,61 @@ _TERMINATE = text(
 )
 _STATUS = text("SELECT txid_status(:txid)")
 _STATUS_CHECKS, _CHECK_SECONDS = 200, 0.05  # ten seconds for the server to end a transaction
+
+_LAST_ID = text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:t, 'id')::regclass)")
+_SET_LAST_ID = text(
+    "SELECT setval(pg_get_serial_sequence(:t, 'id')::regclass, greatest(:last, 1), :last > 0)"
+)
+_FUNCTIONS = text(
+    "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE :names"
+)
+_TRIGGERS = text(
+    "SELECT tgname::text, tgenabled::text, prosrc FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid"
+    " WHERE pronamespace = current_schema()::regnamespace AND tgname LIKE :names AND NOT tgisinternal"
+)
+_JOURNAL_TRIGGERS = text(
+    "SELECT tgrelid::regclass::text, tgenabled::text, prosrc FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid"
+    " WHERE pronamespace = current_schema()::regnamespace AND proname = 'journal_change' AND NOT tgisinternal"
+)
+_JOURNAL_FUNCTION = """
+CREATE FUNCTION journal_change() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    txn bigint := pg_current_xact_id()::text::bigint;
+    before jsonb;
+    after jsonb;
+    key_before jsonb;
+    key_after jsonb;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        before := to_jsonb(OLD);
+        SELECT jsonb_agg(before -> name ORDER BY place) INTO key_before
+        FROM unnest(TG_ARGV) WITH ORDINALITY AS key (name, place);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        after := to_jsonb(NEW);
+        SELECT jsonb_agg(after -> name ORDER BY place) INTO key_after
+        FROM unnest(TG_ARGV) WITH ORDINALITY AS key (name, place);
+    END IF;
+    IF TG_OP = 'UPDATE' AND key_before = key_after THEN
+        SELECT jsonb_object_agg(name, value) INTO after
+        FROM jsonb_each(after) AS member (name, value)
+        WHERE before -> name IS DISTINCT FROM value;
+        IF after IS NOT NULL THEN
+            INSERT INTO journal_outbox (txn, table_name, row_key, row_values)
+            VALUES (txn, TG_TABLE_NAME, key_after::text, after::text);
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF key_before IS NOT NULL THEN
+        INSERT INTO journal_outbox (txn, table_name, row_key) VALUES (txn, TG_TABLE_NAME, key_before::text);
+    END IF;
+    IF key_after IS NOT NULL THEN
+        INSERT INTO journal_outbox (txn, table_name, row_key, row_values)
+        VALUES (txn, TG_TABLE_NAME, key_after::text, after::text);
+    END IF;
+    RETURN NULL;
+END
+$$"""
 
 
 class Database(Struct, frozen=True):
@@ -233,6 +312,74 @@ class Database(Struct, frozen=True):
 class Dialect:
     """What PostgreSQL does in another way than SQLite, given a connection."""
 
+    mark: ClassVar[str] = "%s"
+    """Where a value goes in the driver's own SQL."""
+    most_uncommitted: ClassVar[float] = math.inf
+    """Changes in one transaction of a rebuild: a kill leaves what was there."""
+    has_own_search_index: ClassVar[bool] = False
+    """The words that are searched are in a column of the documents."""
+    spellings: ClassVar[dict[str, str]] = {
+        "day": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+        "month": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')",
+        "writer": "pg_backend_pid()",
+    }
+    """SQL for the functions of ``counters``."""
+    time_type: ClassVar[TypeEngine[Any]] = TIMESTAMP(timezone=True)
+    check_number: ClassVar[None] = None
+    """PostgreSQL stores only numbers in a column of numbers."""
+
+    @staticmethod
+    def bind_time(time: datetime) -> datetime:
+        """Return an aware time as the driver takes it. Raises ValueError for a naive time."""
+        time_text(time)
+        return time.astimezone(UTC)
+
+    @staticmethod
+    def read_time(time: datetime | None) -> datetime | None:
+        """Return a stored time."""
+        return None if time is None else time.astimezone(UTC)
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Make all queries of a transaction see the same point in time, that of the first.
+
+        It may last: hashing a thousand videos between two fetches takes minutes.
+        """
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def lift_time_limits(self, connection: Connection) -> None:
+        """Let this transaction take any time."""
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def erase_removed_rows(self, connection: Connection) -> None:
+        """Do nothing: ``Database.scrub`` does it."""
+
+    def read_status(self, connection: Connection, query: str) -> Sequence[Any] | None:
+        """Return the row of a query that every database of archiver answers; None for another database."""
+        try:
+            return connection.exec_driver_sql(query).first()
+        except DBAPIError as exc:
+            if _sqlstate(exc.orig) != _NO_TABLE:
+                raise
+            return None
+
+    def find_view_of_table(self, connection: Connection) -> str | None:
+        """Return None: whoever owns the database is trusted."""
+        return None
+
+    def find_foreign(self, connection: Connection, *, is_newest: bool) -> str | None:
+        """Return None: whoever owns the database is trusted."""
+        return None
+
+    def find_damage(self, connection: Connection) -> tuple[str, ...]:
+        """Return (): PostgreSQL checks its files itself (data checksums)."""
+        return ()
+
+    def has_broken_reference(self, connection: Connection) -> bool:
+        """Return False: every transaction is checked."""
+        return False
+
     def is_refused(self, error: DBAPIError) -> bool:
         """Return whether a healthy database refuses a value or statement, and would refuse it again.
 
@@ -240,6 +387,69 @@ class Dialect:
         """
         state = _sqlstate(error.orig)
         return isinstance(error, DataError) if state is None else state[:2] in _REFUSED
+
+    def sort_by_bytes(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return what to sort a text by, so that it is compared byte by byte, as SQLite does."""
+        return collate(column, "C")
+
+    def given_ids(self, connection: Connection, tables: Collection[str]) -> Iterator[tuple[str, int | None]]:
+        """Yield the last id that each of these tables has ever assigned."""
+        for name in tables:
+            yield name, connection.scalar(_LAST_ID, {"t": name})
+
+    def set_last_id(self, connection: Connection, table: Table, last: int) -> None:
+        """Make a table assign ids above ``last``."""
+        connection.execute(_SET_LAST_ID, {"t": table.name, "last": last})
+
+    def create_triggers(self, connection: Connection, triggers: Iterable[Trigger]) -> None:
+        """Create triggers that do not exist, each with a function of its name."""
+        for trigger in triggers:
+            # The search_path is fixed here, because pg_restore and other programs set their own.
+            connection.exec_driver_sql(
+                f"CREATE FUNCTION {trigger.name}() RETURNS trigger LANGUAGE plpgsql"
+                f" SET search_path FROM CURRENT AS $${_source(trigger)}$$"
+            )
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER {trigger.name} {trigger.when} EXECUTE FUNCTION {trigger.name}()"
+            )
+
+    def drop_triggers(self, connection: Connection, prefix: str) -> None:
+        """Remove the triggers whose functions have names that begin with ``prefix``."""
+        for name in connection.scalars(_FUNCTIONS, {"names": f"{prefix}%"}).all():
+            connection.exec_driver_sql(f"DROP FUNCTION {name}() CASCADE")
+
+    def has_triggers(self, connection: Connection, prefix: str, triggers: Iterable[Trigger]) -> bool:
+        """Return whether these, and no others, are the triggers whose names begin with ``prefix``."""
+        rows = connection.execute(_TRIGGERS, {"names": f"{prefix}%"})
+        return {tuple(row) for row in rows} == {(each.name, "O", _source(each)) for each in triggers}
+
+    def create_journal_triggers(self, connection: Connection) -> None:
+        """Create the triggers of the journal, in place of those of an older version."""
+        from archiver.catalog.tables import JOURNALED
+
+        self.drop_journal_triggers(connection)
+        connection.exec_driver_sql(_JOURNAL_FUNCTION)
+        for table in JOURNALED:
+            key = ", ".join(f"'{column.name}'" for column in table.primary_key)
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER journal_change AFTER INSERT OR UPDATE OR DELETE ON {table.name}"
+                f" FOR EACH ROW EXECUTE FUNCTION journal_change({key})"
+            )
+
+    def drop_journal_triggers(self, connection: Connection) -> None:
+        """Remove the triggers of the journal."""
+        connection.exec_driver_sql("DROP FUNCTION IF EXISTS journal_change() CASCADE")
+
+    def has_journal_triggers(self, connection: Connection) -> bool:
+        """Return whether the triggers of the journal are the expected ones."""
+        from archiver.catalog.tables import JOURNALED
+
+        expected = {(table.name, "O", _JOURNAL_FUNCTION.split("$$")[1]) for table in JOURNALED}
+        return {tuple(row) for row in connection.execute(_JOURNAL_TRIGGERS)} == expected
+
+
+def _source(trigger: Trigger) -> str:
+    return f" BEGIN {trigger.body}; RETURN OLD; END "  # NULL would keep a BEFORE trigger's row
 
 
 class WriterLock:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
-from archiver.catalog import counters, journal_triggers, outbox, row_dump, schema, tables
+from archiver.catalog import counters, outbox, row_dump, schema, tables
 from archiver.catalog.catalog import Catalog
-from archiver.catalog.dialects import Database, locate, map_errors
+from archiver.catalog.dialects import Database, dialect_of, locate, map_errors
 from archiver.catalog.row_changes import ChangeApplier
 from archiver.catalog.snapshot import Snapshot
 from archiver.errors import ArchiveTooOld, JournalDamaged, JournalDiffers, SchemaNew
@@ -23,8 +23,6 @@ from archiver.model.values import replace
 from archiver.temporary import temporary_directory
 
 ROWS_AT_ONCE = 1000
-_COMMIT_AFTER = 50_000
-"""Changes in one transaction on SQLite, where a kill leaves only the unfinished file."""
 
 
 class RebuiltDatabase:
@@ -34,7 +32,7 @@ class RebuiltDatabase:
         """``revision``: that of the schema at the beginning; None if there are no tables."""
         self._connection = connection
         self._revision = revision
-        self._is_sqlite = connection.dialect.name == "sqlite"
+        self._dialect = dialect_of(connection)
         self._applier = ChangeApplier(connection)
         self._uncommitted = 0
         self.set_aside: Path | None = None
@@ -55,7 +53,7 @@ class RebuiltDatabase:
         with self._connection.begin_nested() if undo else nullcontext():
             self._applier.apply(changes)
         self._uncommitted += len(changes)
-        if self._is_sqlite and self._uncommitted >= _COMMIT_AFTER:
+        if self._uncommitted >= self._dialect.most_uncommitted:
             self._connection.commit()
             self._uncommitted = 0
 
@@ -68,7 +66,7 @@ class RebuiltDatabase:
         """
         from archiver.catalog.search import stale_documents
 
-        if self._is_sqlite and self._connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        if self._dialect.has_broken_reference(self._connection):
             raise JournalDamaged("the journal has rows that refer to missing rows")
         if self._connection.scalar(select(func.count()).select_from(tables.archive)) != 1:
             raise JournalDamaged("the journal must name its archive exactly once, and does not")
@@ -86,7 +84,7 @@ class RebuiltDatabase:
         row_dump.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)
         counters.create(self._connection)
-        journal_triggers.create(self._connection)
+        self._dialect.create_journal_triggers(self._connection)
         self._connection.commit()
 
     def _migrate(self, revision: str) -> None:
@@ -108,7 +106,7 @@ class RebuiltDatabase:
                 f"(revision {self._revision})"
             )
         schema.migrate_to(self._connection, revision)
-        journal_triggers.drop(self._connection)
+        self._dialect.drop_journal_triggers(self._connection)
         self._revision = revision
         self._applier = ChangeApplier(self._connection)
 
@@ -124,9 +122,7 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
     """
     with map_errors(database):
         with _transaction(database.begin_replacement(copy=copy, group_readable=group_readable)) as connection:
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            dialect_of(connection).lift_time_limits(connection)
             if not copy:
                 schema.require_no_tables(connection, database)
             built = _begin(connection, copy)
@@ -152,7 +148,7 @@ def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
     if not copy:
         return RebuiltDatabase(connection, None)
     counters.drop(connection)
-    journal_triggers.drop(connection)
+    dialect_of(connection).drop_journal_triggers(connection)
     revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return RebuiltDatabase(connection, str(revision))
 
@@ -181,5 +177,5 @@ def open_copy(catalog: Catalog, root: Path, check: Callable[[], None]) -> Iterat
         with catalog.snapshot() as snapshot:
             copy_rows(snapshot, path, check)
         with Catalog.open(path, write=True) as copy:
-            copy.write(journal_triggers.drop)
+            copy.write(schema.drop_journal_triggers)
             yield copy

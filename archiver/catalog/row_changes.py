@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog.column_types import UtcTime
 from archiver.catalog.dialects import dialect_of
-from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.tables import JOURNALED
 from archiver.errors import JournalDamaged
 from archiver.model.journal_entries import RowChange, RowValue
 
@@ -55,7 +55,7 @@ class ChangeApplier:
     def __init__(self, connection: Connection) -> None:
         """Use a connection with an open transaction. Make a new one after each migration."""
         self._connection = connection
-        self._mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        self._dialect = dialect_of(connection)
         inspector = inspect(connection)
         present = set(inspector.get_table_names())
         self._columns = {
@@ -118,14 +118,15 @@ class ChangeApplier:
         if set(key) <= set(names):
             others = [name for name in names if name not in key]
             update = ", ".join(f'"{name}" = excluded."{name}"' for name in others)
+            marks = ", ".join([self._dialect.mark] * len(names))
             self._run(
                 table,
-                f"INSERT INTO {table} ({_quote_names(names)}) VALUES ({', '.join([self._mark] * len(names))})"
+                f"INSERT INTO {table} ({_quote_names(names)}) VALUES ({marks})"
                 f" ON CONFLICT ({_quote_names(key)}) DO {f'UPDATE SET {update}' if update else 'NOTHING'}",
                 [_values(change, names) for change in changes],
             )
             return
-        assignments = ", ".join(f'"{name}" = {self._mark}' for name in names)
+        assignments = ", ".join(f'"{name}" = {self._dialect.mark}' for name in names)
         self._run(
             table,
             f"UPDATE {table} SET {assignments} WHERE {self._where(table)}",
@@ -133,7 +134,7 @@ class ChangeApplier:
         )
 
     def _where(self, table: str) -> str:
-        return " AND ".join(f'"{name}" = {self._mark}' for name in self._keys[table])
+        return " AND ".join(f'"{name}" = {self._dialect.mark}' for name in self._keys[table])
 
     def _run(
         self, table: str, statement: str, rows: Sequence[tuple[RowValue, ...]], *, may_miss: bool = False
@@ -141,7 +142,7 @@ class ChangeApplier:
         try:
             result = self._connection.exec_driver_sql(statement, list(rows))
         except DBAPIError as error:
-            if not dialect_of(self._connection).is_refused(error):
+            if not self._dialect.is_refused(error):
                 raise
             raise JournalDamaged(f"the journal has a change of {table} that the database refuses") from error
         if not may_miss and result.rowcount not in (-1, len(rows)):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from sqlalchemy import Connection, Float, Integer, Table, Text, collate, func, select, text, type_coerce
+from sqlalchemy import Connection, Float, Integer, Table, Text, func, select, type_coerce
 from sqlalchemy.types import NullType
 
 from archiver.catalog.column_types import CheckedNumber, UtcTime, time_text, to_finite
-from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.dialects import dialect_of
+from archiver.catalog.tables import JOURNALED
 from archiver.model.journal_entries import RowKey, RowValue
-
-_SET_ON_PG = text("SELECT setval(pg_get_serial_sequence(:t, 'id')::regclass, greatest(:last, 1), :last > 0)")
-_SET_ON_SQLITE = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:t, :last)")
 
 DumpedRow = tuple[RowKey, Mapping[str, RowValue]]
 
@@ -31,11 +29,9 @@ def count_rows(connection: Connection) -> int:
 
 def table_rows(connection: Connection, table: Table, at_once: int) -> Iterator[list[DumpedRow]]:
     """Yield the rows of a table by ascending key, at most ``at_once`` at a time."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    # Texts sort byte by byte, as SQLite sorts them.
+    sort_by_bytes = dialect_of(connection).sort_by_bytes
     order = [
-        collate(column, "C") if isinstance(column.type, Text) and not is_sqlite else column
-        for column in table.primary_key
+        sort_by_bytes(column) if isinstance(column.type, Text) else column for column in table.primary_key
     ]
     names = [column.name for column in table.columns]
     keys = [names.index(column.name) for column in table.primary_key]
@@ -65,9 +61,8 @@ def sequences(connection: Connection) -> dict[str, int]:
     greatest: dict[str, int] = {}
     for table in _tables_with_ids():
         greatest[table.name] = connection.scalar(select(func.max(table.c.id))) or 0
-    for name, last in _given_ids(connection, greatest):
-        if name in greatest:
-            greatest[name] = max(greatest[name], last or 0)
+    for name, last in dialect_of(connection).given_ids(connection, tuple(greatest)):
+        greatest[name] = max(greatest[name], last or 0)
     return {name: last for name, last in sorted(greatest.items()) if last}
 
 
@@ -75,23 +70,8 @@ def set_sequences(connection: Connection, greatest: Mapping[str, int]) -> None:
     """Make every table assign new ids above all that it has or had. ``greatest``: as from ``sequences``."""
     present = sequences(connection)  # an older copy may have assigned ids whose rows were removed since
     for table in _tables_with_ids():
-        name = table.name
-        last = max(greatest.get(name, 0), present.get(name, 0))
-        if connection.dialect.name != "sqlite":
-            connection.execute(_SET_ON_PG, {"t": name, "last": last})
-        elif table.dialect_options["sqlite"]["autoincrement"]:
-            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :t"), {"t": name})
-            connection.execute(_SET_ON_SQLITE, {"t": name, "last": last})
-
-
-def _given_ids(connection: Connection, names: Iterable[str]) -> list[tuple[str, int | None]]:
-    """Return the last id that each table has assigned, as the database remembers it."""
-    if connection.dialect.name == "sqlite":
-        return [
-            (name, last) for name, last in connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
-        ]
-    last_id = text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:t, 'id')::regclass)")
-    return [(name, connection.scalar(last_id, {"t": name})) for name in names]
+        last = max(greatest.get(table.name, 0), present.get(table.name, 0))
+        dialect_of(connection).set_last_id(connection, table, last)
 
 
 def _tables_with_ids() -> list[Table]:

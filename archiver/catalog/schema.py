@@ -7,24 +7,27 @@ second, and the declared tables are imported only by what writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError
 
 import archiver
-from archiver.catalog import own_schema
-from archiver.catalog.dialects import Database, map_errors
-from archiver.errors import ArchiveTooOld, DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
+from archiver.catalog.dialects import Database, dialect_of, map_errors
+from archiver.errors import (
+    ArchiveTooOld,
+    DatabaseError,
+    DatabaseForeign,
+    JournalDiffers,
+    SchemaNew,
+    SchemaOld,
+)
+from archiver.model.journal_entries import Entry, JournalHead
 from archiver.text_format import make_safe
-
-APPLICATION_ID = 0x41524348
-"""\"ARCH\" in the header of our SQLite files; the first revision sets it."""
 
 FORMAT = 1
 """The format of the whole archive, stored in the table ``archive``."""
@@ -48,6 +51,35 @@ class SchemaStatus(Struct, frozen=True):
     has_runs: bool
     storage: str | None
     removals: int
+
+
+class DatabaseState(SchemaStatus, frozen=True):
+    """Whose database it is, at which revision, and where its journal ends.
+
+    ``has_triggers``, ``has_counters``: whether all triggers of the journal, and of the counters, are there;
+    True for an older schema, since the upgrade creates them. ``head``: None if it has no journal yet.
+    ``pending``: the entries in the outbox, which a killed process may have written to the journal after
+    ``head``.
+    """
+
+    has_triggers: bool
+    has_counters: bool
+    head: JournalHead | None
+    pending: tuple[Entry, ...]
+
+    def require_triggers(self) -> None:
+        """Raise JournalDiffers if triggers are missing: the journal would miss changes."""
+        if error := self.describe_missing_triggers():
+            raise error
+
+    def describe_missing_triggers(self) -> JournalDiffers | None:
+        """Return the error that ``require_triggers`` raises; None if all triggers are there."""
+        if self.has_triggers:
+            return None
+        return JournalDiffers(
+            "the database lacks triggers of the journal, or they were changed: it would miss changes",
+            "archiver db upgrade creates them again, and starts a new journal with all rows",
+        )
 
 
 def migrations() -> Path:
@@ -99,10 +131,9 @@ def read_status(database: Database) -> SchemaStatus:
 
 def status_of(connection: Connection, database: Database) -> SchemaStatus:
     """Return the same as ``read_status``, read over a connection to the database."""
-    is_file = connection.dialect.name == "sqlite"
-    if is_file:  # before anything is read: a view may have no end
-        _refuse_foreign(own_schema.find_view_of_table(connection), database)
-    row = _status_row(connection)
+    dialect = dialect_of(connection)
+    _refuse_foreign(dialect.find_view_of_table(connection), database)  # before anything is read
+    row = dialect.read_status(connection, _STATUS)
     if row is None or row[0] is None:
         raise DatabaseForeign(
             f"the database {database} does not belong to archiver",
@@ -114,11 +145,37 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
             f"the database {database} has a schema that is too old for this version (revision {revision})",
             or_else="; if it is only an old copy: archiver db rebuild replaces it",
         )
-    if is_file and revision in revisions():
-        foreign = own_schema.find_foreign(connection, is_newest=revision == head())
-        _refuse_foreign(foreign, database)
+    if revision in revisions():
+        _refuse_foreign(dialect.find_foreign(connection, is_newest=revision == head()), database)
     storage, removals = connection.exec_driver_sql(_STORAGE).one()
     return SchemaStatus(str(revision), str(archive_id), bool(has_runs), storage, removals)
+
+
+def read_state(database: Database) -> DatabaseState:
+    """Return the state of a database at any revision that this version knows. Writes nothing.
+
+    Raises SchemaNew if a newer version made it, ArchiveTooOld, DatabaseForeign if it is not a database of
+    archiver, DatabaseError if it is missing, empty, damaged or cannot be reached.
+    """
+    with connect(database) as connection:
+        return state_of(connection, database)
+
+
+def state_of(connection: Connection, database: Database) -> DatabaseState:
+    """Return the same as ``read_state``, read over a connection to the database."""
+    from archiver.catalog import counters, outbox  # slow to import, and few readers need them
+
+    status = status_of(connection, database)
+    refuse_newer(status.revision, database)
+    is_current = status.revision == head()
+    end = outbox.read_head(connection)
+    return DatabaseState(
+        **asdict(status),
+        has_triggers=not is_current or dialect_of(connection).has_journal_triggers(connection),
+        has_counters=not is_current or counters.are_complete(connection),
+        head=end,
+        pending=() if end is None else outbox.read_pending(connection, end),
+    )
 
 
 def _refuse_foreign(foreign: str | None, database: Database) -> None:
@@ -176,18 +233,23 @@ def recreate_triggers(database: Database) -> None:
     Changes may be missing in the journal, so a new one must begin. The caller holds the lock. Raises
     DatabaseError.
     """
-    from archiver.catalog import counters, journal_triggers, tables
+    from archiver.catalog import counters, tables
 
     with map_errors(database):
         engine = database.create_writer()
         try:
             with engine.begin() as connection:
                 counters.drop(connection)  # a stranger may have made them: no row is written before
-                journal_triggers.create(connection)
+                dialect_of(connection).create_journal_triggers(connection)
                 connection.execute(tables.journal_head.delete())
                 counters.create(connection)
         finally:
             engine.dispose()
+
+
+def drop_journal_triggers(connection: Connection) -> None:
+    """Let no change be recorded for a journal any more."""
+    dialect_of(connection).drop_journal_triggers(connection)
 
 
 def recreate_counters(database: Database) -> None:
@@ -270,30 +332,16 @@ def migrate_to(connection: Connection, revision: str) -> None:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     command.upgrade(config, revision)
-    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+    if dialect_of(connection).has_broken_reference(connection):
         raise DatabaseError("the upgrade was rolled back: it would leave rows that refer to missing rows")
 
 
 def _migrate(connection: Connection) -> None:
-    from archiver.catalog import counters, journal_triggers, tables
+    from archiver.catalog import counters, tables
 
-    journal_triggers.drop(connection)  # what a migration changes is not journaled: a snapshot follows
+    dialect = dialect_of(connection)
+    dialect.drop_journal_triggers(connection)  # what a migration changes is not journaled: a snapshot follows
     migrate_to(connection, head())
     counters.create(connection)
-    journal_triggers.create(connection)
+    dialect.create_journal_triggers(connection)
     connection.execute(tables.journal_head.update().values(snapshot_bytes=0))
-
-
-def _status_row(connection: Connection) -> Sequence[Any] | None:
-    # Never read the header with open(): closing another descriptor of the file would drop the locks that
-    # SQLite holds on it.
-    if connection.dialect.name == "sqlite":
-        if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
-            return None
-        return connection.exec_driver_sql(_STATUS).first()
-    try:
-        return connection.exec_driver_sql(_STATUS).first()
-    except DBAPIError as exc:
-        if getattr(exc.orig, "sqlstate", None) != "42P01":  # no such table
-            raise
-        return None

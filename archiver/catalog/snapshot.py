@@ -8,15 +8,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from archiver.catalog.dialects import Database, map_read_errors
+from archiver.catalog.dialects import Database, dialect_of, map_read_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_REPEATABLE_READ = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-"""PostgreSQL only: on SQLite every transaction that reads sees one point in time."""
-_NO_IDLE_LIMIT = "SET LOCAL idle_in_transaction_session_timeout = 0"
-"""For long reads: hashing a thousand videos between two fetches takes minutes."""
 
 
 class Snapshot:
@@ -31,9 +26,7 @@ class Snapshot:
         ``streams`` closes the streams that are still open.
         """
         self._connection, self._database, self._streams = connection, database, streams
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(_REPEATABLE_READ)
-            connection.exec_driver_sql(_NO_IDLE_LIMIT)
+        dialect_of(connection).begin_snapshot(connection)
 
     def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``query(connection, ...)``. Raises DatabaseError, ArchiveDamaged."""

@@ -33,7 +33,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType, TypeEngine
 
-from archiver.catalog.column_types import LargeNumber, UtcTime, bind_time
+from archiver.catalog.column_types import LargeNumber, UtcTime
+from archiver.catalog.dialects import dialect_called
 from archiver.queries.parameters import parameter_names
 
 T = TypeVar("T")
@@ -69,8 +70,8 @@ class _Value(NullType):
     """Any value that is bound: a time as this database stores it, all else as it is."""
 
     def bind_processor(self, dialect: Dialect) -> Callable[[object], object]:
-        name = dialect.name
-        return lambda value: bind_time(value, name) if isinstance(value, datetime) else value
+        bind_time = dialect_called(dialect.name).bind_time
+        return lambda value: bind_time(value) if isinstance(value, datetime) else value
 
 
 class Statement:

@@ -14,17 +14,33 @@ import secrets
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    Table,
+    Text,
+    create_engine,
+    event,
+    text,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.types import TypeEngine
 
-from archiver.catalog.dialects import POOLED_READERS, Sighting, disk_full
+from archiver.catalog import own_schema
+from archiver.catalog.column_types import require_number, time_text
+from archiver.catalog.dialects import POOLED_READERS, Sighting, Trigger, disk_full
 from archiver.durable import destination_errors, storage_errors
 from archiver.errors import ArchiverError, DatabaseError, DiskFull, UsageError
 from archiver.model.identity import utcnow
@@ -37,6 +53,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=sqlite3.Connection)
 
+APPLICATION_ID = 0x41524348
+"""\"ARCH\" in the header of our files; the first revision sets it."""
 BUSY_SECONDS = 10
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """A SQLite file, and those that SQLite puts beside it and would apply to any file of that name."""
@@ -82,6 +100,12 @@ _REFUSED = {
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
 }
+
+
+_JOURNAL = "journal_"
+"""What the names of the triggers of the journal begin with."""
+# The number of a transaction: the position that ``outbox.seal`` will give it at its end.
+_TXN = "(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'journal_commits')"
 
 
 class ReadConnection(sqlite3.Connection):
@@ -444,12 +468,188 @@ class Database(Struct, frozen=True):
 class Dialect:
     """What SQLite does in another way than PostgreSQL, given a connection."""
 
+    mark: ClassVar[str] = "?"
+    """Where a value goes in the driver's own SQL."""
+    most_uncommitted: ClassVar[float] = 50_000
+    """Changes in one transaction of a rebuild: a kill leaves only the unfinished file."""
+    has_own_search_index: ClassVar[bool] = True
+    """The words that are searched are in a table of their own."""
+    spellings: ClassVar[dict[str, str]] = {
+        "day": "substr({}, 1, 10)",
+        "month": "substr({}, 1, 7)",
+        "writer": "0",
+    }
+    """SQL for the functions of ``counters``."""
+    time_type: ClassVar[TypeEngine[Any]] = Text()
+    bind_time = staticmethod(time_text)
+    check_number = staticmethod(require_number)
+    """What a number is given to when it is read: SQLite stores anything."""
+
+    @staticmethod
+    def read_time(text: str | None) -> datetime | None:
+        """Return a stored time. Raises ValueError."""
+        if text is None:
+            return None
+        time = datetime.fromisoformat(text)
+        return time if time.tzinfo is UTC else time.astimezone(UTC)
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Do nothing: every transaction that reads sees one point in time."""
+
+    def lift_time_limits(self, connection: Connection) -> None:
+        """Do nothing: there are none."""
+
+    def erase_removed_rows(self, connection: Connection) -> None:
+        """Overwrite what this transaction removes."""
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+
+    def read_status(self, connection: Connection, query: str) -> Sequence[Any] | None:
+        """Return the row of a query that every database of archiver answers; None for another database."""
+        # Never read the header with open(): closing another descriptor of the file would drop the locks that
+        # SQLite holds on it.
+        if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+            return None
+        return connection.exec_driver_sql(query).first()
+
+    def find_view_of_table(self, connection: Connection) -> str | None:
+        """Do what ``own_schema.find_view_of_table`` does: a view may have no end."""
+        return own_schema.find_view_of_table(connection)
+
+    def find_foreign(self, connection: Connection, *, is_newest: bool) -> str | None:
+        """Do what ``own_schema.find_foreign`` does."""
+        return own_schema.find_foreign(connection, is_newest=is_newest)
+
+    def find_damage(self, connection: Connection) -> tuple[str, ...]:
+        """Return what is wrong with the file: damaged pages, and rows that refer to missing rows."""
+        # Else SQLite 3.46 takes an index that another connection has made again for a malformed one.
+        connection.exec_driver_sql("SELECT rowid FROM search_index LIMIT 1").all()
+        pages = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check")]
+        keys = [
+            f"a row of {row[0]} refers to a missing row"
+            for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+        ]
+        return tuple([line for line in pages if line != "ok"] + keys)
+
+    def has_broken_reference(self, connection: Connection) -> bool:
+        """Return whether a row refers to a missing row: a connection may write without a check."""
+        return connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
+
     def is_refused(self, error: DBAPIError) -> bool:
         """Return whether a healthy database refuses a value or statement, and would refuse it again.
 
         False if it is locked, full or damaged.
         """
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _REFUSED
+
+    def sort_by_bytes(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return what to sort a text by: SQLite compares texts byte by byte."""
+        return column
+
+    def given_ids(self, connection: Connection, tables: Collection[str]) -> Iterator[tuple[str, int | None]]:
+        """Yield the last id that each of these tables has ever assigned."""
+        for name, last in connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence"):
+            if name in tables:
+                yield name, last
+
+    def set_last_id(self, connection: Connection, table: Table, last: int) -> None:
+        """Make a table that never assigns an id again assign ids above ``last``."""
+        if table.dialect_options["sqlite"]["autoincrement"]:
+            values = {"t": table.name, "last": last}
+            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :t"), values)
+            connection.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:t, :last)"), values)
+
+    def create_triggers(self, connection: Connection, triggers: Iterable[Trigger]) -> None:
+        """Create triggers that do not exist."""
+        for trigger in triggers:
+            connection.exec_driver_sql(_create_trigger(trigger))
+
+    def drop_triggers(self, connection: Connection, prefix: str) -> None:
+        """Remove the triggers whose names begin with ``prefix``."""
+        for name in _triggers(connection, prefix):
+            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+
+    def has_triggers(self, connection: Connection, prefix: str, triggers: Iterable[Trigger]) -> bool:
+        """Return whether these, and no others, are the triggers whose names begin with ``prefix``."""
+        return _triggers(connection, prefix) == {each.name: _create_trigger(each) for each in triggers}
+
+    def create_journal_triggers(self, connection: Connection) -> None:
+        """Create the triggers of the journal, in place of those of an older version."""
+        self.drop_journal_triggers(connection)
+        self.create_triggers(connection, _journal_triggers())
+
+    def drop_journal_triggers(self, connection: Connection) -> None:
+        """Remove the triggers of the journal."""
+        self.drop_triggers(connection, _JOURNAL)
+
+    def has_journal_triggers(self, connection: Connection) -> bool:
+        """Return whether the triggers of the journal are the expected ones."""
+        return self.has_triggers(connection, _JOURNAL, _journal_triggers())
+
+
+def _create_trigger(trigger: Trigger) -> str:
+    return f"CREATE TRIGGER {trigger.name} {trigger.when} BEGIN {trigger.body}; END"
+
+
+def _triggers(connection: Connection, prefix: str) -> dict[str, str]:
+    """Return the SQL of each trigger whose name begins with ``prefix``."""
+    rows = connection.execute(
+        text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE :names"),
+        {"names": f"{prefix}%"},
+    )
+    return {str(name): str(sql) for name, sql in rows}
+
+
+@cache
+def _journal_triggers() -> tuple[Trigger, ...]:
+    from archiver.catalog.tables import JOURNALED
+
+    return tuple(trigger for table in JOURNALED for trigger in _journal_triggers_of(table))
+
+
+def _journal_triggers_of(table: Table) -> Iterator[Trigger]:
+    """Yield the triggers of a table.
+
+    An update of the key is recorded as a removal and a new row, one that changes nothing not at all.
+    """
+    has_new_key = " OR ".join(f'OLD."{c.name}" IS NOT NEW."{c.name}"' for c in table.primary_key)
+    changed = "||".join(
+        f'CASE WHEN {has_new_key} OR OLD."{c.name}" IS NOT NEW."{c.name}" THEN \',{_member(c)} ELSE \'\' END'
+        for c in table.columns
+    )
+    added = _record(table, "NEW", _object("||".join(f"',{_member(c)}" for c in table.columns)))
+    removed = _record(table, "OLD", "NULL")
+    altered = f"{_record(table, 'NEW', _object('changed'))} FROM (SELECT {changed} AS changed)"
+    yield Trigger(f"{_JOURNAL}added_{table.name}", f"AFTER INSERT ON {table.name}", added)
+    yield Trigger(f"{_JOURNAL}removed_{table.name}", f"AFTER DELETE ON {table.name}", removed)
+    yield Trigger(
+        f"{_JOURNAL}altered_{table.name}",
+        f"AFTER UPDATE ON {table.name}",
+        f"{removed} WHERE {has_new_key}; {altered} WHERE changed <> ''",
+    )
+
+
+def _record(table: Table, row: str, values: str) -> str:
+    key = ", ".join(f'{row}."{column.name}"' for column in table.primary_key)
+    return (
+        "INSERT INTO journal_outbox (txn, table_name, row_key, row_values)"
+        f" SELECT {_TXN}, '{table.name}', json_array({key}), {values}"
+    )
+
+
+def _object(members: str) -> str:
+    return f"'{{'||substr({members}, 2)||'}}'"
+
+
+def _member(column: Column[Any]) -> str:
+    """Return SQL for ``"name":value`` of the new row. It continues a string literal that is open already.
+
+    json_quote would round floats to 15 digits, which loses a third of all durations.
+    """
+    value = f'NEW."{column.name}"'
+    quoted = f"json_quote({value})"
+    if isinstance(column.type, Float):
+        quoted = f"CASE WHEN {value} IS NULL THEN 'null' ELSE printf('%!.17g', {value}) END"
+    return f'"{column.name}":\'||{quoted}'
 
 
 def create_file(path: Path, *, group_readable: bool = False) -> None:

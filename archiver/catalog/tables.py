@@ -564,3 +564,33 @@ journal_lease = Table(
     Column("worker_id", PkText, ForeignKey(workers.c.id, ondelete="SET NULL")),
     Column("shipped_at", UtcTime),
 )
+
+NOT_JOURNALED = frozenset(
+    {
+        search_documents,
+        account_totals,
+        monthly_totals,
+        budget_totals,
+        journal_outbox,
+        journal_commits,
+        journal_head,
+        workers,
+        shared_runs,
+        visits,
+        run_reports,
+        api_rate,
+        journal_lease,
+    }
+)
+"""Tables that are computed from the others, those of the journal itself, and those of workers."""
+
+JOURNALED = tuple(table for table in metadata.sorted_tables if table not in NOT_JOURNALED)
+"""All other tables, each after the tables that it refers to. Triggers write each change of a row into
+``journal_outbox``, in the transaction of the change: so no code can forget to record one, and those of other
+programs are recorded too.
+
+A change is stored as the row's key (a JSON array) and its values (a JSON object): all columns of a new row,
+the changed columns of an existing one, NULL for a removed row. The two databases write JSON differently;
+``outbox`` converts both to the same values. An upgrade creates the triggers again, since alembic drops those
+of a table that it rebuilds.
+"""

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore
-from archiver.catalog import Catalog, journal_triggers, record
+from archiver.catalog import Catalog, record, schema
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
 from archiver.errors import ArchiverError
@@ -85,5 +85,5 @@ def _scratch_catalog(catalog: Catalog, root: Path, now: datetime) -> Iterator[Ca
         temporary_directory(root) as place,
         Catalog.create(place / "scratch.db", catalog.archive_id, now) as scratch,
     ):
-        scratch.write(journal_triggers.drop)  # it has no journal, and would collect all changes
+        scratch.write(schema.drop_journal_triggers)  # it has no journal, and would collect all changes
         yield scratch

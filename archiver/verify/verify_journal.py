@@ -11,11 +11,11 @@ from msgspec import Struct, field
 
 from archiver.catalog import Catalog, outbox, row_dump
 from archiver.catalog.dialects import locate
-from archiver.catalog.journal_triggers import JOURNALED
 from archiver.catalog.rebuilt_database import ROWS_AT_ONCE, RebuiltDatabase, building
 from archiver.catalog.row_dump import DumpedRow
 from archiver.catalog.search import search_index
 from archiver.catalog.snapshot import Snapshot
+from archiver.catalog.tables import JOURNALED
 from archiver.errors import ArchiveTooOld, JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
 from archiver.journal.journal_files import JournalFiles

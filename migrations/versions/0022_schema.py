@@ -2,8 +2,8 @@
 
 It took the place of 21 revisions, and has the id of the last of them: a database that they made is current.
 
-The triggers of the counters and of the journal follow from the tables: ``archiver.catalog.counters`` and
-``archiver.catalog.journal_triggers`` create them after every upgrade.
+The triggers of the counters and of the journal follow from the tables: ``archiver.catalog.schema`` creates
+them after every upgrade.
 
 A revision is self-contained. It never imports the current tables. Its statements never change once it is
 released. A later one that recreates a table (batch mode, on SQLite) must drop the views first, and create

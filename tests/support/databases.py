@@ -23,7 +23,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 
-from archiver.catalog import Database, journal_triggers, locate, schema, sqlite
+from archiver.catalog import Database, locate, schema, sqlite
 from archiver.catalog.postgresql import WriterLock
 from archiver.catalog.tables import metadata
 
@@ -106,7 +106,7 @@ def make_too_old(database: str | Path, revision: str = "0013") -> None:
     """Give a database a revision from before the first one, and take from it what later ones have added."""
     writer = locate(database).create_writer()
     with writer.begin() as connection:
-        journal_triggers.drop(connection)
+        schema.drop_journal_triggers(connection)
         for statement in ("ALTER TABLE archive DROP COLUMN storage", "DROP TABLE removals"):
             connection.execute(text(statement))
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})

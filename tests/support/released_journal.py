@@ -15,7 +15,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import schema
-from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.tables import JOURNALED
 from archiver.journal.journal_files import JournalFiles
 from archiver.store import disk
 from archiver.work import Work

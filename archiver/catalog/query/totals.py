@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from archiver.catalog.column_types import time_text
 from archiver.catalog.counters import OF_RUN, UNITS_OF_RUN
+from archiver.catalog.dialects import dialect_of
 from archiver.catalog.sql import Query
 from archiver.errors import Reason
 from archiver.model.identity import Pk, Role, Subject, utcnow
@@ -139,20 +140,8 @@ def missing_targets(connection: Connection) -> tuple[MissingTarget, ...]:
 
 
 def damage(connection: Connection) -> tuple[str, ...]:
-    """Return what SQLite finds wrong with its file: damaged pages, and rows that refer to missing rows.
-
-    () for PostgreSQL, which checks its files itself (data checksums).
-    """
-    if connection.dialect.name != "sqlite":
-        return ()
-    # Else SQLite 3.46 takes an index that another connection has made again for a malformed one.
-    connection.exec_driver_sql("SELECT rowid FROM search_index LIMIT 1").all()
-    pages = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check")]
-    keys = [
-        f"a row of {row[0]} refers to a missing row"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
-    ]
-    return tuple([line for line in pages if line != "ok"] + keys)
+    """Return what SQLite finds wrong with its file; () for PostgreSQL."""
+    return dialect_of(connection).find_damage(connection)
 
 
 class AccountTotals(Struct, frozen=True):

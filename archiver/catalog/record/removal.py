@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from archiver.catalog import counters, journal_triggers
+from archiver.catalog import counters
+from archiver.catalog.dialects import dialect_of
 from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.query.account_parts import NAMES_OWNER
 from archiver.catalog.record.runs import delete_answers, lost_answers
@@ -98,16 +99,15 @@ def removal(
 
     Nothing of this is journaled: a new journal must begin. Answers of other accounts get their new places.
     """
-    is_sqlite = connection.dialect.name == "sqlite"
-    if is_sqlite:
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    dialect = dialect_of(connection)
+    dialect.erase_removed_rows(connection)
     counters.drop(connection)
-    journal_triggers.drop(connection)
+    dialect.drop_journal_triggers(connection)
     _delete_rows(connection, parts)
     _delete_answers(connection, parts)
     _move_answers(connection, rewriting)
     lost_answers(connection, rewriting.lost, request.at)
-    _update_search(connection, is_sqlite)
+    _update_search(connection)
     _REMOVAL.run(connection, at=request.at, reason=request.reason)
     _CLEAR_REQUEST.run(connection)
     _CLEAR_DELETIONS.run(connection)
@@ -115,7 +115,7 @@ def removal(
     for statement in _CLEAR_JOURNAL:
         statement.run(connection)
     counters.create(connection)
-    journal_triggers.create(connection)
+    dialect.create_journal_triggers(connection)
 
 
 def deleted_files(connection: Connection, names: Iterable[str]) -> None:
@@ -159,12 +159,12 @@ def _move_answers(connection: Connection, rewriting: Rewriting) -> None:
     _MOVE_ANSWER.run_each(connection, moved)
 
 
-def _update_search(connection: Connection, is_sqlite: bool) -> None:
+def _update_search(connection: Connection) -> None:
     """Write the documents of items that stay, and build the index again: it keeps removed words."""
     from archiver.catalog.search import search_index, stale_documents
 
     stale_documents.update_documents(connection)
-    if is_sqlite:
+    if search_index.has_own_index(connection):
         search_index.rebuild_index(connection)
 
 

@@ -208,7 +208,7 @@ def documents(connection: Connection) -> Iterator[SearchDocument]:
 
 def has_own_index(connection: Connection) -> bool:
     """Return whether the index of the words is a table of its own: on SQLite, not on PostgreSQL."""
-    return connection.dialect.name == "sqlite"
+    return dialect_of(connection).has_own_search_index
 
 
 def index_words(connection: Connection) -> Iterator[tuple[str, int, int]]:

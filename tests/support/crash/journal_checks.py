@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.tables import JOURNALED
 from tests.support import ROOT
 
 Rows = list[tuple[object, ...]]
