@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 from archiver.archive import arguments
 from archiver.archive.archive_base import ArchiveBase, Reading
-from archiver.archive.database import locate_database, read_schema
+from archiver.archive.database import read_schema
 from archiver.errors import UsageError
 from archiver.model.query_results import NO_LIMIT, Kind, Rows, RowStream, Value
 from archiver.model.target import ItemTarget, parse_target_or_item
@@ -239,8 +239,7 @@ class ArchiveContents(ArchiveBase):
 
     def tables(self) -> Rows:
         """Return every table and view, column by column, with what docs/schema.md says about each."""
-        postgresql = locate_database(self._config).path is None
-        return read_schema(self._catalog, postgresql=postgresql)
+        return read_schema(self._catalog)
 
     def waiting_files(self) -> Reading[WaitingFile]:
         """Return the adopted files that wait for their items, by folder, highlight and item."""

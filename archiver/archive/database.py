@@ -9,18 +9,10 @@ from archiver.blobs import marker
 from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config, is_archive_of
 from archiver.errors import DatabaseForeign, MarkerMismatch
-from archiver.model.query_results import NO_LIMIT, Rows
+from archiver.model.query_results import Rows
 from archiver.work import Work
 
 _SECONDS = 60.0
-_SQLITE = """
-SELECT m.name, p.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS p
-WHERE m.type IN ('table', 'view') ORDER BY m.name, p.cid
-"""
-_POSTGRESQL = """
-SELECT table_name, column_name FROM information_schema.columns
-WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position
-"""
 
 
 def find_database(config: Config) -> str | Path:
@@ -90,7 +82,7 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
         return before, schema.head()
 
 
-def read_schema(catalog: Catalog, *, postgresql: bool) -> Rows:
+def read_schema(catalog: Catalog) -> Rows:
     """Return a row (table, column, meaning) for each column, and one without a column for each table.
 
     Tables that docs/schema.md does not describe, such as those of the search, are left out.
@@ -98,9 +90,8 @@ def read_schema(catalog: Catalog, *, postgresql: bool) -> Rows:
     from archiver.datasette.metadata import describe_tables
 
     described = describe_tables()
-    sql = _POSTGRESQL if postgresql else _SQLITE
     rows: list[tuple[str, str | None, str | None]] = []
-    for table, column in catalog.run_query(sql, rows=NO_LIMIT, seconds=_SECONDS, own_process=False).rows:
+    for table, column in catalog.list_columns(_SECONDS).rows:
         table, column = str(table), str(column)
         if table not in described:
             continue

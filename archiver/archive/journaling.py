@@ -12,7 +12,7 @@ import archiver
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.journal_difference import compare_journal, describe_difference
 from archiver.blobs import marker
-from archiver.catalog import Catalog, outbox, row_dump, schema
+from archiver.catalog import Catalog, journaled_rows, outbox, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.schema import DatabaseState
 from archiver.config import Config
@@ -187,8 +187,8 @@ class Journaling:
             with self._catalog.snapshot() as snapshot:
                 included.update(snapshot.read(outbox.read_unshipped))
                 after = before if is_exact and not included else None
-                for rows in chain(snapshot.stream(row_dump.all_rows, ROWS_OF_A_LINE), [None]):
-                    sequences = snapshot.read(row_dump.sequences) if rows is None else None
+                for rows in chain(snapshot.stream(journaled_rows.all_rows, ROWS_OF_A_LINE), [None]):
+                    sequences = snapshot.read(journaled_rows.sequences) if rows is None else None
                     line = encode_snapshot(seq + 1, prev, time_text(now), rows, sequences, after)
                     seq, prev, after = seq + 1, hash_line(line), None
                     yield line

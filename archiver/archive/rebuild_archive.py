@@ -18,7 +18,7 @@ from archiver.archive.session import (
     refuse_unfinished_removal,
 )
 from archiver.blobs import marker
-from archiver.catalog import Catalog, locate, record, row_dump, schema
+from archiver.catalog import Catalog, journaled_rows, locate, record, schema
 from archiver.catalog.dialects import Database
 from archiver.catalog.rebuilt_database import copy_rows
 from archiver.catalog.schema import read_state
@@ -228,7 +228,7 @@ def take_snapshot(config: Config, work: Work) -> JournalHead:
 def plan_snapshot(config: Config) -> int:
     """Return how many rows ``take_snapshot`` would write. Raises its errors."""
     with open_for_dry_run(config, Work()) as session:
-        return session.catalog.read(row_dump.count_rows)
+        return session.catalog.read(journaled_rows.count_rows)
 
 
 def _has_fewer_removals(database: Database, rebuilt: Database) -> bool:

@@ -11,9 +11,8 @@ tenth of the startup time of a command that reads.
 from __future__ import annotations
 
 from archiver.catalog import schema
-from archiver.catalog.catalog import Catalog
+from archiver.catalog.catalog import Catalog, Snapshot
 from archiver.catalog.dialects import Database, locate
-from archiver.catalog.snapshot import Snapshot
 
 __all__ = [
     "Catalog",

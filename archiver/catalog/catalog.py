@@ -1,4 +1,4 @@
-"""An open database of an archive: one writer, and a pool of connections for readers."""
+"""An open database of an archive: one writer, a pool of connections for readers, and read snapshots."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from archiver.catalog.dialects import (
     WORKER,
     Database,
     Sighting,
+    dialect_of,
+    disposing,
     is_connection_lost,
     locate,
     map_errors,
     map_read_errors,
 )
 from archiver.catalog.schema import DatabaseState, SchemaStatus
-from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign
 from archiver.model.identity import utcnow
-from archiver.model.query_results import Rows, RowStream, Value
+from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
 
 if TYPE_CHECKING:
     from archiver.catalog.postgresql import WriterLock
@@ -87,7 +88,7 @@ class Catalog:
         if worker_id is not None:
             name = _name_of(worker_id)
             self._coordinator, self._coordinator_at_once = (
-                opened.enter_context(_disposing(database.create_coordinator(name, at_once=at_once)))
+                opened.enter_context(disposing(database.create_coordinator(name, at_once=at_once)))
                 for at_once in (False, True)
             )
         self._writer: Writer | None = None
@@ -145,7 +146,7 @@ class Catalog:
                 return opening.finish()
         place = locate(database)
         with ExitStack() as opened:
-            reader = opened.enter_context(_disposing(place.create_reader(is_lasting=is_lasting)))
+            reader = opened.enter_context(disposing(place.create_reader(is_lasting=is_lasting)))
 
             def check(connection: Connection) -> SchemaStatus:
                 return _check(connection, place, require)
@@ -171,8 +172,8 @@ class Catalog:
         with ExitStack() as opened:
             name = _name_of(worker_id)
             lock = _take_lock(place, opened, shared_by=name)
-            writer = opened.enter_context(_disposing(place.create_writer(worker=name)))
-            reader = opened.enter_context(_disposing(place.create_reader(of_writer=True)))
+            writer = opened.enter_context(disposing(place.create_writer(worker=name)))
+            reader = opened.enter_context(disposing(place.create_reader(of_writer=True)))
             with schema.connect(place, reader) as connection:
                 status = schema.status_of(connection, place)
                 schema.require_current(status.revision, place)
@@ -415,6 +416,10 @@ class Catalog:
             self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
         )
 
+    def list_columns(self, seconds: float) -> Rows:
+        """Return a row (table, column) for each column of each table and view. Raises QueryRefused."""
+        return self.run_query(self._database.list_columns, rows=NO_LIMIT, seconds=seconds, own_process=False)
+
     def stream_query(
         self, sql: str, *, seconds: float, parameters: Mapping[str, Value] | None = None
     ) -> AbstractContextManager[RowStream]:
@@ -462,6 +467,42 @@ class Catalog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Snapshot:
+    """A read snapshot, made by ``Catalog.snapshot``. Its point in time is that of the first query.
+
+    Only one thread may use it.
+    """
+
+    def __init__(self, connection: Connection, database: Database, streams: ExitStack) -> None:
+        """Take a ``connection`` of the caller that has no transaction yet.
+
+        ``streams`` closes the streams that are still open.
+        """
+        self._connection, self._database, self._streams = connection, database, streams
+        dialect_of(connection).begin_snapshot(connection)
+
+    def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``query(connection, ...)``. Raises DatabaseError, ArchiveDamaged."""
+        with map_read_errors(self._database):
+            return query(self._connection, *args, **kwargs)
+
+    def stream(
+        self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[T, None, None]:
+        """Yield what ``query(connection, ...)`` yields; other queries may run before it ends.
+
+        Raises DatabaseError, ArchiveDamaged.
+        """
+
+        def rows() -> Generator[T, None, None]:
+            with map_read_errors(self._database):
+                yield from query(self._connection, *args, **kwargs)
+
+        stream = rows()
+        self._streams.callback(stream.close)
+        return stream
 
 
 class Opening:
@@ -530,8 +571,8 @@ def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]
     Readers close before the writer: the last connection to close moves the WAL into the file, if it may
     write.
     """
-    writer = opened.enter_context(_disposing(place.create_writer()))
-    return writer, opened.enter_context(_disposing(place.create_reader(of_writer=True)))
+    writer = opened.enter_context(disposing(place.create_writer()))
+    return writer, opened.enter_context(disposing(place.create_reader(of_writer=True)))
 
 
 def _name_of(worker_id: str) -> str:
@@ -543,14 +584,6 @@ def _take_lock(place: Database, locked: ExitStack, *, shared_by: str | None = No
     if lock is not None:
         locked.callback(lock.release)
     return lock
-
-
-@contextmanager
-def _disposing(engine: Engine) -> Iterator[Engine]:
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _checkpoint(engine: Engine, database: Database) -> None:

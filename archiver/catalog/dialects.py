@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
 from archiver.errors import ArchiveDamaged, ConfigError, DatabaseError, DiskFull
@@ -102,6 +102,15 @@ def dialect_called(name: str) -> Dialect:
     from archiver.catalog import postgresql
 
     return postgresql.Dialect()
+
+
+@contextmanager
+def disposing(engine: Engine) -> Iterator[Engine]:
+    """Close the connections of an engine when the block ends."""
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @contextmanager

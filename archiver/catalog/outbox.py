@@ -21,8 +21,8 @@ from msgspec.structs import asdict
 from sqlalchemy import Boolean, Connection, Float
 
 from archiver.catalog.column_types import UtcTime, time_text, to_finite
+from archiver.catalog.journaled_rows import ChangeApplier
 from archiver.catalog.query.journal_end import read_head as read_head  # one name for what writers use
-from archiver.catalog.row_changes import ChangeApplier
 from archiver.catalog.sql import Command, Query
 from archiver.catalog.tables import JOURNALED
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue

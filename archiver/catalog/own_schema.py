@@ -13,53 +13,15 @@ import re
 
 from sqlalchemy import Connection
 
-TABLES = frozenset(
-    [
-        "account_totals",
-        "adopted",
-        "alembic_version",
-        "answers",
-        "api_calls",
-        "api_rate",
-        "archive",
-        "blobs",
-        "budget_totals",
-        "changes",
-        "deletions",
-        "failures",
-        "files",
-        "hashtags",
-        "highlight_items",
-        "highlights",
-        "items",
-        "journal_commits",
-        "journal_head",
-        "journal_lease",
-        "journal_outbox",
-        "links",
-        "locations",
-        "mentions",
-        "monthly_totals",
-        "removal_requests",
-        "removals",
-        "reshares",
-        "run_reports",
-        "runs",
-        "search_documents",
-        "search_index",
-        "search_index_config",
-        "search_index_data",
-        "search_index_idx",
-        "shared_runs",
-        "sponsors",
-        "stickers",
-        "targets",
-        "usernames",
-        "users",
-        "visits",
-        "workers",
-    ]
-)
+TABLES = frozenset({
+    "account_totals", "adopted", "alembic_version", "answers", "api_calls", "api_rate", "archive",
+    "blobs", "budget_totals", "changes", "deletions", "failures", "files", "hashtags", "highlight_items",
+    "highlights", "items", "journal_commits", "journal_head", "journal_lease", "journal_outbox", "links",
+    "locations", "mentions", "monthly_totals", "removal_requests", "removals", "reshares", "run_reports",
+    "runs", "search_documents", "search_index", "search_index_config", "search_index_data",
+    "search_index_idx", "shared_runs", "sponsors", "stickers", "targets", "usernames", "users", "visits",
+    "workers",
+})  # fmt: skip
 _COMPARED = ("journal_", "counter_")
 """What the names of the triggers begin with that ``Dialect.has_triggers`` compares."""
 _OF_SEARCH = "search_"

@@ -1,4 +1,7 @@
-"""PostgreSQL: a database on a server, the lock of its writer, and what only PostgreSQL does."""
+"""PostgreSQL: a database on a server, the lock of its writer, and what only PostgreSQL does.
+
+Methods without a description do what those of ``sqlite`` do.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ from archiver.catalog.dialects import (
     Sighting,
     Trigger,
     disk_full,
+    disposing,
     map_errors,
     to_database_error,
 )
@@ -155,9 +159,13 @@ class Database(Struct, frozen=True):
     """A database on a server. Workers may write to it beside each other."""
 
     url: URL
-    path: ClassVar[Path | None] = None
+    path: ClassVar[None] = None
     has_workers: ClassVar[bool] = True
     seconds_between_looks: ClassVar[float] = 2.0
+    list_columns: ClassVar[str] = """
+        SELECT table_name, column_name FROM information_schema.columns
+        WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position
+    """
 
     def __repr__(self) -> str:
         return repr_without(self, "url")
@@ -166,29 +174,23 @@ class Database(Struct, frozen=True):
         return self.url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
 
     def is_missing(self) -> bool:
-        """Return False: only a connection shows it."""
         return False
 
     def require_present(self) -> None:
         """Do nothing: to connect shows whether it is there."""
 
     def look_unconnected(self) -> Sighting | None:
-        """Return None: only a connection shows what is there."""
         return None
 
     def look(self, connection: Connection) -> Sighting:
-        """Return what is at the other end of a connection that was just made, or used."""
         return Sighting(tuple(connection.exec_driver_sql(_LOOK).one()))
 
     def take_lock(self, *, shared_by: str | None = None) -> WriterLock:
-        """Return the lock of a writer, held. Takes the arguments of ``WriterLock``, and raises its errors."""
+        """Take the lock of a writer. ``shared_by``: see ``WriterLock``, whose errors it raises."""
         return WriterLock(self, shared_by=shared_by)
 
     def create_writer(self, *, foreign_keys: bool = True, worker: str | None = None) -> Engine:
-        """Create an engine with one connection that may write.
-
-        ``worker``: the name of the connection, if it writes beside others.
-        """
+        """Create an engine with one connection that may write; ``worker``: its name, if others write too."""
         options = _OPTIONS if worker is None else _OF_WORKER
         return self._create_engine(options, pool_size=1, max_overflow=0, name=worker)
 
@@ -202,7 +204,6 @@ class Database(Struct, frozen=True):
         )
 
     def create_reader(self, *, of_writer: bool = False, is_lasting: bool = False) -> Engine:
-        """Create an engine whose connections only read. Several threads may use it at once."""
         return self._create_engine(_READ_ONLY, pool_size=POOLED_READERS, max_overflow=-1)
 
     def _create_engine(
@@ -234,13 +235,11 @@ class Database(Struct, frozen=True):
         return engine
 
     def parameter_names(self, sql: str) -> tuple[str, ...]:
-        """Return the names of the parameters of a query, in order, as PostgreSQL reads it."""
         return parameter_names(sql, postgresql=True)
 
     def query_rows(
         self, sql: str, parameters: Mapping[str, Value], *, seconds: float, own_process: bool
     ) -> RawRows:
-        """Yield the names of the columns of a user's own query, then its rows; see ``adhoc_query``."""
         from archiver.catalog.adhoc_query import query_postgresql
 
         return query_postgresql(self, sql, parameters, seconds=seconds)
@@ -253,44 +252,34 @@ class Database(Struct, frozen=True):
 
     def scrub(self) -> None:
         """Write all tables again; the server's own log is beyond our reach. Raises SQLAlchemyError."""
-        engine = self._create_engine(
-            f"{_OPTIONS} -c statement_timeout=0", pool_size=1, max_overflow=0, autocommit=True
-        )
-        try:
-            with engine.connect() as connection:
-                names = connection.exec_driver_sql(_TABLES).scalars().all()
-                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {', '.join(names)}")
-        finally:
-            engine.dispose()
+        options = f"{_OPTIONS} -c statement_timeout=0"
+        created = self._create_engine(options, pool_size=1, max_overflow=0, autocommit=True)
+        with disposing(created) as engine, engine.connect() as connection:
+            names = connection.exec_driver_sql(_TABLES).scalars().all()
+            connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {', '.join(names)}")
 
     def begin_creation(self, *, group_readable: bool) -> Database:
-        """Return this database itself: a creation is one transaction."""
         return self
 
     def end_creation(self) -> None:
         """Do nothing."""
 
     def begin_replacement(self, *, copy: bool, group_readable: bool) -> Database:
-        """Return this database itself: a rebuild is one transaction."""
         return self
 
     def end_replacement(self) -> Path | None:
-        """Return None: nothing was set aside."""
         return None
 
     def back_up(self, target: Path, *, check: Callable[[], None], dry_run: bool) -> int:
-        """Raise UsageError: PostgreSQL has its own program for that."""
         raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
 
     def copy_before_upgrade(self, revision: str) -> Path | None:
-        """Return None: no copy is made."""
         return None
 
     def check_after_crash(self) -> None:
         """Do nothing: the server has recovered what it needs."""
 
     def map_error(self, cause: BaseException) -> ArchiverError | None:
-        """Return the error to raise in place of one of the driver; None for another exception."""
         if type(cause).__module__.partition(".")[0] != "psycopg":
             return None
         state = _sqlstate(cause)
@@ -301,7 +290,6 @@ class Database(Struct, frozen=True):
         return to_database_error(cause, self)
 
     def is_busy(self, error: DatabaseError) -> bool:
-        """Return False: no other program locks out a reader."""
         return False
 
     def is_deadlock(self, error: BaseException) -> bool:
@@ -312,31 +300,24 @@ class Database(Struct, frozen=True):
 class Dialect:
     """What PostgreSQL does in another way than SQLite, given a connection."""
 
-    mark: ClassVar[str] = "%s"
-    """Where a value goes in the driver's own SQL."""
-    most_uncommitted: ClassVar[float] = math.inf
-    """Changes in one transaction of a rebuild: a kill leaves what was there."""
-    has_own_search_index: ClassVar[bool] = False
-    """The words that are searched are in a column of the documents."""
+    mark = "%s"
+    most_uncommitted = math.inf
+    has_own_search_index = False
     spellings: ClassVar[dict[str, str]] = {
         "day": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
         "month": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')",
         "writer": "pg_backend_pid()",
     }
-    """SQL for the functions of ``counters``."""
     time_type: ClassVar[TypeEngine[Any]] = TIMESTAMP(timezone=True)
-    check_number: ClassVar[None] = None
-    """PostgreSQL stores only numbers in a column of numbers."""
+    check_number = None
 
     @staticmethod
     def bind_time(time: datetime) -> datetime:
-        """Return an aware time as the driver takes it. Raises ValueError for a naive time."""
         time_text(time)
         return time.astimezone(UTC)
 
     @staticmethod
     def read_time(time: datetime | None) -> datetime | None:
-        """Return a stored time."""
         return None if time is None else time.astimezone(UTC)
 
     def begin_snapshot(self, connection: Connection) -> None:
@@ -348,7 +329,6 @@ class Dialect:
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def lift_time_limits(self, connection: Connection) -> None:
-        """Let this transaction take any time."""
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
@@ -356,7 +336,6 @@ class Dialect:
         """Do nothing: ``Database.scrub`` does it."""
 
     def read_status(self, connection: Connection, query: str) -> Sequence[Any] | None:
-        """Return the row of a query that every database of archiver answers; None for another database."""
         try:
             return connection.exec_driver_sql(query).first()
         except DBAPIError as exc:
@@ -365,44 +344,32 @@ class Dialect:
             return None
 
     def find_view_of_table(self, connection: Connection) -> str | None:
-        """Return None: whoever owns the database is trusted."""
-        return None
+        return None  # whoever owns the database is trusted
 
     def find_foreign(self, connection: Connection, *, is_newest: bool) -> str | None:
-        """Return None: whoever owns the database is trusted."""
         return None
 
     def find_damage(self, connection: Connection) -> tuple[str, ...]:
-        """Return (): PostgreSQL checks its files itself (data checksums)."""
-        return ()
+        return ()  # PostgreSQL checks its files itself (data checksums)
 
     def has_broken_reference(self, connection: Connection) -> bool:
-        """Return False: every transaction is checked."""
-        return False
+        return False  # each transaction is checked
 
     def is_refused(self, error: DBAPIError) -> bool:
-        """Return whether a healthy database refuses a value or statement, and would refuse it again.
-
-        False if it is locked, full, short of memory, shutting down, or gone.
-        """
         state = _sqlstate(error.orig)
         return isinstance(error, DataError) if state is None else state[:2] in _REFUSED
 
     def sort_by_bytes(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return what to sort a text by, so that it is compared byte by byte, as SQLite does."""
         return collate(column, "C")
 
     def given_ids(self, connection: Connection, tables: Collection[str]) -> Iterator[tuple[str, int | None]]:
-        """Yield the last id that each of these tables has ever assigned."""
         for name in tables:
             yield name, connection.scalar(_LAST_ID, {"t": name})
 
     def set_last_id(self, connection: Connection, table: Table, last: int) -> None:
-        """Make a table assign ids above ``last``."""
         connection.execute(_SET_LAST_ID, {"t": table.name, "last": last})
 
     def create_triggers(self, connection: Connection, triggers: Iterable[Trigger]) -> None:
-        """Create triggers that do not exist, each with a function of its name."""
         for trigger in triggers:
             # The search_path is fixed here, because pg_restore and other programs set their own.
             connection.exec_driver_sql(
@@ -414,17 +381,14 @@ class Dialect:
             )
 
     def drop_triggers(self, connection: Connection, prefix: str) -> None:
-        """Remove the triggers whose functions have names that begin with ``prefix``."""
         for name in connection.scalars(_FUNCTIONS, {"names": f"{prefix}%"}).all():
             connection.exec_driver_sql(f"DROP FUNCTION {name}() CASCADE")
 
     def has_triggers(self, connection: Connection, prefix: str, triggers: Iterable[Trigger]) -> bool:
-        """Return whether these, and no others, are the triggers whose names begin with ``prefix``."""
         rows = connection.execute(_TRIGGERS, {"names": f"{prefix}%"})
         return {tuple(row) for row in rows} == {(each.name, "O", _source(each)) for each in triggers}
 
     def create_journal_triggers(self, connection: Connection) -> None:
-        """Create the triggers of the journal, in place of those of an older version."""
         from archiver.catalog.tables import JOURNALED
 
         self.drop_journal_triggers(connection)
@@ -437,11 +401,9 @@ class Dialect:
             )
 
     def drop_journal_triggers(self, connection: Connection) -> None:
-        """Remove the triggers of the journal."""
         connection.exec_driver_sql("DROP FUNCTION IF EXISTS journal_change() CASCADE")
 
     def has_journal_triggers(self, connection: Connection) -> bool:
-        """Return whether the triggers of the journal are the expected ones."""
         from archiver.catalog.tables import JOURNALED
 
         expected = {(table.name, "O", _JOURNAL_FUNCTION.split("$$")[1]) for table in JOURNALED}

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
-from archiver.catalog import counters, outbox, row_dump, schema, tables
-from archiver.catalog.catalog import Catalog
-from archiver.catalog.dialects import Database, dialect_of, locate, map_errors
-from archiver.catalog.row_changes import ChangeApplier
-from archiver.catalog.snapshot import Snapshot
+from archiver.catalog import counters, journaled_rows, outbox, schema, tables
+from archiver.catalog.catalog import Catalog, Snapshot
+from archiver.catalog.dialects import Database, dialect_of, disposing, locate, map_errors
+from archiver.catalog.journaled_rows import ChangeApplier
 from archiver.errors import ArchiveTooOld, JournalDamaged, JournalDiffers, SchemaNew
 from archiver.model.journal_entries import JournalHead, RowChange
 from archiver.model.values import replace
@@ -81,7 +80,7 @@ class RebuiltDatabase:
                 f"{found} in archive.json, then archiver db rebuild; then forget the account again",
             )
         stale_documents.update_documents(self._connection)
-        row_dump.set_sequences(self._connection, sequences)
+        journaled_rows.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)
         counters.create(self._connection)
         self._dialect.create_journal_triggers(self._connection)
@@ -136,12 +135,12 @@ def copy_rows(source: Snapshot, path: Path, check: Callable[[], None]) -> None:
     ``check`` is called often, and may raise to stop. Raises DatabaseError, DiskFull.
     """
     with building(locate(path), copy=False, group_readable=False) as copied:
-        for table, rows in source.stream(row_dump.all_rows, ROWS_AT_ONCE):
+        for table, rows in source.stream(journaled_rows.all_rows, ROWS_AT_ONCE):
             check()
             changes = [RowChange(table, key, values) for key, values in rows]
             copied.apply(schema.head(), changes)
         head = source.read(outbox.read_head) or JournalHead(0, "", "", 0)
-        copied.finish(head, source.read(row_dump.sequences))
+        copied.finish(head, source.read(journaled_rows.sequences))
 
 
 def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
@@ -155,14 +154,11 @@ def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
 
 @contextmanager
 def _transaction(database: Database) -> Iterator[Connection]:
-    engine = database.create_writer(foreign_keys=False)
-    try:
+    with disposing(database.create_writer(foreign_keys=False)) as engine:
         with engine.connect() as connection:
             yield connection
             connection.commit()
         database.checkpoint(engine)
-    finally:
-        engine.dispose()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, inspect
 
 import archiver
-from archiver.catalog.dialects import Database, dialect_of, map_errors
+from archiver.catalog.dialects import Database, dialect_of, disposing, map_errors
 from archiver.errors import (
     ArchiveTooOld,
     DatabaseError,
@@ -215,15 +215,11 @@ def upgrade(database: Database, revision: str) -> Path | None:
         if revision == head():
             return None
         copy = database.copy_before_upgrade(revision)
-        engine = database.create_writer(foreign_keys=False)
-        try:
-            with engine.begin() as connection:
-                _migrate(connection)
-                from archiver.catalog.search import stale_documents
+        with disposing(database.create_writer(foreign_keys=False)) as engine, engine.begin() as connection:
+            _migrate(connection)
+            from archiver.catalog.search import stale_documents
 
-                stale_documents.update_documents(connection)
-        finally:
-            engine.dispose()
+            stale_documents.update_documents(connection)
     return copy
 
 
@@ -235,16 +231,11 @@ def recreate_triggers(database: Database) -> None:
     """
     from archiver.catalog import counters, tables
 
-    with map_errors(database):
-        engine = database.create_writer()
-        try:
-            with engine.begin() as connection:
-                counters.drop(connection)  # a stranger may have made them: no row is written before
-                dialect_of(connection).create_journal_triggers(connection)
-                connection.execute(tables.journal_head.delete())
-                counters.create(connection)
-        finally:
-            engine.dispose()
+    with map_errors(database), disposing(database.create_writer()) as engine, engine.begin() as connection:
+        counters.drop(connection)  # a stranger may have made them: no row is written before
+        dialect_of(connection).create_journal_triggers(connection)
+        connection.execute(tables.journal_head.delete())
+        counters.create(connection)
 
 
 def drop_journal_triggers(connection: Connection) -> None:
@@ -259,13 +250,8 @@ def recreate_counters(database: Database) -> None:
     """
     from archiver.catalog import counters
 
-    with map_errors(database):
-        engine = database.create_writer()
-        try:
-            with engine.begin() as connection:
-                counters.create(connection)
-        finally:
-            engine.dispose()
+    with map_errors(database), disposing(database.create_writer()) as engine, engine.begin() as connection:
+        counters.create(connection)
 
 
 def create(
@@ -283,12 +269,9 @@ def create(
     """
     with map_errors(database):
         new = database.begin_creation(group_readable=group_readable)
-        engine = new.create_writer()
-        try:
+        with disposing(new.create_writer()) as engine:
             _create_tables(engine, new, archive_id, now, storage)
             new.checkpoint(engine)
-        finally:
-            engine.dispose()
         database.end_creation()
 
 

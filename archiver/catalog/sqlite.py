@@ -135,6 +135,11 @@ class Database(Struct, frozen=True):
     has_workers: ClassVar[bool] = False
     seconds_between_looks: ClassVar[float] = 0.0
     """To look at the file costs three calls of the system."""
+    list_columns: ClassVar[str] = """
+        SELECT m.name, p.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS p
+        WHERE m.type IN ('table', 'view') ORDER BY m.name, p.cid
+    """
+    """A query of the tables and views, with their columns, in order."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -468,11 +473,11 @@ class Database(Struct, frozen=True):
 class Dialect:
     """What SQLite does in another way than PostgreSQL, given a connection."""
 
-    mark: ClassVar[str] = "?"
+    mark = "?"
     """Where a value goes in the driver's own SQL."""
-    most_uncommitted: ClassVar[float] = 50_000
+    most_uncommitted = 50_000
     """Changes in one transaction of a rebuild: a kill leaves only the unfinished file."""
-    has_own_search_index: ClassVar[bool] = True
+    has_own_search_index = True
     """The words that are searched are in a table of their own."""
     spellings: ClassVar[dict[str, str]] = {
         "day": "substr({}, 1, 10)",
@@ -484,6 +489,8 @@ class Dialect:
     bind_time = staticmethod(time_text)
     check_number = staticmethod(require_number)
     """What a number is given to when it is read: SQLite stores anything."""
+    find_view_of_table = staticmethod(own_schema.find_view_of_table)
+    find_foreign = staticmethod(own_schema.find_foreign)
 
     @staticmethod
     def read_time(text: str | None) -> datetime | None:
@@ -510,14 +517,6 @@ class Dialect:
         if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
             return None
         return connection.exec_driver_sql(query).first()
-
-    def find_view_of_table(self, connection: Connection) -> str | None:
-        """Do what ``own_schema.find_view_of_table`` does: a view may have no end."""
-        return own_schema.find_view_of_table(connection)
-
-    def find_foreign(self, connection: Connection, *, is_newest: bool) -> str | None:
-        """Do what ``own_schema.find_foreign`` does."""
-        return own_schema.find_foreign(connection, is_newest=is_newest)
 
     def find_damage(self, connection: Connection) -> tuple[str, ...]:
         """Return what is wrong with the file: damaged pages, and rows that refer to missing rows."""

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from archiver.catalog import Catalog, outbox, row_dump
+from archiver.catalog import Catalog, Snapshot, journaled_rows, outbox
 from archiver.catalog.dialects import locate
+from archiver.catalog.journaled_rows import DumpedRow
 from archiver.catalog.rebuilt_database import ROWS_AT_ONCE, RebuiltDatabase, building
-from archiver.catalog.row_dump import DumpedRow
 from archiver.catalog.search import search_index
-from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.tables import JOURNALED
 from archiver.errors import ArchiveTooOld, JournalDamaged, SchemaNew
 from archiver.journal.journal_check import follow, newest_snapshot
@@ -215,8 +214,8 @@ def _read(
 def _compare(journal: Snapshot, rows: Snapshot, report: JournalReport, check: Callable[[], None]) -> None:
     """Merge the two ascending streams of each table."""
     for table in JOURNALED:
-        ours = _flat(journal.stream(row_dump.table_rows, table, ROWS_AT_ONCE), check)
-        theirs = _flat(rows.stream(row_dump.table_rows, table, ROWS_AT_ONCE), check)
+        ours = _flat(journal.stream(journaled_rows.table_rows, table, ROWS_AT_ONCE), check)
+        theirs = _flat(rows.stream(journaled_rows.table_rows, table, ROWS_AT_ONCE), check)
         one, two = next(ours, None), next(theirs, None)
         while one is not None or two is not None:
             if two is None or (one is not None and _order(one[0]) < _order(two[0])):

@@ -11,11 +11,10 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, Snapshot
 from archiver.catalog.query import change_history, costs, gaps, page_contents
 from archiver.catalog.search import results
 from archiver.catalog.search.query_parser import SearchQuery
-from archiver.catalog.snapshot import Snapshot
 from archiver.errors import UsageError
 from archiver.hiker import endpoints
 from archiver.model.api_calls import CostsBy

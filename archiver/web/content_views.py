@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, Snapshot
 from archiver.catalog.query import account_state, change_history, content, details, page_contents
 from archiver.catalog.query.page_contents import AccountSums, ItemSums
-from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Pk, Subject, is_pk
 from archiver.pages import cards, html_pages

@@ -12,9 +12,8 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, field
 
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, Snapshot
 from archiver.catalog.query import content, page_contents
-from archiver.catalog.snapshot import Snapshot
 from archiver.model.archived import DatedPk, KeptAccount, KeptHighlight, Selection, ShownItem
 from archiver.model.identity import Pk, is_pk
 from archiver.model.values import replace

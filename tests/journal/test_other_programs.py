@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from archiver.archive.archive import Archive
 from archiver.archive.session import open_for_writing
-from archiver.catalog import outbox, record, row_dump
+from archiver.catalog import journaled_rows, outbox, record
 from archiver.errors import DatabaseError
 from archiver.journal import shipper
 from archiver.store import disk
@@ -50,7 +50,7 @@ def write_snapshot(harness: ArchiveHarness) -> None:
 
 def during_the_snapshot(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
     """Let something happen once its rows are fixed: the first of them has been read."""
-    everything = row_dump.all_rows
+    everything = journaled_rows.all_rows
 
     def slow(connection: Connection, at_once: int) -> Iterator[Any]:
         rows = everything(connection, at_once)
@@ -58,7 +58,7 @@ def during_the_snapshot(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], N
         happens()
         yield from rows
 
-    monkeypatch.setattr(row_dump, "all_rows", slow)
+    monkeypatch.setattr(journaled_rows, "all_rows", slow)
 
 
 def test_fault_h51_what_others_write_during_a_snapshot_follows_it(
