@@ -23,7 +23,7 @@ from archiver.adopt.candidate import Candidate, Recognizer
 from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile, walk_foreign
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import adoptions
+from archiver.catalog.query import account_state, adoptions
 from archiver.durable import open_regular
 from archiver.errors import ArchiverError, DownloadFailed
 from archiver.exit_codes import outcome
@@ -217,7 +217,7 @@ class Adoption:
         name, taken_at = candidate.username or "", candidate.taken_at
         assert taken_at is not None
         self._wait()
-        accounts = self._catalog.read(adoptions.accounts_named, name.lower())
+        accounts = self._catalog.read(account_state.former_pks, name)
         if len(accounts) != 1:
             how_many = "several accounts in the archive have" if accounts else "no account in the archive has"
             raise _Refusal(f"it has no metadata, and {how_many} or had the name {name}")

@@ -20,7 +20,7 @@ from archiver.answers.warc import parse_answer, unpack_record
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.blobs.store import object_name
 from archiver.catalog import Catalog, outbox
-from archiver.catalog.query import account_parts, holdings, stored_answers, totals
+from archiver.catalog.query import account_parts, holdings, totals
 from archiver.durable import is_data_loss, storage_errors
 from archiver.errors import AnswerMalformed, JournalDamaged, JournalDiffers, StorageError
 from archiver.journal.journal_check import follow, newest_snapshot
@@ -121,7 +121,7 @@ class ArchiveCopy:
 
         def copy(segment: str) -> None:
             nonlocal checked
-            answers = self._catalog.read(stored_answers.answers_of_segment, segment)
+            answers = self._catalog.read(holdings.answers_of_segment, segment)
             present = [answer.location for answer in answers if not answer.is_lost]
             path = ANSWERS.path(segment)
             self._copy(path, partial(self._require_answers, present), self._target.size(path) or 0)
@@ -130,7 +130,7 @@ class ArchiveCopy:
                 progress(blobs, blobs, f"{checked:,} answers")
 
         self._each(self._old.answers().segments(), copy)
-        number, lost = self._catalog.read(stored_answers.answer_counts)
+        number, lost = self._catalog.read(holdings.answer_counts)
         if checked < number - lost:
             self._find_missing_segment()
 
@@ -283,7 +283,7 @@ class ArchiveCopy:
     def _find_missing_segment(self) -> None:
         """Raise StorageError if a segment that has answers is missing."""
         for segment, answers in groupby(
-            self._catalog.read_pages(stored_answers.answers_after), key=lambda answer: answer.location.segment
+            self._catalog.read_pages(holdings.answers_after), key=lambda answer: answer.location.segment
         ):
             self._stop.check()
             path = ANSWERS.path(segment)

@@ -108,22 +108,22 @@ class ArchiveReports(ArchiveBase):
 
     def costs(self, by: CostsBy | str = "day", *, since: datetime | None = None) -> CostReport:
         """Return what was paid, from ``since`` on or in total, by day (UTC), account, endpoint or run."""
-        from archiver.catalog.query import costs
+        from archiver.catalog.query import totals
         from archiver.hiker import endpoints
         from archiver.model.api_calls import CostReport, CostsBy
 
         chosen = arguments.require_choice("by", by, CostsBy)
         after, free, read = arguments.read_time("since", since), endpoints.BALANCE, self._catalog.read
-        rows = read(costs.costs, chosen, after, free_path=free, name_paths=endpoints.BY_NAME)
-        return CostReport(chosen, after, rows, read(costs.run_costs, after, free_path=free))
+        rows = read(totals.costs, chosen, after, free_path=free)
+        return CostReport(chosen, after, rows, read(totals.run_costs, after, free_path=free))
 
     def units_per_night(self) -> int | None:
         """Return the median price of a night over the last 30 days; None if there was no run."""
-        from archiver.catalog.query import costs
+        from archiver.catalog.query import totals
         from archiver.runner import supply
 
         now = utcnow()
-        return supply.units_per_night(self._catalog.read(costs.spending, now - supply.RECENT), now)
+        return supply.units_per_night(self._catalog.read(totals.spending, now - supply.RECENT), now)
 
     def budget_left(
         self, *, max_units: int | None = None, clock: Callable[[], datetime] = utcnow

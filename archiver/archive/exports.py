@@ -13,17 +13,8 @@ from archiver.archive import arguments
 from archiver.archive.selection import Narrowing, read_selection
 from archiver.archive.session import Session, require_blobs
 from archiver.blobs.store import BlobSource
-from archiver.catalog import Snapshot
-from archiver.catalog.query import (
-    account_parts,
-    adoptions,
-    change_history,
-    content,
-    dump,
-    holdings,
-    stored_answers,
-    totals,
-)
+from archiver.catalog import Snapshot, row_dump
+from archiver.catalog.query import account_parts, adoptions, change_history, content, holdings, totals
 from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed, ArchiveLocked, UsageError
 from archiver.export import bagit, folder_layout
@@ -197,13 +188,13 @@ class Export:
         """
         answers, catalog = self._session.answers, self._session.catalog
         removals = catalog.read(account_parts.count_removals)
-        for segment in sorted({*answers.segments(), *catalog.read(stored_answers.segments)}):
-            rows = catalog.read(stored_answers.answers_of_segment, segment)
+        for segment in sorted({*answers.segments(), *catalog.read(holdings.segments)}):
+            rows = catalog.read(holdings.answers_of_segment, segment)
             missing = {row.location for row in rows if not row.is_lost}
             with suppress(AnswerMalformed):  # there is no such file
                 wacz.put_answers(segment, _find(missing, answers.records(segment)))
             if missing:  # a run may have dropped them since
-                missing &= {row.location for row in catalog.read(stored_answers.answers_of_segment, segment)}
+                missing &= {row.location for row in catalog.read(holdings.answers_of_segment, segment)}
             for location in sorted(missing, key=lambda location: location.offset):
                 why = f"its answer at offset {location.offset:,} is damaged or missing"
                 wacz.stats.add_failure(f"answers/{segment}", f"{why} (archiver verify --read-data --repair)")
@@ -268,7 +259,9 @@ class Export:
                 self._report_empty(moment, part)
                 if part is not None and name == "blobs":
                     _read_files(moment, part)
-                yield from table_text(form, dump.column_names(name), moment.stream(dump.rows, name, part))
+                yield from table_text(
+                    form, row_dump.column_names(name), moment.stream(row_dump.part_rows, name, part)
+                )
 
         return stream()
 
@@ -339,23 +332,23 @@ class Export:
     def _require_tables(self, names: Sequence[str]) -> None:
         """Raise UsageError for a table that does not exist, or that filters cannot narrow."""
         for name in names:
-            if name not in dump.TABLES:
-                raise UsageError(f"there is no table {name}", f"the tables are {', '.join(dump.TABLES)}")
-            if self._selection != EVERYTHING and name not in dump.PART_TABLES:
+            if name not in row_dump.TABLES:
+                raise UsageError(f"there is no table {name}", f"the tables are {', '.join(row_dump.TABLES)}")
+            if self._selection != EVERYTHING and name not in row_dump.PART_TABLES:
                 raise UsageError(
                     f"the table {name} belongs to the archive as a whole: filters cannot narrow it",
                     "leave the filters out",
                 )
 
-    def _part(self, moment: Snapshot) -> dump.ArchivePart | None:
+    def _part(self, moment: Snapshot) -> row_dump.ArchivePart | None:
         """Return the selected part of the archive; None for all of it."""
         return (
             None
             if self._selection == EVERYTHING
-            else next(moment.stream(dump.selected_part, self._selection))
+            else next(moment.stream(row_dump.selected_part, self._selection))
         )
 
-    def _report_empty(self, moment: Snapshot, part: dump.ArchivePart | None) -> None:
+    def _report_empty(self, moment: Snapshot, part: row_dump.ArchivePart | None) -> None:
         if not (moment.read(totals.status).items if part is None else part.item_pks):
             self._on_empty()
 
@@ -437,23 +430,23 @@ def _table_entries(
     tree: ExportSync,
     form: TableForm,
     names: Sequence[str],
-    part: dump.ArchivePart | None,
+    part: row_dump.ArchivePart | None,
     below: tuple[str, ...],
 ) -> Iterator[ExportEntry]:
     """Yield the tables as files. Each is in the staging directory of ``tree`` when it is yielded."""
     at_ns = _last_run_ns(moment)
-    for name in dump.TABLES if part is None else dump.PART_TABLES:
+    for name in row_dump.TABLES if part is None else row_dump.PART_TABLES:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
-        rows = moment.stream(dump.rows, name, part)
-        text, size = tree.stage_text(table_text(form, dump.column_names(name), rows))
+        rows = moment.stream(row_dump.part_rows, name, part)
+        text, size = tree.stage_text(table_text(form, row_dump.column_names(name), rows))
         if not names or name in names:
             yield ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns)
 
 
-def _read_files(moment: Snapshot, part: dump.ArchivePart) -> None:
+def _read_files(moment: Snapshot, part: row_dump.ArchivePart) -> None:
     """Read the files of a part, which determines its blobs."""
-    for _ in moment.stream(dump.rows, "files", part):
+    for _ in moment.stream(row_dump.part_rows, "files", part):
         pass
 
 

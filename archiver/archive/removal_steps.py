@@ -27,7 +27,7 @@ from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import locate_database
 from archiver.archive.journaling import Journaling, mark_removals
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import account_parts, content, stored_answers
+from archiver.catalog.query import account_parts, content, holdings
 from archiver.config import Config
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
@@ -136,7 +136,7 @@ class RemovalSteps:
         words = account_traces.words_of(parts)
         for segment in self._answers.segments():
             self._check()
-            lengths = self._catalog.read(stored_answers.lengths_by_offset, segment)
+            lengths = self._catalog.read(holdings.lengths_by_offset, segment)
             try:
                 texts = self._answers.fragments(segment, lengths)
                 if any(account_traces.has_word(text, words) for text in texts):
@@ -160,7 +160,7 @@ class RemovalSteps:
             self._check()
             others = [
                 answer
-                for answer in self._catalog.read(stored_answers.answers_of_segment, segment)
+                for answer in self._catalog.read(holdings.answers_of_segment, segment)
                 if answer.location.offset not in offsets
             ]
             places: dict[int, int] = {}

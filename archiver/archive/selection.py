@@ -9,7 +9,7 @@ from typing import TypeAlias, TypedDict
 
 from archiver.archive import arguments
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, content, details
+from archiver.catalog.query import account_state, content
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
 from archiver.model.identity import Pk, is_pk
@@ -256,5 +256,5 @@ def _item(catalog: Catalog, pk: Pk) -> KeptItem | None:
 
 
 def _item_by_code(catalog: Catalog, code: str) -> KeptItem | None:
-    pks: Sequence[Pk] = catalog.read(details.pks_by_code, code)
+    pks: Sequence[Pk] = catalog.read(content.pks_by_code, code)
     return _item(catalog, pks[0]) if pks else None

@@ -307,9 +307,9 @@ def require_blobs(session: Session) -> None:
 
 def require_answers(session: Session) -> None:
     """Raise StorageError if there are no stored answers at all, and rows say that some are not lost."""
-    from archiver.catalog.query import stored_answers
+    from archiver.catalog.query import holdings
 
-    answers, lost = session.catalog.read(stored_answers.answer_counts)
+    answers, lost = session.catalog.read(holdings.answer_counts)
     if answers > lost and next(iter(session.answers.segments()), None) is None:
         raise StorageError(
             f"the database lists {answers - lost} stored answers, and there are none in "

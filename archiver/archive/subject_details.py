@@ -12,7 +12,7 @@ from archiver.archive import selection
 from archiver.archive.gap_list import read_gaps
 from archiver.archive.session import Session, read_download_rules, with_settings
 from archiver.catalog import Catalog
-from archiver.catalog.query import content, details
+from archiver.catalog.query import change_history, content, holdings
 from archiver.catalog.query.account_state import AccountState, HighlightState, account_state, highlight_state
 from archiver.config import Config
 from archiver.errors import NotHeld
@@ -102,19 +102,19 @@ def read_details(session: Session, target: Target | ItemTarget) -> Details:
         return AccountDetails(
             subject,
             state,
-            catalog.read(details.names, subject.pk),
-            catalog.read(details.renamings, Subject.USER, subject.pk),
-            catalog.read(details.extent, subject.pk),
+            catalog.read(change_history.names, subject.pk),
+            catalog.read(change_history.renamings, Subject.USER, subject.pk),
+            catalog.read(content.extent, subject.pk),
             gaps.total(),
             _highlight_summaries(catalog, state, gaps, config),
         )
     highlight = catalog.read(highlight_state, subject.pk)
     assert highlight is not None
-    extents, gaps = catalog.read(details.extents, subject.user_pk), _count_gaps(session, subject.user_pk)
+    extents, gaps = catalog.read(content.extents, subject.user_pk), _count_gaps(session, subject.user_pk)
     return HighlightDetails(
         _account(catalog, subject.user_pk),
         _summary(subject, extents, gaps, highlight, config),
-        catalog.read(details.renamings, Subject.HIGHLIGHT, subject.pk),
+        catalog.read(change_history.renamings, Subject.HIGHLIGHT, subject.pk),
     )
 
 
@@ -155,7 +155,7 @@ def _item_details(catalog: Catalog, item: KeptItem) -> ItemDetails:
     highlights = catalog.stream(content.highlights, Selection(highlight_pks=tuple(placed)))
     places = tuple((highlight, placed[highlight.pk]) for highlight in highlights)
     ids = {item.answer_id, *(file.answer_id for file in item.files)}
-    answers = catalog.read(details.provenance, [answer_id for answer_id in ids if answer_id is not None])
+    answers = catalog.read(holdings.provenance, [answer_id for answer_id in ids if answer_id is not None])
     return ItemDetails(item, _account(catalog, places[0][0].user_pk), places, answers)
 
 
@@ -172,7 +172,7 @@ def _highlight_summaries(
     catalog: Catalog, state: AccountState, gaps: Counter[Pk | None], config: Config
 ) -> tuple[HighlightSummary, ...]:
     user_pk = state.pk or ""
-    extents = catalog.read(details.extents, user_pk)
+    extents = catalog.read(content.extents, user_pk)
     highlights = list(catalog.stream(content.highlights, Selection(user_pks=(user_pk,))))
     states = {highlight.pk: highlight for highlight in state.highlights}
     return tuple(

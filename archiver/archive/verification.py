@@ -12,7 +12,7 @@ from archiver.archive.journal_difference import compare_journal, describe_differ
 from archiver.archive.removal_steps import require_own_removal
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
-from archiver.catalog.query import holdings, losses, stored_answers, totals
+from archiver.catalog.query import gaps, holdings, totals
 from archiver.catalog.rebuilt_database import open_copy
 from archiver.catalog.schema import read_state
 from archiver.catalog.search import search_index
@@ -161,7 +161,7 @@ def _price(
 ) -> RepairReport:
     """Return the report of a repair whose losses are recorded in ``catalog``, with its price."""
     wanted = session.config.download
-    lost = catalog.read(losses.losses, utcnow(), covers=wanted.covers, avatars=wanted.avatars)
+    lost = catalog.read(gaps.losses, utcnow(), covers=wanted.covers, avatars=wanted.avatars)
     scope = RepairScope(
         frozenset(pk for loss in lost for pk in loss.highlights),
         frozenset(pk for loss in lost for pk in loss.covers),
@@ -228,15 +228,15 @@ def _verify(
         )
         answers = verify_answers(
             session.answers,
-            catalog.read_pages(stored_answers.answers_after),
+            catalog.read_pages(holdings.answers_after),
             read_data=read_data,
             is_chosen=is_chosen,
             check=check,
         )
         unrecorded, surplus = verify_segments(
             session.answers,
-            lambda segment: catalog.read(stored_answers.has_segment, segment),
-            lambda segment: catalog.read(stored_answers.lengths_by_offset, segment),
+            lambda segment: catalog.read(holdings.has_segment, segment),
+            lambda segment: catalog.read(holdings.lengths_by_offset, segment),
             read_data=read_data,
             is_chosen=is_chosen,
             check=check,
@@ -244,7 +244,7 @@ def _verify(
         foreign = tuple(
             name
             for name in session.answers.foreign_names()
-            if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
+            if not (name.endswith(".warc.gz") and catalog.read(holdings.has_segment, name))
         )
         answers = _without_dropped(session, answers)
         difference = _find_difference(session, dry_run=dry_run)
@@ -317,7 +317,7 @@ def _without_dropped(session: Session, answers: AnswerReport) -> AnswerReport:
     """Leave out answers whose rows and file a run has dropped meanwhile (``keep_answers = "fetched"``)."""
     if not answers.damaged:
         return answers
-    present = session.catalog.read(stored_answers.existing_ids, [answer.id for answer in answers.damaged])
+    present = session.catalog.read(holdings.existing_ids, [answer.id for answer in answers.damaged])
     return replace(answers, damaged=tuple(answer for answer in answers.damaged if answer.id in present))
 
 

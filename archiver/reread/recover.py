@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import stored_answers
+from archiver.catalog.query import holdings
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
@@ -73,7 +73,7 @@ def _unrecorded_answers(
     """
     for segment in segments:
         check()
-        known_lengths = catalog.read(stored_answers.lengths_by_offset, segment)
+        known_lengths = catalog.read(holdings.lengths_by_offset, segment)
         for location, answer in _readable_answers(store, segment, known_lengths):
             check()
             yield UnrecordedAnswer(

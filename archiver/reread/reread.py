@@ -16,7 +16,7 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record, schema
 from archiver.catalog.merge import merge
-from archiver.catalog.query import stored_answers
+from archiver.catalog.query import holdings
 from archiver.errors import ArchiverError
 from archiver.exit_codes import outcome
 from archiver.model.identity import Subject
@@ -54,14 +54,14 @@ def reread(catalog: Catalog, store: AnswerStore, root: Path, work: Work) -> Rere
     run_id = catalog.write(record.start_run, COMMAND, clock())
     try:
         recovery = recover(catalog, store, check)
-        rows, lost = catalog.read(stored_answers.answer_counts)
+        rows, lost = catalog.read(holdings.answer_counts)
 
         def report_progress(answers: int) -> None:
             check()
             work.progress(answers, rows - lost)
 
         with _scratch_catalog(catalog, root, clock()) as scratch:
-            answers = catalog.read_pages(stored_answers.paid_answers_after)
+            answers = catalog.read_pages(holdings.paid_answers_after)
             replay_report = replay(answers, store, scratch, report_progress)
             report_progress(rows - lost)
             row_counts = merge(scratch, catalog, check)

@@ -13,8 +13,7 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.catalog.query.account_state import AccountState, HighlightState, highlight_state
-from archiver.catalog.query.holdings import paid_highlight, stored_roles
-from archiver.catalog.query.stored_answers import plans_since, unused_list
+from archiver.catalog.query.holdings import paid_highlight, plans_since, stored_roles, unused_list
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire

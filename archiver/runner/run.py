@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import adoptions, costs
+from archiver.catalog.query import adoptions, totals
 from archiver.catalog.query.account_state import Progress, account_state, highlight_state, progress
 from archiver.errors import ArchiverError
 from archiver.exit_codes import is_graver, outcome
@@ -86,7 +86,7 @@ def finish(
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
     try:
         catalog.write(record.finish_run, summary.run_id, clock(), summary.outcome, summary.exit_code)
-        cost = catalog.read(costs.run_cost, summary.run_id, free_path=endpoints.BALANCE)
+        cost = catalog.read(totals.run_cost, summary.run_id, free_path=endpoints.BALANCE)
         summary = replace(summary, units=cost.units, balance_mismatch=cost.mismatch)
         if found := waiting - catalog.read(adoptions.count_waiting):
             note = f"adopted files that have found their items: {found:,}"

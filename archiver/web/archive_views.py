@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from archiver.catalog import Catalog, Snapshot
-from archiver.catalog.query import change_history, costs, gaps, page_contents
+from archiver.catalog.query import change_history, gaps, page_contents, totals
 from archiver.catalog.search import results
 from archiver.catalog.search.query_parser import SearchQuery
 from archiver.errors import UsageError
@@ -425,13 +425,11 @@ def show_costs(catalog: Catalog, request: PageRequest) -> Page:
     """Return the page of the costs."""
     now = utcnow()
     with catalog.snapshot() as snapshot:
-        units = snapshot.read(costs.units_by_period)
-        runs = snapshot.read(costs.run_costs, now - timedelta(days=COST_DAYS), free_path=endpoints.BALANCE)
-        last = snapshot.read(costs.last_paid_run)
+        units = snapshot.read(totals.units_by_period)
+        runs = snapshot.read(totals.run_costs, now - timedelta(days=COST_DAYS), free_path=endpoints.BALANCE)
+        last = snapshot.read(totals.last_paid_run)
         accounts, paths = (
-            snapshot.read(
-                costs.costs, by, run_id=last, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME
-            )
+            snapshot.read(totals.costs, by, run_id=last, free_path=endpoints.BALANCE)
             if last is not None
             else ()
             for by in (CostsBy.ACCOUNT, CostsBy.ENDPOINT)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from archiver.catalog import Catalog, Snapshot
-from archiver.catalog.query import account_state, change_history, content, details, page_contents
+from archiver.catalog.query import account_state, change_history, content, page_contents
 from archiver.catalog.query.page_contents import AccountSums, ItemSums
 from archiver.model.archived import KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Pk, Subject, is_pk
@@ -205,7 +205,7 @@ def _find_highlight(moment: Snapshot, pk: Pk) -> KeptHighlight | None:
 
 
 def _former_titles(moment: Snapshot, highlight: KeptHighlight) -> list[str]:
-    renamings = moment.read(details.renamings, Subject.HIGHLIGHT, highlight.pk)
+    renamings = moment.read(change_history.renamings, Subject.HIGHLIGHT, highlight.pk)
     titles = dict.fromkeys(change.old for change in renamings)
     return [title for title in titles if title is not None and title != highlight.title]
 

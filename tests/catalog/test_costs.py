@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from archiver.catalog import Catalog, ledger, record
-from archiver.catalog.query import costs
+from archiver.catalog.query import account_state, totals
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, Limits, RunCost
 from archiver.model.upstream import User
@@ -38,12 +38,12 @@ def paid(
 
 def read_costs(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> tuple[Cost, ...]:
     """The costs, with the paths of the API."""
-    return catalog.read(costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME)
+    return catalog.read(totals.costs, by, since, free_path=endpoints.BALANCE)
 
 
 def read_run_costs(catalog: Catalog, since: datetime | None = None) -> tuple[RunCost, ...]:
     """The runs, with the path of the API's balance."""
-    return catalog.read(costs.run_costs, since, free_path=endpoints.BALANCE)
+    return catalog.read(totals.run_costs, since, free_path=endpoints.BALANCE)
 
 
 def told(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
@@ -185,4 +185,11 @@ def test_the_spending_of_ended_runs(catalog: Catalog, run_id: int) -> None:
         other = catalog.write(record.start_run, command, at)
         catalog.write(record.finish_run, other, at, "ok", 0)
     catalog.write(record.start_run, "run", LATER)
-    assert catalog.read(costs.spending, NOW) == ((NOW, 5),)
+    assert catalog.read(totals.spending, NOW) == ((NOW, 5),)
+
+
+def test_the_calls_whose_subject_is_a_name_are_known_by_their_path() -> None:
+    """The catalog knows no paths: only that those of these calls end so, and those of no other."""
+    paths = {path for path in vars(endpoints).values() if isinstance(path, str) and path.startswith("/v")}
+    assert {path for path in paths if path.endswith("/username")} == endpoints.BY_NAME
+    assert "'%/username'" in account_state.CALL_IS_BY_NAME

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
 from archiver.catalog import Catalog, ledger, locate, record, tables
-from archiver.catalog.query import costs, holdings, totals
+from archiver.catalog.query import holdings, totals
 from archiver.errors import BudgetReached
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Limits
@@ -37,7 +37,7 @@ from tests.support.databases import NOW, SQLITE_EVERYDAY, PostgresServer
 
 def units_spent(catalog: Catalog, run_id: int) -> int:
     """The units of a run so far."""
-    return catalog.read(costs.run_cost, run_id, free_path=endpoints.BALANCE).units
+    return catalog.read(totals.run_cost, run_id, free_path=endpoints.BALANCE).units
 
 
 @SQLITE_EVERYDAY

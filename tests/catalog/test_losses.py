@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import losses
+from archiver.catalog.query import gaps
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Loss
 from archiver.model.identity import Role, Subject
@@ -34,7 +34,7 @@ def _lose(catalog: Catalog, *names: str) -> None:
 
 
 def _losses(catalog: Catalog) -> tuple[Loss, ...]:
-    return catalog.read(losses.losses, LATEST, covers=True, avatars=True)
+    return catalog.read(gaps.losses, LATEST, covers=True, avatars=True)
 
 
 def _not_found(catalog: Catalog, subject: Subject, pk: str, role: Role | None, *, times: int = 3) -> None:
@@ -71,8 +71,8 @@ def test_what_was_not_there_waits_for_its_day(
     assert _losses(catalog) != ()
     _not_found(catalog, subject, pk, role, times=1)
     assert _losses(catalog) == ()
-    assert catalog.read(losses.losses, LATEST + timedelta(days=1), covers=True, avatars=True) != ()
-    assert catalog.read(losses.losses, LATEST - timedelta(days=400), covers=True, avatars=True) != ()
+    assert catalog.read(gaps.losses, LATEST + timedelta(days=1), covers=True, avatars=True) != ()
+    assert catalog.read(gaps.losses, LATEST - timedelta(days=400), covers=True, avatars=True) != ()
 
 
 @SQLITE_EVERYDAY

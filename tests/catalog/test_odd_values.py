@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, content, gaps, holdings, stored_answers, totals
-from archiver.catalog.query.journal_end import read_head
+from archiver.catalog.query import account_state, content, gaps, holdings, totals
+from archiver.catalog.query.holdings import read_head
 from archiver.errors import ArchiveDamaged
 from archiver.export.export_entry import to_nanoseconds
 from archiver.model.archived import Selection
@@ -55,7 +55,7 @@ READERS: dict[str, tuple[str, Callable[[Connection], object]]] = {
     "size": ("UPDATE blobs SET size = 'odd'", lambda rows: holdings.blobs_after(rows, None)),
     "offset": (
         "INSERT INTO answers SELECT 9, min(id), printf('%064d', 1), 's', 'odd', 1, 2, 3, NULL FROM api_calls",
-        lambda rows: stored_answers.answers_after(rows, None),
+        lambda rows: holdings.answers_after(rows, None),
     ),
     "role": ("UPDATE files SET role = 'odd'", lambda rows: list(content.items(rows, Selection()))),
 }

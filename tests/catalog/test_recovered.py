@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from archiver.catalog import Catalog, ledger, record
-from archiver.catalog.query import stored_answers
+from archiver.catalog.query import holdings
 from archiver.model.api_calls import AnswerLocation, Limits, Origin, UnrecordedAnswer
 from tests.support.catalog_samples import FACTS, LATER, call, digest, rows
 from tests.support.databases import NOW, SQLITE_EVERYDAY
@@ -34,10 +34,10 @@ def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, ru
     assert rows(catalog, CALLS) == [(2, "1", 200, 1), (2, "2", 200, 1)]
     runs = rows(catalog, "SELECT id, command, outcome, units FROM runs ORDER BY id")
     assert runs == [(1, "run", None, 0), (2, "recovered", "recovered", 2)]
-    assert [a.finished_at for a in catalog.read_pages(stored_answers.paid_answers_after)] == [
+    assert [a.finished_at for a in catalog.read_pages(holdings.paid_answers_after)] == [
         a.finished_at for a in answers
     ]
-    assert catalog.read(stored_answers.lengths_by_offset, FETCHED) == {0: 100, 300: 100}
+    assert catalog.read(holdings.lengths_by_offset, FETCHED) == {0: 100, 300: 100}
     ended = rows(
         catalog,
         (
@@ -97,7 +97,7 @@ def test_answers_come_in_the_order_of_their_arrival_from_any_of_them_on(
         origin = Origin(LATER if offset == 1 else BEGAN, run)
         assert catalog.write(record.recovered_answers, origin, [segment], recorded) == (1, 1)
     catalog.write(record.lost_answers, (3,), LATER)
-    answers = list(catalog.read_pages(stored_answers.paid_answers_after))
+    answers = list(catalog.read_pages(holdings.paid_answers_after))
     assert [answer.location.offset for answer in answers] == [0, 3, 4, 5, 1]
     for number, answer in enumerate(answers, 1):
-        assert catalog.read(stored_answers.paid_answers_after, answer) == answers[number:]
+        assert catalog.read(holdings.paid_answers_after, answer) == answers[number:]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import content, details
+from archiver.catalog.query import content
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Mention, WebLink
@@ -186,7 +186,7 @@ def test_an_item_is_looked_up_by_its_code(shelf: Catalog) -> None:
     """By an index: a million items are not read for one."""
     code = next(shelf.stream(content.items, EVERYTHING)).code
     assert code is not None
-    assert shelf.read(details.pks_by_code, code) == ("10",)
+    assert shelf.read(content.pks_by_code, code) == ("10",)
     assert "ix_items_code" in shelf.read(_plan_of_coded, code)
 
 
@@ -199,7 +199,7 @@ def _plan_of_coded(connection: Connection, code: str) -> str:
 
     with connection.engine.connect() as other:
         event.listen(other, "before_cursor_execute", note)
-        details.pks_by_code(other, code)
+        content.pks_by_code(other, code)
     statement, parameters = asked[-1]  # after a BEGIN
     how = "EXPLAIN QUERY PLAN"
     if connection.dialect.name == "postgresql":

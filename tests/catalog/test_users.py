@@ -97,6 +97,13 @@ def test_a_freed_name_leads_to_whoever_was_seen_with_it_last(catalog: Catalog, r
     assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) == "2"
 
 
+def test_an_account_that_had_a_name_in_two_spellings_had_it_once(catalog: Catalog, run_id: int) -> None:
+    """The accounts of a name come in the order in which they had it, each once."""
+    for pk, name, at in (("1", "natgeo", NOW), ("2", "natgeo", LATER), ("1", "NatGeo", LATEST)):
+        catalog.write(record.record_user, run_id, User(pk, name), at)
+    assert catalog.read(account_state.former_pks, "NATGEO") == ("1", "2")
+
+
 def test_an_entry_stays_bound_to_the_account_that_it_meant_first(catalog: Catalog) -> None:
     """Whoever takes the name later."""
     assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=True) is None

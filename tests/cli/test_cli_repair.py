@@ -9,7 +9,7 @@ import pytest
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
-from archiver.catalog.query import holdings, stored_answers
+from archiver.catalog.query import holdings
 from archiver.store import disk
 from archiver.verify.repair import repair
 from archiver.verify.verify_answers import verify_answers
@@ -184,7 +184,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
     ):
         blobs = verify_blobs(store, catalog.read_pages(holdings.blobs_after), read_data=True)
         kept = AnswerStore(disk.Objects(person.archive))
-        answers = verify_answers(kept, catalog.read_pages(stored_answers.answers_after), read_data=True)
+        answers = verify_answers(kept, catalog.read_pages(holdings.answers_after), read_data=True)
         with pytest.raises(Interrupted):
             repair(catalog, store, kept, blobs, answers, Work(stop=Stop()))
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0

@@ -13,7 +13,7 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.archive.selection import Narrowing
-from archiver.catalog.query import dump
+from archiver.catalog import row_dump
 from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
 from archiver.export.export_entry import ExportStats
@@ -58,7 +58,7 @@ def _export(
 
 def test_every_table_is_exported() -> None:
     """None is forgotten that is added later; what the database itself makes of the others is left out."""
-    assert set(dump.TABLES) | _DERIVED | _JOURNAL | _WORKERS | _LEFT_TO_DO == set(metadata.tables)
+    assert set(row_dump.TABLES) | _DERIVED | _JOURNAL | _WORKERS | _LEFT_TO_DO == set(metadata.tables)
 
 
 def test_jsonl_is_exact(harness: ExportHarness) -> None:
@@ -67,14 +67,14 @@ def test_jsonl_is_exact(harness: ExportHarness) -> None:
     """
     _export(harness, TableForm.JSONL)
     files = tree(harness.out)
-    assert set(files) == {f"{name}.jsonl" for name in dump.TABLES}
+    assert set(files) == {f"{name}.jsonl" for name in row_dump.TABLES}
     highlights = [json.loads(line) for line in files["highlights.jsonl"].decode().split("\n")[:-1]]
     assert [row["pk"] for row in highlights] == ["1", "2"]
     assert highlights[0]["title"] == '=HYPERLINK("x")\r\n"\u2028'
     assert (highlights[0]["first_seen_at"], highlights[0]["gone_at"]) == ("2026-03-31T23:30:00.250000Z", None)
     assert highlights[0]["latest_reel_media"] == 1_766_242_839
     assert highlights[0]["is_pinned"] is False
-    assert list(highlights[0]) == list(dump.column_names("highlights"))
+    assert list(highlights[0]) == list(row_dump.column_names("highlights"))
     assert _export(harness, TableForm.JSONL).new == 0
 
 
@@ -122,7 +122,7 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(lite: ExportHarness) -
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
         for name, text in tree(lite.out).items()
     }
-    assert set(rows) == {f"{name}.jsonl" for name in dump.PART_TABLES}
+    assert set(rows) == {f"{name}.jsonl" for name in row_dump.PART_TABLES}
     assert [row["pk"] for row in rows["items.jsonl"]] == ["11"]
     assert [row["highlight_pk"] for row in rows["highlight_items.jsonl"]] == ["2"]
     assert [row["role"] for row in rows["files.jsonl"]] == ["thumbnail", "video", "avatar"]
@@ -141,7 +141,7 @@ def test_tables_of_another_export_do_not_stay_beside(lite: ExportHarness, form: 
     (lite.out / f"archive.{form}").write_text("changed")
     theirs = {"notes.txt", f"archive.{form}"}
     narrowed = _export(lite, form, accounts=NATGEO.pk)
-    assert set(tree(lite.out)) == {f"{name}.{form}" for name in dump.PART_TABLES} | theirs
+    assert set(tree(lite.out)) == {f"{name}.{form}" for name in row_dump.PART_TABLES} | theirs
     assert (narrowed.removed, narrowed.others) == (6, 0)
     _export(lite, form, "users")
     assert set(tree(lite.out)) == {f"users.{form}"} | theirs

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import stored_answers
+from archiver.catalog.query import holdings
 from tests.support.api_faults import account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import NOW, PostgresServer
@@ -79,7 +79,7 @@ def _how_lists_are_found(connection: Connection) -> str:
     with connection.engine.connect() as other:
         event.listen(other, "before_cursor_execute", note)
         times = {"listed_at": NOW, "since": NOW, "until": NOW}
-        stored_answers.unused_list(other, ["1", "natgeo"], [V1, V2], [1], **times)
+        holdings.unused_list(other, ["1", "natgeo"], [V1, V2], [1], **times)
     how = "EXPLAIN QUERY PLAN"
     if connection.dialect.name == "postgresql":
         # Without this, a table without rows is read as a whole.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
+from archiver.catalog.query.account_state import CALL_IS_BY_NAME
 from archiver.catalog.sql import Query
 from archiver.errors import ArchiveDamaged
 from archiver.model.account_removal import AccountParts, LeftBehind, PlacedAnswer, RemovalRequest
@@ -101,27 +102,25 @@ _FILES = Query("SELECT user_pk, highlight_pk, item_pk, sha256 FROM files WHERE s
 _SIZES = Query(
     "SELECT sha256, size FROM blobs WHERE sha256 IN :digests", lambda sha256, size: (Digest(sha256), size)
 )
-# Then the subject of a call is a username, else a pk.
-_IS_BY_NAME = "path LIKE '%/username'"
 _CALLS = {
-    False: Query(f"SELECT id FROM api_calls WHERE subject IN :subjects AND NOT {_IS_BY_NAME}", int),
-    True: Query(f"SELECT id FROM api_calls WHERE lower(subject) IN :subjects AND {_IS_BY_NAME}", int),
+    False: Query(f"SELECT id FROM api_calls WHERE subject IN :subjects AND NOT {CALL_IS_BY_NAME}", int),
+    True: Query(f"SELECT id FROM api_calls WHERE lower(subject) IN :subjects AND {CALL_IS_BY_NAME}", int),
 }
 _PLACED = """
     SELECT answers.id, api_call_id, path, subject, segment, "offset", length, sha256
     FROM answers JOIN api_calls ON api_calls.id = api_call_id
 """
 _ANSWERS = {
-    False: Query(f"{_PLACED} WHERE subject IN :subjects AND NOT {_IS_BY_NAME}", _answer),
-    True: Query(f"{_PLACED} WHERE lower(subject) IN :subjects AND {_IS_BY_NAME}", _answer),
+    False: Query(f"{_PLACED} WHERE subject IN :subjects AND NOT {CALL_IS_BY_NAME}", _answer),
+    True: Query(f"{_PLACED} WHERE lower(subject) IN :subjects AND {CALL_IS_BY_NAME}", _answer),
 }
 # The answers whose subject is in no row: nothing was recorded of them, or by an older version.
 _UNKNOWN = Query(
     f"""
     {_PLACED} WHERE subject <> '' AND NOT (
-        NOT {_IS_BY_NAME} AND subject IN (SELECT pk FROM users)
-        OR NOT {_IS_BY_NAME} AND subject IN (SELECT pk FROM highlights)
-        OR {_IS_BY_NAME} AND lower(subject) IN (SELECT lower(username) FROM usernames)
+        NOT {CALL_IS_BY_NAME} AND subject IN (SELECT pk FROM users)
+        OR NOT {CALL_IS_BY_NAME} AND subject IN (SELECT pk FROM highlights)
+        OR {CALL_IS_BY_NAME} AND lower(subject) IN (SELECT lower(username) FROM usernames)
     )
     """,
     _answer,

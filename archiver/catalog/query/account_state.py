@@ -160,12 +160,21 @@ _UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
 
 # --- which account
 
+CALL_IS_BY_NAME = "path LIKE '%/username'"
+"""SQL: the subject of a call is a username. All others are the pk of an account or of a highlight."""
+
 _BOUND = Query("SELECT user_pk FROM targets WHERE text = :entry", Pk)
 _BOUND_NAMES = Query("SELECT text FROM targets WHERE user_pk = :pk OR text = :entry ORDER BY text", str)
 _BY_NAME = Query(  # two may claim a name that was freed: the one seen last has it
     "SELECT pk FROM users WHERE lower(username) = :name ORDER BY last_seen_at DESC LIMIT 1", Pk
 )
-_FORMER = Query("SELECT user_pk FROM usernames WHERE lower(username) = :name ORDER BY first_seen_at", Pk)
+_FORMER = Query(  # one may have had it in upper and in lower case
+    """
+    SELECT user_pk FROM usernames WHERE lower(username) = :name
+    GROUP BY user_pk ORDER BY min(first_seen_at), user_pk
+    """,
+    Pk,
+)
 _USERNAMES = Query("SELECT username FROM users WHERE username IS NOT NULL", str)
 _ENTRIES = Query("SELECT text, user_pk FROM targets", lambda entry, pk: (entry, pk))
 _CURRENT_NAMES = Query(  # in the order of _BY_NAME

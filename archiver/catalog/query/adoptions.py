@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from archiver.catalog.query.account_state import former_pks
 from archiver.catalog.sql import Query
 from archiver.model.archived import Blob
 from archiver.model.foreign_files import AdoptionResult, Fate, ForeignFile, ForeignTool, WaitingFile
@@ -48,13 +49,6 @@ _WAITING = Query(
     WHERE item_pk = :item AND role = :role AND lost_at IS NULL
     """,
     lambda sha256, size, *facts: (sha256, size, facts),
-)
-_ACCOUNTS = Query(
-    """
-    SELECT pk FROM users WHERE username = :name
-    UNION SELECT user_pk FROM usernames WHERE username = :name
-    """,
-    Pk,
 )
 _TAKEN_AT = Query(
     "SELECT pk FROM items WHERE user_pk = :user AND taken_at >= :first AND taken_at < :until", Pk
@@ -177,7 +171,7 @@ def owner_of(
     found = _OWNER.first(connection, highlight=highlight_pk) if highlight_pk is not None else None
     if found is not None or user_pk is not None:
         return found or user_pk
-    accounts = accounts_named(connection, username.lower()) if username is not None else ()
+    accounts = former_pks(connection, username) if username is not None else ()
     return accounts[0] if len(accounts) == 1 else None
 
 
@@ -198,11 +192,6 @@ def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
     if is_by_second and len(items_taken_at(connection, item.user_pk, item.taken_at)) > 1:
         return SAME_SECOND
     return ""
-
-
-def accounts_named(connection: Connection, username: str) -> tuple[Pk, ...]:
-    """Return the accounts that have or had this username."""
-    return tuple(_ACCOUNTS.all(connection, name=username))
 
 
 def items_taken_at(connection: Connection, user_pk: Pk, taken_at: datetime) -> tuple[Pk, ...]:

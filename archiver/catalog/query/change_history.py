@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from archiver.catalog.sql import Query
-from archiver.model.archived import NamedChange
+from archiver.model.archived import DatedUsername, NameChange, NamedChange
 from archiver.model.identity import Pk, Subject
 
 
@@ -72,7 +72,6 @@ _ITEM_ACCOUNTS = Query(
     lambda item_pk, user_pk: (item_pk, user_pk),
 )
 _NAMES = Query("SELECT pk, username FROM users WHERE pk IN :pks", lambda pk, username: (pk, username))
-_USERNAMES = Query("SELECT username FROM users WHERE username IS NOT NULL ORDER BY username", str)
 _RUN_STARTS = Query(
     "SELECT id, started_at FROM runs WHERE id IN :ids", lambda run_id, started_at: (run_id, started_at)
 )
@@ -136,11 +135,6 @@ def last_run(connection: Connection) -> int | None:
     return _LAST_RUN.first(connection)
 
 
-def usernames(connection: Connection) -> Iterator[str]:
-    """Yield the current usernames of the stored accounts. Streamed: read it with ``Catalog.stream``."""
-    return _USERNAMES.iterate(connection)
-
-
 def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ...]]:
     """Return the former titles of each renamed highlight of an account, the latest first, each once."""
     found: dict[Pk, dict[str, None]] = {}
@@ -178,3 +172,32 @@ def _with_names(connection: Connection, rows: Sequence[_Change]) -> Iterator[Nam
             names.get(owner),
             title,
         )
+
+
+_DATED_NAMES = Query(
+    """
+    SELECT username, first_seen_at, last_seen_at FROM usernames WHERE user_pk = :user
+    ORDER BY last_seen_at DESC, first_seen_at DESC
+    """,
+    DatedUsername,
+)
+
+
+_NAME_CHANGES = Query(
+    """
+    SELECT at, field, old, new FROM changes
+    WHERE subject = :subject AND subject_pk = :pk AND field IN ('username', 'full_name', 'title')
+    ORDER BY id DESC
+    """,
+    NameChange,
+)
+
+
+def names(connection: Connection, user_pk: Pk) -> tuple[DatedUsername, ...]:
+    """Return the usernames of an account, the latest first."""
+    return tuple(_DATED_NAMES.all(connection, user=user_pk))
+
+
+def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[NameChange, ...]:
+    """Return the changes of a subject's names, the latest first."""
+    return tuple(_NAME_CHANGES.all(connection, subject=subject, pk=pk))

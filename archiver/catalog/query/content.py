@@ -17,6 +17,7 @@ from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.sql import Query
 from archiver.model.archived import (
     Blob,
+    ContentSize,
     KeptAccount,
     KeptFile,
     KeptHighlight,
@@ -425,3 +426,77 @@ def usernames(connection: Connection, prefix: str) -> tuple[str, ...]:
 def titles(connection: Connection, prefix: str) -> tuple[str, ...]:
     """Return the titles of highlights that begin with this, each once; not all if there are very many."""
     return tuple(_TITLES_FROM.all(connection, length=len(prefix), prefix=prefix, most=_MOST_NAMES))
+
+
+# --- how much it is
+
+_BLOBS_OF_HIGHLIGHTS = """
+    SELECT files.highlight_pk, files.sha256 FROM files JOIN highlights ON highlights.pk = files.highlight_pk
+    WHERE highlights.user_pk = :user
+    UNION
+    SELECT member.highlight_pk, files.sha256 FROM highlight_items AS member
+    JOIN highlights ON highlights.pk = member.highlight_pk JOIN files ON files.item_pk = member.item_pk
+    WHERE highlights.user_pk = :user
+"""
+_SUMS = """
+    count(*) FILTER (WHERE blobs.lost_at IS NULL) AS blobs,
+    CAST(coalesce(sum(blobs.size) FILTER (WHERE blobs.lost_at IS NULL), 0) AS BIGINT) AS bytes,
+    count(blobs.lost_at) AS lost
+"""
+_CONTENT_OF_HIGHLIGHTS = Query(
+    f"""
+    SELECT pk, coalesce(shown.items, 0), coalesce(shown.gone, 0), coalesce(held.blobs, 0),
+        coalesce(held.bytes, 0), coalesce(held.lost, 0)
+    FROM highlights
+    LEFT JOIN (
+        SELECT member.highlight_pk, count(*) AS items,
+            count(coalesce(member.gone_at, highlights.gone_at)) AS gone
+        FROM highlight_items AS member JOIN highlights ON highlights.pk = member.highlight_pk
+        WHERE highlights.user_pk = :user GROUP BY member.highlight_pk
+    ) AS shown ON shown.highlight_pk = pk
+    LEFT JOIN (
+        SELECT own.highlight_pk, {_SUMS} FROM ({_BLOBS_OF_HIGHLIGHTS}) AS own
+        JOIN blobs ON blobs.sha256 = own.sha256 GROUP BY own.highlight_pk
+    ) AS held ON held.highlight_pk = pk
+    WHERE user_pk = :user AND (shown.highlight_pk IS NOT NULL OR held.highlight_pk IS NOT NULL)
+    """,
+    lambda pk, *sizes: (Pk(pk), ContentSize(*sizes)),
+)
+_CONTENT = Query(
+    f"""
+    SELECT shown.items, shown.gone, held.blobs, held.bytes, held.lost
+    FROM (
+        SELECT count(*) AS items, count(CASE WHEN present = 0 THEN 1 END) AS gone FROM (
+            SELECT count(*) - count(coalesce(member.gone_at, highlights.gone_at)) AS present
+            FROM highlight_items AS member JOIN highlights ON highlights.pk = member.highlight_pk
+            WHERE highlights.user_pk = :user GROUP BY member.item_pk
+        ) AS each_item
+    ) AS shown,
+    (
+        SELECT {_SUMS} FROM blobs JOIN (
+            SELECT sha256 FROM files WHERE user_pk = :user
+            UNION SELECT sha256 FROM ({_BLOBS_OF_HIGHLIGHTS}) AS of_highlights
+        ) AS own ON own.sha256 = blobs.sha256
+    ) AS held
+    """,
+    ContentSize,
+)
+_ITEMS_BY_CODE = Query("SELECT pk FROM items WHERE code = :code ORDER BY pk", Pk)
+
+
+def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
+    """Return the content size of each highlight of an account, covers included; empty ones are left out."""
+    return dict(_CONTENT_OF_HIGHLIGHTS.all(connection, user=user_pk))
+
+
+def extent(connection: Connection, user_pk: Pk) -> ContentSize:
+    """Return the content size of an account.
+
+    An item in several of its highlights counts once, and is gone when none of them shows it any more.
+    """
+    return _CONTENT.one(connection, user=user_pk)
+
+
+def pks_by_code(connection: Connection, code: str) -> tuple[Pk, ...]:
+    """Return the items that have this code: one, unless upstream contradicts itself."""
+    return tuple(_ITEMS_BY_CODE.all(connection, code=code))

@@ -1,20 +1,22 @@
-"""What is stored for items: their files and blobs, and the answers that were paid for."""
+"""What is stored: files and their blobs, the answers that were paid for, and where the journal ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from archiver.catalog.query.account_state import loss_to_confirm
 from archiver.catalog.sql import Query
-from archiver.model.api_calls import AnswerLocation, StoredPage
-from archiver.model.archived import StoredBlob
+from archiver.model.api_calls import AnswerLocation, DatedAnswer, StoredPage
+from archiver.model.archived import Provenance, StoredAnswer, StoredBlob
 from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.journal_entries import JournalHead
 from archiver.model.upstream import TrayNumbers
 
 _IN_PAGE = 1000
@@ -83,20 +85,7 @@ _DIGESTS_OF_HIGHLIGHT = Query(
     """,
     Digest,
 )
-_PAID = Query(  # the last by the order of arrival, whatever a clock said
-    """
-    SELECT answers.id, segment, "offset", length, sha256, latest_reel_media, media_count, finished_at, run_id
-    FROM answers JOIN api_calls ON api_calls.id = api_call_id
-    WHERE subject = :pk AND path = :path AND status = 200 ORDER BY run_id DESC, answers.id DESC LIMIT 1
-    """,
-    lambda answer_id, segment, offset, length, sha256, latest, count, finished_at, run_id: StoredPage(
-        answer_id,
-        AnswerLocation(segment, offset, length, Digest(sha256)),
-        TrayNumbers(latest, count),
-        finished_at,
-        run_id,
-    ),
-)
+
 _NOT_LOST = Query(
     "SELECT sha256 FROM blobs WHERE lost_at IS NULL AND sha256 > :last ORDER BY sha256 LIMIT :limit", Digest
 )
@@ -168,14 +157,6 @@ def page_before(connection: Connection, highlight_pk: Pk, run_id: int) -> PageBe
     return PageBefore(members(connection, highlight_pk), shrunk_to)
 
 
-def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> StoredPage | None:
-    """Return the last good stored answer about a highlight, with the tray numbers at the time of the call.
-
-    ``path`` is that of the call; only the package ``hiker`` knows paths.
-    """
-    return _PAID.first(connection, pk=highlight_pk, path=path)
-
-
 def is_lost(connection: Connection, digest: Digest) -> bool | None:
     """Return whether a blob is recorded as lost; None if it has no row."""
     return _IS_LOST.first(connection, digest=digest)
@@ -232,3 +213,204 @@ def _owners(
             yield f"what {source} says of item {awaited_pk}{folder}"
         else:
             yield f"waits for item {awaited_pk} {awaited_role}, from {source}{folder}"
+
+
+# --- answers
+
+PLAN = "plan"
+"""The command of a run that only lists, in ``runs.command``."""
+
+_ANSWERS_IN_PAGE = 10_000
+"""Each page sorts the answers of its first segment again, and on a disk a segment may have many."""
+_LOCATION = 'segment, "offset", length, sha256'
+
+_SEGMENTS = Query("SELECT DISTINCT segment FROM answers", str)
+
+
+def _location(segment: str, offset: int, length: int, sha256: str) -> AnswerLocation:
+    return AnswerLocation(segment, offset, length, Digest(sha256))
+
+
+def _stored_answer(answer_id: int, is_lost: bool, *location: Any) -> StoredAnswer:
+    return StoredAnswer(answer_id, _location(*location), is_lost)
+
+
+_STORED = f"SELECT id, lost_at IS NOT NULL AS is_lost, {_LOCATION} FROM answers"
+_IN_SEGMENTS = Query(
+    f"""
+    {_STORED} WHERE true
+        -- The index has the segment only.
+        AND segment >= :segment AND (segment > :segment OR "offset" > :offset) -- if segment
+    ORDER BY segment, "offset" LIMIT :limit
+    """,
+    _stored_answer,
+)
+_OF_SEGMENT = Query(f"{_STORED} WHERE segment = :segment", _stored_answer)
+_BY_ARRIVAL = Query(
+    f"""
+    SELECT run_id, answers.id, finished_at, {_LOCATION}
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id WHERE lost_at IS NULL
+        -- Two conditions on the run: so PostgreSQL joins only the rows of these calls.
+        AND run_id >= :run AND (run_id > :run OR answers.id > :after) -- if run
+    ORDER BY run_id, answers.id LIMIT :limit
+    """,
+    lambda run_id, answer_id, finished_at, *location: DatedAnswer(
+        run_id, answer_id, _location(*location), finished_at
+    ),
+)
+_EXISTING = Query("SELECT id FROM answers WHERE id IN :ids", int)
+_COUNTS = Query("SELECT count(*), count(lost_at) FROM answers", lambda rows, lost: (rows, lost))
+_HAS_SEGMENT = Query("SELECT EXISTS (SELECT 1 FROM answers WHERE segment = :segment)", bool)
+_LENGTHS = Query(
+    'SELECT "offset", length FROM answers WHERE segment = :segment', lambda offset, length: (offset, length)
+)
+_PLANS = Query("SELECT id FROM runs WHERE command = :command AND started_at > :since", int)
+_PAID = Query(  # the last by the order of arrival, whatever a clock said
+    f"""
+    SELECT answers.id, latest_reel_media, media_count, finished_at, run_id, {_LOCATION}
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id
+    WHERE subject = :pk AND path = :path AND status = 200 ORDER BY run_id DESC, answers.id DESC LIMIT 1
+    """,
+    lambda answer_id, latest, count, finished_at, run_id, *location: StoredPage(
+        answer_id, _location(*location), TrayNumbers(latest, count), finished_at, run_id
+    ),
+)
+_PROVENANCE = Query(
+    f"""
+    SELECT answers.id, run_id, path, lost_at IS NOT NULL AS is_lost, {_LOCATION}
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id WHERE answers.id IN :ids
+    """,
+    lambda answer_id, run_id, path, is_lost, *location: Provenance(
+        answer_id, run_id, path, _location(*location), is_lost
+    ),
+)
+
+
+class _ListAnswer(NamedTuple):
+    path: str
+    run_id: int
+    started_at: datetime
+    finished_at: datetime | None
+    location: AnswerLocation
+
+
+_LISTED = Query(
+    f"""
+    SELECT path, run_id, started_at, finished_at, {_LOCATION}
+    FROM answers JOIN api_calls ON api_calls.id = api_call_id
+    WHERE subject IN :subjects AND path IN :paths AND status = 200
+        -- An expression: no database starts from all calls of a plan, for each account.
+        AND (run_id + 0) IN :plans
+    ORDER BY api_calls.id
+    """,
+    lambda path, run_id, started_at, finished_at, *location: _ListAnswer(
+        path, run_id, started_at, finished_at, _location(*location)
+    ),
+)
+_HAS_LATER_RUN = Query(
+    "SELECT EXISTS (SELECT 1 FROM runs WHERE id > :run AND started_at <= :listed_at)", bool
+)
+
+
+def answers_after(connection: Connection, last: StoredAnswer | None) -> list[StoredAnswer]:
+    """Return the next stored answers, segment by segment; for ``Catalog.read_pages``."""
+    segment, offset = (None, None) if last is None else (last.location.segment, last.location.offset)
+    return _IN_SEGMENTS.all(connection, segment=segment, offset=offset, limit=_ANSWERS_IN_PAGE)
+
+
+def segments(connection: Connection) -> tuple[str, ...]:
+    """Return the segments that rows name."""
+    return tuple(_SEGMENTS.all(connection))
+
+
+def answers_of_segment(connection: Connection, segment: str) -> tuple[StoredAnswer, ...]:
+    """Return the stored answers of a segment."""
+    return tuple(_OF_SEGMENT.all(connection, segment=segment))
+
+
+def paid_answers_after(connection: Connection, last: DatedAnswer | None) -> list[DatedAnswer]:
+    """Return the next answers that are not lost, in the order of their arrival; for ``Catalog.read_pages``.
+
+    The order is by run, then by id: an answer may be recorded long after its run
+    (``record.recovered_answers``). The times do not count: a clock may have been wrong.
+    """
+    run_id, after = (None, None) if last is None else (last.run_id, last.answer_id)
+    return _BY_ARRIVAL.all(connection, run=run_id, after=after, limit=_ANSWERS_IN_PAGE)
+
+
+def existing_ids(connection: Connection, ids: Collection[int]) -> frozenset[int]:
+    """Return which of these answers still have a row: a run may drop trays (``keep_answers = "fetched"``)."""
+    return frozenset(_EXISTING.all_of(connection, "ids", ids))
+
+
+def answer_counts(connection: Connection) -> tuple[int, int]:
+    """Return how many stored answers have a row, and how many of those are lost."""
+    return _COUNTS.one(connection)
+
+
+def has_segment(connection: Connection, segment: str) -> bool:
+    """Return whether a row names this segment."""
+    return _HAS_SEGMENT.one(connection, segment=segment)
+
+
+def lengths_by_offset(connection: Connection, segment: str) -> dict[int, int]:
+    """Return the length of each answer of a segment that has a row, by its offset."""
+    return dict(_LENGTHS.all(connection, segment=segment))
+
+
+def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> StoredPage | None:
+    """Return the last good stored answer about a highlight, with the tray numbers at the time of the call.
+
+    ``path`` is that of the call; only the package ``hiker`` knows paths.
+    """
+    return _PAID.first(connection, pk=highlight_pk, path=path)
+
+
+def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int, Provenance]:
+    """Return where these answers are stored, except those dropped (``keep_answers = "fetched"``)."""
+    found = _PROVENANCE.all(connection, ids=list(answer_ids))
+    return {provenance.answer_id: provenance for provenance in found}
+
+
+def plans_since(connection: Connection, since: datetime) -> frozenset[int]:
+    """Return the runs of ``plan --list`` that have begun since then."""
+    return frozenset(_PLANS.all(connection, command=PLAN, since=since))
+
+
+def unused_list(
+    connection: Connection,
+    subjects: Collection[str],
+    paths: Collection[str],
+    plans: Collection[int],
+    *,
+    listed_at: datetime,
+    since: datetime,
+    until: datetime,
+) -> tuple[str, tuple[AnswerLocation, ...]] | None:
+    """Return the path and the answers of the list that a run can use for an account; None if there is none.
+
+    It was paid for by one of ``plans``, between ``since`` and ``until``, and no run has listed the account
+    or used the list since. Only the last call counts; if it is one of several pages, so do the pages before
+    it. ``subjects``: the account, as its calls may name it. ``paths``: those that list an account.
+    ``listed_at``: when the account was last listed.
+    """
+    rows = _LISTED.all(connection, subjects=subjects, paths=paths, plans=plans)
+    if not rows:
+        return None
+    last = rows[-1]
+    pages = [row for row in rows if (row.run_id, row.path) == (last.run_id, last.path)]
+    is_recorded = last.finished_at is not None and last.finished_at <= listed_at
+    is_recent = all(since < row.started_at <= until for row in pages)
+    if not (is_recorded and is_recent):
+        return None
+    if _HAS_LATER_RUN.one(connection, run=last.run_id, listed_at=listed_at):
+        return None
+    return last.path, tuple(row.location for row in pages)
+
+
+_HEAD = Query("SELECT seq, hash, file, length, snapshot_bytes, entry_bytes FROM journal_head", JournalHead)
+
+
+def read_head(connection: Connection) -> JournalHead | None:
+    """Return where the journal ends; None if it has not begun. Raises ValueError for values of no journal."""
+    return _HEAD.first(connection)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from archiver.catalog.query import adoptions
+from archiver.catalog.query.account_state import former_pks
 from archiver.catalog.record import stored_files
 from archiver.catalog.record.changes import JUST_BEFORE
 from archiver.catalog.record.stored_files import StoredFile
@@ -417,7 +418,7 @@ def _write_account(connection: Connection, pk: Pk, username: str | None, now: da
     """
     is_new = _INSERT_USER.run(connection, user=pk, now=now) == 1
     name = (username or "").lower()
-    if is_new and is_username(name) and not adoptions.accounts_named(connection, name):
+    if is_new and is_username(name) and not former_pks(connection, name):
         _INSERT_USERNAME.run(connection, user=pk, name=name, now=now)
 
 

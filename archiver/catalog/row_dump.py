@@ -1,4 +1,4 @@
-"""Dump tables row by row, for exports: all rows, or those that belong to a part of the archive."""
+"""Tables row by row for exports: all rows, or those of a part of the archive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct, field
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, select
 
 from archiver.catalog import tables
 from archiver.catalog.entry_kinds import ENTRY_KINDS
@@ -80,7 +80,7 @@ PART_TABLES = tuple(_IS_IN_PART)
 
 def column_names(table: str) -> tuple[str, ...]:
     """Return the names of the columns of a table, in order."""
-    return tuple(column.name for column in _table(table).columns)
+    return tuple(column.name for column in tables.metadata.tables[table].columns)
 
 
 def selected_part(connection: Connection, selection: Selection) -> Iterator[ArchivePart]:
@@ -98,18 +98,15 @@ def selected_part(connection: Connection, selection: Selection) -> Iterator[Arch
     yield part
 
 
-def rows(connection: Connection, table: str, part: ArchivePart | None) -> Iterator[tuple[object, ...]]:
+def part_rows(connection: Connection, table: str, part: ArchivePart | None) -> Iterator[tuple[object, ...]]:
     """Yield the rows of a table in the order of its primary key; with a part only its rows. Streamed.
 
     With a part, ``table`` must be one of PART_TABLES, and files must be dumped before blobs.
     """
-    query = select(_table(table)).order_by(*_table(table).primary_key.columns)
+    rows_of = tables.metadata.tables[table]
+    query = select(rows_of).order_by(*rows_of.primary_key.columns)
     belongs = _IS_IN_PART[table] if part is not None else None
     with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
         for row in rows:
             if belongs is None or part is None or belongs(part, row):
                 yield tuple(row)
-
-
-def _table(name: str) -> Table:
-    return tables.metadata.tables[name]
