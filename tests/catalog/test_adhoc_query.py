@@ -1,17 +1,22 @@
-"""The user's own SQL: everything may be read, nothing else be done."""
+"""The user's own SQL: everything may be read, row by row, nothing else be done; and whose an error is."""
 
 from __future__ import annotations
 
+import math
+import sqlite3
 import tempfile
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from archiver.catalog import Catalog, record
-from archiver.errors import QueryRefused
+from archiver.errors import DatabaseError, QueryRefused
 from archiver.model.upstream import User
 from tests.support.catalog_samples import rows
 from tests.support.databases import NOW, SQLITE_EVERYDAY, ConnectionProxy
@@ -332,3 +337,169 @@ def test_a_mistake_is_told_with_the_next_step(catalog: Catalog, sql: str, hint: 
     with pytest.raises(QueryRefused) as raised:
         catalog.run_query(sql, rows=10, seconds=10)
     assert raised.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT * FROM nowhere", sqlite3.SQLITE_ERROR),
+        ("SELECT json('{')", sqlite3.SQLITE_ERROR),
+        ("SELECT abs(-9223372036854775808)", sqlite3.SQLITE_ERROR),
+        ("SELECT rowid FROM search_index WHERE search_index MATCH '\"'", sqlite3.SQLITE_ERROR),
+        ("SELECT zeroblob(100000000)", sqlite3.SQLITE_TOOBIG),
+        ("SELECT id FROM runs LIMIT 'ten'", sqlite3.SQLITE_MISMATCH),
+        ("SELECT id FROM runs LIMIT :ten", sqlite3.SQLITE_MISMATCH),
+        ("DELETE FROM runs", sqlite3.SQLITE_AUTH),
+    ],
+)
+def test_what_sqlite_refuses_is_the_querys_fault(sqlite_template: Path, sql: str, code: int) -> None:
+    """Whichever way it says so, before the first row or at it: usage, code 2, not a database that cannot be
+    used.
+    """
+    with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused) as raised:
+        catalog.run_query(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
+    assert isinstance(raised.value.__cause__, sqlite3.Error)
+    assert raised.value.__cause__.sqlite_errorcode & 0xFF == code
+
+
+def test_a_number_that_sqlite_cannot_hold_is_the_querys_fault(sqlite_template: Path) -> None:
+    """Its integers end before 2⁶³: more is a mistake, and no bug."""
+    with Catalog.open(sqlite_template, write=False) as catalog:
+        assert catalog.run_query("SELECT :n AS n", rows=1, seconds=10, parameters={"n": 2**63 - 1}).rows == (
+            (2**63 - 1,),
+        )
+        with pytest.raises(QueryRefused, match="too large"):
+            catalog.run_query("SELECT :n", rows=1, seconds=10, parameters={"n": 2**63})
+
+
+def test_a_database_that_is_damaged_is_not_the_querys_fault(tmp_path: Path, sqlite_template: Path) -> None:
+    """What was answered before, and will be again once the file is restored."""
+    database = tmp_path / "archive.db"
+    database.write_bytes(sqlite_template.read_bytes())
+    with closing(sqlite3.connect(database)) as connection:
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'runs'")
+        ((size,),) = connection.execute("PRAGMA page_size")
+    with Catalog.open(database, write=False) as catalog:
+        assert rows(catalog, "SELECT command FROM runs") == []
+        with database.open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+        with pytest.raises(DatabaseError, match="is damaged"):
+            catalog.run_query("SELECT command FROM runs", rows=1, seconds=10)
+
+
+@pytest.fixture
+def raising(postgres_archive: str) -> Iterator[str]:
+    """A PostgreSQL archive with a function of somebody's own, ``scold()``, that raises."""
+    with psycopg.connect(postgres_archive.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION scold() RETURNS int LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE 'shame on you'; END $$"
+        )
+        yield postgres_archive
+        connection.execute("DROP FUNCTION scold()")
+
+
+@pytest.mark.parametrize(
+    ("sql", "state"),
+    [
+        ("SELECT 1 / 0", "22012"),
+        ("SELECT 1 / (5 - i) FROM generate_series(1, 5) AS i", "22012"),  # at the last row
+        ("SELECT id FROM runs WHERE id = 'ten'", "22P02"),
+        ("SELECT id FROM runs LIMIT :ten", "22P02"),
+        ("SELECT 'a' ~ '('", "2201B"),
+        ("SELECT * FROM nowhere", "42P01"),
+        ("SELECT pk FROM items WHERE pk > 5", "42883"),
+        ("SELECT FROM WHERE", "42601"),
+        ("SELECT scold()", "P0001"),
+        ("SELECT repeat('x', 2000000000)", "54000"),
+        (f"SELECT {', '.join(['1'] * 1700)}", "54011"),
+        ("SELECT * FROM runs FOR UPDATE", "25006"),
+    ],
+)
+def test_what_postgresql_refuses_is_the_querys_fault(raising: str, sql: str, state: str) -> None:
+    """Data, names, RAISE and limits, before the first row or at the last: usage, code 2, told in one line."""
+    with Catalog.open(raising, write=False) as catalog, pytest.raises(QueryRefused) as raised:
+        catalog.run_query(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
+    assert isinstance(raised.value.__cause__, psycopg.Error)
+    assert raised.value.__cause__.sqlstate == state
+    assert "\n" not in str(raised.value)
+
+
+def test_a_connection_that_ends_is_not_the_querys_fault(postgres_archive: str) -> None:
+    """Somebody at the server has ended it, as a restart would."""
+    with Catalog.open(postgres_archive, write=False) as catalog, pytest.raises(DatabaseError):
+        catalog.run_query("SELECT pg_terminate_backend(pg_backend_pid())", rows=1, seconds=10)
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(0.0, False), (-1.0, False), (math.nan, False), (1e300, True)])
+def test_a_time_is_above_none(catalog: Catalog, seconds: float, ends: bool) -> None:
+    """And as long as anybody likes; what is no time would be a query without an end."""
+    if ends:
+        assert catalog.run_query("SELECT 1 AS one", rows=1, seconds=seconds).rows == ((1,),)
+        return
+    with pytest.raises(QueryRefused, match="invalid time limit"):
+        catalog.run_query("SELECT 1", rows=1, seconds=seconds)
+
+
+_ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+
+
+def test_rows_are_had_before_the_query_has_ended(catalog: Catalog) -> None:
+    """Of one that never ends; it is left in the middle, and the next one is answered."""
+    with catalog.stream_query(_ENDLESS, seconds=30) as found:
+        assert found.columns == ("i",)
+        assert list(islice(found.rows, 3)) == [(1,), (2,), (3,)]
+    with catalog.stream_query("SELECT :v AS v WHERE 1 = 0", seconds=5, parameters={"v": "1"}) as found:
+        assert (found.columns, list(found.rows)) == (("v",), [])
+
+
+def test_an_error_may_come_after_some_rows(catalog: Catalog) -> None:
+    """As what it is: the time is over, or a value cannot be made."""
+    with catalog.stream_query(_ENDLESS, seconds=0.2) as found:
+        assert next(found.rows) == (1,)
+        with pytest.raises(QueryRefused, match=r"longer than 0\.2 s"):
+            list(found.rows)
+
+
+@SQLITE_EVERYDAY
+def test_what_goes_wrong_outside_is_left_alone(catalog: Catalog) -> None:
+    """A mistake of whoever reads the rows is none of the query's."""
+
+    def read() -> None:
+        with catalog.stream_query(_ENDLESS, seconds=5) as found:
+            next(found.rows)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        read()
+
+
+def test_a_reader_may_take_his_time(sqlite_template: Path) -> None:
+    """In a pager: what he takes is not the query's."""
+    many = f"{_ENDLESS} LIMIT 20000"
+    with (
+        Catalog.open(sqlite_template, write=False) as catalog,
+        catalog.stream_query(many, seconds=0.5) as found,
+    ):
+        assert next(found.rows) == (1,)
+        time.sleep(0.7)
+        assert sum(1 for _ in found.rows) == 19_999
+
+
+def test_rows_that_are_written_without_a_pause_count(sqlite_template: Path) -> None:
+    """Somebody who takes each row at once, and works on it: an endless query ends in the time that it was
+    given, or little more."""
+
+    def written(row: tuple[object, ...]) -> tuple[object, ...]:
+        time.sleep(0.0005)
+        return row
+
+    begun = time.monotonic()
+    with (
+        Catalog.open(sqlite_template, write=False) as catalog,
+        catalog.stream_query(_ENDLESS, seconds=0.3) as found,
+        pytest.raises(QueryRefused, match=r"longer than 0\.3 s"),
+    ):
+        list(map(written, found.rows))
+    assert time.monotonic() - begun < 3
