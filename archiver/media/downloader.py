@@ -18,8 +18,7 @@ from archiver import retry, signed_url
 from archiver.errors import ConfigError, DownloadFailed, Reason, install_command
 from archiver.http.connection import BODY_READ
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile, Sink
-from archiver.media.dialer import Dialer
-from archiver.media.direct_transport import DirectTransport
+from archiver.media.direct_transport import Dialer, DirectTransport
 from archiver.media.egress import DownloadRules
 from archiver.media.formats.media_format import MediaKind
 from archiver.media.speed_limits import Clock, HostPauses, SpeedWatchdog, TokenBucket

@@ -15,8 +15,7 @@ from archiver import retry
 from archiver.errors import DownloadFailed, Reason
 from archiver.http.connection import HttpResponse
 from archiver.http.sockets import HttpFailure, ProtocolViolated
-from archiver.media.checked_writer import CheckedWriter, DownloadedFile
-from archiver.media.checksum import parse_checksums
+from archiver.media.checked_writer import CheckedWriter, DownloadedFile, parse_checksums
 from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import CheckedUrl, Egress
 from archiver.media.speed_limits import DownloadStalled, HostPauses, SpeedWatchdog, TokenBucket

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.media.checksum import Checksum, parse_checksums
+from archiver.media.checked_writer import Checksum, parse_checksums
 
 BODY = b"the bytes of a picture" * 20
 SHA = base64.b64encode(hashlib.sha256(BODY).digest()).decode()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from archiver.errors import DownloadFailed, Reason, StoppedBySignal
-from archiver.media.dialer import Dialer
+from archiver.media.direct_transport import Dialer
 from archiver.media.egress import Egress, is_public
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.media.dialer import Dialer, resolve
+from archiver.media.direct_transport import Dialer, resolve
 from archiver.media.downloader import Downloader
 from archiver.sandbox import item_factory, media_files
 from archiver.sandbox.http_server import HttpReply, LoggedRequest

@@ -14,7 +14,7 @@ import pytest
 
 from archiver.errors import DownloadFailed, StorageError
 from archiver.media.checked_writer import DownloadedFile
-from archiver.media.dialer import Dialer
+from archiver.media.direct_transport import Dialer
 from archiver.media.downloader import Downloader
 from archiver.model.identity import Role
 from archiver.model.upstream import Link

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiver.http.sockets import TimeLimit
-from archiver.media.dialer import Dialer
+from archiver.media.direct_transport import Dialer
 from tests.support.scripted_cdn import head
 
 A, B = "157.240.27.63", "2a03:2880:f2ff:c3:face:b00c:0:43fe"
