@@ -28,8 +28,7 @@ from archiver.durable import open_regular
 from archiver.errors import ArchiverError, DownloadFailed
 from archiver.exit_codes import outcome
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile
-from archiver.media.formats import detect_format
-from archiver.media.formats.media_format import HEAD_SIZE, MediaKind
+from archiver.media.formats import HEAD_SIZE, MediaKind, detect_format
 from archiver.model.archived import Blob
 from archiver.model.foreign_files import (
     AdoptionReport,

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from archiver.media_types import EXTENSIONS
+from archiver.media.formats import EXTENSIONS
 
 MAX_LENGTH = 200
 """The maximum ``length`` of a name. It leaves room for a suffix that makes the name unique."""

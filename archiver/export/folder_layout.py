@@ -11,7 +11,7 @@ from msgspec import Struct
 from archiver.export import file_names
 from archiver.export.export_entry import CompanionText, ExportEntry, to_nanoseconds
 from archiver.export.export_paths import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
-from archiver.media_types import extension_for
+from archiver.media.formats import extension_for
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
 from archiver.model.foreign_files import WaitingFile
 from archiver.model.identity import MEDIA_TYPE_NAMES, Digest, Pk

@@ -19,8 +19,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from archiver.errors import DownloadFailed, Reason
-from archiver.media.formats import detect_format
-from archiver.media.formats.media_format import HEAD_SIZE, Completeness, MediaFormat, MediaKind, StreamParser
+from archiver.media.formats import (
+    HEAD_SIZE,
+    Completeness,
+    MediaFormat,
+    MediaKind,
+    StreamParser,
+    detect_format,
+)
 
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:?([A-Za-z0-9+/]{43}=):?\s*(?:$|[,;])", re.IGNORECASE)
 _ADLER = re.compile(r"(?:^|,)\s*adler32=\"?:?([0-9A-Fa-f]{1,10}):?\"?\s*(?:$|[,;])", re.IGNORECASE)

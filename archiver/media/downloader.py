@@ -20,7 +20,7 @@ from archiver.http.connection import BODY_READ
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile, Sink
 from archiver.media.direct_transport import Dialer, DirectTransport
 from archiver.media.egress import DownloadRules
-from archiver.media.formats.media_format import MediaKind
+from archiver.media.formats import MediaKind
 from archiver.media.speed_limits import Clock, HostPauses, SpeedWatchdog, TokenBucket
 from archiver.media.transfer import MAX_PAUSE, Transfer, TransferContext
 from archiver.model.identity import Role, utcnow

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from archiver.media_types import extension_for
+from archiver.media.formats import extension_for
 from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, KeptItem, Placed
 from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Role
 from archiver.model.upstream import Location, Sticker

@@ -19,7 +19,7 @@ from archiver.catalog import Catalog
 from archiver.catalog.query import page_contents
 from archiver.catalog.query.page_contents import BlobFacts
 from archiver.errors import StorageError
-from archiver.media_types import EXTENSIONS, extension_for
+from archiver.media.formats import EXTENSIONS, extension_for
 from archiver.model.identity import Digest
 from archiver.web.request_guard import IS_GONE
 

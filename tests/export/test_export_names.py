@@ -20,7 +20,7 @@ from archiver.export.export_paths import (
     PathFiller,
     parse_template,
 )
-from archiver.media_types import extension_for
+from archiver.media.formats import extension_for
 
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 _NASTY = st.text(

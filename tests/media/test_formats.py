@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.media.formats import detect_format
-from archiver.media.formats.media_format import (
+from archiver.media.formats import (
+    AVIF,
     HEAD_SIZE,
+    HEIC,
+    JPEG,
     MAX_SIDE,
+    MP4,
+    QUICKTIME,
     Completeness,
     MediaFormat,
     StreamParser,
+    detect_format,
 )
-from archiver.media.formats.mp4 import AVIF, HEIC, MP4, QUICKTIME
-from archiver.media.formats.pictures import JPEG
 from tests.support.media_samples import WHOLE, box, gif, jpeg, mp4
 
 _TYPES = sorted({media for media, _, _ in WHOLE.values()}, key=lambda media: media.mime)

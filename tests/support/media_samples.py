@@ -6,9 +6,7 @@ import random
 import struct
 import zlib
 
-from archiver.media.formats.media_format import MediaFormat
-from archiver.media.formats.mp4 import AVIF, HEIC, MP4
-from archiver.media.formats.pictures import GIF, JPEG, PNG, WEBP
+from archiver.media.formats import AVIF, GIF, HEIC, JPEG, MP4, PNG, WEBP, MediaFormat
 from tests.support import ROOT
 
 _REAL = ROOT / "archiver" / "sandbox" / "media"
