@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.media.transfer import ResumePoint, total_if_continued
+from archiver.media.downloader import ResumePoint, total_if_continued
 from tests.support.media_samples import jpeg
 from tests.support.memory_objects import MemoryStore
 from tests.support.scripted_cdn import (
