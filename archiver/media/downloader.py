@@ -29,6 +29,7 @@ from archiver.media.formats import MediaKind
 from archiver.media.speed_limits import Clock, DownloadStalled, HostPauses, SpeedWatchdog, TokenBucket
 from archiver.model.identity import Role, utcnow
 from archiver.model.upstream import Link
+from archiver.work import StopFlag
 
 Response = HttpResponse | httpx.Response
 """An answer of the direct connection, or of a proxy."""
@@ -75,11 +76,7 @@ class ResumePoint(Struct, frozen=True):
 
 
 class Transfer:
-    """The file of one link on its way into a writer.
-
-    ``check`` and ``wait`` are called as described at ``Downloader.download``, and may raise to stop the
-    transfer.
-    """
+    """The file of one link on its way into a writer, until ``stop`` is set."""
 
     def __init__(
         self,
@@ -87,16 +84,13 @@ class Transfer:
         link: Link,
         writer: CheckedWriter,
         watchdog: SpeedWatchdog,
-        *,
-        check: Callable[[], None],
-        wait: Callable[[float], None],
+        stop: StopFlag,
     ) -> None:
         self._context = context
         self._link = link
         self._writer = writer
         self._watchdog = watchdog
-        self._check = check
-        self._wait = wait
+        self._stop = stop
         self._etag: str | None = None  # set while the bytes in the writer may be continued
 
     def attempt(self) -> DownloadedFile:
@@ -113,7 +107,7 @@ class Transfer:
             resume = ResumePoint(self._writer.size, self._writer.total, self._etag)
         self._watchdog.begin()
         for _ in range(_MAX_REDIRECTS + 1):
-            self._check()
+            self._stop.check()
             self._respect_host_pause(url.host)
             response = self._send(url, resume)
             try:
@@ -127,7 +121,7 @@ class Transfer:
     def pause(self, seconds: float) -> None:
         """Wait. The watchdog does not count this time."""
         if seconds > 0:
-            self._wait(seconds)
+            self._stop.wait(seconds)
             self._watchdog.excuse(seconds)
 
     def _respect_host_pause(self, host: str) -> None:
@@ -197,14 +191,14 @@ class Transfer:
         self._writer.expect(total)
 
     def _write(self, chunk: bytes) -> None:
-        self._check()
+        self._stop.check()
         self._writer.write(chunk)
         self._watchdog.add(len(chunk))
         if self._context.rate_limit is not None:
             self.pause(self._context.rate_limit.take(len(chunk)))
 
     def _tick(self) -> None:
-        self._check()
+        self._stop.check()
         self._watchdog.check()
 
     def _refusal(self, response: Response, host: str) -> DownloadFailed:
@@ -363,19 +357,12 @@ class Downloader:
         self._clock = clock
         self._jitter = jitter
 
-    def download(
-        self,
-        link: Link,
-        sink: Sink,
-        *,
-        check: Callable[[], None] = lambda: None,
-        wait: Callable[[float], None] = time.sleep,
-    ) -> DownloadedFile:
+    def download(self, link: Link, sink: Sink, stop: StopFlag | None = None) -> DownloadedFile:
         """Write the file of a link to ``sink``, which then holds exactly its bytes, not yet durably.
 
-        ``check`` is called for every chunk, and twice a second while nothing arrives; ``wait(seconds)`` is
-        called for every pause. Exceptions of these and of the sink are passed on. Raises DownloadFailed after
-        the last attempt; the bytes in the sink are then worthless.
+        ``stop`` is checked for every chunk, and twice a second while nothing arrives, and ends every pause.
+        Its cause, and exceptions of the sink, are passed on. Raises DownloadFailed after the last attempt;
+        the bytes in the sink are then worthless.
         """
         kind = MediaKind.VIDEO if link.role is Role.VIDEO else MediaKind.PICTURE
         writer = CheckedWriter(sink, kind, self.rules.max_file_size)
@@ -385,7 +372,7 @@ class Downloader:
             total=self._total_deadline,
             clock=self._clock,
         )
-        transfer = Transfer(self._context, link, writer, watchdog, check=check, wait=wait)
+        transfer = Transfer(self._context, link, writer, watchdog, stop or StopFlag())
         for attempt in count(1):
             try:
                 return transfer.attempt()

@@ -154,12 +154,7 @@ class FileDownloader:
             self._work.stop.check()
             self._context.require_space()
             with self._store.writer() as writer:
-                received = self._downloader.download(
-                    download.link,
-                    writer,
-                    check=self._work.stop.check,
-                    wait=self._work.stop.wait,
-                )
+                received = self._downloader.download(download.link, writer, self._work.stop)
                 digest, size = writer.commit()
             blob = Blob(digest, size, received.mime, received.width, received.height)
             file = File(download.owner, download.link.role, blob, signed_url.without_query(download.link.url))

@@ -74,7 +74,7 @@ def test_what_is_a_public_address(address: str) -> None:
 def fetch(dialer: Dialer, url: str = "https://a.fbcdn.net/x?oh=SIGNED") -> DownloadFailed:
     with downloader(dialer=dialer, allowed_hosts=["*.fbcdn.net", "localhost"]) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(url), MemoryWriter(), wait=Waits())
+            cdn_downloader.download(picture(url), MemoryWriter(), Waits())
         assert "SIGNED" not in str(caught.value)
         return caught.value
 
@@ -193,9 +193,9 @@ def test_behind_a_proxy_names_are_still_vetted_and_the_proxy_resolves() -> None:
         address = f"http://127.0.0.1:{proxy.port}"
         with downloader(allowed_hosts=["*.fbcdn.net", "127.0.0.1"], proxy=address) as through:
             with pytest.raises(DownloadFailed) as caught:
-                through.download(picture("https://a.fbcdn.net/x?oh=SIGNED"), MemoryWriter(), wait=Waits())
+                through.download(picture("https://a.fbcdn.net/x?oh=SIGNED"), MemoryWriter(), Waits())
             with pytest.raises(DownloadFailed):
-                through.download(picture("https://evil.com/x"), MemoryWriter(), wait=Waits())
+                through.download(picture("https://evil.com/x"), MemoryWriter(), Waits())
             through.download(picture(local.url()), MemoryWriter())
     assert caught.value.reason is Reason.NETWORK
     assert {request.split("\r\n")[0] for request in proxy.requests} == {"CONNECT a.fbcdn.net:443 HTTP/1.1"}

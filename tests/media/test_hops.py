@@ -40,7 +40,7 @@ def refused(server: TlsServer, names: Names, *also: str) -> DownloadFailed:
     hosts = ["*.fbcdn.net", *also]
     through = downloader(allowed_hosts=hosts, dialer=server.dialer(names))
     with through as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(START), MemoryWriter(), wait=Waits())
+        cdn_downloader.download(picture(START), MemoryWriter(), Waits())
     assert "SIGNED" not in str(caught.value)
     return caught.value
 

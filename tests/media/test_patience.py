@@ -12,9 +12,11 @@ from archiver.errors import DownloadFailed, Reason, StoppedBySignal, StorageErro
 from archiver.media import direct_transport, speed_limits
 from archiver.media.downloader import Downloader
 from archiver.media.speed_limits import SpeedWatchdog, TokenBucket
+from archiver.work import StopFlag
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import (
     AfterReply,
+    CallingFlag,
     MemoryWriter,
     Reply,
     Waits,
@@ -38,7 +40,7 @@ def test_fault_c11_a_drip_is_cut_off() -> None:
     drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), AfterReply.HOLD, gap=0.02)
     sink, began = MemoryWriter(), time.monotonic()
     with scripted_cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), sink, wait=Waits())
+        cdn_downloader.download(picture(server.url()), sink, Waits())
     assert sink.bytes == BODY
     assert time.monotonic() - began < 3
 
@@ -65,7 +67,7 @@ def test_fault_c11_silence_is_not_waited_out(
     began = time.monotonic()
     with scripted_cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), Waits())
         assert len(server.requests) == 3
         assert time.monotonic() - began < 4
     assert (caught.value.reason, caught.value.is_retryable) == (reason, True)
@@ -76,7 +78,7 @@ def test_fault_c11_the_total_deadline_ends_every_attempt() -> None:
     steady = Reply((head() + BODY[:-2], b"x" * 500), gap=0.02, endless=True)
     hasty = downloader(total_deadline=0.4, speed_window=0.2)
     with scripted_cdn(steady) as server, hasty as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), Waits())
     assert (caught.value.reason, caught.value.is_retryable) == (Reason.TOO_SLOW, False)
 
 
@@ -85,7 +87,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> N
     waits = Waits()
     with scripted_cdn(ok(BODY, AfterReply.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
         for _ in range(2):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
         assert server.connections == 2
     assert waits.seconds == []
 
@@ -97,8 +99,8 @@ def test_a_kept_connection_that_dies_at_the_next_request_is_replaced_unseen() ->
         scripted_cdn(ok(BODY), Reply((), AfterReply.CLOSE), ok(BODY)) as server,
         downloader() as cdn_downloader,
     ):
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
-        cdn_downloader.download(picture(server.url()), sink, wait=waits)
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
+        cdn_downloader.download(picture(server.url()), sink, waits)
         assert (len(server.requests), server.connections) == (3, 2)
     assert sink.bytes == BODY
     assert waits.seconds == []
@@ -110,7 +112,7 @@ def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     def connections(cdn_downloader: Downloader, check: Callable[[], None] = lambda: None) -> int:
         with scripted_cdn(ok(BODY), ok(BODY)) as server, cdn_downloader:
             for _ in range(2):
-                cdn_downloader.download(picture(server.url()), MemoryWriter(), check=check)
+                cdn_downloader.download(picture(server.url()), MemoryWriter(), CallingFlag(check))
             return server.connections
 
     assert connections(downloader()) == 1
@@ -128,7 +130,7 @@ def test_nobody_listening_is_the_networks_fault() -> None:
         url = server.url()
     waits = Waits()
     with downloader() as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(url), MemoryWriter(), wait=waits)
+        cdn_downloader.download(picture(url), MemoryWriter(), waits)
     assert caught.value.reason is Reason.NETWORK
     assert waits.seconds == [0.5, 1.0]
 
@@ -159,30 +161,31 @@ def test_a_stop_is_heard_at_once(reply: Reply) -> None:
     with scripted_cdn(reply) as server, downloader() as cdn_downloader:
         began = time.monotonic()
         with pytest.raises(StoppedBySignal):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), check=stopper(0.1), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), CallingFlag(stopper(0.1)))
         assert time.monotonic() - began < 1.5
         assert len(server.requests) == 1
 
 
 def test_a_stop_while_waiting_passes_through() -> None:
-    """What ``wait`` raises ends the retries."""
+    """A stop during a pause ends the retries."""
 
-    def wait(_seconds: float) -> None:
-        raise StoppedBySignal(2)
+    class StoppedAtPause(StopFlag):
+        def wait(self, seconds: float) -> None:
+            raise StoppedBySignal(2)
 
     with (
         scripted_cdn(status("503 Busy")) as server,
         downloader() as cdn_downloader,
         pytest.raises(StoppedBySignal),
     ):
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=wait)
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), StoppedAtPause())
 
 
 def test_an_error_of_the_sink_passes_through() -> None:
     """A full disk is not the CDN's failure and is not retried."""
     with scripted_cdn(ok(BODY)) as server, downloader() as cdn_downloader:
         with pytest.raises(StorageError):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(full_at=HALF), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(full_at=HALF), Waits())
         assert len(server.requests) == 1
 
 

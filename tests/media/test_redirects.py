@@ -62,7 +62,7 @@ def redirected(location: str) -> str:
     headers: dict[str, str | int] = {"location": location} if location else {}
     with scripted_cdn(status("302 Found", **headers)) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), Waits())
         assert (caught.value.reason, caught.value.is_retryable) == (Reason.REDIRECT, False)
         assert len(server.requests) == 1
     assert "SIGNED" not in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +18,7 @@ from archiver.media.direct_transport import Dialer
 from archiver.media.downloader import Downloader
 from archiver.model.identity import Role
 from archiver.model.upstream import Link
+from archiver.work import StopFlag
 from tests.support.media_samples import jpeg
 
 BODY = jpeg(200_000)
@@ -176,14 +177,26 @@ class MemoryWriter:
         self.restarts += 1
 
 
-class Waits:
+class Waits(StopFlag):
     """Records the seconds that were to be slept."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seconds: list[float] = []
 
-    def __call__(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         self.seconds.append(seconds)
+
+
+class CallingFlag(Waits):
+    """Calls a function, which may raise, at each check."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._call = check
+
+    def check(self) -> None:
+        self._call()
 
 
 def downloader(
@@ -226,7 +239,7 @@ def failure(
     """Return the failure that these replies lead to, after this many requests."""
     with scripted_cdn(*replies) as server, downloader(max_file_size=max_file_size) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(Link(role, server.url()), MemoryWriter(), wait=Waits())
+            cdn_downloader.download(Link(role, server.url()), MemoryWriter(), Waits())
         assert len(server.requests) == requests
     assert "SIGNED" not in str(caught.value)
     return caught.value
@@ -238,7 +251,7 @@ def fetch_body(
     """What comes of these replies: exactly ``body``, after so many requests."""
     sink = MemoryWriter()
     with scripted_cdn(*replies) as server, downloader() as cdn_downloader:
-        got = cdn_downloader.download(Link(role, server.url()), sink, wait=Waits())
+        got = cdn_downloader.download(Link(role, server.url()), sink, Waits())
         assert len(server.requests) == requests
     assert sink.bytes == body
     assert got.size == len(body)
