@@ -17,8 +17,7 @@ import httpx
 
 from archiver.errors import DownloadFailed, Reason
 from archiver.http import sockets
-from archiver.http.connection import BODY_READ, ConnectionPool, HttpConnection, HttpResponse
-from archiver.http.plain_head import ResponseHead
+from archiver.http.connection import BODY_READ, ConnectionPool, HttpConnection, HttpResponse, ResponseHead
 from archiver.http.sockets import (
     CertificateRefused,
     ConnectionBroken,

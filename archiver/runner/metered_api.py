@@ -29,8 +29,7 @@ from archiver.errors import (
     UpstreamDown,
 )
 from archiver.hiker import endpoints, wire
-from archiver.hiker.client import HikerClient
-from archiver.hiker.response_body import LargeBodySlot
+from archiver.hiker.client import HikerClient, LargeBodySlot
 from archiver.hiker.wire import Document
 from archiver.model.api_calls import Answer, Call, CallOutcome, Limits, Meaning
 from archiver.model.events import Pause, UnitsSpent

@@ -12,8 +12,7 @@ import tracemalloc
 import pytest
 
 from archiver.errors import CallFailed
-from archiver.hiker import response_body
-from archiver.hiker.client import BODY_LIMIT
+from archiver.hiker.client import BODY_LIMIT, BodyUnusable, read_body
 from tests.support.api_client import CALL, KEY, answers_once, client, everything, failed_call, hangs_up
 from tests.support.scripted_server import Act, Connection, scripted_server
 
@@ -241,8 +240,8 @@ def test_fault_a18_only_the_limit_is_ever_inflated() -> None:
     chunk = gzip.compress(b"\0" * 60_000_000, 1)
     tracemalloc.start()
     try:
-        with pytest.raises(response_body.BodyUnusable):
-            response_body.read_body([chunk], "gzip", 1_000_000)
+        with pytest.raises(BodyUnusable):
+            read_body([chunk], "gzip", 1_000_000)
         assert tracemalloc.get_traced_memory()[1] < 3_000_000
     finally:
         tracemalloc.stop()

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from archiver.errors import CallFailed
-from archiver.hiker import response_body
-from archiver.hiker.attempt import GRACE
+from archiver.hiker.client import LARGE_SIZE
+from archiver.hiker.deadline_transport import GRACE
 from tests.support.api_client import CALL, KEY, answers_once, client, everything
 from tests.support.scripted_server import Connection, black_hole, scripted_server
 
@@ -133,7 +133,7 @@ def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
 
 def _large(connection: Connection) -> None:
     while connection.request():
-        connection.answer(b"[" + b" " * response_body.LARGE_SIZE + b"]")
+        connection.answer(b"[" + b" " * LARGE_SIZE + b"]")
 
 
 def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
@@ -144,11 +144,11 @@ def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own
         ThreadPoolExecutor(1) as pool,
     ):
         with hiker.large_body_slot() as first:
-            assert len(hiker.send(CALL, slot=first).body) > response_body.LARGE_SIZE
+            assert len(hiker.send(CALL, slot=first).body) > LARGE_SIZE
             waiting = pool.submit(hiker.send, CALL)
             time.sleep(0.7)
             assert not waiting.done()
-        assert len(waiting.result(5).body) > response_body.LARGE_SIZE
+        assert len(waiting.result(5).body) > LARGE_SIZE
 
 
 def test_fault_a38_a_stop_ends_the_wait_for_room() -> None:

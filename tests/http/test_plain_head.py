@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from archiver.http.plain_head import Headers, encode_request, read_plain_head
+from archiver.http.connection import Headers, encode_request, read_plain_head
 from archiver.http.sockets import ProtocolViolated
 
 _STATUS_LINES = st.sampled_from(

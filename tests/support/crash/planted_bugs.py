@@ -14,8 +14,7 @@ from typing import TypeVar
 
 from archiver.catalog import record, sqlite
 from archiver.catalog.record import FileRecorded
-from archiver.hiker.client import HikerClient
-from archiver.hiker.response_body import LargeBodySlot
+from archiver.hiker.client import HikerClient, LargeBodySlot
 from archiver.model.api_calls import Answer, Call
 from archiver.model.archived import File
 from archiver.model.identity import Digest
