@@ -13,8 +13,7 @@ from archiver.model.archived import NamedChange, Surplus
 from archiver.model.identity import Digest, Subject
 from archiver.model.run_status import Run
 from archiver.text_format import format_price, format_size, json_value, make_safe, pluralize
-from archiver.verify.verify_answers import LostAnswer
-from archiver.verify.verify_blobs import Damage, Problem
+from archiver.verify.verify_stores import Damage, LostAnswer, Problem
 
 _BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _HOSTILE = st.text(

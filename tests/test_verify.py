@@ -20,7 +20,7 @@ from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
-from archiver.verify.verify_blobs import (
+from archiver.verify.verify_stores import (
     Damage,
     Problem,
     VerifyReport,

@@ -30,7 +30,7 @@ from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 from archiver.runner.threads import for_each
 from archiver.store.objects import ObjectMissing, begins_with, pieces_of, size_of
-from archiver.verify.verify_blobs import merge_listing
+from archiver.verify.verify_stores import merge_listing
 from archiver.work import StopFlag
 
 T = TypeVar("T")

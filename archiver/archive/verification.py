@@ -26,10 +26,19 @@ from archiver.runner import run_lock
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.verify import repair
-from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
-from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
 from archiver.verify.verify_journal import JournalReport, verify_journal
+from archiver.verify.verify_stores import (
+    AnswerReport,
+    VerifyReport,
+    choose_share,
+    find_damaged_bytes,
+    record_findings,
+    repair,
+    start_of_day,
+    verify_answers,
+    verify_blobs,
+    verify_segments,
+)
 from archiver.work import Work
 
 _RECORDED_AT_ONCE = 10_000
@@ -131,7 +140,7 @@ def repair_archive(
             else:
                 session.journal.write_snapshot()
         _record_verified(session, verified)
-        quarantined = repair.repair(catalog, session.store, session.answers, found.blobs, found.answers, work)
+        quarantined = repair(catalog, session.store, session.answers, found.blobs, found.answers, work)
         report = _price(session, catalog, found, quarantined, work.stop.check)
         return replace(report, has_new_journal=session.journal.is_new)
 
@@ -151,8 +160,8 @@ def plan_repair(
         return RepairReport(found, 0, 0, (), RunOptions())
     with open_copy(session.catalog, session.root, check) as copy:
         _restore_rows(copy, found.journal)
-        repair.record_findings(copy, found.blobs, found.answers, work)
-        quarantined = len(repair.find_damaged_bytes(found.blobs))
+        record_findings(copy, found.blobs, found.answers, work)
+        quarantined = len(find_damaged_bytes(found.blobs))
         return _price(session, copy, found, quarantined, check)
 
 

@@ -27,8 +27,8 @@ from archiver.text_format import format_size, pluralize
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
     from archiver.archive.verification import RepairReport, Verification
-    from archiver.verify.verify_blobs import Damage
     from archiver.verify.verify_journal import JournalReport
+    from archiver.verify.verify_stores import Damage
     from archiver.work import StopFlag
 
 

@@ -11,9 +11,7 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings
 from archiver.store import disk
-from archiver.verify.repair import repair
-from archiver.verify.verify_answers import verify_answers
-from archiver.verify.verify_blobs import verify_blobs
+from archiver.verify.verify_stores import repair, verify_answers, verify_blobs
 from archiver.work import StopFlag, Work
 from tests.support import archive_damage
 from tests.support.archive_damage import (

@@ -16,7 +16,7 @@ from archiver.archive.archive import Archive
 from archiver.catalog import sqlite
 from archiver.errors import DatabaseError
 from archiver.runner import run_lock
-from archiver.verify.verify_blobs import VerifyReport
+from archiver.verify.verify_stores import VerifyReport
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
