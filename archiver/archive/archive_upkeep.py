@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from archiver.catalog import Catalog
     from archiver.model.account_removal import AccountRemoval
     from archiver.model.foreign_files import AdoptionReport, ForeignTool
-    from archiver.reread.reread import RereadReport
+    from archiver.reread import RereadReport
 
 Progress = Callable[[int, int], None]
 
@@ -51,7 +51,7 @@ class ArchiveUpkeep(ArchiveBase):
         DiskFull.
         """
         from archiver.catalog.rebuilt_database import open_copy
-        from archiver.reread.reread import COMMAND, reread
+        from archiver.reread import COMMAND, reread
 
         self._require_open()
         work = self._work(clock=clock, stop=stop, wait=wait, progress=progress)

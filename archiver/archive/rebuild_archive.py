@@ -28,8 +28,8 @@ from archiver.journal.journal_check import Comparison, JournalState
 from archiver.journal.journal_files import JournalFiles
 from archiver.model.journal_entries import JournalEnd, JournalHead
 from archiver.model.values import replace
-from archiver.rebuild.rebuild import RebuildReport, rebuild
-from archiver.reread.recover import Recovery, recover
+from archiver.rebuild import RebuildReport, rebuild
+from archiver.reread import Recovery, recover
 from archiver.runner import run_lock
 from archiver.temporary import temporary_directory
 from archiver.text_format import pluralize

@@ -35,8 +35,7 @@ from archiver.model.account_removal import AccountParts, AccountRemoval, PlacedA
 from archiver.model.archived import Selection
 from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
-from archiver.reread.recover import recover
-from archiver.reread.replay import read_content
+from archiver.reread import read_content, recover
 from archiver.work import StopFlag
 
 _FIRST, _SECOND = "journal/first snapshot", "journal/second snapshot"

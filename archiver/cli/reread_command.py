@@ -13,7 +13,7 @@ from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.reread.reread import RereadReport
+    from archiver.reread import RereadReport
     from archiver.work import StopFlag
 
 

@@ -39,7 +39,7 @@ from archiver.journal.journal_check import newest_snapshot
 from archiver.journal.journal_files import JournalFiles
 from archiver.journal.journal_line import FORMAT, FileHeader, encode_header, hash_line, parse_line
 from archiver.model.identity import utcnow
-from archiver.reread.recover import Recovery
+from archiver.reread import Recovery
 from archiver.store import disk, growing_file
 from archiver.store.growing_file import GrowingFile
 from archiver.work import StopFlag, Work

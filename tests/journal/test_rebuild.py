@@ -29,7 +29,7 @@ from archiver.errors import (
 )
 from archiver.journal.journal_check import JournalState, compare, follow
 from archiver.model.journal_entries import JournalHead
-from archiver.rebuild.rebuild import RebuildReport
+from archiver.rebuild import RebuildReport
 from archiver.runner import run_lock
 from archiver.work import Work
 from tests.support.adopting_archive import AdoptingArchive

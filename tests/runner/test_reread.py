@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver import reread
 from archiver.errors import JournalDiffers, StoppedBySignal
 from archiver.hiker import endpoints, wire
 from archiver.hiker.wire import Document, parse_highlight_page
@@ -18,7 +19,6 @@ from archiver.model.api_calls import Answer, Call
 from archiver.model.identity import Pk, utcnow
 from archiver.model.upstream import HighlightPage, Item, Mention, Tray
 from archiver.model.values import replace
-from archiver.reread import replay
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import postgres_when_whole
@@ -324,17 +324,17 @@ def answer(call: Call, tree: object, status: int = 200) -> Answer:
 
 def test_no_endpoint_that_costs_units_is_passed_over() -> None:
     """Every answer that costs units can be replayed; errors say nothing."""
-    assert {call.path for call in PAID} == replay._READERS.keys()
+    assert {call.path for call in PAID} == reread._READERS.keys()
     error = {"detail": "no", "exc_type": "UserNotFound"}
-    assert [replay.read_content(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
-    assert replay.read_content(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None
+    assert [reread.read_content(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
+    assert reread.read_content(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None
 
 
 def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
     """A tray may come in one answer, by name, or page by page."""
     page = {"response": {"tray": [HIGHLIGHT]}, "next_page_id": "2"}
     told = [
-        replay.read_content(answer(call, tree))
+        reread.read_content(answer(call, tree))
         for call, tree in (
             (endpoints.tray_call("1"), [HIGHLIGHT]),
             (endpoints.tray_by_name_call("ann"), [HIGHLIGHT]),

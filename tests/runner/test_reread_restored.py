@@ -297,7 +297,7 @@ def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
         "update files set run_id = 1",
         "delete from runs where id = 2",
     )
-    monkeypatch.setattr(import_module("archiver.reread.recover"), "_BATCH", 1)
+    monkeypatch.setattr(import_module("archiver.reread"), "_BATCH", 1)
     recorded = []
     for step in (10, 14, 1000):  # in the middle of the first run, and of the second
         with suppress(StoppedBySignal):

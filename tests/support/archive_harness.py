@@ -19,7 +19,7 @@ from archiver.model.events import Event
 from archiver.model.identity import utcnow
 from archiver.model.run_status import Status
 from archiver.model.target import Target, parse_target
-from archiver.reread.reread import RereadReport
+from archiver.reread import RereadReport
 from archiver.runner.context import RunOptions
 from archiver.runner.decide import digits_due
 from archiver.runner.forecast import AccountPlan

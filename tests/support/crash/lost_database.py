@@ -8,7 +8,7 @@ from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.errors import ArchiverError, JournalDamaged
-from archiver.reread.recover import recover
+from archiver.reread import recover
 from archiver.store import disk
 from tests.support.crash import traced_run
 from tests.support.crash.consistency_checks import State, database, violations

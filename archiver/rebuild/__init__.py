@@ -1,1 +1,0 @@
-"""Making the database again from the journal."""
