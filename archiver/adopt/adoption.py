@@ -18,9 +18,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from archiver.adopt import gallery_dl, insta_dl, instaloader
-from archiver.adopt.candidate import Candidate, Recognizer
 from archiver.adopt.foreign_directory import ForeignDirectory, MetadataFile, walk_foreign
+from archiver.adopt.foreign_layouts import RECOGNIZERS, Candidate
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, adoptions
@@ -47,12 +46,6 @@ COMMAND = "adopt"
 PARTIAL = 3
 """The exit code if a file was refused."""
 
-_RECOGNIZERS: dict[ForeignTool, Recognizer] = {
-    ForeignTool.INSTALOADER: instaloader.recognize,
-    ForeignTool.INSTA_DL: insta_dl.recognize,
-    ForeignTool.GALLERY_DL: gallery_dl.recognize,
-}
-"""The tools in the order in which they are tried. No file name matches two of them."""
 _BESIDE = re.compile(
     r".*\.(json|json\.xz|jsonl|txt|ini|log|db|sqlite3)|\.DS_Store|Thumbs\.db|desktop\.ini", re.DOTALL
 )
@@ -116,8 +109,8 @@ class Adoption:
         self._counts = dict.fromkeys(Fate, 0)
         self._refused: list[RefusedFile] = []
         self._bytes = self._seen = self._metadata = 0
-        tools = _RECOGNIZERS if options.tool is None else (options.tool,)
-        self._recognizers = [_RECOGNIZERS[tool] for tool in tools]
+        tools = RECOGNIZERS if options.tool is None else (options.tool,)
+        self._recognizers = [RECOGNIZERS[tool] for tool in tools]
 
     def adopt(self, directories: Sequence[Path]) -> AdoptionReport:
         """Adopt all files below these directories, which are absolute; return what became of them.
