@@ -27,7 +27,6 @@ from archiver.catalog.query.account_state import longest_tray
 from archiver.catalog.visits import SharedRun
 from archiver.cluster.heartbeat import Heartbeat
 from archiver.cluster.orders import Orders, decode
-from archiver.cluster.shared_rate import SharedRate
 from archiver.cluster.shared_visits import SharedVisits, is_of_run
 from archiver.config import Config
 from archiver.errors import (
@@ -50,6 +49,7 @@ from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner import run_lock
 from archiver.runner.context import RunContext, RunLimits, RunOptions
+from archiver.runner.rate import SharedRate
 from archiver.runner.tally import Tally
 from archiver.runner.visitor import Visitor
 from archiver.work import StopFlag, Work

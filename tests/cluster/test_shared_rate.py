@@ -8,8 +8,8 @@ import time
 import pytest
 
 from archiver.catalog import Catalog, api_rate
-from archiver.cluster.shared_rate import SharedRate
 from archiver.errors import ArchiverError
+from archiver.runner.rate import SharedRate
 from archiver.work import StopFlag
 
 Two = tuple[Catalog, Catalog]
