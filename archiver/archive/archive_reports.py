@@ -142,7 +142,7 @@ class ArchiveReports(ArchiveBase):
         Raises KeyMissing, KeyRejected, UpstreamDown, CallFailed.
         """
         from archiver.archive.nightly_run import make_client
-        from archiver.runner.balance import read_balance
+        from archiver.runner.run import read_balance
 
         with closing(make_client(self._config)) as client:
             return read_balance(client)

@@ -31,9 +31,8 @@ from archiver.model.values import replace
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.run import begin_run, run
+from archiver.runner.run import Visitor, begin_run, read_balance, run
 from archiver.runner.tally import Summary
-from archiver.runner.visitor import Visitor
 from archiver.secret import Secret
 from archiver.work import Work
 

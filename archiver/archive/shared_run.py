@@ -42,11 +42,10 @@ from archiver.model.events import AccountDone, Notice, RunStarted, UnitsSpent
 from archiver.model.run_status import VisitCounts
 from archiver.model.target import Target
 from archiver.model.values import replace
-from archiver.runner.balance import BalanceCheck
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.rate import SharedRate
-from archiver.runner.run import by_priority, finish
+from archiver.runner.run import BalanceCheck, by_priority, finish
 from archiver.runner.tally import AccountEnd, Summary, Tally
 from archiver.runner.threads import Pool
 from archiver.work import StopFlag, Work

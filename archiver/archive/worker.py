@@ -50,8 +50,8 @@ from archiver.model.values import replace
 from archiver.runner import run_lock
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.rate import SharedRate
+from archiver.runner.run import Visitor
 from archiver.runner.tally import Tally
-from archiver.runner.visitor import Visitor
 from archiver.work import StopFlag, Work
 
 _LOOK_SECONDS = 2.0

@@ -14,8 +14,8 @@ from archiver.model.identity import Pk
 from archiver.model.target import Target
 from archiver.runner.context import RunContext
 from archiver.runner.promises import Turn
+from archiver.runner.run import Visitor
 from archiver.runner.visit import AccountRegister
-from archiver.runner.visitor import Visitor
 
 _CHECK_SECONDS = 1.0
 

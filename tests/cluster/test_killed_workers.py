@@ -15,8 +15,8 @@ from archiver.archive.creation import create_for_run
 from archiver.catalog import leases
 from archiver.model.target import Target
 from archiver.runner.promises import Turn
+from archiver.runner.run import Visitor
 from archiver.runner.tally import Summary
-from archiver.runner.visitor import Visitor
 from tests.support.cluster import (
     ClusterHarness,
     finish_after_kills,

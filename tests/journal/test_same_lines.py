@@ -14,7 +14,7 @@ import pytest
 from archiver.catalog import writer
 from archiver.journal.journal_line import encode_entries
 from archiver.model.journal_entries import Entry, RowChange
-from archiver.runner import visitor
+from archiver.runner import run
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.crash.journal_checks import lines_of
 from tests.support.databases import PostgresServer
@@ -69,7 +69,7 @@ def test_the_same_nights_give_the_same_lines(
     """
     monkeypatch.setattr(ArchiveHarness, "now", property(lambda harness: NOON + harness.later))
     for number in ("_ACCOUNTS_AT_FIRST", "ACCOUNTS_AT_MOST", "JOBS_AT_ONCE"):
-        monkeypatch.setattr(visitor, number, 1)
+        monkeypatch.setattr(run, number, 1)
     monkeypatch.setattr(writer, "_MAX_BATCH", 1)
     nights, size = (a_month, (3, 5, 4)) if whole else (two_nights, (1, 1, 2))
     (tmp_path / "one").mkdir()

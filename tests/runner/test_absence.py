@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archiver.catalog.query.account_state import AccountState
 from archiver.errors import Reason
 from archiver.model.upstream import Highlight, RejectedEntry, Tray, User
-from archiver.runner import visitor
+from archiver.runner import run
 from archiver.runner.absence import (
     Doubt,
     Listing,
@@ -248,7 +248,7 @@ class RepeatedSync(AccountSync):
 @pytest.fixture
 def repeats_visits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every visit of a run is made twice."""
-    monkeypatch.setattr(visitor, "AccountSync", RepeatedSync)
+    monkeypatch.setattr(run, "AccountSync", RepeatedSync)
 
 
 @pytest.mark.usefixtures("repeats_visits")

@@ -19,8 +19,8 @@ from archiver.errors import BudgetReached, KeyRejected, OutOfUnits, PayingEnded,
 from archiver.model.api_calls import Meaning
 from archiver.model.events import AccountDone
 from archiver.runner.account import join
+from archiver.runner.run import JOBS_AT_ONCE
 from archiver.runner.tally import Summary
-from archiver.runner.visitor import JOBS_AT_ONCE
 from tests.support.api_faults import PAGE, TRAY, account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions

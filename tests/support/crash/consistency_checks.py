@@ -21,7 +21,7 @@ from pathlib import Path
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.runner.promises import ACCOUNTS_AT_MOST
-from archiver.runner.visitor import JOBS_AT_ONCE
+from archiver.runner.run import JOBS_AT_ONCE
 from archiver.store import disk
 from tests.support.crash.journal_checks import journal_differences
 
