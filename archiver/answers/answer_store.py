@@ -219,9 +219,9 @@ class AnswerStore:
 
         Raises AnswerMalformed if there is no such segment, or the name is not one; StorageError.
         """
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             with _missing_segments(segment):
-                file = opened.enter_context(self.objects.open_file(_object_of(segment)))
+                file = stack.enter_context(self.objects.open_file(_object_of(segment)))
             yield file.fileno()
 
     def read(self, location: AnswerLocation) -> Answer:

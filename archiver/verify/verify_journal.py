@@ -91,11 +91,11 @@ def verify_journal(
         _read(files, catalog.archive_id, None, head, report, lambda revision, changes: None, check)
         return report
     _read_older(files, catalog.archive_id, head, report, check)
-    with ExitStack() as opened, temporary_directory(root) as place:
+    with ExitStack() as stack, temporary_directory(root) as place:
         path = place / "rebuilt.db"
         try:
             with building(locate(path), copy=False, group_readable=False) as built:
-                snapshot = _read_until_now(files, catalog, head, report, built, check, opened)
+                snapshot = _read_until_now(files, catalog, head, report, built, check, stack)
             if snapshot is None:
                 return report
         except (JournalDamaged, ArchiveTooOld, SchemaNew) as error:
@@ -153,11 +153,11 @@ def _read_until_now(
     report: JournalReport,
     built: RebuiltDatabase,
     check: Callable[[], None],
-    opened: ExitStack,
+    stack: ExitStack,
 ) -> Snapshot | None:
     """Rebuild the rows of this moment, and return the snapshot of the database to compare them with.
 
-    ``head``: where the journal ended before. ``opened`` closes the snapshot. No transaction lasts while the
+    ``head``: where the journal ended before. ``stack`` closes the snapshot. No transaction lasts while the
     files are read: what was shipped meanwhile is read afterwards, until nothing was. None if the report has
     damage.
     """
@@ -166,13 +166,13 @@ def _read_until_now(
         _read(files, catalog.archive_id, after, head, report, built.apply, check)
         if report.damage is not None:
             return None
-        with ExitStack() as opening:
-            snapshot = opening.enter_context(catalog.snapshot())
+        with ExitStack() as inner_stack:
+            snapshot = inner_stack.enter_context(catalog.snapshot())
             now = snapshot.read(outbox.read_head)
             assert now is not None
             if (now.seq, now.hash) == (head.seq, head.hash):
                 _finish(built, now, snapshot.read(outbox.unshipped_changes))
-                opened.push(opening.pop_all())
+                stack.push(inner_stack.pop_all())
                 return snapshot
         after, head = head, now
 
