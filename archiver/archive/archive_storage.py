@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from archiver.blobs import bucket_marker, marker
+from archiver.blobs.marker import Marker
 from archiver.config import Config
 from archiver.durable import storage_errors
 from archiver.errors import ArchiveDamaged, MarkerMismatch, StorageError
 from archiver.signed_url import excerpt
+from archiver.store.objects import MARKER, MOST_IN_MEMORY
 from archiver.store.spool import list_parts, part_of, remove_part, worker_of
 from archiver.temporary import make_temporary_place
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
-    from archiver.blobs.marker import Marker
     from archiver.blobs.store import BlobSource, BlobStore
     from archiver.catalog import Catalog
     from archiver.journal.journal_files import JournalFiles
@@ -61,14 +63,9 @@ class ArchiveStorage:
         return self._config.archive.storage is not None
 
     @property
-    def place(self) -> str:
-        """Where the blobs are, for people."""
-        return f"{self.location}/blobs"
-
-    @property
     def remedy(self) -> str:
         """What to do if no blob is there."""
-        return "mount its disk" if self._config.archive.storage is None else "look at the bucket"
+        return "look at the bucket" if self.is_remote else "mount its disk"
 
     def require(self, recorded: str | None, own: Marker) -> None:
         """Raise StorageError unless the archive is stored here: this is where the whole program decides that.
@@ -79,14 +76,12 @@ class ArchiveStorage:
         """
         own.require_no_move()
         root, chosen = self._root, self._config.archive.storage
-        if own.storage != chosen and self.bucket is not None:
-            from archiver.blobs import bucket_marker
-
+        if own.storage != chosen:
             found = bucket_marker.read(self.objects())
             if found is not None and (found.id, found.storage) == (own.id, chosen):
                 raise MarkerMismatch(
-                    f"the archive is stored in {chosen}, and {root / 'archive.json'} is older than that",
-                    f"put {self.bucket.location('archive.json')} in its place, then archiver db rebuild",
+                    f"the archive is stored in {chosen}, and {root / MARKER} is older than that",
+                    f"put {self.objects().location(MARKER)} in its place, then archiver db rebuild",
                 )
         if own.storage != recorded:
             raise MarkerMismatch(
@@ -103,29 +98,6 @@ class ArchiveStorage:
                 else f"remove archive.storage; or move the archive there: archiver storage move {chosen}",
             )
 
-    def require_free(self, own_id: str | None) -> None:
-        """Raise StorageError if a new archive cannot be created here: the bucket has one already.
-
-        ``own_id``: the id of an archive whose creation was interrupted. Its marker may be there.
-        """
-        if self.bucket is not None:
-            from archiver.blobs import bucket_marker
-
-            bucket_marker.require_free(self.objects(), own_id)
-
-    def create(self) -> None:
-        """Create what an archive needs in its directory, durably. What exists is left as it is."""
-        from archiver.blobs.store import make_blob_store
-
-        make_blob_store(self.objects())
-
-    def create_marker(self, own: Marker) -> None:
-        """Put the marker ``own`` into the bucket, if the archive is in one. Raises MarkerMismatch."""
-        if self.bucket is not None:
-            from archiver.blobs import bucket_marker
-
-            bucket_marker.create(self.objects(), own)
-
     def probe(self, own: Marker, *, dry_run: bool = False) -> Marker:
         """If the archive is in a bucket, check that this belongs to it and can be written; make the spool.
 
@@ -133,12 +105,10 @@ class ArchiveStorage:
         it, with a later end of the journal that the bucket's marker has. ``dry_run``: only compare the
         markers. Raises MarkerMismatch, StorageError.
         """
-        if self.bucket is not None:
-            from archiver.blobs import bucket_marker
-
-            if dry_run:
-                return own.with_end(bucket_marker.require(self.objects(), own).journal)
-            own = bucket_marker.probe(self.objects(), own)
+        if dry_run:
+            return own.with_end(bucket_marker.require(self.objects(), own).journal)
+        own = bucket_marker.probe(self.objects(), own)
+        if self.is_remote:
             make_temporary_place(self._root, 0o750 if self._group_readable else 0o700)
         return own
 
@@ -147,10 +117,7 @@ class ArchiveStorage:
 
         None if neither says so. Raises NoArchive, StorageError.
         """
-        from archiver.blobs import bucket_marker, marker
-
-        own = marker.read(self._root)
-        found = None if self.bucket is None else bucket_marker.read(self.objects())
+        own, found = marker.read(self._root), bucket_marker.read(self.objects())
         return own.journal if found is None or found.id != own.id else own.with_end(found.journal).journal
 
     def record_end(self, head: JournalHead, files: JournalFiles) -> None:
@@ -158,15 +125,13 @@ class ArchiveStorage:
 
         Every line up to there must be durable. Raises NoArchive, MarkerMismatch, DiskFull, StorageError.
         """
-        from archiver.blobs import bucket_marker, marker
         from archiver.model.journal_entries import JournalEnd
 
         own = marker.read(self._root)
         if own.journal is not None and own.journal.seq >= head.seq:
             return
         end = JournalEnd(head.seq, head.hash, files.before_snapshot(head))
-        if self.bucket is not None:
-            bucket_marker.record_end(self.objects(), own, end)
+        bucket_marker.record_end(self.objects(), own, end)
         marker.rewrite(self._root, own.with_end(end), group_readable=self._group_readable)
 
     @cached_property
@@ -214,7 +179,7 @@ class ArchiveStorage:
         """Open the blobs for an export."""
         from archiver.blobs.store import BlobLinks, BucketSource
 
-        if self.bucket is not None:
+        if self.is_remote:
             yield BucketSource(blobs)
             return
         with BlobLinks(self._root) as links:
@@ -283,7 +248,6 @@ class ArchiveStorage:
             )
         if self.bucket is None:
             return names
-        from archiver.store.objects import MOST_IN_MEMORY
 
         found = self.bucket.list("quarantine", is_own=_is_file_of_archive, most=MOST_IN_MEMORY)
         return [IN_DIRECTORY + name for name in names] + [each.name for each in found]
@@ -316,7 +280,7 @@ class ArchiveStorage:
         """
         from archiver.journal.journal_files import JournalFiles
 
-        if for_reader and self._config.archive.storage is not None:
+        if for_reader and self.is_remote:
             from archiver.store.bucket_client import AT_ONCE
 
             return JournalFiles(self._objects(self._open_bucket(AT_ONCE)))

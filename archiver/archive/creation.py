@@ -9,8 +9,9 @@ from pathlib import Path
 
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
-from archiver.blobs import marker
+from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import Marker
+from archiver.blobs.store import make_blob_store
 from archiver.catalog import Catalog, record, schema
 from archiver.config import Config
 from archiver.durable import open_root, storage_errors
@@ -39,17 +40,17 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
         return False
     storage = ArchiveStorage(config)
     unfinished = _unfinished_database(config)  # one that cannot be used is refused before anything is made
-    storage.require_free(None if unfinished is None else unfinished.archive_id)
+    bucket_marker.require_free(storage.objects(), None if unfinished is None else unfinished.archive_id)
     group_readable = config.archive.group_readable
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
     with run_lock.hold_run_lock(root / "lock", "init"):
         if (root / "archive.json").exists():
             return False  # another process has just created the archive
-        storage.create()
+        make_blob_store(storage.objects())
         with _open_new_catalog(config) as catalog:
             own = Marker(catalog.archive_id, is_demo=demo, storage=config.archive.storage)
-            storage.create_marker(own)
+            bucket_marker.create(storage.objects(), own)
             if catalog.storage != own.storage:  # an interrupted creation was to be somewhere else
                 catalog.write(record.storage, own.storage)
             marker.write(root, own, group_readable=group_readable)
@@ -85,7 +86,7 @@ def restore_marker(config: Config) -> bool:
     """
     root, group_readable = config.archive.directory, config.archive.group_readable
     storage = ArchiveStorage(config)
-    if marker.exists(root) or (storage.bucket is None and not _has_own_rows(config)):
+    if marker.exists(root) or (not storage.is_remote and not _has_own_rows(config)):
         return False
     found = _read_status(config)
     if found is None or not found.has_runs:

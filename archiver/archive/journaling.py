@@ -11,7 +11,7 @@ from itertools import chain
 import archiver
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.journal_difference import compare_journal, describe_difference
-from archiver.blobs import marker
+from archiver.blobs import bucket_marker, marker
 from archiver.catalog import Catalog, journaled_rows, outbox, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.schema import DatabaseState
@@ -297,7 +297,4 @@ def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> Non
     if own.removals < removals:
         own = replace(own, removals=removals)
         marker.rewrite(root, own, group_readable=config.archive.group_readable)
-        if storage.bucket is not None:  # after a kill before this, the next probe does it
-            from archiver.blobs import bucket_marker
-
-            bucket_marker.rewrite(storage.objects(), own)
+        bucket_marker.rewrite(storage.objects(), own)  # after a kill before this, the next probe does it

@@ -130,7 +130,7 @@ class RemovalSteps:
     def _find_fragments(self, parts: AccountParts) -> list[str]:
         """Return the segments with parts of answers about the account, as a power loss leaves them."""
         found: list[str] = []
-        if self._storage.bucket is not None:  # objects are put whole
+        if self._storage.is_remote:  # objects are put whole
             return found
         words = account_traces.words_of(parts)
         for segment in self._answers.segments():

@@ -300,7 +300,7 @@ def require_blobs(session: Session) -> None:
             return
         missing += 1
     raise StorageError(
-        f"the database lists {missing} blobs, and none of them is in {session.storage.place}",
+        f"the database lists {missing} blobs, and none of them is in {session.storage.location}/blobs",
         f"{session.storage.remedy}; if they are truly gone: archiver verify --repair --accept-loss",
     )
 

@@ -26,6 +26,7 @@ from archiver.archive.journaling import Journaling, require_current
 from archiver.archive.session import finish_removal, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
+from archiver.blobs.store import make_blob_store
 from archiver.catalog import Catalog, Database, record
 from archiver.catalog.catalog import Opening
 from archiver.catalog.query import account_parts, totals
@@ -186,16 +187,14 @@ class _Mover:
 
     def _require_waiting_place(self, own: Marker) -> None:
         """Raise an error if the archive has been there and has left: the directory is an older copy."""
-        if self._new.bucket is not None:
-            found = bucket_marker.read(self._new.objects())
-            if found is not None and found.storage not in (own.storage, self._destination):
-                bucket_marker.require(self._new.objects(), replace(own, storage=self._destination))
+        found = bucket_marker.read(self._new.objects())
+        if found is not None and found.storage not in (own.storage, self._destination):
+            bucket_marker.require(self._new.objects(), replace(own, storage=self._destination))
 
     def _copy(self, own: Marker, opening: Opening) -> StorageMove:
         """Copy everything that the new place lacks, and end the move."""
         old = self._storage_at(own.storage)
-        if old.bucket is not None:
-            bucket_marker.require(old.objects(), replace(own, moving_to=None))
+        bucket_marker.require(old.objects(), replace(own, moving_to=None))
         compared = require_current(
             old.journal(), opening.state, old.read_end(), follow_database=False, now=utcnow()
         )
@@ -217,8 +216,6 @@ class _Mover:
 
     def _check_new_place(self, own: Marker) -> None:
         """Raise MarkerMismatch if the bucket belongs to another archive, or this one is in use there."""
-        if self._new.bucket is None:
-            return
         found = bucket_marker.read(self._new.objects())
         if found is None:
             bucket_marker.require_apart(self._new.objects())
@@ -235,9 +232,8 @@ class _Mover:
     def _take_place(self, own: Marker) -> None:
         """Prepare the new place. A marker there says that the archive is still where it was."""
         own = replace(own, moving_to=None)
-        if self._new.bucket is None:
-            self._new.create()
-        elif bucket_marker.read(self._new.objects()) is None:
+        make_blob_store(self._new.objects())
+        if bucket_marker.read(self._new.objects()) is None:
             bucket_marker.create(self._new.objects(), own)
         else:
             bucket_marker.rewrite(self._new.objects(), own)
@@ -261,8 +257,7 @@ class _Mover:
         """Let all markers name the new place, that in the directory last."""
         new = replace(own, storage=self._destination, moving_to=None)
         for place in (self._new, self._storage_at(own.storage)):
-            if place.bucket is not None:
-                bucket_marker.rewrite(place.objects(), new)
+            bucket_marker.rewrite(place.objects(), new)
         self._rewrite_own(new)
 
     def _rewrite_own(self, new: Marker) -> None:

@@ -253,8 +253,7 @@ def _visit_for(
 
     ``stop``: the flag of the process.
     """
-    if config.archive.storage is not None:
-        restore_marker(config)  # the first time on this machine
+    restore_marker(config)  # the first time on this machine
     orders, process_stop, stop = decode(run.orders, Orders), stop, stop.child()
     with (
         join_archive(config, "worker", stop, worker_id=worker_id, replaces=replaces, clock=clock) as session,

@@ -3,6 +3,8 @@
 It says whose bucket this is, and it is the probe of every command that writes: it is read, compared, and put
 again with the same bytes. This finds wrong keys, missing rights, a wrong clock, a missing bucket and a store
 that cannot be reached, before anything is paid for.
+
+An archive whose ``objects`` are in its directory has no second marker: nothing is read, compared or put then.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from archiver.store.objects import MARKER, ObjectMissing, Objects
 
 def read(objects: Objects) -> Marker | None:
     """Return the marker in the bucket; None if there is none. Raises StorageError if it is not valid."""
+    if not objects.is_remote:
+        return None
     try:
         text = objects.read(MARKER, 0, marker.LARGEST + 1)
     except ObjectMissing:
@@ -29,7 +33,7 @@ def create(objects: Objects, own: Marker) -> None:
     It is looked for first, and read back: a store that does not know If-None-Match replaces what another
     archive has there. Raises MarkerMismatch if the place belongs to another archive, StorageError.
     """
-    if read(objects) is None:
+    if objects.is_remote and read(objects) is None:
         objects.put_new(MARKER, marker.pack(own))
     require(objects, own)
 
@@ -65,6 +69,8 @@ def require(objects: Objects, own: Marker) -> Marker:
 
     Raises MarkerMismatch if it belongs to another one, StorageError if it has no marker or cannot be read.
     """
+    if not objects.is_remote:
+        return own
     found = read(objects)
     if found is None:
         raise StorageError(
@@ -103,14 +109,14 @@ def rewrite(objects: Objects, new: Marker) -> None:
     if found is not None:
         require_own(objects, found, new)
         new = new.with_end(found.journal)
-    objects.put(MARKER, marker.pack(new))
+    _put(objects, new)
 
 
 def record_end(objects: Objects, own: Marker, end: JournalEnd) -> None:
     """Record where the journal ends, unless a later end is recorded. Raises the errors of ``require``."""
     found = require(objects, own)
     if found.with_end(end) != found:
-        objects.put(MARKER, marker.pack(found.with_end(end)))
+        _put(objects, found.with_end(end))
 
 
 def probe(objects: Objects, own: Marker) -> Marker:
@@ -119,5 +125,10 @@ def probe(objects: Objects, own: Marker) -> Marker:
     Return the marker that is there now: ``own``, with the later end of the journal.
     """
     own = own.with_end(require(objects, own).journal)
-    objects.put(MARKER, marker.pack(own))
+    _put(objects, own)
     return own
+
+
+def _put(objects: Objects, own: Marker) -> None:
+    if objects.is_remote:
+        objects.put(MARKER, marker.pack(own))
