@@ -37,13 +37,13 @@ def open_archive(
     root = arguments.require_directory(path)
     place = str(arguments.require_path("database", database)) if database is not None else None
     if config is None:
-        settings = Config(archive=ArchiveSection(directory=root), accounts_archive=root)
+        settings = Config(archive=ArchiveSection(directory=root))
     else:
         settings = load(arguments.require_path("config", config), {}, {"archive.directory": str(root)})
     if place is not None:
         place = str(database) if isinstance(database, str) else place
         section = replace(settings.archive, database=place, query_database=None)
-        settings = replace(settings, archive=section, database_archive=root)
+        settings = replace(settings, archive=section, has_own_database=True)
     if key is not None:
         settings = replace(settings, token=Secret(arguments.require_text("key", key, "text")))
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from archiver.blobs.marker import Marker
 from archiver.config import Config
 from archiver.durable import storage_errors
 from archiver.errors import ArchiveDamaged, MarkerMismatch, StorageError
+from archiver.model.values import replace
 from archiver.signed_url import excerpt
 from archiver.store.objects import MARKER, MOST_IN_MEMORY
 from archiver.store.spool import list_parts, part_of, remove_part, worker_of
@@ -133,6 +134,18 @@ class ArchiveStorage:
         end = JournalEnd(head.seq, head.hash, files.before_snapshot(head))
         bucket_marker.record_end(self.objects(), own, end)
         marker.rewrite(self._root, own.with_end(end), group_readable=self._group_readable)
+
+    def mark_removals(self, removals: int) -> None:
+        """Write into the markers how many accounts were removed: a database that knows of fewer is refused.
+
+        The journal must have these removals: else a rebuilt database would be refused. Raises DiskFull,
+        StorageError.
+        """
+        own = marker.read(self._root)
+        if own.removals < removals:
+            own = replace(own, removals=removals)
+            marker.rewrite(self._root, own, group_readable=self._group_readable)
+            bucket_marker.rewrite(self.objects(), own)  # after a kill before this, the next probe does it
 
     @cached_property
     def bucket(self) -> Bucket | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archiver.blobs import marker
 from archiver.catalog import Catalog, Database, locate, schema
-from archiver.config import Config, is_archive_of
+from archiver.config import Config
 from archiver.errors import DatabaseForeign, MarkerMismatch
 from archiver.model.query_results import Rows
 from archiver.work import Work
@@ -27,13 +27,13 @@ def find_database(config: Config) -> str | Path:
     own = root / "archive.db"
     if configured is None:
         return own
-    if config.database_archive is None and os.path.lexists(own) and marker.exists(root):
+    if config.has_own_database is None and os.path.lexists(own) and marker.exists(root):
         # The configuration does not say which archive its database is for. If both databases belong to
         # this archive, its database was moved.
         own_id = marker.read(root).id
         if _belongs_to(own, own_id) and not _belongs_to(configured, own_id):
             return own
-    if is_archive_of(root, config.database_archive):
+    if config.has_own_database is not False:
         return configured
     if os.path.lexists(own) or not marker.exists(root):
         return own

@@ -12,7 +12,7 @@ from archiver.archive.session import Session, open_rows
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, totals
 from archiver.catalog.query.totals import AccountTotals, FailedTarget
-from archiver.config import Config, account_list, has_own_list
+from archiver.config import Config, account_list
 from archiver.config.account_list import ListedEntry
 from archiver.errors import Reason, UsageError
 from archiver.model.identity import Pk, Subject
@@ -59,7 +59,7 @@ class Removal(Struct, frozen=True):
 def read_followed(session: Session) -> Iterator[FollowedAccount]:
     """Yield the entries in their order, then the other accounts of the archive by name."""
     config, catalog = session.config, session.catalog
-    entries = config.accounts if has_own_list(config) else ()
+    entries = config.accounts if config.has_own_list else ()
     owners = read_owners(catalog, entries)
     stored = {account.pk: account for account in catalog.read(totals.account_totals)}
     failures = catalog.read(totals.failed_targets)
@@ -195,7 +195,7 @@ def unfollow(
     pk: Pk | None = None
     matches = _is_spelled(target)
     names: tuple[str, ...] = ()
-    is_own = has_own_list(config)
+    is_own = config.has_own_list
     if session is not None and is_own:
         catalog = session.catalog
         pk, matches = _find_entries(catalog, config.accounts, target)
@@ -205,11 +205,12 @@ def unfollow(
         return Removal(entries, pk, names)
     if session is None or not is_own or not (entries or names):
         return Removal(account_list.remove_from_list(config, matches), pk, names)
-    with open_rows(config, "remove", work) as (writing, _, _):
+    with open_rows(config, "remove", work) as writing:
+        catalog = writing.catalog
         # The list first: if this ends in between, the name that is still bound is not followed any more.
         entries = account_list.remove_from_list(config, matches)
-        names = writing.read(account_state.bound_names, pk, target.username)  # a run may have bound more
-        writing.write(record.end_bindings, names)
+        names = catalog.read(account_state.bound_names, pk, target.username)  # a run may have bound more
+        catalog.write(record.end_bindings, names)
     return Removal(entries, pk, names)
 
 

@@ -8,7 +8,6 @@ from archiver.archive import selection
 from archiver.archive.session import Session
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, gaps
-from archiver.config import has_own_list
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target
@@ -24,7 +23,7 @@ def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[
     that is neither stored nor listed nor a name that failed.
     """
     config, catalog = session.config, session.catalog
-    entries = config.accounts if has_own_list(config) else ()
+    entries = config.accounts if config.has_own_list else ()
     pks, names = _asked_accounts(catalog, accounts or (), {entry.key for entry in entries})
     globs = _title_globs(catalog, entries)
 

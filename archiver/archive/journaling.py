@@ -11,11 +11,9 @@ from itertools import chain
 import archiver
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.journal_difference import compare_journal, describe_difference
-from archiver.blobs import bucket_marker, marker
 from archiver.catalog import Catalog, journaled_rows, outbox, schema
 from archiver.catalog.column_types import time_text
 from archiver.catalog.schema import DatabaseState
-from archiver.config import Config
 from archiver.errors import ArchiverError, JournalDamaged
 from archiver.journal.journal_check import Comparison, JournalState, first_number
 from archiver.journal.journal_files import JournalFiles
@@ -29,7 +27,6 @@ from archiver.journal.journal_line import (
 )
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import LAST_FILE, Entry, JournalEnd, JournalHead, JournalPoint
-from archiver.model.values import replace
 from archiver.work import StopFlag
 
 _WAYS_OUT = (
@@ -284,17 +281,3 @@ def require_current(
             raise difference
     files.set_aside(now)
     return Comparison(JournalState.NONE, database.head)
-
-
-def mark_removals(config: Config, storage: ArchiveStorage, removals: int) -> None:
-    """Write into the markers how many accounts were removed: a database that knows of fewer is refused.
-
-    The journal must have these removals: else a rebuilt database would be refused. Raises DiskFull,
-    StorageError.
-    """
-    root = config.archive.directory
-    own = marker.read(root)
-    if own.removals < removals:
-        own = replace(own, removals=removals)
-        marker.rewrite(root, own, group_readable=config.archive.group_readable)
-        bucket_marker.rewrite(storage.objects(), own)  # after a kill before this, the next probe does it

@@ -18,7 +18,7 @@ from archiver.archive.session import (
 from archiver.blobs import marker
 from archiver.catalog import ledger, record
 from archiver.catalog.query import change_history
-from archiver.config import Config, has_own_list
+from archiver.config import Config
 from archiver.durable import free_bytes
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
@@ -31,7 +31,7 @@ from archiver.model.values import replace
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.forecast import AccountPlan, forecast
-from archiver.runner.run import Visitor, begin_run, read_balance, run
+from archiver.runner.run import Visitor, begin_run, run
 from archiver.runner.tally import Summary
 from archiver.secret import Secret
 from archiver.work import Work
@@ -96,7 +96,7 @@ def open_connections(config: Config, clock: Clock) -> Iterator[tuple[HikerClient
 def drop_corrected_targets(session: Session, options: RunOptions, now: datetime) -> None:
     """Resolve the failures of targets that the configuration does not name any more."""
     config = session.config
-    if options.from_config and config.accounts and has_own_list(config):
+    if options.from_config and config.accounts and config.has_own_list:
         session.catalog.write(record.drop_targets, [entry.key for entry in config.accounts], now)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,8 +11,10 @@ from msgspec import Struct
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database
 from archiver.archive.journal_difference import compare_journal
-from archiver.archive.journaling import Journaling, mark_removals, require_current
+from archiver.archive.journaling import Journaling, require_current
 from archiver.archive.session import (
+    Session,
+    WritableSession,
     finish_removal,
     open_for_dry_run,
     open_for_writing,
@@ -100,12 +103,14 @@ def rebuild_database(config: Config, work: Work, *, skip_damage: bool = False) -
         with (
             Catalog.open(before.database, write=True) as catalog,
             Journaling(files, catalog, stop=work.stop, clock=work.clock, storage=storage) as journal,
+            ExitStack() as stack,
         ):
             journal.begin(compared)
             if catalog.storage != before.found.storage == config.archive.storage:
                 catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
-            has_finished = finish_removal(config, catalog, storage, journal, work.stop)
-            mark_removals(config, storage, catalog.removals)
+            session = WritableSession(config, catalog, storage, journal, stack)
+            has_finished = finish_removal(session, work.stop)
+            storage.mark_removals(catalog.removals)
             recovery = recover(catalog, storage.answers(), work.stop.check)
         before.require_work(report, recovery)
         deleted = report.set_aside
@@ -137,8 +142,8 @@ def plan_rebuild(config: Config, work: Work, *, skip_damage: bool = False) -> Re
             with Catalog.open(before.database, write=False) as own, own.snapshot() as rows:
                 copy_rows(rows, directory / "archive.db", work.stop.check)
         report = before.apply(copy, skip_damage=skip_damage, group_readable=False, work=work)
-        with Catalog.open(directory / "archive.db", write=True) as catalog:
-            refuse_unfinished_removal(config, catalog, before.storage)
+        with Catalog.open(directory / "archive.db", write=True) as catalog, ExitStack() as stack:
+            refuse_unfinished_removal(Session(config, catalog, before.storage, stack))
             recovery = recover(catalog, before.storage.answers(), work.stop.check)
         is_replaced = place.path is not None and os.path.lexists(place.path) and not before.is_complete
         is_old = is_replaced and _has_fewer_removals(place, copy)

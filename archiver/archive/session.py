@@ -149,15 +149,7 @@ def open_for_writing(
     the rows of the database. Raises JournalDiffers or JournalDamaged before anything is written,
     ArchiveLocked, DiskFull, and the errors of ``open_for_reading`` except SchemaOld.
     """
-    with (
-        open_rows(config, command, work, follow_database=follow_database) as (
-            catalog,
-            storage,
-            journal,
-        ),
-        ExitStack() as stack,
-    ):
-        session = WritableSession(config, catalog, storage, journal, stack)
+    with open_rows(config, command, work, follow_database=follow_database) as session:
         session.store.prepare()
         yield session
 
@@ -170,13 +162,13 @@ def open_rows(
     *,
     follow_database: bool = False,
     mend_triggers: bool = False,
-) -> Iterator[tuple[Catalog, ArchiveStorage, Journaling]]:
-    """Open the database and journal of an archive for writing, like ``open_for_writing``, but not the blobs.
+) -> Iterator[WritableSession]:
+    """Open the database and journal of an archive for writing, like ``open_for_writing``, but no blobs yet.
 
     ``mend_triggers``: if triggers of the journal are missing, create them, and begin a new journal;
     ``follow_database`` does that too.
     """
-    from archiver.archive.journaling import Journaling, mark_removals, require_current
+    from archiver.archive.journaling import Journaling, require_current
 
     root = config.archive.directory
     marker.read(root)  # no lock file is made where no archive is
@@ -200,11 +192,12 @@ def open_rows(
             Journaling(files, catalog, stop=work.stop, clock=work.clock, storage=storage)
         )
         journal.begin(compared)
-        finish_removal(config, catalog, storage, journal, work.stop)
-        yield catalog, storage, journal
+        session = WritableSession(config, catalog, storage, journal, stack)
+        finish_removal(session, work.stop)
+        yield session
         # At the end, since a run takes a marker that changes before it begins for a removal: see
         # ``require_current_list``.
-        mark_removals(config, storage, catalog.removals)
+        storage.mark_removals(catalog.removals)
 
 
 @contextmanager
@@ -225,37 +218,35 @@ def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
         difference = describe_difference(compare_journal(session.storage.journal(), state, end))
         if difference is not None:
             raise difference
-        refuse_unfinished_removal(config, session.catalog, session.storage)
+        refuse_unfinished_removal(session)
         yield session
 
 
-def refuse_unfinished_removal(config: Config, catalog: Catalog, storage: ArchiveStorage) -> None:
+def refuse_unfinished_removal(session: Session) -> None:
     """Raise UsageError if a removal of ``archiver forget`` has not ended; ArchiveDamaged if none can end."""
     from archiver.catalog.query import account_parts
 
-    if catalog.read(account_parts.is_unfinished):
-        from archiver.archive.removal_steps import require_own_removal
+    if session.catalog.read(account_parts.is_unfinished):
+        from archiver.archive.forgetting import require_own_removal
 
-        require_own_removal(config, catalog, storage)
+        require_own_removal(session)
         raise UsageError(
             "archiver forget was interrupted, and must end first", "archiver db upgrade finishes it"
         )
 
 
-def finish_removal(
-    config: Config, catalog: Catalog, storage: ArchiveStorage, journal: Journaling, stop: StopFlag
-) -> bool:
+def finish_removal(session: WritableSession, stop: StopFlag) -> bool:
     """Finish a removal of ``archiver forget`` that was begun and has not ended; return whether there was one.
 
     Raises StorageError, DatabaseError, DiskFull.
     """
     from archiver.catalog.query import account_parts
 
-    if not catalog.read(account_parts.is_unfinished):
+    if not session.catalog.read(account_parts.is_unfinished):
         return False
-    from archiver.archive.removal_steps import RemovalSteps
+    from archiver.archive.forgetting import RemovalSteps
 
-    RemovalSteps(config, catalog, storage, journal, stop).finish()
+    RemovalSteps(session, stop).finish()
     return True
 
 

@@ -15,6 +15,7 @@ Nothing is removed from the old place.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from msgspec import Struct
 
@@ -23,7 +24,7 @@ from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.archive.journal_difference import compare_journal, describe_difference
 from archiver.archive.journaling import Journaling, require_current
-from archiver.archive.session import finish_removal, open_for_reading
+from archiver.archive.session import WritableSession, finish_removal, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
 from archiver.blobs.store import make_blob_store
@@ -199,9 +200,13 @@ class _Mover:
             old.journal(), opening.state, old.read_end(), follow_database=False, now=utcnow()
         )
         with opening.finish() as catalog:
-            with Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow, storage=old) as journal:
+            with (
+                Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow, storage=old) as journal,
+                ExitStack() as stack,
+            ):
                 journal.begin(compared)  # what a killed process has left belongs there
-                finish_removal(self._config, catalog, old, journal, self._stop)
+                session = WritableSession(self._config, catalog, old, journal, stack)
+                finish_removal(session, self._stop)
             own = replace(own, removals=catalog.read(account_parts.count_removals))  # that may be one more
             old.empty_spool()
             copy = ArchiveCopy(old, self._new, catalog, self._stop)

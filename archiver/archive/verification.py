@@ -8,8 +8,8 @@ from contextlib import nullcontext, suppress
 from msgspec import Struct, field
 
 from archiver.archive.database import locate_database
+from archiver.archive.forgetting import require_own_removal
 from archiver.archive.journal_difference import compare_journal, describe_difference, describe_missing
-from archiver.archive.removal_steps import require_own_removal
 from archiver.archive.session import Session, open_for_writing, require_blobs, with_settings
 from archiver.catalog import Catalog, counters, outbox, record
 from archiver.catalog.query import gaps, holdings, totals
@@ -214,7 +214,7 @@ def _verify(
             f"the database is damaged: {damage[0]}",
             "move it away and run archiver db rebuild, or restore a copy; the blobs are untouched",
         )
-    require_own_removal(session.config, catalog, session.storage)
+    require_own_removal(session)
     is_chosen = choose_share(share, start_of_day(share, utcnow().date()))
     so_far = 0, 0
 

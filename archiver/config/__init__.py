@@ -8,8 +8,6 @@ from __future__ import annotations
 from archiver.config.load_config import (
     default_path,
     example,
-    has_own_list,
-    is_archive_of,
     load,
     locate,
     planned_directory,
@@ -36,8 +34,6 @@ __all__ = [
     "SyncSection",
     "default_path",
     "example",
-    "has_own_list",
-    "is_archive_of",
     "load",
     "locate",
     "planned_directory",

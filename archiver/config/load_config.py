@@ -102,8 +102,11 @@ def load(
 
     token, token_warning = _token(key, api)
     accounts, account_warnings = _accounts(account_tables, place, sync if with_accounts else SyncSection())
-    accounts_archive, database_archive, storage_archive = _own_archives(sections, place, environ)
-    if not is_archive_of(archive.directory, storage_archive):
+    has_own_list, has_own_database, has_own_storage = (
+        None if home is None else _is_archive_of(archive.directory, home)
+        for home in _own_archives(sections, place, environ)
+    )
+    if has_own_storage is False:
         archive = replace(archive, storage=None)
     warnings = (
         *warn_of_unknown_variables(environ),
@@ -125,26 +128,21 @@ def load(
         token=token,
         path=place if tables is not None else None,
         warnings=tuple(map(hide_keys, warnings)),
-        accounts_archive=accounts_archive,
-        database_archive=database_archive,
+        has_own_list=has_own_list is not False,
+        has_own_database=has_own_database,
     )
 
 
-def is_archive_of(root: Path, home: Path | None) -> bool:
-    """Return whether the archive in ``root`` is the one in ``home`` (see ``Config.accounts_archive``).
+def _is_archive_of(root: Path, home: Path) -> bool:
+    """Return whether the archive in ``root`` is the one in ``home``.
 
     The spelling of the path does not matter, and a copy is the same archive: its marker has the same id.
     """
-    if home is None or os.path.realpath(root) == os.path.realpath(home):
+    if os.path.realpath(root) == os.path.realpath(home):
         return True
     with suppress(ArchiverError):
         return marker.read(root).id == marker.read(home).id
     return False
-
-
-def has_own_list(config: Config) -> bool:
-    """Return whether the list of accounts is for this archive: ``--archive`` may name another one."""
-    return is_archive_of(config.archive.directory, config.accounts_archive)
 
 
 def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -204,6 +202,8 @@ def _own_archives(
     sections: Mapping[str, object], place: Path, environ: Mapping[str, str]
 ) -> tuple[Path | None, Path | None, Path | None]:
     """Return the archives that the accounts, the database and the storage of a configuration belong to.
+
+    None means any archive.
 
     What the file has belongs to the directory that the file names; a database or storage in the environment
     belongs to the directory that the environment names. A directory given by a flag does not count, since it

@@ -163,9 +163,9 @@ class ClusterSection(Struct, frozen=True):
 class Config(Struct, frozen=True):
     """The whole configuration. ``path`` is its file, None if there is none.
 
-    ``warnings`` must be shown to the user. ``accounts_archive`` is the archive that ``accounts`` belong to,
-    which may differ from ``archive.directory`` (``--archive``); None means any archive. ``database_archive``
-    is the same for the two databases. The storage of another archive is left out.
+    ``warnings`` must be shown to the user. ``has_own_list``: whether ``accounts`` are for the archive in
+    ``archive.directory``, since ``--archive`` may name another one. ``has_own_database`` is the same for the
+    two databases; None if nothing says so. The storage of another archive is left out.
     """
 
     archive: ArchiveSection = ArchiveSection()
@@ -179,8 +179,8 @@ class Config(Struct, frozen=True):
     token: Secret | None = None
     path: Path | None = None
     warnings: tuple[str, ...] = ()
-    accounts_archive: Path | None = None
-    database_archive: Path | None = None
+    has_own_list: bool = True
+    has_own_database: bool | None = None
 
 
 SECTIONS = {

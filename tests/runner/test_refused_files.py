@@ -247,7 +247,7 @@ def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(harness: 
 
 
 @pytest.mark.parametrize("hide", ["set_private", pytest.param("delete_account", marks=pytest.mark.whole)])
-def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_stored_answers(
+def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_holdings(
     harness: ArchiveHarness, hide: str
 ) -> None:
     """Each run ends with 3 while the host is refused; then all item files come from the stored answers, for 0

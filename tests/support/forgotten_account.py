@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.archive import removal_steps
 from archiver.archive.archive import Archive
+from archiver.archive.archive_storage import ArchiveStorage
 from tests.support.adopting_archive import STAMP, gallery_dl_metadata, put
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.media_samples import jpeg
@@ -90,7 +90,7 @@ def leave_traces(harness: ArchiveHarness, folder: Path) -> None:
 def begin_to_forget(harness: ArchiveHarness) -> None:
     """Forget the account, but fail when its rows are gone and the rest is still to be done."""
     with Archive(harness.config) as archive, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(removal_steps, "mark_removals", lambda *_: 1 / 0)
+        patch.setattr(ArchiveStorage, "mark_removals", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             archive.forget(NAME)
 
