@@ -18,12 +18,11 @@ from archiver.model.target import ItemTarget, parse_target_or_item
 
 # Methods import what only they need: `status` takes a tenth less time for it.
 if TYPE_CHECKING:
-    from archiver.archive.exports import Export, MediaOptions, TableOptions
+    from archiver.archive.exports import Export, MediaOptions, TableForm, TableOptions
     from archiver.archive.selection import AccountName, Accounts, HighlightName, Narrowing, SubjectName
     from archiver.archive.subject_details import Details
     from archiver.export.export_check import CheckedForm
     from archiver.export.export_entry import ExportStats
-    from archiver.export.table_files import TableForm
     from archiver.model.archived import (
         KeptAccount,
         KeptFile,
@@ -312,7 +311,7 @@ class ArchiveContents(ArchiveBase):
         With filters, only tables whose rows belong to accounts, highlights or items. Raises
         the errors of ``export_folder``.
         """
-        from archiver.export.table_files import TableForm
+        from archiver.archive.exports import TableForm
 
         chosen = arguments.require_choice("form", form, TableForm)
         return self._export("directory", directory, **options).tables(chosen, tables)
@@ -345,7 +344,7 @@ class ArchiveContents(ArchiveBase):
         self, table: str, *, form: TableForm | str = "jsonl", **options: Unpack[TableOptions]
     ) -> Iterator[str]:
         """Return one table as text, in pieces. Raises UsageError, NotHeld."""
-        from archiver.export.table_files import TableForm
+        from archiver.archive.exports import TableForm
 
         chosen = arguments.require_choice("form", form, TableForm)
         return self._export("directory", self.root, **options).table_lines(chosen, table)

@@ -13,8 +13,11 @@ from archiver.blobs.marker import Marker
 from archiver.config import Config
 from archiver.durable import storage_errors
 from archiver.errors import ArchiveDamaged, MarkerMismatch, StorageError
+from archiver.journal.journal_files import JOURNAL, JournalFiles
+from archiver.model.journal_entries import JournalEnd, JournalHead
 from archiver.model.values import replace
 from archiver.signed_url import excerpt
+from archiver.store import disk
 from archiver.store.objects import MARKER, MOST_IN_MEMORY
 from archiver.store.spool import list_parts, part_of, remove_part, worker_of
 from archiver.temporary import make_temporary_place
@@ -23,9 +26,7 @@ if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
     from archiver.blobs.store import BlobSource, BlobStore
     from archiver.catalog import Catalog
-    from archiver.journal.journal_files import JournalFiles
     from archiver.model.identity import Digest
-    from archiver.model.journal_entries import JournalEnd, JournalHead
     from archiver.store.bucket_client import Bucket, TimeLimits
     from archiver.store.objects import Folder, Objects
 
@@ -126,8 +127,6 @@ class ArchiveStorage:
 
         Every line up to there must be durable. Raises NoArchive, MarkerMismatch, DiskFull, StorageError.
         """
-        from archiver.model.journal_entries import JournalEnd
-
         own = marker.read(self._root)
         if own.journal is not None and own.journal.seq >= head.seq:
             return
@@ -291,8 +290,6 @@ class ArchiveStorage:
 
         ``for_reader``: a command that only compares its end with the database does not wait for a store.
         """
-        from archiver.journal.journal_files import JournalFiles
-
         if for_reader and self.is_remote:
             from archiver.store.bucket_client import AT_ONCE
 
@@ -307,8 +304,6 @@ class ArchiveStorage:
         self, bucket: Bucket | None, *, spooled: Folder | None = None, part: str | None = None
     ) -> Objects:
         if bucket is None:
-            from archiver.store import disk
-
             return disk.Objects(self._root, group_readable=self._group_readable, part=part)
         from archiver.store import bucket as in_bucket
 
@@ -323,7 +318,6 @@ def _is_file_of_archive(name: str) -> bool:
     """
     from archiver.answers.answer_store import ANSWERS
     from archiver.blobs.store import BLOBS
-    from archiver.journal.journal_files import JOURNAL
 
     folder, _, rest = name.partition("/")
     if folder == "quarantine":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from itertools import chain
+from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Unpack, cast
 
@@ -39,12 +42,12 @@ from archiver.export.open_export import (
     require_new,
     require_space,
 )
-from archiver.export.table_files import TableForm, table_text
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.temporary import open_temporary
+from archiver.text_format import format_csv_cell, format_json_line
 
 if TYPE_CHECKING:
     from archiver.export.wacz import WaczCount
@@ -52,6 +55,16 @@ if TYPE_CHECKING:
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")
 E = TypeVar("E", ExportEntry, ExportEntry | CompanionText)
+
+_ROWS_AT_ONCE = 500
+"""Rows of a table that become text together."""
+
+
+class TableForm(StrEnum):
+    """``JSONL``: an exact object per line. ``CSV``: RFC 4180; no text is run as a formula."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
 
 
 class TableOptions(Narrowing, total=False):
@@ -454,3 +467,23 @@ def _last_run_ns(moment: Snapshot) -> int | None:
     """Return the end (or start) of the last run, in nanoseconds: the time that the rows describe."""
     runs = moment.read(totals.status).last_runs
     return to_nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None
+
+
+def table_text(
+    form: TableForm, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
+) -> Iterator[str]:
+    """Yield a table as text, a few hundred rows at a time."""
+    remaining = iter(rows)
+    if form is TableForm.CSV:
+        yield _csv([columns])
+    while batch := list(islice(remaining, _ROWS_AT_ONCE)):
+        if form is TableForm.CSV:
+            yield _csv([format_csv_cell(value) for value in row] for row in batch)
+        else:
+            yield "".join(f"{format_json_line(dict(zip(columns, row, strict=True)))}\n" for row in batch)
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()

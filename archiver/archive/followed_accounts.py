@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from archiver.archive.selection import require_one
 from archiver.archive.session import Session, open_rows
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, totals
@@ -231,11 +232,8 @@ def _find_entries(
     if not pks:
         pks = set(catalog.read(account_state.archived_pks, target))
         pks = pks & set(owners.values()) or pks
-    if len(pks) > 1:
-        raise UsageError(
-            f"several accounts have had the name {target.text}", f"use an id: {', '.join(sorted(pks))}"
-        )
-    return next(iter(pks), None), lambda entry: is_spelled(entry) or owners.get(entry.identity) in pks
+    pk = require_one(target, sorted(pks))
+    return pk, lambda entry: is_spelled(entry) or owners.get(entry.identity) in pks
 
 
 def _is_spelled(target: Target) -> Callable[[Target], bool]:

@@ -43,7 +43,7 @@ from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError, UsageError
 from archiver.model.account_removal import AccountParts, AccountRemoval, PlacedAnswer, RemovalRequest
 from archiver.model.archived import Selection
-from archiver.model.identity import utcnow
+from archiver.model.identity import Pk, utcnow
 from archiver.model.target import Target
 from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
@@ -96,21 +96,17 @@ def find_request(catalog: Catalog, account: Target, reason: str | None, now: dat
     Raises NotHeld if the archive has nothing of it, UsageError if several accounts have had the name, or if
     ``reason`` names the account.
     """
-    pks = selection.find_pks(catalog, account)
-    if len(pks) > 1:
-        raise UsageError(f"several accounts have had the name {account.text}", f"use an id: {', '.join(pks)}")
+    pk = selection.require_one(account, selection.find_pks(catalog, account))
     # If there are rows, they have the names: the request, which is journaled, needs none.
-    names = frozenset([account.username.lower()]) if account.username and not pks else frozenset[str]()
-    request = RemovalRequest(now, pks[0] if pks else account.user_pk, names, reason)
+    names = frozenset([account.username.lower()]) if account.username and pk is None else frozenset[str]()
+    request = RemovalRequest(now, pk or account.user_pk, names, reason)
     parts = catalog.read(account_parts.read_parts, request)
-    if parts.is_empty and not pks:
+    if parts.is_empty and pk is None:
         raise selection.not_archived(catalog, account)
     if reason is not None:
         if make_safe(reason) != reason:
             raise UsageError("the reason must be one line of text, without control characters")
-        pk = request.user_pk
-        full_names = frozenset[str]() if pk is None else catalog.read(account_parts.read_full_names, pk)
-        _require_nameless(reason, parts, full_names)
+        _require_nameless(reason, parts, _full_names(catalog, request.user_pk))
     return request
 
 
@@ -136,8 +132,7 @@ def _find_comments(
     """Return where comments of the account list name the account, or anything of it. Raises ConfigError."""
     if not config.has_own_list:
         return ()
-    words, pk = account_traces.words_of(parts), parts.user_pk
-    full_names = frozenset[str]() if pk is None else catalog.read(account_parts.read_full_names, pk)
+    words, full_names = account_traces.words_of(parts), _full_names(catalog, parts.user_pk)
 
     def mentions(comment: str) -> bool:
         is_named = any(name.lower() in comment.lower() for name in full_names)
@@ -146,6 +141,10 @@ def _find_comments(
     return account_list.find_comments(
         config, _entry_matcher(config, catalog, parts), mentions, dry_run=dry_run
     )
+
+
+def _full_names(catalog: Catalog, pk: Pk | None) -> frozenset[str]:
+    return frozenset() if pk is None else catalog.read(account_parts.read_full_names, pk)
 
 
 def _entry_matcher(config: Config, catalog: Catalog, parts: AccountParts) -> Callable[[Target], bool]:

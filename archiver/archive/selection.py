@@ -143,6 +143,13 @@ def find_pks(catalog: Catalog, account: Target) -> tuple[Pk, ...]:
     return catalog.read(account_state.archived_pks, account)
 
 
+def require_one(account: Target, pks: Sequence[Pk]) -> Pk | None:
+    """Return the only one of the accounts that a target means, None if there is none. Raises UsageError."""
+    if len(pks) > 1:
+        raise UsageError(f"several accounts have had the name {account.text}", f"use an id: {', '.join(pks)}")
+    return next(iter(pks), None)
+
+
 def require_pks(catalog: Catalog, accounts: Iterable[Target]) -> tuple[Pk, ...]:
     """Return the pks of the stored accounts, each once, in ascending order. Raises NotHeld."""
     stored_pks: set[Pk] = set()
@@ -166,12 +173,10 @@ def not_archived(catalog: Catalog, account: Target) -> NotHeld:
 
 def find_account(catalog: Catalog, account: Target) -> KeptAccount:
     """Return the stored account. Raises NotHeld, and UsageError if several have had the name."""
-    pks = find_pks(catalog, account)
-    if not pks:
+    pk = require_one(account, find_pks(catalog, account))
+    if pk is None:
         raise not_archived(catalog, account)
-    if len(pks) > 1:
-        raise UsageError(f"several accounts have had the name {account.text}", f"use an id: {', '.join(pks)}")
-    with closing(catalog.stream(content.accounts, Selection(user_pks=(pks[0],)))) as accounts:
+    with closing(catalog.stream(content.accounts, Selection(user_pks=(pk,)))) as accounts:
         return next(accounts)
 
 

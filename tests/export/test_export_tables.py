@@ -12,12 +12,12 @@ from typing import Unpack
 import pytest
 
 from archiver.archive.archive import Archive
+from archiver.archive.exports import TableForm, table_text
 from archiver.archive.selection import Narrowing
 from archiver.catalog import row_dump
 from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
 from archiver.export.export_entry import ExportStats
-from archiver.export.table_files import TableForm, table_text
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, video
 from tests.support.databases import NOW, SQLITE_EVERYDAY
