@@ -9,8 +9,7 @@ from pathlib import Path
 from archiver.archive import arguments
 from archiver.archive.archive_contents import ArchiveContents
 from archiver.archive.archive_reports import ArchiveReports
-from archiver.archive.archive_runs import ArchiveRuns
-from archiver.archive.archive_upkeep import ArchiveUpkeep
+from archiver.archive.archive_writing import ArchiveWriting
 from archiver.archive.database import locate_database
 from archiver.archive.serving import ArchiveServing
 from archiver.config import ArchiveSection, Config, load
@@ -53,7 +52,7 @@ def open_archive(
         return archive
 
 
-class Archive(ArchiveContents, ArchiveReports, ArchiveRuns, ArchiveUpkeep, ArchiveServing):
+class Archive(ArchiveContents, ArchiveReports, ArchiveWriting, ArchiveServing):
     """An archive. The first read opens it; ``close``, or the end of a ``with`` block, closes it.
 
     ``run``, ``repair``, ``reread`` and ``adopt`` hold the archive's lock while they write. Any thread may
