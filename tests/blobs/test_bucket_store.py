@@ -20,7 +20,8 @@ from archiver.blobs.store import BlobStore
 from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
-from archiver.store import bucket
+from archiver.model.journal_entries import JournalEnd
+from archiver.store import bucket, disk
 from archiver.store.bucket_client import SINGLE_PUT
 from archiver.store.objects import Upload
 from archiver.verify.verify_stores import Problem, verify_blobs
@@ -314,6 +315,20 @@ def test_fault_s4_of_two_archives_that_are_made_at_once_the_first_notices(
     server.act = put_another
     with pytest.raises(MarkerMismatch):
         bucket_marker.create(bucket.Objects(server.bucket(), root), OWN)
+
+
+def test_an_archive_in_its_directory_has_one_marker(tmp_path: Path) -> None:
+    """Whoever asks for the one of its bucket is told that it is as it should be, and nothing is written."""
+    objects = disk.Objects(tmp_path)
+    marker.write(tmp_path, Marker("another"))
+    before = (tmp_path / "archive.json").read_bytes()
+    bucket_marker.require_free(objects)
+    bucket_marker.create(objects, OWN)
+    bucket_marker.rewrite(objects, OWN)
+    bucket_marker.record_end(objects, OWN, JournalEnd(5, "0" * 64))
+    assert bucket_marker.read(objects) is None
+    assert bucket_marker.require(objects, OWN) == bucket_marker.probe(objects, OWN) == OWN
+    assert (tmp_path / "archive.json").read_bytes() == before
 
 
 def test_an_interrupted_creation_is_completed(server: S3Server, root: Path) -> None:
