@@ -134,3 +134,11 @@ def describe_mismatch(units: int, difference: int) -> str:
         f"the balance at the API fell by {units + difference:,}, {apart}"
         " (another program with the same key, or a top-up?)"
     )
+
+
+def misplaced_files(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line about files of the journal in the folder of a wrong month, if there are any."""
+    if names:
+        listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
+        number = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        yield f"{number} of the journal in the folder of a wrong month, put there by somebody: {listed}"

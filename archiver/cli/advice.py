@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archiver.blobs import marker
 from archiver.cli.commands import COMMANDS
-from archiver.config import account_list
+from archiver.config import account_list, load, locate
 from archiver.durable import real_path
 from archiver.errors import ArchiverError, hide_keys
 
@@ -87,8 +88,6 @@ def _location_options(words: str, options: GlobalOptions) -> Iterator[str]:
 
 def is_demo(directory: Path) -> bool:
     """Return whether there is a demo archive in a directory."""
-    from archiver.blobs import marker
-
     try:
         return marker.read(directory).is_demo
     except ArchiverError:
@@ -100,8 +99,6 @@ def config_for_init(options: GlobalOptions) -> Path | None:
 
     If the current configuration names another archive, which ``init`` refuses to change, return another file.
     """
-    from archiver.config import locate
-
     assert options.archive is not None
     present, _ = locate(options.config, os.environ)
     if not present.exists() or names_archive(present, options.archive):
@@ -113,8 +110,6 @@ def config_for_init(options: GlobalOptions) -> Path | None:
 
 def names_archive(config: Path, directory: Path) -> bool:
     """Return whether the configuration names this archive; False if it cannot be read."""
-    from archiver.config import load
-
     try:
         return real_path(load(config, {}).archive.directory) == real_path(directory)
     except ArchiverError:

@@ -14,6 +14,7 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
 from archiver.cli.filter_options import complete_account
 from archiver.cli.options import GlobalOptions, is_on_terminal, list_file_option, run_options
+from archiver.config import ArchiveSection, Config, locate
 from archiver.exit_codes import PARTIAL
 from archiver.model.values import replace
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from archiver.cli.plan_command import PlanResult
-    from archiver.config import Config
     from archiver.model.target import Target
     from archiver.runner.context import RunOptions
     from archiver.runner.tally import Summary
@@ -55,7 +55,6 @@ def command(
       archiver backup https://www.instagram.com/stories/highlights/17983407089364361/
       archiver backup -i accounts.txt --max-units 100
     """
-    from archiver.config import locate
     from archiver.runner.context import RunOptions
 
     asked = load.targets(targets, list_files)
@@ -99,7 +98,6 @@ def _make_plan(
 
     from archiver.archive.creation import create_archive, is_archive
     from archiver.cli.plan_command import make_plan
-    from archiver.config import ArchiveSection
 
     root = config.archive.directory
     with ExitStack() as stack:

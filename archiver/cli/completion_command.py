@@ -242,7 +242,7 @@ def _quote_for_bash(values: list[str], word: str) -> list[str]:
 
 @plain("completion")
 @click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
-def command(shell: str) -> int:
+def command(shell: str) -> None:
     """Print the script that completes commands, options, accounts, titles of highlights and named queries in
     a shell. Costs nothing.
 
@@ -257,4 +257,3 @@ def command(shell: str) -> int:
       archiver completion fish > ~/.config/fish/completions/archiver.fish
     """
     output.print_data(script(shell))
-    return 0

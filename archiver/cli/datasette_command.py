@@ -33,7 +33,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
     help="Overwrite existing files with other content.",
 )
 @dry_run_option("Write nothing; print which files would be written.")
-def command(options: GlobalOptions, archive: Archive, directory: Path, force: bool, dry_run: bool) -> int:
+def command(options: GlobalOptions, archive: Archive, directory: Path, force: bool, dry_run: bool) -> None:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
     The archive is only read; costs nothing.
 
@@ -62,7 +62,7 @@ def command(options: GlobalOptions, archive: Archive, directory: Path, force: bo
     description = output.format_json(build_metadata(database.stem, place), indent=2) + "\n"
     if str(directory) == "-":
         output.print_data(description)
-        return 0
+        return
     files = {directory / _METADATA: description, directory / "plugins" / PLUGIN_NAME: plugin_source()}
     changed = _changed_files(files, force=force)
     if dry_run:
@@ -71,10 +71,9 @@ def command(options: GlobalOptions, archive: Archive, directory: Path, force: bo
         output.print_messages(*(f"{path} would be written" for path in changed))
         if not changed:
             output.print_messages(f"{directory} has these files already: nothing would be written")
-        return 0
+        return
     _write({path: files[path] for path in changed})
     output.print_data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
-    return 0
 
 
 def _start(directory: Path, database: Path) -> list[str]:

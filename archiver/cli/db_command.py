@@ -12,9 +12,10 @@ import click
 from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.decorators import group, plain, reads
 from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
-from archiver.cli.verify_command import misplaced_lines
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
+from archiver.wording import misplaced_files
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -30,7 +31,7 @@ def command() -> None:
 
 @plain("upgrade", short_help="Upgrade the schema to that of this version.", group=command)
 @dry_run_option("Change nothing; print the revisions.")
-def upgrade(options: GlobalOptions, dry_run: bool) -> int:
+def upgrade(options: GlobalOptions, dry_run: bool) -> None:
     """Upgrade the schema to that of this version; a SQLite file is copied first. Not possible
     during a run (exit code 11).
 
@@ -47,11 +48,10 @@ def upgrade(options: GlobalOptions, dry_run: bool) -> int:
             if before == after
             else f"the schema {change} upgraded from revision {before} to {after}"
         )
-    return 0
 
 
 @plain("current", short_help="Print the schema's revision.", group=command)
-def current(options: GlobalOptions) -> int:
+def current(options: GlobalOptions) -> None:
     """Print the schema's revision, and what to do if this version needs another."""
     present, needed = _read_revisions(options)
     output.print_data(f"{present}\n")
@@ -60,7 +60,6 @@ def current(options: GlobalOptions) -> int:
         output.print_messages(
             f"archiver: db current: this version works with revision {needed} ({upgrade_it})"
         )
-    return 0
 
 
 def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
@@ -89,7 +88,7 @@ def _read_revisions(options: GlobalOptions) -> tuple[str, str]:
     help="The copy; must not exist.",
 )
 @dry_run_option("Write nothing; print the size of the copy.")
-def backup(archive: Archive, file: Path | None, dry_run: bool) -> int:
+def backup(archive: Archive, file: Path | None, dry_run: bool) -> None:
     """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
     pg_dump.
 
@@ -102,7 +101,6 @@ def backup(archive: Archive, file: Path | None, dry_run: bool) -> int:
         output.print_messages(f"the database, {format_size(size)}, would be copied to {to}")
     else:
         output.print_data(f"{make_safe(str(to))}\n")
-    return 0
 
 
 @plain("rebuild", short_help="Make the database again from the archive's journal.", group=command)
@@ -129,7 +127,7 @@ def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
     missing, the exit code is 3.
     """
     from archiver.archive.rebuild_archive import plan_rebuild, rebuild_database
-    from archiver.work import StopFlag, Work
+    from archiver.work import Work
 
     stop = StopFlag()
     with (
@@ -192,7 +190,7 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
             if dry_run
             else "a new journal has begun with all rows; the old one is in quarantine/"
         )
-    yield from misplaced_lines(rebuilt.foreign)
+    yield from misplaced_files(rebuilt.foreign)
     if rebuilt.torn is not None:
         yield (
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "
@@ -212,7 +210,7 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
 
 @plain("snapshot", short_help="Write all rows into the archive's journal.", group=command)
 @dry_run_option("Write nothing; print how many rows there are.")
-def snapshot(options: GlobalOptions, dry_run: bool) -> int:
+def snapshot(options: GlobalOptions, dry_run: bool) -> None:
     """Write all rows into a new file of the journal. Not possible during a run (exit code 11).
 
     The next db rebuild begins with that file, and applies only the changes after it. A run writes such a file
@@ -224,8 +222,7 @@ def snapshot(options: GlobalOptions, dry_run: bool) -> int:
     if dry_run:
         rows = pluralize(plan_snapshot(load.config(options)), "row")
         output.print_messages(f"{rows} would be written into a new file in journal/")
-        return 0
+        return
     head = take_snapshot(load.config(options), Work())
     if not options.quiet:
         output.print_messages(f"all rows are in journal/{head.file}")
-    return 0

@@ -26,6 +26,7 @@ from archiver.cli import output, signals
 from archiver.cli.commands import CommandGroup, exit_code_of_group
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.exit_codes import outcome
+from archiver.work import StopFlag
 
 
 class Result(Struct, frozen=True):
@@ -195,7 +196,6 @@ def _open_to_write(
     options: GlobalOptions, hint: str, notes_older_copy: bool, with_accounts: bool
 ) -> Iterator[dict[str, object]]:
     from archiver.cli import load
-    from archiver.work import StopFlag
 
     stop = StopFlag()
     load.config(options, with_accounts=with_accounts)

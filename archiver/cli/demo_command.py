@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archiver.blobs import marker
 from archiver.cli import advice, load, output, run_report
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
 from archiver.cli.options import GlobalOptions
+from archiver.config import Config
+from archiver.config import load as read
 from archiver.errors import ArchiverError, NoArchive, UsageError
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
-    from archiver.config import Config
     from archiver.sandbox.standin import StandIn
 
 _ACCOUNTS = ("natgeo", "salwaaa_ki")
@@ -60,8 +62,6 @@ def command(options: GlobalOptions, directory: Path | None) -> int:
 
 def is_demo(root: Path) -> bool:
     """Return whether there is a demo archive at ``root``. Raises UsageError for any other archive."""
-    from archiver.blobs import marker
-
     try:
         if marker.read(root).is_demo:
             return True
@@ -72,8 +72,6 @@ def is_demo(root: Path) -> bool:
 
 def demo_config(upstream: StandIn, root: Path) -> Config:
     """Return a configuration for the stand-in. Neither the user's file nor the environment is read."""
-    from archiver.config import load as read
-
     flags: dict[str, object] = {
         "archive.directory": str(root),
         "archive.reserve": 0,

@@ -17,27 +17,28 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 from msgspec import Struct
 
+from archiver import config
 from archiver.cli import load
 from archiver.cli.decorators import Function, Result
 from archiver.cli.options import C, GlobalOptions, TimeType
 from archiver.errors import ArchiverError, UsageError
+from archiver.model.identity import MEDIA_TYPES
+from archiver.model.target import Target, parse_target
+from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
     from archiver.archive.selection import Narrowing
-    from archiver.config import Config
-    from archiver.model.target import Target
 
 
 def complete_account(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the usernames that begin like this: those of the configuration, then those of the archive."""
     from archiver.archive.archive import Archive
-    from archiver.model.target import parse_target
 
-    config = _read_config(ctx)
+    configuration = _read_config(ctx)
     at = "@" if incomplete.startswith("@") else ""
     prefix = incomplete.removeprefix("@").lower()
-    names = [name for entry in config.accounts if (name := entry.username) and name.startswith(prefix)]
-    with suppress(ArchiverError), Archive(config) as archive:
+    names = [name for entry in configuration.accounts if (name := entry.username) and name.startswith(prefix)]
+    with suppress(ArchiverError), Archive(configuration) as archive:
         names += archive.usernames(prefix)
     valid = []
     for name in dict.fromkeys(names):
@@ -61,7 +62,6 @@ def complete_title(ctx: click.Context, param: click.Parameter, incomplete: str) 
     Left out are titles that a terminal might obey, and those that look like an option.
     """
     from archiver.archive.archive import Archive
-    from archiver.text_format import make_safe
 
     titles: Iterable[str] = ()
     with suppress(ArchiverError), Archive(_read_config(ctx)) as archive:
@@ -72,19 +72,16 @@ def complete_title(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def complete_query(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the named queries that begin like this."""
-    from archiver.config import default_path
     from archiver.queries import named_queries
 
-    own = (_read_config(ctx).path or default_path()).parent / "queries"
+    own = (_read_config(ctx).path or config.default_path()).parent / "queries"
     return [name for name in named_queries.all_queries(own) if name.startswith(incomplete)]
 
 
-def _read_config(ctx: click.Context) -> Config:
-    from archiver.config import load
-
+def _read_config(ctx: click.Context) -> config.Config:
     options = ctx.ensure_object(GlobalOptions)
     directory = str(options.archive) if options.archive is not None else None
-    return load(options.config, os.environ, {"archive.directory": directory})
+    return config.load(options.config, os.environ, {"archive.directory": directory})
 
 
 def _without_used(ctx: click.Context, param: click.Parameter, values: list[str]) -> list[str]:
@@ -155,8 +152,6 @@ class FilterOptions(Struct, frozen=True):
 
         Raises TargetError for an invalid account, UsageError for options that nothing can match.
         """
-        from archiver.model.identity import MEDIA_TYPES
-
         if "" in self.titles:
             raise UsageError("--highlight is empty and matches nothing", "give a title: --highlight 'BOTW*'")
         if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:

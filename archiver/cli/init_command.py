@@ -9,13 +9,15 @@ from pathlib import Path
 from archiver.cli import advice, load, output
 from archiver.cli.decorators import plain
 from archiver.cli.options import GlobalOptions, dry_run_option
+from archiver.config import account_list, example, locate, planned_directory
+from archiver.config import load as read
 from archiver.durable import destination_errors, real_path, require_permission
 from archiver.errors import ArchiverError, StorageError, UsageError
 
 
 @plain("init")
 @dry_run_option("Write and make nothing; print what would be.")
-def command(options: GlobalOptions, dry_run: bool) -> int:
+def command(options: GlobalOptions, dry_run: bool) -> None:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
     The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
@@ -31,7 +33,6 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
       archiver init --config ~/natgeo.toml --archive /mnt/disk/natgeo
     """
     from archiver.archive.creation import create_archive, require_configured_storage, restore_marker
-    from archiver.config import locate
 
     path, is_named = locate(options.config, os.environ)
     with destination_errors(path):
@@ -40,7 +41,8 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
     if directory is None and is_named and not exists and not os.environ.get("ARCHIVER_ARCHIVE"):
         directory = path.absolute().parent / "archive"  # two configurations must not share one by default
     if dry_run:
-        return _print_dry_run(options, path, directory, exists=exists)
+        _print_dry_run(options, path, directory, exists=exists)
+        return
     written = write_configuration(path, directory)
     is_key_set = bool(os.environ.get("HIKERAPI_TOKEN", "").strip())
     try:
@@ -68,13 +70,11 @@ def command(options: GlobalOptions, dry_run: bool) -> int:
                 is_key_set=is_key_set,
             ),
         )
-    return 0
 
 
-def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None, *, exists: bool) -> int:
+def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None, *, exists: bool) -> None:
     """Print what would be written and made."""
     from archiver.archive.creation import is_archive
-    from archiver.config import planned_directory
 
     if not exists:
         require_permission(path)
@@ -86,13 +86,10 @@ def _print_dry_run(options: GlobalOptions, path: Path, directory: Path | None, *
         f"dry run: {path} {'exists, and stays as it is' if exists else 'would be written'}",
         f"dry run: the archive {root} {'exists' if is_archive(root) else 'would be made'}",
     )
-    return 0
 
 
 def require_named(path: Path, directory: Path) -> None:
     """Raise UsageError if the configuration at ``path`` names another archive than ``--archive``."""
-    from archiver.config import load as read
-
     current = read(path, {}).archive.directory
     if real_path(current) != real_path(directory):
         raise UsageError(
@@ -103,8 +100,6 @@ def require_named(path: Path, directory: Path) -> None:
 
 def configuration(directory: Path | None) -> str:
     """Return the example configuration with this directory. Raises UsageError if it is not UTF-8."""
-    from archiver.config import account_list, example
-
     if directory is None:
         return example()
     try:

@@ -31,7 +31,7 @@ _SUFFIX = ".prom"
     is_flag=True,
     help="Add items, gaps and time of each account, whose name is then in a label.",
 )
-def command(archive: Archive, file: Path | None, by_account: bool) -> int:
+def command(archive: Archive, file: Path | None, by_account: bool) -> None:
     """Write the numbers of the archive for Prometheus. Reads only, also during a run; makes no call and costs
     nothing.
 
@@ -54,8 +54,7 @@ def command(archive: Archive, file: Path | None, by_account: bool) -> int:
         if output.terminal_width() is not None:
             text = "".join(f"{make_safe(line)}\n" for line in text.removesuffix("\n").split("\n"))
         output.print_data(text)
-        return 0
+        return
     from archiver.metrics import write_textfile
 
     write_textfile(file, text)
-    return 0

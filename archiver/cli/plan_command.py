@@ -12,6 +12,7 @@ from archiver.cli import advice, load, output, run_report
 from archiver.cli.decorators import Result, plain
 from archiver.cli.filter_options import complete_account
 from archiver.cli.options import CostlyOption, GlobalOptions, max_units_option, wait_option
+from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize, price_number
 
@@ -145,7 +146,6 @@ def command(
       archiver plan natgeo --json
       archiver plan --list --max-units 200
     """
-    from archiver.model.identity import utcnow
     from archiver.runner.context import RunOptions
 
     if not list_trays and (wait or max_units is not None):

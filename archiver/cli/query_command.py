@@ -95,7 +95,7 @@ def command(
     pairs: tuple[str, ...],
     list_queries: bool,
     list_columns: bool,
-) -> int:
+) -> None:
     """Query the archive with SQL, or with a named query. Reads only, also during a run; costs nothing.
 
     SQL is the statement, a name of --list, @FILE, or "-" for stdin. --schema lists the tables, and
@@ -128,13 +128,13 @@ def command(
     if list_columns:
         with load.open_archive(options, database=database.find_query_database(config)) as archive:
             _print_schema(archive.tables(), sql, form)
-        return 0
+        return
     own = (config.path or default_path()).parent / "queries"
     if list_queries:
         _list(own, form, database.locate_database(config).parameter_names)
         if not options.quiet:
             output.print_messages(*(f"archiver: note: {why}" for why in named_queries.describe_ignored(own)))
-        return 0
+        return
     statement = read_statement(sql, file, own)
     if limit is None:
         limit = _TABLE_ROWS if form in _FOR_PEOPLE else 0
@@ -155,7 +155,6 @@ def command(
             _explain_missing(archive, name)
     if truncated and not options.quiet:
         output.print_messages(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
-    return 0
 
 
 def _choose_form(form: str | None, *, vertical: bool) -> str:

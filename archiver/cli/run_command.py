@@ -11,6 +11,7 @@ from archiver.cli.change_summary import RunChanges
 from archiver.cli.decorators import plain
 from archiver.cli.filter_options import complete_account
 from archiver.cli.options import GlobalOptions, run_options
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.cli.plan_command import PlanResult
@@ -54,7 +55,6 @@ def command(
     """
     from archiver.cli import report_delivery
     from archiver.runner.context import RunOptions
-    from archiver.work import StopFlag
 
     config = load.config(options)
     targets = load.entries(config, accounts)

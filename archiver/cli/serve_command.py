@@ -12,6 +12,8 @@ from archiver.cli import load, output, signals
 from archiver.cli.decorators import plain
 from archiver.cli.options import GlobalOptions, PathType, WholeNumber
 from archiver.errors import ArchiverError
+from archiver.web.serve_options import ServeOptions
+from archiver.work import StopFlag
 
 _SILENT_SECONDS = 60.0
 
@@ -69,9 +71,6 @@ def command(
       archiver serve --host 192.0.2.7 --token-file token --tls-cert cert.pem --tls-key key.pem
       archiver serve --uds /run/archiver/web --token-file token --allow-host archive.example
     """
-    from archiver.web.serve_options import ServeOptions
-    from archiver.work import StopFlag
-
     chosen = ServeOptions(host, port, uds, allow_hosts, token_file, tls_cert, tls_key, proxies)
     stop = StopFlag()
     with load.open_archive(options) as archive, signals.stop_on_signal(stop, quiet=True):

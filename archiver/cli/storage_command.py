@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archiver.blobs.marker import DIRECTORY
 from archiver.cli import load, output, progress, signals
 from archiver.cli.decorators import group, plain
 from archiver.cli.options import GlobalOptions, dry_run_option
+from archiver.config import Config, value_formats
+from archiver.config.load_config import warn_of_plain_http
 from archiver.errors import UsageError
 from archiver.text_format import format_size, pluralize
+from archiver.work import StopFlag
 
 if TYPE_CHECKING:
     from archiver.archive.storage_move import MovePreview, StorageMove
-    from archiver.config import Config
 
 
 @group("storage")
@@ -27,7 +30,7 @@ def command() -> None:
 @plain("move", short_help="Move the archive to a bucket, or back.", group=command)
 @click.argument("destination", metavar="s3://BUCKET/PREFIX|directory")
 @dry_run_option("Copy nothing; print how much would be copied.")
-def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
+def move(options: GlobalOptions, destination: str, dry_run: bool) -> None:
     """Move pictures, videos, answers and journal to a bucket of an S3-compatible store, or from there into
     the directory of the archive ("directory"). Costs nothing. Not possible during a run (exit code 11).
 
@@ -43,8 +46,6 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
       archiver storage move directory
     """
     from archiver.archive.storage_move import move_storage, preview_move
-    from archiver.config.load_config import warn_of_plain_http
-    from archiver.work import StopFlag
 
     place = _parse_destination(destination)
     configuration = load.config(options)
@@ -53,7 +54,7 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
     if dry_run:
         preview = preview_move(configuration, place)
         output.print_messages(f"dry run, nothing was copied: {_describe_preview(preview)}")
-        return 0
+        return
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint="run it again"),
@@ -62,13 +63,10 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> int:
         moved = move_storage(configuration, place, stop=stop, progress=steps)
     if not options.quiet:
         output.print_messages(_describe(moved), *_describe_setting(configuration, place))
-    return 0
 
 
 def _parse_destination(text: str) -> str | None:
     """Return the storage that is meant, None for the directory. Raises UsageError; quotes no access key."""
-    from archiver.blobs.marker import DIRECTORY
-    from archiver.config import value_formats
     from archiver.store.bucket_settings import parse_location
 
     if text == DIRECTORY:

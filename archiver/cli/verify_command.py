@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from archiver.errors import ArchiverError
 from archiver.exit_codes import DAMAGED, outcome
 from archiver.model.values import replace
 from archiver.text_format import format_size, pluralize
+from archiver.wording import misplaced_files
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -345,15 +346,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             number = pluralize(len(names), "entry", "entries")
             yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
-    yield from misplaced_lines(verification.journal.foreign)
-
-
-def misplaced_lines(names: Sequence[str]) -> Iterator[str]:
-    """Yield a line about files of the journal in the folder of a wrong month, if there are any."""
-    if names:
-        listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
-        number = pluralize(len(names), "file")
-        yield f"{number} of the journal in the folder of a wrong month, put there by somebody: {listed}"
+    yield from misplaced_files(verification.journal.foreign)
 
 
 def _journal_lines(journal: JournalReport) -> Iterator[str]:
