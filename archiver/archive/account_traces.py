@@ -17,10 +17,6 @@ from archiver.durable import open_levels, open_regular, storage_errors, write_wh
 from archiver.model.account_removal import AccountParts
 
 _WORD = re.compile(rb"[0-9A-Za-z._]+")
-_SQLITE = b"SQLite format 3\0"
-_HEADER = 100
-"""Bytes of the header of a SQLite file."""
-_APPLICATION_ID = slice(68, 72)
 _NAME = "archive.db"
 
 
@@ -160,6 +156,4 @@ def _is_copy(root: Path, name: str, live: set[str], others: list[str]) -> bool:
     if beside is not None and beside in others and beside not in live:
         return _is_copy(root, beside, live, others)
     with open_levels(root, []) as opened, os.fdopen(open_regular(name, within=opened[-1]), "rb") as file:
-        header = file.read(_HEADER)
-    identity = sqlite.APPLICATION_ID.to_bytes(4, "big")
-    return header.startswith(_SQLITE) and header[_APPLICATION_ID] == identity
+        return sqlite.begins_as_ours(file.read(sqlite.HEADER_BYTES))

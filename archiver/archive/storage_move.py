@@ -14,7 +14,6 @@ Nothing is removed from the old place.
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 
 from msgspec import Struct
@@ -281,4 +280,4 @@ def _is_lost(database: Database, error: DatabaseError) -> bool:
     """Return whether the database does not exist."""
     if database.path is None:
         return isinstance(error, DatabaseForeign)
-    return not os.path.lexists(database.path)
+    return database.is_missing()

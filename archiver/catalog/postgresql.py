@@ -192,47 +192,19 @@ class Database(Struct, frozen=True):
     def create_writer(self, *, foreign_keys: bool = True, worker: str | None = None) -> Engine:
         """Create an engine with one connection that may write; ``worker``: its name, if others write too."""
         options = _OPTIONS if worker is None else _OF_WORKER
-        return self._create_engine(options, pool_size=1, max_overflow=0, name=worker)
+        return _create_engine(self, options, name=worker or "archiver", pool_size=1, max_overflow=0)
 
     def create_coordinator(self, worker: str, *, at_once: bool = False) -> Engine:
         """Create an engine for what workers tell each other. ``worker``: as for a writer.
 
         ``at_once``: each statement is committed by itself.
         """
-        return self._create_engine(
-            _OF_COORDINATOR, pool_size=2, max_overflow=-1, name=worker, autocommit=at_once
+        return _create_engine(
+            self, _OF_COORDINATOR, name=worker, autocommit=at_once, pool_size=2, max_overflow=-1
         )
 
     def create_reader(self, *, of_writer: bool = False, is_lasting: bool = False) -> Engine:
-        return self._create_engine(_READ_ONLY, pool_size=POOLED_READERS, max_overflow=-1)
-
-    def _create_engine(
-        self,
-        options: str,
-        *,
-        pool_size: int,
-        max_overflow: int,
-        name: str | None = None,
-        autocommit: bool = False,
-    ) -> Engine:
-        # For the whole engine: to set it for each use of a connection costs more than it saves.
-        isolation: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
-        try:
-            engine = create_engine(
-                self.url,
-                pool_size=pool_size,
-                max_overflow=max_overflow,
-                hide_parameters=True,
-                use_native_hstore=False,  # otherwise each new connection looks up that type
-                connect_args={"options": options, "application_name": name or "archiver", **_NETWORK},
-                **isolation,
-            )
-        except ModuleNotFoundError as exc:
-            raise DatabaseError(
-                "PostgreSQL needs the driver psycopg", f"install it: {install_command('psycopg[binary]')}"
-            ) from exc
-        _refuse_bytes(engine)
-        return engine
+        return _create_engine(self, _READ_ONLY, pool_size=POOLED_READERS, max_overflow=-1)
 
     def parameter_names(self, sql: str) -> tuple[str, ...]:
         return parameter_names(sql, postgresql=True)
@@ -252,8 +224,9 @@ class Database(Struct, frozen=True):
 
     def scrub(self) -> None:
         """Write all tables again; the server's own log is beyond our reach. Raises SQLAlchemyError."""
-        options = f"{_OPTIONS} -c statement_timeout=0"
-        created = self._create_engine(options, pool_size=1, max_overflow=0, autocommit=True)
+        created = _create_engine(
+            self, f"{_OPTIONS} -c statement_timeout=0", autocommit=True, pool_size=1, max_overflow=0
+        )
         with disposing(created) as engine, engine.connect() as connection:
             names = connection.exec_driver_sql(_TABLES).scalars().all()
             connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {', '.join(names)}")
@@ -438,19 +411,13 @@ class WriterLock:
         self._database = database
         self._unlock = _UNLOCK if shared_by is None else _UNLOCK_SHARED
         with map_errors(database):
-            engine = create_engine(
-                database.url,
+            engine = _create_engine(
+                database,
+                f"-c lock_timeout={_WORKER_LOCK_SECONDS if shared_by else _LOCK_SECONDS}s",
+                name=shared_by or "archiver lock",
+                autocommit=True,  # the connection is idle for a whole run, in no transaction
                 poolclass=NullPool,
-                isolation_level="AUTOCOMMIT",  # the connection is idle for a whole run, in no transaction
-                hide_parameters=True,
-                use_native_hstore=False,
-                connect_args={
-                    "application_name": shared_by or "archiver lock",
-                    "options": f"-c lock_timeout={_WORKER_LOCK_SECONDS if shared_by else _LOCK_SECONDS}s",
-                    **_NETWORK,
-                },
             )
-            _refuse_bytes(engine)
             self._connection = engine.connect()
             try:
                 if self._connection.scalar(_TRY_LOCK if shared_by is None else _TRY_SHARED_LOCK):
@@ -509,20 +476,38 @@ class WriterLock:
         return value
 
 
-def _refuse_bytes(engine: Engine) -> None:
-    """Make connections raise DatabaseError if they would get bytes in place of texts."""
+def _create_engine(
+    database: Database, options: str, *, name: str = "archiver", autocommit: bool = False, **pool: Any
+) -> Engine:
+    """Create an engine; ``name`` is that of its connections. ``pool``: arguments of ``create_engine``."""
+    if autocommit:  # for the whole engine: to set it for each use of a connection costs more than it saves
+        pool["isolation_level"] = "AUTOCOMMIT"
+    try:
+        engine = create_engine(
+            database.url,
+            hide_parameters=True,
+            use_native_hstore=False,  # otherwise each new connection looks up that type
+            connect_args={"options": options, "application_name": name, **_NETWORK},
+            **pool,
+        )
+    except ModuleNotFoundError as exc:
+        raise DatabaseError(
+            "PostgreSQL needs the driver psycopg", f"install it: {install_command('psycopg[binary]')}"
+        ) from exc
 
     @event.listens_for(engine, "do_connect")
-    def _(dialect: sqlalchemy.Dialect, _: object, args: list[Any], parameters: dict[str, Any]) -> Any:
-        connection: Any = dialect.connect(*args, **parameters)
+    def refuse_bytes(dialect: sqlalchemy.Dialect, _: object, args: list[Any], given: dict[str, Any]) -> Any:
+        """Raise DatabaseError in place of a connection that would get bytes in place of texts."""
+        connection: Any = dialect.connect(*args, **given)
         if connection.info.parameter_status("client_encoding") != "SQL_ASCII":
             return connection
         connection.close()
         raise DatabaseError(
-            f"the database {Database(engine.url)} has the encoding SQL_ASCII, which does not say what "
-            "its texts are",
+            f"the database {database} has the encoding SQL_ASCII, which does not say what its texts are",
             "create one with createdb --encoding=UTF8 --template=template0, and name it in archive.database",
         )
+
+    return engine
 
 
 def _sqlstate(cause: BaseException | None) -> str | None:

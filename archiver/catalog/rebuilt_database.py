@@ -120,12 +120,16 @@ def building(database: Database, *, copy: bool, group_readable: bool) -> Iterato
     ``copy`` is not set, DatabaseError, DiskFull.
     """
     with map_errors(database):
-        with _transaction(database.begin_replacement(copy=copy, group_readable=group_readable)) as connection:
-            dialect_of(connection).lift_time_limits(connection)
-            if not copy:
-                schema.require_no_tables(connection, database)
-            built = _begin(connection, copy)
-            yield built
+        new = database.begin_replacement(copy=copy, group_readable=group_readable)
+        with disposing(new.create_writer(foreign_keys=False)) as engine:
+            with engine.connect() as connection:
+                dialect_of(connection).lift_time_limits(connection)
+                if not copy:
+                    schema.require_no_tables(connection, database)
+                built = _begin(connection, copy)
+                yield built
+                connection.commit()
+            new.checkpoint(engine)
         built.set_aside = database.end_replacement()
 
 
@@ -150,15 +154,6 @@ def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
     dialect_of(connection).drop_journal_triggers(connection)
     revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return RebuiltDatabase(connection, str(revision))
-
-
-@contextmanager
-def _transaction(database: Database) -> Iterator[Connection]:
-    with disposing(database.create_writer(foreign_keys=False)) as engine:
-        with engine.connect() as connection:
-            yield connection
-            connection.commit()
-        database.checkpoint(engine)
 
 
 @contextmanager

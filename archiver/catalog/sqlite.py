@@ -55,6 +55,7 @@ C = TypeVar("C", bound=sqlite3.Connection)
 
 APPLICATION_ID = 0x41524348
 """\"ARCH\" in the header of our files; the first revision sets it."""
+HEADER_BYTES = 100
 BUSY_SECONDS = 10
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """A SQLite file, and those that SQLite puts beside it and would apply to any file of that name."""
@@ -662,6 +663,11 @@ def create_file(path: Path, *, group_readable: bool = False) -> None:
         os.fchmod(descriptor, 0o640 if group_readable else 0o600)
     finally:
         os.close(descriptor)
+
+
+def begins_as_ours(header: bytes) -> bool:
+    """Return whether a file that begins with these ``HEADER_BYTES`` is a database of archiver."""
+    return header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def files_of(path: Path) -> list[Path]:
