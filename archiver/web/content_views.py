@@ -17,7 +17,7 @@ from archiver.pages import cards, html_pages
 from archiver.pages.cards import TimeSpan, account_directory
 from archiver.pages.view_model import AccountCard, HighlightCover, ItemTile, Pager, Picture
 from archiver.web.account_index import SORTS, AccountEntry, AccountIndex
-from archiver.web.page_parts import Page, PageRequest, Redirect, View
+from archiver.web.page_parts import Page, PageRequest, Redirect, View, read_accounts, read_highlights
 
 ACCOUNTS_PER_PAGE = 60
 ITEMS_PER_PAGE = 100
@@ -55,11 +55,8 @@ def accounts_view(index: Callable[[], AccountIndex]) -> View:
 
 
 def _account_cards(catalog: Catalog, entries: Sequence[AccountEntry]) -> list[AccountCard]:
-    if not entries:
-        return []
-    selection = Selection(user_pks=tuple(entry.row.pk for entry in entries))
     with catalog.snapshot() as moment:
-        accounts = {account.pk: account for account in moment.stream(content.accounts, selection)}
+        accounts = read_accounts(moment, [entry.row.pk for entry in entries])
     return [
         _card(accounts[entry.row.pk], entry.row.highlights, entry.sums or AccountSums())
         for entry in entries
@@ -105,7 +102,7 @@ def _find_account(moment: Snapshot, directory: str) -> KeptAccount | None:
     name, _, pk = directory.rpartition("-")
     if not (name and is_pk(pk)):
         pk = next(iter(moment.read(account_state.former_pks, directory)), "")
-    return _first(moment.stream(content.accounts, Selection(user_pks=(pk,))))
+    return read_accounts(moment, (pk,)).get(pk)
 
 
 def _account_tiles(
@@ -174,11 +171,10 @@ def show_highlight(catalog: Catalog, request: PageRequest) -> Page | Redirect | 
         name = request.path["highlight"]
         if name.startswith("items-"):  # an exported site has such pages
             return Redirect(f"accounts/{request.path['directory']}/index.html")
-        highlight = _find_highlight(moment, name)
+        highlight = read_highlights(moment, (name,)).get(name)
         if highlight is None:
             return None
-        account = _first(moment.stream(content.accounts, Selection(user_pks=(highlight.user_pk,))))
-        assert account is not None  # a highlight has an account
+        account = read_accounts(moment, (highlight.user_pk,))[highlight.user_pk]  # a highlight has one
         directory = account_directory(account)
         if directory != f"accounts/{request.path['directory']}":
             return Redirect(f"{directory}/{highlight.pk}.html")
@@ -190,18 +186,13 @@ def show_highlight(catalog: Catalog, request: PageRequest) -> Page | Redirect | 
         tiles = [cards.make_tile(place, highlight, name) for place in _places(moment, highlight.pk, pks)]
         first = _first_pictures(moment, [highlight]).get(highlight.pk)
         cover = _cover(highlight, first, sums, _former_titles(moment, highlight))
-        before, following = (
-            _find_highlight(moment, pk) if pk is not None else None
-            for pk in moment.read(page_contents.neighbours, account.pk, highlight.pk)
-        )
+        neighbours = moment.read(page_contents.neighbours, account.pk, highlight.pk)
+        beside = read_highlights(moment, [pk for pk in neighbours if pk is not None])
+        before, following = (beside.get(pk or "") for pk in neighbours)
     page = html_pages.highlight_page(
         account, cover, tiles, before, following, pager=pager if pager.pages > 1 else None, is_live=True
     )
     return _html(page)
-
-
-def _find_highlight(moment: Snapshot, pk: Pk) -> KeptHighlight | None:
-    return _first(moment.stream(content.highlights, Selection(highlight_pks=(pk,))))
 
 
 def _former_titles(moment: Snapshot, highlight: KeptHighlight) -> list[str]:
@@ -225,10 +216,8 @@ def show_item(catalog: Catalog, request: PageRequest) -> Page | None:
         places = list(moment.stream(content.contents, Selection(item_pks=(request.path["item"],))))
         if not places:
             return None
-        pks = tuple(place.highlight_pk for place in places)
-        highlights = {h.pk: h for h in moment.stream(content.highlights, Selection(highlight_pks=pks))}
-        owners = tuple({highlight.user_pk for highlight in highlights.values()})
-        accounts = {a.pk: a for a in moment.stream(content.accounts, Selection(user_pks=owners))}
+        highlights = read_highlights(moment, [place.highlight_pk for place in places])
+        accounts = read_accounts(moment, [highlight.user_pk for highlight in highlights.values()])
     first = highlights[places[0].highlight_pk]
     account = accounts[first.user_pk]
     tile = cards.make_tile(places[0], first, html_pages.account_name(account))
@@ -248,10 +237,6 @@ def show_item(catalog: Catalog, request: PageRequest) -> Page | None:
 
 def _html(page: str) -> Page:
     return Page(page.encode())
-
-
-def _first(values: Iterable[T]) -> T | None:
-    return next(iter(values), None)
 
 
 def _pages(total: int, at_once: int) -> int:
