@@ -1,4 +1,4 @@
-"""``archiver show``: an account, highlight or item as JSON, or as lines safe for a terminal, long lists cut."""
+"""``archiver show``: an account, highlight or item, as JSON or as lines that are safe for a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import click
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from archiver.archive.archive import Archive
 from archiver.archive.subject_details import (
     AccountDetails,
     Details,
@@ -43,17 +42,6 @@ from archiver.wording import NO_GAPS
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.model.archived import (
-        ContentSize,
-        KeptAccount,
-        KeptFile,
-        KeptHighlight,
-        KeptItem,
-        Placed,
-        Provenance,
-    )
-    from archiver.model.foreign_files import WaitingFile
-
 
 _AT_ONCE = 500
 _ROLES = ("thumbnail", "video", "cover", "avatar")

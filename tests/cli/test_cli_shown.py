@@ -8,7 +8,7 @@ from shutil import copytree
 import pytest
 
 from archiver.catalog import Catalog, record
-from archiver.cli import details_text
+from archiver.cli import show_command
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray, User
 from archiver.text_format import make_safe, pluralize
@@ -207,8 +207,8 @@ def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> InProcessUser:
 
 def test_long_lists_are_cut_for_people(sqlite_person: InProcessUser, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last line says how to see the rest."""
-    monkeypatch.setattr(details_text, "_ITEMS_SHOWN", 1)
-    monkeypatch.setattr(details_text, "_HIGHLIGHTS_SHOWN", 2)
+    monkeypatch.setattr(show_command, "_ITEMS_SHOWN", 1)
+    monkeypatch.setattr(show_command, "_HIGHLIGHTS_SHOWN", 2)
     for target, left in (("highlight:1", "item 11"), ("natgeo", "onerror")):
         out = show(sqlite_person, target).out
         assert left not in out
