@@ -86,8 +86,7 @@ def command(
       archiver add -i accounts.txt --dry-run
     """
     asked = load.targets(targets, list_files, _require_patterns(globs))
-    config = options.loaded
-    assert config is not None
+    config = options.settings
     account_list.require_file(config)
     new, listed = archive.split_listed(asked)
     account_list.add_to_list(config, new, dry_run=dry_run)

@@ -126,7 +126,7 @@ def command(options: GlobalOptions, archive: Archive, by: str, since: datetime |
       archiver costs --by month
       archiver costs --by account --json
     """
-    price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
+    price = options.settings.budget.price_per_1000
     return CostsResult.of(archive.costs(by, since=since), price)
 
 

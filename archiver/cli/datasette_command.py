@@ -56,8 +56,7 @@ def command(options: GlobalOptions, archive: Archive, directory: Path, force: bo
     database = archive.sqlite_file()
     place: dict[str, object] = {"blobs": str(archive.root / "blobs")}
     if archive.storage is not None:
-        assert options.loaded is not None
-        uses_service = options.loaded.archive.use_metadata_service
+        uses_service = options.settings.archive.use_metadata_service
         place = {"storage": archive.storage, "use_metadata_service": uses_service}
     description = output.format_json(build_metadata(database.stem, place), indent=2) + "\n"
     if str(directory) == "-":

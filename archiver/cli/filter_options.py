@@ -6,7 +6,6 @@ What completes only reads. An archive that cannot be read completes nothing.
 from __future__ import annotations
 
 import glob
-import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 from msgspec import Struct
 
-from archiver import config
 from archiver.cli import load
 from archiver.cli.decorators import Function, Result
 from archiver.cli.options import C, GlobalOptions, TimeType
@@ -32,13 +30,12 @@ if TYPE_CHECKING:
 
 def complete_account(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the usernames that begin like this: those of the configuration, then those of the archive."""
-    from archiver.archive.archive import Archive
-
-    configuration = _read_config(ctx)
+    options = ctx.ensure_object(GlobalOptions)
+    entries = load.config(options).accounts
     at = "@" if incomplete.startswith("@") else ""
     prefix = incomplete.removeprefix("@").lower()
-    names = [name for entry in configuration.accounts if (name := entry.username) and name.startswith(prefix)]
-    with suppress(ArchiverError), Archive(configuration) as archive:
+    names = [name for entry in entries if (name := entry.username) and name.startswith(prefix)]
+    with suppress(ArchiverError), load.open_archive(options) as archive:
         names += archive.usernames(prefix)
     valid = []
     for name in dict.fromkeys(names):
@@ -51,7 +48,7 @@ def complete_account(ctx: click.Context, param: click.Parameter, incomplete: str
 def complete_listed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the entries of the list that begin like this."""
     at = "@" if incomplete.startswith("@") else ""
-    entries = _read_config(ctx).accounts
+    entries = load.config(ctx.ensure_object(GlobalOptions)).accounts
     texts = [f"{at}{entry.username}" if entry.username else entry.text for entry in entries]
     return _without_used(ctx, param, [text for text in texts if text.startswith(incomplete.lower())])
 
@@ -61,10 +58,8 @@ def complete_title(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
     Left out are titles that a terminal might obey, and those that look like an option.
     """
-    from archiver.archive.archive import Archive
-
     titles: Iterable[str] = ()
-    with suppress(ArchiverError), Archive(_read_config(ctx)) as archive:
+    with suppress(ArchiverError), load.open_archive(ctx.ensure_object(GlobalOptions)) as archive:
         titles = archive.titles(incomplete)
     harmless = [title for title in titles if title.strip() and make_safe(title) == title and title[0] != "-"]
     return _without_used(ctx, param, [glob.escape(title) for title in harmless])
@@ -74,14 +69,8 @@ def complete_query(ctx: click.Context, param: click.Parameter, incomplete: str) 
     """Return the named queries that begin like this."""
     from archiver.queries import named_queries
 
-    own = (_read_config(ctx).path or config.default_path()).parent / "queries"
+    own = load.queries_folder(load.config(ctx.ensure_object(GlobalOptions)))
     return [name for name in named_queries.all_queries(own) if name.startswith(incomplete)]
-
-
-def _read_config(ctx: click.Context) -> config.Config:
-    options = ctx.ensure_object(GlobalOptions)
-    directory = str(options.archive) if options.archive is not None else None
-    return config.load(options.config, os.environ, {"archive.directory": directory})
 
 
 def _without_used(ctx: click.Context, param: click.Parameter, values: list[str]) -> list[str]:

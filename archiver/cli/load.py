@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from archiver.cli import output
 from archiver.cli.options import GlobalOptions
-from archiver.config import Config, account_list, load
+from archiver.config import Config, account_list, default_path, load
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld, UsageError
 from archiver.model.target import Target, TargetIdentity, parse_target, read_targets
 
@@ -35,6 +35,11 @@ def config(options: GlobalOptions, *, with_accounts: bool = True) -> Config:
     if not options.quiet:
         output.print_messages(*(f"archiver: note: {warning}" for warning in configuration.warnings))
     return configuration
+
+
+def queries_folder(configuration: Config) -> Path:
+    """Return where the user's own named queries are: beside the configuration."""
+    return (configuration.path or default_path()).parent / "queries"
 
 
 def open_archive(

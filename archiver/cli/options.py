@@ -184,6 +184,12 @@ class GlobalOptions:
     is_behind: bool = False
 
     @property
+    def settings(self) -> Config:
+        """Return the configuration of a command that has read it."""
+        assert self.loaded is not None
+        return self.loaded
+
+    @property
     def is_watched(self) -> bool:
         """Return whether a person reads the messages: stderr is a terminal, or ``-v``; never with ``-q``."""
         return not self.quiet and (self.verbose or is_on_terminal())

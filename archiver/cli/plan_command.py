@@ -188,13 +188,12 @@ def make_plan(
     ``summary``: what was spent to make the plan exact, by listing the trays ``since`` then. ``max_units``:
     the limit of the run itself. ``can_list``: whether to advise ``plan --list``.
     """
-    assert options.loaded is not None
-    words = () if tuple(targets) == options.loaded.accounts else [advice.quote(t.text) for t in targets]
+    words = () if tuple(targets) == options.settings.accounts else [advice.quote(t.text) for t in targets]
     is_advised = can_list and len(words) <= _MOST_NAMES
     return PlanResult(
         archive.plan(targets, options=run_options, since=since),
         archive.budget_left(max_units=max_units),
-        options.loaded.budget.price_per_1000,
+        options.settings.budget.price_per_1000,
         advice.command_line(" ".join(("plan --list", *words))) if is_advised else None,
         summary,
     )

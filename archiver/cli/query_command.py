@@ -16,7 +16,6 @@ from archiver.cli import load, output, signals
 from archiver.cli.decorators import plain
 from archiver.cli.filter_options import complete_query
 from archiver.cli.options import GlobalOptions, WholeNumber, parse_time
-from archiver.config import default_path
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import Target, parse_target
@@ -129,7 +128,7 @@ def command(
         with load.open_archive(options, database=database.find_query_database(config)) as archive:
             _print_schema(archive.tables(), sql, form)
         return
-    own = (config.path or default_path()).parent / "queries"
+    own = load.queries_folder(config)
     if list_queries:
         _list(own, form, database.locate_database(config).parameter_names)
         if not options.quiet:

@@ -228,8 +228,7 @@ class EventObserver:
 
     def __init__(self, options: GlobalOptions, last_line: str) -> None:
         """``last_line``: the last line of the log; it may be changed until the end."""
-        config = options.loaded
-        assert config is not None
+        config = options.settings
         self.last_line = last_line
         self._shown = progress.make_observer(options)
         self._log = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
@@ -265,8 +264,6 @@ def make_run(
     ``create_missing``: make the archive if it is not there. ``changes`` collects what the run saw change.
     ``stop``: the flag of a caller that handles signals already.
     """
-    config = options.loaded
-    assert config is not None
     handles_signals = stop is None
     stop = stop or StopFlag()
     with (
@@ -276,7 +273,7 @@ def make_run(
         if create_missing:
             from archiver.archive.creation import create_for_run
 
-            create_for_run(config)
+            create_for_run(options.settings)
         summary = archive.run(
             targets,
             options=run_options,

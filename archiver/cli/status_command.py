@@ -135,7 +135,7 @@ def command(
         except ArchiverError as error:
             failure = error  # raised after the local numbers are printed
     is_silent = options.quiet and max_age is not None
-    price = options.loaded.budget.price_per_1000 if options.loaded is not None else None
+    price = options.settings.budget.price_per_1000
     shown = StatusResult(status, balance, per_night, price, _describe_late(status, max_age), is_silent)
     if failure is None:
         return shown
