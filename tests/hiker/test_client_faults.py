@@ -256,7 +256,7 @@ def test_a_gzipped_answer_arrives_decoded() -> None:
 
     with scripted_server(act) as server, client(server.url) as hiker:
         assert hiker.send(CALL).body == b'{"a": 1}'
-    assert b"accept-encoding: gzip\r\n" in server.requests[0].lower()
+    assert "accept-encoding: gzip\r\n" in server.requests[0].lower()
 
 
 # --- bytes after an answer

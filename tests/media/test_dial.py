@@ -12,9 +12,18 @@ from archiver.errors import DownloadFailed, Reason, StoppedBySignal
 from archiver.media.direct_transport import Dialer
 from archiver.media.egress import Egress, is_public
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status
+from tests.support.scripted_cdn import (
+    Connections,
+    MemoryWriter,
+    Names,
+    Waits,
+    downloader,
+    ok,
+    picture,
+    scripted_cdn,
+    status,
+)
 from tests.support.scripted_server import Connection, black_hole, scripted_server
-from tests.support.tls_server import Connections, Names
 
 CDN = Egress(("*.cdninstagram.com", "*.fbcdn.net"))
 
@@ -196,7 +205,7 @@ def test_behind_a_proxy_names_are_still_vetted_and_the_proxy_resolves() -> None:
                 through.download(picture("https://a.fbcdn.net/x?oh=SIGNED"), MemoryWriter(), Waits())
             with pytest.raises(DownloadFailed):
                 through.download(picture("https://evil.com/x"), MemoryWriter(), Waits())
-            through.download(picture(local.url()), MemoryWriter())
+            through.download(picture(local.link()), MemoryWriter())
     assert caught.value.reason is Reason.NETWORK
     assert {request.split("\r\n")[0] for request in proxy.requests} == {"CONNECT a.fbcdn.net:443 HTTP/1.1"}
     assert len(local.requests) == 1

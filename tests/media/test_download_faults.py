@@ -68,7 +68,7 @@ def test_fault_c7_bytes_beyond_the_length_are_no_answer_to_the_next_request(size
     with scripted_cdn(long, ok(jpeg(500))) as server, downloader() as cdn_downloader:
         for expected in (jpeg(size), jpeg(500)):
             sink = MemoryWriter()
-            cdn_downloader.download(picture(server.url()), sink)
+            cdn_downloader.download(picture(server.link()), sink)
             assert sink.bytes == expected
         assert server.connections == 2
 
@@ -105,7 +105,7 @@ def test_fault_c10_a_chunked_body_arrives_whole_or_not_at_all() -> None:
     with scripted_cdn(whole, whole) as server, downloader() as cdn_downloader:
         for _ in range(2):
             sink = MemoryWriter()
-            cdn_downloader.download(picture(server.url()), sink)
+            cdn_downloader.download(picture(server.link()), sink)
             assert sink.bytes == BODY
         assert server.connections == 1
 
@@ -136,7 +136,7 @@ def test_fault_c14_what_is_no_media_never_reaches_the_sink(body: bytes) -> None:
     sink = MemoryWriter()
     with scripted_cdn(ok(body, content_type="image/jpeg")) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), sink)
+            cdn_downloader.download(picture(server.link()), sink)
         assert len(server.requests) == 1
     assert caught.value.reason is Reason.NOT_MEDIA
     assert sink.bytes == b""
@@ -189,7 +189,7 @@ def test_fault_c29_no_cookie_no_referrer_no_key_and_no_browser_goes_out() -> Non
         downloader() as cdn_downloader,
     ):
         for _ in range(2):
-            cdn_downloader.download(picture(server.url()), MemoryWriter())
+            cdn_downloader.download(picture(server.link()), MemoryWriter())
         sent = {line.partition(":")[0].lower() for line in server.requests[1].split("\r\n")[1:] if line}
         assert sent == {"host", "user-agent", "accept", "accept-encoding"}
         assert server.header(1, "accept-encoding") == "identity"
@@ -203,7 +203,7 @@ def test_fault_c30_a_url_that_breaks_the_request_is_refused_before_it(path: str)
     """Line breaks, spaces, NUL and 64 kB never reach a socket."""
     with scripted_cdn() as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url(path)), MemoryWriter())
+            cdn_downloader.download(picture(server.link(path)), MemoryWriter())
         assert server.connections == 0
     assert caught.value.reason is Reason.REFUSED
 
@@ -248,7 +248,7 @@ def test_informational_answers_are_passed_over() -> None:
 def test_a_clock_far_ahead_costs_no_request() -> None:
     """With a clock a year ahead every signed link is expired, and none is asked (H18)."""
     with scripted_cdn() as server, downloader() as cdn_downloader:
-        link = Link(Role.COVER, server.url(), datetime(2020, 1, 1, tzinfo=UTC))
+        link = Link(Role.COVER, server.link(), datetime(2020, 1, 1, tzinfo=UTC))
         with pytest.raises(DownloadFailed):
             cdn_downloader.download(link, MemoryWriter())
         assert server.connections == 0

@@ -4,15 +4,26 @@ prove the name?
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from archiver.errors import DownloadFailed, Reason
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, head, ok, picture, scripted_cdn
-from tests.support.tls_server import A, Authority, B, Names, TlsServer, moved
+from tests.support.scripted_cdn import (
+    A,
+    B,
+    MemoryWriter,
+    Names,
+    TlsHosts,
+    Waits,
+    downloader,
+    head,
+    moved,
+    ok,
+    picture,
+    scripted_cdn,
+    tls_hosts,
+)
+from tests.support.scripted_server import Authority
 
 BODY = jpeg(20_000)
 FILE = head("200 OK", content_length=len(BODY)) + BODY
@@ -21,21 +32,10 @@ START = "https://a.fbcdn.net/x.jpg?oh=SIGNED"
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls"))
+    return Authority(tmp_path_factory.mktemp("tls"), "a.fbcdn.net", "b.fbcdn.net")
 
 
-@contextmanager
-def serving(authority: Authority, **answers: bytes) -> Iterator[TlsServer]:
-    """A server for a.fbcdn.net and b.fbcdn.net: ``a_x`` is the answer to a.fbcdn.net/x.jpg."""
-    by_place = {f"{key[0]}.fbcdn.net/{key[2:]}.jpg": answer for key, answer in answers.items()}
-    server = TlsServer(authority, by_place)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def refused(server: TlsServer, names: Names, *also: str) -> DownloadFailed:
+def refused(server: TlsHosts, names: Names, *also: str) -> DownloadFailed:
     """The failure that a download from ``START`` ends in."""
     hosts = ["*.fbcdn.net", *also]
     through = downloader(allowed_hosts=hosts, dialer=server.dialer(names))
@@ -51,7 +51,7 @@ def test_fault_c21_every_hop_goes_to_its_vetted_address_under_its_own_name(autho
     """
     answers = {"a_x": moved("https://b.fbcdn.net/y.jpg"), "b_y": moved("z.jpg"), "b_z": FILE}
     sink, names = MemoryWriter(), Names(a=[[A]], b=[[B]])
-    with serving(authority, **answers) as server:
+    with tls_hosts(authority, **answers) as server:
         with downloader(allowed_hosts=["*.fbcdn.net"], dialer=server.dialer(names)) as cdn_downloader:
             cdn_downloader.download(picture(START), sink)
         assert server.connections.asked == [(A, 443), (B, 443), (B, 443)]
@@ -68,7 +68,7 @@ def test_fault_c17_a_hop_to_a_name_that_means_an_inner_address_is_not_connected_
     """The next host is allowed, one of its addresses is public, another is not: nothing is connected to after
     the first hop.
     """
-    with serving(authority, a_x=moved("https://b.fbcdn.net/y.jpg")) as server:
+    with tls_hosts(authority, a_x=moved("https://b.fbcdn.net/y.jpg")) as server:
         failed = refused(server, Names(a=[[A]], b=[[B, address]]))
         assert server.connections.asked == [(A, 443)]
     assert (failed.reason, failed.is_retryable) == (Reason.NETWORK, False)
@@ -85,7 +85,7 @@ def test_fault_c21_a_name_is_vetted_anew_for_every_connection(authority: Authori
     made.
     """
     names = Names(a=[[A], ["10.0.0.1"]])
-    with serving(authority, a_x=answer, a_y=FILE) as server:
+    with tls_hosts(authority, a_x=answer, a_y=FILE) as server:
         assert "its name resolves to 10.0.0.1" in str(refused(server, names))
         assert server.connections.asked == [(A, 443)]
     assert names.asked == ["a.fbcdn.net"] * 2
@@ -93,7 +93,7 @@ def test_fault_c21_a_name_is_vetted_anew_for_every_connection(authority: Authori
 
 def test_fault_c21_a_hop_whose_host_cannot_prove_its_name_is_final(authority: Authority) -> None:
     """TLS verifies the name of the hop, not that of the first host, and it is not asked again."""
-    with serving(authority, a_x=moved("https://c.fbcdn.net/y.jpg")) as server:
+    with tls_hosts(authority, a_x=moved("https://c.fbcdn.net/y.jpg")) as server:
         failed = refused(server, Names(a=[[A]], c=[[B]]))
         assert server.names == ["a.fbcdn.net", "c.fbcdn.net"]
         assert len(server.requests) == 1
@@ -103,7 +103,7 @@ def test_fault_c21_a_hop_whose_host_cannot_prove_its_name_is_final(authority: Au
 
 def test_fault_c17_the_internet_may_not_point_at_a_listed_loopback_host(authority: Authority) -> None:
     """127.0.0.1 is listed, so a link may name it; a redirect from the CDN may not."""
-    with scripted_cdn(ok(BODY)) as local, serving(authority, a_x=moved(local.url())) as server:
+    with scripted_cdn(ok(BODY)) as local, tls_hosts(authority, a_x=moved(local.link())) as server:
         failed = refused(server, Names(a=[[A]]), "127.0.0.1")
         assert local.connections == 0
     assert failed.reason is Reason.REDIRECT
@@ -126,7 +126,7 @@ def test_fault_c17_the_internet_may_not_point_at_a_listed_loopback_host(authorit
 def test_fault_c20_a_hop_is_checked_like_the_first_link(authority: Authority, location: str) -> None:
     """Look-alikes, a trailing dot, a user, another port, a homograph, http: no name is resolved for them."""
     names = Names(a=[[A]])
-    with serving(authority, a_x=moved(location.encode().decode("latin-1"))) as server:
+    with tls_hosts(authority, a_x=moved(location.encode().decode("latin-1"))) as server:
         assert refused(server, names).reason is Reason.REDIRECT
     assert names.asked == ["a.fbcdn.net"]
 
@@ -134,7 +134,7 @@ def test_fault_c20_a_hop_is_checked_like_the_first_link(authority: Authority, lo
 def test_fault_c29_a_cookie_does_not_travel_with_a_redirect(authority: Authority) -> None:
     """Set for the whole domain by the first host, it is not sent to the second; nor is a referrer."""
     cookie = {"set_cookie": "id=TRACKED; Domain=fbcdn.net; Path=/"}
-    with serving(authority, a_x=moved("https://b.fbcdn.net/y.jpg", **cookie), b_y=FILE) as server:
+    with tls_hosts(authority, a_x=moved("https://b.fbcdn.net/y.jpg", **cookie), b_y=FILE) as server:
         dialer = server.dialer(Names(a=[[A]], b=[[B]]))
         with downloader(allowed_hosts=["*.fbcdn.net"], dialer=dialer) as cdn_downloader:
             cdn_downloader.download(picture(START), MemoryWriter())
@@ -145,7 +145,7 @@ def test_fault_c29_a_cookie_does_not_travel_with_a_redirect(authority: Authority
 def test_tls_serves_many_files_on_one_connection(authority: Authority) -> None:
     """A kept connection is neither dialled nor resolved anew."""
     names = Names(a=[[A], ["10.0.0.1"]])
-    with serving(authority, a_x=FILE) as server:
+    with tls_hosts(authority, a_x=FILE) as server:
         with downloader(allowed_hosts=["*.fbcdn.net"], dialer=server.dialer(names)) as cdn_downloader:
             for _ in range(2):
                 sink = MemoryWriter()

@@ -40,7 +40,7 @@ def test_fault_c11_a_drip_is_cut_off() -> None:
     drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), AfterReply.HOLD, gap=0.02)
     sink, began = MemoryWriter(), time.monotonic()
     with scripted_cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), sink, Waits())
+        cdn_downloader.download(picture(server.link()), sink, Waits())
     assert sink.bytes == BODY
     assert time.monotonic() - began < 3
 
@@ -67,7 +67,7 @@ def test_fault_c11_silence_is_not_waited_out(
     began = time.monotonic()
     with scripted_cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), Waits())
+            cdn_downloader.download(picture(server.link()), MemoryWriter(), Waits())
         assert len(server.requests) == 3
         assert time.monotonic() - began < 4
     assert (caught.value.reason, caught.value.is_retryable) == (reason, True)
@@ -78,7 +78,7 @@ def test_fault_c11_the_total_deadline_ends_every_attempt() -> None:
     steady = Reply((head() + BODY[:-2], b"x" * 500), gap=0.02, endless=True)
     hasty = downloader(total_deadline=0.4, speed_window=0.2)
     with scripted_cdn(steady) as server, hasty as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), Waits())
+        cdn_downloader.download(picture(server.link()), MemoryWriter(), Waits())
     assert (caught.value.reason, caught.value.is_retryable) == (Reason.TOO_SLOW, False)
 
 
@@ -87,7 +87,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> N
     waits = Waits()
     with scripted_cdn(ok(BODY, AfterReply.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
         for _ in range(2):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
+            cdn_downloader.download(picture(server.link()), MemoryWriter(), waits)
         assert server.connections == 2
     assert waits.seconds == []
 
@@ -99,8 +99,8 @@ def test_a_kept_connection_that_dies_at_the_next_request_is_replaced_unseen() ->
         scripted_cdn(ok(BODY), Reply((), AfterReply.CLOSE), ok(BODY)) as server,
         downloader() as cdn_downloader,
     ):
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
-        cdn_downloader.download(picture(server.url()), sink, waits)
+        cdn_downloader.download(picture(server.link()), MemoryWriter(), waits)
+        cdn_downloader.download(picture(server.link()), sink, waits)
         assert (len(server.requests), server.connections) == (3, 2)
     assert sink.bytes == BODY
     assert waits.seconds == []
@@ -112,7 +112,7 @@ def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     def connections(cdn_downloader: Downloader, check: Callable[[], None] = lambda: None) -> int:
         with scripted_cdn(ok(BODY), ok(BODY)) as server, cdn_downloader:
             for _ in range(2):
-                cdn_downloader.download(picture(server.url()), MemoryWriter(), CallingFlag(check))
+                cdn_downloader.download(picture(server.link()), MemoryWriter(), CallingFlag(check))
             return server.connections
 
     assert connections(downloader()) == 1
@@ -127,7 +127,7 @@ def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> 
 def test_nobody_listening_is_the_networks_fault() -> None:
     """A refused connection is retried, then NETWORK."""
     with scripted_cdn() as server:
-        url = server.url()
+        url = server.link()
     waits = Waits()
     with downloader() as cdn_downloader, pytest.raises(DownloadFailed) as caught:
         cdn_downloader.download(picture(url), MemoryWriter(), waits)
@@ -161,7 +161,7 @@ def test_a_stop_is_heard_at_once(reply: Reply) -> None:
     with scripted_cdn(reply) as server, downloader() as cdn_downloader:
         began = time.monotonic()
         with pytest.raises(StoppedBySignal):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), CallingFlag(stopper(0.1)))
+            cdn_downloader.download(picture(server.link()), MemoryWriter(), CallingFlag(stopper(0.1)))
         assert time.monotonic() - began < 1.5
         assert len(server.requests) == 1
 
@@ -178,14 +178,14 @@ def test_a_stop_while_waiting_passes_through() -> None:
         downloader() as cdn_downloader,
         pytest.raises(StoppedBySignal),
     ):
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), StoppedAtPause())
+        cdn_downloader.download(picture(server.link()), MemoryWriter(), StoppedAtPause())
 
 
 def test_an_error_of_the_sink_passes_through() -> None:
     """A full disk is not the CDN's failure and is not retried."""
     with scripted_cdn(ok(BODY)) as server, downloader() as cdn_downloader:
         with pytest.raises(StorageError):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(full_at=HALF), Waits())
+            cdn_downloader.download(picture(server.link()), MemoryWriter(full_at=HALF), Waits())
         assert len(server.requests) == 1
 
 
@@ -248,7 +248,7 @@ def test_a_limited_download_waits_and_is_not_called_slow() -> None:
     body, sink, began = jpeg(200_000), MemoryWriter(), time.monotonic()
     limited = downloader(limit_rate=400_000, min_speed=10**5, speed_window=0.2, total_deadline=0.3)
     with scripted_cdn(ok(body)) as server, limited as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), sink)
+        cdn_downloader.download(picture(server.link()), sink)
     assert sink.bytes == body
     assert time.monotonic() - began >= 0.4
 
@@ -263,7 +263,7 @@ def test_a_limited_download_takes_small_pieces() -> None:
             super().write(chunk)
 
     with scripted_cdn(ok(body)) as server, downloader(limit_rate=80_000, concurrency=16) as limited:
-        limited.download(picture(server.url()), Sizes())
+        limited.download(picture(server.link()), Sizes())
     assert sum(sizes) == len(body)
     assert max(sizes[1:]) <= 80_000 / 16
 
@@ -278,7 +278,7 @@ def test_many_threads_share_one_downloader() -> None:
         def work() -> None:
             for n in range(5):
                 sink = MemoryWriter()
-                cdn_downloader.download(picture(server.url()), sink)
+                cdn_downloader.download(picture(server.link()), sink)
                 if sink.bytes != bodies[0]:
                     wrong.append(n)
 

@@ -62,7 +62,7 @@ def redirected(location: str) -> str:
     headers: dict[str, str | int] = {"location": location} if location else {}
     with scripted_cdn(status("302 Found", **headers)) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), Waits())
+            cdn_downloader.download(picture(server.link()), MemoryWriter(), Waits())
         assert (caught.value.reason, caught.value.is_retryable) == (Reason.REDIRECT, False)
         assert len(server.requests) == 1
     assert "SIGNED" not in str(caught.value)
@@ -73,11 +73,11 @@ def test_fault_c19_five_redirects_are_followed_and_a_sixth_is_not() -> None:
     """Relative places are joined; a loop ends."""
     hops = [status("302 Found", b"moved", location=f"../n/{n}?a=b") for n in range(5)]
     with scripted_cdn(*hops, ok(BODY)) as server, downloader() as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), MemoryWriter())
+        cdn_downloader.download(picture(server.link()), MemoryWriter())
         assert server.requests[5].startswith("GET /n/4?a=b HTTP/1.1")
     loop = [status("301 Moved", location="/p/photo.jpg")] * 6
     with scripted_cdn(*loop) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), MemoryWriter())
+            cdn_downloader.download(picture(server.link()), MemoryWriter())
         assert len(server.requests) == 6
     assert caught.value.reason is Reason.REDIRECT

@@ -30,7 +30,7 @@ def test_fault_c1_an_expired_link_is_not_asked() -> None:
     """A signature past its time, or about to be, costs no request."""
     with scripted_cdn() as server, downloader() as cdn_downloader:
         for life in (-3600, 2):
-            link = Link(Role.COVER, server.url(), utcnow() + timedelta(seconds=life))
+            link = Link(Role.COVER, server.link(), utcnow() + timedelta(seconds=life))
             with pytest.raises(DownloadFailed) as caught:
                 cdn_downloader.download(link, MemoryWriter())
             assert (caught.value.reason, caught.value.is_retryable) == (Reason.EXPIRED, False)
@@ -92,7 +92,7 @@ def test_fault_c5_retry_after_is_honoured(asked: str | None, least: float, most:
     waits = Waits()
     busy = status("503 Busy", retry_after=asked) if asked else status("503 Busy")
     with scripted_cdn(busy, ok(BODY)) as server, downloader() as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
+        cdn_downloader.download(picture(server.link()), MemoryWriter(), waits)
     assert least <= waits.seconds[0] <= most
 
 
@@ -102,9 +102,9 @@ def test_fault_c5_a_host_that_asks_for_quiet_is_left_alone_by_every_file() -> No
     busy = [status("429 Slow", retry_after=50)] * 3
     with scripted_cdn(*busy, ok(BODY)) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed):
-            cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
+            cdn_downloader.download(picture(server.link()), MemoryWriter(), waits)
         before = len(waits.seconds)
-        cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
+        cdn_downloader.download(picture(server.link()), MemoryWriter(), waits)
     assert [seconds > 40 for seconds in waits.seconds[before:]] == [True]
 
 
@@ -115,7 +115,7 @@ def test_fault_c5_a_host_that_asks_for_hours_is_left_for_the_next_run() -> None:
         asked: list[float] = []
         for _ in range(3):
             with pytest.raises(DownloadFailed) as caught:
-                cdn_downloader.download(picture(server.url()), MemoryWriter(), waits)
+                cdn_downloader.download(picture(server.link()), MemoryWriter(), waits)
             assert caught.value.reason is Reason.HTTP_STATUS
             asked.append(caught.value.retry_after or 0)
         assert len(server.requests) == 1

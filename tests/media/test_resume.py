@@ -49,7 +49,7 @@ def fetched(*replies: Reply, body: bytes = BODY) -> tuple[list[str | None], Memo
     """The Range header of each request, once these replies have led to exactly ``body``."""
     sink = MemoryWriter()
     with scripted_cdn(*replies) as server, downloader() as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), sink, Waits())
+        cdn_downloader.download(picture(server.link()), sink, Waits())
         assert sink.bytes == body
         assert len(server.requests) == len(replies)
         ranges = [server.header(n, "range") for n in range(len(replies))]
@@ -203,7 +203,7 @@ def test_a_blob_writer_is_a_sink() -> None:
         downloader() as cdn_downloader,
         store.writer() as writer,
     ):
-        cdn_downloader.download(picture(server.url()), writer, Waits())
+        cdn_downloader.download(picture(server.link()), writer, Waits())
         digest, size = writer.commit()
     with store.open(digest) as held:
         assert (size, held.read()) == (LENGTH, BODY)

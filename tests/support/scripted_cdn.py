@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 
 import pytest
 
 from archiver.errors import DownloadFailed, StorageError
+from archiver.http.sockets import TimeLimit
 from archiver.media.checked_writer import DownloadedFile
 from archiver.media.direct_transport import Dialer
 from archiver.media.downloader import Downloader
@@ -20,6 +20,7 @@ from archiver.model.identity import Role
 from archiver.model.upstream import Link
 from archiver.work import StopFlag
 from tests.support.media_samples import jpeg
+from tests.support.scripted_server import Authority, Connection, ScriptedServer, scripted_server
 
 BODY = jpeg(200_000)
 
@@ -59,100 +60,36 @@ def status(line: str, body: bytes = b"", /, **headers: str | int) -> Reply:
     return Reply((head(line, content_length=len(body), **headers) + body,))
 
 
-class ScriptedCdn:
-    """``requests``: the heads as they came.
-
-    ``connections``: how many were accepted. Each request takes the next reply.
-    """
-
-    def __init__(self, replies: Sequence[Reply]) -> None:
-        self.requests: list[str] = []
-        self.connections = 0
-        self._replies = list(replies)
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def url(self, path: str = "/p/photo.jpg?oh=SIGNED&oe=7FFFFFFF") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def header(self, request: int, name: str) -> str | None:
-        """Return a header of a request by its number, or None."""
-        for line in self.requests[request].split("\r\n")[1:]:
-            key, _, value = line.partition(": ")
-            if key.lower() == name:
-                return value
-        return None
-
-    def close(self) -> None:
-        self._over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(5)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(peer,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, peer: socket.socket) -> None:
-        peer.settimeout(0.05)
-        with peer, suppress(OSError):
-            while (request := self._request(peer)) is not None:
-                with self._lock:
-                    self.requests.append(request)
-                    reply = self._replies.pop(0)
-                if not self._send(peer, reply):
-                    return
-
-    def _request(self, peer: socket.socket) -> str | None:
-        got = b""
-        while not got.endswith(b"\r\n\r\n"):
-            if self._over.is_set():
-                return None
-            with suppress(TimeoutError):
-                more = peer.recv(65536)
-                if not more:
-                    return None
-                got += more
-        return got.decode("latin-1")
-
-    def _send(self, peer: socket.socket, reply: Reply) -> bool:
-        peer.settimeout(5)
-        while True:
-            for part in reply.parts:
-                peer.sendall(part)
-                if reply.gap and self._over.wait(reply.gap):
-                    return False
-            if not reply.endless:
-                break
-        if reply.then is AfterReply.HOLD:
-            self._over.wait()
-        if reply.then is AfterReply.RESET:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.settimeout(0.05)
-        return reply.then is AfterReply.KEEP
-
-
 @contextmanager
-def scripted_cdn(*replies: Reply) -> Iterator[ScriptedCdn]:
-    """Yield a running ScriptedCdn."""
-    server = ScriptedCdn(replies)
-    try:
+def scripted_cdn(*replies: Reply) -> Iterator[ScriptedServer]:
+    """Yield a server each of whose requests takes the next reply."""
+    left, lock = list(replies), threading.Lock()
+
+    def act(connection: Connection) -> None:
+        is_kept = True
+        while is_kept and connection.request():
+            with lock:
+                reply = left.pop(0)
+            is_kept = send(connection, reply)
+
+    with scripted_server(act) as server:
         yield server
-    finally:
-        server.close()
+
+
+def send(connection: Connection, reply: Reply) -> bool:
+    """Send a reply; return whether the connection is kept."""
+    while True:
+        for part in reply.parts:
+            connection.sock.sendall(part)
+            if reply.gap and connection.over.wait(reply.gap):
+                return False
+        if not reply.endless:
+            break
+    if reply.then is AfterReply.HOLD:
+        connection.over.wait()
+    if reply.then is AfterReply.RESET:
+        connection.reset()
+    return reply.then is AfterReply.KEEP
 
 
 class MemoryWriter:
@@ -212,7 +149,7 @@ def downloader(
     concurrency: int = 8,
     dialer: Dialer | None = None,
 ) -> Downloader:
-    """Yield a Downloader for a ScriptedCdn."""
+    """Return a Downloader for a scripted CDN."""
     return Downloader(
         allowed_hosts=allowed_hosts,
         max_file_size=max_file_size,
@@ -239,7 +176,7 @@ def failure(
     """Return the failure that these replies lead to, after this many requests."""
     with scripted_cdn(*replies) as server, downloader(max_file_size=max_file_size) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(Link(role, server.url()), MemoryWriter(), Waits())
+            cdn_downloader.download(Link(role, server.link()), MemoryWriter(), Waits())
         assert len(server.requests) == requests
     assert "SIGNED" not in str(caught.value)
     return caught.value
@@ -251,8 +188,88 @@ def fetch_body(
     """What comes of these replies: exactly ``body``, after so many requests."""
     sink = MemoryWriter()
     with scripted_cdn(*replies) as server, downloader() as cdn_downloader:
-        got = cdn_downloader.download(Link(role, server.url()), sink, Waits())
+        got = cdn_downloader.download(Link(role, server.link()), sink, Waits())
         assert len(server.requests) == requests
     assert sink.bytes == body
     assert got.size == len(body)
     return got
+
+
+def moved(location: str, **more: str) -> bytes:
+    """Return a redirect without a body."""
+    return head("302 Found", location=location, content_length=0, **more)
+
+
+A, B = "157.240.27.63", "2a03:2880:f2ff:c3:face:b00c:0:43fe"
+"""Public addresses."""
+
+
+class Connections:
+    """A connector that records where it is sent and goes to ``port`` of this machine instead; 0: nobody
+    listens.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self._port = port
+
+    def __call__(self, address: str, port: int, seconds: float, _limit: TimeLimit) -> socket.socket:
+        self.asked.append((address, port))
+        if not self._port:
+            raise ConnectionRefusedError
+        return socket.create_connection(("127.0.0.1", self._port), seconds)
+
+
+class Names:
+    """A name server: for each host, known by its first label, one answer after another, and then the last one
+    for ever.
+    """
+
+    def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
+        self.asked: list[str] = []
+        self._left = {label: list(each) for label, each in answers.items()}
+
+    def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append(host)
+        answers = self._left[host.partition(".")[0]]
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+class TlsHosts:
+    """Hosts of a CDN with TLS, on this machine, for a dialer that believes they are elsewhere.
+
+    ``names``: the server names asked for by TLS. ``requests``: the heads as they came. ``connections``: where
+    the dialer went.
+    """
+
+    def __init__(self, server: ScriptedServer, authority: Authority, names: list[str | None]) -> None:
+        self.names = names
+        self.requests = server.requests
+        self.connections = Connections(server.port)
+        self._authority = authority
+
+    def dialer(self, names: Names) -> Dialer:
+        """A dialer for which every address is this server."""
+        return Dialer(timeout=5, tls=self._authority.client(), resolver=names, connector=self.connections)
+
+
+@contextmanager
+def tls_hosts(authority: Authority, **answers: bytes) -> Iterator[TlsHosts]:
+    """Yield a server for a.fbcdn.net and b.fbcdn.net: ``a_x`` is the raw answer to a.fbcdn.net/x.jpg, and one
+    that says so ends its connection.
+    """
+    names: list[str | None] = []
+    context = authority.server()
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+
+    def act(connection: Connection) -> None:
+        while request := connection.request().decode("latin-1"):
+            path = request.split(" ")[1].partition("?")[0]
+            host = request.lower().partition("host: ")[2].partition("\r\n")[0]
+            answer = answers[f"{host[0]}_{path[1:].removesuffix('.jpg')}"]
+            connection.sock.sendall(answer)
+            if b"connection: close" in answer.partition(b"\r\n\r\n")[0]:
+                return
+
+    with scripted_server(act, context=context) as server:
+        yield TlsHosts(server, authority, names)

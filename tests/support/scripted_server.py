@@ -1,14 +1,21 @@
-"""A small server on a real loopback socket. The test writes one act for each accepted connection."""
+"""A small server on a real loopback socket, with TLS or without. The test writes one act for each accepted
+connection.
+"""
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
 
 
 class Connection:
@@ -23,7 +30,7 @@ class Connection:
         """Read up to the empty line; b'' if the peer closed."""
         got = b""
         while not got.endswith(b"\r\n\r\n"):
-            more = self.sock.recv(1)
+            more = self.sock.recv(65_536)
             if not more:
                 return b""
             got += more
@@ -52,20 +59,34 @@ Act = Callable[[Connection], None]
 
 
 class ScriptedServer:
-    """``requests`` are those that were read, in order; ``url`` is the base URL."""
+    """``requests``: the heads that were read, in order; ``url``: the base URL; ``connections``: how many were
+    accepted.
+    """
 
     def __init__(
         self, listener: socket.socket, acts: tuple[Act, ...], context: ssl.SSLContext | None
     ) -> None:
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.requests: list[bytes] = []
+        self.requests: list[str] = []
         self.connections = 0
         self.over = threading.Event()
         self._listener = listener
         self._acts = acts
         self._context = context
         self._threads: list[threading.Thread] = []
+
+    def link(self, path: str = "/p/photo.jpg?oh=SIGNED&oe=7FFFFFFF") -> str:
+        """Return the URL of a path, by default that of a signed picture."""
+        return f"{self.url}{path}"
+
+    def header(self, request: int, name: str) -> str | None:
+        """Return a header of a request by its number, or None."""
+        for line in self.requests[request].split("\r\n")[1:]:
+            key, _, value = line.partition(": ")
+            if key.lower() == name:
+                return value
+        return None
 
     def accept(self) -> None:
         while True:
@@ -96,14 +117,14 @@ class ScriptedServer:
 
 
 class _Noting(Connection):
-    def __init__(self, sock: socket.socket, over: threading.Event, requests: list[bytes]) -> None:
+    def __init__(self, sock: socket.socket, over: threading.Event, requests: list[str]) -> None:
         super().__init__(sock, over)
         self._requests = requests
 
     def request(self) -> bytes:
         got = super().request()
         if got:
-            self._requests.append(got)
+            self._requests.append(got.decode("latin-1"))
         return got
 
 
@@ -132,3 +153,26 @@ def black_hole() -> Iterator[int]:
             filler.connect_ex(listener.getsockname())
         time.sleep(0.01)  # the kernel completes the first of them
         yield listener.getsockname()[1]
+
+
+class Authority:
+    """A certificate authority of this test, and its certificate for the hosts ``names``."""
+
+    def __init__(self, directory: Path, *names: str) -> None:
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            pytest.skip("the openssl program makes the certificate of this test")
+        self.key, self.certificate = directory / "key.pem", directory / "cert.pem"
+        kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        hosts = "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
+        subject = ["-subj", f"/CN={names[0]}", "-addext", hosts]
+        files = ["-keyout", str(self.key), "-out", str(self.certificate)]
+        subprocess.run([openssl, "req", *kind, *subject, *files], check=True, capture_output=True)
+
+    def client(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.certificate))
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context

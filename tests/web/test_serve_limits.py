@@ -24,7 +24,7 @@ from archiver.work import StopFlag
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness
-from tests.support.tls_server import Authority
+from tests.support.scripted_server import Authority
 from tests.support.web_server import SECONDS, ServedArchive, read_all, write_token
 
 LARGE = 40_000_000
@@ -46,7 +46,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopie
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Who signs the certificate of the server that speaks TLS."""
-    return Authority(tmp_path_factory.mktemp("authority"))
+    return Authority(tmp_path_factory.mktemp("authority"), "a.fbcdn.net")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from archiver.errors import ConfigError
 from archiver.web.login import AttemptLimit, Login
 from archiver.web.serve_options import ServeOptions
 from tests.support.export_archive import ExportHarness
-from tests.support.tls_server import Authority
+from tests.support.scripted_server import Authority
 from tests.support.web_server import (
     SECONDS,
     Answer,
@@ -360,7 +360,7 @@ def test_fault_k18_a_token_that_nobody_can_enter_is_refused(
 
 def test_tls(archive: ExportHarness, token_file: Path, tmp_path: Path) -> None:
     """With a certificate of one's own; the cookie is for https alone, and http gets nothing."""
-    authority = Authority(tmp_path)
+    authority = Authority(tmp_path, "a.fbcdn.net")
     files = ("--tls-cert", str(authority.certificate), "--tls-key", str(authority.key))
     client = ssl.create_default_context(cafile=str(authority.certificate))
     with served(archive.environ, "--token-file", str(token_file), *files) as running:
