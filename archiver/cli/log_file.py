@@ -8,6 +8,7 @@ import re
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -124,27 +125,40 @@ class GatheredLog(logging.Handler):
 
 
 class LogObserver:
-    """Logs each event of a run. It opens the file at the first one, when the archive is known to exist."""
+    """Logs each event of a run, and then shows it.
 
-    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
-        self._root, self._group_readable = root, group_readable
+    It opens the file at the first one, when the archive is known to exist. ``last_line``: the last line of
+    the log; it may be changed until the end.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        group_readable: bool = False,
+        last_line: str = "",
+        show: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.last_line = last_line
+        self._root, self._group_readable, self._show = root, group_readable, show
         self._file: GatheredLog | None = None
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Log an event."""
+        """Log and show an event."""
         if isinstance(event, RunStarted):
             with self._lock:
                 if self._file is None:
                     self._file = attach_log(self._root, group_readable=self._group_readable)
         level = logging.WARNING if isinstance(event, FailureRecorded | Pause) else logging.INFO
         LOGGER.log(level, "%s", _EventText(event))
+        self._show(event)
 
-    def close(self, last_line: str = "") -> None:
-        """Log a last line and close the file, if it was opened."""
+    def close(self) -> None:
+        """Log the last line and close the file, if it was opened."""
         if self._file is not None:
-            if last_line:
-                LOGGER.info("%s", last_line)
+            if self.last_line:
+                LOGGER.info("%s", self.last_line)
             detach_log(self._file)
             self._file = None
 

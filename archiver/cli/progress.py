@@ -237,31 +237,23 @@ class BarObserver:
                 self._failed += 1
 
 
-class LineObserver:
-    """Prints the line that ``describe`` returns for an event; nothing if that is None. Thread-safe."""
+@contextmanager
+def show_events(options: GlobalOptions) -> Iterator[Callable[[Event], None]]:
+    """Yield a function that shows an event, as suits the terminal and the options -q and -v. Thread-safe."""
+    if is_on_terminal() and not options.quiet:
+        observer = BarObserver(verbose=options.verbose)
+        try:
+            yield observer
+        finally:
+            observer.close()
+        return
+    describe = _describe_verbosely if options.verbose else partial(_describe_loud_notice, options.command)
 
-    def __init__(self, describe: Callable[[Event], str | None]) -> None:
-        self._describe = describe
-
-    def __call__(self, event: Event) -> None:
-        """Print the line of an event."""
-        line = self._describe(event)
-        if line is not None:
+    def show_line(event: Event) -> None:
+        if not options.quiet and (line := describe(event)) is not None:
             output.print_messages(line)
 
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def make_observer(options: GlobalOptions) -> BarObserver | LineObserver:
-    """Return the observer that suits the terminal and the options -q and -v."""
-    if options.quiet:
-        return LineObserver(lambda event: None)
-    if is_on_terminal():
-        return BarObserver(verbose=options.verbose)
-    if options.verbose:
-        return LineObserver(_describe_verbosely)
-    return LineObserver(partial(_describe_loud_notice, command=options.command))
+    yield show_line
 
 
 @contextmanager
@@ -332,7 +324,7 @@ def _describe_verbosely(event: Event) -> str | None:
     return None if is_hidden else describe_event(event)
 
 
-def _describe_loud_notice(event: Event, command: str) -> str | None:
+def _describe_loud_notice(command: str, event: Event) -> str | None:
     is_loud = isinstance(event, Notice) and event.is_loud
     return f"archiver: {command}: {describe_event(event)}" if is_loud else None
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Self
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from archiver import wording
 from archiver.cli import advice, output, progress, signals
@@ -19,7 +19,6 @@ from archiver.cli.progress import describe_failure
 from archiver.errors import GAPS, Reason
 from archiver.exit_codes import NOT_FOUND, PARTIAL, UPSTREAM
 from archiver.model.archived import Failure
-from archiver.model.events import Event
 from archiver.model.values import replace
 from archiver.runner.tally import Summary, files_not_downloaded
 from archiver.text_format import format_size, pluralize
@@ -65,6 +64,8 @@ _CODE_MESSAGES = {
 _NETWORK = "check the network and the state of the API"
 
 _NO_CHANGES = RunChanges()
+
+RESUME = "run it again: it continues where it stopped"
 
 
 def print_report(
@@ -220,30 +221,21 @@ def _limit_lines(lines: Sequence[str], room: int, rest: str) -> Sequence[str]:
     return [*lines[: room - 1], f"  and {len(lines) - room + 1:,} {rest}"] if room > 0 else []
 
 
-RESUME = "run it again: it continues where it stopped"
+@contextmanager
+def observe_events(options: GlobalOptions, last_line: str) -> Iterator[LogObserver]:
+    """Yield what shows each event of a run to the user, and writes it into the log of the archive.
 
-
-class EventObserver:
-    """Shows each event of a run to the user, and writes it into the log of the archive."""
-
-    def __init__(self, options: GlobalOptions, last_line: str) -> None:
-        """``last_line``: the last line of the log; it may be changed until the end."""
-        config = options.settings
-        self.last_line = last_line
-        self._shown = progress.make_observer(options)
-        self._log = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
-
-    def __call__(self, event: Event) -> None:
-        """Log and show an event."""
-        self._log(event)
-        self._shown(event)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._shown.close()
-        self._log.close(self.last_line)
+    ``last_line``: the last line of the log, unless it is changed before the end.
+    """
+    archive = options.settings.archive
+    with progress.show_events(options) as show:
+        observer = LogObserver(
+            archive.directory, group_readable=archive.group_readable, last_line=last_line, show=show
+        )
+        try:
+            yield observer
+        finally:
+            observer.close()
 
 
 def make_run(
@@ -268,7 +260,7 @@ def make_run(
     stop = stop or StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME) if handles_signals else nullcontext(),
-        EventObserver(options, "the run ended with an error") as observer,
+        observe_events(options, "the run ended with an error") as observer,
     ):
         if create_missing:
             from archiver.archive.creation import create_for_run

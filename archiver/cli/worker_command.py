@@ -8,7 +8,7 @@ import click
 
 from archiver.cli.decorators import writes
 from archiver.cli.options import GlobalOptions, WholeNumber
-from archiver.cli.run_report import EventObserver
+from archiver.cli.run_report import observe_events
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -40,5 +40,5 @@ def command(
       archiver worker --concurrency 16
       archiver worker --until-idle
     """
-    with EventObserver(options, "the worker ended") as observer:
+    with observe_events(options, "the worker ended") as observer:
         archive.work(concurrency=concurrency, until_idle=until_idle, observe=observer, stop=stop)

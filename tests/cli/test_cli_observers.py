@@ -59,10 +59,9 @@ class _Terminal(io.StringIO):
 
 def _shown_text(given: GlobalOptions, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "stderr", stderr)
-    observer = progress.make_observer(given)
-    for event in EVENTS:
-        observer(event)
-    observer.close()
+    with progress.show_events(given) as observer:
+        for event in EVENTS:
+            observer(event)
     return stderr.getvalue()
 
 
@@ -105,12 +104,11 @@ def test_a_hundred_failures_do_not_scroll_by(monkeypatch: pytest.MonkeyPatch) ->
     for given, lines in ((GlobalOptions(), 5), (GlobalOptions(verbose=True), 100)):
         terminal = _Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        observer = progress.make_observer(given)
-        observer(RunStarted(7, "run", 2))
-        for _ in range(100):
-            observer(FailureRecorded(FAILURE))
-        observer(AccountDone("natgeo"))
-        observer.close()
+        with progress.show_events(given) as observer:
+            observer(RunStarted(7, "run", 2))
+            for _ in range(100):
+                observer(FailureRecorded(FAILURE))
+            observer(AccountDone("natgeo"))
         assert terminal.getvalue().count("failed: video") == lines
         assert "1/2 accounts, 100 failed" in terminal.getvalue()
 
@@ -144,12 +142,11 @@ def test_a_missing_target_is_shown_once_during_the_run(
     """Its Notice is shown, not the failure that says the same; other failures of targets are shown."""
     terminal = _Terminal() if not given.verbose else io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
-    observer = progress.make_observer(given)
-    observer(EVENTS[0])
-    observer(Notice("nobody: no account is called that", is_loud=True))
-    observer(FailureRecorded(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
-    observer(FailureRecorded(Failure(Subject.TARGET, "other", None, Reason.UPSTREAM, "status 500")))
-    observer.close()
+    with progress.show_events(given) as observer:
+        observer(EVENTS[0])
+        observer(Notice("nobody: no account is called that", is_loud=True))
+        observer(FailureRecorded(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
+        observer(FailureRecorded(Failure(Subject.TARGET, "other", None, Reason.UPSTREAM, "status 500")))
     assert terminal.getvalue().count("nobody") == 1
     assert "other" in terminal.getvalue()
 
@@ -162,10 +159,9 @@ def test_without_a_terminal_only_loud_notices_are_shown(monkeypatch: pytest.Monk
     ):
         stderr = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stderr)
-        observer = progress.make_observer(given)
-        observer(Notice("new\x1b", is_loud=True))
-        observer(Notice("old"))
-        observer.close()
+        with progress.show_events(given) as observer:
+            observer(Notice("new\x1b", is_loud=True))
+            observer(Notice("old"))
         assert stderr.getvalue() == says
 
 
@@ -173,20 +169,19 @@ def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.Monke
     """The observer ignores a stderr that cannot be written."""
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = progress.make_observer(GlobalOptions())
-    bar(EVENTS[0])
-    terminal.broken = True
-    for event in EVENTS[1:]:
-        bar(event)
-    bar.close()
+    with progress.show_events(GlobalOptions()) as bar:
+        bar(EVENTS[0])
+        terminal.broken = True
+        for event in EVENTS[1:]:
+            bar(event)
 
 
 def test_the_log_has_a_line_for_each_event(tmp_path: Path) -> None:
     """Each line has a UTC time and a level and is safe; only the owner can read the file."""
-    observer = log_file.LogObserver(tmp_path)
+    observer = log_file.LogObserver(tmp_path, last_line="run 7 ended: ok")
     for event in EVENTS:
         observer(event)
-    observer.close("run 7 ended: ok")
+    observer.close()
     path = tmp_path / "log" / "archiver.log"
     lines = path.read_text("utf-8").splitlines()
     assert len(EVENTS) + 1 == len(lines)
@@ -201,7 +196,7 @@ def _mode(path: Path) -> int:
 
 def test_a_run_that_never_began_makes_no_log(tmp_path: Path) -> None:
     """A mount point without its disk must not get a log directory."""
-    log_file.LogObserver(tmp_path).close("ended")
+    log_file.LogObserver(tmp_path, last_line="ended").close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,10 +222,10 @@ def test_fault_l1_an_http_library_does_not_log_its_urls(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_ignored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """If a file is in the place of the log's directory, the run continues without a message."""
     (tmp_path / "log").write_text("")
-    observer = log_file.LogObserver(tmp_path)
+    observer = log_file.LogObserver(tmp_path, last_line="ended")
     for event in EVENTS:
         observer(event)
-    observer.close("ended")
+    observer.close()
     assert capfd.readouterr().err == ""
 
 
@@ -238,11 +233,11 @@ def test_a_log_that_a_full_disk_does_not_take_is_ignored(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Closing it fails too, as a part of a line is still to be written; the end of the run stays the same."""
-    observer = log_file.LogObserver(tmp_path)
+    observer = log_file.LogObserver(tmp_path, last_line="ended")
     with disk_limits.limit(resource.RLIMIT_FSIZE, 20):
         for event in EVENTS:
             observer(event)
-        observer.close("ended")
+        observer.close()
     assert (tmp_path / "log" / "archiver.log").stat().st_size == 20
     assert capfd.readouterr().err == ""
 
