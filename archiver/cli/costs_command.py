@@ -78,7 +78,9 @@ class CostsResult(Result, frozen=True):
 
         def row(name: str, cost: Cost) -> tuple[object, ...]:
             money = () if price is None else (format_price(price, cost.units),)
-            return name, cost.units, *money, cost.calls, _unknown(cost)
+            calls = pluralize(cost.unknown_calls, "call")
+            unknown = f"{cost.unknown_units:,} of {calls}" if cost.unknown_calls else ""
+            return name, cost.units, *money, cost.calls, unknown
 
         rows = [
             *(row(_name(report.by, cost, runs), cost) for cost in report.rows),
@@ -134,10 +136,6 @@ def _name(by: CostsBy, cost: Cost, runs: dict[str, RunCost]) -> str:
     if by is CostsBy.RUN and (run := runs.get(cost.key or "")) is not None:
         return f"{run.run_id} {run.command} {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}"
     return cost.key if cost.key is not None else "(unknown account)"
-
-
-def _unknown(cost: Cost) -> str:
-    return f"{cost.unknown_units:,} of {pluralize(cost.unknown_calls, 'call')}" if cost.unknown_calls else ""
 
 
 def _key(by: CostsBy, cost: Cost) -> dict[str, object]:

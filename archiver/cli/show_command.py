@@ -338,7 +338,7 @@ def _account_lines(
             for name in former
         ),
         *_former_values(details.name_changes, "full_name"),
-        ("verified", _yes_no(account.is_verified)),
+        ("verified", {None: "unknown", True: "yes", False: "no"}[account.is_verified]),
         ("state", _account_state(details)),
         ("holds", f"{highlights}, {_content_size(details.extent)}"),
         ("complete", _completeness(details)),
@@ -403,7 +403,8 @@ def _placed_item_lines(archive: Archive, placed: Placed) -> Iterator[str]:
         yield f"    {make_safe(contents)}"
     for file in item.files:
         path = make_safe(archive.location(file))
-        yield f"    {file.role.value:<9}  {path}{_lost_since(file)}{_tool(file)}"
+        tool = f"  (adopted from {file.source})" if file.source is not None else ""
+        yield f"    {file.role.value:<9}  {path}{_lost_since(file)}{tool}"
 
 
 def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
@@ -488,10 +489,6 @@ def _no_place(file: WaitingFile) -> str:
     """Return what is missing for an item that no answer has shown."""
     has_highlight = file.highlight_pk is not None or file.title is not None
     return "its account is not known" if has_highlight else "no run has found the item"
-
-
-def _tool(file: KeptFile) -> str:
-    return f"  (adopted from {file.source})" if file.source is not None else ""
 
 
 def _content_rows(item: KeptItem) -> Iterator[Row]:
@@ -632,10 +629,6 @@ def _more_lines(remaining: int) -> Iterator[str]:
     if remaining > 0:
         yield ""
         yield f"and {remaining:,} more (-v shows all; --json and --paths have all)"
-
-
-def _yes_no(value: bool | None) -> str:
-    return "unknown" if value is None else "yes" if value else "no"
 
 
 def _span(first: datetime, last: datetime) -> str:

@@ -6,7 +6,6 @@ Their paths are those of the exported site, so that the same templates serve bot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
 
 from archiver.catalog import Catalog, Snapshot
 from archiver.catalog.query import account_state, change_history, content, page_contents
@@ -22,8 +21,6 @@ from archiver.web.page_parts import Page, PageRequest, Redirect, View, read_acco
 ACCOUNTS_PER_PAGE = 60
 ITEMS_PER_PAGE = 100
 
-T = TypeVar("T")
-
 
 def accounts_view(index: Callable[[], AccountIndex]) -> View:
     """Return the view of all accounts. Its query: ``q`` words, ``sort`` one of SORTS, ``page``."""
@@ -36,7 +33,7 @@ def accounts_view(index: Callable[[], AccountIndex]) -> View:
         found = accounts.find(search, sort)
         asked = {"q": search} if search else {}
         pager = _pager(request, len(found), ACCOUNTS_PER_PAGE, **asked, sort=sort)
-        shown = _page_of(found, pager, ACCOUNTS_PER_PAGE)
+        shown = found[(pager.page - 1) * ACCOUNTS_PER_PAGE : pager.page * ACCOUNTS_PER_PAGE]
         items = sum(e.sums.items.items for e in found if e.sums) if accounts.is_complete else None
         page = html_pages.live_page(
             "accounts.html",
@@ -249,7 +246,3 @@ def _pager(request: PageRequest, total: int, at_once: int, **query: str) -> Page
     number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 1
     pages = _pages(total, at_once)
     return Pager.of(min(max(1, number), pages), pages, **query)
-
-
-def _page_of(values: Sequence[T], pager: Pager, at_once: int) -> Sequence[T]:
-    return values[(pager.page - 1) * at_once : pager.page * at_once]
