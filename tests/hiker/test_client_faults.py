@@ -13,8 +13,8 @@ import pytest
 
 from archiver.errors import CallFailed
 from archiver.hiker.client import BODY_LIMIT, BodyUnusable, read_body
-from tests.support.api_client import CALL, KEY, answers_once, client, everything, failed_call, hangs_up
-from tests.support.scripted_server import Act, Connection, scripted_server
+from tests.support.api_client import CALL, KEY, answers_once, client, everything, failed_call
+from tests.support.scripted_server import Connection, scripted_server
 
 # --- nothing was sent
 
@@ -94,111 +94,85 @@ def test_fault_a32_a_connection_closed_while_idle_is_replaced(opened: list[socke
 # --- it may have been sent
 
 
-def _reads_and_resets(connection: Connection) -> None:
-    connection.request()
-    connection.reset()
+HEAD = b"HTTP/1.1 200 OK\r\n"
+BROKEN = [
+    pytest.param(b"", True, id="test_fault_a32_a_reset_before_the_head"),
+    pytest.param(HEAD + b"content-", True, id="test_fault_a32_a_reset_in_the_head"),
+    pytest.param(HEAD + b"content-length: 100\r\n\r\n[", True, id="test_fault_a32_a_reset_in_the_body"),
+    pytest.param(HEAD + b"content-length: 100\r\n\r\n[", False, id="test_fault_a32_an_end_in_the_body"),
+    pytest.param(b"", False, id="test_fault_a32_an_empty_reply"),
+    pytest.param(
+        HEAD + b"x-big: " + b"a" * 200_000 + b"\r\n\r\n", False, id="test_fault_a35_a_head_of_200_kb"
+    ),
+    pytest.param(
+        HEAD + b"content-length: 7\r\ncontent-length: 2\r\n\r\n{}", False, id="test_fault_a35_two_lengths"
+    ),
+    pytest.param(b"220 mail.example ESMTP\r\n\r\n", False, id="test_fault_a35_another_protocol"),
+    pytest.param(f"HTTP/9 {KEY}\r\n\r\n".encode(), False, id="test_fault_a35_another_version_with_the_key"),
+]
+"""What the API sends after a request, and whether it then resets the connection."""
 
 
-def _resets_in_headers(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-")
-    connection.reset()
+@pytest.mark.parametrize(("sent", "is_reset"), BROKEN)
+def test_a_call_that_breaks_after_its_request_counts_as_sent(sent: bytes, is_reset: bool) -> None:
+    """However an exchange breaks once the request is out, the call may have been billed; no text shows the
+    key.
+    """
 
+    def act(connection: Connection) -> None:
+        connection.request()
+        connection.sock.sendall(sent)
+        if is_reset:
+            connection.reset()
 
-def _resets_in_body(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[")
-    connection.reset()
-
-
-def _ends_too_early(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[")
-
-
-def _huge_header(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(b"HTTP/1.1 200 OK\r\nx-big: " + b"a" * 200_000 + b"\r\n\r\n")
-
-
-def _two_lengths(connection: Connection) -> None:
-    connection.request()
-    connection.answer(b"{}", "content-length: 7")
-
-
-def _no_http(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(b"220 mail.example ESMTP\r\n\r\n")
-
-
-def _quotes_the_key(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(f"HTTP/9 {KEY}\r\n\r\n".encode())
-
-
-def _unasked_coding(connection: Connection) -> None:
-    connection.request()
-    connection.answer(b"whatever", "content-encoding: br")
-
-
-def _half_gzip(connection: Connection) -> None:
-    connection.request()
-    connection.answer(gzip.compress(b"[" * 10_000)[:-9], "content-encoding: gzip")
-
-
-def _damaged_gzip(connection: Connection) -> None:
-    connection.request()
-    connection.answer(b"no gzip at all", "content-encoding: gzip")
-
-
-def _endless(connection: Connection) -> None:
-    connection.request()
-    connection.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        connection.sock.sendall(b" " * 65536)
-
-
-def _counts_as_sent(act: Act) -> None:
     error = failed_call(act)
     assert (error.was_sent, error.is_permanent, error.status) == (True, False, None)
     assert KEY not in everything(error)
 
 
-@pytest.mark.parametrize(
-    "act", [_reads_and_resets, _resets_in_headers, _resets_in_body, _ends_too_early, hangs_up]
-)
-def test_fault_a32_a_call_that_breaks_after_its_request_counts_as_sent(act: Act) -> None:
-    """However an exchange breaks once the request is out, the call may have been billed, and the key is not
-    shown.
+TOO_LARGE = f"larger than {BODY_LIMIT} bytes"
+BOMB = gzip.compress(b"\0" * 60_000_000, 1)
+UNUSABLE = [
+    pytest.param(b"whatever", "br", "", id="test_fault_a17_a_coding_that_nobody_asked_for"),
+    pytest.param(gzip.compress(b"[" * 10_000)[:-9], "gzip", "", id="test_fault_a17_half_of_a_gzip"),
+    pytest.param(b"no gzip at all", "gzip", "", id="test_fault_a17_a_damaged_gzip"),
+    pytest.param(b" " * (BODY_LIMIT + 1), "identity", TOO_LARGE, id="test_fault_a18_a_body_over_the_limit"),
+    pytest.param(BOMB, "gzip", TOO_LARGE, id="test_fault_a18_60_kb_that_expand_to_60_mb"),
+]
+"""A body, its coding, and what is told."""
+
+
+@pytest.mark.parametrize(("body", "coding", "told"), UNUSABLE)
+def test_an_answered_call_whose_body_cannot_be_used_is_billed_and_final(
+    body: bytes, coding: str, told: str
+) -> None:
+    """Status 200 with a body that nobody can read: it is settled as 200, and asking again would be paying
+    again. What is too large is given up at the limit.
     """
-    _counts_as_sent(act)
 
+    def act(connection: Connection) -> None:
+        connection.request()
+        connection.answer(body, f"content-encoding: {coding}")
 
-@pytest.mark.parametrize("act", [_huge_header, _two_lengths, _no_http, _quotes_the_key])
-def test_fault_a35_what_is_no_http_counts_as_sent(act: Act) -> None:
-    """A head of 200 kB, two lengths and another protocol are a broken exchange like any other; no text shows
-    the key.
-    """
-    _counts_as_sent(act)
-
-
-def _is_billed_and_final(act: Act) -> None:
     error = failed_call(act)
     assert (error.was_sent, error.is_permanent, error.status) == (True, True, 200)
+    assert told in str(error)
     assert KEY not in everything(error)
 
 
-@pytest.mark.parametrize("act", [_unasked_coding, _half_gzip, _damaged_gzip])
-def test_fault_a17_an_answered_call_whose_body_cannot_be_used_is_billed_and_final(act: Act) -> None:
-    """Status 200 with a body that nobody can read: it is settled as 200, and asking again would be paying
-    again.
-    """
-    _is_billed_and_final(act)
+def test_fault_a18_an_endless_body_is_given_up() -> None:
+    """As one that is too large."""
 
+    def act(connection: Connection) -> None:
+        connection.request()
+        connection.sock.sendall(HEAD + b"\r\n")
+        while True:
+            connection.sock.sendall(b" " * 65536)
 
-def test_fault_a18_an_endless_body_is_billed_and_final() -> None:
-    """It is given up at the limit, and not asked for again."""
-    _is_billed_and_final(_endless)
+    error = failed_call(act)
+    assert (error.was_sent, error.is_permanent, error.status) == (True, True, 200)
+    assert TOO_LARGE in str(error)
+    assert KEY not in everything(error)
 
 
 @pytest.mark.parametrize(
@@ -224,24 +198,12 @@ def test_fault_a33_the_deadline_is_for_the_whole_call(begin: bytes, drips: bool)
     assert time.monotonic() - begun < 2
 
 
-def test_fault_a18_a_gzip_bomb_stops_at_the_limit() -> None:
-    """60 kB that expand to 60 MB are given up at 16 MiB, without ever being in memory (A18)."""
-    bomb = gzip.compress(b"\0" * 60_000_000, 1)
-
-    def act(connection: Connection) -> None:
-        connection.request()
-        connection.answer(bomb, "content-encoding: gzip")
-
-    assert f"larger than {BODY_LIMIT} bytes" in str(failed_call(act))
-
-
 def test_fault_a18_only_the_limit_is_ever_inflated() -> None:
     """A chunk that would expand to 60 MB takes no more memory than twice the limit (A18)."""
-    chunk = gzip.compress(b"\0" * 60_000_000, 1)
     tracemalloc.start()
     try:
         with pytest.raises(BodyUnusable):
-            read_body([chunk], "gzip", 1_000_000)
+            read_body([BOMB], "gzip", 1_000_000)
         assert tracemalloc.get_traced_memory()[1] < 3_000_000
     finally:
         tracemalloc.stop()

@@ -17,13 +17,7 @@ from archiver.hiker import endpoints
 from tests.support.api_client import API, CALL, KEY, NOON, client, failed_call, hangs_up
 from tests.support.scripted_server import Connection, scripted_server
 
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the machine that runs the tests takes part in them."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxy")
 
 
 def test_the_request_carries_key_agent_and_the_encoded_url() -> None:

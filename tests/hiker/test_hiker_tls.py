@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,74 +11,43 @@ import pytest
 
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
-from archiver.hiker.client import HikerClient
 from archiver.model.api_calls import Answer
-from archiver.secret import Secret
-from tests.support.scripted_server import Act, Connection, scripted_server
+from tests.support.api_client import KEY, answers_once, client
+from tests.support.scripted_server import Act, Authority, Connection, scripted_server
 
-KEY = "canary-7f3a-never-shown"
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
 PASSWORD = "hunter2hunter2"
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a test sets counts."""
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-def self_signed(pem: Path, *more: str) -> Path:
-    """A certificate for localhost that signs itself, with its key in the same file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is needed to make a certificate")
-    crt = pem.with_suffix(".crt")
-    made = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += ["-keyout", str(pem), "-out", str(crt), "-subj", "/CN=localhost"]
-    subprocess.run([*made, *more, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    pem.write_text(pem.read_text() + crt.read_text())
-    return pem
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that is good for two days."""
-    return self_signed(tmp_path_factory.mktemp("tls") / "localhost.pem", "-days", "2")
-
-
-def serving(certificate: Path) -> ssl.SSLContext:
-    """A server's side of TLS with a certificate."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(certificate)
-    return made
+def localhost(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate for localhost."""
+    return Authority(tmp_path_factory.mktemp("tls"), "localhost")
 
 
 @pytest.fixture
-def context(certificate: Path) -> ssl.SSLContext:
-    return serving(certificate)
+def context(localhost: Authority) -> ssl.SSLContext:
+    """A server's side of TLS with it."""
+    return localhost.server()
+
+
+@pytest.fixture
+def trusted(no_proxy: None, localhost: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(localhost.certificate))
 
 
 def send(base_url: str, timeout: float = 5.0) -> Answer:
     """One free call through a client of its own."""
-    hiker = HikerClient(Secret(KEY), base_url=base_url, timeout=timeout)
-    try:
+    with client(base_url, timeout) as hiker:
         return hiker.send(endpoints.balance_call())
-    finally:
-        hiker.close()
-
-
-def answers(connection: Connection) -> None:
-    """Answer one request."""
-    connection.request()
-    connection.answer(b"{}")
 
 
 def test_fault_a31_a_certificate_that_nobody_vouches_for_is_final(context: ssl.SSLContext) -> None:
     """Not sent, and not worth another try; the key never left (A31)."""
     with (
-        scripted_server(answers, context=context) as server,
+        scripted_server(answers_once, context=context) as server,
         pytest.raises(CallFailed, match="certificate") as caught,
     ):
         send(f"https://localhost:{server.port}")
@@ -90,14 +58,13 @@ def test_fault_a31_a_certificate_that_nobody_vouches_for_is_final(context: ssl.S
 def test_fault_a31_an_expired_certificate_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trusted once and past its time: not sent, not worth another try, and told as expired."""
     try:
-        old = self_signed(
-            tmp_path / "old.pem", "-not_before", "20200101000000Z", "-not_after", "20200102000000Z"
-        )
+        in_2020 = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
+        old = Authority(tmp_path, "localhost", validity=in_2020)
     except subprocess.CalledProcessError:  # OpenSSL before 3.4
-        old = self_signed(tmp_path / "old.pem", "-days", "-1")
-    monkeypatch.setenv("SSL_CERT_FILE", str(old))
+        old = Authority(tmp_path, "localhost", validity=("-days", "-1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(old.certificate))
     with (
-        scripted_server(answers, context=serving(old)) as server,
+        scripted_server(answers_once, context=old.server()) as server,
         pytest.raises(CallFailed, match="expired") as caught,
     ):
         send(f"https://localhost:{server.port}")
@@ -105,35 +72,29 @@ def test_fault_a31_an_expired_certificate_is_final(tmp_path: Path, monkeypatch: 
     assert server.requests == []
 
 
-def test_fault_a31_another_host_s_certificate_is_final(
-    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_fault_a31_another_host_s_certificate_is_final(context: ssl.SSLContext) -> None:
     """Trusted, but for another name than the one that was asked for."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with (
-        scripted_server(answers, context=context) as server,
-        pytest.raises(CallFailed, match="127") as caught,
+        scripted_server(answers_once, context=context) as server,
+        pytest.raises(CallFailed, match="mismatch.*127") as caught,
     ):
         send(f"https://127.0.0.1:{server.port}")
     assert (caught.value.was_sent, caught.value.is_permanent) == (False, True)
     assert server.requests == []
 
 
-def test_fault_a36_ssl_cert_file_names_whom_to_trust(
-    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_fault_a36_ssl_cert_file_names_whom_to_trust(context: ssl.SSLContext) -> None:
     """With the server's certificate in SSL_CERT_FILE the call goes through, key and all."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with scripted_server(answers, context=context) as server:
+    with scripted_server(answers_once, context=context) as server:
         assert send(f"https://localhost:{server.port}").status == 200
     assert f"x-access-key: {KEY}" in server.requests[0]
 
 
-def test_fault_a32_a_break_inside_tls_counts_as_sent(
-    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_fault_a32_a_break_inside_tls_counts_as_sent(context: ssl.SSLContext) -> None:
     """Once the request is inside the tunnel it may have been billed."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     act: Act = lambda connection: (connection.request(), None)[1]  # noqa: E731
     with scripted_server(act, context=context) as server, pytest.raises(CallFailed) as caught:
         send(f"https://localhost:{server.port}")
@@ -166,17 +127,17 @@ def test_fault_a36_certificates_that_cannot_be_read_are_a_config_error(
         send("https://localhost:1")
 
 
+@pytest.mark.usefixtures("trusted")
 def test_fault_a36_https_goes_through_the_proxy_of_the_environment(
-    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTPS_PROXY is asked for a tunnel with its own password, and sees neither key nor path (A36)."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
     def tunnel(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         inside = Connection(context.wrap_socket(connection.sock, server_side=True), connection.over)
-        answers(inside)
+        answers_once(inside)
         inside.sock.close()
 
     with scripted_server(tunnel) as proxy:
@@ -209,7 +170,7 @@ def test_fault_a36_a_proxy_that_gives_no_tunnel_was_sent_nothing(
 
 def test_fault_a36_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loopback API is reached directly whatever the environment says: a proxy would read the key."""
-    with scripted_server(answers) as proxy, scripted_server(answers) as server:
+    with scripted_server(answers_once) as proxy, scripted_server(answers_once) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         assert send(server.url).status == 200
@@ -220,7 +181,7 @@ def test_fault_a36_no_proxy_excepts_a_host(monkeypatch: pytest.MonkeyPatch) -> N
     """A host in NO_PROXY is reached directly."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with scripted_server(answers) as proxy:
+    with scripted_server(answers_once) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "localhost")
         with pytest.raises(CallFailed, match="refused"):

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -156,18 +156,18 @@ def black_hole() -> Iterator[int]:
 
 
 class Authority:
-    """A certificate authority of this test, and its certificate for the hosts ``names``."""
+    """A certificate that signs itself, for the hosts ``names``, and its key. ``validity``: for openssl."""
 
-    def __init__(self, directory: Path, *names: str) -> None:
+    def __init__(self, directory: Path, *names: str, validity: Sequence[str] = ("-days", "2")) -> None:
         openssl = shutil.which("openssl")
         if openssl is None:
             pytest.skip("the openssl program makes the certificate of this test")
         self.key, self.certificate = directory / "key.pem", directory / "cert.pem"
-        kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         hosts = "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
         subject = ["-subj", f"/CN={names[0]}", "-addext", hosts]
         files = ["-keyout", str(self.key), "-out", str(self.certificate)]
-        subprocess.run([openssl, "req", *kind, *subject, *files], check=True, capture_output=True)
+        subprocess.run([openssl, "req", *kind, *validity, *subject, *files], check=True, capture_output=True)
 
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.certificate))
