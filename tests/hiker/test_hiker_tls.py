@@ -77,7 +77,7 @@ def test_fault_a31_another_host_s_certificate_is_final(context: ssl.SSLContext) 
     """Trusted, but for another name than the one that was asked for."""
     with (
         scripted_server(answers_once, context=context) as server,
-        pytest.raises(CallFailed, match="mismatch.*127") as caught,
+        pytest.raises(CallFailed, match=r"mismatch.*127") as caught,
     ):
         send(f"https://127.0.0.1:{server.port}")
     assert (caught.value.was_sent, caught.value.is_permanent) == (False, True)
