@@ -24,7 +24,7 @@ from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, Storage
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
-from archiver.sandbox.http_server import LoggedRequest
+from archiver.sandbox.http_server import HttpRequest, LoggedRequest
 from archiver.work import StopFlag
 from tests.support.cluster import ClusterHarness, join_run, wait_until, worker_threads
 from tests.support.nights.expected_facts import differences, names
@@ -171,12 +171,17 @@ def test_a_429_pauses_all_workers(harness: ClusterHarness, upstream: FaultyStand
 def test_a_worker_with_a_bad_key_does_not_end_the_run_of_the_others(
     harness: ClusterHarness, upstream: FaultyStandIn
 ) -> None:
-    """It ends with the error, and the summary names it."""
+    """It ends with the error, while the other waits for its first answer, and the summary names it."""
     accounts = names(upstream.world)
-    upstream.settings.latency = 0.1
+
+    def wait_for_its_end(request: HttpRequest) -> None:
+        if request.headers["x-access-key"] == upstream.key:
+            sick.join(60)
+
     with worker_threads(harness, 1, HIKERAPI_TOKEN="another-key") as (sick,), worker_threads(harness, 1):
+        upstream.faults.add(path="/v1/", count=None, before=wait_for_its_end)
         summary = harness.night(*accounts)
-        wait_until(lambda: not sick.is_alive())
+        assert not sick.is_alive()
     assert isinstance(sick.error, KeyRejected)
     assert (summary.exit_code, summary.accounts) == (3, 8)
     assert any("the API rejected the key" in note for note in summary.notes)

@@ -1,4 +1,4 @@
-"""What is asked, what it costs, and what an answer means: each kind of error that was seen or is documented."""
+"""What is asked, what it costs, and what an answer means: every error that was seen or is documented."""
 
 from __future__ import annotations
 

@@ -113,9 +113,12 @@ def test_accounts_are_sorted_and_found(catalog: Catalog, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("edited", ["title", "name"])
 def test_an_edit_is_the_last_change_of_its_account(
-    tmp_path: Path, archive_copies: ArchiveCopies, edited: str
+    tmp_path: Path, archive_copies: ArchiveCopies, monkeypatch: pytest.MonkeyPatch, edited: str
 ) -> None:
-    """While the server runs, and without anything new in a highlight."""
+    """While the server runs, and without anything new in a highlight. (However slow this machine is, the
+    accounts are read again at each request.)
+    """
+    monkeypatch.setattr(account_index, "_AT_ONCE", 60.0)
     archive = ExportHarness.copied(tmp_path, archive_copies, "views", fill)
     with Catalog.open(archive.root / "archive.db", write=False, is_lasting=True) as opened:
         view = content_views.accounts_view(current_index(opened))
