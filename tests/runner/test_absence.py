@@ -25,9 +25,10 @@ from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import (
     PAGE,
     TRAY,
+    Object,
     account_pk,
     answer_error,
-    edit_answer,
+    edit_page,
     highlight_pk,
     page,
     tray,
@@ -125,18 +126,12 @@ def four(harness: ArchiveHarness) -> ArchiveHarness:
     return harness
 
 
-def without_the_first(tree: Json) -> None:
-    assert isinstance(tree, dict)
-    assert isinstance(tree["items"], list)
-    del tree["items"][0]
-
-
 def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(harness: ArchiveHarness) -> None:
     """``media_count`` says two and one comes: complete, code 0, and the other item is neither gone nor
     lost.
     """
     harness.night(ONE)
-    fault = harness.upstream.faults.add(edit_answer(without_the_first), **page(0), count=None)
+    fault = harness.upstream.faults.add(edit_page(lambda _, items: items.pop(0)), **page(0), count=None)
     summary = harness.night(ONE, full=True)
     assert (summary.exit_code, summary.highlights_fetched) == (0, 1)
     assert harness.one(GONE_ITEMS) == 0
@@ -147,10 +142,7 @@ def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(harness: Arc
     assert harness.one(GONE_ITEMS) == 1  # one counted, one came: now its absence is evidence
 
 
-def last_twice(tree: Json) -> None:
-    assert isinstance(tree, dict)
-    items = tree["items"]
-    assert isinstance(items, list)
+def last_twice(_: Object, items: list[Json]) -> None:
     items[0] = items[-1]
 
 
@@ -158,7 +150,7 @@ def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(harness: Archive
     """Two counted and two listed, both of them the same: the other item is gone, as from any page that is
     whole."""
     harness.night(ONE)
-    harness.upstream.faults.add(edit_answer(last_twice), **page(0), count=None)
+    harness.upstream.faults.add(edit_page(last_twice), **page(0), count=None)
     for _ in range(2):  # a loss of half is believed when a second look shows it too
         assert harness.night(ONE, full=True).exit_code == 0
     assert harness.one(GONE_ITEMS) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,10 +16,14 @@ from tests.support.api_faults import (
     BROKEN,
     REFUSED,
     TRAY,
+    Object,
     account_pk,
     answer_error,
     attempts,
     edit_answer,
+    edit_page,
+    edit_tray,
+    first_entry,
     highlight_pk,
     page,
     skip_waits,
@@ -54,43 +58,14 @@ ITEMS = (
     " where highlight_pk = ? order by highlight_items.position"
 )
 
-Object = dict[str, Json]
-
 
 def json_body(body: bytes, status: int = 200) -> Action:
     return actions.respond(status, body, {"content-type": "application/json"})
 
 
-def edit_tray(change: Callable[[list[Json]], object]) -> Action:
-    """Return the action: the true tray after this change."""
-
-    def apply(tree: Json) -> None:
-        assert isinstance(tree, list)
-        change(tree)
-
-    return edit_answer(apply)
-
-
-def edit_page(change: Callable[[Object, list[Json]], object]) -> Action:
-    """Return the action: the true page after this change to it and to its items."""
-
-    def apply(tree: Json) -> None:
-        assert isinstance(tree, dict)
-        assert isinstance(tree["items"], list)
-        change(tree, tree["items"])
-
-    return edit_answer(apply)
-
-
-def first(items: list[Json]) -> Object:
-    found = items[0]
-    assert isinstance(found, dict)
-    return found
-
-
 def setting(**fields: Json) -> Action:
     """Return the action: the first item of the page gets these fields."""
-    return edit_page(lambda _, items: first(items).update(fields))
+    return edit_page(lambda _, items: first_entry(items).update(fields))
 
 
 def setting_of_page(**fields: Json) -> Action:
@@ -99,7 +74,7 @@ def setting_of_page(**fields: Json) -> Action:
 
 
 def owned_by_somebody(entries: list[Json]) -> None:
-    owner = first(entries)["user"]
+    owner = first_entry(entries)["user"]
     assert isinstance(owner, dict)
     owner["pk"] = "1"
 
@@ -113,11 +88,11 @@ def with_strangers(_: Object, items: list[Json]) -> None:
 
 
 def without_link(_: Object, items: list[Json]) -> None:
-    del first(items)["thumbnail_url"]
+    del first_entry(items)["thumbnail_url"]
 
 
 def with_repetition(_: Object, items: list[Json]) -> None:
-    items.append(dict(first(items), code="second"))
+    items.append(dict(first_entry(items), code="second"))
 
 
 def endless_video(tree: Json) -> bytes:
@@ -313,9 +288,9 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
                 upstream.faults.add(cast(Action, action), **place(NUMBERS[str(row.id)]), count=count)
         out_of_range = NUMBERS["test_fault_a27_numbers_out_of_range"]
         upstream.faults.add(
-            edit_tray(lambda entries: first(entries).update(OUT_OF_RANGE)), **tray(out_of_range)
+            edit_tray(lambda entries: first_entry(entries).update(OUT_OF_RANGE)), **tray(out_of_range)
         )
-        listed_twice = edit_tray(lambda entries: entries.append(dict(first(entries), title="second")))
+        listed_twice = edit_tray(lambda entries: entries.append(dict(first_entry(entries), title="second")))
         upstream.faults.add(listed_twice, **tray(LISTED_TWICE))
         upstream.faults.add(edit_answer(with_two_titles), **tray(TWO_TITLES))
         harness = ArchiveHarness(tmp_path_factory.mktemp("answers") / "archive", upstream)

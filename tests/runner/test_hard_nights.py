@@ -4,9 +4,7 @@ targets that overlap.
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -18,19 +16,28 @@ from archiver.hiker.wire import shapes
 from archiver.model.api_calls import Answer
 from archiver.model.target import parse_target
 from archiver.runner import highlight
+from archiver.sandbox.world_objects import Json
+from tests.support.api_faults import Object, edit_page, edit_tray, first_entry
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyExchange
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
 
 
-def unreadable(exchange: FaultyExchange) -> None:
-    """The true answer, but its first item has a pk that lost its last digits."""
-    page = json.loads(exchange.reply().body)
-    page["items"][0]["pk"] = 3.79e18
-    exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
+UNREADABLE = edit_page(lambda _, items: first_entry(items).update(pk=3.79e18))
+"""The true page, but its first item has a pk that lost its last digits."""
+
+SHOP = "shop:17854360229135492"
+WITH_PRODUCTS = edit_tray(lambda entries: entries.append({**first_entry(entries), "pk": SHOP, "id": SHOP}))
+"""The true tray, and a highlight of products in it."""
+
+
+def crowd(_: Object, items: list[Json]) -> None:
+    """The first item mentions five accounts more than rows are made for."""
+    users = range(shapes.ENTRIES_MAX + 5)
+    mentioned: list[Json] = [{"user": {"pk": str(n), "username": f"u{n}"}} for n in users]
+    first_entry(items)["mentions"] = mentioned
 
 
 def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harness: ArchiveHarness) -> None:
@@ -55,7 +62,7 @@ def test_fault_a22_an_unreadable_item_holds_back_nothing_else(harness: ArchiveHa
     nights end with 3.
     """
     world = harness.upstream.world
-    harness.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    harness.upstream.faults.add(UNREADABLE, path="/v1/highlight/by/url", highlight=GIFT, count=None)
     harness.night("natgeo")
     for _ in range(2):
         harness.sleep(days=1)
@@ -148,15 +155,6 @@ def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(harness: ArchiveH
     assert harness.one(open_failures) == 0
 
 
-def crowded(exchange: FaultyExchange) -> None:
-    """The true answer, but its first item mentions five accounts more than rows are made for."""
-    page = json.loads(exchange.reply().body)
-    page["items"][0]["mentions"] = [
-        {"user": {"pk": str(n), "username": f"u{n}"}} for n in range(shapes.ENTRIES_MAX + 5)
-    ]
-    exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
-
-
 def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
@@ -169,7 +167,7 @@ def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(
     most = 10_000 if whole else 100
     for module in (shapes, highlight):  # what makes the rows, and what says how many there are
         monkeypatch.setattr(module, "ENTRIES_MAX", most)
-    harness.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    harness.upstream.faults.add(edit_page(crowd), path="/v1/highlight/by/url", highlight=GIFT, count=None)
     summary = harness.night("natgeo")
     assert harness.one("select max(position) from mentions") == most - 1
     (failure,) = summary.failures
@@ -185,22 +183,15 @@ def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(
     assert harness.night("natgeo", full=True).failures == ()
 
 
-def with_products(exchange: FaultyExchange) -> None:
-    """The true answer, and a highlight of products in it."""
-    tray = json.loads(exchange.reply().body)
-    tray.append({**tray[0], "pk": "shop:17854360229135492", "id": "shop:17854360229135492"})
-    exchange.deliver(replace(exchange.reply(), body=json.dumps(tray).encode()))
-
-
 def test_fault_a39_a_highlight_of_products_is_a_gap(harness: ArchiveHarness) -> None:
     """Reported once and listed among the gaps; every night ends with 0, and what is absent from such a tray
     is gone."""
-    fault = harness.upstream.faults.add(with_products, path="/v1/user/highlights", count=None)
-    harness.upstream.faults.add(with_products, path="/v1/user/highlights/by/username", count=None)
+    fault = harness.upstream.faults.add(WITH_PRODUCTS, path="/v1/user/highlights", count=None)
+    harness.upstream.faults.add(WITH_PRODUCTS, path="/v1/user/highlights/by/username", count=None)
     summary = harness.night("natgeo")
     (failure,) = summary.failures
     assert (summary.exit_code, failure.reason) == (0, Reason.UNSUPPORTED)
-    assert "shop:17854360229135492, which holds products" in failure.detail
+    assert f"{SHOP}, which holds products" in failure.detail
     harness.upstream.world.remove_highlight(GIFT)
     summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units, summary.failures) == (0, 1, ())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox.world_objects import Json
-from tests.support.api_faults import account_pk, edit_answer, page
+from tests.support.api_faults import Object, account_pk, edit_page, first_entry, page
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -87,24 +87,23 @@ def test_fault_a38_large_answers_at_once_take_the_memory_of_one(
         assert harness.one("select count(*) from answers") == accounts * (highlights + 1)
 
 
-def test_fault_a38_a_page_of_2000_items_is_read(tmp_path: Path, whole: bool) -> None:
+@pytest.mark.world(accounts=1, highlights=1, items=1)
+def test_fault_a38_a_page_of_2000_items_is_read(harness: ArchiveHarness, whole: bool) -> None:
     """Twenty times the items of the largest honest page, 4 MB: all of them have rows, and the highlight is
     complete. ``--whole``: so many; else 4 MB of 400 items."""
     count = 2_000 if whole else 400
 
-    def grown(tree: Json) -> None:
-        assert isinstance(tree, dict)
-        items = tree["items"]
-        assert isinstance(items, list)
-        (first,) = items
-        assert isinstance(first, dict)
+    def grow(_: Object, items: list[Json]) -> None:
         caption = "x" * (3_000_000 // count)
-        one = {**first, "thumbnail_url": None, "video_url": None, "accessibility_caption": caption}
+        one = {
+            **first_entry(items),
+            "thumbnail_url": None,
+            "video_url": None,
+            "accessibility_caption": caption,
+        }
         items += [{**one, "pk": str(number)} for number in range(1, count)]
 
-    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
-        upstream.faults.add(edit_answer(grown), **page(0))
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(account_pk(0)).exit_code == 0
-        assert harness.one("select count(*) from highlight_items") == count
-        assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    harness.upstream.faults.add(edit_page(grow), **page(0))
+    assert harness.night(account_pk(0)).exit_code == 0
+    assert harness.one("select count(*) from highlight_items") == count
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from archiver.archive.archive import Archive
 from archiver.model.events import Notice
 from archiver.sandbox.world_objects import Json
-from tests.support.api_faults import account_pk
+from tests.support.api_faults import account_pk, everybody
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 pytestmark = pytest.mark.world(accounts=1, highlights=3, items=1)
@@ -220,14 +217,15 @@ def test_too_few_units_for_all_pages_are_reported_as_that(harness: ArchiveHarnes
     )
 
 
-def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
+@pytest.mark.world(accounts=5, highlights=1, items=1)
+def test_pages_that_are_refused_say_nothing_of_the_key(harness: ArchiveHarness) -> None:
     """Where a plan does not include the paged tray, and every account has its turn: the other tray serves,
     and the run is a good one.
     """
-    names = [account_pk(n) for n in range(5)]
-    with FaultyStandIn(EditableWorld.generate(len(names), 1, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        harness.night(*names)
-        upstream.faults.add(actions.respond(403, {"detail": "not in your plan"}), path=V2, count=None)
-        summary = harness.night(*names, full=True)
-        assert (summary.exit_code, summary.accounts) == (0, len(names)), summary.message
+    harness.environ.clear()
+    names = everybody(5)
+    harness.night(*names)
+    refusal = actions.respond(403, {"detail": "not in your plan"})
+    harness.upstream.faults.add(refusal, path=V2, count=None)
+    summary = harness.night(*names, full=True)
+    assert (summary.exit_code, summary.accounts) == (0, len(names)), summary.message

@@ -140,41 +140,41 @@ def test_fault_e6_what_the_list_shows_is_fetched_and_the_next_list_is_new(harnes
     assert harness.one("select count(*) from highlight_items where highlight_pk = ?", late.pk) == 2
 
 
-def test_fault_e6_a_list_that_is_used_confirms_no_loss(tmp_path: Path) -> None:
+@pytest.mark.world(accounts=2, highlights=3, items=1)
+def test_fault_e6_a_list_that_is_used_confirms_no_loss(harness: ArchiveHarness) -> None:
     """Two of three highlights are missing: the list that showed it first is no second look, even if used."""
-    with FaultyStandIn(EditableWorld.generate(2, 3, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        upstream.world.add_highlight("account0001", "the longest tray", 1)
-        harness.night(*NAMES)
-        for one in list(upstream.world.accounts[0].highlights)[:2]:
-            upstream.world.remove_highlight(one.pk)
-        harness.night(*NAMES, lists=True)
-        harness.night(*NAMES)
-        assert harness.one("select count(*) from highlights where gone_at is not null") == 0
-        harness.night(*NAMES)
-        assert harness.one("select count(*) from highlights where gone_at is not null") == 2
+    world = harness.upstream.world
+    world.add_highlight("account0001", "the longest tray", 1)
+    harness.night(*NAMES)
+    for one in list(world.accounts[0].highlights)[:2]:
+        world.remove_highlight(one.pk)
+    harness.night(*NAMES, lists=True)
+    harness.night(*NAMES)
+    assert harness.one("select count(*) from highlights where gone_at is not null") == 0
+    harness.night(*NAMES)
+    assert harness.one("select count(*) from highlights where gone_at is not null") == 2
 
 
-def test_fault_e6_a_list_of_several_pages_is_used(tmp_path: Path) -> None:
+@pytest.mark.world(accounts=1, highlights=5, items=1)
+def test_fault_e6_a_list_of_several_pages_is_used(harness: ArchiveHarness) -> None:
     """As a whole, and not if its last page is lost."""
     pk = account_pk(0)
-    with FaultyStandIn(EditableWorld.generate(1, 5, 1)) as upstream:
-        upstream.world.v1_page = upstream.world.v2_page = 2
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        harness.night(pk)
-        assert harness.night(pk, full=True).exit_code == 0
-        assert harness.one("select tray_endpoint from users") == V2
-        for is_lost in (False, True):
-            upstream.world.add_item(upstream.world.accounts[0].highlights[4].pk)
-            assert harness.night(pk, lists=True).units == 3
-            if is_lost:
-                ((segment, offset),) = harness.rows(LAST_ANSWER)
-                path = harness.root / "answers" / str(segment)
-                path.write_bytes(path.read_bytes()[: int(str(offset))])
-            price = 1 + (3 if is_lost else 0)
-            assert sum(plan.units for plan in harness.plan(pk)) == price
-            summary = harness.night(pk)
-            assert (summary.units, summary.highlights_listed, summary.highlights_fetched) == (price, 5, 1)
+    world = harness.upstream.world
+    world.v1_page = world.v2_page = 2
+    harness.night(pk)
+    assert harness.night(pk, full=True).exit_code == 0
+    assert harness.one("select tray_endpoint from users") == V2
+    for is_lost in (False, True):
+        world.add_item(world.accounts[0].highlights[4].pk)
+        assert harness.night(pk, lists=True).units == 3
+        if is_lost:
+            ((segment, offset),) = harness.rows(LAST_ANSWER)
+            path = harness.root / "answers" / str(segment)
+            path.write_bytes(path.read_bytes()[: int(str(offset))])
+        price = 1 + (3 if is_lost else 0)
+        assert sum(plan.units for plan in harness.plan(pk)) == price
+        summary = harness.night(pk)
+        assert (summary.units, summary.highlights_listed, summary.highlights_fetched) == (price, 5, 1)
 
 
 def test_fault_e6_a_highlight_of_the_last_hour_was_not_hidden(harness: ArchiveHarness) -> None:

@@ -26,6 +26,9 @@ REFUSED: Json = {"detail": "no"}
 BROKEN: Json = {"detail": "x", "exc_type": "InternalError"}
 
 
+Object = dict[str, Json]
+
+
 class ApiPlace(TypedDict):
     """Keywords of ``faults.add`` that select one account or highlight of a generated world."""
 
@@ -73,6 +76,34 @@ def edit_answer(change: Callable[[Json], Json | bytes | None]) -> Action:
         exchange.deliver(replace(true, body=body))
 
     return act
+
+
+def edit_tray(change: Callable[[list[Json]], object]) -> Action:
+    """Return the action: the true tray after this change."""
+
+    def apply(tree: Json) -> None:
+        assert isinstance(tree, list)
+        change(tree)
+
+    return edit_answer(apply)
+
+
+def edit_page(change: Callable[[Object, list[Json]], object]) -> Action:
+    """Return the action: the true page after this change to it and to its items."""
+
+    def apply(tree: Json) -> None:
+        assert isinstance(tree, dict)
+        assert isinstance(tree["items"], list)
+        change(tree, tree["items"])
+
+    return edit_answer(apply)
+
+
+def first_entry(items: list[Json]) -> Object:
+    """Return the first of some items or highlights."""
+    found = items[0]
+    assert isinstance(found, dict)
+    return found
 
 
 def answer_error(status: int, body: Json, **headers: str) -> Action:
