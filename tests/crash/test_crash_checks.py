@@ -1,6 +1,4 @@
-"""The checks of the crash tests, proved: an archive that is whole passes, and each kind of damage is named by
-its invariant.
-"""
+"""The crash tests' own tests: damage is named by its invariant, and the replay knows what is durable."""
 
 from __future__ import annotations
 
@@ -15,11 +13,14 @@ import pytest
 
 from tests.support.command_line import InProcessUser
 from tests.support.crash.consistency_checks import Bill, differences, reported_stored, state, violations
+from tests.support.crash.disk_states import Disk, Replay
+from tests.support.crash.file_operations import Entry, Operation, Operations, Sync, UnknownCall, Write, follow
+from tests.support.crash.syscall_trace import Call
 from tests.support.crash.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Sound:
     """An archive that one undisturbed run has made, the key that it used and the units that were billed."""
 
     root: Path
@@ -33,7 +34,7 @@ class Whole:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sound]:
     """The archive, made by the command."""
     with Workload.small() as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("home"), upstream.standin)
@@ -42,13 +43,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         for fan in root.glob("blobs/*"):
             with suppress(OSError):
                 fan.rmdir()  # the empty ones, which every copy would have to make again
-        yield Whole(root, upstream.standin.key, upstream.standin.units)
+        yield Sound(root, upstream.standin.key, upstream.standin.units)
 
 
 @pytest.fixture
-def copy(whole: Whole, tmp_path: Path) -> Path:
+def copy(sound: Sound, tmp_path: Path) -> Path:
     """A copy to be damaged."""
-    return shutil.copytree(whole.root, tmp_path / "archive")
+    return shutil.copytree(sound.root, tmp_path / "archive")
 
 
 def blob(root: Path) -> Path:
@@ -151,34 +152,102 @@ _DAMAGE: dict[str, tuple[str, Callable[[Path, str], None]]] = {
 }
 
 
-def test_an_archive_that_nobody_disturbed_passes(whole: Whole, copy: Path) -> None:
+def test_an_archive_that_nobody_disturbed_passes(sound: Sound, copy: Path) -> None:
     """No check complains of it, and it is equal to its copy."""
-    assert whole.wrong(whole.root) == []
-    assert differences(state(whole.root), state(copy)) == []
-    assert len(reported_stored(whole.root)) > 6
+    assert sound.wrong(sound.root) == []
+    assert differences(state(sound.root), state(copy)) == []
+    assert len(reported_stored(sound.root)) > 6
 
 
 @pytest.mark.parametrize("what", _DAMAGE)
-def test_damage_is_seen(whole: Whole, copy: Path, what: str) -> None:
+def test_damage_is_seen(sound: Sound, copy: Path, what: str) -> None:
     """Each kind of damage is named, by the invariant that it breaks."""
     named, damage = _DAMAGE[what]
-    damage(copy, whole.secret)
-    assert [said for said in whole.wrong(copy) if said.startswith(named)]
+    damage(copy, sound.secret)
+    assert [said for said in sound.wrong(copy) if said.startswith(named)]
 
 
-def test_a_damaged_database_is_seen(whole: Whole, copy: Path) -> None:
+def test_a_damaged_database_is_seen(sound: Sound, copy: Path) -> None:
     """Pages that are zeros are no database, whichever way SQLite says it."""
     database = bytearray((copy / "archive.db").read_bytes())
     half = len(database) // 2  # the last pages alone may be free ones
     database[half:] = bytes(len(database) - half)
     (copy / "archive.db").write_bytes(database)
-    assert [said for said in whole.wrong(copy) if said.startswith("I1: the database is damaged")]
+    assert [said for said in sound.wrong(copy) if said.startswith("I1: the database is damaged")]
 
 
-def test_what_two_archives_do_not_share_is_told(whole: Whole, copy: Path) -> None:
+def test_what_two_archives_do_not_share_is_told(sound: Sound, copy: Path) -> None:
     """A row too few and one too many are both differences."""
     sql("update items set code = 'another' where pk = (select min(pk) from items)")(copy, "")
-    assert [said[:14] for said in differences(state(copy), state(whole.root))] == [
+    assert [said[:14] for said in differences(state(copy), state(sound.root))] == [
         "I10: items: + ",
         "I10: items: - ",
     ]
+
+
+_MADE = Entry(0, "a", 1, False, None, "a")
+_BYTES = Write(1, 0, b"bytes", "a")
+
+
+def last(kept: str, *operations: Operation) -> Disk:
+    """The disk after all these operations."""
+    return Replay(Operations(operations, 0)).disk(len(operations), kept)
+
+
+def hexadecimal(text: str) -> str:
+    """As strace writes a string with -xx."""
+    return "".join(f"\\x{byte:02x}" for byte in text.encode())
+
+
+def test_a_name_needs_the_sync_of_its_directory_and_bytes_that_of_their_file() -> None:
+    """Neither vouches for the other."""
+    assert last("none", _MADE, _BYTES, Sync(1, 2, "a")).files == {}
+    assert last("none", _MADE, _BYTES, Sync(0, 2, "")).files == {"a": b""}
+    assert last("none", _MADE, _BYTES, Sync(1, 2, "a"), Sync(0, 3, "")).files == {"a": b"bytes"}
+    assert last("all", _MADE, _BYTES).files == {"a": b"bytes"}
+
+
+def test_a_sync_keeps_what_was_done_before_it_began() -> None:
+    """Bytes written while it was under way may be lost."""
+    more = Write(1, 5, b" and more", "a")
+    assert last("none", _MADE, Sync(0, 1, ""), _BYTES, more, Sync(1, 3, "a")).files == {"a": b"bytes"}
+
+
+def test_a_rename_without_the_sync_of_its_directory_leaves_the_old_name() -> None:
+    """The file is where it was, and nowhere else."""
+    directory = Entry(0, "d", 2, True, None, "d")
+    renamed = Entry(2, "b", 1, False, (0, "a"), "d/b")
+    before = (_MADE, directory, Sync(0, 2, ""), renamed)
+    assert set(last("none", *before).files) == {"a"}
+    assert set(last("none", *before, Sync(2, 4, "d")).files) == {"d/b"}
+
+
+def test_half_a_write_is_torn_between_sectors_only() -> None:
+    """Each sector of an unsynced write is there or not, and over many seeds there are torn ones."""
+    write = Write(1, 100, b"x" * 2000, "a")
+    contents = {last(str(seed), _MADE, Sync(0, 1, ""), write).files["a"] for seed in range(50)}
+    torn = {content for content in contents if 0 < content.count(b"x") < 2000}
+    assert torn
+    for content in torn:
+        sectors = [content[at : at + 512] for at in range(0, len(content), 512)]
+        assert all(len(set(sector[100 if n == 0 else 0 :])) == 1 for n, sector in enumerate(sectors))
+
+
+_BASE, _FILE = f"3<{hexadecimal('/base')}>", f"4<{hexadecimal('/base/a')}>"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("linkat", f'{_BASE}, "{hexadecimal("a")}", {_BASE}, "{hexadecimal("b")}", 0'),
+        ("mmap", f"NULL, 4096, PROT_READ|PROT_WRITE, MAP_SHARED, {_FILE}, 0"),
+        ("copy_file_range", f"{_FILE}, NULL, 5<{hexadecimal('/elsewhere')}>, NULL, 9, 0"),
+        ("unlink", f'"{hexadecimal("a")}"'),
+    ],
+)
+def test_a_call_that_the_replay_does_not_know_is_refused(name: str, arguments: str) -> None:
+    """A link, a shared mapping, a copy inside the kernel, a path beside an unknown directory: nothing is
+    silently left out.
+    """
+    with pytest.raises(UnknownCall):
+        follow([Call(1, name, arguments, 0, False, 0)], Path("/base"))

@@ -1,15 +1,27 @@
-"""``archiver forget``: it asks for the name again, says what it did, and what is left to do by hand."""
+"""Forgetting an account by the command, with hostile lists of files, and in a bucket that may refuse."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from archiver.archive import account_traces
-from archiver.config import config_files
-from archiver.errors import DiskFull
+from archiver.archive.archive import Archive
+from archiver.archive.archive_storage import ArchiveStorage
+from archiver.archive.rebuild_archive import take_snapshot
+from archiver.archive.storage_move import move_storage
+from archiver.blobs import marker
+from archiver.config import Config, config_files, load
+from archiver.durable import enter_directory, open_directory, open_root
+from archiver.errors import ArchiveDamaged, DiskFull, MarkerMismatch, StorageError
+from archiver.store.spool import list_parts, remove_part
+from archiver.work import StopFlag, Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import InProcessUser, on_terminal
 from tests.support.forgotten_account import (
@@ -18,8 +30,13 @@ from tests.support.forgotten_account import (
     NAME,
     OTHER,
     begin_to_forget,
+    find_words,
+    make_world,
+    words_of,
 )
-from tests.support.rebuilt_archive import lose_database
+from tests.support.rebuilt_archive import lose_database, rebuild, require_equal_after_rebuild
+from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse
+from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import execute
 
 
@@ -235,3 +252,307 @@ def test_the_same_command_finishes_one_that_was_interrupted(
         assert again.out == ""
     assert "interrupted is finished" in again.err
     assert harness.one("select count(*) from deletions") == 0
+
+
+_DIGEST = "ab" * 32
+_HOSTILE = (
+    *("../outside/precious.txt", "blobs/../../outside/precious.txt", "./../outside/precious.txt"),
+    *("quarantine/../../outside/precious.txt", "journal/2026/11/../../../../outside/precious.txt"),
+    *("answers/2026/../../outside/precious.txt", "./quarantine/../archive.db", "./tmp/../archive.db"),
+    *("archive.db", "archive.json", "lock", "./archive.db", "./archive.json", "./lock", "./blobs", "./.."),
+    *("log/archiver.log", "tmp/note.txt", "answers/note.txt", "journal/note.jsonl.gz", "blobs/note"),
+    *(f"ab/{_DIGEST}", f"../ab/{_DIGEST}", f"journal/ab/{_DIGEST}", "log/2026/11/x.warc.gz"),
+    *(f"blobs/cd/{_DIGEST}", f"blobs/ab/{_DIGEST}/x", f"blobs//{_DIGEST}", f"blobs/ab/{_DIGEST.upper()}"),
+    *("journal/2026/11/000000000001-0123456789.jsonl.gz", "answers/2026/11/x.warc.gz\n", "quarantine/"),
+    *("", ".", "..", "/", "./", "quarantine/./x", "quarantine//x", "quarantine/x\0", "./\0", "7"),
+)
+
+
+@pytest.fixture
+def outside(harness: ArchiveHarness) -> Path:
+    """A directory beside the archive, with a file that nothing may touch."""
+    place = harness.root.parent / "outside"
+    place.mkdir()
+    (place / "precious.txt").write_text("precious")
+    return place
+
+
+def snapshot(config: Config) -> None:
+    """Run ``db snapshot``."""
+    take_snapshot(config, Work())
+
+
+def reread(config: Config) -> None:
+    """Run ``reread``."""
+    with Archive(config) as archive:
+        archive.reread()
+
+
+def reread_dry(config: Config) -> None:
+    """Run ``reread --dry-run``."""
+    with Archive(config) as archive:
+        archive.reread(dry_run=True)
+
+
+def verify(config: Config) -> None:
+    """Run ``verify``."""
+    with Archive(config) as archive:
+        archive.verify()
+
+
+def repair(config: Config) -> None:
+    """Run ``verify --repair``."""
+    with Archive(config) as archive:
+        archive.repair()
+
+
+def names_of_files(root: Path) -> set[Path]:
+    return {path for path in root.rglob("*") if path.name not in ("archive.db-wal", "archive.db-shm")}
+
+
+def _insert(root: Path, *names: str) -> None:
+    with closing(sqlite3.connect(root / "archive.db")) as rows, rows:
+        rows.executemany("insert into deletions values (?)", [(name,) for name in names])
+
+
+def test_fault_k1_only_files_of_an_archive_are_deleted_by_name(
+    harness: ArchiveHarness, outside: Path
+) -> None:
+    """Any other name in ``deletions`` is damage: it is named, and nothing is deleted, good names neither."""
+    storage, before = ArchiveStorage(harness.config), names_of_files(harness.root.parent)
+    good = next(harness.root.glob("blobs/*/*")).relative_to(harness.root).as_posix()
+    for name in (*_HOSTILE, str(outside / "precious.txt")):
+        with pytest.raises(ArchiveDamaged, match="nothing was deleted"):
+            storage.delete([good, name], lambda: None)
+        assert names_of_files(harness.root.parent) == before, name
+
+
+@pytest.mark.parametrize("command", [snapshot, reread, reread_dry, verify, repair])
+@pytest.mark.parametrize("names", [("../outside/precious.txt",), ("7",), ("./archive.json", "lock")])
+def test_fault_k1_an_archive_that_deletes_elsewhere_is_refused(
+    harness: ArchiveHarness, outside: Path, command: Callable[[Config], None], names: tuple[str, ...]
+) -> None:
+    """By whatever writes, by its dry run, and by ``verify``: code 12, with the name of the file and the next
+    step; once the row is gone, the archive is usable.
+    """
+    _insert(harness.root, *names)
+    with pytest.raises(ArchiveDamaged) as caught:
+        command(harness.config)
+    assert caught.value.exit_code == 12
+    assert "remove that row" in caught.value.hint
+    assert (outside / "precious.txt").read_text() == "precious"
+    assert (harness.root / "archive.json").exists()
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
+        rows.execute("delete from deletions")
+    command(harness.config)
+
+
+@pytest.mark.parametrize("command", [snapshot, reread_dry, verify])
+def test_fault_k1_a_request_to_remove_several_accounts_is_damage(
+    harness: ArchiveHarness, command: Callable[[Config], None]
+) -> None:
+    """``forget`` records one account, by its pk or by one name. Nothing is removed."""
+    names = f'["{NAME}", "{OTHER}"]'
+    execute(
+        harness,
+        f"insert into removal_requests values (1, '2026-11-27T00:00:00.000000Z', null, '{names}', null)",
+    )
+    with pytest.raises(ArchiveDamaged, match="several accounts at once"):
+        command(harness.config)
+    assert harness.one("select count(*) from users") == 2
+
+
+def test_fault_k1_a_line_of_the_journal_deletes_nothing_elsewhere(
+    harness: ArchiveHarness, outside: Path
+) -> None:
+    """A rebuild gives the row back, and the removal of the file is refused."""
+    _insert(harness.root, "../outside/precious.txt")
+    with pytest.raises(ArchiveDamaged):
+        snapshot(harness.config)  # the row is in the journal now
+    lose_database(harness)
+    with pytest.raises(ArchiveDamaged, match=r"\.\./outside/precious\.txt"):
+        rebuild(harness)
+    assert (outside / "precious.txt").read_text() == "precious"
+
+
+def test_fault_k1_directories_that_are_links_lead_nowhere(harness: ArchiveHarness, outside: Path) -> None:
+    """What they point to is neither deleted from nor emptied, and the directory is named."""
+    storage, name = ArchiveStorage(harness.config), f"000000000001-{'0' * 8}.jsonl.gz"
+    for place, file in (("blobs/ab", _DIGEST), ("journal/1999", f"11/{name}"), ("quarantine/journal-x", "y")):
+        target = outside / place.replace("/", "-") / file
+        target.parent.mkdir(parents=True)
+        target.write_text("precious")
+        link = harness.root / place
+        if link.is_dir():
+            link.rename(harness.root.parent / "aside")
+        link.symlink_to(outside / place.replace("/", "-"))
+        with pytest.raises(StorageError, match=place):
+            storage.delete([f"{place}/{file}"], lambda: None)
+        assert target.read_text() == "precious"
+
+
+def test_fault_k1_an_account_with_a_segment_elsewhere_is_forgotten(
+    harness: ArchiveHarness, outside: Path
+) -> None:
+    """The name of a segment is in a row too. What is no segment is neither deleted nor written again."""
+    pk, words = harness.upstream.world.account(NAME).pk, words_of(harness)
+    own = f"select min(id) from api_calls where subject = '{pk}'"
+    execute(
+        harness,
+        f"update answers set segment = '../../outside/precious.txt' where api_call_id = ({own})",
+    )
+    with Archive(harness.config) as archive:
+        archive.forget(NAME)
+    assert (outside / "precious.txt").read_text() == "precious"
+    assert harness.one("select count(*) from answers where segment like '%precious%'") == 0
+    assert find_words(harness.root, words) == []
+
+
+def test_fault_k1_objects_of_others_stay_in_the_bucket(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A name is that of an object below the archive's prefix, or nothing is deleted."""
+    server.set_environment(monkeypatch)
+    variables = {"ARCHIVER_ARCHIVE": str(tmp_path), "ARCHIVER_ARCHIVE_STORAGE": f"s3://{BUCKET}/pre/fix/"}
+    storage = ArchiveStorage(load(None, variables))
+    assert storage.bucket is not None
+    storage.bucket.put("archive.json", b"mine")
+    for name in ("../../other/precious", "archive.json", "blobs/../archive.json", *_HOSTILE[:8]):
+        with pytest.raises(ArchiveDamaged):
+            storage.delete([name], lambda: None)
+    assert storage.bucket.read_range("archive.json", 0, 10) == b"mine"
+
+
+def test_fault_k70_workers_parts_elsewhere_are_not_removed(harness: ArchiveHarness, outside: Path) -> None:
+    """If ``tmp`` is a link, nothing is listed or removed where it leads."""
+    part = outside / "worker-x"
+    part.mkdir()
+    (part / "precious.txt").write_text("precious")
+    (harness.root / "tmp").rename(harness.root.parent / "aside")
+    (harness.root / "tmp").symlink_to(outside)
+    remove_part(harness.root, part.name)
+    with pytest.raises(StorageError):
+        list_parts(harness.root)
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
+        rows.execute(
+            "insert into removal_requests values (1, '2026-11-27T00:00:00.000000Z', '1', '[]', null)"
+        )
+    with pytest.raises(StorageError):
+        snapshot(harness.config)
+    assert (part / "precious.txt").exists()
+
+
+def test_fault_k73_a_copy_made_before_a_removal_has_ended_is_deleted_with_the_others(
+    harness: ArchiveHarness,
+) -> None:
+    """An upgrade makes one when a newer version finishes the removal of a killed ``forget``."""
+    words = words_of(harness)
+    copy = (harness.root / "mine.sqlite").read_bytes()
+    begin_to_forget(harness)
+    (harness.root / "archive.db.0018-20261127T000000.000000Z").write_bytes(copy)
+    (harness.root / "other.sqlite").write_bytes(copy)
+    (harness.root / "other.sqlite-wal").write_bytes(copy)
+    with Archive(harness.config) as archive:
+        archive.finish_removal()
+    assert find_words(harness.root, words) == []
+
+
+def test_names_of_directories_do_not_lead_out(tmp_path: Path) -> None:
+    """Neither upwards nor several levels down."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    top = open_root(tmp_path / "a")
+    try:
+        for name in ("..", "b/..", "/", "../a", b"..", b"b/c"):
+            with pytest.raises(NotADirectoryError):
+                open_directory(name, within=top)
+        with pytest.raises(NotADirectoryError):
+            enter_directory("..", 0o700, within=top)
+    finally:
+        os.close(top)
+
+
+@pytest.fixture
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    server.set_environment(monkeypatch, limits=QUICK)
+    return server
+
+
+@pytest.fixture
+def in_bucket(tmp_path: Path, server: S3Server) -> Iterator[ArchiveHarness]:
+    """An archive of two accounts in a bucket, after a night."""
+    with FaultyStandIn(make_world(is_edited=True)) as upstream:
+        made = ArchiveHarness(tmp_path / "archive", upstream, storage=f"s3://{BUCKET}/pre/fix")
+        assert made.night(NAME, OTHER).exit_code == 0
+        yield made
+
+
+def _refuse_deletion(server: S3Server, *, after: int = 0) -> None:
+    left = after
+
+    def act(handler: Handler) -> bool:
+        nonlocal left
+        if handler.command != "DELETE":
+            return False
+        left -= 1
+        return left < 0 and refuse(403, "AccessDenied")(handler)
+
+    server.act = act
+
+
+def test_fault_s10_without_the_right_to_delete_nothing_is_removed(
+    in_bucket: ArchiveHarness, server: S3Server
+) -> None:
+    """Code 8; the message names the right."""
+    _refuse_deletion(server)
+    with Archive(in_bucket.config) as archive, pytest.raises(StorageError, match="does not allow") as refused:
+        archive.forget(NAME)
+    assert refused.value.exit_code == 8
+    assert "DeleteObject" in refused.value.hint
+    assert in_bucket.one("select count(*) from users") == 2
+    server.act = None
+    assert in_bucket.night(NAME, OTHER).units == 2
+    assert not in_bucket.verify().is_damaged
+
+
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.whole), 4, pytest.param(12, marks=pytest.mark.whole)]
+)
+def test_fault_s10_a_right_that_is_lost_in_the_middle_lets_the_rest_wait(
+    in_bucket: ArchiveHarness, server: S3Server, after: int
+) -> None:
+    """The account is gone from the rows. Every command that writes ends with code 8 until the right is back,
+    and the next one then deletes the rest.
+    """
+    _refuse_deletion(server, after=after)
+    with Archive(in_bucket.config) as archive, pytest.raises(StorageError, match="does not allow"):
+        archive.forget(NAME)
+    assert in_bucket.one("select count(*) from users") == 1
+    with pytest.raises(StorageError, match="does not allow"):
+        in_bucket.night(OTHER)
+    server.act = None
+    assert in_bucket.night(OTHER).units == 1
+    for place in (in_bucket.root, server.objects):
+        assert find_words(place, words_of(in_bucket)) == []
+    require_equal_after_rebuild(in_bucket)
+
+
+@pytest.mark.whole
+def test_a_move_first_finishes_a_removal(in_bucket: ArchiveHarness, server: S3Server) -> None:
+    """Nothing of the account gets to the new place."""
+    begin_to_forget(in_bucket)
+    move_storage(in_bucket.config, None, stop=StopFlag(), progress=lambda *_: None)
+    in_bucket.storage = None
+    for place in (in_bucket.root, server.objects):
+        assert find_words(place, words_of(in_bucket)) == []
+    assert not in_bucket.verify().is_damaged
+    assert marker.read(in_bucket.root).removals == 1
+
+
+def test_an_older_marker_in_the_directory_is_refused(in_bucket: ArchiveHarness) -> None:
+    """It would let a database from before the removal pass."""
+    older = (in_bucket.root / "archive.json").read_bytes()
+    with Archive(in_bucket.config) as archive:
+        archive.forget(NAME)
+    (in_bucket.root / "archive.json").write_bytes(older)
+    with pytest.raises(MarkerMismatch, match="from before"):
+        in_bucket.night(OTHER)

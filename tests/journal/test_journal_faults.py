@@ -71,11 +71,18 @@ def rewrite(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
     )
 
 
-def test_fault_h51_what_a_kill_tore_off_is_cut(harness: ArchiveHarness) -> None:
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(gzip.compress(LINE + b"\n")[:20], id="test_fault_h51_what_a_kill_tore_off_is_cut"),
+        pytest.param(bytes(4096), id="test_fault_h51_zeros_that_a_power_loss_left_are_cut"),
+    ],
+)
+def test_what_is_left_of_a_write_is_cut(harness: ArchiveHarness, left: bytes) -> None:
     """The next run goes on, and a rebuild gives back all rows."""
     last = files(harness)[-1]
     whole = last.read_bytes()
-    last.write_bytes(whole + gzip.compress(LINE + b"\n")[:20])
+    last.write_bytes(whole + left)
     assert harness.night("account0000").exit_code == 0
     assert last.read_bytes() == whole
     require_equal_after_rebuild(harness)
@@ -286,16 +293,6 @@ def test_fault_h26_a_database_of_a_newer_version_and_its_journal_stay_as_they_ar
         rebuild(harness) if command == "db rebuild" else archive.repair()
     assert {path: path.read_bytes() for path in (harness.root / "journal").rglob("*.gz")} == before != {}
     assert not list(harness.root.glob("archive.db.*T*"))
-
-
-def test_fault_h51_garbage_after_a_power_loss_is_cut(harness: ArchiveHarness) -> None:
-    """Zeros where the last write was; the next run goes on, and a rebuild gives back all rows."""
-    last = files(harness)[-1]
-    whole = last.read_bytes()
-    last.write_bytes(whole + bytes(4096))
-    assert harness.night("account0000").exit_code == 0
-    assert last.read_bytes() == whole
-    require_equal_after_rebuild(harness)
 
 
 @pytest.mark.whole

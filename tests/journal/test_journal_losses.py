@@ -1,4 +1,4 @@
-"""Files of the journal that are lost or in a wrong place: what is noticed, and what it costs."""
+"""A journal that is damaged, lost or older than the database: what is noticed, and what is put right."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
+from archiver.archive.database import upgrade_schema
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.archive.verification import Verification
 from archiver.blobs import marker
 from archiver.catalog import Catalog, record
-from archiver.errors import JournalDamaged, JournalDiffers
+from archiver.cli.verify_command import check_lines
+from archiver.errors import DatabaseError, JournalDamaged, JournalDiffers
+from archiver.journal.journal_files import JournalFiles
 from archiver.model.identity import Digest, utcnow
 from archiver.model.journal_entries import JournalEnd, JournalPoint
+from archiver.runner import run_lock
+from archiver.store import disk
+from archiver.verify.verify_journal import verify_journal
 from archiver.work import Work
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
@@ -27,6 +33,7 @@ from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
+from tests.support.table_dumps import execute
 
 ACCOUNT = "account0000"
 
@@ -73,51 +80,44 @@ def repair(harness: ArchiveHarness) -> None:
         assert archive.repair(read_data=True).has_new_journal
 
 
-def test_fault_j5_an_old_file_in_a_later_month_is_named_and_not_followed(harness: ArchiveHarness) -> None:
-    """A copy of the first snapshot in the next year: a rebuild gives all rows, and nothing else minds it."""
-    copy = harness.root / "journal" / "2199" / "01" / files(harness)[0].name
+RENAMED = "000000009999-aaaaaaaa.jsonl.gz"
+"""A name with a number that is greater than all others."""
+
+
+def put_copy(harness: ArchiveHarness, number: int, month: str, name: str = "") -> Path:
+    """Copy a file of the journal into another month."""
+    original = files(harness)[number]
+    copy = harness.root / "journal" / month / (name or original.name)
     copy.parent.mkdir(parents=True)
-    shutil.copy(files(harness)[0], copy)
+    shutil.copy(original, copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("number", "month", "name"),
+    [
+        pytest.param(0, "2199/01", "", id="test_fault_j5_an_old_file_in_a_later_month_is_not_followed"),
+        pytest.param(-1, "2026/01", "", id="test_fault_j5_a_copy_in_an_earlier_month_accuses_no_other"),
+        pytest.param(0, "2026/01", RENAMED, id="test_fault_j5_a_renamed_file_in_an_earlier_month"),
+    ],
+)
+def test_a_copied_file_of_the_journal_is_named_and_not_followed(
+    harness: ArchiveHarness, number: int, month: str, name: str
+) -> None:
+    """Whatever its name says: a rebuild gives all rows, and nothing else minds it."""
+    copy = put_copy(harness, number, month, name)
     found = verify(harness)
     assert not found.is_damaged
-    assert found.journal.foreign == [f"2199/01/{copy.name}"]
+    assert found.journal.foreign == [f"{month}/{copy.name}"]
     require_equal_after_rebuild(harness)
     assert harness.night(ACCOUNT).units == 1
     assert copy.exists()
 
 
-def test_fault_j5_a_copy_in_an_earlier_month_is_named_and_not_the_others(harness: ArchiveHarness) -> None:
-    """A copy of the newest file: nothing accuses the files after which it was put there."""
-    copy = harness.root / "journal" / "2026" / "01" / files(harness)[-1].name
-    copy.parent.mkdir(parents=True)
-    shutil.copy(files(harness)[-1], copy)
-    found = verify(harness)
-    assert not found.is_damaged
-    assert found.journal.foreign == [f"2026/01/{copy.name}"]
-    require_equal_after_rebuild(harness)
-
-
-def put_renamed_snapshot(harness: ArchiveHarness, month: str) -> Path:
-    """Copy the first snapshot to a name whose number is greater than all others."""
-    stray = harness.root / "journal" / month / "000000009999-aaaaaaaa.jsonl.gz"
-    stray.parent.mkdir(parents=True)
-    shutil.copy(files(harness)[0], stray)
-    return stray
-
-
-def test_fault_j5_a_renamed_file_in_an_earlier_month_is_named_and_not_followed(
-    harness: ArchiveHarness,
-) -> None:
-    """It is not the newest snapshot, whatever its name says."""
-    stray = put_renamed_snapshot(harness, "2026/01")
-    assert verify(harness).journal.foreign == [f"2026/01/{stray.name}"]
-    require_equal_after_rebuild(harness)
-
-
 def test_fault_j5_a_renamed_file_in_a_later_month_is_refused(harness: ArchiveHarness) -> None:
     """``verify`` and a rebuild name it, and the rebuild says what to do; that works."""
     rows = all_rows(harness)
-    stray = put_renamed_snapshot(harness, "2199/01")
+    stray = put_copy(harness, 0, "2199/01", RENAMED)
     assert stray.name in (verify(harness).journal.damage or "")
     lose_database(harness)
     with pytest.raises(JournalDamaged, match=rf"{stray.name} begins with line 1, not") as refused:
@@ -130,9 +130,7 @@ def test_fault_j5_a_renamed_file_in_a_later_month_is_refused(harness: ArchiveHar
 
 def test_fault_j5_forget_deletes_an_old_file_in_a_later_month_too(harness: ArchiveHarness) -> None:
     """It names the account, and its number is smaller than that of the new journal."""
-    copy = harness.root / "journal" / "2199" / "01" / files(harness)[0].name
-    copy.parent.mkdir(parents=True)
-    shutil.copy(files(harness)[0], copy)
+    copy = put_copy(harness, 0, "2199/01")
     with Archive(harness.config) as archive:
         archive.forget(ACCOUNT)
     assert not copy.exists()
@@ -405,3 +403,127 @@ def test_fault_j7_two_snapshots_without_an_entry_between(
             shutil.copy(database, harness.root / "archive.db")
         assert rebuild(harness).is_complete
         assert all_rows(harness) == before
+
+
+@pytest.fixture
+def one_night(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of one account after its first night."""
+    with archive_copies.after_nights(1, (1, 1, 1), tmp_path / "archive") as copied:
+        yield copied
+
+
+def change_unseen(one_night: ArchiveHarness, table: str, statement: str) -> None:
+    """Change rows while the triggers of their table do not exist."""
+    triggers = [
+        (str(name), str(sql))
+        for name, sql in one_night.rows(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE ?", f"journal_%_{table}"
+        )
+    ]
+    assert len(triggers) == 3
+    execute(
+        one_night, *(f"DROP TRIGGER {name}" for name, _ in triggers), statement, *(sql for _, sql in triggers)
+    )
+
+
+def test_what_is_recorded_while_the_journal_is_read_is_compared_too(one_night: ArchiveHarness) -> None:
+    """It is read afterwards, and is no difference."""
+    nights: list[int] = []
+
+    def check() -> None:
+        if len(nights) < 2:
+            one_night.sleep(days=1)
+            nights.append(one_night.night("account0000", full=True).exit_code)
+
+    with Catalog.open(one_night.root / "archive.db", write=False) as catalog:
+        files = JournalFiles(disk.Objects(one_night.root))
+        report = verify_journal(files, catalog, one_night.root, read_all=True, check=check)
+    assert (report.damage, report.counts, report.is_compared, nights) == (None, {}, True, [0, 0])
+
+
+def test_a_row_that_only_the_journal_has_is_written_again(one_night: ArchiveHarness) -> None:
+    """It is damage until a repair; afterwards journal and rows agree."""
+    before = all_rows(one_night)
+    change_unseen(one_night, "files", "DELETE FROM files WHERE id = (SELECT max(id) FROM files)")
+    with Archive(one_night.config) as archive:
+        found = archive.verify(read_data=True)
+        assert (found.is_damaged, found.journal.counts) == (True, {"files": 1})
+        assert list(check_lines(found))[-3:] == [
+            "  files: 1 row different or missing",
+            f"    {len(before['files'])}: missing in the database",
+            "--repair adds the rows that only the journal has, and begins a new journal with all rows",
+        ]
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+    assert all_rows(one_night)["files"] == before["files"]
+
+
+def test_where_values_differ_the_database_is_right(one_night: ArchiveHarness) -> None:
+    """A repair begins the journal again with a snapshot."""
+    change_unseen(one_night, "users", "UPDATE users SET full_name = 'Corrected'")
+    with Archive(one_night.config) as archive:
+        assert archive.verify(read_data=True).journal.counts == {"users": 1}
+        archive.repair(read_data=True)
+        assert not archive.verify(read_data=True).is_damaged
+    lose_database(one_night)
+    rebuild(one_night)
+    assert one_night.one("SELECT full_name FROM users") == "Corrected"
+
+
+def test_fault_h50_an_older_copy_is_not_sound(one_night: ArchiveHarness, tmp_path: Path) -> None:
+    """Nothing is missing from it, but ``verify`` says what the commands that write would say.
+
+    While a command writes, the entries that follow are its own.
+    """
+    shutil.copy(one_night.root / "archive.db", tmp_path / "old.db")
+    one_night.upstream.world.retitle(one_night.upstream.world.accounts[0].highlights[0].pk, "Another")
+    assert one_night.night("account0000").exit_code == 0
+    lose_database(one_night)
+    shutil.copy(tmp_path / "old.db", one_night.root / "archive.db")
+    with Archive(one_night.config) as archive:
+        found = archive.verify()
+        assert found.is_damaged
+        text = "\n".join(check_lines(found))
+        assert "the database is an older copy: it lacks the last" in text
+        assert "db rebuild adds them" in text
+        assert "reread" not in text
+        with run_lock.hold_run_lock(one_night.root / "lock", "run"):
+            assert not archive.verify().is_damaged
+    rebuild(one_night)
+    with Archive(one_night.config) as archive:
+        assert not archive.verify().is_damaged
+
+
+def test_a_change_by_another_program_is_no_damage(one_night: ArchiveHarness) -> None:
+    """It is committed, and waits for the next transaction of ours to get its place in the journal."""
+    execute(one_night, "UPDATE users SET full_name = 'Corrected by hand'")
+    report = one_night.verify().journal
+    assert (report.damage, report.counts) == (None, {})
+
+
+def test_changes_that_no_trigger_sees_are_not_possible(one_night: ArchiveHarness) -> None:
+    """Without one of its triggers a database is not opened for writing."""
+    execute(one_night, "DROP TRIGGER journal_added_items")
+    with pytest.raises(DatabaseError, match="lacks triggers"):
+        one_night.night("account0000")
+    assert one_night.upstream.requests.api_calls() == []
+
+
+def test_missing_triggers_of_the_counters_are_created_when_a_run_begins(one_night: ArchiveHarness) -> None:
+    """Otherwise no limit of the budget would hold: calls that were not counted are counted now."""
+    execute(one_night, "DROP TRIGGER counter_call", "DELETE FROM budget_totals")
+    one_night.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
+    assert one_night.night("account0000").units == 1
+    spent = one_night.one("SELECT sum(units) FROM api_calls")
+    assert one_night.one("SELECT sum(units) FROM budget_totals WHERE period LIKE 'run %'") == spent
+
+
+def test_fault_h50_missing_triggers_are_created_again(one_night: ArchiveHarness) -> None:
+    """By ``db upgrade``, which begins the journal again; a rebuild then gives all rows."""
+    execute(one_night, "DROP TRIGGER journal_added_items", "UPDATE users SET full_name = 'Unseen'")
+    upgrade_schema(one_night.config)
+    assert one_night.night("account0000").exit_code == 0
+    rows = all_rows(one_night)
+    lose_database(one_night)
+    rebuild(one_night)
+    assert all_rows(one_night) == rows

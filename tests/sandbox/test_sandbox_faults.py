@@ -1,20 +1,23 @@
-"""Each fault, seen on the wire."""
+"""The stand-in's refusals, with what they cost, and the faults that it can be told to have."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import http.client
 import threading
 import time
 from collections.abc import Iterator
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.standin import actions
+from tests.support.standin.actions import Action
 from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin_requests import NATGEO, HttpAnswer, ask, get, page, send_raw
+from tests.support.standin_requests import GIFTS, NATGEO, HttpAnswer, ask, get, page, send_raw, tray
 
 
 @pytest.fixture
@@ -105,38 +108,44 @@ def test_raw_bytes(upstream: FaultyStandIn, data: bytes) -> None:
     assert [a.status for a in upstream.requests] == [0]
 
 
-def test_truncated(upstream: FaultyStandIn, video: str, whole: bytes) -> None:
-    """``truncated`` states the true length and stops before it."""
-    upstream.faults.add(actions.truncated(100), listener="cdn")
+@pytest.mark.parametrize(
+    ("action", "more", "sent"),
+    [
+        (actions.truncated(100), 0, 100),
+        (actions.wrong_length(-500), -500, None),
+        (actions.wrong_length(500), 500, None),
+        (actions.unsized(), None, None),
+        (actions.unsized(200), None, 200),
+    ],
+)
+def test_a_length_that_is_not_that_of_the_body(
+    upstream: FaultyStandIn, video: str, whole: bytes, action: Action, more: int | None, sent: int | None
+) -> None:
+    """``truncated`` stops before the stated length, ``wrong_length`` states too little or too much;
+    ``unsized`` states none: only the end of the connection tells the end, true or early.
+    """
+    upstream.faults.add(action, listener="cdn")
     received, ending = send_raw(upstream, video)
     head, body = split(received)
-    assert (length(head), body, ending) == (len(whole), whole[:100], "end")
+    assert (body, ending) == (whole[:sent], "end")
+    if more is None:
+        assert b"content-length" not in head
+    else:
+        assert length(head) == len(whole) + more
 
 
-@pytest.mark.parametrize("by", [-500, 500])
-def test_wrong_length(upstream: FaultyStandIn, video: str, whole: bytes, by: int) -> None:
-    """``wrong_length`` states too little or too much, and sends the whole body."""
-    upstream.faults.add(actions.wrong_length(by), listener="cdn")
-    received, ending = send_raw(upstream, video)
-    head, body = split(received)
-    assert (length(head), body, ending) == (len(whole) + by, whole, "end")
-
-
-@pytest.mark.parametrize("after", [None, 200])
-def test_unsized(upstream: FaultyStandIn, video: str, whole: bytes, after: int | None) -> None:
-    """``unsized`` states no length: only the end of the connection tells the end, true or early."""
-    upstream.faults.add(actions.unsized(after), listener="cdn")
-    received, ending = send_raw(upstream, video)
-    head, body = split(received)
-    assert (b"content-length" in head, body, ending) == (False, whole[:after], "end")
-
-
-def test_reset_before_the_head(upstream: FaultyStandIn) -> None:
-    """``reset`` is a RST before anything was done: no byte, no units."""
-    upstream.faults.add(actions.reset())
-    url = f"{upstream.base_url}/v1/user/by/id?id={NATGEO}"
-    assert send_raw(upstream, url) == (b"", "reset")
-    assert upstream.units == 0
+@pytest.mark.parametrize(
+    ("action", "ending", "units"),
+    [(actions.reset(), "reset", 0), (actions.lose(), "end", 2), (actions.hang_up(), "end", 0)],
+)
+def test_no_byte_of_an_answer(upstream: FaultyStandIn, action: Action, ending: str, units: int) -> None:
+    """``reset`` is a RST and ``hang_up`` an end before anything was done, for no units; ``lose`` carries the
+    call out and bills it.
+    """
+    upstream.faults.add(action)
+    url = f"{upstream.base_url}/v1/user/highlights?user_id={NATGEO}"
+    assert send_raw(upstream, url) == (b"", ending)
+    assert (upstream.units, [a.status for a in upstream.requests]) == (units, [0])
 
 
 def test_reset_after_some_bytes(upstream: FaultyStandIn, video: str, whole: bytes) -> None:
@@ -145,21 +154,6 @@ def test_reset_after_some_bytes(upstream: FaultyStandIn, video: str, whole: byte
     received, ending = send_raw(upstream, video)
     assert ending == "reset"
     assert split(received)[1] == whole[:1000]
-
-
-def test_lost_answers_are_billed(upstream: FaultyStandIn) -> None:
-    """``lose`` carries the call out, bills it, and ends the connection without an answer."""
-    upstream.faults.add(actions.lose())
-    url = f"{upstream.base_url}/v1/user/highlights?user_id={NATGEO}"
-    assert send_raw(upstream, url) == (b"", "end")
-    assert (upstream.units, [a.status for a in upstream.requests]) == (2, [0])
-
-
-def test_hang_up_is_free(upstream: FaultyStandIn) -> None:
-    """``hang_up`` ends the connection before anything was done."""
-    upstream.faults.add(actions.hang_up())
-    assert send_raw(upstream, f"{upstream.base_url}/v1/user/highlights?user_id={NATGEO}") == (b"", "end")
-    assert upstream.units == 0
 
 
 def test_a_stall_is_released(upstream: FaultyStandIn, video: str, whole: bytes) -> None:
@@ -300,3 +294,219 @@ def test_a_stale_connection(upstream: FaultyStandIn) -> None:
     with pytest.raises(ConnectionError):  # http.client.RemoteDisconnected is one
         connection.getresponse()
     connection.close()
+
+
+SHARED = base64.urlsafe_b64encode(f"highlight:{GIFTS}".encode()).decode()
+PAGE = f"https://www.instagram.com/stories/highlights/{GIFTS}/"
+CALLS = [
+    ("/v1/user/highlights", {"user_id": NATGEO}, 2),
+    ("/v1/user/highlights", {"user_id": NATGEO, "force": "on"}, 1),
+    ("/v1/user/highlights", {"user_id": NATGEO, "force": "true"}, 1),
+    ("/v1/user/highlights", {"user_id": NATGEO, "force": "1"}, 1),
+    ("/v1/user/highlights", {"user_id": NATGEO, "force": "off"}, 2),
+    ("/v1/user/highlights/by/username", {"username": "natgeo"}, 3),
+    ("/v1/user/highlights/by/username", {"username": "natgeo", "force": "on"}, 2),
+    ("/v2/user/highlights", {"user_id": NATGEO}, 2),
+    ("/v2/user/highlights", {"user_id": NATGEO, "force": "on"}, 1),
+    ("/v2/user/highlights/by/username", {"username": "natgeo"}, 3),
+    ("/v2/user/highlights/by/username", {"username": "natgeo", "force": "on"}, 2),
+    ("/v1/highlight/by/url", {"url": PAGE}, 1),
+    ("/v1/user/by/id", {"id": NATGEO}, 1),
+    ("/v1/user/by/username", {"username": "natgeo"}, 1),
+    ("/v2/user/by/id", {"id": NATGEO}, 1),
+    ("/v2/user/by/username", {"username": "natgeo"}, 1),
+    ("/v2/highlight/by/id", {"id": GIFTS}, 1),
+    ("/v1/share/by/code", {"code": SHARED}, 1),
+    ("/v1/share/by/url", {"url": f"https://www.instagram.com/s/{SHARED}?igsh=x"}, 1),
+]
+
+
+@pytest.fixture
+def paid() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn(balance=100) as started:
+        yield started
+
+
+@pytest.mark.parametrize(("path", "params", "units"), CALLS)
+def test_prices(paid: FaultyStandIn, path: str, params: dict[str, str], units: int) -> None:
+    """A call that is answered costs its price, states it in ``x-hiker-info``, and sinks the balance by it."""
+    answer = ask(paid, path, **params)
+    assert (answer.status, answer.headers["x-hiker-info"]) == (200, f'{{"reqs": {units}}}')
+    assert (paid.units, paid.balance) == (units, 100 - units)
+
+
+def test_the_balance_is_free(paid: FaultyStandIn) -> None:
+    """``/sys/balance`` tells what is left and the allowed rate, and costs nothing."""
+    paid.settings.rate = 11
+    tray(paid)
+    shown = ask(paid, "/sys/balance").json
+    assert (shown["requests"], shown["rate"], shown["currency"]) == (99, 11, "USD")
+    assert paid.balance == 99
+
+
+@pytest.mark.parametrize("headers", [{"user-agent": "x"}, {"user-agent": "x", "x-access-key": "wrong"}])
+def test_no_or_another_key(paid: FaultyStandIn, headers: dict[str, str]) -> None:
+    """Without the right key in the header, also with it in the query: 401, free."""
+    for query in ({}, {"access_key": paid.key}):
+        answer = ask(paid, "/v1/user/highlights", headers, user_id=NATGEO, **query)
+        assert answer.status == 401
+        assert answer.json["state"] is False
+        assert answer.json["error"].startswith("Unauthorized request: ")
+    assert paid.units == 0
+
+
+def test_no_user_agent(paid: FaultyStandIn) -> None:
+    """Without a User-Agent: Cloudflare's 403 in plain text, free, key or not."""
+    answer = ask(paid, "/v1/user/highlights", {"x-access-key": paid.key}, user_id=NATGEO)
+    assert (answer.status, answer.body) == (403, b"error code: 1010")
+    assert paid.units == 0
+
+
+@pytest.mark.parametrize("status", [402, 200])
+def test_out_of_units(paid: FaultyStandIn, status: Literal[402, 200]) -> None:
+    """A balance below the price: InsufficientFunds, free, with 402 or 200 as set; the call is not made."""
+    paid.balance, paid.settings.funds_status = 1, status
+    answer = ask(paid, "/v1/user/highlights", user_id=NATGEO)
+    assert (answer.status, answer.json["exc_type"], answer.json["state"]) == (
+        status,
+        "InsufficientFunds",
+        False,
+    )
+    assert (paid.balance, paid.units) == (1, 0)
+    assert ask(paid, "/v1/user/by/id", id=NATGEO).status == 200
+
+
+def test_private_accounts(paid: FaultyStandIn) -> None:
+    """A private account's tray, with the check, and its highlights are a billed 403; its profile answers."""
+    paid.world.set_private("natgeo")
+    answer = ask(paid, "/v1/user/highlights", user_id=NATGEO)
+    assert (answer.status, answer.json["exc_type"], paid.units) == (403, "PrivateAccount", 2)
+    assert ask(paid, "/v2/highlight/by/id", id=GIFTS).json["exc_type"] == "PrivateAccount"
+    assert ask(paid, "/v1/user/by/id", id=NATGEO).json["is_private"] is True
+
+
+@pytest.mark.parametrize(("choice", "status"), [("empty", 200), ("403", 403), ("404", 404)])
+@pytest.mark.parametrize("path", ["/v1/user/highlights", "/v2/user/highlights"])
+def test_private_accounts_with_force(
+    paid: FaultyStandIn, path: str, choice: Literal["empty", "403", "404"], status: int
+) -> None:
+    """Without the check, a private account answers whatever the world is set to, for one unit."""
+    paid.world.set_private("natgeo")
+    paid.world.private_with_force = choice
+    answer = ask(paid, path, user_id=NATGEO, force="on")
+    assert (answer.status, paid.units) == (status, 1)
+    if choice == "empty":
+        assert answer.json in ([], {"response": {"tray": []}, "next_page_id": None})
+
+
+USER, HIGHLIGHT, URL = "UserNotFound", "HighlightNotFound", "ValidationError"
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "status", "problem", "units"),
+    [
+        ("/v1/user/highlights", {"user_id": "1"}, 404, USER, 2),
+        ("/v1/user/highlights/by/username", {"username": "nobody"}, 404, USER, 3),
+        ("/v2/user/highlights", {"user_id": "1"}, 404, USER, 2),
+        ("/v2/user/highlights/by/username", {"username": "nobody"}, 404, USER, 3),
+        ("/v1/user/by/id", {"id": "1"}, 404, USER, 1),
+        ("/v1/user/by/username", {"username": "nobody"}, 404, USER, 1),
+        ("/v2/user/by/id", {"id": "1"}, 404, USER, 1),
+        ("/v2/user/by/username", {"username": "nobody"}, 404, USER, 1),
+        (
+            "/v1/highlight/by/url",
+            {"url": "https://www.instagram.com/stories/highlights/1/"},
+            404,
+            HIGHLIGHT,
+            1,
+        ),
+        ("/v2/highlight/by/id", {"id": "1"}, 404, HIGHLIGHT, 1),
+        (
+            "/v1/share/reel/by/url",
+            {"url": "https://www.instagram.com/reel/DRqAYKuAIUx/"},
+            404,
+            "MediaNotFound",
+            1,
+        ),
+        ("/v1/highlight/by/url", {"url": "https://www.instagram.com/natgeo/"}, 400, URL, 1),
+        ("/v1/share/by/url", {"url": PAGE}, 400, URL, 1),
+        ("/v1/share/by/url", {"url": "https://www.instagram.com/s/bWVkaWE6MQ"}, 400, URL, 1),
+        ("/v1/share/by/code", {"code": "ä"}, 400, URL, 1),
+        ("/v1/share/by/code", {"code": "aGlnaGxpZ2h0Ong"}, 400, URL, 1),
+        ("/v1/highlight/by/id", {"id": GIFTS}, 410, "EndpointDeprecated", 0),
+    ],
+)
+def test_what_cannot_be_had(
+    paid: FaultyStandIn, path: str, params: dict[str, str], status: int, problem: str, units: int
+) -> None:
+    """A user or a highlight that is not there (or a reel, of which there are none), and a URL or share code
+    that names no highlight, are billed; the retired endpoint is free.
+    """
+    answer = ask(paid, path, **params)
+    assert (answer.status, answer.json["exc_type"], paid.units) == (status, problem, units)
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "field"),
+    [
+        ("/v1/user/highlights", {}, "user_id"),
+        ("/v1/user/highlights", {"user_id": "natgeo"}, "user_id"),
+        ("/v1/user/highlights", {"user_id": NATGEO, "force": "maybe"}, "force"),
+        ("/v1/user/highlights/by/username", {}, "username"),
+        ("/v2/user/highlights", {"user_id": NATGEO, "page_id": "?"}, "page_id"),
+        ("/v2/user/highlights", {"user_id": NATGEO, "page_id": "dHJheTp4"}, "page_id"),
+        ("/v1/user/by/id", {}, "id"),
+        ("/v1/highlight/by/url", {}, "url"),
+        ("/v2/highlight/by/id", {"id": "highlight"}, "id"),
+        ("/v1/share/by/code", {}, "code"),
+        ("/v1/share/by/url", {}, "url"),
+    ],
+)
+def test_malformed_parameters(paid: FaultyStandIn, path: str, params: dict[str, str], field: str) -> None:
+    """A malformed call: 422 that names the parameter, free."""
+    answer = ask(paid, path, **params)
+    assert (answer.status, paid.units) == (422, 0)
+    assert answer.json["detail"][0]["loc"] == ["query", field]
+    assert {"loc", "msg", "type"} == answer.json["detail"][0].keys()
+
+
+def test_unknown_paths_and_methods(paid: FaultyStandIn) -> None:
+    """What is no endpoint: 404; what is not GET: 405; both free."""
+    headers = {"x-access-key": paid.key, "user-agent": "x"}
+    assert ask(paid, "/v1/nothing").status == 404
+    assert get(f"{paid.base_url}/v1/user/by/id?id={NATGEO}", headers, "POST").status == 405
+    assert paid.units == 0
+
+
+def test_the_rate_limit(paid: FaultyStandIn) -> None:
+    """Beyond ``rate`` calls in a second: 429, free, with ``Retry-After`` if set; off by default."""
+    assert {ask(paid, "/sys/balance").status for _ in range(30)} == {200}
+    paid.settings.rate, paid.settings.retry_after = 3, "2"
+    answers = [ask(paid, "/v1/user/by/id", id=NATGEO) for _ in range(5)]
+    assert [a.status for a in answers] == [200, 200, 200, 429, 429]
+    assert answers[-1].headers["retry-after"] == "2"
+    assert paid.units == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "units"),
+    [
+        (200, 2),
+        (400, 2),
+        (403, 2),
+        (404, 2),
+        (401, 0),
+        (402, 0),
+        (408, 0),
+        (410, 0),
+        (422, 0),
+        (429, 0),
+        (500, 0),
+        (503, 0),
+    ],
+)
+def test_which_statuses_are_charged(paid: FaultyStandIn, status: int, units: int) -> None:
+    """200, 400, 403 and 404 cost the price of the call, all others nothing: for injected answers too."""
+    paid.faults.add(actions.respond(status, {"detail": ""}))
+    assert ask(paid, "/v1/user/highlights", user_id=NATGEO).status == status
+    assert (paid.units, paid.balance) == (units, 100 - units)

@@ -1,7 +1,8 @@
-"""The contract of every store: on a disk, in memory, and in a bucket of each real S3 server."""
+"""The contract of every store: on a disk, in memory, in a bucket of each S3 server; and files that grow."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -18,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from archiver.errors import StorageError
-from archiver.store import bucket, disk, spool
+from archiver.errors import DiskFull, StorageError
+from archiver.store import bucket, disk, growing_file, spool
 from archiver.store.bucket_client import SINGLE_PUT
 from archiver.store.objects import Content, Folder, ObjectMissing, Objects, Upload
 from archiver.store.spool import Draft
+from tests.support.disk_limits import can_unshare
 from tests.support.memory_objects import MemoryObjects
 from tests.support.open_files import count_open_files
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RCLONE, RealStore
@@ -533,6 +535,56 @@ def test_after_a_kill_everything_that_was_told_is_whole(root: Path, way: str) ->
     assert list((root / "tmp").iterdir()) == []
 
 
+FULL_DISK = """
+import os, re, resource, sys
+from pathlib import Path
+from archiver.errors import StorageError
+from archiver.store.disk import Objects
+from archiver.store.objects import Folder, Upload
+root, way, disk = Path(sys.argv[1]), *sys.argv[2:]
+objects = Objects(root)
+objects.make(Folder("shelf", (), re.compile("")), ())
+objects.prepare()
+if disk == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+appender = objects.appender(lambda _: ("shelf/growing", b"head"))
+def store(name, *parts):
+    if way == "append":
+        return appender.append(b"".join(parts))
+    with objects.draft(lambda draft: objects.put_draft(name, draft, lambda: Upload.IF_ABSENT)) as draft:
+        for part in parts:
+            draft.write(part)
+        draft.commit()
+    return name, 0
+before = store("shelf/before", b"before")
+try:
+    store("shelf/large", *[os.urandom(100_000)] * 4)
+except StorageError as exc:
+    print(type(exc).__name__, len(list((root / "tmp").iterdir())))
+after = store("shelf/after", b"small")
+print(objects.read(*before, 6), objects.read(*after, 5))
+"""
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("draft", id="test_fault_h7_a_full_disk_leaves_no_draft_and_smaller_ones_still_go_in"),
+        pytest.param("append", id="test_fault_h7_a_full_disk_cuts_a_record_off_and_smaller_ones_are_kept"),
+    ],
+)
+def test_a_full_disk_is_told_as_such(tmp_path: Path, way: str) -> None:
+    """It is DiskFull, nothing is left in tmp/, and what fits is stored."""
+    run = [sys.executable, "-c", FULL_DISK, str(tmp_path / "archive"), way]
+    mount = 'mount -t tmpfs -o size=200k none "$0" && exec "$@"'
+    if can_unshare():
+        command, error = ["unshare", "-rm", "sh", "-c", mount, str(tmp_path), *run, "disk"], "DiskFull"
+    else:
+        command, error = [*run, "limit"], "StorageError"
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert told.splitlines() == [f"{error} 0", "b'before' b'small'"]
+
+
 # --- Appender
 
 
@@ -598,3 +650,118 @@ def test_a_series_can_be_removed_as_far_as_it_says(objects: Objects) -> None:
     assert removable == (() if objects.is_remote else (dropped,))
     assert (objects.size(dropped) is None) is not objects.is_remote
     assert None not in {objects.size(name) for name in (kept, after)}
+
+
+NAME = "shelf/2026/10/a.txt"
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> disk.Objects:
+    return disk.Objects(tmp_path)
+
+
+def fail_with_eio(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("has_records", [False, True])
+def test_a_write_that_breaks_off_at_any_byte_is_cut_off(
+    on_disk: disk.Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_records: bool
+) -> None:
+    """What was there stays, and the next record follows it directly."""
+    write, records = os.write, b"a record"
+    for count in range(len(b"head" + records)):
+        name = f"{NAME}.{count}"
+        file = on_disk.grow(name, b"head")
+        whole = b""
+        if has_records:
+            file.append(b"first")
+            whole = b"headfirst"
+
+        def write_some(fd: int, chunk: bytes, count: int = count) -> int:
+            if len(chunk) > count:
+                write(fd, chunk[:count])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(fd, chunk)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", write_some)
+            if count < len(records if has_records else b"head" + records):
+                with pytest.raises(DiskFull, match=r"a\.txt"):
+                    file.append(records)
+            else:
+                file.append(records)
+                continue
+        assert (tmp_path / name).read_bytes() == whole
+        if not has_records:
+            file.close()
+            assert not (tmp_path / name).exists()
+            file = on_disk.grow(name, b"head")
+        assert file.append(records) == len(whole or b"head")
+        file.close()
+        assert (tmp_path / name).read_bytes() == (whole or b"head") + records
+
+
+@pytest.mark.parametrize("failing", ["sync", "cut"])
+def test_a_file_that_may_not_be_continued_is_given_up(
+    on_disk: disk.Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """A failed sync is never repeated; what cannot be cut off stays. The next records begin another file."""
+    names = iter((NAME, f"{NAME}.2"))
+    appender = on_disk.appender(lambda _: (next(names), b"head"))
+    assert appender.append(b"first") == (NAME, 4)
+    syncs: list[int] = []
+
+    def sync(fd: int) -> None:
+        syncs.append(fd)
+        fail_with_eio()
+
+    with monkeypatch.context() as patch:
+        if failing == "sync":
+            patch.setattr(growing_file, "sync", sync)
+        else:
+            patch.setattr(growing_file, "write_all", fail_with_eio)
+            patch.setattr(os, "ftruncate", fail_with_eio)
+        with pytest.raises(StorageError):
+            appender.append(b"second")
+    assert len(syncs) == (failing == "sync")
+    assert appender.append(b"third") == (f"{NAME}.2", 4)
+    appender.close()
+    assert (tmp_path / NAME).read_bytes() == b"headfirst" + (b"second" if failing == "sync" else b"")
+
+
+def test_a_file_that_somebody_removed_is_an_error(on_disk: disk.Objects, tmp_path: Path) -> None:
+    """What is appended to it would be lost with it."""
+    appender = on_disk.appender(lambda _: (NAME, b""))
+    appender.append(b"first")
+    (tmp_path / NAME).unlink()
+    with pytest.raises(StorageError, match="was removed by another process"):
+        appender.append(b"second")
+    appender.close()
+
+
+def test_what_holds_no_record_is_removed(on_disk: disk.Objects, tmp_path: Path) -> None:
+    """Unless it was given up: then it may hold something."""
+    on_disk.grow(NAME, b"head").close()
+    assert not (tmp_path / NAME).exists()
+    given_up = on_disk.grow(NAME, b"head")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growing_file, "sync", fail_with_eio)
+        with pytest.raises(StorageError):
+            given_up.append(b"record")
+    given_up.close()
+    assert (tmp_path / NAME).read_bytes() == b"headrecord"
+
+
+def test_descriptors_of_a_growing_file_are_closed(on_disk: disk.Objects, tmp_path: Path) -> None:
+    """However a file ends, also if it cannot be made."""
+    before = count_open_files()
+    for _ in range(3):
+        on_disk.grow(NAME, b"head").close()
+        file = on_disk.grow(NAME, b"head")
+        file.append(b"record")
+        with pytest.raises(StorageError):
+            on_disk.grow(NAME, b"head")
+        file.remove()
+    assert count_open_files() == before
+    assert list((tmp_path / "shelf/2026/10").iterdir()) == []

@@ -34,12 +34,13 @@ from archiver.errors import (
 from archiver.store import bucket, disk
 from archiver.store.objects import size_of
 from archiver.work import StopFlag, Work
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.forgotten_account import begin_to_forget
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
-from tests.support.s3_server import BUCKET, QUICK, Handler, S3Server, refuse, stall_until
+from tests.support.s3_server import BUCKET, Handler, S3Server, refuse, stall_until
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -48,18 +49,17 @@ PLACE, OTHER_PLACE = f"s3://{BUCKET}/a", f"s3://{BUCKET}/b"
 
 
 @pytest.fixture
-def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    server.set_environment(monkeypatch, limits=QUICK)
-    return server
+def harness(tmp_path: Path, server: S3Server, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """A copy of an archive of one account in a directory, after its first night."""
+    with archive_copies.after_nights(1, (1, 2, 4), tmp_path / "archive") as copied:
+        yield copied
 
 
 @pytest.fixture
-def harness(tmp_path: Path, server: S3Server) -> Iterator[ArchiveHarness]:
-    """An archive of one account in a directory, after its first night."""
-    with FaultyStandIn(EditableWorld.generate(1, 2, 4)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(ACCOUNT).exit_code == 0
-        yield harness
+def of_two(tmp_path: Path, server: S3Server, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
+    """As ``harness``, of two accounts."""
+    with archive_copies.after_nights(1, (2, 1, 1), tmp_path / "archive") as copied:
+        yield copied
 
 
 def move(
@@ -99,7 +99,7 @@ def fill_with_zeros(path: Path) -> bytes:
     return right
 
 
-def test_there_and_back_again(harness: ArchiveHarness, server: S3Server) -> None:
+def test_there_and_back_again(harness: ArchiveHarness) -> None:
     """The archive is whole in the bucket, and whole in the directory again; each journal gives all rows."""
     blobs = harness.one("select count(*) from blobs")
     moved = move(harness, PLACE)
@@ -121,35 +121,29 @@ def test_a_place_that_was_left_can_be_used_again(harness: ArchiveHarness) -> Non
     require_equal_after_rebuild(harness)
 
 
-def test_a_place_that_was_left_before_an_account_was_forgotten_is_refused(
-    tmp_path: Path, server: S3Server
-) -> None:
+def test_a_place_that_was_left_before_an_account_was_forgotten_is_refused(of_two: ArchiveHarness) -> None:
     """Its answers would be recorded again, even without its journal. Once it is empty, it can be used."""
-    with FaultyStandIn(EditableWorld.generate(2, 1, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(ACCOUNT, "account0001").exit_code == 0
-        move(harness, PLACE)
-        with Archive(harness.config) as archive:
-            assert {"answers", "blobs", "journal"} <= set(archive.forget("account0001").unknown)
-        shutil.rmtree(harness.root / "journal")
-        with pytest.raises(JournalDiffers, match="before an account was forgotten") as refused:
-            move(harness, None)
-        assert refused.value.hint.startswith(f"delete blobs, answers and journal in {harness.root}")
-        shutil.rmtree(harness.root / "answers")
-        shutil.rmtree(harness.root / "blobs")
-        move(harness, None)
-        require_whole(harness)
+    move(of_two, PLACE)
+    with Archive(of_two.config) as archive:
+        assert {"answers", "blobs", "journal"} <= set(archive.forget("account0001").unknown)
+    shutil.rmtree(of_two.root / "journal")
+    with pytest.raises(JournalDiffers, match="before an account was forgotten") as refused:
+        move(of_two, None)
+    assert refused.value.hint.startswith(f"delete blobs, answers and journal in {of_two.root}")
+    shutil.rmtree(of_two.root / "answers")
+    shutil.rmtree(of_two.root / "blobs")
+    move(of_two, None)
+    require_whole(of_two)
 
 
-def test_a_move_that_finishes_a_removal_counts_it_in_both_markers(tmp_path: Path, server: S3Server) -> None:
+def test_a_move_that_finishes_a_removal_counts_it_in_both_markers(
+    of_two: ArchiveHarness, server: S3Server
+) -> None:
     """An older copy of the database is refused at the new place too."""
-    with FaultyStandIn(EditableWorld.generate(2, 1, 1)) as upstream:
-        harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(ACCOUNT, "account0001").exit_code == 0
-        begin_to_forget(harness)
-        move(harness, PLACE)
-        assert marker.read(harness.root).removals == 1
-        assert b'"removals": 1' in (server.objects / "a/archive.json").read_bytes()
+    begin_to_forget(of_two)
+    move(of_two, PLACE)
+    assert marker.read(of_two.root).removals == 1
+    assert b'"removals": 1' in (server.objects / "a/archive.json").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -317,15 +311,21 @@ def test_fault_s9_an_older_directory_does_not_move_over_what_is_newer(
     require_whole(older)
 
 
-def test_what_the_directory_still_has_is_checked_before_it_counts(
-    harness: ArchiveHarness, server: S3Server
+@pytest.mark.parametrize(
+    "back", [pytest.param(False, marks=pytest.mark.whole), True], ids=["to the bucket", "to the directory"]
+)
+def test_what_a_place_still_has_is_checked_before_it_counts(
+    harness: ArchiveHarness, server: S3Server, back: bool
 ) -> None:
     """A blob and a segment that were damaged after the archive left are copied again."""
-    blob, segment = some_file(harness.root / "blobs"), some_file(harness.root / "answers")
     move(harness, PLACE)
-    right = [fill_with_zeros(blob), fill_with_zeros(segment)]
-    assert move(harness, None).copied == 1
-    assert [blob.read_bytes(), segment.read_bytes()] == right
+    if not back:
+        move(harness, None)
+    place = harness.root if back else server.objects / "a"
+    files = [some_file(place / folder) for folder in ("blobs", "answers")]
+    right = [fill_with_zeros(file) for file in files]
+    assert move(harness, None if back else PLACE).copied == 1
+    assert [file.read_bytes() for file in files] == right
     require_whole(harness)
 
 
@@ -364,20 +364,6 @@ def test_a_store_that_keeps_other_bytes_than_it_was_given_gets_no_archive(
         with pytest.raises(StorageError, match="has other bytes than were written"):
             move(harness, to)
     assert marker.read(harness.root).storage == present
-    require_whole(harness)
-
-
-@pytest.mark.whole
-def test_what_the_bucket_still_has_is_checked_before_it_counts(
-    harness: ArchiveHarness, server: S3Server
-) -> None:
-    """An object with other bytes is put again."""
-    move(harness, PLACE)
-    move(harness, None)
-    places = [some_file(server.objects / "a" / folder) for folder in ("blobs", "answers")]
-    right = [fill_with_zeros(place) for place in places]
-    assert move(harness, PLACE).copied == 1
-    assert [place.read_bytes() for place in places] == right
     require_whole(harness)
 
 

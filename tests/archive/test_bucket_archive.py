@@ -40,7 +40,6 @@ from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
 from tests.support.s3_server import (
     BUCKET,
-    QUICK,
     Act,
     Handler,
     S3Server,
@@ -57,12 +56,6 @@ from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
 
 ACCOUNT = "account0000"
-
-
-@pytest.fixture
-def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    server.set_environment(monkeypatch, limits=QUICK)
-    return server
 
 
 @pytest.fixture
