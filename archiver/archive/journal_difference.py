@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from archiver.blobs import marker
 from archiver.catalog import Catalog
 from archiver.catalog.column_types import time_text
-from archiver.catalog.query.holdings import read_head
+from archiver.catalog.query.totals import read_head
 from archiver.errors import ArchiverError, JournalDiffers
 from archiver.journal.journal_check import Comparison, JournalState, compare, count_rows_after, ends_with
 from archiver.journal.journal_files import JOURNAL_FILE, JournalFiles

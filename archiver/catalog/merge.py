@@ -48,7 +48,7 @@ class _MergeRule(Struct, frozen=True):
         return tuple(row[name] for name in self.key)
 
 
-_RULES = (
+RULES = (
     _MergeRule(
         "users",
         ("pk",),
@@ -77,7 +77,7 @@ _RULES = (
         state=("source", "gone_at"),
     ),
 )
-_BY_TABLE = {rule.table: rule for rule in _RULES}
+_BY_TABLE = {rule.table: rule for rule in RULES}
 TABLES = (*_BY_TABLE, *(kind.table for kind in ENTRY_KINDS))
 """All tables that are filled from answers; a table comes after those that it refers to."""
 
@@ -89,7 +89,7 @@ def _select(table: str, columns: Sequence[str], end: str) -> Query[StoredRow]:
 _ROWS = {  # by the first column of their key
     **{
         rule.table: _select(rule.table, (*rule.columns, *rule.state), f"ORDER BY {', '.join(rule.key)}")
-        for rule in _RULES
+        for rule in RULES
     },
     **{
         kind.table: _select(kind.table, ("item_pk", "position", *kind.columns), "ORDER BY item_pk, position")
@@ -98,7 +98,7 @@ _ROWS = {  # by the first column of their key
 }
 _STORED = {
     rule.table: _select(rule.table, (*rule.columns, *rule.state), f"WHERE {rule.key[0]} IN :pks")
-    for rule in _RULES
+    for rule in RULES
 }
 _INSERT = {
     rule.table: Command(
@@ -107,7 +107,7 @@ _INSERT = {
         VALUES ({", ".join(f":{name}" for name in rule.columns)})
         """
     )
-    for rule in _RULES
+    for rule in RULES
 }
 
 

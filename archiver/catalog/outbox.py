@@ -22,7 +22,7 @@ from sqlalchemy import Boolean, Connection, Float
 
 from archiver.catalog.column_types import UtcTime, time_text, to_finite
 from archiver.catalog.journaled_rows import ChangeApplier
-from archiver.catalog.query.holdings import read_head as read_head  # one name for what writers use
+from archiver.catalog.query.totals import read_head as read_head  # one name for what writers use
 from archiver.catalog.sql import Command, Query
 from archiver.catalog.tables import JOURNALED
 from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, content, gaps, holdings, totals
-from archiver.catalog.query.holdings import read_head
+from archiver.catalog.query.totals import read_head
 from archiver.errors import ArchiveDamaged
 from archiver.export.export_entry import to_nanoseconds
 from archiver.model.archived import Selection

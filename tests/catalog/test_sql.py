@@ -14,8 +14,9 @@ from msgspec import Struct
 from sqlalchemy import Connection, Text
 
 from archiver import catalog as package
-from archiver.catalog import Catalog, tables
+from archiver.catalog import Catalog, merge, tables
 from archiver.catalog.column_types import CheckedNumber, UtcTime
+from archiver.catalog.record import changes
 from archiver.catalog.sql import NUMBERS, STATEMENTS, Query
 from archiver.errors import ArchiveDamaged
 from archiver.queries.parameters import parameter_names, replace_parameters
@@ -24,6 +25,8 @@ from archiver.queries.parameters import parameter_names, replace_parameters
 def _import_all() -> None:
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
+    for rule in merge.RULES:  # the others are built when they first run
+        changes.update_statement(rule.table, rule.key, (*rule.columns, *rule.state))
 
 
 def _prepare(connection: Connection, sql: str) -> list[str] | None:

@@ -194,7 +194,7 @@ def test_the_calls_whose_subject_is_a_name_are_known_by_their_path() -> None:
     """The catalog knows no paths: only that those of these calls end so, and those of no other."""
     paths = {path for path in vars(endpoints).values() if isinstance(path, str) and path.startswith("/v")}
     assert {path for path in paths if path.endswith("/username")} == endpoints.BY_NAME
-    assert "'%/username'" in account_state.CALL_IS_BY_NAME
+    assert "'%/username'" in totals.CALL_IS_BY_NAME
 
 
 @pytest.fixture

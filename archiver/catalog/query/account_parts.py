@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from archiver.catalog.query.account_state import CALL_IS_BY_NAME
+from archiver.catalog.query.holdings import OWNER_COLUMNS
+from archiver.catalog.query.totals import CALL_IS_BY_NAME
 from archiver.catalog.sql import Query
 from archiver.errors import ArchiveDamaged
 from archiver.model.account_removal import AccountParts, LeftBehind, PlacedAnswer, RemovalRequest
@@ -95,8 +96,8 @@ _FULL_NAMES = Query(
     lambda name: name,
 )
 _DIGESTS: Mapping[str, Query[str]] = {
-    owner: Query(f"SELECT sha256 FROM files WHERE {owner} IN :pks", str)
-    for owner in ("user_pk", "highlight_pk", "item_pk")
+    subject: Query(f"SELECT sha256 FROM files WHERE {column} IN :pks", str)
+    for subject, column in OWNER_COLUMNS.items()
 }
 _FILES = Query("SELECT user_pk, highlight_pk, item_pk, sha256 FROM files WHERE sha256 IN :digests", _File)
 _SIZES = Query(
@@ -296,9 +297,9 @@ def _names_of_others(connection: Connection, pk: Pk | None, names: frozenset[str
 def _own_files(connection: Connection, owned: _OwnedFiles) -> list[str]:
     """Return the digest of each file of the account."""
     return [
-        *_DIGESTS["user_pk"].all(connection, pks=[] if owned.pk is None else [owned.pk]),
-        *_DIGESTS["highlight_pk"].all_of(connection, "pks", sorted(owned.highlights)),
-        *_DIGESTS["item_pk"].all_of(connection, "pks", sorted(owned.items)),
+        digest
+        for subject, pks in owned.subjects()
+        for digest in _DIGESTS[subject].all_of(connection, "pks", pks)
     ]
 
 

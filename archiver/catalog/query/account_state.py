@@ -160,8 +160,6 @@ _UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
 
 # --- which account
 
-CALL_IS_BY_NAME = "path LIKE '%/username'"
-"""SQL: the subject of a call is a username. All others are the pk of an account or of a highlight."""
 
 _BOUND = Query("SELECT user_pk FROM targets WHERE text = :entry", Pk)
 _BOUND_NAMES = Query("SELECT text FROM targets WHERE user_pk = :pk OR text = :entry ORDER BY text", str)

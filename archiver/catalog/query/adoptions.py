@@ -19,7 +19,7 @@ _FACTS = ("user_pk", "title", "taken_at")
 """What a tool says of an item, besides what names it. Files that were adopted before may lack it."""
 
 
-class _Item(NamedTuple):
+class KnownItem(NamedTuple):
     """What ``mismatch`` needs of an item."""
 
     user_pk: Pk
@@ -28,8 +28,19 @@ class _Item(NamedTuple):
     item_source: str | None
 
 
+class HeldFile(NamedTuple):
+    """A file of an item whose bytes are held."""
+
+    last_seen_at: datetime
+    source: str | None
+    sha256: str
+    size: int
+    width: int | None
+    height: int | None
+
+
 _ITEM = Query(
-    "SELECT user_pk, taken_at, media_type, source AS item_source FROM items WHERE pk = :item", _Item
+    "SELECT user_pk, taken_at, media_type, source AS item_source FROM items WHERE pk = :item", KnownItem
 )
 _HAS_PLACE = Query(
     "SELECT EXISTS (SELECT 1 FROM highlight_items WHERE item_pk = :item AND highlight_pk = :highlight)", bool
@@ -37,10 +48,12 @@ _HAS_PLACE = Query(
 _OWNER = Query("SELECT user_pk FROM highlights WHERE pk = :highlight", Pk)
 _HELD = Query(
     """
-    SELECT files.sha256, files.source, blobs.size FROM files JOIN blobs ON blobs.sha256 = files.sha256
+    SELECT last_seen_at, source, blobs.sha256, size, width, height
+    FROM files JOIN blobs ON blobs.sha256 = files.sha256
     WHERE item_pk = :item AND role = :role AND lost_at IS NULL
+    ORDER BY last_seen_at DESC, files.id DESC
     """,
-    lambda sha256, source, size: (sha256, source, size),
+    HeldFile,
 )
 _WAITING = Query(
     f"""
@@ -114,9 +127,9 @@ class FilePlace(Struct, frozen=True):
 
 def place(connection: Connection, file: ForeignFile) -> FilePlace:
     """Return what is stored where a file belongs, and whether it can be adopted there."""
-    held = _HELD.all(connection, item=file.item_pk, role=file.role)
+    held = held_files(connection, file.item_pk, file.role)
     waiting = _WAITING.all(connection, item=file.item_pk, role=file.role)
-    item = _ITEM.first(connection, item=file.item_pk)
+    item = read_item(connection, file.item_pk)
     problem, owner = "", None
     if item is not None:
         problem = mismatch(connection, file.source, file.role, item)
@@ -133,18 +146,28 @@ def place(connection: Connection, file: ForeignFile) -> FilePlace:
         if any(new and not old for new, old in zip(said, facts, strict=True))
     }
     if item is not None and item.item_source and _adds_to(connection, file, item):
-        lacking |= {sha256 for sha256, _, _ in held}
+        lacking |= {each.sha256 for each in held}
     return FilePlace(
         item is not None or owner is not None,
         problem,
-        {sha256: size for sha256, _, size in held},
+        {each.sha256: each.size for each in held},
         {sha256: size for sha256, size, _ in waiting},
-        frozenset(sha256 for sha256, source, _ in held if source is None),
+        frozenset(each.sha256 for each in held if each.source is None),
         frozenset(lacking),
     )
 
 
-def _adds_to(connection: Connection, file: ForeignFile, item: _Item) -> bool:
+def held_files(connection: Connection, item_pk: Pk, role: Role) -> list[HeldFile]:
+    """Return the files of an item in a role that are not lost, the current one first."""
+    return _HELD.all(connection, item=item_pk, role=role)
+
+
+def read_item(connection: Connection, item_pk: Pk) -> KnownItem | None:
+    """Return what is known of an item; None if it has no row."""
+    return _ITEM.first(connection, item=item_pk)
+
+
+def _adds_to(connection: Connection, file: ForeignFile, item: KnownItem) -> bool:
     """Return whether a tool says more of an item that no answer has shown than is stored."""
     if item.taken_at is None and file.taken_at is not None:
         return True
@@ -183,8 +206,8 @@ def has_metadata(connection: Connection, item_pk: Pk, digest: Digest) -> bool:
 def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
     """Return why a file of this tool and role cannot belong to an item; '' if it can.
 
-    ``item``: a row with the columns of ``_Item``. instaloader names files by second: two items of the same
-    second share a name, and the metadata of the later one replaces that of the first.
+    ``item``: a row with the columns of ``KnownItem``. instaloader names files by second: two items of the
+    same second share a name, and the metadata of the later one replaces that of the first.
     """
     if role == Role.VIDEO and item.media_type == MEDIA_TYPES["photo"] and item.item_source is None:
         return OTHER_KIND

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from sqlalchemy import Connection
 
 from archiver.catalog.entry_kinds import ENTRY_KINDS
+from archiver.catalog.query.holdings import OWNER_COLUMNS
 from archiver.catalog.sql import Query
 from archiver.model.archived import (
     Blob,
@@ -97,7 +98,8 @@ _ACCOUNTS = Query(
 )
 _NAMES = Query(
     """
-    SELECT user_pk, username FROM usernames WHERE user_pk IN :pks
+    SELECT user_pk, username FROM usernames
+    WHERE user_pk IN :pks -- if pks
     ORDER BY last_seen_at DESC, first_seen_at DESC
     """,
     _columns,
@@ -179,13 +181,13 @@ _FILE = """
 _FILES = Query(f"{_FILE} ORDER BY files.id", _kept_file)
 _FILES_OF = {
     subject: Query(
-        f"{_FILE} WHERE {owner} IN :pks ORDER BY {owner}, files.last_seen_at DESC, files.id DESC", _kept_file
+        f"""
+        {_FILE} WHERE files.{column} IN :pks
+        ORDER BY files.{column}, files.last_seen_at DESC, files.id DESC
+        """,
+        _kept_file,
     )
-    for subject, owner in (
-        (Subject.USER, "files.user_pk"),
-        (Subject.HIGHLIGHT, "files.highlight_pk"),
-        (Subject.ITEM, "files.item_pk"),
-    )
+    for subject, column in OWNER_COLUMNS.items()
 }
 _ENTRIES = tuple(
     (
@@ -247,11 +249,17 @@ def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccou
     for rows in _ACCOUNTS.pages(connection, **_of_highlights(selection)):
         pks = [pk for pk, *_ in rows]
         avatars = files_of(connection, Subject.USER, pks)
-        names: dict[Pk, list[str]] = defaultdict(list)
-        for pk, name in _NAMES.all(connection, pks=pks):
-            names[pk].append(name)
+        names = names_of(connection, pks)
         for pk, *columns in rows:
             yield _account(pk, *columns, tuple(names[pk]), avatars[pk])
+
+
+def names_of(connection: Connection, user_pks: Sequence[Pk] = ()) -> dict[Pk, list[str]]:
+    """Return the usernames of these accounts, or of all, the latest first."""
+    names: dict[Pk, list[str]] = defaultdict(list)
+    for pk, name in _NAMES.all(connection, pks=user_pks):
+        names[pk].append(name)
+    return names
 
 
 def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHighlight]:

@@ -1,4 +1,4 @@
-"""What is stored: files and their blobs, the answers that were paid for, and where the journal ends."""
+"""What is stored: files and their blobs, and the answers that were paid for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from archiver.catalog.sql import Query
 from archiver.model.api_calls import AnswerLocation, DatedAnswer, StoredPage
 from archiver.model.archived import Provenance, StoredAnswer, StoredBlob
 from archiver.model.identity import Digest, Pk, Role, Subject
-from archiver.model.journal_entries import JournalHead
 from archiver.model.upstream import TrayNumbers
 
+OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
+"""The column of ``files`` that names an owner of this kind; the other two are empty."""
 _IN_PAGE = 1000
 _LOST = "SELECT sha256 FROM blobs WHERE lost_at IS NOT NULL"
 _ROLES = Query(
@@ -406,11 +407,3 @@ def unused_list(
     if _HAS_LATER_RUN.one(connection, run=last.run_id, listed_at=listed_at):
         return None
     return last.path, tuple(row.location for row in pages)
-
-
-_HEAD = Query("SELECT seq, hash, file, length, snapshot_bytes, entry_bytes FROM journal_head", JournalHead)
-
-
-def read_head(connection: Connection) -> JournalHead | None:
-    """Return where the journal ends; None if it has not begun. Raises ValueError for values of no journal."""
-    return _HEAD.first(connection)

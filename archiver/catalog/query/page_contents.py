@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -83,13 +82,6 @@ _ACCOUNTS = Query(
     GROUP BY users.pk, users.username, users.full_name
     """,
     lambda pk, username, full_name, *stamp: (pk, username, full_name, stamp),
-)
-_USERNAMES = Query(
-    """
-    SELECT user_pk, username FROM usernames
-    WHERE user_pk = :user -- if user
-    """,
-    lambda user_pk, username: (user_pk, username),
 )
 _ACCOUNT_SUMS = Query(
     """
@@ -238,9 +230,7 @@ def state(connection: Connection) -> tuple[int | None, int | None]:
 
 def account_rows(connection: Connection, user_pk: Pk | None = None) -> list[AccountRow]:
     """Return all accounts, or one, in no order."""
-    names: dict[Pk, list[str]] = defaultdict(list)
-    for pk, name in _USERNAMES.all(connection, user=user_pk):
-        names[pk].append(name)
+    names = content.names_of(connection, [] if user_pk is None else [user_pk])
     return [
         AccountRow(
             pk, username, full_name, tuple(name for name in names[pk] if name != username), stamp[0], stamp

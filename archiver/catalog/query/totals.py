@@ -1,4 +1,4 @@
-"""The archive and its accounts in numbers, what calls of the API cost, targets that failed, and damage.
+"""The archive and its accounts in numbers, what calls of the API cost, and the end of the journal.
 
 The check of the balance is free and does not count as a call.
 """
@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 from archiver.catalog.column_types import time_text
 from archiver.catalog.counters import OF_RUN, UNITS_OF_RUN
 from archiver.catalog.dialects import dialect_of
-from archiver.catalog.query.account_state import CALL_IS_BY_NAME
 from archiver.catalog.sql import Query
 from archiver.errors import Reason
 from archiver.model.api_calls import Cost, CostsBy, RunCost
 from archiver.model.identity import Pk, Role, Subject, utcnow
+from archiver.model.journal_entries import JournalHead
 from archiver.model.run_status import AccountNumbers, LatestRecords, MissingTarget, Run, Status
 from archiver.model.values import replace
 
@@ -44,6 +44,7 @@ _NUMBERS = Query(
     """,
     lambda *numbers: numbers,
 )
+_HEAD = Query("SELECT seq, hash, file, length, snapshot_bytes, entry_bytes FROM journal_head", JournalHead)
 _status: Callable[..., Status] = Status
 _LAST_SUCCESS = Query(
     """
@@ -150,6 +151,11 @@ def damage(connection: Connection) -> tuple[str, ...]:
     return dialect_of(connection).find_damage(connection)
 
 
+def read_head(connection: Connection) -> JournalHead | None:
+    """Return where the journal ends; None if it has not begun. Raises ValueError for values of no journal."""
+    return _HEAD.first(connection)
+
+
 class AccountTotals(Struct, frozen=True):
     """A stored account. ``looked_at``: when an answer last said what it shows. Lost files do not count."""
 
@@ -225,6 +231,9 @@ def single_highlight(connection: Connection, pk: Pk) -> SingleHighlight | None:
 
 
 # --- what calls cost
+
+CALL_IS_BY_NAME = "path LIKE '%/username'"
+"""SQL: the subject of a call is a username. All others are the pk of an account or of a highlight."""
 
 _PAID = """
     path <> :free_path

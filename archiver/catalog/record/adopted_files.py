@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from archiver.catalog.query import adoptions
 from archiver.catalog.query.account_state import former_pks
+from archiver.catalog.query.adoptions import HeldFile
 from archiver.catalog.record import stored_files
 from archiver.catalog.record.changes import JUST_BEFORE
 from archiver.catalog.record.stored_files import StoredFile
@@ -82,17 +83,6 @@ class _AdoptedFile(NamedTuple):
     item_source: str | None
 
 
-class _HeldFile(NamedTuple):
-    """A file of an item whose bytes are held."""
-
-    last_seen_at: datetime
-    source: str | None
-    sha256: str
-    size: int
-    width: int | None
-    height: int | None
-
-
 _AT_ONCE = 500
 _OF_ITEMS = Query(
     """
@@ -141,15 +131,6 @@ _ADOPTED_OF_ITEMS = Query(
 _REMOVE_FILE = Command("DELETE FROM files WHERE id = :file")
 _STOP_WAITING = Command("DELETE FROM adopted WHERE item_pk = :item AND role = :role AND sha256 = :digest")
 _EXPLAIN = Command("UPDATE adopted SET reason = :reason WHERE id = :row")
-_HELD = Query(
-    """
-    SELECT last_seen_at, source, blobs.sha256, size, width, height
-    FROM files JOIN blobs ON blobs.sha256 = files.sha256
-    WHERE item_pk = :item AND role = :role AND lost_at IS NULL
-    ORDER BY last_seen_at DESC, files.id DESC
-    """,
-    _HeldFile,
-)
 
 
 def adopt(
@@ -246,7 +227,7 @@ def settle_shown(connection: Connection, item_pks: Sequence[Pk], now: datetime) 
 def _settle_place(
     connection: Connection, run_id: int, item_pk: Pk, role: Role, rows: Sequence[_WaitingFile], now: datetime
 ) -> int:
-    held = _HELD.all(connection, item=item_pk, role=role)
+    held = adoptions.held_files(connection, item_pk, role)
     digests = {row.sha256 for row in held}
     has_download = any(row.source is None for row in held)
     count = 0
@@ -271,7 +252,7 @@ def _explain(connection: Connection, row: _WaitingFile | _UnplacedFile, reason: 
 def _record(
     connection: Connection, run_id: int, item_pk: Pk, role: Role, blob: Blob, source: str, now: datetime
 ) -> None:
-    held = _HELD.all(connection, item=item_pk, role=role)
+    held = adoptions.held_files(connection, item_pk, role)
     seen_at = now
     if held:
         # The current file is the one seen last; of equal ones, the one recorded last.
@@ -287,19 +268,12 @@ def _stop_waiting(connection: Connection, item_pk: Pk, role: Role, digest: str) 
     _STOP_WAITING.run(connection, item=item_pk, role=role, digest=digest)
 
 
-def _rank(blob: Blob | _HeldFile) -> tuple[int, int]:
+def _rank(blob: Blob | HeldFile) -> tuple[int, int]:
     return (blob.width or 0) * (blob.height or 0), blob.size
 
 
 # --- items that no answer has shown
 
-
-class _Item(NamedTuple):
-    source: str | None
-    taken_at: datetime | None
-
-
-_ITEM = Query("SELECT source, taken_at FROM items WHERE pk = :item", _Item)
 _FILL_ITEM = Command(
     """
     UPDATE items SET media_type = coalesce(:media_type, media_type), taken_at = coalesce(taken_at, :taken_at)
@@ -371,8 +345,8 @@ def write_item(connection: Connection, file: ForeignFile, now: datetime) -> None
 
     Values that another tool gave stay; only what is unknown is filled.
     """
-    item = _ITEM.first(connection, item=file.item_pk)
-    if item is not None and item.source is None:
+    item = adoptions.read_item(connection, file.item_pk)
+    if item is not None and item.item_source is None:
         return
     is_video = file.role is Role.VIDEO or file.is_poster
     if item is not None:

@@ -383,11 +383,9 @@ def _write_entries_of_kind(
     for item_pk, new in entries.items():
         old = stored[item_pk]
         positions = [entry.position for entry in old]
+        known = _with_keys(old, kind)
         merged = merge_entries(
-            _with_keys(old, kind),
-            _with_stored_keys(old, new, kind),
-            positions=positions,
-            fill_only=fill_only,
+            known, _with_stored_keys(old, known, new, kind), positions=positions, fill_only=fill_only
         )
         for position, values in merged:
             columns = dict(zip(kind.columns, values, strict=True))
@@ -409,13 +407,16 @@ def _with_keys(entries: Iterable[Entry], kind: EntryKind) -> list[tuple[object, 
 
 
 def _with_stored_keys(
-    stored: Sequence[Entry], new: Sequence[Entry], kind: EntryKind
+    stored: Sequence[Entry],
+    known: Sequence[tuple[object, EntryValues]],
+    new: Sequence[Entry],
+    kind: EntryKind,
 ) -> list[tuple[object, EntryValues]]:
-    """Return the new entries under the keys of the stored ones.
+    """Return the new entries under the keys of the stored ones, which are those of ``known``.
 
     An entry stored without its id matches by its name.
     """
-    keyed, stored_keys = _with_keys(new, kind), [key for key, _ in _with_keys(stored, kind)]
+    keyed, stored_keys = _with_keys(new, kind), [key for key, _ in known]
     new_keys = {key for key, _ in keyed}
     unmatched = [(key, entry) for key, entry in zip(stored_keys, stored, strict=True) if key not in new_keys]
     result: list[tuple[object, EntryValues]] = []

@@ -91,23 +91,14 @@ _SAME_ANSWER = Query(  # wherever it is stored: its bytes, and a call that laste
     """,
     lambda answer_id, segment: (answer_id, segment),
 )
-_REFERRING = ("files", "items")
-_REMOVE_REFERENCES = tuple(
-    Command(f"UPDATE {table} SET answer_id = NULL WHERE answer_id IN :answers") for table in _REFERRING
-)
-_DELETE = Command("DELETE FROM answers WHERE id IN :answers")
-_DROP = (
+_DELETE = (
     *(
-        Command(
-            f"""
-            UPDATE {table} SET answer_id = NULL
-            WHERE answer_id IN (SELECT id FROM answers WHERE segment = :segment)
-            """
-        )
-        for table in _REFERRING
+        Command(f"UPDATE {table} SET answer_id = NULL WHERE answer_id IN :answers")
+        for table in ("files", "items")
     ),
-    Command("DELETE FROM answers WHERE segment = :segment"),
+    Command("DELETE FROM answers WHERE id IN :answers"),
 )
+_OF_SEGMENT = Query("SELECT id FROM answers WHERE segment = :segment", int)
 _RECORDED = Query(
     'SELECT segment, "offset" FROM answers WHERE segment IN :segments',
     lambda segment, offset: (segment, offset),
@@ -171,13 +162,12 @@ def drop_trays(connection: Connection, segment: str) -> None:
 
     What came from them stays, without its ``answer_id``.
     """
-    for statement in _DROP:
-        statement.run(connection, segment=segment)
+    delete_answers(connection, _OF_SEGMENT.all(connection, segment=segment))
 
 
 def delete_answers(connection: Connection, ids: Sequence[int]) -> None:
     """Delete answers. What came from them and stays loses its ``answer_id``."""
-    for statement in (*_REMOVE_REFERENCES, _DELETE):
+    for statement in _DELETE:
         statement.run_for(connection, "answers", ids)
 
 

@@ -20,6 +20,7 @@ from archiver import retry
 from archiver.catalog import tables
 from archiver.catalog.query import holdings
 from archiver.catalog.query.account_state import open_failure
+from archiver.catalog.query.holdings import OWNER_COLUMNS
 from archiver.catalog.record.changes import dates_before
 from archiver.catalog.sql import Command, Query
 from archiver.errors import NOT_RETRIED
@@ -49,7 +50,6 @@ class _Picture(NamedTuple):
     shown: str | None
 
 
-_OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
 _Order = dict[tuple[Owner, str], list[tuple[datetime, int, str]]]
 """For each owner and role: date, id and hash of the files, as they were seen one after the other."""
 _NEWEST = 2**63
@@ -66,7 +66,7 @@ _SEE_AGAIN = {
     subject: Command(
         f"UPDATE files SET last_seen_at = :at WHERE {column} = :owner AND role = :role AND sha256 = :digest"
     )
-    for subject, column in _OWNER_COLUMNS.items()
+    for subject, column in OWNER_COLUMNS.items()
 }
 _CONFIRM = {
     subject: Command(
@@ -75,7 +75,7 @@ _CONFIRM = {
         WHERE {column} = :owner AND role = :role AND sha256 = :digest AND source IS NOT NULL
         """
     )
-    for subject, column in _OWNER_COLUMNS.items()
+    for subject, column in OWNER_COLUMNS.items()
 }
 _IN_ORDER = {
     subject: Query(
@@ -85,7 +85,7 @@ _IN_ORDER = {
         """,
         _SeenFile,
     )
-    for subject, column in _OWNER_COLUMNS.items()
+    for subject, column in OWNER_COLUMNS.items()
 }
 _PICTURES = {  # of owners that have several, in their order
     subject: Query(
@@ -227,8 +227,8 @@ def _insert_statement(dialect: str, table: Table, returning: tuple[str, ...]) ->
 def _file_row(run_id: int, stored: StoredFile) -> dict[str, Any]:
     file = stored.file
     return {
-        **dict.fromkeys(_OWNER_COLUMNS.values()),
-        _OWNER_COLUMNS[file.owner.subject]: file.owner.pk,
+        **dict.fromkeys(OWNER_COLUMNS.values()),
+        OWNER_COLUMNS[file.owner.subject]: file.owner.pk,
         "role": file.role,
         "sha256": file.blob.sha256,
         "run_id": run_id,
