@@ -129,7 +129,12 @@ class _Replayer:
             self._unclear += 1
             return
         name = asked_username(answer)
-        if isinstance(content, Tray) and name is not None and _is_nameless(content):
+        if (
+            isinstance(content, Tray)
+            and name is not None
+            and content.user is not None
+            and content.user.username is None
+        ):
             self._unconfirmed[name] = dated, content
             return
         if isinstance(content, User) and name in self._unconfirmed:
@@ -169,13 +174,13 @@ class _Replayer:
         self._pending.clear()
 
 
-def _is_nameless(tray: Tray) -> bool:
-    return tray.user is not None and tray.user.username is None
-
-
 _BATCH = 200
 _UNKNOWN = -1
 """A number that no tray states, for a page that was not fetched because of a tray."""
+
+
+def _is_nameless(tray: Tray) -> bool:
+    return tray.user is not None and tray.user.username is None
 
 
 class Recovery(Struct, frozen=True):

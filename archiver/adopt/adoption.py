@@ -25,7 +25,7 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, adoptions
 from archiver.durable import open_regular
 from archiver.errors import ArchiverError, DownloadFailed
-from archiver.exit_codes import outcome
+from archiver.exit_codes import PARTIAL, outcome
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile
 from archiver.media.formats import HEAD_SIZE, MediaKind, detect_format
 from archiver.model.archived import Blob
@@ -43,8 +43,6 @@ from archiver.store.spool import COPY_CHUNK
 from archiver.work import Work
 
 COMMAND = "adopt"
-PARTIAL = 3
-"""The exit code if a file was refused."""
 
 _BESIDE = re.compile(
     r".*\.(json|json\.xz|jsonl|txt|ini|log|db|sqlite3)|\.DS_Store|Thumbs\.db|desktop\.ini", re.DOTALL
@@ -177,7 +175,7 @@ class Adoption:
         except OSError as exc:
             raise _Refusal(f"it cannot be opened: {exc.strerror}") from exc
         try:
-            kind = self._detect(source)
+            kind = _detect_kind(source)
             if candidate.is_picture and kind is not MediaKind.PICTURE:
                 raise _Refusal("a video, but its name or metadata says that it is a picture")
             role = Role.VIDEO if kind is MediaKind.VIDEO else Role.THUMBNAIL
@@ -218,12 +216,6 @@ class Adoption:
             how_many = f"{len(items)} items" if items else "no item"
             raise _Refusal(f"it has no metadata, and the archive has {how_many} taken in that second")
         return items[0]
-
-    def _detect(self, source: int) -> MediaKind:
-        kind = _detect_kind(source)
-        if kind is None:
-            raise _Refusal("the bytes are neither a picture nor a video")
-        return kind
 
     def _new_metadata(self, found: MetadataFile | None, file: ForeignFile) -> _Metadata | None:
         """Return the metadata file of an item; None if there is none, or the archive has it."""
@@ -299,18 +291,14 @@ class Adoption:
             writer.commit()
 
     def _submit(self, file: ForeignFile, blob: Blob, path: str, metadata: _Metadata | None) -> None:
-        """Queue the rows of a file and its metadata, whose bytes are durable."""
+        """Queue the rows of a file and its metadata, whose bytes are durable; they are those of a run."""
+        if self._run_id is None:
+            self._run_id = self._catalog.write(record.start_run, COMMAND, self._clock())
         beside = None if metadata is None else (metadata.file, metadata.blob)
-        row = self._catalog.submit(record.adopt, self._run(), file, blob, self._clock(), beside)
+        row = self._catalog.submit(record.adopt, self._run_id, file, blob, self._clock(), beside)
         self._pending.append((path, blob.size, row))
         if len(self._pending) >= _MAX_PENDING:
             self._wait()
-
-    def _run(self) -> int:
-        """Return the run of this adoption, which is recorded as soon as something is stored."""
-        if self._run_id is None:
-            self._run_id = self._catalog.write(record.start_run, COMMAND, self._clock())
-        return self._run_id
 
     def _wait(self) -> None:
         """Wait until the queued rows are written, and count what became of their files."""
@@ -346,10 +334,12 @@ def _printable(text: str | None) -> str | None:
     return data.decode(errors="backslashreplace").replace("\0", "") or None
 
 
-def _detect_kind(source: int) -> MediaKind | None:
-    """Return the kind of an open file, by its first bytes; None if it is neither a picture nor a video."""
+def _detect_kind(source: int) -> MediaKind:
+    """Return the kind of an open file, by its first bytes."""
     media = detect_format(os.pread(source, HEAD_SIZE, 0))
-    return None if media is None else media.kind
+    if media is None:
+        raise _Refusal("the bytes are neither a picture nor a video")
+    return media.kind
 
 
 def _check_media(chunks: Iterable[bytes], kind: MediaKind) -> DownloadedFile:

@@ -159,11 +159,11 @@ class Shipper:
         if self._appender is None or head.file != self._last_name:
             self._close_file()
             self._last_name = head.file
-            self._appender = self._files.appender(self._header, self._new_name)
+            self._appender = self._files.appender(
+                self._header,
+                lambda: self._files.new_name(self._next_seq, self._last_name, self._clock()),
+            )
         return self._appender
-
-    def _new_name(self) -> str:
-        return self._files.new_name(self._next_seq, self._last_name, self._clock())
 
     def _close_file(self) -> None:
         appender = self._appender

@@ -29,7 +29,7 @@ from archiver.errors import (
     UpstreamDown,
 )
 from archiver.hiker import endpoints, wire
-from archiver.hiker.client import HikerClient, LargeBodySlot
+from archiver.hiker.client import HikerClient
 from archiver.hiker.wire import Document
 from archiver.model.api_calls import Answer, Call, CallOutcome, Limits, Meaning
 from archiver.model.events import Pause, UnitsSpent
@@ -301,20 +301,18 @@ class MeteredApi:
     def _exchange(self, paid: PaidCall[T], call_id: int) -> Reply[T]:
         """Make a reserved call, store its answer and settle it. Raises CallFailed if no answer came."""
         with self._client.large_body_slot() as slot:  # held until the answer is read
-            return self._keep(paid, call_id, self._send(paid, call_id, slot))
-
-    def _send(self, paid: PaidCall[T], call_id: int, slot: LargeBodySlot) -> Answer:
-        try:
-            return self._client.send(paid.call, is_stopped=self._is_stopped, slot=slot)
-        except CallFailed as error:
-            units = (
-                endpoints.unanswered_units(paid.call, was_sent=error.was_sent)
-                if error.status is None
-                else endpoints.settled_units(paid.call, error.status)
-            )
-            self.budget.settle(call_id, error.status, units, promise=paid.promise)
-            self._count(paid.call, units)
-            raise
+            try:
+                answer = self._client.send(paid.call, is_stopped=self._is_stopped, slot=slot)
+            except CallFailed as error:
+                units = (
+                    endpoints.unanswered_units(paid.call, was_sent=error.was_sent)
+                    if error.status is None
+                    else endpoints.settled_units(paid.call, error.status)
+                )
+                self.budget.settle(call_id, error.status, units, promise=paid.promise)
+                self._count(paid.call, units)
+                raise
+            return self._keep(paid, call_id, answer)
 
     def _is_stopped(self) -> bool:
         """Return whether pending answers are given up.

@@ -46,7 +46,7 @@ def hold_run_lock(
         _refuse_root(path.parent)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise storage_error(error, _not_opened(path)) from error
+        raise storage_error(error, f"the lock file {path} cannot be opened") from error
     try:
         while not _try_lock(fd, path, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX):
             _wait_or_raise(_holder(fd), work)
@@ -82,10 +82,6 @@ def _is_free(path: Path) -> bool:
         return _try_lock(fd, path, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-
-
-def _not_opened(path: Path) -> str:
-    return f"the lock file {path} cannot be opened"
 
 
 def _wait_or_raise(holder: str, work: Work | None) -> None:
