@@ -331,8 +331,7 @@ class ArchiveContents(ArchiveBase):
         StorageError.
         """
         from archiver.archive.exports import check_export
-        from archiver.export.export_check import CheckedForm
-        from archiver.export.wacz_check import check_wacz
+        from archiver.export.export_check import CheckedForm, check_wacz
 
         chosen = arguments.require_choice("form", form, CheckedForm)
         place = arguments.require_path("path", path)

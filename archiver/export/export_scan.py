@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from archiver.durable import is_lost_on_disk, open_directory
-from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.link_methods import LinkMethod
 from archiver.export.manifest import ManifestRow
 from archiver.export.placement import NameInDirectory, Placement
+from archiver.store.objects import MARKER
 
 MAX_DEPTH = 16
 """The maximum depth of a path: the directories of two paths are open at once."""
@@ -60,7 +60,7 @@ class OpenDirectories:
                 raise
             os.mkdir(path[-1], dir_fd=parent)
             fd = open_directory(path[-1], within=parent)
-        if stat_entry(ARCHIVE_MARKER, fd) is not None:
+        if stat_entry(MARKER, fd) is not None:
             os.close(fd)
             raise NotADirectoryError(errno.ENOTDIR, "an archive")
         self._open[path] = fd

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from archiver.media.formats import EXTENSIONS
+from archiver.store.objects import MARKER
 
 MAX_LENGTH = 200
 """The maximum ``length`` of a name. It leaves room for a suffix that makes the name unique."""
@@ -21,9 +22,6 @@ MAX_PATH_LENGTH = 240
 
 Programs on Windows accept 260, including the drive and directory.
 """
-
-ARCHIVE_MARKER = "archive.json"
-"""A directory with a file of that name is an archive: no export writes into it."""
 
 _MIMES = {extension: mime for mime, extension in EXTENSIONS.items()}
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
@@ -34,7 +32,7 @@ _CLEAN_ASCII = re.compile(r"(?:[!#-)+-.0-9;=@-\[\]-{}~]| (?! ))*")
 _DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])"
 _DEVICES = re.compile(_DEVICE, re.IGNORECASE)
 _SAFE_ASCII = re.compile(
-    rf"(?!(?i:{_DEVICE} *(?:\.|\Z)|archive(?:\.json)?\Z))"  # ARCHIVE_MARKER, also once it gets its extension
+    rf"(?!(?i:{_DEVICE} *(?:\.|\Z)|archive(?:\.json)?\Z))"  # MARKER, also once it gets its extension
     r"[!#-)+\-0-9;=@-\[\]-{}~][ !#-)+-.0-9;=@-\[\]-{}~]*(?<![. ])"
 )
 # Some scripts and emoji need these format characters. Others reverse the direction of the text.
@@ -86,7 +84,7 @@ def safe_name(text: str, ending: str = "") -> str:
     if name.startswith("."):
         name = f"_{name[1:]}"
     base, dot, rest = name.partition(".")
-    if _DEVICES.fullmatch(base.rstrip(" ")) or f"{name}{ending}".lower() == ARCHIVE_MARKER:
+    if _DEVICES.fullmatch(base.rstrip(" ")) or f"{name}{ending}".lower() == MARKER:
         name = f"{base.rstrip(' ')}_{dot}{rest}"
     return f"{name or '_'}{ending}"
 

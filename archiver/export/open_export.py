@@ -36,11 +36,11 @@ from archiver.export.export_check import ExportCheck, StoredBlobs
 from archiver.export.export_entry import ExportEntry, ExportStats
 from archiver.export.export_scan import ExportScan, OpenDirectories, stat_entry
 from archiver.export.export_sync import ExportSync
-from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.link_methods import LinkMethod, MethodForecast, folder_methods, methods_to_try
 from archiver.export.manifest import Manifest, require_own_list
 from archiver.export.placement import NameInDirectory, Placement, rename_exclusive
 from archiver.model.identity import Digest
+from archiver.store.objects import MARKER
 from archiver.text_format import format_size
 
 _MANIFEST = "files.db"
@@ -277,7 +277,7 @@ def refuse_archives(directory: Path) -> None:
         if resolved.exists() and not resolved.is_dir():
             raise UsageError(f"{directory} is not a directory", "choose another path")
         for parent in (resolved, *resolved.parents):
-            if (parent / ARCHIVE_MARKER).exists():
+            if (parent / MARKER).exists():
                 raise UsageError(
                     f"{directory} belongs to the archive at {parent}",
                     "name a directory outside of every archive",
