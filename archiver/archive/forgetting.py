@@ -20,7 +20,7 @@ the journal has the request and all rows, afterwards the list of files.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from datetime import datetime
 
@@ -287,7 +287,7 @@ class RemovalSteps:
                 if answer.location.offset not in offsets
             ]
             places: dict[int, int] = {}
-            if others and self._storage.answers().size(segment) is not None:
+            if others and self._answers.size(segment) is not None:
                 places = self._answers.copy_without(segment, offsets, new[segment])
             for other in others:
                 if other.location.offset in places:
@@ -313,7 +313,7 @@ class RemovalSteps:
             account_traces.empty_temporary_place(self._session.root)
             head = self._session.journal.write_snapshot()
             old = [f"journal/{name}" for name in self._storage.journal().names() if name != head.file]
-            aside = _find_journals_aside(self._storage)  # also what was damaged in the middle
+            aside = _find_aside(self._storage, ("journal-",))  # also what was damaged in the middle
             self._storage.delete([*old, *aside], self._check)
             self._catalog.scrub()
             self._catalog.write(record.deleted_files, [_SECOND])
@@ -363,22 +363,21 @@ def find_quarantine_copies(
 
     These are copies of its blobs, bytes that were between the answers of its segments, and whole journals.
     """
-    digests = {digest for digest, _ in parts.blobs}
-    beginnings = tuple(segment.replace("/", "-") + "-" for segment in segments)
+    beginnings = (segment.replace("/", "-") + "-" for segment in segments)
+    return _find_aside(storage, ("journal-", *beginnings), {digest for digest, _ in parts.blobs})
+
+
+def _find_aside(
+    storage: ArchiveStorage, beginnings: tuple[str, ...], digests: Container[str] = ()
+) -> list[str]:
+    """Return the files in ``quarantine/`` whose names begin so, or with one of these digests."""
     found = []
     for name in storage.list_quarantine():
-        _, _, rest = name.rpartition("quarantine/")
+        rest = name.rpartition("quarantine/")[2]
         digest = _DIGEST.match(rest)
-        if rest.startswith(("journal-", *beginnings)) or (digest is not None and digest[0] in digests):
+        if rest.startswith(beginnings) or (digest is not None and digest[0] in digests):
             found.append(name)
     return found
-
-
-def _find_journals_aside(storage: ArchiveStorage) -> list[str]:
-    """Return the files of journals in ``quarantine/``."""
-    return [
-        name for name in storage.list_quarantine() if name.rpartition("quarantine/")[2].startswith("journal-")
-    ]
 
 
 def describe_removal(session: Session, parts: AccountParts) -> AccountRemoval:
