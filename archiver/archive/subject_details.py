@@ -14,7 +14,6 @@ from archiver.archive.session import Session, read_download_rules, with_settings
 from archiver.catalog import Catalog
 from archiver.catalog.query import change_history, content, holdings
 from archiver.catalog.query.account_state import AccountState, HighlightState, account_state, highlight_state
-from archiver.config import Config
 from archiver.errors import NotHeld
 from archiver.model.archived import (
     ContentSize,
@@ -96,6 +95,7 @@ def read_details(session: Session, target: Target | ItemTarget) -> Details:
     subject = selection.find_subject(catalog, target)
     if isinstance(subject, KeptItem):
         return _item_details(catalog, subject)
+    options = replace(with_settings(config, RunOptions()), rules=read_download_rules(config))
     if isinstance(subject, KeptAccount):
         state = catalog.read(account_state, Target(subject.pk, user_pk=subject.pk))
         gaps = _count_gaps(session, subject.pk)
@@ -106,14 +106,14 @@ def read_details(session: Session, target: Target | ItemTarget) -> Details:
             catalog.read(change_history.renamings, Subject.USER, subject.pk),
             catalog.read(content.extent, subject.pk),
             gaps.total(),
-            _highlight_summaries(catalog, state, gaps, config),
+            _highlight_summaries(catalog, state, gaps, options),
         )
     highlight = catalog.read(highlight_state, subject.pk)
     assert highlight is not None
     extents, gaps = catalog.read(content.extents, subject.user_pk), _count_gaps(session, subject.user_pk)
     return HighlightDetails(
         _account(catalog, subject.user_pk),
-        _summary(subject, extents, gaps, highlight, config),
+        _summary(subject, extents, gaps, highlight, options),
         catalog.read(change_history.renamings, Subject.HIGHLIGHT, subject.pk),
     )
 
@@ -169,14 +169,14 @@ def _count_gaps(session: Session, user_pk: Pk) -> Counter[Pk | None]:
 
 
 def _highlight_summaries(
-    catalog: Catalog, state: AccountState, gaps: Counter[Pk | None], config: Config
+    catalog: Catalog, state: AccountState, gaps: Counter[Pk | None], options: RunOptions
 ) -> tuple[HighlightSummary, ...]:
     user_pk = state.pk or ""
     extents = catalog.read(content.extents, user_pk)
     highlights = list(catalog.stream(content.highlights, Selection(user_pks=(user_pk,))))
     states = {highlight.pk: highlight for highlight in state.highlights}
     return tuple(
-        _summary(one, extents, gaps, states[one.pk], config) for one in highlights if one.pk in states
+        _summary(one, extents, gaps, states[one.pk], options) for one in highlights if one.pk in states
     )
 
 
@@ -185,9 +185,8 @@ def _summary(
     extents: Mapping[Pk, ContentSize],
     gaps: Counter[Pk | None],
     state: HighlightState,
-    config: Config,
+    options: RunOptions,
 ) -> HighlightSummary:
-    options = replace(with_settings(config, RunOptions()), rules=read_download_rules(config))
     is_shown = state.gone_at is None
     is_due = is_shown and why_fetch(state, options, utcnow()) is not None
     return HighlightSummary(
