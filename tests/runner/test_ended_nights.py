@@ -49,9 +49,9 @@ WHOLE = pytest.mark.whole
 Prepare = Callable[[ArchiveHarness], object]
 
 
-def answering(action: Action, path: str = TRAY, nth: int = 1) -> Prepare:
-    """Return what makes the API answer so from the n-th call of a path on."""
-    return lambda harness: harness.upstream.faults.add(action, path=path, nth=nth, count=None)
+def answering(action: Action, path: str = TRAY) -> Prepare:
+    """Return what makes the API answer every call of a path so."""
+    return lambda harness: harness.upstream.faults.add(action, path=path, count=None)
 
 
 def with_environ(**changed: str) -> Prepare:
@@ -83,6 +83,18 @@ def unreachable(harness: ArchiveHarness) -> None:
     """Nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         harness.environ["ARCHIVER_API_BASE_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def fail_in_mid_run(harness: ArchiveHarness) -> None:
+    """Every account fails once the six pages of the first three have been asked for."""
+    asked = threading.Event()
+
+    def after_them(_: object) -> None:
+        assert asked.wait(10)
+
+    harness.upstream.faults.add(path=PAGE, nth=6, before=lambda _: asked.set())
+    broken = answer_error(500, BROKEN)
+    harness.upstream.faults.add(broken, path=TRAY, nth=4, count=None, before=after_them)
 
 
 OUTAGE = answering(answer_error(500, BROKEN), "/")
@@ -148,9 +160,7 @@ LISTS = [
     ),
     pytest.param(BUSY, 50, 7, 0, 24, KEEPS_REFUSING, id="test_fault_a11_the_rest_of_the_list_is_left_alone"),
     pytest.param(OUTAGE, 50, 7, 0, 24, "500: ", id="test_fault_a13_an_outage_opens_the_circuit"),
-    pytest.param(
-        answering(answer_error(500, BROKEN), nth=4), 12, 7, 9, 33, IN_A_ROW, id="test_fault_a13_in_mid_run"
-    ),
+    pytest.param(fail_in_mid_run, 12, 7, 9, 33, IN_A_ROW, id="test_fault_a13_in_mid_run"),
     pytest.param(CHALLENGE, 50, 7, None, 8, WEB_PAGE, id="test_fault_a16_for_everybody_it_is_no_refused_key"),
     pytest.param(TWO_UNITS, 1, 5, 2, 2, SPENT, id="test_fault_b3_a_budget_ends_the_run_before_it_is_passed"),
     pytest.param(REFUSING, 10_000, 4, None, 6, "", id="test_fault_b4_a_refusing_plan_is_asked_a_few_times"),

@@ -281,6 +281,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         FaultyStandIn(EditableWorld.generate(GOOD + 1, 1, 2)) as upstream,
     ):
         skip_waits(patch)
+        # So many faults in a row would be an outage.
+        patch.setattr("archiver.runner.metered_api._FAILED_IN_A_ROW", 100)
         for rows, place in ((TRAYS, tray), (PAGES, page)):
             for row in rows:
                 action, _, told, *_ = row.values
