@@ -43,9 +43,8 @@ from tests.support.databases import (
 )
 
 if TYPE_CHECKING:
-    from tests.support.ceph_rgw import CephRgw
     from tests.support.crash.traced_run import TracedRun
-    from tests.support.real_stores import RealStore
+    from tests.support.real_stores import CephRgw, RealStore
     from tests.support.s3_server import S3Server
 
 
@@ -266,7 +265,7 @@ def server(tmp_path: Path) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephRgw]:
     """Ceph RGW. A test that needs it is skipped, with its reason, where it is not installed."""
-    from tests.support.ceph_rgw import PROGRAMS, ceph_rgw, is_installed
+    from tests.support.real_stores import PROGRAMS, ceph_rgw, is_installed
 
     if not is_installed():
         pytest.skip(

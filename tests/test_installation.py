@@ -392,7 +392,7 @@ class Podman:
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """podman, with the image ``archiver``."""
+    """podman, with the image ``archiver``. No registry of images is asked, but a package index is."""
     if os.geteuid() != 0:
         pytest.skip("podman is run by root here")
     for program in ("podman", "mmdebstrap"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import resource
 import shutil
 import time
 import zlib
@@ -22,7 +23,8 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.api_calls import Answer, Call
 from archiver.model.archived import Surplus
 from archiver.store import disk
-from tests.support.answer_samples import STARTED, answer, file_size_limit
+from tests.support.answer_samples import STARTED, answer
+from tests.support.disk_limits import limit
 
 CALL = Call("/v1/highlight/by/url", (("url", "https://www.instagram.com/stories/highlights/1/"),), "1", 1)
 AT = datetime(2026, 3, 4, 5, 6, 7, 89, UTC)
@@ -246,7 +248,7 @@ def test_fault_h7_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), is_tray=True)
         size = (tmp_path / "answers" / first.segment).stat().st_size
-        with file_size_limit(20_000), pytest.raises(StorageError, match=first.segment):
+        with limit(resource.RLIMIT_FSIZE, 20_000), pytest.raises(StorageError, match=first.segment):
             writer.keep(answer(noise), is_tray=True)
         assert (tmp_path / "answers" / first.segment).stat().st_size == size
         last = writer.keep(answer(noise), is_tray=True)

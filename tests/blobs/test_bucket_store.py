@@ -25,8 +25,7 @@ from archiver.store import bucket, disk
 from archiver.store.bucket_client import SINGLE_PUT
 from archiver.store.objects import Upload
 from archiver.verify.verify_stores import Problem, verify_blobs
-from tests.support.disk_limits import mode, sha256, stored_digests
-from tests.support.open_files import count_open_files
+from tests.support.disk_limits import count_open_files, mode, sha256, stored_digests
 from tests.support.s3_server import (
     BUCKET,
     Act,

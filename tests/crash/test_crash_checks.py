@@ -14,8 +14,16 @@ import pytest
 from tests.support.command_line import InProcessUser
 from tests.support.crash.consistency_checks import Bill, differences, reported_stored, state, violations
 from tests.support.crash.disk_states import Disk, Replay
-from tests.support.crash.file_operations import Entry, Operation, Operations, Sync, UnknownCall, Write, follow
-from tests.support.crash.syscall_trace import Call
+from tests.support.crash.syscall_trace import (
+    Call,
+    Entry,
+    Operation,
+    Operations,
+    Sync,
+    UnknownCall,
+    Write,
+    follow,
+)
 from tests.support.crash.workload import Workload
 
 

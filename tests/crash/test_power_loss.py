@@ -13,7 +13,7 @@ import pytest
 from tests.support.crash import planted_bugs, traced_run
 from tests.support.crash.consistency_checks import database, state
 from tests.support.crash.disk_states import Disk, Inspector, Replay, billed_units, disks
-from tests.support.crash.file_operations import Entry, Operation, Sent, Sync, Write, list_files
+from tests.support.crash.syscall_trace import Entry, Operation, Sent, Sync, Write, list_files
 from tests.support.crash.traced_run import ARCHIVE, TracedRun
 from tests.support.crash.workload import Workload
 

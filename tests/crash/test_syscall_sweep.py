@@ -12,8 +12,8 @@ from itertools import count
 
 import pytest
 
-from tests.support.crash.file_operations import Write
 from tests.support.crash.syscall_faults import BROKEN, FULL, KILL, FaultPoint, FaultSweep
+from tests.support.crash.syscall_trace import Write
 from tests.support.crash.traced_run import TracedRun
 
 pytestmark = pytest.mark.usefixtures("strace")

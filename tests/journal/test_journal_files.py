@@ -27,7 +27,7 @@ from archiver.store import bucket, disk
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.catalog_samples import NATGEO
-from tests.support.crash.journal_checks import lines_of
+from tests.support.crash.consistency_checks import lines_of
 from tests.support.databases import NOW, PostgresServer, make_newer_migrations
 from tests.support.memory_objects import MemoryObjects
 from tests.support.nights.thirty_nights import ThirtyNights

@@ -38,7 +38,7 @@ from tests.support.adopting_archive import AdoptingArchive
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_damage import flip_bit
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.crash.journal_checks import lines_of
+from tests.support.crash.consistency_checks import lines_of
 from tests.support.databases import PostgresServer, make_newer_migrations, make_too_old
 from tests.support.nights.killed_run import KillMoment, run_until_killed
 from tests.support.rebuilt_archive import (

@@ -24,9 +24,8 @@ from archiver.store import bucket, disk, growing_file, spool
 from archiver.store.bucket_client import SINGLE_PUT
 from archiver.store.objects import Content, Folder, ObjectMissing, Objects, Upload
 from archiver.store.spool import Draft
-from tests.support.disk_limits import can_unshare
+from tests.support.disk_limits import can_unshare, count_open_files
 from tests.support.memory_objects import MemoryObjects
-from tests.support.open_files import count_open_files
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RCLONE, RealStore
 
 SHELF = Folder("shelf", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), re.compile(".*[.]txt"))

@@ -1,4 +1,4 @@
-"""Ways to make a real disk refuse writes."""
+"""Ways to make a real disk refuse writes, and what a process has open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -88,3 +88,12 @@ def can_unshare() -> bool:
         return False
     probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt"]
     return subprocess.run(probe, capture_output=True, timeout=10).returncode == 0
+
+
+def count_open_files() -> int:
+    """Return how many there are, without sockets: a client keeps those."""
+    targets = []
+    for entry in Path("/dev/fd").iterdir():
+        with suppress(OSError):
+            targets.append(str(entry.readlink()))
+    return len([target for target in targets if not target.startswith("socket:")])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.crash.consistency_checks import Bill, violations
-from tests.support.crash.file_operations import Entry, Operation, Operations, Resize, Sent, Sync, Write
+from tests.support.crash.syscall_trace import Entry, Operation, Operations, Resize, Sent, Sync, Write
 
 _SECTOR = 512
 

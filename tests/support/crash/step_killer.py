@@ -2,18 +2,24 @@
 
 A step is a call of Python's that may change a file, or one side of a commit, on any thread. What SQLite asks
 of the kernel is not among them.
+
+Run as a program, it is ``archiver``, killed so. Arguments: n, a file for the number of steps if it comes to
+its end before, and those of ``archiver``.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from unittest import mock
 
 from sqlalchemy.engine import RootTransaction
+
+from archiver.cli.main import main
 
 _CALLS = (
     *("open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "fchmod", "chmod"),
@@ -67,3 +73,10 @@ def count_steps(fatal: int) -> count[int]:
         mock.patch.object(os, name, counting(getattr(os, name))).start()
     mock.patch.object(RootTransaction, "commit", commit_between).start()
     return steps
+
+
+if __name__ == "__main__":
+    steps = count_steps(int(sys.argv[1]))
+    code = main(sys.argv[3:])
+    Path(sys.argv[2]).write_text(str(next(steps)))
+    sys.exit(code)

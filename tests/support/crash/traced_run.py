@@ -17,7 +17,7 @@ from archiver.archive.creation import create_archive, create_for_run
 from archiver.config import Config, load
 from archiver.errors import ArchiverError
 from archiver.runner.tally import Summary
-from tests.support.crash import file_operations, syscall_trace
+from tests.support.crash import syscall_trace
 from tests.support.crash.consistency_checks import (
     Bill,
     State,
@@ -26,7 +26,7 @@ from tests.support.crash.consistency_checks import (
     state,
     violations,
 )
-from tests.support.crash.file_operations import Operations
+from tests.support.crash.syscall_trace import Operations
 from tests.support.crash.workload import Workload
 
 ARCHIVE = "archive"
@@ -54,12 +54,10 @@ class TracedRun:
 
 def record(upstream: Workload, home: Path, *, planted: str | None = None) -> TracedRun:
     """Archive into ``home``, which is empty or holds an archive; what strace wrote is left beside it."""
-    before = file_operations.list_files(home)
+    before = syscall_trace.list_files(home)
     upstream.standin.requests.reset()
     log = home.with_name(f"{home.name}.strace")
-    ended = command(
-        upstream, home, planted=planted, prefix=syscall_trace.recording(log, file_operations.CALLS)
-    )
+    ended = command(upstream, home, planted=planted, prefix=syscall_trace.recording(log, syscall_trace.CALLS))
     assert ended.returncode == 0, ended.stderr
     made = list(syscall_trace.calls(log))
     by_thread = Counter((call.name, call.thread) for call in made)
@@ -67,7 +65,7 @@ def record(upstream: Workload, home: Path, *, planted: str | None = None) -> Tra
     for (name, _), n in by_thread.items():
         calls[name] = max(calls[name], n)
     prices = {asked.path: asked.units for asked in upstream.standin.requests.api_calls()}
-    course = file_operations.follow(made, home, before)
+    course = syscall_trace.follow(made, home, before)
     return TracedRun(upstream, home, course, state(home / ARCHIVE), prices, calls)
 
 
