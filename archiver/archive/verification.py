@@ -18,6 +18,7 @@ from archiver.catalog.schema import read_state
 from archiver.catalog.search import search_index
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, JournalDamaged, JournalDiffers, StorageError
+from archiver.hiker.endpoints import HIGHLIGHT_UNITS
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, utcnow
 from archiver.model.target import Target
@@ -104,7 +105,9 @@ class RepairReport(Struct, frozen=True):
         The run spends less if one can, and more only if an answer is lost, a link has expired, or a tray
         contradicts what is stored.
         """
-        return sum(plan.units + sum(1 - job.units for job in plan.highlights) for _, plan in self.plans)
+        return sum(
+            plan.units + sum(HIGHLIGHT_UNITS - job.units for job in plan.highlights) for _, plan in self.plans
+        )
 
 
 def verify_archive(
