@@ -35,12 +35,16 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUs
 
 @pytest.mark.parametrize(
     ("command", "modules"),
-    [("status", [*_OF_FEW_RUNS, *_OF_WRITERS]), ("run", _OF_FEW_RUNS)],
+    [
+        ("--help", ["archiver.config", "archiver.cli.decorators", "msgspec", "sqlalchemy"]),
+        ("status", [*_OF_FEW_RUNS, *_OF_WRITERS]),
+        ("run", _OF_FEW_RUNS),
+    ],
 )
 def test_a_command_without_work_loads_no_slow_modules(
     archived: CommandLineUser, command: str, modules: list[str]
 ) -> None:
-    """``status``, and a run that finds nothing new, import only what they use."""
+    """``--help``, ``status``, and a run that finds nothing new, import only what they use."""
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, " ".join(modules), command],
         capture_output=True,
