@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -54,14 +53,6 @@ def finish(self):
 WaczWriter.finish = finish
 sys.exit(main(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
-    """A filled archive on SQLite, with a stored answer."""
-    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    made.fill()
-    return made
 
 
 @pytest.fixture

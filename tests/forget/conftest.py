@@ -10,20 +10,16 @@ import pytest
 from tests.support.archive_copies import ArchiveCopies
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forgotten_account import archive_both, leave_traces, make_world
-from tests.support.standin.faulty_standin import FaultyStandIn
 
 
 @pytest.fixture
 def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
     """A copy of an archive of both accounts, on a disk, with SQLite, and with what other commands leave."""
 
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(make_world()) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            archive_both(made)
-            leave_traces(made, workshop)
-        return made.root
+    def live(first: ArchiveHarness) -> None:
+        archive_both(first)
+        leave_traces(first, first.root.parent)
 
-    archive_copies.copy("an account to forget", make, tmp_path / "kept")
-    with FaultyStandIn(make_world(is_edited=True)) as upstream:
-        yield ArchiveHarness(tmp_path / "kept", upstream)
+    with archive_copies.lived("an account to forget", make_world, live, tmp_path / "kept") as copied:
+        copied.upstream.world = make_world(is_edited=True)
+        yield copied

@@ -31,7 +31,6 @@ from tests.support.archive_damage import flip_bit
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import PostgresServer
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
-from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 from tests.support.table_dumps import execute
 
@@ -42,20 +41,17 @@ ACCOUNT = "account0000"
 def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
     """A copy of an archive: a night, a snapshot, an edited title, and another snapshot and edited title."""
 
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            assert made.night(ACCOUNT).exit_code == 0
-            for title in ("Second", "Third"):
-                take_snapshot(made.config, Work())
-                first.world.accounts[0].highlights[0].title = title
-                assert made.night(ACCOUNT).exit_code == 0
-        return made.root
+    def live(first: ArchiveHarness) -> None:
+        assert first.night(ACCOUNT).exit_code == 0
+        for title in ("Second", "Third"):
+            take_snapshot(first.config, Work())
+            first.upstream.world.accounts[0].highlights[0].title = title
+            assert first.night(ACCOUNT).exit_code == 0
 
-    archive_copies.copy("three titles and two snapshots", make, tmp_path / "archive")
-    with FaultyStandIn(EditableWorld.generate(1, 2, 1)) as upstream:
-        upstream.world.accounts[0].highlights[0].title = "Third"
-        yield ArchiveHarness(tmp_path / "archive", upstream)
+    size, to = (1, 2, 1), tmp_path / "archive"
+    with archive_copies.lived("two snapshots", lambda: EditableWorld.generate(*size), live, to) as copied:
+        copied.upstream.world.accounts[0].highlights[0].title = "Third"
+        yield copied
 
 
 def files(harness: ArchiveHarness) -> list[Path]:

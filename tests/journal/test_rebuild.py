@@ -60,18 +60,15 @@ from tests.support.table_dumps import execute
 def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> Iterator[ArchiveHarness]:
     """A copy of an archive of two accounts after a first night and a night with an edited title."""
 
-    def make(workshop: Path) -> Path:
-        with FaultyStandIn(EditableWorld.generate(2, 2, 1)) as first:
-            made = ArchiveHarness(workshop / "archive", first)
-            assert made.night("account0000", "account0001").exit_code == 0
-            first.world.accounts[0].highlights[0].title = "Edited"
-            assert made.night("account0000", "account0001").exit_code == 0
-        return made.root
+    def live(first: ArchiveHarness) -> None:
+        assert first.night("account0000", "account0001").exit_code == 0
+        first.upstream.world.accounts[0].highlights[0].title = "Edited"
+        assert first.night("account0000", "account0001").exit_code == 0
 
-    archive_copies.copy("two nights of two accounts", make, tmp_path / "archive")
-    with FaultyStandIn(EditableWorld.generate(2, 2, 1)) as upstream:
-        upstream.world.accounts[0].highlights[0].title = "Edited"
-        yield ArchiveHarness(tmp_path / "archive", upstream)
+    size, to = (2, 2, 1), tmp_path / "archive"
+    with archive_copies.lived("an edit", lambda: EditableWorld.generate(*size), live, to) as copied:
+        copied.upstream.world.accounts[0].highlights[0].title = "Edited"
+        yield copied
 
 
 def test_fault_h49_a_lost_database_comes_back_row_by_row(harness: ArchiveHarness) -> None:

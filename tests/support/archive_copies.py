@@ -52,18 +52,39 @@ class ArchiveCopies:
         """Yield an archive of all accounts of the world ``EditableWorld.generate(*size)``, after some nights,
         at ``to``; upstream has that world.
         """
+
+        def live(first: ArchiveHarness) -> None:
+            for _ in range(nights):
+                assert first.night(*(a.username for a in first.upstream.world.accounts)).exit_code == 0
+
+        with self.lived(
+            f"{nights} nights of {size}", lambda: EditableWorld.generate(*size), live, to
+        ) as copied:
+            yield copied
+
+    @contextmanager
+    def lived(
+        self,
+        name: str,
+        world: Callable[[], EditableWorld],
+        live: Callable[[ArchiveHarness], object],
+        to: Path,
+    ) -> Iterator[ArchiveHarness]:
+        """Yield an archive as ``live`` leaves it, at ``to``; upstream has the world as it was before.
+
+        ``name``: of the archive, the same for all tests that ask for it.
+        """
         # Imported here: conftest.py imports this module, and the client silences the logs of httpx.
         from tests.support.archive_harness import ArchiveHarness
 
         def make(workshop: Path) -> Path:
-            with FaultyStandIn(EditableWorld.generate(*size)) as upstream:
+            with FaultyStandIn(world()) as upstream:
                 first = ArchiveHarness(workshop / "archive", upstream)
-                for _ in range(nights):
-                    assert first.night(*(a.username for a in upstream.world.accounts)).exit_code == 0
+                live(first)
             return first.root
 
-        self.copy(f"{nights} nights of {size}", make, to)
-        with FaultyStandIn(EditableWorld.generate(*size)) as upstream:
+        self.copy(name, make, to)
+        with FaultyStandIn(world()) as upstream:
             yield ArchiveHarness(to, upstream)
 
     def backed_up(self, person: CommandLineUser, *accounts: str, to: Path | None = None) -> None:
