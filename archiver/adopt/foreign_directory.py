@@ -9,6 +9,7 @@ import lzma
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -104,7 +105,10 @@ def _walk(path: Path, fd: int, depth: int) -> Iterator[ForeignDirectory | Refuse
         return
     try:
         with os.scandir(fd) as entries:
-            modes = {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in entries}
+            modes = dict[str, int]()
+            for entry in entries:
+                with suppress(FileNotFoundError):  # the other tool has removed it since
+                    modes[entry.name] = entry.stat(follow_symlinks=False).st_mode
     except OSError as exc:
         yield RefusedFile(str(path), f"it cannot be listed: {exc.strerror}")
         return

@@ -264,7 +264,7 @@ class ArchiveContents(ArchiveBase):
         from archiver.export.export_paths import DEFAULT_TEMPLATE
 
         export = self._export("directory", directory, **options)
-        chosen = DEFAULT_TEMPLATE if template is None else template
+        chosen = arguments.require_text("template", template or DEFAULT_TEMPLATE, "template of paths")
         return export.folder(template=chosen, sidecars=sidecars, xmp=xmp)
 
     def export_site(self, directory: str | os.PathLike[str], **options: Unpack[MediaOptions]) -> ExportStats:
@@ -296,7 +296,8 @@ class ArchiveContents(ArchiveBase):
         **options: Unpack[MediaOptions],
     ) -> ExportStats:
         """Export a BagIt bag of media, sidecars and tables. ``info``: fields of ``bag-info.txt``."""
-        return self._export("directory", directory, **options).bag(info=info)
+        fields = arguments.require_fields("info", info)
+        return self._export("directory", directory, **options).bag(info=fields)
 
     def export_tables(
         self,
@@ -314,7 +315,8 @@ class ArchiveContents(ArchiveBase):
         from archiver.archive.exports import TableForm
 
         chosen = arguments.require_choice("form", form, TableForm)
-        return self._export("directory", directory, **options).tables(chosen, tables)
+        names = arguments.require_texts("tables", tables, "name of a table")
+        return self._export("directory", directory, **options).tables(chosen, names)
 
     def check_export(
         self,

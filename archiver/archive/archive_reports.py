@@ -82,6 +82,7 @@ class ArchiveReports(ArchiveBase):
 
         after = arguments.read_time("since", since)
         targets = selection.read_accounts(accounts)
+        run_id = arguments.read_count("run_id", run_id)
         if run_id is not None:
             last = self._catalog.read(change_history.last_run)
             if last is None or run_id > last:

@@ -40,6 +40,25 @@ def require_text(name: str, value: object, expected: str) -> str:
     return value
 
 
+def require_texts(name: str, values: object, expected: str) -> tuple[str, ...]:
+    """Return several texts: all of them, even if they come from an iterator that can be read once."""
+    texts = read_several(values, lambda value: require_text(name, value, expected))
+    if texts is None:
+        raise UsageError(f"{name}: None is not a list of texts", "leave it out, or give an empty one")
+    return texts
+
+
+def require_fields(name: str, fields: object) -> tuple[tuple[str, str], ...]:
+    """Return pairs of texts, each a label and a value."""
+    pairs = (
+        tuple(fields) if isinstance(fields, Iterable) and not isinstance(fields, str | Mapping) else (fields,)
+    )
+    for pair in pairs:
+        if not (isinstance(pair, tuple | list) and [type(text) for text in pair] == [str, str]):
+            raise UsageError(f"{name}: {_BRIEF.repr(pair)} is not a pair of a label and a value")
+    return tuple((label, value) for label, value in pairs)
+
+
 def require_instance(name: str, value: object, kind: type[T]) -> T:
     """Return a value of this type, as the archive returns them."""
     if not isinstance(value, kind):

@@ -449,12 +449,13 @@ def _table_entries(
     """Yield the tables as files. Each is in the staging directory of ``tree`` when it is yielded."""
     at_ns = _last_run_ns(moment)
     for name in row_dump.TABLES if part is None else row_dump.PART_TABLES:
-        if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
+        if names and name not in names:
+            if name == "files" and part is not None and "blobs" in names:
+                _read_files(moment, part)
             continue
         rows = moment.stream(row_dump.part_rows, name, part)
         text, size = tree.stage_text(table_text(form, row_dump.column_names(name), rows))
-        if not names or name in names:
-            yield ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns)
+        yield ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns)
 
 
 def _read_files(moment: Snapshot, part: row_dump.ArchivePart) -> None:

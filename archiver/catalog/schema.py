@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -31,6 +32,9 @@ from archiver.text_format import make_safe
 
 FORMAT = 1
 """The format of the whole archive, stored in the table ``archive``."""
+
+_ONE_MIGRATION = Lock()
+"""What alembic calls its context is of the process, not of the thread."""
 
 _STATUS = (
     "SELECT (SELECT version_num FROM alembic_version), id, EXISTS (SELECT 1 FROM runs) FROM archive LIMIT 1"
@@ -314,7 +318,8 @@ def migrate_to(connection: Connection, revision: str) -> None:
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
-    command.upgrade(config, revision)
+    with _ONE_MIGRATION:
+        command.upgrade(config, revision)
     if dialect_of(connection).has_broken_reference(connection):
         raise DatabaseError("the upgrade was rolled back: it would leave rows that refer to missing rows")
 

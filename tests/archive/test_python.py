@@ -29,8 +29,10 @@ from archiver import (
     errors,
     open_archive,
 )
+from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import Catalog, record
 from archiver.sandbox.standin import StandIn
+from archiver.work import Work
 from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, make_nightly, shelve
 
@@ -250,6 +252,12 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
     "an export to a number": (lambda a: a.export_site(3), "directory: 3 is not a path"),  # type: ignore[arg-type]
     "an export by an unknown link": (lambda a: a.export_site("x", link="soft"), "link: 'soft' is invalid"),
     "an export of an unknown table": (lambda a: a.export_tables("x", tables=["y"]), "no table y"),
+    "an export of numbers": (lambda a: a.export_tables("x", tables=[3]), "tables: 3 is not a name"),  # type: ignore[list-item]
+    "an export of no list": (lambda a: a.export_tables("x", tables=None), "tables: None is not a list"),  # type: ignore[arg-type]
+    "a bag with a mapping": (lambda a: a.export_bagit("x", info={"X": "y"}), "is not a pair of a label"),  # type: ignore[arg-type]
+    "a bag with a text": (lambda a: a.export_bagit("x", info=["ab"]), "'ab' is not a pair of a label"),  # type: ignore[list-item]
+    "a template that is a number": (lambda a: a.export_folder("x", template=5), "template: 5 is not a"),  # type: ignore[arg-type]
+    "changes of a run that is a text": (lambda a: a.changes(run_id="x"), "run_id: 'x' is not a whole number"),  # type: ignore[arg-type]
     "an export of an unknown form": (lambda a: a.export_tables("x", form="xml"), "jsonl, csv"),
     "a table of an unknown name": (lambda a: a.table_lines("nothing"), "no table nothing"),
     "a template without an end": (lambda a: a.export_folder("x", template="{code}"), "ext"),
@@ -356,6 +364,32 @@ def test_threads_read_at_the_same_time(archive: Archive) -> None:
     for thread in threads:
         thread.join()
     assert counts == [9] * 6
+
+
+_TWO_THREADS_REBUILD = """
+import sys, threading
+import archiver
+reports, begin = [], threading.Barrier(2)
+with archiver.open_archive(sys.argv[1]) as archive:
+    def verify():
+        for _ in range(3):
+            begin.wait()
+            reports.append(archive.verify(read_data=True, dry_run=True).is_damaged)
+    threads = [threading.Thread(target=verify) for _ in range(2)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join(60)
+print(reports)
+"""
+
+
+@SQLITE_EVERYDAY
+def test_fault_h64_threads_rebuild_rows_at_the_same_time(shelved: tuple[Path, str | Path]) -> None:
+    """In a process of their own: the suite replaces what creates tables."""
+    with open_archive(shelved[0], database=shelved[1]) as archive:
+        take_snapshot(archive._config, Work())
+    command = [sys.executable, "-c", _TWO_THREADS_REBUILD, str(shelved[0])]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.stdout, ended.returncode) == (f"{[False] * 6}\n", 0), ended.stderr
 
 
 _ON_A_READ_ONLY_DISK = """
