@@ -66,6 +66,14 @@ def test_fault_h35_a_second_cut_is_an_error(cable: ConnectionProxy) -> None:
         assert catalog.write(record.record_failure, FAILURE, NOW) == 1
 
 
+def test_a_query_of_the_user_that_is_cut_off_is_an_error_of_the_database(cable: ConnectionProxy) -> None:
+    """Its driver is used without SQLAlchemy, which makes such errors known otherwise."""
+    with Catalog.open(cable.url, write=False) as catalog:
+        cable.judge = lambda name, said: CutAt.BEFORE if b"generate_series" in said else None
+        with pytest.raises(DatabaseError, match=r"the database postgresql.*connection"):
+            catalog.run_query("SELECT * FROM generate_series(1, 10)", rows=10, seconds=60)
+
+
 def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: ConnectionProxy) -> None:
     """The network is gone and the server does not know: its half transaction does not keep the rows locked
     for the second try.

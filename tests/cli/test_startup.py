@@ -12,7 +12,13 @@ from tests.support.command_line import CommandLineUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
-_OF_FEW_RUNS = ["alembic", "archiver.catalog.search.search_index", "sqlalchemy.orm", "tqdm"]
+_OF_FEW_RUNS = [
+    "alembic",
+    "archiver.catalog.postgresql",
+    "archiver.catalog.search.search_index",
+    "sqlalchemy.orm",
+    "tqdm",
+]
 _OF_WRITERS = ["archiver.catalog.outbox", "archiver.catalog.tables", "archiver.hiker", "httpx", "warcio"]
 _SCRIPT = """
 import sys
