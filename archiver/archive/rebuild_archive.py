@@ -134,8 +134,7 @@ def plan_rebuild(config: Config, work: Work, *, skip_damage: bool = False) -> Re
     before = _look(config, work, dry_run=True)
     place = before.place
     if place.path is None and before.compared is None:
-        with schema.connect(place) as connection:
-            schema.require_no_tables(connection, place)
+        schema.require_empty(place)
     with temporary_directory(root) as directory:
         copy = locate(directory / "archive.db")
         if before.compared is not None:

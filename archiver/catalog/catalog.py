@@ -175,12 +175,12 @@ class Catalog:
             writer = opened.enter_context(disposing(place.create_writer(worker=name)))
             reader = opened.enter_context(disposing(place.create_reader(of_writer=True)))
             with schema.connect(place, reader) as connection:
-                status = schema.status_of(connection, place)
-                schema.require_current(status.revision, place)
-                schema.state_of(connection, place).require_triggers()
+                state = schema.state_of(connection, place)
+                schema.require_current(state.revision, place)
+                state.require_triggers()
             return cls(
                 place,
-                status,
+                state,
                 reader,
                 opened.pop_all(),
                 writer=writer,
@@ -529,10 +529,8 @@ class Opening:
         """
         if not mend_triggers:
             self.state.require_triggers()
-        elif not self.state.has_triggers:
-            schema.recreate_triggers(self._database)
-        if not self.state.has_counters:
-            schema.recreate_counters(self._database)
+        if not (self.state.has_triggers and self.state.has_counters):
+            schema.recreate_triggers(self._database, of_journal=not self.state.has_triggers)
         schema.upgrade(self._database, self.state.revision)
         return Catalog(
             self._database,

@@ -1,4 +1,4 @@
-"""The schema: check whether a database is ours and current, create one, upgrade an older one.
+"""The schema: check whether a database is ours, current and complete, create one, upgrade an older one.
 
 Nothing is written to a database before it is known to be ours and not newer than the program. Only the
 revisions in ``migrations/`` create tables; each upgrade is one transaction. alembic, which takes a third of a
@@ -227,35 +227,25 @@ def upgrade(database: Database, revision: str) -> Path | None:
     return copy
 
 
-def recreate_triggers(database: Database) -> None:
-    """Create the triggers of the journal again, and forget where the journal ends.
+def recreate_triggers(database: Database, *, of_journal: bool) -> None:
+    """Count everything again, and create the triggers of the counters again.
 
-    Changes may be missing in the journal, so a new one must begin. The caller holds the lock. Raises
-    DatabaseError.
+    ``of_journal``: those of the journal too, and forget where it ends: changes may be missing in it, so a new
+    one must begin. The caller holds the lock. Raises DatabaseError.
     """
     from archiver.catalog import counters, tables
 
     with map_errors(database), disposing(database.create_writer()) as engine, engine.begin() as connection:
         counters.drop(connection)  # a stranger may have made them: no row is written before
-        dialect_of(connection).create_journal_triggers(connection)
-        connection.execute(tables.journal_head.delete())
+        if of_journal:
+            dialect_of(connection).create_journal_triggers(connection)
+            connection.execute(tables.journal_head.delete())
         counters.create(connection)
 
 
 def drop_journal_triggers(connection: Connection) -> None:
     """Let no change be recorded for a journal any more."""
     dialect_of(connection).drop_journal_triggers(connection)
-
-
-def recreate_counters(database: Database) -> None:
-    """Count everything again, and create the triggers of the counters again.
-
-    The caller holds the lock. Raises DatabaseError.
-    """
-    from archiver.catalog import counters
-
-    with map_errors(database), disposing(database.create_writer()) as engine, engine.begin() as connection:
-        counters.create(connection)
 
 
 def create(

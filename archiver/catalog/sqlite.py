@@ -56,6 +56,7 @@ C = TypeVar("C", bound=sqlite3.Connection)
 APPLICATION_ID = 0x41524348
 """\"ARCH\" in the header of our files; the first revision sets it."""
 HEADER_BYTES = 100
+"""The size of the header of a SQLite file."""
 BUSY_SECONDS = 10
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """A SQLite file, and those that SQLite puts beside it and would apply to any file of that name."""
@@ -93,16 +94,12 @@ _ERRORS = {
 }
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _ALSO_FULL = {sqlite3.SQLITE_IOERR_SHMSIZE}  # the index of the WAL cannot grow
-
-
 _REFUSED = {
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_TOOBIG,
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
 }
-
-
 _JOURNAL = "journal_"
 """What the names of the triggers of the journal begin with."""
 # The number of a transaction: the position that ``outbox.seal`` will give it at its end.
