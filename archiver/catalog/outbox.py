@@ -237,14 +237,19 @@ def begin(connection: Connection, head: JournalHead, included: Mapping[int, int]
     They are deleted.
     """
     if included is None:
-        for statement in _DELETE_ALL:
-            statement.run(connection)
+        clear(connection)
     elif included:
         rows = [{"of": txn, "last": last} for txn, last in included.items()]
         for statement in _DELETE_INCLUDED:
             statement.run_each(connection, rows)
     _DELETE_HEAD.run(connection)
     _INSERT_HEAD.run(connection, **asdict(head))
+
+
+def clear(connection: Connection) -> None:
+    """Delete all changes: the journal is begun again with all rows."""
+    for statement in _DELETE_ALL:
+        statement.run(connection)
 
 
 def read_unshipped(connection: Connection) -> dict[int, int]:

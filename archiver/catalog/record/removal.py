@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from archiver.catalog import counters
+from archiver.catalog import counters, outbox
 from archiver.catalog.dialects import dialect_of
 from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.query.account_parts import NAMES_OWNER
@@ -30,7 +30,6 @@ def _delete(table: str, column: str, condition: str = "") -> Command:
 _CLEAR_RUNS = Command("DELETE FROM shared_runs")
 _CLEAR_REQUEST = Command("DELETE FROM removal_requests")
 _CLEAR_DELETIONS = Command("DELETE FROM deletions")
-_CLEAR_JOURNAL = tuple(Command(f"DELETE FROM {table}") for table in ("journal_outbox", "journal_commits"))
 _REQUEST = Command(
     """
     INSERT INTO removal_requests (id, at, user_pk, names, reason) VALUES (1, :at, :user_pk, :names, :reason)
@@ -39,22 +38,29 @@ _REQUEST = Command(
 _REMOVAL = Command("INSERT INTO removals (at, reason) VALUES (:at, :reason)")
 _DELETION = Command("INSERT INTO deletions (name) VALUES (:name)")
 _DELETED = _delete("deletions", "name")
-# In the order of the foreign keys.
-_OF_ITEMS = (
-    *(_delete(kind.table, "item_pk") for kind in ENTRY_KINDS),
-    _delete("highlight_items", "item_pk"),
-    _delete("files", "item_pk"),
+_OF_PARTS = tuple(  # in the order of the foreign keys
+    (_delete(table, column), part)
+    for table, column, part in (
+        *((kind.table, "item_pk", "items") for kind in ENTRY_KINDS),
+        ("highlight_items", "item_pk", "items"),
+        ("files", "item_pk", "items"),
+        ("highlight_items", "highlight_pk", "highlights"),
+        ("files", "highlight_pk", "highlights"),
+        ("usernames", "user_pk", "accounts"),
+        ("targets", "user_pk", "accounts"),
+        ("files", "user_pk", "accounts"),
+        ("adopted", "id", "waiting"),
+        ("highlights", "pk", "highlights"),
+        ("items", "pk", "items"),
+        ("users", "pk", "accounts"),
+        ("blobs", "sha256", "blobs"),
+        ("failures", "id", "failures"),
+    )
 )
-_OF_HIGHLIGHTS = (_delete("highlight_items", "highlight_pk"), _delete("files", "highlight_pk"))
-_OF_ACCOUNT = (_delete("usernames", "user_pk"), _delete("targets", "user_pk"), _delete("files", "user_pk"))
-_WAITING = _delete("adopted", "id")
-_HIGHLIGHTS, _ITEMS, _ACCOUNT = _delete("highlights", "pk"), _delete("items", "pk"), _delete("users", "pk")
-_BLOBS = _delete("blobs", "sha256")
 _OF_SUBJECT = tuple(
     _delete(table, "subject_pk", "AND subject = :subject") for table in ("changes", "search_documents")
 )
 _MOVES = Command(f"DELETE FROM changes WHERE {NAMES_OWNER}")
-_FAILURES = _delete("failures", "id")
 _UNNAME_CALLS = Command("UPDATE api_calls SET subject = '' WHERE id IN :calls")
 _MOVE_ANSWER = Command('UPDATE answers SET segment = :to, "offset" = :at WHERE id = :answer')
 
@@ -112,8 +118,7 @@ def removal(
     _CLEAR_REQUEST.run(connection)
     _CLEAR_DELETIONS.run(connection)
     _insert_deletions(connection, deletions)
-    for statement in _CLEAR_JOURNAL:
-        statement.run(connection)
+    outbox.clear(connection)
     counters.create(connection)
     dialect.create_journal_triggers(connection)
 
@@ -125,24 +130,20 @@ def deleted_files(connection: Connection, names: Iterable[str]) -> None:
 
 def _delete_rows(connection: Connection, parts: AccountParts) -> None:
     own_pks = [] if parts.user_pk is None else [parts.user_pk]
-    items, highlights = parts.item_pks, parts.highlight_pks
-    deletions: tuple[tuple[Iterable[Command], Sequence[object]], ...] = (
-        (_OF_ITEMS, items),
-        (_OF_HIGHLIGHTS, highlights),
-        (_OF_ACCOUNT, own_pks),
-        ((_WAITING,), parts.waiting),
-        ((_HIGHLIGHTS,), highlights),
-        ((_ITEMS,), items),
-        ((_ACCOUNT,), own_pks),
-        ((_BLOBS,), [digest for digest, _ in parts.blobs]),
-        ((_FAILURES,), parts.failures),
-    )
-    for statements, values in deletions:
-        for statement in statements:
-            statement.run_for(connection, "values", values)
-    for subject, of in ((Subject.USER, own_pks), (Subject.HIGHLIGHT, highlights), (Subject.ITEM, items)):
+    values: dict[str, Sequence[object]] = {
+        "accounts": own_pks,
+        "highlights": parts.highlight_pks,
+        "items": parts.item_pks,
+        "waiting": parts.waiting,
+        "blobs": [digest for digest, _ in parts.blobs],
+        "failures": parts.failures,
+    }
+    for statement, part in _OF_PARTS:
+        statement.run_for(connection, "values", values[part])
+    subjects = ((Subject.USER, "accounts"), (Subject.HIGHLIGHT, "highlights"), (Subject.ITEM, "items"))
+    for subject, part in subjects:
         for statement in _OF_SUBJECT:
-            statement.run_for(connection, "values", of, subject=subject)
+            statement.run_for(connection, "values", values[part], subject=subject)
     for pk in own_pks:
         _MOVES.run(connection, pk=pk)
 
