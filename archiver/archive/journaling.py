@@ -35,7 +35,7 @@ _WAYS_OUT = (
 )
 _FOLLOWED = (JournalState.SHORT, JournalState.DIFFERENT)
 """How the journal may differ if the database is to be followed: an older copy never is."""
-_TURN_CHECK_SECONDS = 0.1
+_LEASE_CHECK_SECONDS = 0.1
 _FEW_BYTES = 1 << 20
 """The size of compressed entries, in bytes, that a rebuild applies within seconds: fewer need no snapshot."""
 
@@ -51,26 +51,26 @@ class Journaling:
         stop: StopFlag,
         clock: Callable[[], datetime],
         storage: ArchiveStorage | None = None,
-        turn: ShippingTurn | None = None,
+        lease: ShippingLease | None = None,
     ) -> None:
         """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``.
 
         ``storage``: where ``archive.json`` records the end of the journal; None if this process does not
-        write alone. ``turn``: when it may ship; None: always, since no other process does.
+        write alone. ``lease``: when it may ship; None: always, since no other process does.
         """
         self.has_reported_failure = False
         """Whether the result of the work says that it was stopped, if only by an error while shipping."""
         self.is_new = False
         """Whether a new journal has begun; files of an old one, if there were any, are in ``quarantine/``."""
-        self._files, self._catalog, self._clock, self._turn = files, catalog, clock, turn
+        self._files, self._catalog, self._clock, self._lease = files, catalog, clock, lease
         self._storage = storage
         self._stop = stop
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
             files,
             self._header,
-            turn.advance
-            if turn is not None
+            lease.advance
+            if lease is not None
             else lambda written: catalog.write(outbox.advance, written, clock()),
             lambda: catalog.read(outbox.size),
             on_error=self._fail,
@@ -80,8 +80,8 @@ class Journaling:
 
     def _fail(self, error: BaseException) -> None:
         self._stop.fail(error)
-        if self._turn is not None:
-            self._turn.give_up()
+        if self._lease is not None:
+            self._lease.give_up()
 
     def begin(self, found: Comparison) -> None:
         """Continue the journal where it ends, or begin it. From then on, every commit is shipped.
@@ -200,8 +200,8 @@ class Journaling:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Ship the rest. Raises the first error while shipping, unless the work itself reports one."""
-        if self._turn is not None:
-            self._turn.is_last = True
+        if self._lease is not None:
+            self._lease.is_last = True
         has_failed = kind is not None or self.has_reported_failure
         self._shipper.close(has_failed=has_failed)
         if self._storage is None:
@@ -215,17 +215,17 @@ class Journaling:
                 raise
 
 
-class ShippingTurn:
+class ShippingLease:
     """When a worker of a shared run ships the journal: one worker at a time, each for all of them."""
 
     def __init__(self, catalog: Catalog, rest_seconds: float, clock: Callable[[], datetime]) -> None:
-        """``rest_seconds``: the time between two turns, by whichever workers."""
+        """``rest_seconds``: the time between two holders of the lease, by whichever workers."""
         self.is_last = False
-        """Whether this process is about to end: then it waits until it has had a turn."""
+        """Whether this process is about to end: then it waits until it has had the lease."""
         self._catalog, self._rest_seconds, self._clock = catalog, rest_seconds, clock
 
     def advance(self, written: JournalHead | None) -> tuple[JournalHead | None, tuple[Entry, ...]]:
-        """Return what to write next, as ``outbox.advance`` does; nothing if it is not this worker's turn.
+        """Return what to write next, as ``outbox.advance`` does; nothing if another worker has the lease.
 
         Raises LeaseLost, DatabaseError.
         """
@@ -234,19 +234,19 @@ class ShippingTurn:
         while True:
             rest = 0.0 if self.is_last else self._rest_seconds
             found = self._catalog.write(
-                outbox.advance_in_turn, worker_id, written, self._clock(), rest_seconds=rest
+                outbox.advance_with_lease, worker_id, written, self._clock(), rest_seconds=rest
             )
             if found is not None:
                 return found
             if not self.is_last:
                 return None, ()
-            time.sleep(_TURN_CHECK_SECONDS)
+            time.sleep(_LEASE_CHECK_SECONDS)
 
     def give_up(self) -> None:
         """Leave the shipping to others, after an error: this process may still work for minutes."""
         assert self._catalog.worker_id is not None
-        with suppress(ArchiverError):  # then the turn ends with the lease
-            self._catalog.coordinate(outbox.end_turn, self._catalog.worker_id)
+        with suppress(ArchiverError):  # then the lease ends with that of the worker
+            self._catalog.coordinate(outbox.end_lease, self._catalog.worker_id)
 
 
 def require_current(

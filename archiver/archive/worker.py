@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import find_database, locate_database
-from archiver.archive.journaling import Journaling, ShippingTurn
+from archiver.archive.journaling import Journaling, ShippingLease
 from archiver.archive.nightly_run import open_connections, require_key, require_space
 from archiver.archive.session import WritableSession, require_blobs
 from archiver.blobs import marker
@@ -131,8 +131,8 @@ def join_archive(
         storage.remove_spools(lambda: catalog.coordinate(leases.ids))
         stack.callback(storage.remove_own_spool)
         files = storage.journal()
-        turn = ShippingTurn(catalog, files.objects.gather_seconds / 2, clock)
-        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, turn=turn))
+        shipping = ShippingLease(catalog, files.objects.gather_seconds / 2, clock)
+        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, lease=shipping))
         journal.join()
         session = WritableSession(config, catalog, storage, journal, stack)
         session.store.prepare()

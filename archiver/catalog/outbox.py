@@ -72,7 +72,7 @@ _SEAL_OTHERS = (
     " AND o.txn <> pg_current_xact_id()::text::bigint GROUP BY o.txn ORDER BY max(o.id)"
     " ON CONFLICT (txn) DO NOTHING"  # another worker has just sealed it
 )
-# Neither waits for a worker that has just taken its turn or ended it: that waits for everything else in its
+# Neither waits for a worker that has just taken the lease or ended it: that waits for everything else in its
 # transaction. (ON CONFLICT alone would wait for the row.)
 _NEW_LEASE = Command(
     """
@@ -207,26 +207,26 @@ def advance(
     return head, tuple(_entries(connection, rows))
 
 
-def advance_in_turn(
+def advance_with_lease(
     connection: Connection, worker_id: str, written: JournalHead | None, at: datetime, *, rest_seconds: float
 ) -> tuple[JournalHead | None, tuple[Entry, ...]] | None:
-    """Do what ``advance`` does if it is the turn of this worker to ship; return None if it is not.
+    """Do what ``advance`` does if this worker has the lease to ship, or gets it; return None if not.
 
-    One worker ships at a time. Its turn begins with a first call, at least ``rest_seconds`` after the last
-    turn has ended, and ends with a call that returns nothing to write, or with its lease. While another takes
-    its turn or ends it, this does not wait: it returns None.
+    One worker ships at a time. Its lease of the journal begins with a first call, at least ``rest_seconds``
+    after the last one has ended, and ends with a call that returns nothing to write, or with the worker's own
+    lease. While another takes it or ends it, this does not wait: it returns None.
     """
     _NEW_LEASE.run(connection)
     if not _TAKE_LEASE.run(connection, worker_id=worker_id, rest_seconds=rest_seconds):
         return None
     head, entries = advance(connection, written, at)
     if not entries:
-        end_turn(connection, worker_id)
+        end_lease(connection, worker_id)
     return head, entries
 
 
-def end_turn(connection: Connection, worker_id: str) -> None:
-    """End the turn of this worker, if it has it. Another writes what it has not, as the same lines."""
+def end_lease(connection: Connection, worker_id: str) -> None:
+    """End the lease of the journal, if this worker has it. Another writes the rest, as the same lines."""
     _END_LEASE.run(connection, worker_id=worker_id)
 
 

@@ -38,9 +38,9 @@ def run_id(joined: tuple[Catalog, Catalog]) -> int:
     return found
 
 
-def take_shipping_turn(connection: Connection, worker_id: str) -> bool:
+def take_shipping_lease(connection: Connection, worker_id: str) -> bool:
     """Return whether it is the turn of a worker to ship."""
-    return outbox.advance_in_turn(connection, worker_id, None, utcnow(), rest_seconds=0) is not None
+    return outbox.advance_with_lease(connection, worker_id, None, utcnow(), rest_seconds=0) is not None
 
 
 def test_a_worker_does_not_wait_until_another_has_taken_its_turn_to_ship(
@@ -48,13 +48,13 @@ def test_a_worker_does_not_wait_until_another_has_taken_its_turn_to_ship(
 ) -> None:
     """It is told at once that it is not its turn: all that it has to write would wait behind it."""
     one, two = joined
-    assert one.coordinate(take_shipping_turn, "one")
+    assert one.coordinate(take_shipping_lease, "one")
 
     def take_beside_another(connection: Connection) -> tuple[bool, bool]:
-        return take_shipping_turn(connection, "one"), two.coordinate(take_shipping_turn, "two")
+        return take_shipping_lease(connection, "one"), two.coordinate(take_shipping_lease, "two")
 
     assert one.coordinate(take_beside_another) == (True, False)
-    assert two.coordinate(take_shipping_turn, "two")
+    assert two.coordinate(take_shipping_lease, "two")
 
 
 def test_an_account_is_given_to_the_visit_that_claims_it_first(

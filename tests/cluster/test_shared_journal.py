@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from archiver.archive.journaling import Journaling, ShippingTurn
+from archiver.archive.journaling import Journaling, ShippingLease
 from archiver.catalog import Catalog, leases, outbox, record
 from archiver.errors import StorageError
 from archiver.journal.journal_files import JournalFiles
@@ -33,7 +33,7 @@ def begin(catalog: Catalog) -> JournalHead:
 def advance(catalog: Catalog, written: JournalHead | None = None, rest: float = 0.0) -> list[int] | None:
     """Return the numbers of the entries to write next; None if it is not this worker's turn."""
     assert catalog.worker_id is not None
-    found = catalog.write(outbox.advance_in_turn, catalog.worker_id, written, NOW, rest_seconds=rest)
+    found = catalog.write(outbox.advance_with_lease, catalog.worker_id, written, NOW, rest_seconds=rest)
     return None if found is None else [entry.seq for entry in found[1]]
 
 
@@ -101,8 +101,8 @@ def test_a_worker_whose_shipping_fails_leaves_it_to_others(
     objects = disk.Objects(harness.root)
     monkeypatch.setattr(objects, "grow", refuse_file)
     stop = StopFlag()
-    turn = ShippingTurn(one, 0, lambda: NOW)
-    with Journaling(JournalFiles(objects), one, stop=stop, clock=lambda: NOW, turn=turn) as journal:
+    lease = ShippingLease(one, 0, lambda: NOW)
+    with Journaling(JournalFiles(objects), one, stop=stop, clock=lambda: NOW, lease=lease) as journal:
         journal.join()
         journal.has_reported_failure = True
         one.write(record.start_run, "run", NOW)
