@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 _WEB = frozenset({"http", "https"})
 
+_SILENCED_LOGGERS = ("apprise", "requests", "urllib3", "charset_normalizer")
+SECONDS = 10.0
+"""Time limit of a report or ping, from the name lookup to the answer."""
+GRACE = 1.0
+"""Seconds that a delivery in progress still has after a signal."""
+_POLL_INTERVAL = 0.05
+_TEXT = "text/plain; charset=utf-8"
+
 
 class NotDelivered(Exception):
     """A report or ping was not delivered. ``str()`` says why, without the URL; ``hint`` is the next step."""
@@ -156,9 +164,6 @@ def _refuse_link_local_peer(to: NotificationUrl) -> Callable[[str, dict[str, Any
     return check_peer
 
 
-_SILENCED_LOGGERS = ("apprise", "requests", "urllib3", "charset_normalizer")
-
-
 def check_service(to: NotificationUrl) -> None:
     """Raise NotDelivered if Apprise is not installed or cannot use the URL. Send nothing."""
     _open_service(to)
@@ -212,16 +217,6 @@ def _require_no_link_local_host(to: NotificationUrl, service: Apprise) -> None:
             with suppress(OSError, UnicodeError):  # the service itself reports an unknown name
                 for entry in socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM):
                     to.require_not_link_local(str(entry[4][0]))
-
-
-SECONDS = 10.0
-"""Time limit of a report or ping, from the name lookup to the answer."""
-
-GRACE = 1.0
-"""Seconds that a delivery in progress still has after a signal."""
-
-_POLL_INTERVAL = 0.05
-_TEXT = "text/plain; charset=utf-8"
 
 
 class Notification(Struct, frozen=True):

@@ -43,6 +43,12 @@ _READERS: Mapping[str, Callable[[Document, str], Content]] = {
     endpoints.USER_BY_NAME: lambda document, name: wire.parse_user(document, username=name),
 }
 
+_MAX_PENDING = 64
+_BATCH = 200
+_UNKNOWN = -1
+"""A number that no tray states, for a page that was not fetched because of a tray."""
+COMMAND = "reread"
+
 
 def asked_username(answer: Answer) -> str | None:
     """Return the username by which an account or its tray was requested; None for any other call."""
@@ -59,9 +65,6 @@ def read_content(answer: Answer) -> Content | None:
         return None
     document = wire.read_document(answer)
     return read(document, answer.call.subject) if wire.parse_outcome(document).meaning is Meaning.OK else None
-
-
-_MAX_PENDING = 64
 
 
 class UnreadableAnswer(Struct, frozen=True):
@@ -172,11 +175,6 @@ class _Replayer:
         for future in self._pending:
             future.result()
         self._pending.clear()
-
-
-_BATCH = 200
-_UNKNOWN = -1
-"""A number that no tray states, for a page that was not fetched because of a tray."""
 
 
 def _is_nameless(tray: Tray) -> bool:
@@ -307,9 +305,6 @@ def _with_last_numbers(
     if answer.call.path != endpoints.HIGHLIGHT or not before:
         return answer
     return replace(answer, numbers=max(before, key=lambda at_and_numbers: at_and_numbers[0])[1])
-
-
-COMMAND = "reread"
 
 
 class RereadReport(Struct, frozen=True):

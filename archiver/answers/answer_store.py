@@ -51,6 +51,14 @@ _SEGMENT_OF_RUN = re.compile(
 
 _LAST_PART = re.compile(r"(-[0-9a-f]+)?\.warc\.gz$")
 
+_LARGEST_APPEND = LARGEST // 2
+"""The largest size in bytes of a compressed answer with its request and the head of a segment.
+
+An answer itself has at most 16 MiB.
+"""
+_RECORDS_PER_APPEND = 3
+_PIECE = 1 << 20
+
 
 def new_segment(run_id: int, started_at: datetime, kind: str) -> str:
     """Return the name of a new segment of a run. ``started_at``, in UTC, decides the month."""
@@ -156,15 +164,6 @@ class AnswerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-_LARGEST_APPEND = LARGEST // 2
-"""The largest size in bytes of a compressed answer with its request and the head of a segment.
-
-An answer itself has at most 16 MiB.
-"""
-_RECORDS_PER_APPEND = 3
-_PIECE = 1 << 20
 
 
 class AnswerStore:

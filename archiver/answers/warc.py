@@ -46,6 +46,29 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NOT_IN_URL = re.compile(r"[^\x21-\x7e]")
 
+_CHUNK = 1 << 16
+_MAGIC = b"\x1f\x8b\x08"
+_HEAD = b"WARC/1.1\r\n"
+GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
+"""The first bytes of every record of this program: no name, no time, level 6."""
+_SECTOR = 512
+"""The smallest number of bytes that a disk writes at once."""
+_BY_CHANCE = 8
+"""No record has this many zeros right after a lost sector; ``GZIP_HEAD`` has 6."""
+_EFFORT = 4 * LARGEST
+"""How many bytes of a segment may be unpacked without finding a record.
+
+This limits the time for damaged bytes to about a second, whatever they unpack to. A kill leaves at most one
+incomplete record.
+"""
+_LEAST_EFFORT = 1 << 14
+_MAGICS = 8
+"""The rest of one record does not contain ``_MAGIC`` this often by chance.
+
+Compressed bytes contain it about twice in 32 MiB.
+"""
+_AT_ONCE = 1 << 20
+
 
 def pack_answer(answer: Answer) -> tuple[bytes, bytes]:
     """Return the two gzip members of an Answer: its response record and its request record."""
@@ -200,30 +223,6 @@ def _record_id() -> str:
 
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-_CHUNK = 1 << 16
-_MAGIC = b"\x1f\x8b\x08"
-_HEAD = b"WARC/1.1\r\n"
-GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
-"""The first bytes of every record of this program: no name, no time, level 6."""
-_SECTOR = 512
-"""The smallest number of bytes that a disk writes at once."""
-_BY_CHANCE = 8
-"""No record has this many zeros right after a lost sector; ``GZIP_HEAD`` has 6."""
-_EFFORT = 4 * LARGEST
-"""How many bytes of a segment may be unpacked without finding a record.
-
-This limits the time for damaged bytes to about a second, whatever they unpack to. A kill leaves at most one
-incomplete record.
-"""
-_LEAST_EFFORT = 1 << 14
-_MAGICS = 8
-"""The rest of one record does not contain ``_MAGIC`` this often by chance.
-
-Compressed bytes contain it about twice in 32 MiB.
-"""
-_AT_ONCE = 1 << 20
 
 
 class Member(Struct, frozen=True):

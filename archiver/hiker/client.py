@@ -59,6 +59,12 @@ _M_MMAP_THRESHOLD = -3  # from malloc.h
 _PIECE = 64 * 1024
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
+BODY_LIMIT = 16 * 1024 * 1024
+"""Bytes of a decoded body. The largest known genuine answer, a highlight of 100 items, has about 200 kB."""
+_KEY_HEADER = "x-access-key"
+_OS_ERROR = re.compile(r"\[Errno -?[0-9]+\] (?P<why>.+)")
+_COOKIES = frozenset({"set-cookie", "set-cookie2"})
+
 
 class BodyUnusable(Exception):
     """A body is too large, cut short inside its gzip stream, or in a coding that was not requested."""
@@ -171,14 +177,6 @@ def _pieces(member: zlib._Decompress, content: bytes, limit: int) -> Iterator[by
         content = member.unconsumed_tail
         if member.eof or len(part) < size:
             return
-
-
-BODY_LIMIT = 16 * 1024 * 1024
-"""Bytes of a decoded body. The largest known genuine answer, a highlight of 100 items, has about 200 kB."""
-
-_KEY_HEADER = "x-access-key"
-_OS_ERROR = re.compile(r"\[Errno -?[0-9]+\] (?P<why>.+)")
-_COOKIES = frozenset({"set-cookie", "set-cookie2"})
 
 
 class HikerClient:

@@ -26,6 +26,10 @@ GRACE = 0.4
 
 _MAX_BLOCK = 0.1  # seconds between two checks for a stop
 
+_current: ContextVar[Attempt] = ContextVar("attempt")
+_KEEP = 100  # idle connections: more than the number of threads of a run that call the API
+_KEEP_FOR = 4.0  # seconds that an idle connection is kept: the API closes them early (HIKERAPI.md)
+
 
 class DeadlinePassed(HttpFailure):
     """The time for the attempt is over."""
@@ -84,9 +88,6 @@ class Attempt:
                 self._deadline += time.monotonic() - started
 
 
-_current: ContextVar[Attempt] = ContextVar("attempt")
-
-
 def current_attempt() -> Attempt:
     """Return the attempt that this thread is making. Raises LookupError if there is none."""
     return _current.get()
@@ -103,10 +104,6 @@ def begin_attempt(seconds: float, is_stopped: Callable[[], bool]) -> Iterator[At
         yield _current.get()
     finally:
         _current.reset(token)
-
-
-_KEEP = 100  # idle connections: more than the number of threads of a run that call the API
-_KEEP_FOR = 4.0  # seconds that an idle connection is kept: the API closes them early (HIKERAPI.md)
 
 
 class DeadlineTransport(httpx.BaseTransport):

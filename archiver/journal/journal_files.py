@@ -39,6 +39,11 @@ JOURNAL = Folder(
     "journal", (re.compile("[0-9]{4}"), re.compile("[0-9]{2}")), JOURNAL_FILE, most=MOST_IN_MEMORY
 )
 
+_CHUNK = 1 << 18
+_LEVEL = 4  # level 6 takes 50 % longer, and saves only 2 % of the bytes
+_LARGEST_MEMBER = 4 * LONGEST
+_MAGIC = b"\x1f\x8b\x08"
+
 
 class ReadLine(Struct, frozen=True):
     """A line, the header of its file, and where the gzip member that contains it begins and ends there."""
@@ -230,12 +235,6 @@ def _whole_members(file: BinaryIO, name: str, start: int) -> Iterator[tuple[Iter
             return
         yield member.lines(), end
         start = end
-
-
-_CHUNK = 1 << 18
-_LEVEL = 4  # level 6 takes 50 % longer, and saves only 2 % of the bytes
-_LARGEST_MEMBER = 4 * LONGEST
-_MAGIC = b"\x1f\x8b\x08"
 
 
 def pack_header(header: FileHeader) -> bytes:

@@ -32,6 +32,9 @@ _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:?([A-Za-z0-9+/]{43}=):?\s*(?:$|[,;])",
 _ADLER = re.compile(r"(?:^|,)\s*adler32=\"?:?([0-9A-Fa-f]{1,10}):?\"?\s*(?:$|[,;])", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9A-Fa-f]{1,10}")
 
+MIN_FILE_SIZE = 100
+"""Bytes. No picture on Instagram is smaller; a smaller one is a placeholder for a missing picture."""
+
 
 class StatedChecksums(Struct, frozen=True):
     """Checksums of a whole body. ``adler32`` and ``needle`` hold every number that their text can mean."""
@@ -92,10 +95,6 @@ def _numbers(text: str) -> frozenset[int]:
     """Return the number read as decimal and as hexadecimal, since digits alone do not show which is meant."""
     bases = (10, 16) if text.isdigit() else (16,)
     return frozenset(number for base in bases if (number := int(text, base)) < 1 << 32)
-
-
-MIN_FILE_SIZE = 100
-"""Bytes. No picture on Instagram is smaller; a smaller one is a placeholder for a missing picture."""
 
 
 class Sink(Protocol):

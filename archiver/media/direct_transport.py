@@ -38,6 +38,9 @@ Connector = Callable[[str, int, float, TimeLimit], socket.socket]
 
 _MAX_ADDRESSES = 4  # addresses tried for one name: a CDN has one or two of each family
 
+KEEP_FOR = 15.0
+"""Seconds that an idle connection is kept: servers close idle connections early."""
+
 
 def resolve(host: str, port: int) -> Sequence[str]:
     """Return the addresses of a host from the system's resolver, in its order. Raises OSError."""
@@ -131,10 +134,6 @@ class Dialer:
 
 def _unreachable(url: CheckedUrl, why: str, *, is_retryable: bool = True) -> DownloadFailed:
     return DownloadFailed(Reason.NETWORK, f"{url.host} cannot be reached: {why}", is_retryable=is_retryable)
-
-
-KEEP_FOR = 15.0
-"""Seconds that an idle connection is kept: servers close idle connections early."""
 
 
 class DirectTransport:

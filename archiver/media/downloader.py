@@ -49,6 +49,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
+_ATTEMPTS = 3
+_FORBIDDEN_ATTEMPTS = 2  # another attempt rarely helps against a 403
+
 
 class TransferContext(Struct, frozen=True):
     """What all transfers share. ``proxied`` replaces ``direct`` for all hosts except loopback ones."""
@@ -294,9 +297,6 @@ def _as_download_failed(*, if_broken: Reason, if_stalled: Reason) -> Iterator[No
     except (HttpFailure, httpx.TransportError) as exc:
         raise DownloadFailed(Reason.NETWORK, "the connection broke", is_retryable=True) from exc
 
-
-_ATTEMPTS = 3
-_FORBIDDEN_ATTEMPTS = 2  # another attempt rarely helps against a 403
 
 # httpx writes whole URLs to its log at INFO, httpcore whole requests at DEBUG.
 for _name in ("httpx", "httpcore"):

@@ -41,8 +41,13 @@ from archiver.runner.threads import Pool, for_each
 from archiver.runner.visit import AccountRegister, Visit
 from archiver.work import Work
 
-_LEAD = 0.1
+_BALANCE_LEAD = 0.1
 """Seconds that the first paid calls wait for the balance; it has usually come by then."""
+
+_ACCOUNTS_AT_FIRST = 4
+JOBS_AT_ONCE = 8
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_balance(client: HikerClient) -> Balance:
@@ -90,7 +95,7 @@ class BalanceCheck:
         self._api.set_rate(per_second)
         call_id = self._api.reserve_balance()  # before any paid call is
         with suppress(TimeoutError):
-            pool.submit(lambda: self._record_before(self._api.ask_units_left(call_id))).result(_LEAD)
+            pool.submit(lambda: self._record_before(self._api.ask_units_left(call_id))).result(_BALANCE_LEAD)
 
     def _record_before(self, units: int | None) -> None:
         if units is not None:
@@ -109,12 +114,6 @@ class BalanceCheck:
             # An unusable database is reported when the run is recorded as ended.
             with suppress(ArchiverError):
                 self._catalog.write(record.balance_after, self._run_id, units)
-
-
-_ACCOUNTS_AT_FIRST = 4
-JOBS_AT_ONCE = 8
-
-T = TypeVar("T")
 
 
 class Visitor:
@@ -250,9 +249,6 @@ def _require_descriptors(downloads: int) -> None:
             f" and a run with {downloads} downloads at once needs {needed}",
             f"ulimit -n {needed}, or lower download.concurrency",
         )
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def begin_run(

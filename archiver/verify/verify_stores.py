@@ -27,6 +27,10 @@ from archiver.work import Work
 
 _CHUNK = 1 << 20
 
+_NOTHING = (None, 0)
+T = TypeVar("T")
+_BATCH = 1000
+
 
 class Problem(StrEnum):
     """What is wrong with a blob that has a row."""
@@ -209,9 +213,6 @@ def merge_listing(
         name, size = next(listed, nothing)
 
 
-_NOTHING = (None, 0)
-
-
 class LostAnswer(Struct, frozen=True):
     """An answer that cannot be read: the id of its row, its segment (path below ``answers/``), and why."""
 
@@ -338,11 +339,6 @@ def _damage_of(store: AnswerStore, answer: StoredAnswer, size: int | None, must_
             raise
         return str(error)
     return None
-
-
-T = TypeVar("T")
-
-_BATCH = 1000
 
 
 def repair(
