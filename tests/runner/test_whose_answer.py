@@ -111,52 +111,52 @@ def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(harness: ArchiveH
     assert harness.rows("select user_pk from targets") == [(ONE,)]
 
 
-@pytest.mark.parametrize(
-    ("look", "told"),
-    [
-        pytest.param({"username": "mallory"}, f"(mallory) instead of {NAME}", marks=pytest.mark.whole),
-        pytest.param({"username": None}, f"without a name instead of {NAME}", marks=pytest.mark.whole),
-        ({"pk": "666"}, f"account 666 instead of {ONE}"),
-    ],
-    ids=["another name", "no name", "another account"],
-)
-def test_fault_a42_nor_is_a_look_that_shows_another(
-    harness: ArchiveHarness, look: dict[str, Json], told: str
-) -> None:
-    """The look behind a nameless tray is checked too: name and pk must agree, else nothing is bound."""
+def nameless(harness: ArchiveHarness) -> None:
     harness.upstream.faults.add(edit_answer(called(None)), path=BY_NAME)
-    harness.upstream.faults.add(edit_answer(with_owner(**look)), path=LOOK_BY_NAME)
+
+
+def emptied(harness: ArchiveHarness) -> None:
+    for highlight in list(harness.upstream.world.accounts[0].highlights):
+        harness.upstream.world.remove_highlight(highlight.pk)
+
+
+def failed_before(harness: ArchiveHarness) -> None:
+    harness.upstream.faults.add(answer_error(404, NOBODY), path=BY_NAME)
+    harness.night(NAME)
+
+
+MALLORY = f"(mallory) instead of {NAME}"
+WHOLE = pytest.mark.whole
+LOOKS = [
+    pytest.param(
+        nameless, {"username": "mallory"}, 3, MALLORY, id="test_fault_a42_another_name", marks=WHOLE
+    ),
+    pytest.param(nameless, {"username": None}, 3, "without a name", id="test_fault_a42_no_name", marks=WHOLE),
+    pytest.param(nameless, {"pk": "666"}, 3, f"account 666 instead of {ONE}", id="test_fault_a42_another_pk"),
+    pytest.param(emptied, {"username": "mallory"}, 3, MALLORY, id="test_fault_a42_behind_an_empty_tray"),
+    pytest.param(failed_before, {"username": "mallory"}, 1, MALLORY, id="test_fault_a42_at_a_first_look"),
+]
+"""Why the account of a name is looked at, what differs in that answer, the units, and what is told."""
+
+
+@pytest.mark.parametrize(("prepare", "owner", "units", "told"), LOOKS)
+def test_a_look_that_shows_another_account(
+    harness: ArchiveHarness,
+    prepare: Callable[[ArchiveHarness], None],
+    owner: dict[str, Json],
+    units: int,
+    told: str,
+) -> None:
+    """Behind a tray that is nameless or empty, which says nothing of its owner, or in its place, if the name
+    failed before: name and pk must agree, else nothing is bound, and nobody's tray is asked for.
+    """
+    prepare(harness)
+    harness.upstream.faults.add(edit_answer(with_owner(**owner)), path=LOOK_BY_NAME)
     summary = harness.night(NAME)
-    assert (summary.exit_code, summary.units) == (7, 3)
+    assert (summary.exit_code, summary.units) == (7, units)
     is_malformed(harness, summary, told)
     harness.reread()
     assert harness.rows("select pk from users") == harness.rows("select pk from highlights") == []
-
-
-def test_fault_a42_the_look_behind_an_empty_tray_is_checked(harness: ArchiveHarness) -> None:
-    """An empty tray says nothing of its owner; what the look shows instead must be the account of that
-    name."""
-    for highlight in list(harness.upstream.world.accounts[0].highlights):
-        harness.upstream.world.remove_highlight(highlight.pk)
-    harness.upstream.faults.add(edit_answer(called("mallory")), path=LOOK_BY_NAME)
-    summary = harness.night(NAME)
-    assert summary.exit_code == 7
-    is_malformed(harness, summary, f"(mallory) instead of {NAME}")
-    harness.reread()
-    assert harness.rows("select pk from users") == []
-
-
-def test_fault_a42_so_is_a_first_look_by_name(harness: ArchiveHarness) -> None:
-    """A name that failed before is looked up first: an account of another name is not followed to its
-    tray."""
-    harness.upstream.faults.add(answer_error(404, NOBODY), path=BY_NAME)
-    harness.night(NAME)
-    harness.upstream.faults.add(edit_answer(called("mallory")), path=LOOK_BY_NAME)
-    summary = harness.night(NAME)
-    assert (summary.exit_code, summary.units) == (7, 1)
-    is_malformed(harness, summary, f"(mallory) instead of {NAME}")
-    harness.reread()
-    assert harness.rows("select pk from users") == []
 
 
 def test_fault_a43_a_tray_that_is_not_found_after_the_account_was_seen_is_an_error(
