@@ -31,24 +31,15 @@ LIMIT = "ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"
 UNFINISHED = "select count(*) from highlights where completed_at is null"
 
 
-def an_archive(root: Path, world: EditableWorld, limit: int) -> ArchiveHarness:
-    """An archive that is not there yet, whose runs may spend so many units."""
-    return ArchiveHarness(
-        root,
-        FaultyStandIn(world).start(),
-        environ={"ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": str(limit), "ARCHIVER_DOWNLOAD_COVERS": "false"},
-    )
-
-
 @pytest.fixture
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and
-    the limit.
+    """An archive that is not there yet. ``param``: accounts, highlights of each, items of each, and how many
+    units a run may spend.
     """
-    accounts, highlights, items, limit = request.param
-    made = an_archive(tmp_path / "archive", EditableWorld.generate(accounts, highlights, items), limit)
-    yield made
-    made.upstream.close()
+    *sizes, limit = request.param
+    environ = {LIMIT: str(limit), "ARCHIVER_DOWNLOAD_COVERS": "false"}
+    with FaultyStandIn(EditableWorld.generate(*sizes)) as upstream:
+        yield ArchiveHarness(tmp_path / "archive", upstream, environ=environ)
 
 
 def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Summary]:
@@ -56,7 +47,7 @@ def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Sum
 
     At most so many.
     """
-    limit = int(harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
+    limit = int(harness.environ[LIMIT])
     paid: Counter[str] = Counter()
     runs: list[Summary] = []
     while not runs or runs[-1].exit_code:
@@ -100,7 +91,7 @@ def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveH
     """
     accounts = int(str(len(harness.upstream.world.accounts)))
     highlights = len(harness.upstream.world.accounts[0].highlights)
-    limit = int(harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
+    limit = int(harness.environ[LIMIT])
     work = accounts * (2 + highlights)
     runs = to_the_end(harness, [f"account{n:04}" for n in range(accounts)], most=2 * work)
     assert len(runs) <= -(-work // limit) + 2 * accounts + 1
@@ -189,7 +180,7 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHar
         in_vain += len(harness.upstream.requests.api_calls("/v2/user/highlights"))
     assert in_vain == 2 * len(names)
     assert harness.one(UNFINISHED) == 0
-    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "8"
+    harness.environ[LIMIT] = "8"
     for _ in range(3):
         harness.night(*names)
     assert harness.one("select count(*) from highlights where completed_at is not null") == 10
