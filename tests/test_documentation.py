@@ -88,16 +88,21 @@ def test_every_grave_fault_has_a_test_or_a_reason_and_the_page_is_new() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.fixture(scope="module")
-def faults() -> ModuleType:
-    """Return ``scripts/faults.py`` as a module; ``scripts`` is no package."""
-    spec = importlib.util.spec_from_file_location("faults", ROOT / "scripts" / "faults.py")
+def load_script(name: str) -> ModuleType:
+    """Return a script as a module; ``scripts`` is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def faults() -> ModuleType:
+    """The script that makes the page of the fault matrix."""
+    return load_script("faults")
 
 
 def found(faults: ModuleType, root: Path, text: str) -> list[tuple[str, str, bool]]:
@@ -194,13 +199,8 @@ def test_night(x): ...
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """The script that makes the pages."""
-    spec = importlib.util.spec_from_file_location("man_pages", ROOT / "scripts" / "man_pages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The script that makes the man pages."""
+    return load_script("man_pages")
 
 
 def test_every_command_has_a_page_without_faults(script: ModuleType, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from tests.support.s3_server import (
     Act,
     Handler,
     S3Server,
+    at,
     client_environment,
     list_without_end,
     rclone_server,
@@ -399,8 +400,7 @@ def pages_paid(harness: ArchiveHarness) -> Counter[str]:
 
 def fail_at(method: str, place: str) -> Act:
     """Refuse the requests of this method below a place of the archive."""
-    refused = refuse(503, "ServiceUnavailable")
-    return lambda handler: handler.command == method and f"/{place}/" in handler.path and refused(handler)
+    return at(method, f"/{place}/", refuse(503, "ServiceUnavailable"))
 
 
 def add_highlights(harness: ArchiveHarness) -> None:

@@ -40,7 +40,7 @@ from tests.support.command_line import CommandLineUser
 from tests.support.databases import PostgresServer
 from tests.support.forgotten_account import begin_to_forget
 from tests.support.rebuilt_archive import all_rows, lose_database, rebuild, require_equal_after_rebuild
-from tests.support.s3_server import BUCKET, Handler, S3Server, refuse, stall_until
+from tests.support.s3_server import BUCKET, Handler, S3Server, at, ignore_preconditions, refuse, stall_until
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -204,12 +204,7 @@ def test_a_store_that_fails_during_a_move_changes_nothing(
     harness: ArchiveHarness, server: S3Server, place: str
 ) -> None:
     """The archive is whole where it was, and the move can be repeated."""
-    refused = refuse(503, "ServiceUnavailable")
-
-    def fail(handler: Handler) -> bool:
-        return handler.command == "PUT" and f"/{place}" in handler.path and refused(handler)
-
-    server.act = fail
+    server.act = at("PUT", f"/{place}", refuse(503, "ServiceUnavailable"))
     with pytest.raises(StorageError, match="503"):
         move(harness, PLACE)
     server.act = None
@@ -226,11 +221,6 @@ def make_other(harness: ArchiveHarness, tmp_path: Path) -> ArchiveHarness:
     other = ArchiveHarness(tmp_path / "other", harness.upstream, storage=PLACE)
     assert other.night(ACCOUNT).exit_code == 0
     return other
-
-
-def ignore_preconditions(handler: Handler) -> bool:
-    del handler.headers["If-None-Match"]
-    return False
 
 
 @pytest.mark.parametrize("has_preconditions", [True, pytest.param(False, marks=pytest.mark.whole)])

@@ -31,7 +31,10 @@ from tests.support.s3_server import (
     Act,
     Handler,
     S3Server,
+    at,
+    describe,
     first,
+    ignore_preconditions,
     lose_answer,
     refuse,
     reset,
@@ -125,18 +128,7 @@ def test_a_checksum_that_is_not_one_never_skips_an_upload(
     """If the store's ETags are not checksums, known bytes are uploaded again."""
     put(store, b"picture")
     server.requests.clear()
-
-    def state(handler: Handler) -> bool:
-        if handler.command != "HEAD":
-            return False
-        handler.send_response(200)
-        for header in (("Content-Length", "7"), ("ETag", '"0123456789abcdef0123456789abcdef"')):
-            handler.send_header(*header)
-        handler.send_header("Last-Modified", "Thu, 26 Nov 2026 16:00:00 GMT")
-        handler.end_headers()
-        return True
-
-    server.act = state
+    server.act = at("HEAD", "", describe(7, '"0123456789abcdef0123456789abcdef"'))
     put(store, b"picture")
     assert [request.method for request in server.requests] == ["HEAD", "PUT"]
 
@@ -278,12 +270,6 @@ def test_fault_s4_the_bucket_of_another_archive_is_refused(server: S3Server, roo
     with pytest.raises(MarkerMismatch):
         bucket_marker.probe(objects, OWN)
     assert (server.objects / "pre/fix/archive.json").read_bytes() == marker.pack(Marker("another"))
-
-
-def ignore_preconditions(handler: Handler) -> bool:
-    """Let the server forget If-None-Match, as some stores do."""
-    del handler.headers["If-None-Match"]
-    return False
 
 
 def test_fault_s4_a_store_that_ignores_preconditions_keeps_the_marker_of_another_archive(

@@ -27,11 +27,12 @@ from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import SQLITE_EVERYDAY
-from tests.support.disk_limits import disk_blobs
+from tests.support.disk_limits import disk_blobs, put
 from tests.support.export_archive import ExportHarness, tree
 
 _STAGED = ".archiver-export/tmp/0.part"
 FORMS = ["folder", "site", "bagit"]
+EACH_FORM = pytest.mark.parametrize("form", FORMS)
 _BLOB_DAMAGE = "its blob is damaged: archiver verify --read-data --repair, then export again"
 _COPY_DAMAGE = "damaged: remove it, and export again"
 _CHANGED = "changed since it was exported: move it elsewhere, and export again"
@@ -84,7 +85,7 @@ def _lose_blobs(harness: ExportHarness) -> None:
 
 
 @SQLITE_EVERYDAY
-@pytest.mark.parametrize("form", FORMS)
+@EACH_FORM
 def test_a_right_export_has_no_fault(tmp_path: Path, database: str | Path, form: str) -> None:
     """Every file is read, whatever it was made with; also after a cover changed in the archive."""
     harness = ExportHarness.make(tmp_path, database)
@@ -204,11 +205,9 @@ def test_fault_e34_a_bag_that_is_not_valid_is_found(harness: ExportHarness) -> N
     (harness.out / "data" / "notes.txt").unlink()
     video = next(harness.out.rglob("*.mp4"))
     video.unlink()
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("DELETE FROM files WHERE path = ?", (str(video.relative_to(harness.out)),))
+    harness.run_on_list("DELETE FROM files WHERE path = ?", (str(video.relative_to(harness.out)),))
     assert list(_faults(_check(harness, "bagit"))) == ["manifest-sha256.txt"]
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("DELETE FROM files WHERE id = 'bagit'")
+    harness.run_on_list("DELETE FROM files WHERE id = 'bagit'")
     assert list(_faults(_check(harness, "bagit"))) == ["bagit.txt"]
     harness.export_as("bagit", LinkMethod.COPY)
     assert _check(harness, "bagit").failed == 0
@@ -352,7 +351,7 @@ def test_fault_e34_a_forgotten_account_is_found_in_an_export(
     assert (checked.code, checked.out.count(_UNKNOWN)) == (12, 5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@EACH_FORM
 def test_fault_e34_a_forgotten_account_is_found_in_an_export_that_was_killed(
     person: CommandLineUser, harness: ExportHarness, form: str
 ) -> None:
@@ -362,10 +361,9 @@ def test_fault_e34_a_forgotten_account_is_found_in_an_export_that_was_killed(
     harness.export_as(form, LinkMethod.COPY)
     paths = [path for path in tree(harness.out) if path.endswith((".jpg", ".mp4"))]
     written, moved, missing, *others = paths
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("UPDATE files SET how = NULL, mtime_ns = NULL")
-        rows.execute("UPDATE files SET how = 'written' WHERE path = ?", (written,))
-        rows.execute("UPDATE files SET old = path, path = 'data/new.mp4' WHERE path = ?", (moved,))
+    harness.run_on_list("UPDATE files SET how = NULL, mtime_ns = NULL")
+    harness.run_on_list("UPDATE files SET how = 'written' WHERE path = ?", (written,))
+    harness.run_on_list("UPDATE files SET old = path, path = 'data/new.mp4' WHERE path = ?", (moved,))
     (harness.out / missing).unlink()
     (harness.out / _STAGED).write_bytes(b"half a pic")
     person.run("forget", "natgeo", "--yes")
@@ -381,12 +379,12 @@ def test_fault_e34_a_forgotten_account_is_found_in_an_export_that_was_killed(
 def test_fault_e34_bytes_that_another_owner_has_are_found_too(harness: ExportHarness) -> None:
     """A picture that was replaced is looked for among those of its owner, not by its hash alone."""
     harness.export_as("bagit", LinkMethod.COPY)
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("UPDATE files SET id = 'highlight 9 replaced ' || sha256 WHERE id = 'highlight 1 cover'")
+    harness.run_on_list(
+        "UPDATE files SET id = 'highlight 9 replaced ' || sha256 WHERE id = 'highlight 1 cover'"
+    )
     assert list(_faults(_check(harness, "bagit")).values()) == [_UNKNOWN]
 
 
-EACH_FORM = pytest.mark.parametrize("form", FORMS)
 _CONTENT = b"video"
 _DIGEST = Digest(hashlib.sha256(_CONTENT).hexdigest())
 
@@ -412,9 +410,7 @@ def _store(harness: ExportHarness) -> None:
     """Store the right bytes, as the run after a repair does."""
     with disk_blobs(harness.root) as store:
         store.prepare()
-        with store.writer() as writer:
-            writer.write(_CONTENT)
-            writer.commit()
+        put(store, _CONTENT)
 
 
 def _lose(harness: ExportHarness) -> None:
@@ -465,8 +461,9 @@ def test_fault_e36_a_clone_of_a_blob_that_was_repaired_is_read(harness: ExportHa
     it has other bytes; from then on its size and time prove it.
     """
     harness.export_as(form, LinkMethod.COPY)
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("UPDATE files SET how = 'reflink' WHERE how = 'copy'")  # not every file system has them
+    harness.run_on_list(
+        "UPDATE files SET how = 'reflink' WHERE how = 'copy'"
+    )  # not every file system has them
     _rot(harness, changes_time=False)
     _set_aside(harness)
     _store(harness)
@@ -513,8 +510,7 @@ def test_fault_e3_a_damaged_link_without_a_row_is_replaced(harness: ExportHarnes
     _rot(harness, changes_time=True)
     _set_aside(harness)
     _store(harness)
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("UPDATE files SET inode = NULL")
+    harness.run_on_list("UPDATE files SET inode = NULL")
     quarantine = harness.root / "quarantine"
     quarantine.rename(harness.home / "elsewhere")
     assert harness.export_as(form).avoided == 2
@@ -561,14 +557,12 @@ def test_fault_e37_a_damaged_link_is_replaced_after_its_blob_was_put_back_by_han
 def test_a_list_of_an_older_version_gets_the_inodes_of_new_links(harness: ExportHarness) -> None:
     """It has no column for them."""
     harness.export_as("folder", LinkMethod.HARDLINK)
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
-        rows.execute("ALTER TABLE files DROP COLUMN inode")
+    harness.run_on_list("ALTER TABLE files DROP COLUMN inode")
     (removed, *_) = _videos(harness)
     removed.unlink()
     assert harness.export_as("folder", dry_run=True).new == 1
     assert harness.export_as("folder").new == 1
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows:
-        found = rows.execute("SELECT inode FROM files WHERE inode IS NOT NULL").fetchall()
+    found = harness.run_on_list("SELECT inode FROM files WHERE inode IS NOT NULL")
     assert found == [(str(removed.stat().st_ino),)]
 
 
@@ -648,9 +642,8 @@ def test_fault_e32_links_are_right_files_after_their_blobs_were_copied(
     done = harness.export_as(form)
     assert (done.new, done.methods["hardlink"], done.failed) == (form == "bagit", 0, 0)  # bagit.txt
     assert {path: path.stat().st_ino for path in _videos(harness)} == inodes
-    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows:
-        assert rows.execute("SELECT count(*) FROM files WHERE how = 'hardlink'").fetchone() == (0,)
-        assert rows.execute("SELECT count(*) FROM files WHERE mtime_ns IS NULL").fetchone() == (0,)
+    assert harness.run_on_list("SELECT count(*) FROM files WHERE how = 'hardlink'") == [(0,)]
+    assert harness.run_on_list("SELECT count(*) FROM files WHERE mtime_ns IS NULL") == [(0,)]
 
 
 def test_fault_e33_prune_removes_a_link_whose_time_another_export_changed(harness: ExportHarness) -> None:

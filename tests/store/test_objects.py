@@ -60,10 +60,14 @@ def read(objects: Objects, name: str) -> bytes:
 @pytest.mark.parametrize("size", [0, 1, 100_000, SINGLE_PUT + 1])
 @pytest.mark.parametrize("kind", ["bytes", "file", "pieces"])
 def test_what_is_put_is_read_back(objects: Objects, size: int, kind: str) -> None:
-    """Whether it came as bytes, as a file or in pieces; whole, or a part of it from anywhere."""
+    """Whether it came as bytes, as a file, wherever that is positioned, or in pieces; whole, or a part of it
+    from anywhere.
+    """
     data = (bytes(range(256)) * (size // 256 + 1))[:size]
     pieces = (data[at : at + (1 << 20)] for at in range(0, size, 1 << 20))
-    contents: dict[str, Content] = {"bytes": data, "file": io.BytesIO(data), "pieces": pieces}
+    file = io.BytesIO(data)
+    file.seek(size // 2)
+    contents: dict[str, Content] = {"bytes": data, "file": file, "pieces": pieces}
     objects.put(FIRST, contents[kind])
     if size:
         assert objects.size(FIRST) == size

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from archiver.archive.archive import Archive
 from archiver.archive.selection import Narrowing
@@ -89,6 +91,11 @@ class ExportHarness:
     @property
     def config(self) -> Config:
         return load(None, self.environ)
+
+    def run_on_list(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run SQL on the export's own list, and return its rows."""
+        with closing(sqlite3.connect(self.out / ".archiver-export" / "files.db")) as rows, rows:
+            return rows.execute(sql, values).fetchall()
 
     def catalog(self) -> Catalog:
         """Open for writing."""

@@ -167,20 +167,39 @@ def client_environment(url: str) -> dict[str, str]:
     }
 
 
-def refuse(status: int, code: str, message: str = "refused") -> Act:
-    """Answer with an error of S3, once the body of the request was read."""
+def answer(status: int, body: bytes = b"", **headers: str) -> Act:
+    """Answer so, once the body of the request was read. ``headers``: with ``_`` for ``-``; a length replaces
+    that of the body.
+    """
 
     def act(handler: Handler) -> bool:
         handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-        text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>" if code else ""
-        body = b"" if handler.command == "HEAD" else text.encode()
+        sent = b"" if handler.command == "HEAD" else body
         handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content_Length": str(len(sent)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
-        handler.wfile.write(body)
+        handler.wfile.write(sent)
         return True
 
     return act
+
+
+def describe(size: int, etag: str, body: bytes = b"") -> Act:
+    """Say that an object has this size and this ETag (with its quotes), and send ``body`` of it."""
+    date = "Thu, 26 Nov 2026 16:00:00 GMT"
+    return answer(200, body, Content_Length=str(size), ETag=etag, Last_Modified=date)
+
+
+def refuse(status: int, code: str, message: str = "refused") -> Act:
+    """Answer with an error of S3, once the body of the request was read."""
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>" if code else ""
+    return answer(status, text.encode())
+
+
+def at(method: str, part: str, act: Act) -> Act:
+    """Let ``act`` answer requests of this method with this part in their path, and the server all others."""
+    return lambda handler: handler.command == method and part in handler.path and act(handler)
 
 
 def answer_listing(*listed: str, has_more: bool = False) -> Act:
@@ -193,16 +212,7 @@ def answer_listing(*listed: str, has_more: bool = False) -> Act:
     more = "<IsTruncated>false</IsTruncated>"
     if has_more:
         more = "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
-    body = f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode()
-
-    def act(handler: Handler) -> bool:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-        return True
-
-    return act
+    return answer(200, f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode())
 
 
 def list_without_end(form: str) -> Act:
@@ -237,6 +247,12 @@ def break_off(handler: Handler) -> bool:
 def ignore_range(handler: Handler) -> bool:
     """Let the server answer with the whole object, as some stores do."""
     del handler.headers["Range"]
+    return False
+
+
+def ignore_preconditions(handler: Handler) -> bool:
+    """Let the server forget If-None-Match, as some stores do."""
+    del handler.headers["If-None-Match"]
     return False
 
 

@@ -1,6 +1,5 @@
-"""H2: a fault at each file-changing system call.
-
-Everyday a few of them, others each day; all with ``--crash-all``.
+"""H1: kill -9 at random instants, kill upon kill, for as long as one likes. H2: a fault at each system call
+that changes a file; everyday a few of them, others each day, and all with ``--crash-all``.
 """
 
 from __future__ import annotations
@@ -9,14 +8,41 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
+from tests.support.crash.kill_rounds import play
 from tests.support.crash.syscall_faults import BROKEN, FULL, KILL, FaultPoint, FaultSweep
 from tests.support.crash.syscall_trace import Write
 from tests.support.crash.traced_run import TracedRun
 
-pytestmark = pytest.mark.usefixtures("strace")
+_SERIES = 3  # where more rounds are asked for than one worker should play: they go on at once
+_EVERYDAY = 2
+
+
+def test_fault_h1_a_kill_at_any_instant_loses_nothing_and_a_rerun_converges(
+    series: int,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    sample_seed: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """After each kill the invariants I1 to I9 hold, and a run that is let finish leaves the archive of an
+    undisturbed one (I10).
+    """
+    rounds = request.config.getoption("--crash-rounds")
+    each = -(-rounds // _SERIES) if rounds > _EVERYDAY else rounds
+    score = play(tmp_path / "home", f"{sample_seed}.{series}", each)
+    record_property(
+        "crash", [score.rounds, score.kills, score.archives, score.seconds, len(score.violations)]
+    )
+    again = (
+        f"pytest {Path(__file__).name} -k 'converges and {series}' --crash-rounds "
+        f"{rounds} --crash-seed {sample_seed}"
+    )
+    assert not score.violations, "\n\n".join([*score.violations, f"to see it again: {again}"])
+
 
 Visit = Callable[[str, int], list[str]]
 Visited = Iterator[tuple[FaultPoint, int, list[str]]]
@@ -30,10 +56,15 @@ _OPENINGS = 20  # strace counts all that a thread opens; this is about what it o
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All runs that find an archive are one test, all that make one another, and a sample is one of both.
+    """All runs that find an archive are one test, all that make one another, and a sample is one of both. So
+    it is with what a disk refuses.
 
-    So it is with what a disk refuses.
+    One series of the few rounds of every day: each begins with a process of its own, and each archive ends
+    with four runs.
     """
+    if "series" in metafunc.fixturenames:
+        rounds = metafunc.config.getoption("--crash-rounds")
+        metafunc.parametrize("series", range(_SERIES if rounds > _EVERYDAY else 1))
     if "made" in metafunc.fixturenames:
         both = {"in an archive": True, "making an archive": False}
         parts = both if metafunc.config.getoption("--crash-all") else {"sample": None}
@@ -44,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def sweep(night: TracedRun, tmp_path_factory: pytest.TempPathFactory) -> FaultSweep:
+def sweep(strace: None, night: TracedRun, tmp_path_factory: pytest.TempPathFactory) -> FaultSweep:
     """One account with one highlight, and room for its archives."""
     return FaultSweep(night, tmp_path_factory.mktemp("sweep"))
 
