@@ -15,7 +15,6 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.catalog import sqlite
 from archiver.errors import DatabaseError
-from archiver.runner import run_lock
 from archiver.verify.verify_stores import VerifyReport
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -24,7 +23,6 @@ from tests.support.standin.world_edits import EditableWorld
 pytestmark = pytest.mark.world(items=5, archived="salwaaa_ki")
 HELD = "select count(*) from files"
 INCOMPLETE = "select count(*) from highlights where completed_at is null"
-UNREAD = "select count(*) from blobs where verified_at is null"
 
 
 @pytest.fixture
@@ -158,27 +156,3 @@ def test_fault_h24_a_wal_of_another_database_is_refused(harness: ArchiveHarness,
     (left.root / "archive.db-shm").unlink(missing_ok=True)
     assert left.night("natgeo", "salwaaa_ki").exit_code == 0
     assert left.one(INCOMPLETE) == 0
-
-
-def test_a_run_may_begin_while_verify_reads(harness: ArchiveHarness) -> None:
-    """Reading terabytes takes a night: the run meets no lock, and its new blobs are not called damage."""
-    nights: list[int] = []
-
-    def progress(checked: int, _: int) -> None:
-        if checked == 1 and not nights:
-            nights.append(harness.night("natgeo").exit_code)
-
-    with Archive(harness.config) as archive:
-        report = archive.verify(read_data=True, progress=progress)
-    assert (nights, report.blobs.damaged) == ([0], ())
-
-
-def test_what_was_read_is_noted_unless_a_run_holds_the_lock(harness: ArchiveHarness) -> None:
-    """Beside a run verify only reads; without one it sets ``verified_at`` of every blob."""
-    blobs = harness.one("select count(*) from blobs")
-    with run_lock.hold_run_lock(harness.root / "lock", "run"):
-        assert harness.verify().is_damaged is False
-        assert harness.one(UNREAD) == blobs
-    with Archive(harness.config) as archive:
-        archive.verify(read_data=True)
-    assert harness.one(UNREAD) == 0
