@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from archiver.errors import StoppedBySignal
-from archiver.work import StopFlag
+
+if TYPE_CHECKING:
+    from archiver.work import StopFlag
 
 SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
