@@ -177,10 +177,6 @@ class _Replayer:
         self._pending.clear()
 
 
-def _is_nameless(tray: Tray) -> bool:
-    return tray.user is not None and tray.user.username is None
-
-
 class Recovery(Struct, frozen=True):
     """How many answers were recorded, and the units of their calls that the ledger did not know."""
 
