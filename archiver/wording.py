@@ -10,6 +10,7 @@ from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
 from archiver.model.query_results import Field, Said
 from archiver.model.run_status import MissingTarget
+from archiver.text_format import pluralize
 
 NO_GAPS = "no gaps: everything that was offered is archived"
 PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
@@ -140,5 +141,5 @@ def misplaced_files(names: Sequence[str]) -> Iterator[str]:
     """Yield a line about files of the journal in the folder of a wrong month, if there are any."""
     if names:
         listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")
-        number = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        number = pluralize(len(names), "file")
         yield f"{number} of the journal in the folder of a wrong month, put there by somebody: {listed}"
