@@ -18,7 +18,7 @@ from archiver.model.journal_entries import JournalEnd, JournalHead
 from archiver.model.values import replace
 from archiver.signed_url import excerpt
 from archiver.store import disk
-from archiver.store.objects import MARKER, MOST_IN_MEMORY
+from archiver.store.objects import MARKER, MOST_IN_MEMORY, Folder, Objects, Upload
 from archiver.store.spool import list_parts, part_of, remove_part, worker_of
 from archiver.temporary import make_temporary_place
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from archiver.catalog import Catalog
     from archiver.model.identity import Digest
     from archiver.store.bucket_client import Bucket, TimeLimits
-    from archiver.store.objects import Folder, Objects
 
 
 IN_DIRECTORY = "./"
@@ -177,7 +176,6 @@ class ArchiveStorage:
         """Open the blobs."""
         from archiver.blobs.store import BlobStore
         from archiver.catalog.query import holdings
-        from archiver.store.objects import Upload
 
         choices = {None: Upload.IF_ABSENT, False: Upload.IF_DIFFERENT, True: Upload.ALWAYS}
 

@@ -22,7 +22,7 @@ from archiver.config import Config
 from archiver.errors import ArchiveLocked, ConfigError, JournalDiffers, StorageError, UsageError
 from archiver.model.values import replace
 from archiver.runner import run_lock
-from archiver.work import Work
+from archiver.work import StopFlag, Work
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from archiver.blobs.store import BlobStore
     from archiver.media.egress import DownloadRules
     from archiver.runner.context import RunOptions
-    from archiver.work import StopFlag
 
 COMPARED_SECONDS = 10.0
 """How long an open archive believes that its database has all entries, unless that is replaced."""
@@ -207,12 +206,10 @@ def open_for_dry_run(config: Config, work: Work) -> Iterator[Session]:
     Of ``work``, ``stop``, ``wait`` and ``archive_id`` count. Raises SchemaOld too, and UsageError if a
     removal of ``archiver forget`` has not ended: ``open_for_writing`` finishes it.
     """
-    from archiver.catalog.schema import read_state
-
     run_lock.require_free(config.archive.directory / "lock", work)
     with open_for_reading(config) as session:
         work.require(session.catalog.archive_id, session.root)
-        state = read_state(locate_database(config))
+        state = schema.read_state(locate_database(config))
         state.require_triggers()
         end = session.storage.probe(marker.read(config.archive.directory), dry_run=True).journal
         difference = describe_difference(compare_journal(session.storage.journal(), state, end))

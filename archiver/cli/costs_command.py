@@ -12,13 +12,12 @@ from archiver.cli import output
 from archiver.cli.decorators import Result, reads
 from archiver.cli.filter_options import FROM_WHEN, since_option
 from archiver.cli.options import GlobalOptions
-from archiver.model.api_calls import CostsBy
+from archiver.model.api_calls import Cost, CostReport, CostsBy, RunCost
 from archiver.text_format import format_price, pluralize, price_number
 from archiver.wording import describe_mismatch
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
-    from archiver.model.api_calls import Cost, CostReport, RunCost
 
 _SHOWN = 20
 """How many runs that differ from the balance are listed: the latest; ``--json`` has all."""

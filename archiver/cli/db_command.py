@@ -15,7 +15,7 @@ from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
 from archiver.wording import misplaced_files
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -127,7 +127,6 @@ def rebuild(options: GlobalOptions, skip_damage: bool, dry_run: bool) -> int:
     missing, the exit code is 3.
     """
     from archiver.archive.rebuild_archive import plan_rebuild, rebuild_database
-    from archiver.work import Work
 
     stop = StopFlag()
     with (
@@ -217,7 +216,6 @@ def snapshot(options: GlobalOptions, dry_run: bool) -> None:
     itself once the changes since the last one are larger than it, and larger than 1 MiB.
     """
     from archiver.archive.rebuild_archive import plan_snapshot, take_snapshot
-    from archiver.work import Work
 
     if dry_run:
         rows = pluralize(plan_snapshot(load.config(options)), "row")

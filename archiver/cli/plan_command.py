@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +17,6 @@ from archiver.model.values import replace
 from archiver.text_format import format_price, pluralize, price_number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from archiver.archive.archive import Archive
@@ -50,7 +49,8 @@ class PlanResult(Result, frozen=True):
     def blank(cls) -> dict[str, object]:
         """Return the fields of ``--json`` if nothing was done, the failures last."""
         fields = super().blank()
-        return {**{name: fields[name] for name in fields if name != "failures"}, "failures": []}
+        fields["failures"] = fields.pop("failures")
+        return fields
 
     @property
     def exit_code(self) -> int:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from archiver.archive.archive import Archive
     from archiver.model.target import Target
     from archiver.runner.context import RunOptions
-    from archiver.runner.tally import Summary
-
 
 _COUNTS = (
     "units",
