@@ -1,9 +1,7 @@
 """HTTP/1.1 over plain loopback sockets, server side, one thread for each connection.
 
-Also the settings of the stand-in, and its log of requests.
-
 It does not use a library, so that a subclass of the stand-in can break HTTP in ways that a library does not
-allow.
+allow. The settings of the stand-in and its log of requests are here too.
 """
 
 from __future__ import annotations
