@@ -164,7 +164,12 @@ class Adoption:
                 raise _Refusal(found)
             if found is not None:
                 username = self._options.account or found.username
-                return replace(found, username=_printable(username), title=_printable(found.title))
+                return replace(
+                    found,
+                    username=_printable(username),
+                    title=_printable(found.title),
+                    taken_at=self._plausible(found.taken_at),
+                )
         tools = [self._options.tool] if self._options.tool is not None else list(ForeignTool)
         raise _Refusal(f"not a name that {' or '.join(tools)} gives to an item")
 
@@ -187,7 +192,7 @@ class Adoption:
                 candidate.username,
                 candidate.user_pk,
                 candidate.title,
-                self._plausible(candidate.taken_at),
+                candidate.taken_at,
                 candidate.is_poster,
             )
             metadata = self._new_metadata(candidate.metadata, file)
@@ -205,13 +210,12 @@ class Adoption:
     def _find_item(self, candidate: Candidate) -> Pk:
         """Return the only item of an account that was taken in the second that the name gives."""
         name, taken_at = candidate.username or "", candidate.taken_at
-        assert taken_at is not None
         self._wait()
         accounts = self._catalog.read(account_state.former_pks, name)
         if len(accounts) != 1:
             how_many = "several accounts in the archive have" if accounts else "no account in the archive has"
             raise _Refusal(f"it has no metadata, and {how_many} or had the name {name}")
-        items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at)
+        items = self._catalog.read(adoptions.items_taken_at, accounts[0], taken_at) if taken_at else ()
         if len(items) != 1:
             how_many = f"{len(items)} items" if items else "no item"
             raise _Refusal(f"it has no metadata, and the archive has {how_many} taken in that second")

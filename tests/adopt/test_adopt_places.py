@@ -375,6 +375,18 @@ def test_fault_x21_a_folder_in_another_encoding_is_looked_up_as_text(
     assert len(lite.waiting()) == 1
 
 
+def test_fault_x21_a_name_with_an_impossible_time_is_refused(lite: AdoptingArchive, tmp_path: Path) -> None:
+    """Where only the name says when, no item is of a time at which none can be; the others are adopted."""
+    lite.answer(page(HIGHLIGHT, OTHER_ITEM))
+    put(tmp_path / "in/natgeo/Title", ("9999-12-31_23-59-59_UTC.jpg", "1999-01-01_00-00-00_UTC.jpg"))
+    put(tmp_path / "in" / FOLDER, (f"{STAMP}_{ITEM}.jpg",))
+    report = lite.adopt(tmp_path / "in")
+    assert [one.reason for one in report.refused] == [
+        "it has no metadata, and the archive has no item taken in that second"
+    ] * 2
+    assert [item for item, *_ in lite.files()] == [ITEM]
+
+
 @pytest.mark.parametrize("sign", ["archive.json", ".archiver-export"])
 def test_fault_x21_archives_and_exports_are_not_adopted(
     lite: AdoptingArchive, tmp_path: Path, sign: str
