@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, ledger
 from archiver.catalog.query import holdings
+from archiver.model.api_calls import Limits
 from tests.support.api_faults import account_pk
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.catalog_samples import FACTS, call, stored_answer
 from tests.support.databases import NOW, PostgresServer
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
@@ -65,9 +67,18 @@ def test_fault_e6_lists_are_used_on_postgresql_too(
         use_once(ArchiveHarness(tmp_path / "archive", upstream, url))
 
 
-def test_fault_e6_a_list_is_found_by_the_account(catalog: Catalog) -> None:
+def test_fault_e6_a_list_is_found_by_the_account(catalog: Catalog, run_id: int) -> None:
     """A run looks for a list of each account: it must not read all calls of the plan each time."""
+    catalog.write(_list_many_accounts, run_id)
     assert "ix_api_calls_subject_path" in catalog.read(_how_lists_are_found)
+
+
+def _list_many_accounts(connection: Connection, run_id: int) -> None:
+    for number in range(500):
+        call_id = ledger.reserve(connection, run_id, call(subject=str(number), path=V1), NOW, Limits())
+        answer = stored_answer(segment=f"2026/03/{number}-a.warc.gz")
+        ledger.settle(connection, call_id, 200, 1, NOW, answer, FACTS)
+    connection.exec_driver_sql("ANALYZE")
 
 
 def _how_lists_are_found(connection: Connection) -> str:
