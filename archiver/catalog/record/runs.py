@@ -60,7 +60,7 @@ _SET_STORAGE = Command("UPDATE archive SET storage = :place")
 
 
 def storage(connection: Connection, place: str | None) -> None:
-    """Record where they are, as in ``archive.storage``; None: in the directory of the archive."""
+    """Record where blobs, answers and journal are, as in ``archive.storage``; None: in the directory."""
     _SET_STORAGE.run(connection, place=place)
 
 
