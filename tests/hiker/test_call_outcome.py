@@ -241,6 +241,8 @@ def test_the_answer_states_its_own_price() -> None:
         ("1e9", 1e9),
         ("nan", None),
         ("inf", None),
+        ("-inf", None),
+        ("1e999", None),
         ("-5", None),
         ("abc", None),
     ],
