@@ -105,6 +105,9 @@ FAILING = [
     pytest.param(actions.endless(), "endless", 1, id="test_fault_c22_a_video_without_end"),
     pytest.param(actions.endless(10**12), "too_large", 1, id="test_fault_c22_endless_by_its_word"),
     pytest.param(actions.wrong_range(), "http_status", 3, id="test_fault_c23_a_part_that_nobody_asked_for"),
+    pytest.param(
+        actions.wrong_range(7), "http_status", 3, id="test_fault_c23_a_part_that_is_said_to_begin_later"
+    ),
     pytest.param(actions.headers({"content-digest": "adler32=1"}), "digest", 3, id="a_checksum_denies_it"),
 ]
 """What the CDN does with a file at every request, the reason of the failure, and how often it is asked (None:
@@ -122,6 +125,8 @@ INWARD = (
     "http://169.254.169.254/latest/meta-data/",
     "http://[64:ff9b::7f00:2]:{port}/",
     "http://[2002:7f00:2::]:{port}/",
+    "https://10.0.0.1:{port}/",
+    "https://127.0.0.2:{port}/",
 )
 """Where redirects lead: loopback, private, link-local and translated addresses, however written."""
 
@@ -242,7 +247,8 @@ class Met:
 @dataclass(frozen=True)
 class Night:
     """Its code and units, the files that the CDN was asked for, and then: those that are kept, those that
-    have failed, the blobs in the store, and those that the catalog names.
+    have failed, the blobs in the store, those that the catalog names, and the titles of the highlights that
+    are complete.
     """
 
     code: int
@@ -252,6 +258,7 @@ class Night:
     failures: set[Owned]
     stored: set[str]
     named: set[str]
+    complete: set[object]
 
 
 @dataclass
@@ -270,9 +277,18 @@ class Nights:
         served = self.served
         code, upstream = served.night(), served.upstream
         fetched = [(asked.subject.item, asked.subject.role) for asked in upstream.requests.cdn_requests()]
-        stored = check_store(served.harness.root)
+        complete = "select title from highlights where completed_at is not null"
         self.all.append(
-            Night(code, upstream.units, fetched, served.kept(), served.failures(), stored, served.blobs())
+            Night(
+                code,
+                upstream.units,
+                fetched,
+                served.kept(),
+                served.failures(),
+                check_store(served.harness.root),
+                served.blobs(),
+                {title for (title,) in served.harness.rows(complete)},
+            )
         )
 
 
@@ -303,13 +319,17 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
 
 
 def test_only_the_bad_files_are_missing(nights: Nights) -> None:
-    """Code 3, and each has one failure. It costs two units for the account and one for each highlight, one of
-    which has no bad file.
+    """Code 3, each has one failure, and the highlights without one are complete. It costs two units for the
+    account and one for each highlight.
     """
     night, served = nights.all[0], nights.served
     assert (night.code, night.failures) == (3, nights.bad)
     assert night.kept == served.offered() - nights.bad
     assert night.stored == night.named
+    bad = {pk for pk, _ in nights.bad}
+    account = served.upstream.world.accounts[0]
+    whole = {each.title for each in account.highlights if bad.isdisjoint(item.pk for item in each.items)}
+    assert "Well" in night.complete == whole
     assert night.units == 2 + 1 + len(served.highlights)
     assert served.harness.one("select outcome from runs order by id limit 1") == "partial"
 
@@ -380,13 +400,21 @@ SLOW: dict[str, Action] = {
 
 def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path, whole: bool) -> None:
     """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the
-    run does not hang. ``--whole``: all of them, else a drip.
+    run does not hang; the next night makes them good. ``--whole``: all of them, else a drip.
     """
     slow = SLOW if whole else {"drip": SLOW["drip"]}
-    with FaultyStandIn() as upstream, short_waits(0.5):
+    with FaultyStandIn() as upstream:
         served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in slow.items():
             served.meets(name, action, count=None)
-        assert served.night() == 3
+        with short_waits(0.5):
+            assert served.night() == 3
         assert served.failures() == {served.owner(name) for name in slow} == served.offered() - served.kept()
         assert {served.failed(name) for name in slow if name in ("stall", "drip")} == {"too_slow"}
+        assert check_store(served.harness.root) == served.blobs()
+        upstream.faults.clear()
+        served.harness.sleep(days=1)
+        with short_waits():
+            assert served.night() == 0
+        assert [served.held(name) for name in slow] == [[served.body(name)] for name in slow]
+        assert (served.kept(), served.failures()) == (served.offered(), set())
