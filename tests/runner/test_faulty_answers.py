@@ -150,7 +150,12 @@ TRAYS = [
     pytest.param(json_body(b"[" + b" " * 50_000_000 + b"]"), ONCE, TOO_LARGE, id="test_fault_a18_50_mb"),
     pytest.param(actions.gzipped(expands_to=100_000_000), ONCE, TOO_LARGE, id="test_fault_a18_a_gzip_bomb"),
     pytest.param(actions.endless(), ONCE, TOO_LARGE, id="test_fault_a18_a_body_without_end"),
-    pytest.param(json_body(b"[" * 100_000), ONCE, "nested too deeply", id="test_fault_a19_deep_nesting"),
+    pytest.param(
+        json_body(b"[" * 100_000 + b"]" * 100_000),
+        ONCE,
+        "nested too deeply",
+        id="test_fault_a19_deep_nesting",
+    ),
     pytest.param(json_body(b"[" + b"9" * 5_000 + b"]"), ONCE, "limit", id="test_fault_a20_5_000_digits"),
     pytest.param(
         json_body(b'[{"media_count": NaN}]'), ONCE, "NaN is not JSON", id="test_fault_a27_nan_is_no_json"
@@ -307,6 +312,7 @@ def test_fault_a17_a_broken_answer_harms_nobody_else(night: Night) -> None:
     assert sorted(f.subject_pk for f in night.summary.failures) == sorted(FAILED_TRAYS | FAILED_PAGES)
     unfinished = night.harness.rows("select pk from highlights where completed_at is null")
     assert {pk for (pk,) in unfinished} == FAILED_PAGES
+    assert night.harness.one("select count(*) from highlights") == GOOD + 1 - len(FAILED_TRAYS)
     assert night.summary.units == night.harness.upstream.units + 5 + 1 + 2
     assert night.harness.one("select sum(units) from api_calls") == night.summary.units
 

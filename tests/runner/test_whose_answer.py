@@ -131,7 +131,14 @@ LOOKS = [
     pytest.param(
         nameless, {"username": "mallory"}, 3, MALLORY, id="test_fault_a42_another_name", marks=WHOLE
     ),
-    pytest.param(nameless, {"username": None}, 3, "without a name", id="test_fault_a42_no_name", marks=WHOLE),
+    pytest.param(
+        nameless,
+        {"username": None},
+        3,
+        f"without a name instead of {NAME}",
+        id="test_fault_a42_no_name",
+        marks=WHOLE,
+    ),
     pytest.param(nameless, {"pk": "666"}, 3, f"account 666 instead of {ONE}", id="test_fault_a42_another_pk"),
     pytest.param(emptied, {"username": "mallory"}, 3, MALLORY, id="test_fault_a42_behind_an_empty_tray"),
     pytest.param(failed_before, {"username": "mallory"}, 1, MALLORY, id="test_fault_a42_at_a_first_look"),
