@@ -34,6 +34,7 @@ from tests.support.archive_harness import ArchiveHarness
 from tests.support.real_stores import LOCALBUCKET, OTHER_STORES, RealStore, real_store
 from tests.support.rebuilt_archive import rebuild
 from tests.support.released_journal import released
+from tests.support.s3_server import SECRET
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -238,7 +239,7 @@ def test_it_reads_the_whole_journal(in_store: ReadArchive) -> None:
 
 def test_it_finds_no_key(in_store: ReadArchive) -> None:
     """Neither the key of the API nor that of the store is in an object, packed or not."""
-    keys = [in_store.harness.upstream.key.encode(), in_store.store.secret.encode()]
+    keys = [in_store.harness.upstream.key.encode(), SECRET.encode()]
     for name in in_store.store.sizes():
         content = in_store.store.read(name)
         plain = gzip.decompress(content) if name.endswith(".gz") else content

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -202,22 +202,19 @@ OTHER_STORES = tuple(pytest.param(kind, marks=pytest.mark.whole) for kind in (RC
 class RealStore:
     """A running S3 server. ``kind``: which one. ``bucket_name``: its bucket, which is empty at first.
 
-    ``client``: boto3's. ``key_id``, ``secret``: the access keys of both clients. ``objects``: the directory
-    in which localbucket and rclone keep the objects of the bucket as files.
+    ``client``: boto3's. ``objects``: the directory in which localbucket and rclone keep the objects of the
+    bucket as files.
     """
 
     kind: str
     url: str
     client: Any
     bucket_name: str = BUCKET
-    key_id: str = KEY_ID
-    secret: str = SECRET
     objects: Path | None = None
 
     def environment(self, **changed: str) -> dict[str, str]:
         """Return the variables that a client of this server needs."""
-        keys = {"AWS_ACCESS_KEY_ID": self.key_id, "AWS_SECRET_ACCESS_KEY": self.secret}
-        return client_environment(self.url) | keys | changed
+        return client_environment(self.url) | changed
 
     def place(self, prefix: str) -> str:
         """Return a location in the bucket, as ``archive.storage`` names it."""
@@ -226,12 +223,6 @@ class RealStore:
     def bucket(self, prefix: str = "pre/fix", limits: TimeLimits | None = None, **changed: str) -> Bucket:
         """Open the part of the bucket below a prefix."""
         return Bucket.open(self.place(prefix), self.environment(**changed), limits=limits)
-
-    @contextmanager
-    def as_user(self, key_id: str, secret: str) -> Iterator[RealStore]:
-        """Yield the same bucket, for a user with other access keys."""
-        with closing(_boto3_client(self.url, key_id, secret)) as client:
-            yield replace(self, client=client, key_id=key_id, secret=secret)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of an object, as boto3 reads them."""

@@ -128,7 +128,6 @@ def test_fault_v3_no_path_leads_out(server: ServedArchive, path: str) -> None:
     assert "set-cookie" not in answer.headers
 
 
-CHUNKED = "Transfer-Encoding: chunked"
 HIDDEN = "GET /item/10 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 """A request that hides in the body of another."""
 
