@@ -19,9 +19,12 @@ from archiver.durable import clone, is_lost_on_disk, storage_errors, sync, write
 from archiver.export.export_entry import ExportEntry, GeneratedText, StagedFile
 from archiver.export.link_methods import UNSUPPORTED, LinkMethod, method_unsupported
 from archiver.model.identity import Digest
+from archiver.store.objects import ObjectMissing
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _CHUNK_SIZE = 1 << 20
+
+_MISSING = "its blob is missing (archiver verify --repair)"
 
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -112,9 +115,10 @@ class Staging:
 
         Raises DamagedBlob.
         """
-        for chunk in read_blob(self._blobs, digest):
-            if copy_to is not None:
-                write_all(copy_to, chunk)
+        with open_blob(self._blobs, digest) as source:
+            for chunk in read_blob(source, digest):
+                if copy_to is not None:
+                    write_all(copy_to, chunk)
 
 
 def hash_text(
@@ -134,7 +138,7 @@ def require_blob(blobs: BlobSource, digest: Digest, size: int) -> os.stat_result
     """Return the status of a blob. Raises DamagedBlob if it is missing or has another size."""
     blob = blobs.stat(digest)
     if blob is None:
-        raise DamagedBlob("its blob is missing (archiver verify --repair)")
+        raise DamagedBlob(_MISSING)
     if blob.st_size != size:
         raise DamagedBlob(
             f"its blob has {blob.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
@@ -142,13 +146,20 @@ def require_blob(blobs: BlobSource, digest: Digest, size: int) -> os.stat_result
     return blob
 
 
-def read_blob(blobs: BlobSource, digest: Digest) -> Iterator[bytes]:
-    """Yield the bytes of a blob, in pieces. Raises DamagedBlob, at the end, if its SHA-256 differs."""
+def open_blob(blobs: BlobSource, digest: Digest) -> BinaryIO:
+    """Open a blob; the caller closes it. Raises DamagedBlob if it is missing: ``forget`` may delete it."""
+    try:
+        return blobs.open(digest)
+    except (FileNotFoundError, ObjectMissing) as exc:
+        raise DamagedBlob(_MISSING) from exc
+
+
+def read_blob(source: BinaryIO, digest: Digest) -> Iterator[bytes]:
+    """Yield the bytes of an open blob, in pieces. Raises DamagedBlob, at the end, if its SHA-256 differs."""
     hashed = hashlib.sha256()
-    with blobs.open(digest) as source:
-        while chunk := _read_chunk(source):
-            hashed.update(chunk)
-            yield chunk
+    while chunk := _read_chunk(source):
+        hashed.update(chunk)
+        yield chunk
     if hashed.hexdigest() != digest:
         raise DamagedBlob("its blob is damaged (archiver verify --read-data --repair)")
 
@@ -206,6 +217,8 @@ class Placement:
                 self.knows_method = True
                 return result
             except OSError as exc:
+                if exc.errno == errno.ENOENT:
+                    self.stat_blob(content, entry.size)  # raises, if it was deleted just now
                 if exc.errno == errno.EMLINK and len(self._methods) > 1:  # of this blob only
                     return self._place_blob(LinkMethod.COPY, content, blob, entry, to, over)
                 if exc.errno not in UNSUPPORTED or method is LinkMethod.COPY:

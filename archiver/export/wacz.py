@@ -19,7 +19,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from types import TracebackType
@@ -33,7 +33,7 @@ from archiver.durable import storage_errors
 from archiver.errors import DiskFull, StorageError
 from archiver.export import file_names
 from archiver.export.export_entry import ExportEntry, ExportStats, GeneratedText
-from archiver.export.placement import DamagedBlob, read_blob, require_blob
+from archiver.export.placement import DamagedBlob, open_blob, read_blob, require_blob
 from archiver.model.api_calls import Answer
 from archiver.model.identity import Digest
 
@@ -318,21 +318,32 @@ class WaczWriter(WaczCount):
         self._index.add(Capture(url, self._head.made_at, mime, digest, _SITE, offset, length))
 
     def _write_blob(self, content_type: str, fields: dict[str, str], entry: ExportEntry) -> None:
-        if entry.size <= _IN_MEMORY:
-            pieces: Iterable[bytes] = [b"".join(self._read(entry))]
-        else:
-            for _ in self._read(entry):
-                pass
-            pieces = self._read(entry)
-        try:
-            self._write_record("resource", content_type, fields, entry.size, pieces, _STORED)
-        except DamagedBlob as exc:
-            why = f"the blob {entry.digest} changed while it was read: {exc}"
-            raise StorageError(why, "check that disk, and run it again") from exc
+        with ExitStack() as stack:
+            source = stack.enter_context(self._open_blob(entry))
+            pieces: Iterable[bytes] = self._read(source, entry)
+            if entry.size <= _IN_MEMORY:
+                pieces = [b"".join(pieces)]
+            else:
+                for _ in pieces:
+                    pass
+                if source.seekable():  # the same file: its name may be gone
+                    source.seek(0)
+                else:
+                    source = stack.enter_context(self._open_blob(entry))
+                pieces = self._read(source, entry)
+            try:
+                self._write_record("resource", content_type, fields, entry.size, pieces, _STORED)
+            except DamagedBlob as exc:
+                why = f"the blob {entry.digest} changed while it was read: {exc}"
+                raise StorageError(why, "check that disk, and run it again") from exc
 
-    def _read(self, entry: ExportEntry) -> Iterator[bytes]:
+    def _open_blob(self, entry: ExportEntry) -> BinaryIO:
         with storage_errors("a blob cannot be read"):
-            yield from read_blob(self._blobs, entry.digest)
+            return open_blob(self._blobs, entry.digest)
+
+    def _read(self, source: BinaryIO, entry: ExportEntry) -> Iterator[bytes]:
+        with storage_errors("a blob cannot be read"):
+            yield from read_blob(source, entry.digest)
 
     def _write_record(
         self,

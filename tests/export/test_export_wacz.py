@@ -20,23 +20,25 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.archive.archive import Archive
+from archiver.blobs.store import BlobLinks
 from archiver.catalog import ledger, record
 from archiver.errors import ArchiveLocked, DatabaseError, DiskFull, UsageError
 from archiver.export import open_export, wacz
 from archiver.export.export_entry import ExportStats
+from archiver.export.link_methods import LinkMethod
 from archiver.export.open_export import open_new_file
 from archiver.export.wacz import Capture, CaptureIndex, to_surt
 from archiver.model.api_calls import Answer, AnswerLocation, Call, Limits
-from archiver.model.identity import Role
+from archiver.model.identity import Digest, Role
 from archiver.store import disk
-from tests.support.catalog_samples import FACTS, LATER, NATGEO, call
+from tests.support.catalog_samples import FACTS, LATER, NATGEO, call, digest
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.export_archive import ExportHarness, tree
@@ -255,6 +257,49 @@ def test_fault_e48_answers_that_move_meanwhile_end_the_export(harness: ExportHar
         archive.export_wacz(harness.out, with_answers=True, progress=forget_once)
     assert 14 in files
     assert not harness.out.exists()
+
+
+@pytest.mark.parametrize("form", ["folder", "bagit", "wacz"])
+def test_fault_e51_a_blob_that_is_deleted_meanwhile_is_named(
+    harness: ExportHarness, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``forget`` may delete it between the look for it and the copy: it is named; the others are exported."""
+    gone = harness.blob(digest("photo"))
+    real = BlobLinks.stat
+
+    def delete_after(links: BlobLinks, sought: Digest) -> os.stat_result | None:
+        status = real(links, sought)
+        if gone.name == sought:
+            gone.unlink(missing_ok=True)
+        return status
+
+    monkeypatch.setattr(BlobLinks, "stat", delete_after)
+    with Archive(harness.config) as archive:
+        if form == "wacz":
+            stats = archive.export_wacz(harness.out)
+        else:
+            stats = harness.export_as(form, LinkMethod.COPY)
+    assert [failure.why for failure in stats.failures] == ["its blob is missing (archiver verify --repair)"]
+    assert stats.files > 5
+
+
+def test_fault_e51_a_large_blob_that_is_deleted_while_it_is_read_is_in_the_wacz(
+    harness: ExportHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read twice, by one descriptor."""
+    monkeypatch.setattr(wacz, "_IN_MEMORY", 0)
+    real = BlobLinks.open
+
+    def delete_after(links: BlobLinks, sought: Digest) -> BinaryIO:
+        source = real(links, sought)
+        harness.blob(sought).unlink()
+        return source
+
+    monkeypatch.setattr(BlobLinks, "open", delete_after)
+    with Archive(harness.config) as archive:
+        assert archive.export_wacz(harness.out).failures == []
+    bodies = [body for _, _, body in captures(contents(harness.out))]
+    assert {b"photo", b"video", b"cover"} <= set(bodies)
 
 
 def test_a_filter_narrows_a_wacz(harness: ExportHarness) -> None:
