@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
-from sqlalchemy import Boolean, Connection, Float
+from sqlalchemy import Connection
 
-from archiver.catalog.column_types import UtcTime, time_text, to_finite
+from archiver.catalog.dialects import Dialect, dialect_of
 from archiver.catalog.journaled_rows import ChangeApplier
 from archiver.catalog.query.totals import read_head as read_head  # one name for what writers use
 from archiver.catalog.sql import Command, Query
@@ -31,19 +31,6 @@ from archiver.model.values import replace
 MAX_CHANGES = 20_000
 """Changes that ``advance`` returns at a time; the transaction of the last one is returned whole."""
 
-# Plain SQL, not SQLAlchemy's expressions: every transaction executes it.
-_SEAL_LITE = (
-    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, ?,"
-    " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1) FROM"
-    " (SELECT coalesce(max(seq), 0) + 1 AS txn FROM sqlite_sequence WHERE name = 'journal_commits') AS n"
-    " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
-)
-_SEAL_PG = (
-    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, CAST(%s AS timestamptz),"
-    " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1)"
-    " FROM (SELECT pg_current_xact_id()::text::bigint AS txn) AS n"
-    " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
-)
 _NUMBER = Command(
     """
     UPDATE journal_commits SET seq = n.seq FROM (
@@ -62,15 +49,6 @@ _REMOVE_ODD = Command(
     DELETE FROM journal_commits WHERE seq IS NULL
         AND NOT EXISTS (SELECT 1 FROM journal_outbox WHERE journal_outbox.txn = journal_commits.txn)
     """
-)
-# This seals the transactions of other programs, which do not do it themselves: all that are committed, since
-# ours may depend on them. One that depends on another waited for its row, so its last change was numbered
-# later. The order of transaction ids would be wrong: PostgreSQL assigns them at the first change.
-_SEAL_OTHERS = (
-    "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
-    " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
-    " AND o.txn <> pg_current_xact_id()::text::bigint GROUP BY o.txn ORDER BY max(o.id)"
-    " ON CONFLICT (txn) DO NOTHING"  # another worker has just sealed it
 )
 # Neither waits for a worker that has just taken the lease or ended it: that waits for everything else in its
 # transaction. (ON CONFLICT alone would wait for the row.)
@@ -175,11 +153,7 @@ def seal(connection: Connection, at: datetime) -> bool:
 
     Must be its last statement before the commit. ``at``: the time of its entry.
     """
-    if connection.dialect.name == "sqlite":
-        return bool(connection.exec_driver_sql(_SEAL_LITE, (time_text(at),)).rowcount)
-    # First seal what other programs have committed: this transaction may depend on it.
-    connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
-    return bool(connection.exec_driver_sql(_SEAL_PG, (time_text(at),)).rowcount)
+    return dialect_of(connection).seal_changes(connection, at)
 
 
 def advance(
@@ -194,10 +168,7 @@ def advance(
     head = read_head(connection) if written is None else confirm(connection, written)
     if head is None:
         return None, ()
-    if connection.dialect.name == "postgresql":  # this transaction itself is sealed at its end, and only once
-        connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
-    else:
-        seal(connection, at)
+    dialect_of(connection).seal_changes_of_others(connection, at)
     _UNNUMBER_ODD.run(connection, last=head.seq)
     _REMOVE_ODD.run(connection)
     _NUMBER.run(connection, last=head.seq)
@@ -326,12 +297,12 @@ def _read_time(at: object) -> datetime:
 
 
 def _changes(connection: Connection, rows: Iterable[_OutboxRow]) -> tuple[RowChange, ...]:
-    dialect = connection.dialect.name
+    dialect = dialect_of(connection)
     found = [_change(dialect, row) for row in rows]
     return tuple([change for change in found if change is not None])
 
 
-def _change(dialect: str, row: _OutboxRow) -> RowChange | None:
+def _change(dialect: Dialect, row: _OutboxRow) -> RowChange | None:
     """Return a change with its columns in the order of the table, and the same values on both databases.
 
     None if no trigger writes it so.
@@ -375,20 +346,14 @@ _TEXT_OR_INFINITY = re.compile(r'("(?:[^"\\]|\\.)*")|-?(?:Inf|9\.0e\+999)')
 
 
 @cache
-def _reading(dialect: str, name: str) -> tuple[list[str] | None, list[tuple[str, Callable[[Any], RowValue]]]]:
+def _reading(
+    dialect: Dialect, name: str
+) -> tuple[list[str] | None, list[tuple[str, Callable[[Any], RowValue]]]]:
     """Return the columns of a table, and how to convert those that its database's JSON has differently.
 
-    None instead of the columns on SQLite: its triggers write them in order already.
+    None instead of the columns if the triggers of the database write them in order already.
     """
     columns = _TABLES[name].columns
-    found = [(column.name, _converter(dialect, column.type)) for column in columns]
+    found = [(column.name, dialect.journal_converter(column.type)) for column in columns]
     converters = [(name, convert) for name, convert in found if convert]
-    return None if dialect == "sqlite" else [column.name for column in columns], converters
-
-
-def _converter(dialect: str, kind: object) -> Callable[[Any], RowValue] | None:
-    if dialect == "sqlite":
-        return bool if isinstance(kind, Boolean) else None
-    if isinstance(kind, UtcTime):
-        return lambda value: time_text(datetime.fromisoformat(value))
-    return to_finite if isinstance(kind, Float) else None
+    return None if dialect.journals_columns_in_order else [column.name for column in columns], converters

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Float,
     Table,
     TextClause,
     collate,
@@ -32,7 +33,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
-from archiver.catalog.column_types import time_text
+from archiver.catalog.column_types import UtcTime, time_text, to_finite
 from archiver.catalog.dialects import (
     POOLED_READERS,
     Sighting,
@@ -48,6 +49,7 @@ from archiver.queries.parameters import parameter_names
 
 if TYPE_CHECKING:
     from archiver.catalog.adhoc_query import RawRows
+    from archiver.model.journal_entries import RowValue
     from archiver.model.query_results import Value
 
 _LOCK_SECONDS = 10
@@ -113,6 +115,22 @@ _TRIGGERS = text(
 _JOURNAL_TRIGGERS = text(
     "SELECT tgrelid::regclass::text, tgenabled::text, prosrc FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid"
     " WHERE pronamespace = current_schema()::regnamespace AND proname = 'journal_change' AND NOT tgisinternal"
+)
+# Plain SQL, not SQLAlchemy's expressions: every transaction executes it.
+_SEAL = (
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, CAST(%s AS timestamptz),"
+    " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1)"
+    " FROM (SELECT pg_current_xact_id()::text::bigint AS txn) AS n"
+    " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
+)
+# This seals the transactions of other programs, which do not do it themselves: all that are committed, since
+# ours may depend on them. One that depends on another waited for its row, so its last change was numbered
+# later. The order of transaction ids would be wrong: PostgreSQL assigns them at the first change.
+_SEAL_OTHERS = (
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(%s AS timestamptz), NULL"
+    " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
+    " AND o.txn <> pg_current_xact_id()::text::bigint GROUP BY o.txn ORDER BY max(o.id)"
+    " ON CONFLICT (txn) DO NOTHING"  # another worker has just sealed it
 )
 _JOURNAL_FUNCTION = """
 CREATE FUNCTION journal_change() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -281,6 +299,7 @@ class Dialect:
         "month": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')",
         "writer": "pg_backend_pid()",
     }
+    journals_columns_in_order = False
     time_type: ClassVar[TypeEngine[Any]] = TIMESTAMP(timezone=True)
     check_number = None
 
@@ -360,6 +379,19 @@ class Dialect:
     def has_triggers(self, connection: Connection, prefix: str, triggers: Iterable[Trigger]) -> bool:
         rows = connection.execute(_TRIGGERS, {"names": f"{prefix}%"})
         return {tuple(row) for row in rows} == {(each.name, "O", _source(each)) for each in triggers}
+
+    def journal_converter(self, kind: TypeEngine[Any]) -> Callable[[Any], RowValue] | None:
+        if isinstance(kind, UtcTime):
+            return lambda value: time_text(datetime.fromisoformat(value))
+        return to_finite if isinstance(kind, Float) else None
+
+    def seal_changes(self, connection: Connection, at: datetime) -> bool:
+        self.seal_changes_of_others(connection, at)  # first: this transaction may depend on them
+        return bool(connection.exec_driver_sql(_SEAL, (time_text(at),)).rowcount)
+
+    def seal_changes_of_others(self, connection: Connection, at: datetime) -> None:
+        """Give them their position. This transaction gets its own at its end, and only once."""
+        connection.exec_driver_sql(_SEAL_OTHERS, (time_text(at),))
 
     def create_journal_triggers(self, connection: Connection) -> None:
         from archiver.catalog.tables import JOURNALED

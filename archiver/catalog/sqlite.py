@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -49,6 +50,7 @@ from archiver.queries.parameters import parameter_names
 if TYPE_CHECKING:
     from archiver.catalog.adhoc_query import RawRows
     from archiver.catalog.postgresql import WriterLock
+    from archiver.model.journal_entries import RowValue
     from archiver.model.query_results import Value
 
 C = TypeVar("C", bound=sqlite3.Connection)
@@ -102,8 +104,15 @@ _REFUSED = {
 }
 _JOURNAL = "journal_"
 """What the names of the triggers of the journal begin with."""
-# The number of a transaction: the position that ``outbox.seal`` will give it at its end.
+# The number of a transaction: the position that ``Dialect.seal_changes`` will give it at its end.
 _TXN = "(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'journal_commits')"
+# Plain SQL, not SQLAlchemy's expressions: every transaction executes it.
+_SEAL = (
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, ?,"
+    " (SELECT CASE WHEN finished_at IS NULL THEN id END FROM runs ORDER BY id DESC LIMIT 1) FROM"
+    " (SELECT coalesce(max(seq), 0) + 1 AS txn FROM sqlite_sequence WHERE name = 'journal_commits') AS n"
+    " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
+)
 
 
 class ReadConnection(sqlite3.Connection):
@@ -483,6 +492,8 @@ class Dialect:
         "writer": "0",
     }
     """SQL for the functions of ``counters``."""
+    journals_columns_in_order = True
+    """The triggers of the journal write the values of a row in the order of the table's columns."""
     time_type: ClassVar[TypeEngine[Any]] = Text()
     bind_time = staticmethod(time_text)
     check_number = staticmethod(require_number)
@@ -568,6 +579,21 @@ class Dialect:
     def has_triggers(self, connection: Connection, prefix: str, triggers: Iterable[Trigger]) -> bool:
         """Return whether these, and no others, are the triggers whose names begin with ``prefix``."""
         return _triggers(connection, prefix) == {each.name: _create_trigger(each) for each in triggers}
+
+    def journal_converter(self, kind: TypeEngine[Any]) -> Callable[[Any], RowValue] | None:
+        """Return what makes a column's value from the JSON of the triggers; None if they are the same."""
+        return bool if isinstance(kind, Boolean) else None
+
+    def seal_changes(self, connection: Connection, at: datetime) -> bool:
+        """Give the changes of this transaction their position in the journal; return whether it has any.
+
+        What other programs have committed gets its position with them, or before: it may depend on that.
+        """
+        return bool(connection.exec_driver_sql(_SEAL, (time_text(at),)).rowcount)
+
+    def seal_changes_of_others(self, connection: Connection, at: datetime) -> None:
+        """Give only what other programs have committed its position."""
+        self.seal_changes(connection, at)  # this transaction has the same number as theirs
 
     def create_journal_triggers(self, connection: Connection) -> None:
         """Create the triggers of the journal, in place of those of an older version."""
