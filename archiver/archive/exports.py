@@ -183,7 +183,7 @@ class Export:
             reading.end()
             wacz: WaczCount = WaczCount(blobs, self._progress)
             if self._dry_run:
-                nearest_existing(self._directory.parent)
+                nearest_existing(self._directory.parent)  # raises if the file could not be written there
             else:
                 file = stack.enter_context(open_new_file(self._directory, force=force))
                 agent = f"archiver {archiver.__version__}"
