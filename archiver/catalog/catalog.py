@@ -40,7 +40,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
 
-_IS_CHECKED = "archiver_is_checked"
+_CHECKED_AT = "archiver_checked_at"
+"""Of a connection: at which look at the database it was checked."""
 """In the ``info`` of a connection: the database that it has opened is that of this archive."""
 
 
@@ -80,7 +81,7 @@ class Catalog:
         self._seen, self._check = seen, check
         self._following = Lock()
         self._look_again_at = time.monotonic() + database.seconds_between_looks
-        self._times_replaced = 0
+        self._times_replaced = self._looks = 0
         self._closing = opened
         self.worker_id = worker_id
         self._coordinator: Engine | None = None
@@ -154,7 +155,7 @@ class Catalog:
             before = place.look_unconnected()
             with schema.connect(place, reader) as connection:
                 status, seen = check(connection), place.look(connection)
-                connection.info[_IS_CHECKED] = True
+                connection.info[_CHECKED_AT] = 0
             if before is not None and (before.database, before.written) != (seen.database, seen.written):
                 seen = before  # so that the next read notices it
             return cls(place, status, reader, opened.pop_all(), seen=seen, check=check)
@@ -300,10 +301,11 @@ class Catalog:
         pool = self._reader.pool
         try:
             with self._reader.connect() as connection:
-                if self._check is not None and _IS_CHECKED not in connection.info:
+                look = self._looks
+                if self._check is not None and connection.info.get(_CHECKED_AT) != look:
                     self._require_same(self._check(connection))
                     connection.rollback()
-                    connection.info[_IS_CHECKED] = True
+                    connection.info[_CHECKED_AT] = look
                 try:
                     yield connection
                 except (DBAPIError, DatabaseError):
@@ -335,6 +337,7 @@ class Catalog:
             now = self._database.look_unconnected()
             if now is None:
                 now = self._call(self._reader.connect, self._database.look)
+                self._looks += 1  # it does not see rows that were replaced: each connection does
             if now != self._seen:
                 self._times_replaced += now.is_other_than(self._seen)
                 self._seen, pool = now, self._reader.pool

@@ -14,7 +14,8 @@ import pytest
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import page_contents
-from archiver.errors import DatabaseError, DatabaseForeign
+from archiver.catalog.schema import SchemaStatus
+from archiver.errors import DatabaseError, DatabaseForeign, StorageError
 from tests.support.databases import ARCHIVE_ID, NOW
 
 
@@ -66,6 +67,24 @@ def test_fault_e1_a_reader_refuses_the_database_of_another_archive(own_database:
         make_again(own_database, 1)
         reader.follow()
         assert count_runs(reader) == 1
+
+
+def test_fault_e1_every_reader_sees_that_the_archive_was_moved(own_database: str | Path) -> None:
+    """Connections that were open before too: a server would answer by chance."""
+
+    def require(status: SchemaStatus) -> None:
+        if status.storage is not None:
+            raise StorageError("it was moved", "look there")
+
+    with Catalog.open(own_database, write=False, require=require) as reader:
+        with reader.snapshot() as one, reader.snapshot() as other:  # two connections
+            assert one.read(page_contents.state) == other.read(page_contents.state)
+        with Catalog.open(own_database, write=True) as writer:
+            writer.write(record.storage, "s3://bucket/there")
+        reader.follow()
+        for _ in range(3):
+            with pytest.raises(StorageError, match="it was moved"):
+                count_runs(reader)
 
 
 def test_fault_e1_a_database_that_is_gone_empty_or_a_pipe_is_said_to_be(tmp_path: Path) -> None:
