@@ -29,6 +29,7 @@ from sqlalchemy import (
     event,
     text,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
@@ -302,6 +303,7 @@ class Dialect:
     journals_columns_in_order = False
     time_type: ClassVar[TypeEngine[Any]] = TIMESTAMP(timezone=True)
     check_number = None
+    insert = staticmethod(insert)
 
     @staticmethod
     def bind_time(time: datetime) -> datetime:

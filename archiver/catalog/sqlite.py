@@ -35,6 +35,7 @@ from sqlalchemy import (
     event,
     text,
 )
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.types import TypeEngine
@@ -495,6 +496,8 @@ class Dialect:
     journals_columns_in_order = True
     """The triggers of the journal write the values of a row in the order of the table's columns."""
     time_type: ClassVar[TypeEngine[Any]] = Text()
+    insert = staticmethod(insert)
+    """An INSERT of SQLAlchemy's that can leave existing rows as they are."""
     bind_time = staticmethod(time_text)
     check_number = staticmethod(require_number)
     """What a number is given to when it is read: SQLite stores anything."""

@@ -18,6 +18,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from archiver import retry
 from archiver.catalog import tables
+from archiver.catalog.dialects import Dialect, dialect_of
 from archiver.catalog.query import holdings
 from archiver.catalog.query.account_state import open_failure
 from archiver.catalog.query.holdings import OWNER_COLUMNS
@@ -207,21 +208,15 @@ def _insert_new(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], returning: tuple[str, ...]
 ) -> set[tuple[Any, ...]]:
     """Insert rows, and leave those that exist as they are; return these columns of the new ones."""
-    statement = _insert_statement(connection.dialect.name, table, returning)
+    statement = _insert_statement(dialect_of(connection), table, returning)
     return {tuple(row) for row in connection.execute(statement, rows)}
 
 
 @cache
-def _insert_statement(dialect: str, table: Table, returning: tuple[str, ...]) -> ReturningInsert[Any]:
+def _insert_statement(dialect: Dialect, table: Table, returning: tuple[str, ...]) -> ReturningInsert[Any]:
     """Return the INSERT. SQLAlchemy builds it: only so are many rows inserted at once with what is new."""
     columns = [table.c[name] for name in returning]
-    if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql
-
-        return postgresql.insert(table).on_conflict_do_nothing().returning(*columns)
-    from sqlalchemy.dialects import sqlite
-
-    return sqlite.insert(table).on_conflict_do_nothing().returning(*columns)
+    return dialect.insert(table).on_conflict_do_nothing().returning(*columns)
 
 
 def _file_row(run_id: int, stored: StoredFile) -> dict[str, Any]:
