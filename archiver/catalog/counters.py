@@ -32,8 +32,6 @@ UNITS_OF_RUN = (
 """The units of a run, as a value of its row: SQL."""
 
 _PREFIX = "counter_"
-# ``run(x)``, ``day(x)`` and ``month(x)`` are periods, in UTC; ``writer()`` is the process that serves the
-# connection.
 _OF_ACCOUNTS = """
     SELECT user_pk, sum(items) AS items, sum(files) AS files, sum(bytes) AS bytes FROM (
         SELECT h.user_pk, count(DISTINCT m.item_pk) AS items, 0 AS files, 0 AS bytes
@@ -330,7 +328,11 @@ def _triggers(dialect: Dialect) -> Iterator[Trigger]:
 
 
 def _spell(sql: str, dialect: Dialect) -> str:
-    """Replace the functions of periods and of the writer by the SQL of the database."""
+    """Replace functions by the SQL of the database.
+
+    ``run(x)``, ``day(x)`` and ``month(x)`` are periods, in UTC; ``writer()`` is the process that serves the
+    connection.
+    """
     for function, spelling in {"run": f"'{OF_RUN}' || {{}}", **dialect.spellings}.items():
         before, *calls = sql.split(f"{function}(")
         split = (call.partition(")") for call in calls)

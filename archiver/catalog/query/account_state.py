@@ -160,7 +160,6 @@ _UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
 
 # --- which account
 
-
 _BOUND = Query("SELECT user_pk FROM targets WHERE text = :entry", Pk)
 _BOUND_NAMES = Query("SELECT text FROM targets WHERE user_pk = :pk OR text = :entry ORDER BY text", str)
 _BY_NAME = Query(  # two may claim a name that was freed: the one seen last has it

@@ -78,6 +78,21 @@ _RUN_STARTS = Query(
 # Of an expression: for the column PostgreSQL would read the changes of all runs, from the first.
 _FIRST_CHANGE = Query("SELECT min(id + 0) FROM changes WHERE run_id = :run HAVING count(*) > 0", int)
 _LAST_RUN = Query("SELECT id FROM runs ORDER BY id DESC LIMIT 1", int)
+_DATED_NAMES = Query(
+    """
+    SELECT username, first_seen_at, last_seen_at FROM usernames WHERE user_pk = :user
+    ORDER BY last_seen_at DESC, first_seen_at DESC
+    """,
+    DatedUsername,
+)
+_NAME_CHANGES = Query(
+    """
+    SELECT at, field, old, new FROM changes
+    WHERE subject = :subject AND subject_pk = :pk AND field IN ('username', 'full_name', 'title')
+    ORDER BY id DESC
+    """,
+    NameChange,
+)
 # Not a condition on the joined table: then SQLite would read the changes of all highlights.
 _FORMER_TITLES = Query(
     """
@@ -172,25 +187,6 @@ def _with_names(connection: Connection, rows: Sequence[_Change]) -> Iterator[Nam
             names.get(owner),
             title,
         )
-
-
-_DATED_NAMES = Query(
-    """
-    SELECT username, first_seen_at, last_seen_at FROM usernames WHERE user_pk = :user
-    ORDER BY last_seen_at DESC, first_seen_at DESC
-    """,
-    DatedUsername,
-)
-
-
-_NAME_CHANGES = Query(
-    """
-    SELECT at, field, old, new FROM changes
-    WHERE subject = :subject AND subject_pk = :pk AND field IN ('username', 'full_name', 'title')
-    ORDER BY id DESC
-    """,
-    NameChange,
-)
 
 
 def names(connection: Connection, user_pk: Pk) -> tuple[DatedUsername, ...]:

@@ -86,7 +86,6 @@ _DIGESTS_OF_HIGHLIGHT = Query(
     """,
     Digest,
 )
-
 _NOT_LOST = Query(
     "SELECT sha256 FROM blobs WHERE lost_at IS NULL AND sha256 > :last ORDER BY sha256 LIMIT :limit", Digest
 )
