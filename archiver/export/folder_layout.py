@@ -49,9 +49,9 @@ class FolderLayout(Struct, frozen=True):
 
 
 def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[ExportEntry | CompanionText]:
-    """Yield the files of a folder, from what ``query.walk`` or ``query.walk_files`` yields, in that order.
+    """Yield the files of a folder, from what ``content.walk`` or ``content.walk_files`` yields, in that order.
 
-    Only ``query.walk`` carries what the sidecars of items need. An item appears once for each highlight that
+    Only ``content.walk`` carries what the sidecars of items need. An item appears once for each highlight that
     shows it, or once for its account if the template does not distinguish highlights.
     """
     return _FolderWalk(layout).entries(steps)

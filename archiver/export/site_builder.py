@@ -41,7 +41,7 @@ def site_entries(
     *,
     with_gone: bool = True,
 ) -> Iterator[ExportEntry]:
-    """Yield the files of the site, from what ``query.walk`` yields.
+    """Yield the files of the site, from what ``content.walk`` yields.
 
     Without ``with_gone`` everything that upstream no longer shows is left out. No file has alternative names,
     because the pages link to each other by these names.
