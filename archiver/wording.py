@@ -137,7 +137,7 @@ def describe_mismatch(units: int, difference: int) -> str:
     )
 
 
-def misplaced_files(names: Sequence[str]) -> Iterator[str]:
+def describe_misplaced_files(names: Sequence[str]) -> Iterator[str]:
     """Yield a line about files of the journal in the folder of a wrong month, if there are any."""
     if names:
         listed = ", ".join(f"journal/{name}" for name in names[:5]) + (", …" if len(names) > 5 else "")

@@ -14,7 +14,7 @@ from archiver.cli.decorators import group, plain, reads
 from archiver.cli.options import GlobalOptions, RiskyOption, dry_run_option
 from archiver.exit_codes import PARTIAL
 from archiver.text_format import format_size, make_safe, pluralize
-from archiver.wording import misplaced_files
+from archiver.wording import describe_misplaced_files
 from archiver.work import StopFlag, Work
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _missing_lines(rebuilt: RebuiltArchive, *, dry_run: bool) -> Iterator[str]:
             if dry_run
             else "a new journal has begun with all rows; the old one is in quarantine/"
         )
-    yield from misplaced_files(rebuilt.foreign)
+    yield from describe_misplaced_files(rebuilt.foreign)
     if rebuilt.torn is not None:
         yield (
             f"the end of journal/{rebuilt.torn} could not be read, and what was there is missing: "

@@ -23,7 +23,7 @@ from archiver.errors import ArchiverError
 from archiver.exit_codes import DAMAGED, outcome
 from archiver.model.values import replace
 from archiver.text_format import format_size, pluralize
-from archiver.wording import misplaced_files
+from archiver.wording import describe_misplaced_files
 
 if TYPE_CHECKING:
     from archiver.archive.archive import Archive
@@ -346,7 +346,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             number = pluralize(len(names), "entry", "entries")
             yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
-    yield from misplaced_files(verification.journal.foreign)
+    yield from describe_misplaced_files(verification.journal.foreign)
 
 
 def _journal_lines(journal: JournalReport) -> Iterator[str]:
