@@ -49,10 +49,10 @@ class FolderLayout(Struct, frozen=True):
 
 
 def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[ExportEntry | CompanionText]:
-    """Yield the files of a folder, from what ``content.walk`` or ``content.walk_files`` yields, in that order.
+    """Yield the files of a folder, from what ``content.walk`` or ``walk_files`` yields, in that order.
 
-    Only ``content.walk`` carries what the sidecars of items need. An item appears once for each highlight that
-    shows it, or once for its account if the template does not distinguish highlights.
+    Only ``content.walk`` carries what the sidecars of items need. An item appears once for each highlight
+    that shows it, or once for its account if the template does not distinguish highlights.
     """
     return _FolderWalk(layout).entries(steps)
 
