@@ -22,6 +22,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from archiver.catalog.dialects import Dialect, Trigger, dialect_of
+from archiver.catalog.own_schema import OF_COUNTERS
 from archiver.text_format import pluralize
 
 OF_RUN = "run "
@@ -31,7 +32,6 @@ UNITS_OF_RUN = (
 )
 """The units of a run, as a value of its row: SQL."""
 
-_PREFIX = "counter_"
 _OF_ACCOUNTS = """
     SELECT user_pk, sum(items) AS items, sum(files) AS files, sum(bytes) AS bytes FROM (
         SELECT h.user_pk, count(DISTINCT m.item_pk) AS items, 0 AS files, 0 AS bytes
@@ -313,18 +313,18 @@ def _compare(connection: Connection, total: _Total) -> Iterator[str]:
 def are_complete(connection: Connection) -> bool:
     """Return whether the triggers are the expected ones: otherwise no limit of the budget would hold."""
     dialect = dialect_of(connection)
-    return dialect.has_triggers(connection, _PREFIX, _triggers(dialect))
+    return dialect.has_triggers(connection, OF_COUNTERS, _triggers(dialect))
 
 
 def drop(connection: Connection) -> None:
     """Remove the triggers; ``create`` counts what is changed without them."""
-    dialect_of(connection).drop_triggers(connection, _PREFIX)
+    dialect_of(connection).drop_triggers(connection, OF_COUNTERS)
 
 
 def _triggers(dialect: Dialect) -> Iterator[Trigger]:
     for subject, (event, condition, *statements) in _TRIGGERS.items():
         when = f"{event} FOR EACH ROW WHEN ({_spell(condition, dialect)})"
-        yield Trigger(_PREFIX + subject, when, _spell("; ".join(statements), dialect))
+        yield Trigger(OF_COUNTERS + subject, when, _spell("; ".join(statements), dialect))
 
 
 def _spell(sql: str, dialect: Dialect) -> str:

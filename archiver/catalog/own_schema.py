@@ -22,7 +22,7 @@ TABLES = frozenset({
     "search_index_idx", "shared_runs", "sponsors", "stickers", "targets", "usernames", "users", "visits",
     "workers",
 })  # fmt: skip
-_COMPARED = ("journal_", "counter_")
+OF_JOURNAL, OF_COUNTERS = "journal_", "counter_"
 """What the names of the triggers begin with that ``Dialect.has_triggers`` compares."""
 _OF_SEARCH = "search_"
 _INDEX_OF_SEARCH = "search_index"
@@ -48,7 +48,7 @@ def find_foreign(connection: Connection, *, is_newest: bool = True) -> str | Non
     found = connection.exec_driver_sql(_SQL).all()
     for kind, name, table, sql in found:
         is_own = table.lower() in TABLES  # SQLite keeps a name as it was typed, and ignores case
-        if kind == "trigger" and is_own and not name.startswith((*_COMPARED, _OF_SEARCH)):
+        if kind == "trigger" and is_own and not name.startswith((OF_JOURNAL, OF_COUNTERS, _OF_SEARCH)):
             return f"{kind} {name}"
         if kind == "index" and is_own and not name.startswith("uq_") and " UNIQUE " in sql[:16].upper():
             return f"{kind} {name}"

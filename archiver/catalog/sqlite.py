@@ -43,6 +43,7 @@ from sqlalchemy.types import TypeEngine
 from archiver.catalog import own_schema
 from archiver.catalog.column_types import require_number, time_text
 from archiver.catalog.dialects import POOLED_READERS, Sighting, Trigger, disk_full
+from archiver.catalog.own_schema import OF_JOURNAL
 from archiver.durable import destination_errors, storage_errors
 from archiver.errors import ArchiverError, DatabaseError, DiskFull, UsageError
 from archiver.model.identity import utcnow
@@ -103,8 +104,6 @@ _REFUSED = {
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
 }
-_JOURNAL = "journal_"
-"""What the names of the triggers of the journal begin with."""
 # The number of a transaction: the position that ``Dialect.seal_changes`` will give it at its end.
 _TXN = "(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'journal_commits')"
 # Plain SQL, not SQLAlchemy's expressions: every transaction executes it.
@@ -605,11 +604,11 @@ class Dialect:
 
     def drop_journal_triggers(self, connection: Connection) -> None:
         """Remove the triggers of the journal."""
-        self.drop_triggers(connection, _JOURNAL)
+        self.drop_triggers(connection, OF_JOURNAL)
 
     def has_journal_triggers(self, connection: Connection) -> bool:
         """Return whether the triggers of the journal are the expected ones."""
-        return self.has_triggers(connection, _JOURNAL, _journal_triggers())
+        return self.has_triggers(connection, OF_JOURNAL, _journal_triggers())
 
 
 def _create_trigger(trigger: Trigger) -> str:
@@ -645,10 +644,10 @@ def _journal_triggers_of(table: Table) -> Iterator[Trigger]:
     added = _record(table, "NEW", _object("||".join(f"',{_member(c)}" for c in table.columns)))
     removed = _record(table, "OLD", "NULL")
     altered = f"{_record(table, 'NEW', _object('changed'))} FROM (SELECT {changed} AS changed)"
-    yield Trigger(f"{_JOURNAL}added_{table.name}", f"AFTER INSERT ON {table.name}", added)
-    yield Trigger(f"{_JOURNAL}removed_{table.name}", f"AFTER DELETE ON {table.name}", removed)
+    yield Trigger(f"{OF_JOURNAL}added_{table.name}", f"AFTER INSERT ON {table.name}", added)
+    yield Trigger(f"{OF_JOURNAL}removed_{table.name}", f"AFTER DELETE ON {table.name}", removed)
     yield Trigger(
-        f"{_JOURNAL}altered_{table.name}",
+        f"{OF_JOURNAL}altered_{table.name}",
         f"AFTER UPDATE ON {table.name}",
         f"{removed} WHERE {has_new_key}; {altered} WHERE changed <> ''",
     )
