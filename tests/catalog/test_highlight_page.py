@@ -232,9 +232,8 @@ def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: 
         catalog, "SELECT sha256 FROM files WHERE last_seen_at = (SELECT max(last_seen_at) FROM files)"
     )
     assert seen == [(digest(current),)]
-    assert rows(catalog, "SELECT last_seen_at < (SELECT max(last_seen_at) FROM files) FROM files") == [
-        (content != current,) for content in ("old", "new", "11")
-    ]
+    is_older = "SELECT last_seen_at < (SELECT max(last_seen_at) FROM files) FROM files ORDER BY id"
+    assert rows(catalog, is_older) == [(content != current,) for content in ("old", "new", "11")]
 
 
 @SQLITE_EVERYDAY

@@ -31,7 +31,9 @@ def dangers(source: str) -> Iterator[str]:
     """Every place where a text could become code, a process, an object, or a template with reach into
     objects.
     """
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    texts = {name for each in tree.body for name in _text_of_the_source(each)}
+    for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in RUNNING:
                 yield f"{name}() in line {node.lineno}"
@@ -42,11 +44,18 @@ def dangers(source: str) -> Iterator[str]:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr=name)) if name in STARTING:
                 yield f"os.{name}() in line {node.lineno}"
             case ast.Call(func=ast.Attribute(value=value, attr="format" | "format_map")) if not (
-                _is_constant(value) or ast.unparse(value) in ("super()", "self")
+                _is_constant(value) or ast.unparse(value) in {"super()", "self", *texts}
             ):
                 yield f"format of a text that is no constant in line {node.lineno}"
             case ast.Attribute(attr="Template" | "Formatter", value=ast.Name(id="string")):
                 yield f"a template in line {node.lineno}"
+
+
+def _text_of_the_source(statement: ast.stmt) -> Iterator[str]:
+    """The name of a constant of the module, if its value is a text that is written there."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str())) if name.isupper():
+            yield name
 
 
 def _is_constant(value: ast.expr) -> bool:
