@@ -16,11 +16,13 @@ from archiver.archive.session import (
     Session,
     WritableSession,
     finish_removal,
+    lock_archive,
     open_for_dry_run,
     open_for_writing,
     refuse_unfinished_removal,
 )
 from archiver.blobs import marker
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, journaled_rows, locate, record, schema
 from archiver.catalog.dialects import Database
 from archiver.catalog.rebuilt_database import copy_rows
@@ -82,10 +84,8 @@ def rebuild_database(config: Config, work: Work, *, skip_damage: bool = False) -
     neither empty nor an older copy, SchemaNew, JournalDamaged, ArchiveLocked, NoArchive, DatabaseError,
     StorageError (also if the marker names another storage), DiskFull, StoppedBySignal.
     """
-    root = config.archive.directory
-    marker.read(root)  # before a lock file is made
-    with run_lock.hold_run_lock(root / "lock", "db rebuild"):
-        before = _look(config, work, dry_run=False)
+    with lock_archive(config, "db rebuild", work) as found:
+        before = _look(config, found, work, dry_run=False)
         storage, files = before.storage, before.files
         report = before.apply(
             before.place,
@@ -131,7 +131,7 @@ def plan_rebuild(config: Config, work: Work, *, skip_damage: bool = False) -> Re
     root = config.archive.directory
     marker.read(root)
     run_lock.require_free(root / "lock")
-    before = _look(config, work, dry_run=True)
+    before = _look(config, marker.read(root), work, dry_run=True)
     place = before.place
     if place.path is None and before.compared is None:
         schema.require_empty(place)
@@ -159,7 +159,7 @@ class _Before(Struct, frozen=True):
     ``archive.json``; None if that is not known.
     """
 
-    found: marker.Marker
+    found: Marker
     storage: ArchiveStorage
     files: JournalFiles
     database: str | Path
@@ -207,16 +207,14 @@ class _Before(Struct, frozen=True):
             )
 
 
-def _look(config: Config, work: Work, *, dry_run: bool) -> _Before:
+def _look(config: Config, found: Marker, work: Work, *, dry_run: bool) -> _Before:
     """Return what there is. Without ``dry_run``, also check that the storage can be written to."""
-    root = config.archive.directory
-    found = marker.read(root)
     storage = ArchiveStorage(config, check=work.stop.check)
     storage.require(found.storage, found)
     storage.probe(found, dry_run=dry_run)
     files, database, end = storage.journal(), find_database(config), storage.read_end()
     place = locate(database)
-    compared = _compare_present(place, found, files, end, root)
+    compared = _compare_present(place, found, files, end, config.archive.directory)
     return _Before(found, storage, files, database, place, compared, end)
 
 
@@ -247,7 +245,7 @@ def _has_fewer_removals(database: Database, rebuilt: Database) -> bool:
 
 
 def _compare_present(
-    place: Database, found: marker.Marker, files: JournalFiles, end: JournalEnd | None, root: Path
+    place: Database, found: Marker, files: JournalFiles, end: JournalEnd | None, root: Path
 ) -> Comparison | None:
     """Return how the present database compares to the journal; None if a new database must be built.
 

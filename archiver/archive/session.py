@@ -17,6 +17,7 @@ from archiver.archive.journal_difference import (
     find_lacking,
 )
 from archiver.blobs import marker
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, schema
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, ConfigError, JournalDiffers, StorageError, UsageError
@@ -107,6 +108,18 @@ class WritableSession(Session):
 
 
 @contextmanager
+def lock_archive(config: Config, command: str, work: Work, *, is_shared: bool = False) -> Iterator[Marker]:
+    """Hold the lock of an archive, and yield its marker. Raises NoArchive, and as ``hold_run_lock`` does.
+
+    The marker is read under the lock, since a move may have changed it while this command waited.
+    """
+    root = config.archive.directory
+    marker.read(root)  # no lock file is made where no archive is
+    with run_lock.hold_run_lock(root / "lock", command, work, is_shared=is_shared):
+        yield marker.read(root)
+
+
+@contextmanager
 def open_for_reading(
     config: Config, database: str | Path | None = None, *, is_lasting: bool = False
 ) -> Iterator[Session]:
@@ -170,10 +183,8 @@ def open_rows(
     from archiver.archive.journaling import Journaling, require_current
 
     root = config.archive.directory
-    marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
-        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, work))
-        found = marker.read(root)  # under the lock: a move may have changed it while this command waited
+        found = stack.enter_context(lock_archive(config, command, work))
         opening = stack.enter_context(Catalog.prepare(find_database(config), clock=work.clock))
         work.require(opening.state.archive_id, root)
         found.require(opening.state.archive_id, root, opening.state.removals)

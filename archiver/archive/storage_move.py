@@ -23,7 +23,7 @@ from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.archive.journal_difference import compare_journal, describe_difference
 from archiver.archive.journaling import Journaling, require_current
-from archiver.archive.session import WritableSession, finish_removal, open_for_reading
+from archiver.archive.session import WritableSession, finish_removal, lock_archive, open_for_reading
 from archiver.blobs import bucket_marker, marker
 from archiver.blobs.marker import DIRECTORY, Marker
 from archiver.blobs.store import make_blob_store
@@ -36,10 +36,9 @@ from archiver.errors import DatabaseError, DatabaseForeign, JournalDamaged, Mark
 from archiver.journal.journal_check import JournalState
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
-from archiver.runner import run_lock
 from archiver.runner.threads import run_beside
 from archiver.store.objects import MARKER
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 
 
 class StorageMove(Struct, frozen=True):
@@ -117,9 +116,7 @@ class _Mover:
 
     def move(self) -> StorageMove:
         """Take the locks, and read marker and database only then."""
-        marker.read(self._root)  # no lock file is made where no archive is
-        with run_lock.hold_run_lock(self._root / "lock", "storage move"):
-            own = marker.read(self._root)
+        with lock_archive(self._config, "storage move", Work(stop=self._stop)) as own:
             try:
                 opening = Catalog.prepare(find_database(self._config))
             except DatabaseError as error:

@@ -20,8 +20,7 @@ from archiver.archive.creation import restore_marker
 from archiver.archive.database import find_database, locate_database
 from archiver.archive.journaling import Journaling, ShippingLease
 from archiver.archive.nightly_run import open_connections, require_key, require_space
-from archiver.archive.session import WritableSession, require_blobs
-from archiver.blobs import marker
+from archiver.archive.session import WritableSession, lock_archive, require_blobs
 from archiver.catalog import Catalog, leases, visits
 from archiver.catalog.query.account_state import longest_tray
 from archiver.catalog.visits import SharedRun
@@ -47,7 +46,6 @@ from archiver.errors import (
 from archiver.model.events import Notice, Observer, Pause
 from archiver.model.identity import utcnow
 from archiver.model.values import replace
-from archiver.runner import run_lock
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.rate import SharedRate
 from archiver.runner.run import Visitor
@@ -114,13 +112,10 @@ def join_archive(
     ``open_for_reading``.
     """
     require_cluster(config)
-    root = config.archive.directory
-    marker.read(root)  # no lock file is made where no archive is
     with ExitStack() as stack:
-        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, is_shared=True))
-        found = marker.read(root)
+        found = stack.enter_context(lock_archive(config, command, Work(stop=stop), is_shared=True))
         catalog = stack.enter_context(Catalog.join(find_database(config), worker_id, clock=clock))
-        found.require(catalog.archive_id, root, catalog.removals)
+        found.require(catalog.archive_id, config.archive.directory, catalog.removals)
         storage = ArchiveStorage(config, worker_id=worker_id, check=stop.check)
         storage.require(catalog.storage, found)
         storage.probe(found)
