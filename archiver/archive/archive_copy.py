@@ -31,12 +31,9 @@ from archiver.model.identity import Digest
 from archiver.runner.threads import for_each
 from archiver.store.objects import ObjectMissing, begins_with, pieces_of, size_of
 from archiver.verify.verify_stores import merge_listing
-from archiver.work import StopFlag
+from archiver.work import Work
 
 T = TypeVar("T")
-
-Progress = Callable[[int, int, str], None]
-"""Gets the number of blobs so far, the number of all blobs, and what else was copied, for people."""
 
 _AT_ONCE = 4
 """Files that are copied at once: a store answers each request only after a while."""
@@ -48,12 +45,14 @@ _BEGIN_AGAIN = "archiver verify --repair writes all rows into the journal again;
 class ArchiveCopy:
     """Copies from the storage ``old`` to ``new``.
 
-    The caller holds the archive's locks, so nothing changes meanwhile. Every method raises the cause of
-    ``stop`` once it is set, StorageError, DiskFull and DatabaseError.
+    The caller holds the archive's locks, so nothing changes meanwhile. ``work.progress`` gets the number of
+    blobs so far, the number of all blobs, and what else was copied, for people. Every method raises the cause
+    of ``work.stop`` once it is set, StorageError, DiskFull and DatabaseError.
     """
 
-    def __init__(self, old: ArchiveStorage, new: ArchiveStorage, catalog: Catalog, stop: StopFlag) -> None:
-        self._old, self._new, self._catalog, self._stop = old, new, catalog, stop
+    def __init__(self, old: ArchiveStorage, new: ArchiveStorage, catalog: Catalog, work: Work) -> None:
+        self._old, self._new, self._catalog = old, new, catalog
+        self._stop, self._progress = work.stop, work.progress
         self._source, self._target = old.objects(), new.objects()
         self._counting = threading.Lock()
 
@@ -90,7 +89,7 @@ class ArchiveCopy:
             raise JournalDamaged(f"{error}, so the archive is not moved", _BEGIN_AGAIN) from error
         self._each(self._new.journal().names(), self._check_journal_file)
 
-    def copy_blobs(self, progress: Progress) -> int:
+    def copy_blobs(self) -> int:
         """Copy the blobs that are not recorded as lost, and return how many were not there yet."""
         total, done, copied = self._catalog.read(totals.status).blobs, 0, 0
 
@@ -107,7 +106,7 @@ class ArchiveCopy:
             with self._counting:
                 done += 1
                 copied += is_new
-                progress(done, total, "")
+                self._progress(done, total, "")
 
         with self._new.blobs(self._catalog) as new:
             if not new.is_remote:
@@ -115,7 +114,7 @@ class ArchiveCopy:
             self._each(merge_listing(self._blobs(), new.list_blobs()), copy)
         return copied
 
-    def copy_answers(self, progress: Progress) -> None:
+    def copy_answers(self) -> None:
         """Copy the segments of answers. Every answer that is not recorded as lost is read before that."""
         blobs, checked = self._catalog.read(totals.status).blobs, 0
 
@@ -127,14 +126,14 @@ class ArchiveCopy:
             self._copy(path, partial(self._require_answers, present), self._target.size(path) or 0)
             with self._counting:
                 checked += len(present)
-                progress(blobs, blobs, f"{checked:,} answers")
+                self._progress(blobs, blobs, f"{checked:,} answers")
 
         self._each(self._old.answers().segments(), copy)
         number, lost = self._catalog.read(holdings.answer_counts)
         if checked < number - lost:
             self._find_missing_segment()
 
-    def copy_journal(self, progress: Progress) -> None:
+    def copy_journal(self) -> None:
         """Copy the files of the journal, whose lines ``check_journals`` has checked."""
         blobs, done = self._catalog.read(totals.status).blobs, 0
 
@@ -144,7 +143,7 @@ class ArchiveCopy:
             self._copy(path, lambda _: None, self._target.size(path) or 0)
             with self._counting:
                 done += 1
-                progress(blobs, blobs, f"{done:,} files of the journal")
+                self._progress(blobs, blobs, f"{done:,} files of the journal")
 
         self._each(self._old.journal().names(), copy)
 

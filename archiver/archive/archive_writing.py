@@ -118,15 +118,13 @@ class ArchiveWriting(ArchiveBase):
         the configuration is not for workers, KeyMissing, KeyRejected, UpstreamDown, DiskFull, the cause of
         ``stop``, and errors of the database or the store that last for more than ten minutes.
         """
-        from archiver.archive.worker import work
+        from archiver.archive.worker import visit_for_runs
 
-        work(
+        visit_for_runs(
             self._config,
+            self._work(clock=clock, stop=stop, observe=observe),
             concurrency=arguments.read_count("concurrency", concurrency),
             until_idle=until_idle,
-            observe=observe,
-            stop=stop or StopFlag(),
-            clock=clock,
         )
 
     def configured_entry(self, target: Target) -> Target | None:

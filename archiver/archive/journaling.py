@@ -27,7 +27,7 @@ from archiver.journal.journal_line import (
 )
 from archiver.journal.shipper import Shipper
 from archiver.model.journal_entries import LAST_FILE, Entry, JournalEnd, JournalHead, JournalPoint
-from archiver.work import StopFlag
+from archiver.work import Work
 
 _WAYS_OUT = (
     "restore journal/ from a copy; or keep the rows before the damage: archiver db rebuild "
@@ -43,38 +43,31 @@ _FEW_BYTES = 1 << 20
 class Journaling:
     """The journal of an archive that is open for writing; it ships what the catalog commits."""
 
-    def __init__(
-        self,
-        files: JournalFiles,
-        catalog: Catalog,
-        *,
-        stop: StopFlag,
-        clock: Callable[[], datetime],
-        storage: ArchiveStorage | None = None,
-        lease: ShippingLease | None = None,
-    ) -> None:
-        """``clock``: the time of snapshots and file names. An error while shipping sets ``stop``.
+    def __init__(self, storage: ArchiveStorage, catalog: Catalog, work: Work) -> None:
+        """Of ``work``, ``clock`` and ``stop`` count; an error while shipping sets ``stop``.
 
-        ``storage``: where ``archive.json`` records the end of the journal; None if this process does not
-        write alone. ``lease``: when it may ship; None: always, since no other process does.
+        With a catalog that was joined, this process does not write alone: it ships while it has a lease, and
+        ``archive.json`` does not record the end of the journal.
         """
         self.has_reported_failure = False
         """Whether the result of the work says that it was stopped, if only by an error while shipping."""
         self.is_new = False
         """Whether a new journal has begun; files of an old one, if there were any, are in ``quarantine/``."""
-        self._files, self._catalog, self._clock, self._lease = files, catalog, clock, lease
-        self._storage = storage
-        self._stop = stop
+        self._storage, self._files = storage, storage.journal()
+        self._catalog, self._clock, self._stop = catalog, work.clock, work.stop
+        self._lease: ShippingLease | None = None
+        if catalog.worker_id is not None:
+            self._lease = ShippingLease(catalog, self._files.objects.gather_seconds / 2, work.clock)
         self._header = FileHeader(catalog.archive_id, FORMAT, archiver.__version__, schema.head())
         self._shipper = Shipper(
-            files,
+            self._files,
             self._header,
-            lease.advance
-            if lease is not None
-            else lambda written: catalog.write(outbox.advance, written, clock()),
+            self._lease.advance
+            if self._lease is not None
+            else lambda written: catalog.write(outbox.advance, written, work.clock()),
             lambda: catalog.read(outbox.size),
             on_error=self._fail,
-            clock=clock,
+            clock=work.clock,
             time_text=time_text,
         )
 
@@ -156,7 +149,7 @@ class Journaling:
 
         ``seq``: the last number that the database knows.
         """
-        end = None if self._storage is None else self._storage.read_end()
+        end = self._storage.read_end()
         if end is not None:
             seq = max(seq, end.seq)
         names = self._files.names()
@@ -204,7 +197,7 @@ class Journaling:
             self._lease.is_last = True
         has_failed = kind is not None or self.has_reported_failure
         self._shipper.close(has_failed=has_failed)
-        if self._storage is None:
+        if self._lease is not None:
             return
         try:
             head = self._catalog.read(outbox.read_head)

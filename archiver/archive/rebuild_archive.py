@@ -102,7 +102,7 @@ def rebuild_database(config: Config, work: Work, *, skip_damage: bool = False) -
         )
         with (
             Catalog.open(before.database, write=True) as catalog,
-            Journaling(files, catalog, stop=work.stop, clock=work.clock, storage=storage) as journal,
+            Journaling(storage, catalog, work) as journal,
             ExitStack() as stack,
         ):
             journal.begin(compared)

@@ -191,16 +191,13 @@ def open_rows(
         storage = ArchiveStorage(config, check=work.stop.check)
         storage.require(opening.state.storage, found)
         found = storage.probe(found)
-        files = storage.journal()
         if not (mend_triggers or follow_database):
             opening.state.require_triggers()
         compared = require_current(
-            files, opening.state, found.journal, follow_database=follow_database, now=work.clock()
+            storage.journal(), opening.state, found.journal, follow_database=follow_database, now=work.clock()
         )
         catalog = stack.enter_context(opening.finish(mend_triggers=True))
-        journal = stack.enter_context(
-            Journaling(files, catalog, stop=work.stop, clock=work.clock, storage=storage)
-        )
+        journal = stack.enter_context(Journaling(storage, catalog, work))
         journal.begin(compared)
         session = WritableSession(config, catalog, storage, journal, stack)
         finish_removal(session, work.stop)

@@ -219,7 +219,7 @@ class SharedRunWatch:
         self.run_id = new_tally().summary().run_id
         self._config, self._new_tally, self._waiting = config, new_tally, waiting
         self._worker_id = worker_id
-        self._observe, self._stop, self._clock = work.observe, work.stop, work.clock
+        self._work, self._observe, self._stop, self._clock = work, work.observe, work.stop, work.clock
         self._is_metered = self._knows_balance = False
         self._given_up: list[str] = []
         self._causes: list[BaseException] = []
@@ -235,21 +235,20 @@ class SharedRunWatch:
         A database or store that cannot be used is borne for ten minutes. Raises ArchiveLocked if another run
         has begun meanwhile.
         """
-        outage = OutageWait(self._stop, self._observe)
+        outage = OutageWait(self._work)
         previous, has_read_changes = self._worker_id, False
         while True:
-            worker_id, stop = new_worker_id(), StopFlag()
+            worker_id, work = new_worker_id(), replace(self._work, stop=StopFlag(), wait=False)
             try:
                 with join_archive(
                     self._config,
                     "run",
-                    stop,
+                    work,
                     worker_id=worker_id,
                     replaces=previous,
                     is_run=True,
-                    clock=self._clock,
                 ) as session:
-                    self._watch(session, stop, outage)
+                    self._watch(session, work, outage)
                     summary = self._end(session)
                     if on_changes is not None and not has_read_changes:
                         has_read_changes = True
@@ -261,10 +260,10 @@ class SharedRunWatch:
                 previous = worker_id
                 outage.wait(error)
 
-    def _watch(self, session: WritableSession, stop: StopFlag, outage: OutageWait) -> None:
-        """Return once the run is over. ``stop``: set if this process has lost its lease."""
+    def _watch(self, session: WritableSession, work: Work, outage: OutageWait) -> None:
+        """Return once the run is over. ``work.stop``: set if this process has lost its lease."""
         catalog = session.catalog
-        with self._balance(session, stop) as balance:
+        with self._balance(session, work) as balance:
             while True:
                 self._close_if_stopped(catalog)
                 # Before the counts: these notice that another run has taken the place of this one.
@@ -276,21 +275,20 @@ class SharedRunWatch:
                     break
                 self._watch_workers(catalog, counts)
                 session.journal.notify()
-                stop.wait(_LOOK_SECONDS)
+                work.stop.wait(_LOOK_SECONDS)
             catalog.coordinate(visits.close_run, self.run_id)
             balance.end(catalog.read(ledger.units_of, self.run_id))
 
     @contextmanager
-    def _balance(self, session: WritableSession, stop: StopFlag) -> Iterator[BalanceCheck]:
+    def _balance(self, session: WritableSession, work: Work) -> Iterator[BalanceCheck]:
         """Meter the balance of the API, once in a run, and set the rate of calls. It spends nothing."""
         config, catalog = self._config, session.catalog
         with ExitStack() as stack:
             client = stack.enter_context(closing(make_client(config, self._clock)))
             answers = stack.enter_context(session.answers.writer(self.run_id, self._clock()))
-            pool = stack.enter_context(Pool(1, "job", stop, is_harmless=lambda _: True))
-            work = Work(clock=self._clock, stop=stop, observe=self._observe)
+            pool = stack.enter_context(Pool(1, "job", work.stop, is_harmless=lambda _: True))
             context = RunContext(self.run_id, catalog, RunOptions(), self._new_tally(), work)
-            api = MeteredApi(context, client, answers, limits=Limits(), rate=SharedRate(catalog, stop))
+            api = MeteredApi(context, client, answers, limits=Limits(), rate=SharedRate(catalog, work.stop))
             balance = BalanceCheck(context, api, is_known=self._knows_balance)
             if not self._is_metered:
                 try:

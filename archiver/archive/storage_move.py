@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from msgspec import Struct
 
-from archiver.archive.archive_copy import ArchiveCopy, Progress
+from archiver.archive.archive_copy import ArchiveCopy
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.database import find_database, locate_database
 from archiver.archive.journal_difference import compare_journal, describe_difference
@@ -34,11 +34,10 @@ from archiver.catalog.schema import DatabaseState, read_state
 from archiver.config import Config
 from archiver.errors import DatabaseError, DatabaseForeign, JournalDamaged, MarkerMismatch
 from archiver.journal.journal_check import JournalState
-from archiver.model.identity import utcnow
 from archiver.model.values import replace
 from archiver.runner.threads import run_beside
 from archiver.store.objects import MARKER
-from archiver.work import StopFlag, Work
+from archiver.work import Work
 
 
 class StorageMove(Struct, frozen=True):
@@ -53,20 +52,19 @@ class StorageMove(Struct, frozen=True):
     new: str
 
 
-def move_storage(
-    config: Config, destination: str | None, *, stop: StopFlag, progress: Progress
-) -> StorageMove:
+def move_storage(config: Config, destination: str | None, work: Work) -> StorageMove:
     """Move the archive to ``destination``: ``s3://bucket/prefix``, or None for its directory.
 
     A move that was interrupted goes on where it stopped; with the place where the archive still is as
     ``destination``, it is given up. The configuration may name the old place or the new one, and must name
-    the new one afterwards. Raises MarkerMismatch if the new place has another archive, or this one is an
+    the new one afterwards. Of ``work``, ``clock``, ``stop`` and ``progress`` count; ``progress`` gets what
+    ``ArchiveCopy`` says. Raises MarkerMismatch if the new place has another archive, or this one is an
     older copy; JournalDiffers if the new place has something that this archive does not have; StorageError if
     something is missing or damaged, DiskFull, ArchiveLocked, StoppedBySignal, and the errors of
     ``open_for_writing``.
     """
-    mover = _Mover(config, destination, stop, progress)
-    return run_beside(mover.move, stop, can_leave=lambda: not mover.is_ending)
+    mover = _Mover(config, destination, work)
+    return run_beside(mover.move, work.stop, can_leave=lambda: not mover.is_ending)
 
 
 class MovePreview(Struct, frozen=True):
@@ -83,7 +81,7 @@ def preview_move(config: Config, destination: str | None) -> MovePreview:
 
     Raises MarkerMismatch if the new place cannot take this archive, and the errors of ``open_for_reading``.
     """
-    mover = _Mover(config, destination, StopFlag(), lambda *_: None)
+    mover = _Mover(config, destination, Work())
     present = marker.read(config.archive.directory).storage  # the configuration may name either place
     with open_for_reading(replace(config, archive=replace(config.archive, storage=present))) as session:
         old, new = session.storage.location, mover.check_new_place()
@@ -94,9 +92,8 @@ def preview_move(config: Config, destination: str | None) -> MovePreview:
 
 
 class _Mover:
-    def __init__(self, config: Config, destination: str | None, stop: StopFlag, progress: Progress) -> None:
-        self._config, self._destination = config, destination
-        self._stop, self._progress = stop, progress
+    def __init__(self, config: Config, destination: str | None, work: Work) -> None:
+        self._config, self._destination, self._work = config, destination, work
         self._root = config.archive.directory
         self._database = locate_database(config)
         self._new = self._storage_at(destination)
@@ -105,7 +102,7 @@ class _Mover:
 
     def _storage_at(self, storage: str | None) -> ArchiveStorage:
         config = replace(self._config, archive=replace(self._config.archive, storage=storage))
-        return ArchiveStorage(config, check=self._stop.check)
+        return ArchiveStorage(config, check=self._work.stop.check)
 
     def check_new_place(self) -> str:
         """Return the new location. Raises MarkerMismatch if it belongs to another archive."""
@@ -116,7 +113,7 @@ class _Mover:
 
     def move(self) -> StorageMove:
         """Take the locks, and read marker and database only then."""
-        with lock_archive(self._config, "storage move", Work(stop=self._stop)) as own:
+        with lock_archive(self._config, "storage move", self._work) as own:
             try:
                 opening = Catalog.prepare(find_database(self._config))
             except DatabaseError as error:
@@ -193,26 +190,26 @@ class _Mover:
         old = self._storage_at(own.storage)
         bucket_marker.require(old.objects(), replace(own, moving_to=None))
         compared = require_current(
-            old.journal(), opening.state, old.read_end(), follow_database=False, now=utcnow()
+            old.journal(), opening.state, old.read_end(), follow_database=False, now=self._work.clock()
         )
         with opening.finish() as catalog:
             with (
-                Journaling(old.journal(), catalog, stop=self._stop, clock=utcnow, storage=old) as journal,
+                Journaling(old, catalog, self._work) as journal,
                 ExitStack() as stack,
             ):
                 journal.begin(compared)  # what a killed process has left belongs there
                 session = WritableSession(self._config, catalog, old, journal, stack)
-                finish_removal(session, self._stop)
+                finish_removal(session, self._work.stop)
             own = replace(own, removals=catalog.read(account_parts.count_removals))  # that may be one more
             old.empty_spool()
-            copy = ArchiveCopy(old, self._new, catalog, self._stop)
+            copy = ArchiveCopy(old, self._new, catalog, self._work)
             self._check_new_place(own)
             copy.check_answers()
             copy.check_journals()
             self._take_place(own)
-            copied = copy.copy_blobs(self._progress)
-            copy.copy_answers(self._progress)
-            copy.copy_journal(self._progress)
+            copied = copy.copy_blobs()
+            copy.copy_answers()
+            copy.copy_journal()
             return self._end(own, catalog, copied=copied)
 
     def _check_new_place(self, own: Marker) -> None:
@@ -241,12 +238,14 @@ class _Mover:
 
     def _end(self, own: Marker, catalog: Catalog, *, copied: int) -> StorageMove:
         """End the move: everything is at the new place, and the journal there is that of the database."""
-        files, state = self._new.journal(), read_state(self._database)
-        compared = require_current(files, state, self._new.read_end(), follow_database=False, now=utcnow())
-        self._stop.check()
+        state = read_state(self._database)
+        compared = require_current(
+            self._new.journal(), state, self._new.read_end(), follow_database=False, now=self._work.clock()
+        )
+        self._work.stop.check()
         self.is_ending = True
         self._rewrite_own(replace(own, moving_to=_name_of(self._destination)))
-        with Journaling(files, catalog, stop=self._stop, clock=utcnow, storage=self._new) as journal:
+        with Journaling(self._new, catalog, self._work) as journal:
             journal.begin(compared)
             if state.storage != self._destination:
                 catalog.write(record.storage, self._destination)

@@ -11,14 +11,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
 
 from msgspec.structs import asdict
 
 from archiver.archive.archive_storage import ArchiveStorage
 from archiver.archive.creation import restore_marker
 from archiver.archive.database import find_database, locate_database
-from archiver.archive.journaling import Journaling, ShippingLease
+from archiver.archive.journaling import Journaling
 from archiver.archive.nightly_run import open_connections, require_key, require_space
 from archiver.archive.session import WritableSession, lock_archive, require_blobs
 from archiver.catalog import Catalog, leases, visits
@@ -43,8 +42,7 @@ from archiver.errors import (
     StorageError,
     UsageError,
 )
-from archiver.model.events import Notice, Observer, Pause
-from archiver.model.identity import utcnow
+from archiver.model.events import Notice, Pause
 from archiver.model.values import replace
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.rate import SharedRate
@@ -96,38 +94,36 @@ def require_cluster(config: Config) -> None:
 def join_archive(
     config: Config,
     command: str,
-    stop: StopFlag,
+    work: Work,
     *,
     worker_id: str,
     replaces: str | None,
     is_run: bool = False,
-    clock: Callable[[], datetime] = utcnow,
 ) -> Iterator[WritableSession]:
     """Open the archive of a configuration for writing beside the other processes of a shared run.
 
     Its schema, triggers and journal were checked when the run began, by ``open_for_writing``. The process is
     the worker ``worker_id`` until the block ends; ``replaces``: the id that it had before. ``is_run``: it
-    waits for the others. ``stop`` is set if the lease is lost. What the block commits is in the journal when
-    it ends. Raises ArchiveLocked while another command writes alone, LeaseLost, and the errors of
-    ``open_for_reading``.
+    waits for the others. Of ``work``, ``clock``, ``stop``, ``wait`` and ``archive_id`` count; ``stop`` is set
+    if the lease is lost. What the block commits is in the journal when it ends. Raises ArchiveLocked while
+    another command writes alone, LeaseLost, and the errors of ``open_for_reading``.
     """
     require_cluster(config)
     with ExitStack() as stack:
-        found = stack.enter_context(lock_archive(config, command, Work(stop=stop), is_shared=True))
-        catalog = stack.enter_context(Catalog.join(find_database(config), worker_id, clock=clock))
+        found = stack.enter_context(lock_archive(config, command, work, is_shared=True))
+        catalog = stack.enter_context(Catalog.join(find_database(config), worker_id, clock=work.clock))
+        work.require(catalog.archive_id, config.archive.directory)
         found.require(catalog.archive_id, config.archive.directory, catalog.removals)
-        storage = ArchiveStorage(config, worker_id=worker_id, check=stop.check)
+        storage = ArchiveStorage(config, worker_id=worker_id, check=work.stop.check)
         storage.require(catalog.storage, found)
         storage.probe(found)
         lease = config.cluster.lease
         stack.enter_context(
-            Heartbeat(catalog, worker_id, worker_name(), lease, stop, is_run=is_run, replaces=replaces)
+            Heartbeat(catalog, worker_id, worker_name(), lease, work.stop, is_run=is_run, replaces=replaces)
         )
         storage.remove_spools(lambda: catalog.coordinate(leases.ids))
         stack.callback(storage.remove_own_spool)
-        files = storage.journal()
-        shipping = ShippingLease(catalog, files.objects.gather_seconds / 2, clock)
-        journal = stack.enter_context(Journaling(files, catalog, stop=stop, clock=clock, lease=shipping))
+        journal = stack.enter_context(Journaling(storage, catalog, work))
         journal.join()
         session = WritableSession(config, catalog, storage, journal, stack)
         session.store.prepare()
@@ -142,10 +138,8 @@ def may_pass(error: BaseException) -> bool:
 class OutageWait:
     """Waits after errors that may pass, ever longer, and gives up after ten minutes without success."""
 
-    def __init__(
-        self, stop: StopFlag, observe: Observer, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._stop, self._observe, self._monotonic = stop, observe, monotonic
+    def __init__(self, work: Work) -> None:
+        self._stop, self._observe = work.stop, work.observe
         self._since: float | None = None
         self._pause = 1.0
 
@@ -156,7 +150,7 @@ class OutageWait:
     def wait(self, error: BaseException) -> None:
         """Wait before another attempt. Raises the error if it does not pass, or has lasted for too long."""
         self._stop.check()
-        now = self._monotonic()
+        now = time.monotonic()
         self._since = now if self._since is None else self._since
         if not may_pass(error) or now - self._since > _PATIENCE_SECONDS:
             raise error
@@ -167,37 +161,30 @@ class OutageWait:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 
-def work(
-    config: Config,
-    *,
-    concurrency: int | None,
-    until_idle: bool,
-    observe: Observer,
-    stop: StopFlag,
-    clock: Callable[[], datetime],
-) -> None:
-    """Visit accounts for every run that opens, until ``stop`` is set.
+def visit_for_runs(config: Config, work: Work, *, concurrency: int | None, until_idle: bool) -> None:
+    """Visit accounts for every run that opens, until ``work.stop`` is set.
 
     ``concurrency``: the downloads at a time; None: as configured. ``until_idle``: return once no run is open
-    that has an account to visit. Raises the cause of ``stop``, and errors that do not pass by themselves.
+    that has an account to visit. Raises the cause of ``work.stop``, and errors that do not pass by
+    themselves.
     """
     require_cluster(config)
     require_key(config)
     if concurrency is not None:
         config = replace(config, download=replace(config.download, concurrency=concurrency))
-    outage = OutageWait(stop, observe)
+    outage = OutageWait(work)
     previous: str | None = None
     while True:
-        stop.check()
+        work.stop.check()
         try:
-            run = _wait_for_work(config, stop, until_idle=until_idle, on_answer=outage.reset)
+            run = _wait_for_work(config, work.stop, until_idle=until_idle, on_answer=outage.reset)
             if run is None:
                 return
             worker_id, replaces = new_worker_id(), previous
             previous = worker_id
-            _visit_for(config, run, worker_id, replaces, observe=observe, stop=stop, clock=clock)
+            _visit_for(config, run, worker_id, replaces, work)
             outage.reset()
-            stop.wait(_LOOK_SECONDS)
+            work.stop.wait(_LOOK_SECONDS)
         except ArchiverError as error:
             outage.wait(error)
 
@@ -219,13 +206,13 @@ def _wait_for_work(
             stop.wait(_LOOK_SECONDS)
 
 
-def _save_answers(session: WritableSession, observe: Observer, stop: StopFlag) -> None:
+def _save_answers(session: WritableSession, work: Work) -> None:
     """Wait until the store takes the answers that wait in the spool.
 
     Until then no other worker may visit their accounts, since it would pay for them again. Raises
-    StorageError after ten minutes, and the cause of ``stop``.
+    StorageError after ten minutes, and the cause of ``work.stop``.
     """
-    outage = OutageWait(stop, observe)
+    outage = OutageWait(work)
     while True:
         try:
             session.storage.empty_spool()
@@ -235,26 +222,16 @@ def _save_answers(session: WritableSession, observe: Observer, stop: StopFlag) -
 
 
 def _visit_for(
-    config: Config,
-    run: SharedRun,
-    worker_id: str,
-    replaces: str | None,
-    *,
-    observe: Observer,
-    stop: StopFlag,
-    clock: Callable[[], datetime],
+    config: Config, run: SharedRun, worker_id: str, replaces: str | None, process_work: Work
 ) -> None:
-    """Visit accounts for a run until none is left. Raises what ended the work early.
-
-    ``stop``: the flag of the process.
-    """
+    """Visit accounts for a run until none is left. Raises what ended the work early."""
     restore_marker(config)  # the first time on this machine
-    orders, process_stop, stop = decode(run.orders, Orders), stop, stop.child()
+    orders, work = decode(run.orders, Orders), replace(process_work, stop=process_work.stop.child())
     with (
-        join_archive(config, "worker", stop, worker_id=worker_id, replaces=replaces, clock=clock) as session,
-        open_connections(config, clock) as (client, downloader),
+        join_archive(config, "worker", work, worker_id=worker_id, replaces=replaces) as session,
+        open_connections(config, work.clock) as (client, downloader),
     ):
-        observe(Notice(f"worker {worker_name()} takes part in run {run.run_id}"))
+        work.observe(Notice(f"worker {worker_name()} takes part in run {run.run_id}"))
         require_blobs(session)
         catalog = session.catalog
         context = RunContext(
@@ -262,7 +239,7 @@ def _visit_for(
             catalog,
             RunOptions(**asdict(orders.options), rules=downloader.rules),
             Tally(run.run_id, "worker", ()),
-            Work(clock=clock, stop=stop, observe=observe),
+            work,
             require_space=lambda: require_space(config),
         )
         shared = SharedVisits(catalog, context, worker_name(), longest_tray=catalog.read(longest_tray))
@@ -274,12 +251,12 @@ def _visit_for(
             session.answers,
             limits=RunLimits(downloads=config.download.concurrency, units=orders.units),
             register=shared.register,
-            rate=SharedRate(catalog, stop),
+            rate=SharedRate(catalog, work.stop),
         )
         causes = visitor.visit_each(shared.feed(visitor), lambda held: shared.visit(held, visitor))
         cause = causes[0] if causes else None
         if isinstance(cause, StorageError) and may_pass(cause):
-            _save_answers(session, observe, process_stop)
+            _save_answers(session, process_work)
         session.journal.has_reported_failure = cause is not None
         if cause is None:
             ended = visitor.api.paying_ended

@@ -16,7 +16,7 @@ from archiver.config import Config, value_formats
 from archiver.config.load_config import warn_of_plain_http
 from archiver.errors import UsageError
 from archiver.text_format import format_size, pluralize
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 
 if TYPE_CHECKING:
     from archiver.archive.storage_move import MovePreview, StorageMove
@@ -60,7 +60,7 @@ def move(options: GlobalOptions, destination: str, dry_run: bool) -> None:
         signals.stop_on_signal(stop, quiet=options.quiet, hint="run it again"),
         progress.show_steps(options, "files") as steps,
     ):
-        moved = move_storage(configuration, place, stop=stop, progress=steps)
+        moved = move_storage(configuration, place, Work(stop=stop, progress=steps))
     if not options.quiet:
         output.print_messages(_describe(moved), *_describe_setting(configuration, place))
 

@@ -535,7 +535,7 @@ def test_fault_s8_a_directory_of_before_a_move_is_brought_up_to_date(
         assert harness.night(ACCOUNT).exit_code == 0
         shutil.copytree(harness.root, tmp_path / "backup")
         place = f"s3://{BUCKET}/pre/fix"
-        move_storage(harness.config, place, stop=StopFlag(), progress=lambda done, total, text: None)
+        move_storage(harness.config, place, Work())
         harness.storage = place
         add_highlights(harness)
         assert harness.night(ACCOUNT).exit_code == 0

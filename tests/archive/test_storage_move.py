@@ -69,7 +69,7 @@ def move(
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> StorageMove:
     """Move the archive, and let the configuration name the new place."""
-    moved = move_storage(harness.config, to, stop=stop or StopFlag(), progress=progress)
+    moved = move_storage(harness.config, to, Work(stop=stop or StopFlag(), progress=progress))
     harness.storage = to
     return moved
 
@@ -183,7 +183,7 @@ def test_a_move_that_is_stopped_goes_on_where_it_stopped(harness: ArchiveHarness
             stop.stop(StoppedBySignal(2))
 
     with pytest.raises(StoppedBySignal):
-        move_storage(harness.config, PLACE, stop=stop, progress=progress)
+        move_storage(harness.config, PLACE, Work(stop=stop, progress=progress))
     assert seen >= 5
     require_whole(harness)
     moved = move(harness, PLACE)
@@ -247,10 +247,10 @@ def test_fault_s4_a_configuration_that_names_the_place_of_another_archive_harms_
     other = make_other(harness, tmp_path)
     before = contents(server.objects)
     harness.storage = PLACE
-    moved = move_storage(harness.config, None, stop=StopFlag(), progress=lambda *_: None)
+    moved = move_storage(harness.config, None, Work())
     assert moved.old == moved.new == str(harness.root)
     with pytest.raises(StorageError, match="the archive is stored in the directory"):
-        move_storage(harness.config, OTHER_PLACE, stop=StopFlag(), progress=lambda *_: None)
+        move_storage(harness.config, OTHER_PLACE, Work())
     assert contents(server.objects) == before
     require_whole(other)
 
@@ -269,7 +269,7 @@ def test_fault_s9_an_older_database_is_no_interrupted_move(harness: ArchiveHarne
         harness.storage = place
         for destination in (None, PLACE, OTHER_PLACE):
             with pytest.raises(MarkerMismatch):
-                move_storage(harness.config, destination, stop=StopFlag(), progress=lambda *_: None)
+                move_storage(harness.config, destination, Work())
     after = contents(server.objects, harness.root)
     assert {name for name in before if before[name] != after.get(name)} <= {str(harness.root / "lock")}
     harness.storage = PLACE
@@ -506,7 +506,7 @@ def test_fault_s9_every_command_names_the_move_that_has_not_ended(
         lambda: upgrade_schema(harness.config),
         lambda: take_snapshot(harness.config, Work()),
         lambda: rebuild(harness),
-        lambda: move_storage(harness.config, OTHER_PLACE, stop=StopFlag(), progress=lambda *_: None),
+        lambda: move_storage(harness.config, OTHER_PLACE, Work()),
         verify,
         read,
     ]

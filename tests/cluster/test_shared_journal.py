@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from archiver.archive.journaling import Journaling, ShippingLease
+from archiver.archive.archive_storage import ArchiveStorage
+from archiver.archive.creation import create_for_run
+from archiver.archive.journaling import Journaling
+from archiver.archive.worker import join_archive
 from archiver.catalog import Catalog, leases, outbox, record
-from archiver.errors import StorageError
-from archiver.journal.journal_files import JournalFiles
+from archiver.errors import MarkerMismatch, StorageError
 from archiver.model.journal_entries import JournalHead
 from archiver.store import disk
-from archiver.work import StopFlag
+from archiver.work import StopFlag, Work
 from tests.support.cluster import ClusterHarness, wait_until
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -98,11 +100,10 @@ def test_a_worker_whose_shipping_fails_leaves_it_to_others(
     """At once: it may have paid answers to store, and then keeps its lease for minutes."""
     one, two = joined
     begin(one)
-    objects = disk.Objects(harness.root)
-    monkeypatch.setattr(objects, "grow", refuse_file)
+    monkeypatch.setattr(disk.Objects, "grow", refuse_file)
     stop = StopFlag()
-    lease = ShippingLease(one, 0, lambda: NOW)
-    with Journaling(JournalFiles(objects), one, stop=stop, clock=lambda: NOW, lease=lease) as journal:
+    work = Work(clock=lambda: NOW, stop=stop)
+    with Journaling(ArchiveStorage(harness.config), one, work) as journal:
         journal.join()
         journal.has_reported_failure = True
         one.write(record.start_run, "run", NOW)
@@ -154,3 +155,16 @@ def test_a_due_snapshot_waits_until_the_workers_have_left(
     with worker_threads(harness, 1):
         assert harness.night(*names(harness.upstream.world)).exit_code == 0
     assert harness.one("select entry_bytes < snapshot_bytes from journal_head") is True
+
+
+def test_a_worker_does_not_join_an_archive_that_has_taken_the_place_of_its_own(
+    harness: ClusterHarness,
+) -> None:
+    """The lease and the journal of the other are left alone."""
+    create_for_run(harness.config)
+    with (
+        pytest.raises(MarkerMismatch, match="another archive has taken the place"),
+        join_archive(harness.config, "worker", Work(archive_id="other"), worker_id="one", replaces=None),
+    ):
+        raise AssertionError
+    assert harness.one("select count(*) from workers") == 0

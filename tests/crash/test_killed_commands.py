@@ -34,7 +34,7 @@ from archiver.config import Config, load
 from archiver.errors import StorageError, UsageError
 from archiver.model.foreign_files import AdoptionReport
 from archiver.model.identity import Role
-from archiver.work import StopFlag, Work
+from archiver.work import Work
 from tests.support import ROOT
 from tests.support.adopting_archive import (
     HIGHLIGHT,
@@ -530,7 +530,7 @@ class KilledMove(KilledCommand):
         """The same command ends the move: everything is there, and can be rebuilt from there. The old place
         is refused.
         """
-        move_storage(self._harness.config, self._new, stop=StopFlag(), progress=lambda *_: None)
+        move_storage(self._harness.config, self._new, Work())
         with pytest.raises(StorageError, match="the archive is stored in"):
             self._harness.night(ACCOUNT)
         self._harness.storage = self._new

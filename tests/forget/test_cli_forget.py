@@ -21,7 +21,7 @@ from archiver.config import Config, config_files, load
 from archiver.durable import enter_directory, open_directory, open_root
 from archiver.errors import ArchiveDamaged, DiskFull, MarkerMismatch, StorageError
 from archiver.store.spool import list_parts, remove_part
-from archiver.work import StopFlag, Work
+from archiver.work import Work
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.command_line import InProcessUser, on_terminal
 from tests.support.forgotten_account import (
@@ -540,7 +540,7 @@ def test_fault_s10_a_right_that_is_lost_in_the_middle_lets_the_rest_wait(
 def test_a_move_first_finishes_a_removal(in_bucket: ArchiveHarness, server: S3Server) -> None:
     """Nothing of the account gets to the new place."""
     begin_to_forget(in_bucket)
-    move_storage(in_bucket.config, None, stop=StopFlag(), progress=lambda *_: None)
+    move_storage(in_bucket.config, None, Work())
     in_bucket.storage = None
     for place in (in_bucket.root, server.objects):
         assert find_words(place, words_of(in_bucket)) == []
