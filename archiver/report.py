@@ -21,7 +21,7 @@ from msgspec import Struct
 
 import archiver
 from archiver.errors import install_command
-from archiver.ip_addresses import is_link_local
+from archiver.hosts import is_link_local
 
 if TYPE_CHECKING:
     from apprise import Apprise

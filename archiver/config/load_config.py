@@ -30,8 +30,9 @@ from archiver.config.sources import (
     section_values,
     warn_of_unknown_variables,
 )
-from archiver.config.value_formats import is_this_machine, names_link_local_host
+from archiver.config.value_formats import names_link_local_host
 from archiver.errors import ArchiverError, ConfigError, NoArchive, hide_keys
+from archiver.hosts import is_this_machine
 from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.secret import Secret

@@ -12,7 +12,7 @@ from decimal import Decimal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from archiver.errors import ConfigError
-from archiver.ip_addresses import is_link_local, is_loopback
+from archiver.hosts import is_host_name, is_link_local, is_this_machine
 from archiver.text_format import PRICE
 
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([a-z]*)", re.ASCII)
@@ -21,9 +21,6 @@ _BYTES = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgt", start=1)
     for unit, factor in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
 }
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
-)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,40}", re.ASCII | re.IGNORECASE)
 _PRIVATE_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa", ".localhost")
 _POSTGRES_SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
@@ -157,14 +154,9 @@ def parse_host_pattern(text: str) -> str:
     name = pattern.removeprefix("*.")
     if is_this_machine(name) and name == pattern:
         return pattern
-    if _HOST.fullmatch(name) is None or (name != pattern and "." not in name):
+    if not is_host_name(name) or (name != pattern and "." not in name):
         raise ValueError(expected)
     return pattern
-
-
-def is_this_machine(host: str) -> bool:
-    """Return whether a host names this machine: localhost, 127.0.0.0/8 or ::1."""
-    return host == "localhost" or is_loopback(host)
 
 
 def _is_in_own_network(host: str) -> bool:

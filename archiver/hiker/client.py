@@ -38,8 +38,8 @@ from archiver.hiker.deadline_transport import (
     DeadlineTransport,
     begin_attempt,
 )
+from archiver.hosts import is_this_machine
 from archiver.http.sockets import CertificateRefused, HttpFailure
-from archiver.ip_addresses import is_loopback
 from archiver.model.api_calls import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret
@@ -314,7 +314,7 @@ def _origin(base_url: str) -> httpx.URL:
             "api.base_url must be https://HOST, without user, query or fragment",
             "leave it out: the default is right",
         )
-    if url.scheme == "http" and not (is_loopback(url.host) or url.host == "localhost"):
+    if url.scheme == "http" and not is_this_machine(url.host):
         raise ConfigError(
             f"api.base_url is http:// to {url.host}: the key would be sent unencrypted", "write https://"
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import httpx
 
 from archiver.errors import DownloadFailed, Reason
+from archiver.hosts import is_loopback, is_public
 from archiver.http import sockets
 from archiver.http.connection import BODY_READ, ConnectionPool, HttpConnection, HttpResponse, ResponseHead
 from archiver.http.sockets import (
@@ -26,8 +27,7 @@ from archiver.http.sockets import (
     TimeLimit,
     start_tls,
 )
-from archiver.ip_addresses import is_loopback
-from archiver.media.egress import CheckedUrl, is_public
+from archiver.media.egress import CheckedUrl
 from archiver.media.speed_limits import Patience
 
 NameResolver = Callable[[str, int], Sequence[str]]

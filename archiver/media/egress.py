@@ -1,11 +1,7 @@
-"""Which URLs may be downloaded, and from which IP addresses. Pure.
+"""Which URLs may be downloaded. Pure.
 
 The URLs come from answers, which may be hostile: a host is allowed by its exact labels, never by a substring.
-``dialer`` checks every address that a host resolves to with ``is_public``.
-
-``ipaddress.is_global`` is not enough for that: it accepts multicast, NAT64 and 6to4, which may hide a private
-address, and its answers differ between versions of Python. Sources: the IANA special-purpose registries
-(RFC 6890 and its updates), RFC 3056, 4380, 6052, 9637.
+``direct_transport`` checks every address that a host resolves to.
 """
 
 from __future__ import annotations
@@ -13,80 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 from msgspec import Struct
 
 from archiver.errors import ConfigError, DownloadFailed, Reason
-from archiver.ip_addresses import is_loopback
+from archiver.hosts import is_host_name, is_loopback, is_reserved, is_this_machine
 
 MAX_URL = 8192
 """Characters: real signed URLs are under 1,000."""
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
-)
 # Addresses that some resolvers understand, but ``ip_address`` does not: 2130706433, 0x7f.1, 0177.0.0.1.
 _NUMBER = re.compile(r"(?!\d{1,3}(\.\d{1,3}){3}\Z)([a-z0-9-]+\.)*(0x[0-9a-f]*|\d+)|0\d+(\.\d+){3}")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-
-_V4_REFUSED = tuple(
-    IPv4Network(text)
-    for text in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT
-        "127.0.0.0/8",
-        "169.254.0.0/16",  # link-local; cloud metadata
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",  # documentation
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, broadcast
-    )
-)
-# The only allocated part: IPv4-mapped, NAT64, ULA, link-local and multicast addresses are outside it.
-_V6_UNICAST = IPv6Network("2000::/3")
-_V6_REFUSED = tuple(
-    IPv6Network(text)
-    for text in (
-        "2001::/23",  # Teredo, benchmarks, ORCHID
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "3fff::/20",  # documentation
-    )
-)
-
-
-def is_public(text: str) -> bool:
-    """Return whether ``text`` is an address on the public internet; False if it is not an address."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    if address.version == 4:
-        return not any(address in network for network in _V4_REFUSED)
-    if address.scope_id is not None or address not in _V6_UNICAST:
-        return False
-    return not any(address in network for network in _V6_REFUSED)
-
-
-def is_reserved(text: str) -> bool:
-    """Return whether ``text`` is an address outside the public internet; False for a name."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return not is_public(text)
 
 
 class CheckedUrl(Struct, frozen=True):
@@ -152,7 +90,7 @@ class Egress:
             host = _ascii(hostname)
         except ValueError:
             raise _refusal("the host of the URL is not a host name") from None
-        is_local = _is_local(host)
+        is_local = is_this_machine(host)
         if not is_local and (scheme != "https" or port not in (None, 443)):
             raise _refusal(f"only https on port 443 is allowed to {host}")
         if scheme not in _DEFAULT_PORTS:
@@ -167,7 +105,7 @@ class Egress:
 
     def allows(self, host: str) -> bool:
         """Return whether downloads may go to this host, which is in the form of ``CheckedUrl.host``."""
-        return host in self._exact or (not _is_local(host) and host.endswith(self._suffixes))
+        return host in self._exact or (not is_this_machine(host) and host.endswith(self._suffixes))
 
 
 class DownloadRules(Struct, frozen=True):
@@ -213,10 +151,6 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     return parts, port
 
 
-def _is_local(host: str) -> bool:
-    return is_loopback(host) or host == "localhost"
-
-
 def _ascii(host: str) -> str:
     """Return a host in the form that DNS uses, with IDNA 2008 for letters beyond ASCII. Raises ValueError."""
     host = host.lower()
@@ -224,7 +158,7 @@ def _ascii(host: str) -> str:
         return "::1"
     if not host.isascii():
         host = idna.encode(host).decode("ascii").lower()  # its own error is a ValueError
-    if _HOST.fullmatch(host) is None:
+    if not is_host_name(host):
         raise ValueError("not a host name")
     return host
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.errors import UsageError
-from archiver.ip_addresses import is_loopback
+from archiver.hosts import is_loopback
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 

@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from archiver.errors import ConfigError, DownloadFailed, Reason, StoppedBySignal
+from archiver.hosts import is_public
 from archiver.media.direct_transport import Dialer
-from archiver.media.egress import MAX_URL, Egress, is_public
+from archiver.media.egress import MAX_URL, Egress
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import (
     Connections,
