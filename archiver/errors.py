@@ -27,11 +27,12 @@
     ├── ArchiveLocked           11   another run holds the lock
     ├── ArchiveDamaged          12   rows or files are not what this program writes
     ├── StoppedBySignal    128 + N   a signal ended the program
-    ├── CallFailed                   an attempt at an API call got no answer; the runner decides what follows
-    ├── AnswerMalformed              an answer is not what its endpoint promises
-    └── DownloadFailed               an attempt at a download got no usable bytes
+    ├── CallFailed               7   an attempt at an API call got no answer; the runner decides what follows
+    ├── AnswerMalformed          7   an answer is not what its endpoint promises
+    └── DownloadFailed           7   an attempt at a download got no usable bytes
 
-The last three never end a run: the runner records them and goes on. This module imports nothing from the
+The last three never end a run: the runner records them and goes on. Outside a run, a failed call (for the
+balance) means that the API is down. This module imports nothing from the
 program.
 """
 
@@ -307,6 +308,7 @@ class CallFailed(ArchiverError):
     status costs.
     """
 
+    exit_code = 7
     slug = "E_CALL"
 
     def __init__(
@@ -321,6 +323,7 @@ class CallFailed(ArchiverError):
 class AnswerMalformed(ArchiverError):
     """An answer is not what its endpoint promises (no JSON, another user's tray, a missing key)."""
 
+    exit_code = 7
     slug = "E_ANSWER"
 
 
@@ -370,6 +373,7 @@ class DownloadFailed(ArchiverError):
     CDN asked to wait. ``host``: for HOST_NOT_ALLOWED. ``size``: the stated length in bytes, for TOO_LARGE.
     """
 
+    exit_code = 7
     slug = "E_DOWNLOAD"
 
     def __init__(

@@ -14,10 +14,7 @@ import click
 from archiver.cli.commands import COMMANDS, LazyGroup, exit_code_of_group
 from archiver.cli.options import CostlyOption, GlobalOptions, JsonOption, RiskyOption, global_options
 from archiver.errors import (
-    AnswerMalformed,
     ArchiverError,
-    CallFailed,
-    DownloadFailed,
     StoppedBySignal,
     UsageError,
     hide_keys,
@@ -139,9 +136,9 @@ def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) 
 def _report_error(error: ArchiverError, options: GlobalOptions) -> int:
     if options.debug:
         _print_traceback(error, options)
-    code = _exit_code(error)
-    _print_error(options, code, error.slug, str(error), options.complete_hint(error.slug, error.hint))
-    return code
+    hint = options.complete_hint(error.slug, error.hint)
+    _print_error(options, error.exit_code, error.slug, str(error), hint)
+    return error.exit_code
 
 
 def _report_bug(error: Exception, options: GlobalOptions) -> int:
@@ -176,11 +173,6 @@ def _print_error(options: GlobalOptions, code: int, slug: str, message: str, hin
         fields = {**head, **options.blank, "exit_code": code, "outcome": outcome(code), "error": error}
         with suppress(ArchiverError):
             output.print_json(fields)
-
-
-def _exit_code(error: ArchiverError) -> int:
-    """Return the exit code. A failed call outside a run (for the balance) means that the API is down."""
-    return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
 
 
 def _print_traceback(error: BaseException, options: GlobalOptions) -> None:

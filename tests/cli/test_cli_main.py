@@ -253,10 +253,10 @@ def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_failed_attempt_outside_a_run_means_upstream() -> None:
-    """CallFailed has no code of its own; if it ends a command, the code is 7."""
-    assert front._exit_code(CallFailed("no answer", was_sent=True)) == 7
-    assert front._exit_code(KeyMissing("none")) == 4
-    assert front._exit_code(StoppedBySignal(15)) == 143
+    """If a failed attempt ends a command, the code is 7."""
+    assert CallFailed("no answer", was_sent=True).exit_code == 7
+    assert KeyMissing("none").exit_code == 4
+    assert StoppedBySignal(15).exit_code == 143
 
 
 def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,14 @@ import pytest
 from archiver.cli import report_delivery, run_report
 from archiver.cli.change_summary import ChangeSummary, RunChanges
 from archiver.config import ReportWhen
-from archiver.errors import DatabaseError, Reason
+from archiver.errors import (
+    AnswerMalformed,
+    ArchiverError,
+    CallFailed,
+    DatabaseError,
+    DownloadFailed,
+    Reason,
+)
 from archiver.model.archived import Failure, NamedChange
 from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
@@ -214,6 +221,29 @@ def test_a_run_that_cannot_begin_is_reported(person: InProcessUser, box: ReportR
     person.upstream = upstream
     person.archive.rename(person.home / "elsewhere")
     failed("no_archive", 10)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CallFailed("no answer", was_sent=True),
+        AnswerMalformed("no JSON"),
+        DownloadFailed(Reason.NETWORK, "no connection"),
+    ],
+)
+def test_a_failed_attempt_is_reported_with_the_code_of_the_command(
+    person: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch, error: ArchiverError
+) -> None:
+    """If one ends a run, the report and the command say that the API is down, not that there is a bug."""
+
+    def fail(*args: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("archiver.cli.run_report.make_run", fail)
+    ended = person.run("run", "--json")
+    posted = json.loads(box.at(HOOK).body)
+    assert [(told["exit_code"], told["outcome"]) for told in (ended.object, posted)] == [(7, "upstream")] * 2
+    assert ended.code == 7
 
 
 def test_a_bug_is_reported_by_its_kind(
