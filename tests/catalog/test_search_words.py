@@ -265,9 +265,9 @@ def test_no_text_is_a_syntax_error(fts5: sqlite3.Connection, text: str) -> None:
     except UsageError:
         return
     for asked in (
-        sought.match_field("names", []),
-        sought.match_field("links", [["@1", "@2"], ["=photo"]]),
-        sought.match_several_fields([]),
+        sought.match_field("names", [], "sqlite"),
+        sought.match_field("links", [["@1", "@2"], ["=photo"]], "sqlite"),
+        sought.match_several_fields([], "sqlite"),
     ):
         if asked is not None:
-            assert fts5.execute("select * from t where t match ?", [asked.sqlite]).fetchall() == []
+            assert fts5.execute("select * from t where t match ?", [asked]).fetchall() == []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -27,6 +28,10 @@ FIELDS = ("names", "tags", "mentions", "links")
 _WEIGHTS = dict(zip(FIELDS, "ABCD", strict=True))
 
 
+_Language: TypeAlias = "tuple[str, str, str, Callable[[Phrase, Sequence[str]], str]]"
+"""How a database writes and, or, and not, and a phrase in some fields."""
+
+
 class Phrase(Struct, frozen=True):
     """Words that follow each other. ``is_prefix``: the last one may be the beginning of a longer word."""
 
@@ -41,13 +46,6 @@ class Phrase(Struct, frozen=True):
             if is_last and list(text[start : start + len(first)]) == first:
                 return True
         return False
-
-
-class MatchExpressions(Struct, frozen=True):
-    """A search in the language of each database: for FTS5's MATCH, and as the text of a tsquery."""
-
-    sqlite: str
-    postgresql: str
 
 
 class SearchQuery(Struct, frozen=True):
@@ -103,25 +101,24 @@ class SearchQuery(Struct, frozen=True):
         all_of = tuple(group[0] for group in unique if len(group) == 1)
         return cls(all_of, tuple(none_of), tuple(group for group in unique if len(group) > 1))
 
-    def match_field(self, field: str, filters: Sequence[Sequence[str]]) -> MatchExpressions:
-        """Match documents that have all phrases in this field.
+    def match_field(self, field: str, filters: Sequence[Sequence[str]], database: str) -> str:
+        """Return the expression for documents that have all phrases in this field.
 
-        Items that have all of them in a better field are left out.
+        Items that have all of them in a better field are left out. ``filters``: a document must also have a
+        word of each. The expression is in the language of the ``database``: for FTS5's MATCH, or the text of
+        a tsquery.
         """
         better = FIELDS[1 : FIELDS.index(field)] if field != FIELDS[0] else ()
-        return self._match([field], better, filters)
+        return _expression(self, [field], better, filters, _LANGUAGES[database])
 
-    def match_several_fields(self, filters: Sequence[Sequence[str]]) -> MatchExpressions | None:
-        """Match items that have all phrases, but not all in one field; None if there is only one group."""
-        return self._match(FIELDS[1:], FIELDS[1:], filters) if len(self.groups) > 1 else None
+    def match_several_fields(self, filters: Sequence[Sequence[str]], database: str) -> str | None:
+        """Return the expression for items that have all phrases, but not all in one field.
 
-    def _match(
-        self, fields: Sequence[str], not_in: Sequence[str], filters: Sequence[Sequence[str]]
-    ) -> MatchExpressions:
-        return MatchExpressions(
-            _expression(self, fields, not_in, filters, " AND ", " OR ", " NOT ", _fts5_phrase),
-            _expression(self, fields, not_in, filters, " & ", " | ", " & !", _tsquery_phrase),
-        )
+        None if there is only one group. The rest is as in ``match_field``.
+        """
+        if len(self.groups) < 2:
+            return None
+        return _expression(self, FIELDS[1:], FIELDS[1:], filters, _LANGUAGES[database])
 
 
 def _phrase(term: re.Match[str]) -> Phrase | None:
@@ -152,16 +149,14 @@ def _expression(
     fields: Sequence[str],
     not_in: Iterable[str],
     filters: Sequence[Sequence[str]],
-    and_: str,
-    or_: str,
-    not_: str,
-    render: Callable[[Phrase, Sequence[str]], str],
+    language: _Language,
 ) -> str:
     """Return an expression for documents that have all phrases in ``fields``, but not in a field of
     ``not_in``.
 
     A document must also have a word of each filter.
     """
+    and_, or_, not_, render = language
 
     def all_phrases(fields: Sequence[str]) -> str:
         groups = (or_.join(render(phrase, fields) for phrase in group) for group in query.groups)
@@ -186,3 +181,9 @@ def _tsquery_phrase(phrase: Phrase, fields: Sequence[str]) -> str:
     labels = [weights] * (len(phrase.words) - 1) + ["*" * phrase.is_prefix + weights]
     marked = (f"'{word}':{label}".rstrip(":") for word, label in zip(phrase.words, labels, strict=True))
     return f"({' <-> '.join(marked)})"
+
+
+_LANGUAGES: dict[str, _Language] = {
+    "sqlite": (" AND ", " OR ", " NOT ", _fts5_phrase),
+    "postgresql": (" & ", " | ", " & !", _tsquery_phrase),
+}

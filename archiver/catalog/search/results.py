@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from archiver.catalog.search import search_index, tokenizer
-from archiver.catalog.search.query_parser import FIELDS, MatchExpressions, SearchQuery
+from archiver.catalog.search.query_parser import FIELDS, SearchQuery
 from archiver.catalog.search.search_index import DocumentSource
 from archiver.catalog.sql import Query
 from archiver.model.identity import Pk, Subject
@@ -168,7 +168,6 @@ def _matching_documents(
     since: datetime | None,
     limit: int | None,
 ) -> Iterator[_Document]:
-    dialect = connection.dialect.name
     filters = [
         [search_index.kind_filter(kind) for kind in sorted(set(kinds))],
         [search_index.owner_filter(pk) for pk in sorted(set(user_pks))],
@@ -178,19 +177,20 @@ def _matching_documents(
         "since": since,
         "limit": None if limit is None else max(_MAX_RANKED, limit),
     }
-    for expressions in _expressions(query, kinds, [words for words in filters if words]):
-        yield from _DOCUMENTS.iterate(connection, expression=getattr(expressions, dialect), **narrowing)
+    filters = [words for words in filters if words]
+    for expression in _expressions(query, kinds, filters, connection.dialect.name):
+        yield from _DOCUMENTS.iterate(connection, expression=expression, **narrowing)
 
 
 def _expressions(
-    query: SearchQuery, kinds: Collection[Kind], filters: Sequence[Sequence[str]]
-) -> Iterator[MatchExpressions]:
+    query: SearchQuery, kinds: Collection[Kind], filters: Sequence[Sequence[str]], database: str
+) -> Iterator[str]:
     """Yield the expressions to match one after the other, best first. No document matches two of them."""
     if not kinds or not _ITEM_KINDS.issuperset(kinds):
-        yield query.match_field(FIELDS[0], filters)
+        yield query.match_field(FIELDS[0], filters, database)
     if not kinds or not _ITEM_KINDS.isdisjoint(kinds):
-        yield from (query.match_field(field, filters) for field in FIELDS[1:])
-        if (several := query.match_several_fields(filters)) is not None:
+        yield from (query.match_field(field, filters, database) for field in FIELDS[1:])
+        if (several := query.match_several_fields(filters, database)) is not None:
             yield several
 
 
