@@ -62,11 +62,6 @@ class BucketSettings(Struct, frozen=True):
     login: dict[str, str]
     hosts: tuple[str, ...] = ()
 
-    @property
-    def is_plain_http(self) -> bool:
-        """Whether names and bytes travel unencrypted."""
-        return self.endpoint.startswith("http://")
-
     def __repr__(self) -> str:
         return repr_without(self, "login")
 

@@ -97,7 +97,7 @@ def test_variables_of_the_environment_come_first(home: dict[str, str]) -> None:
         "session_token": "token",
     }
     assert (settings.region, settings.endpoint) == ("eu-central-1", "https://s3.example")
-    assert (settings.location.url, settings.is_plain_http) == (URL, False)
+    assert settings.location.url == URL
 
 
 def test_without_files_and_endpoint_the_store_is_that_of_aws(home: dict[str, str]) -> None:
@@ -190,7 +190,7 @@ def test_plain_http_must_be_allowed(
     """An endpoint is a URL with https, or with http if AWS_ALLOW_HTTP=true; its error quotes no key."""
     environment = home | KEYS | {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": allowed}
     if is_accepted:
-        assert read_bucket_settings(URL, environment).is_plain_http == endpoint.startswith("http:")
+        assert read_bucket_settings(URL, environment).endpoint == endpoint.rstrip("/")
         return
     with pytest.raises(ConfigError) as caught:
         read_bucket_settings(URL, environment)
