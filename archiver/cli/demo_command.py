@@ -47,7 +47,7 @@ def command(options: GlobalOptions, directory: Path | None) -> int:
     place = directory or options.archive or Path("archiver-demo")
     options.config, options.archive = None, place  # so that the printed commands name the demo
     root = place.absolute()
-    again = is_demo(root)
+    again = _holds_demo(root)
     with StandIn(World.seed()) as upstream:
         options.loaded = config = demo_config(upstream, root)
         if not again:
@@ -60,7 +60,7 @@ def command(options: GlobalOptions, directory: Path | None) -> int:
     return code
 
 
-def is_demo(root: Path) -> bool:
+def _holds_demo(root: Path) -> bool:
     """Return whether there is a demo archive at ``root``. Raises UsageError for any other archive."""
     try:
         if marker.read(root).is_demo:
