@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple, Self
 
 import msgspec
 from msgspec import Struct, field
 
-from archiver.model.identity import Digest
+from archiver.model.identity import EPOCH, Digest
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_FAILURES = 1000
 _MEDIA = ("account ", "highlight ", "item ", "adopted ", "media ")
 """How the ids of pictures and videos begin, and those of the sidecars beside them."""
@@ -96,7 +95,7 @@ def to_nanoseconds(at: datetime) -> int:
 
     The earliest is that of 1677-09-21, the latest that of 2262-04-11: no file has one outside of 64 bits.
     """
-    since = at - _EPOCH
+    since = at - EPOCH
     nanoseconds = ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
     return min(max(nanoseconds, -(2**63)), 2**63 - 1)
 

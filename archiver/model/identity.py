@@ -1,4 +1,4 @@
-"""Pks, digests, roles, subjects, and the clock."""
+"""Pks, digests, roles, subjects, the clock and the epoch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ _PK = re.compile(r"[0-9]{1,40}")
 
 ADOPTED_PREFIX = "adopted-"
 """What the pk of a highlight begins with if no tool and no answer has named its own."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""The beginning of Unix time: earlier than anything that an archive has."""
 
 
 def is_pk(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -15,11 +15,10 @@ from archiver import retry
 from archiver.catalog.query.account_state import FailureState, HighlightState
 from archiver.errors import NOT_RETRIED, Reason
 from archiver.hiker import endpoints
-from archiver.model.identity import Pk
+from archiver.model.identity import EPOCH, Pk
 from archiver.model.upstream import TrayNumbers
 from archiver.runner.context import RunOptions
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK_TOLERANCE = timedelta(days=1)
 
 
@@ -121,8 +120,8 @@ def next_sweep_at(pk: Pk, last: datetime, interval: timedelta) -> datetime:
     night is fetched again over many.
     """
     phase = int.from_bytes(hashlib.sha256(pk.encode()).digest()[:6], "big") / 2**48
-    number = math.floor((last - _EPOCH) / interval - phase) + 1
-    return _EPOCH + (number + phase) * interval
+    number = math.floor((last - EPOCH) / interval - phase) + 1
+    return EPOCH + (number + phase) * interval
 
 
 def is_title_wanted(title: str | None, globs: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.api_calls import Meaning
 from archiver.model.events import RunStarted
+from archiver.model.identity import EPOCH
 from archiver.model.target import Target
 from archiver.model.upstream import Balance
 from archiver.model.values import replace
@@ -47,7 +48,6 @@ _BALANCE_LEAD = 0.1
 _ACCOUNTS_AT_FIRST = 4
 JOBS_AT_ONCE = 8
 T = TypeVar("T")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_balance(client: HikerClient) -> Balance:
@@ -370,12 +370,12 @@ def _priority(
     if target.highlight_pk is not None:
         stored = catalog.read(highlight_state, target.highlight_pk)
         if stored is None or stored.fetched_at is None:
-            return _Rank.NEVER_LISTED, _EPOCH
+            return _Rank.NEVER_LISTED, EPOCH
         return (_Rank.LISTED if stored.tried_at else _Rank.UNFINISHED), stored.fetched_at
     pk = account_progress.pk_of(target, from_config=options.from_config)
     listed_at = account_progress.listed_at.get(pk) if pk is not None else None
     if pk is None or listed_at is None:
-        return _Rank.NEVER_LISTED, _EPOCH
+        return _Rank.NEVER_LISTED, EPOCH
     is_begun = pk in account_progress.unfinished and _has_jobs(target, catalog, options, now)
     return (_Rank.UNFINISHED if is_begun else _Rank.LISTED), listed_at
 

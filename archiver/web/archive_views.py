@@ -19,7 +19,7 @@ from archiver.errors import UsageError
 from archiver.hiker import endpoints
 from archiver.model.api_calls import CostsBy
 from archiver.model.archived import DatedPk, Gap, KeptAccount, KeptHighlight, NamedChange, ShownItem
-from archiver.model.identity import Pk, Subject, is_pk, utcnow
+from archiver.model.identity import EPOCH, Pk, Subject, is_pk, utcnow
 from archiver.model.query_results import Field, Hit
 from archiver.model.values import replace
 from archiver.pages import html_pages, page_text
@@ -452,7 +452,6 @@ def show_costs(catalog: Catalog, request: PageRequest) -> Page:
 FEED_PATH = "/feed.atom"
 FEED_ENTRIES = 60
 FEED_TYPE = "application/atom+xml; charset=utf-8"
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def show_feed(catalog: Catalog, request: PageRequest) -> Page:
@@ -466,7 +465,7 @@ def show_feed(catalog: Catalog, request: PageRequest) -> Page:
     entries = [_item_entry(urn, place.at, shown[place.pk]) for place in items if place.pk in shown]
     entries += [_account_entry(urn, place.at, accounts[place.pk]) for place in new]
     entries = sorted(entries, key=lambda entry: entry.updated, reverse=True)[:FEED_ENTRIES]
-    updated = entries[0].updated if entries else _NEVER
+    updated = entries[0].updated if entries else EPOCH
     feed = AtomFeed(f"{urn}:items", request.origin, updated, tuple(entries))
     return Page(html_pages.atom_feed(feed).encode(), FEED_TYPE)
 

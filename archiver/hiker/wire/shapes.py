@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from archiver import signed_url
-from archiver.model.identity import Pk, Role, is_pk
+from archiver.model.identity import EPOCH, Pk, Role, is_pk
 from archiver.model.upstream import Link
 
 Raw = dict[str, object]
@@ -32,7 +32,6 @@ ENTRIES_MAX = 10_000
 _MAX_TEXT = 65_536
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
 _SHOP = re.compile(r"shop:[0-9]{1,40}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WireUser(Struct):
@@ -259,7 +258,7 @@ def read_time(value: Moment | None) -> datetime | None:
             return None
     except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment >= _EPOCH else None
+    return moment if moment >= EPOCH else None
 
 
 def make_link(role: Role, url: str | None) -> Link | None:
