@@ -274,25 +274,25 @@ class Adoption:
             return self._read_media(source, kind, before)
         self._require_space()
         os.lseek(source, 0, os.SEEK_SET)
-        with self._store.writer() as writer:
+        with self._store.draft() as draft:
 
             def chunks() -> Iterator[bytes]:
-                for chunk in writer.copy(source):
+                for chunk in draft.copy(source):
                     self._check()
                     yield chunk
 
             media = _check_media(chunks(), kind)
             _require_unchanged(source, before, media.size)
-            digest, size = writer.commit()
+            digest, size = self._store.put(draft)
         return Blob(digest, size, media.mime, media.width, media.height)
 
     def _store_metadata(self, metadata: _Metadata | None) -> None:
         if metadata is None or self._options.dry_run:
             return
         self._require_space()
-        with self._store.writer() as writer:
-            writer.write(metadata.data)
-            writer.commit()
+        with self._store.draft() as draft:
+            draft.write(metadata.data)
+            self._store.put(draft)
 
     def _submit(self, file: ForeignFile, blob: Blob, path: str, metadata: _Metadata | None) -> None:
         """Queue the rows of a file and its metadata, whose bytes are durable; they are those of a run."""

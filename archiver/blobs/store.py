@@ -56,24 +56,29 @@ class BlobStore:
         return self._objects.is_remote
 
     def prepare(self) -> None:
-        """Prepare for writing; the caller holds the archive's lock. Required by ``writer``, not for reading.
+        """Prepare for writing; the caller holds the archive's lock. Required by ``draft``, not for reading.
 
         Removes unfinished files of killed runs. Raises StorageError if the store cannot be written, so that a
         run finds out before it pays for anything.
         """
         self._objects.prepare(_DIRECTORIES)
 
-    def writer(self) -> Draft:
-        """Return the draft of one blob, whose ``commit`` stores it and returns its digest and size.
+    def draft(self) -> Draft:
+        """Return an empty draft of one blob, which the caller closes by ``with``.
+
+        Raises DiskFull or StorageError.
+        """
+        return self._objects.draft()
+
+    def put(self, draft: Draft) -> tuple[Digest, int]:
+        """Store a draft as a blob, and return its digest and size. The bytes then survive a power loss.
 
         If the blob is stored already, it is replaced, which repairs a damaged copy. Raises DiskFull or
-        StorageError.
+        StorageError, and ValueError if the draft is closed.
         """
-        return self._objects.draft(self._put)
-
-    def _put(self, draft: Draft) -> None:
         digest = draft.digest()
         self._objects.put_draft(object_name(digest), draft, lambda: self._choose_upload(digest))
+        return digest, draft.size
 
     def has(self, digest: Digest) -> bool:
         """Return whether the blob is there. Its bytes are not read."""

@@ -153,9 +153,9 @@ class FileDownloader:
         try:
             self._work.stop.check()
             self._context.require_space()
-            with self._store.writer() as writer:
-                received = self._downloader.download(download.link, writer, self._work.stop)
-                digest, size = writer.commit()
+            with self._store.draft() as draft:
+                received = self._downloader.download(download.link, draft, self._work.stop)
+                digest, size = self._store.put(draft)
             blob = Blob(digest, size, received.mime, received.width, received.height)
             file = File(download.owner, download.link.role, blob, signed_url.without_query(download.link.url))
             stored = StoredFile(file, download.answer_id, self._work.clock())

@@ -66,13 +66,13 @@ class Objects:
         """Prepare the spool. Whether the bucket can be written, the probe of the marker has found out."""
         self._spool.prepare()
 
-    def draft(self, store: Callable[[Draft], None]) -> Draft:
-        return self._spool.draft(store)
+    def draft(self) -> Draft:
+        return self._spool.draft()
 
     def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
         """Make sure that the bucket has these bytes under their name."""
-        choice = choose()
-        with storage_errors(f"a file in {draft.directory} cannot be read"), draft.open() as file:
+        with draft, storage_errors(f"a file in {draft.directory} cannot be read"), draft.open() as file:
+            choice = choose()
             if choice is Upload.IF_ABSENT and draft.size <= SINGLE_PUT:
                 if self._bucket.put_if_absent(name, file.read()):
                     return

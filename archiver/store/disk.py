@@ -112,7 +112,7 @@ class Objects:
                     )
                 self._check_directories(self._held.name, within, directories)
             remove_unfinished(self._tmp)
-            with self.draft(lambda _: None) as probe:  # a read-only disk is noticed before a unit is spent
+            with self.draft() as probe:  # a read-only disk is noticed before a unit is spent
                 probe.write(b"\n")
 
     def _check_directories(self, folder: str, within: int, names: Sequence[str]) -> None:
@@ -140,14 +140,14 @@ class Objects:
         if is_changed:
             sync_directory(within)
 
-    def draft(self, store: Callable[[Draft], None]) -> Draft:
+    def draft(self) -> Draft:
         if self._tmp is None:
             raise ValueError("the store is not prepared for writing")
-        return Draft(self._tmp, "/".join((str(self._root), *self._drafts)), store)
+        return Draft(self._tmp, "/".join((str(self._root), *self._drafts)))
 
     def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
         """Make a file appear completely or not at all: set its mode, sync, close, rename, sync, check."""
-        with storage_errors(f"{self.location(name)} cannot be stored"):
+        with draft, storage_errors(f"{self.location(name)} cannot be stored"):
             draft.seal(_FINAL)
             self._put_in_place(name, draft)
 

@@ -144,13 +144,14 @@ class Objects(Protocol):
         so that a run finds out before it pays for anything.
         """
 
-    def draft(self, store: Callable[[Draft], None]) -> Draft:
-        """Return a new draft, whose ``commit`` calls ``store``, which calls ``put_draft``."""
+    def draft(self) -> Draft:
+        """Return a new, empty draft, for ``put_draft``."""
 
     def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
-        """Store a draft, which nobody may change afterwards, in place of an object that may exist.
+        """Store a draft durably, in place of an object that may exist. Nobody may change it afterwards.
 
-        On a disk its file is renamed. ``choose`` is only called for a bucket, in this thread.
+        On a disk its file is renamed. ``choose`` is only called for a bucket, in this thread. The draft is
+        closed then, also after an error; ValueError if it was closed before.
         """
 
     def put(self, name: str, content: Content, *, is_final: bool = False) -> None:

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -31,19 +31,16 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 class Draft:
     """The bytes of a new object: a file of mode 0600 in the open directory ``tmp``, and its SHA-256.
 
-    Leaving the ``with`` block without ``commit`` leaves nothing behind. ``commit``, leaving the block and an
-    error of ``write`` close it. Then only ``size`` and ``digest`` work; everything else raises ValueError, as
-    a closed file does. A draft belongs to one thread.
+    Leaving the ``with`` block leaves nothing behind, unless ``Objects.put_draft`` has stored the draft. That,
+    leaving the block and an error of ``write`` close it. Then only ``size`` and ``digest`` work; everything
+    else raises ValueError, as a closed file does. A draft belongs to one thread.
     """
 
-    def __init__(self, tmp: int, directory: str, store: Callable[[Draft], None]) -> None:
-        """``directory``: the path of ``tmp``, for messages. ``store``: what ``commit`` does with the draft.
-
-        Raises DiskFull or StorageError.
-        """
+    def __init__(self, tmp: int, directory: str) -> None:
+        """``directory``: the path of ``tmp``, for messages. Raises DiskFull or StorageError."""
         self.directory = directory
         self.name = f"{secrets.token_hex(16)}.part"
-        self._tmp, self._store = tmp, store
+        self._tmp = tmp
         self._hash = hashlib.sha256()
         self._size = 0
         self._fd: int | None = None
@@ -109,21 +106,6 @@ class Draft:
         self._hash = hashlib.sha256()
         self._size = 0
 
-    def commit(self) -> tuple[Digest, int]:
-        """Store the bytes, and return their digest and size. They then survive a power loss.
-
-        Raises DiskFull or StorageError.
-        """
-        self._open_fd()
-        try:
-            self._store(self)
-        except BaseException:
-            self._discard()
-            raise
-        if self._fd is not None:
-            self._discard()
-        return self.digest(), self._size
-
     def open(self) -> BinaryIO:
         """Open the bytes for reading, from their beginning; the caller closes the file."""
         file = os.fdopen(os.dup(self._open_fd()), "rb")
@@ -156,7 +138,7 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._fd is not None:
+        if self._fd is not None or error is not None:  # a sealed file may not have its final name yet
             self._discard()
 
 

@@ -58,9 +58,9 @@ def download(archive: AdoptingArchive, content: bytes, *, role: Role = Role.THUM
     with Archive(archive.config) as opened, Catalog.open(archive.database, write=True) as catalog:
         store = opened._open().store
         store.prepare()
-        with store.writer() as writer:
-            writer.write(content)
-            sha256, size = writer.commit()
+        with store.draft() as draft:
+            draft.write(content)
+            sha256, size = store.put(draft)
         file = File(Owner(Subject.ITEM, ITEM), role, Blob(sha256, size, "image/jpeg"), "https://cdn/a.jpg")
         run_id = catalog.write(record.start_run, "run", NOW)
         catalog.write(record.record_file, run_id, file, 7, LATER)

@@ -39,9 +39,9 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def put(store: BlobStore, data: bytes) -> StoredBlob:
-    with store.writer() as writer:
-        writer.write(data)
-        digest, size = writer.commit()
+    with store.draft() as draft:
+        draft.write(data)
+        digest, size = store.put(draft)
     return StoredBlob(digest, size, None, None, (f"item {len(data)} video",))
 
 

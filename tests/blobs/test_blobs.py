@@ -135,7 +135,7 @@ def test_a_store_without_tmp_can_be_read(root: Path, store: BlobStore) -> None:
     with disk_blobs(root) as copy:
         assert copy.has(digest)
         with pytest.raises(ValueError, match="not prepared"):
-            copy.writer()
+            copy.draft()
     assert not (root / "tmp").exists()
 
 
@@ -310,12 +310,12 @@ def test_fault_h13_a_file_that_grows_too_large_for_the_disk_leaves_nothing(
     root: Path, store: BlobStore
 ) -> None:
     """A write that fails half way is an error; its file is removed, and the next file is not affected."""
-    with limit(resource.RLIMIT_FSIZE, 10_000), store.writer() as writer:
-        writer.write(b"a" * 8_000)
+    with limit(resource.RLIMIT_FSIZE, 10_000), store.draft() as draft:
+        draft.write(b"a" * 8_000)
         with pytest.raises(StorageError, match="16000 bytes"):
-            writer.write(b"b" * 8_000)
+            draft.write(b"b" * 8_000)
         with pytest.raises(ValueError, match="closed"):
-            writer.commit()
+            store.put(draft)
         assert list((root / "tmp").iterdir()) == []
         assert store.has(put(store, b"small"))
 
@@ -323,15 +323,15 @@ def test_fault_h13_a_file_that_grows_too_large_for_the_disk_leaves_nothing(
 def test_fault_h12_no_free_descriptor_is_told(store: BlobStore) -> None:
     """Too many open files is a StorageError, and the store works again afterwards."""
     used = max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208 (of this very process)
-    writers: list[Draft] = []
+    drafts: list[Draft] = []
 
     def open_all() -> None:
         while True:
-            writers.append(store.writer())
+            drafts.append(store.draft())
 
     with limit(resource.RLIMIT_NOFILE, used + 5), ExitStack() as opened:
         with pytest.raises(StorageError, match="Too many open files"):
             open_all()
-        for writer in writers:
-            opened.enter_context(writer)
+        for draft in drafts:
+            opened.enter_context(draft)
     assert store.has(put(store, b"x"))

@@ -65,9 +65,9 @@ def store(server: S3Server, root: Path) -> Iterator[BlobStore]:
 
 
 def put(store: BlobStore, data: bytes) -> Digest:
-    with store.writer() as writer:
-        writer.write(data)
-        return writer.commit()[0]
+    with store.draft() as draft:
+        draft.write(data)
+        return store.put(draft)[0]
 
 
 def name(data: bytes) -> str:
@@ -141,16 +141,16 @@ def test_a_checksum_that_is_not_one_never_skips_an_upload(
 def test_fault_s6_a_failed_upload_is_no_blob_and_leaves_no_file(
     server: S3Server, store: BlobStore, root: Path, act: Act, size: int
 ) -> None:
-    """If the upload fails, commit raises StorageError, nothing has the name, and the spool is empty."""
+    """If the upload fails, put raises StorageError, nothing has the name, and the spool is empty."""
     assert not store.has(sha256(bytes(size)))  # the client opens its own descriptors at its first request
     before = count_open_files()
-    with store.writer() as writer:
-        writer.write(bytes(size))
+    with store.draft() as draft:
+        draft.write(bytes(size))
         server.act = first(100, act, "PUT")
         with pytest.raises(StorageError):
-            writer.commit()
+            store.put(draft)
         with pytest.raises(ValueError, match="closed"):
-            writer.commit()
+            store.put(draft)
     server.act = None
     assert count_open_files() == before
     assert not store.has(sha256(bytes(size)))
@@ -345,11 +345,11 @@ def test_the_spool_is_private(
     """prepare creates tmp/ with its mode; nobody else reads a file in it."""
     with BlobStore(bucket.Objects(server.bucket(), root, group_readable=group_readable)) as store:
         with pytest.raises(ValueError, match="not prepared"):
-            store.writer()
+            store.draft()
         assert list(root.iterdir()) == []
         store.prepare()
         assert mode(root / "tmp") == directory_mode
-        with store.writer():
+        with store.draft():
             assert [mode(path) for path in spool(root)] == [0o600]
 
 
@@ -418,10 +418,10 @@ from archiver.store.bucket_client import Bucket
 store = BlobStore(Objects(Bucket.open(sys.argv[1]), Path(sys.argv[2])))
 store.prepare()
 def put(size):
-    with store.writer() as writer:
+    with store.draft() as draft:
         for _ in range(size >> 20):
-            writer.write(bytes(1 << 20))
-        return writer.commit()[0]
+            draft.write(bytes(1 << 20))
+        return store.put(draft)[0]
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 put(20 << 20)

@@ -194,16 +194,16 @@ def test_no_content_range_makes_it_raise(said: str, start: int, total: int | Non
     assert found is None or said == f"bytes {start}-{found - 1}/{found}"
 
 
-def test_a_blob_writer_is_a_sink() -> None:
+def test_a_draft_of_a_blob_is_a_sink() -> None:
     """Bytes, a restart in between, and the digest of the store agree in one pass."""
     store = MemoryStore()
     store.prepare()
     with (
         scripted_cdn(broken(HALF), ok(BODY)) as server,
         downloader() as cdn_downloader,
-        store.writer() as writer,
+        store.draft() as draft,
     ):
-        cdn_downloader.download(picture(server.link()), writer, Waits())
-        digest, size = writer.commit()
+        cdn_downloader.download(picture(server.link()), draft, Waits())
+        digest, size = store.put(draft)
     with store.open(digest) as held:
         assert (size, held.read()) == (LENGTH, BODY)

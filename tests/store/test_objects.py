@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 
@@ -223,17 +224,16 @@ def drafting(objects: Objects) -> Iterator[Objects]:
     objects.close()
 
 
-def begin(objects: Objects, upload: Upload = Upload.IF_ABSENT) -> Draft:
-    """Return a draft of ``FIRST``. Only under its own name an object of no bytes is one."""
-    return objects.draft(
-        lambda draft: objects.put_draft(FIRST if draft.size else EMPTY, draft, lambda: upload)
-    )
+def store(objects: Objects, draft: Draft, upload: Upload = Upload.IF_ABSENT) -> None:
+    """Store a draft as ``FIRST``. Only under its own name an object of no bytes is one."""
+    objects.put_draft(FIRST if draft.size else EMPTY, draft, lambda: upload)
 
 
 def put(objects: Objects, data: bytes, upload: Upload = Upload.IF_ABSENT) -> tuple[str, int]:
-    with begin(objects, upload) as draft:
+    with objects.draft() as draft:
         draft.write(data)
-        return draft.commit()
+        store(objects, draft, upload)
+        return draft.digest(), draft.size
 
 
 def sha256(data: bytes) -> str:
@@ -247,11 +247,12 @@ def test_any_bytes_in_any_chunks_come_back(drafting: Objects, chunks: list[bytes
     """However a draft is split into chunks, the object is those bytes, and the draft has their SHA-256."""
     data = b"".join(chunks)
     name = FIRST if data else EMPTY
-    with begin(drafting) as draft:
+    with drafting.draft() as draft:
         for chunk in chunks:
             draft.write(chunk)
         assert (draft.digest(), draft.size) == (sha256(data), len(data))
-        assert draft.commit() == (sha256(data), len(data))
+        store(drafting, draft)
+        assert (draft.digest(), draft.size) == (sha256(data), len(data))
     assert drafting.size(name) == len(data)
     assert name in {SHELF.path(each) for each in listed(drafting)}
     with drafting.open(name) as file:
@@ -293,11 +294,11 @@ def test_what_is_set_aside_can_come_back(drafting: Objects, upload: Upload) -> N
             drafting.set_aside(FIRST, aside)
 
 
-def test_a_draft_without_commit_leaves_nothing(drafting: Objects, root: Path) -> None:
+def test_a_draft_that_is_not_stored_leaves_nothing(drafting: Objects, root: Path) -> None:
     """Whether its block ends, or breaks off with an error, which passes through."""
 
     def leave(error: Exception | None = None) -> None:
-        with begin(drafting) as draft:
+        with drafting.draft() as draft:
             draft.write(b"half")
             if error is not None:
                 raise error
@@ -311,21 +312,22 @@ def test_a_draft_without_commit_leaves_nothing(drafting: Objects, root: Path) ->
 
 def test_a_restarted_draft_forgets_what_was_written(drafting: Objects) -> None:
     """Only the bytes written since count, even if they are fewer."""
-    with begin(drafting) as draft:
+    with drafting.draft() as draft:
         draft.write(b"wrong start, and a long one")
         draft.restart()
         assert draft.size == 0
         draft.write(b"right")
-        assert draft.commit() == (sha256(b"right"), 5)
+        store(drafting, draft)
+        assert (draft.digest(), draft.size) == (sha256(b"right"), 5)
     assert read(drafting, FIRST) == b"right"
 
 
 def test_a_closed_draft_refuses_like_a_closed_file(drafting: Objects) -> None:
-    """After commit only size and digest work; everything else is a ValueError."""
-    with begin(drafting) as draft:
+    """Once it is stored only size and digest work; everything else is a ValueError."""
+    with drafting.draft() as draft:
         draft.write(b"whole")
-        draft.commit()
-        for refused in (draft.commit, draft.restart, lambda: draft.write(b"more")):
+        store(drafting, draft)
+        for refused in (partial(store, drafting, draft), draft.restart, lambda: draft.write(b"more")):
             with pytest.raises(ValueError, match="closed"):
                 refused()
     assert (draft.digest(), draft.size) == (sha256(b"whole"), 5)
@@ -359,16 +361,17 @@ def test_equal_drafts_of_many_threads_are_one_object(
 
 
 def test_a_copied_file_is_an_object_and_its_source_stays(drafting: Objects, tmp_path: Path) -> None:
-    """The bytes are yielded once, as they are in the copy; nothing of a copy without commit stays."""
+    """The bytes are yielded once, as they are in the copy; nothing of a copy that is not stored stays."""
     data = bytes(range(256)) * 10_000
     source = tmp_path / "source"
     source.write_bytes(data)
-    with source.open("rb") as file, begin(drafting) as draft:
+    with source.open("rb") as file, drafting.draft() as draft:
         next(iter(draft.copy(file.fileno())))
     assert listed(drafting) == []
-    with source.open("rb") as file, begin(drafting) as draft:
+    with source.open("rb") as file, drafting.draft() as draft:
         assert b"".join(draft.copy(file.fileno())) == data
-        assert draft.commit() == (sha256(data), len(data))
+        store(drafting, draft)
+        assert (draft.digest(), draft.size) == (sha256(data), len(data))
     assert read(drafting, FIRST) == data
     assert source.read_bytes() == data
 
@@ -385,9 +388,10 @@ def test_a_reflink_is_hashed_as_it_was_stored(
         source.write_bytes(b"changed")
 
     monkeypatch.setattr(spool, "clone", clone)
-    with source.open("rb") as file, begin(drafting) as draft:
+    with source.open("rb") as file, drafting.draft() as draft:
         assert list(draft.copy(file.fileno())) == [b"as it was"]
-        assert draft.commit() == (sha256(b"as it was"), 9)
+        store(drafting, draft)
+        assert (draft.digest(), draft.size) == (sha256(b"as it was"), 9)
     assert read(drafting, FIRST) == b"as it was"
 
 
@@ -416,10 +420,10 @@ def test_descriptors_are_closed(objects: Objects) -> None:
     counts = []
     for number in range(5):
         put(objects, b"%d" % number)
-        with begin(objects):
+        with objects.draft():
             pass
-        with pytest.raises(StorageError), objects.draft(refuse) as draft:
-            draft.commit()
+        with pytest.raises(StorageError), objects.draft() as draft:
+            objects.put_draft("shelf/missing/a.txt", draft, refuse)
         objects.set_aside(FIRST, f"quarantine/{number}")
         objects.prepare()
         assert listed(objects) == ["2026/11/b.txt"]
@@ -429,7 +433,7 @@ def test_descriptors_are_closed(objects: Objects) -> None:
     assert count_open_files() == before
 
 
-def refuse(_: Draft) -> None:
+def refuse() -> Upload:
     raise StorageError("refused")
 
 
@@ -457,7 +461,7 @@ def test_modes_are_exact_whatever_the_umask(
         appender = objects.appender(lambda _: ("shelf/2027/c.txt", b""))
         appender.append(b"appended")
         appender.close()
-        with begin(objects):
+        with objects.draft():
             (draft,) = (root / "tmp").iterdir()
             assert draft.stat().st_mode & 0o777 == 0o600
     finally:
@@ -506,9 +510,9 @@ while True:
         name, offset = appender.append(data)
     else:
         offset = 0
-        with objects.draft(lambda draft: objects.put_draft(name, draft, lambda: Upload.IF_ABSENT)) as draft:
+        with objects.draft() as draft:
             draft.write(data)
-            draft.commit()
+            objects.put_draft(name, draft, lambda: Upload.IF_ABSENT)
     print(name, offset, n, flush=True)
 """
 
@@ -554,10 +558,10 @@ appender = objects.appender(lambda _: ("shelf/growing", b"head"))
 def store(name, *parts):
     if way == "append":
         return appender.append(b"".join(parts))
-    with objects.draft(lambda draft: objects.put_draft(name, draft, lambda: Upload.IF_ABSENT)) as draft:
+    with objects.draft() as draft:
         for part in parts:
             draft.write(part)
-        draft.commit()
+        objects.put_draft(name, draft, lambda: Upload.IF_ABSENT)
     return name, 0
 before = store("shelf/before", b"before")
 try:

@@ -41,9 +41,9 @@ def stored_digests(store: BlobStore, on_foreign: Callable[[str], None] = lambda 
 
 
 def put(store: BlobStore, data: bytes) -> Digest:
-    with store.writer() as writer:
-        writer.write(data)
-        return writer.commit()[0]
+    with store.draft() as draft:
+        draft.write(data)
+        return store.put(draft)[0]
 
 
 def mode(path: Path) -> int:

@@ -140,9 +140,9 @@ class ExportHarness:
         with disk_blobs(self.root) as store, self.catalog() as rows:
             store.prepare()
             for pk, role, content in files:
-                with store.writer() as writer:
-                    writer.write(content)
-                    digest, size = writer.commit()
+                with store.draft() as draft:
+                    draft.write(content)
+                    digest, size = store.put(draft)
                 subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
                 blob = Blob(digest, size, mime or _MIMES.get(role, "image/jpeg"))
                 file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/v/a.php")

@@ -32,13 +32,14 @@ class MemoryObjects:
     def prepare(self, directories: Sequence[str] = ()) -> None:
         """Do nothing: memory needs no preparation."""
 
-    def draft(self, store: Callable[[Draft], None]) -> Draft:
+    def draft(self) -> Draft:
         if self._tmp is None:
             self._tmp = os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY)
-        return Draft(self._tmp, tempfile.gettempdir(), store)
+        return Draft(self._tmp, tempfile.gettempdir())
 
     def put_draft(self, name: str, draft: Draft, choose: Callable[[], Upload]) -> None:
-        with draft.open() as file:
+        with draft, draft.open() as file:
+            choose()
             self.stored[name] = file.read()
 
     def put(self, name: str, content: Content, *, is_final: bool = False) -> None:

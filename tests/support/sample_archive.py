@@ -153,9 +153,9 @@ def _item(pk: str, media_type: int = 2, taken_at: datetime = NOW, **carried: Any
 
 
 def _file(store: BlobStore, pk: str, role: Role) -> File:
-    with store.writer() as writer:
-        writer.write(content(pk, role))
-        sha256, size = writer.commit()
+    with store.draft() as draft:
+        draft.write(content(pk, role))
+        sha256, size = store.put(draft)
     mime = "video/mp4" if role is Role.VIDEO else "image/jpeg"
     owner = Owner(_SUBJECTS.get(role, Subject.ITEM), pk)
     return File(owner, role, Blob(sha256, size, mime, 720, 1280), _url(pk, role))

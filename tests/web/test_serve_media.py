@@ -138,9 +138,9 @@ def test_a_file_that_is_larger_than_a_piece_arrives_whole(
     large = bytes(range(256)) * 4000
     with disk_blobs(archive.root) as store:
         store.prepare()
-        with store.writer() as writer:
-            writer.write(large)
-            sha256, size = writer.commit()
+        with store.draft() as draft:
+            draft.write(large)
+            sha256, size = store.put(draft)
     insert = (
         "INSERT INTO blobs (sha256, size, mime, stored_at) SELECT '{}', {}, 'video/mp4', stored_at FROM blobs"
     )

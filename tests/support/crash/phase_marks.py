@@ -19,7 +19,7 @@ _BEFORE = {
     "before the marker": ("archiver.blobs.marker", "write"),
     "before a call": ("archiver.hiker.client", "HikerClient.send"),
     "before an answer": ("archiver.answers.answer_store", "AnswerWriter.keep"),
-    "last byte": ("archiver.store.spool", "Draft.commit"),
+    "last byte": ("archiver.blobs.store", "BlobStore.put"),
     "before rename": ("archiver.store.disk", "Objects._put_in_place"),
     "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
     "watermark": ("archiver.catalog.record", "completion"),
