@@ -300,7 +300,7 @@ class Catalog:
             self._database.require_present()  # SQLite would wait for a pipe without end
         pool = self._reader.pool
         try:
-            with self._reader.connect() as connection:
+            with _given_back(self._reader.connect()) as connection:
                 look = self._looks
                 if self._check is not None and connection.info.get(_CHECKED_AT) != look:
                     self._require_same(self._check(connection))
@@ -550,6 +550,20 @@ class Opening:
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
+
+
+@contextmanager
+def _given_back(connection: Connection) -> Iterator[Connection]:
+    """Close a reader's connection at the end; that the server has ended it by then harms nothing."""
+    try:
+        yield connection
+    finally:
+        try:
+            connection.close()
+        except DBAPIError as exc:
+            if not is_connection_lost(exc):
+                raise
+            connection.close()  # again: it is given up now, not put back among the others
 
 
 def _check(connection: Connection, place: Database, require: Callable[[SchemaStatus], None]) -> SchemaStatus:

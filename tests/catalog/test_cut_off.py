@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 
 import psycopg
@@ -101,6 +102,22 @@ def test_fault_h35_idle_connections_that_the_server_ended_are_made_anew(cable: C
         assert end_connections(cable.url, "archiver") == 2
         assert catalog.read(account_state.longest_tray) == 0
         assert catalog.write(record.start_run, "run", NOW) == 2
+
+
+def test_fault_h35_what_was_read_stands_if_the_connection_ends_after_it(cable: ConnectionProxy) -> None:
+    """Only giving it back fails; a later read gets another one, and none is left behind. An error of the
+    reader is not hidden by it.
+    """
+    with Catalog.open(cable.url, write=False) as catalog:
+        with catalog.snapshot() as snapshot:
+            assert snapshot.read(account_state.longest_tray) == 0
+            assert end_connections(cable.url, "archiver") == 1
+        with suppress(ZeroDivisionError), catalog.snapshot() as snapshot:
+            snapshot.read(account_state.longest_tray)
+            end_connections(cable.url, "archiver")
+            raise ZeroDivisionError
+        assert catalog._reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert catalog.read(account_state.longest_tray) == 0
 
 
 def test_fault_h35_nothing_is_written_once_the_lock_is_lost(postgres_archive: str) -> None:
