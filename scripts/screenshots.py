@@ -27,6 +27,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.creation import create_archive
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.config import Config, load
 from archiver.media.formats import detect_format
 from archiver.model.archived import Blob, File, Owner
@@ -162,7 +163,7 @@ class ArchiveFiller:
         assert media is not None
         blob = Blob(digest, length, media.mime, *size)
         file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/drawn")
-        self.catalog.write(record.record_file, self.run, file, None, NOW)
+        self.catalog.write(record.record_files, [StoredFile(file, None, NOW)], run_id=self.run)
 
     def add_picture(
         self, subject: Subject, pk: str, role: Role, colours: tuple[str, str, str, str], size: tuple[int, int]

@@ -98,7 +98,7 @@ class FileDownloader:
         self._catalog = context.catalog
         self._downloader = downloader
         self._store = store
-        self._record = partial(record.files, run_id=context.run_id)
+        self._record = partial(record.record_files, run_id=context.run_id)
         self._running: set[Future[FailedDownload | None]] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cdn")
 

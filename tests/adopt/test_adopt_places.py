@@ -16,6 +16,7 @@ from archiver.archive.creation import create_for_run
 from archiver.catalog import Catalog, record
 from archiver.catalog.query.adoptions import HAS_DOWNLOAD, OTHER_KIND, SAME_SECOND, UNKNOWN_ITEM
 from archiver.catalog.query.holdings import stored_roles
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.errors import DiskFull, Reason, UsageError
 from archiver.model.archived import Blob, Failure, File, Owner
 from archiver.model.identity import Digest, Role, Subject
@@ -63,7 +64,7 @@ def download(archive: AdoptingArchive, content: bytes, *, role: Role = Role.THUM
             sha256, size = store.put(draft)
         file = File(Owner(Subject.ITEM, ITEM), role, Blob(sha256, size, "image/jpeg"), "https://cdn/a.jpg")
         run_id = catalog.write(record.start_run, "run", NOW)
-        catalog.write(record.record_file, run_id, file, 7, LATER)
+        catalog.write(record.record_files, [StoredFile(file, 7, LATER)], run_id=run_id)
 
 
 @SQLITE_EVERYDAY

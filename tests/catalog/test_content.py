@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import content
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Mention, WebLink
@@ -45,7 +46,7 @@ def shelf(catalog: Catalog, run_id: int) -> Catalog:
         ("11", Role.VIDEO, "", LATER),
         ("10", Role.THUMBNAIL, "", NOW),
     ):
-        catalog.write(record.record_file, run_id, file_of(pk, role, text), 1, when)
+        catalog.write(record.record_files, [StoredFile(file_of(pk, role, text), 1, when)], run_id=run_id)
     return catalog
 
 
@@ -107,8 +108,10 @@ def test_a_walk_through_files_meets_what_a_walk_meets(shelf: Catalog, run_id: in
     """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated
     by the item or else when kept.
     """
-    shelf.write(record.record_file, run_id, file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)
-    shelf.write(record.record_file, run_id, file_of("20", Role.VIDEO, "lost"), 1, LATER)
+    shelf.write(
+        record.record_files, [StoredFile(file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)], run_id=run_id
+    )
+    shelf.write(record.record_files, [StoredFile(file_of("20", Role.VIDEO, "lost"), 1, LATER)], run_id=run_id)
     shelf.write(record.lost_blobs, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
     shelf.write(record.record_page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
     shelf.write(

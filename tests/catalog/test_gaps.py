@@ -9,6 +9,7 @@ import pytest
 from archiver import retry
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import gaps as gap_query
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Gap, GapReason, Loss
 from archiver.model.identity import Role, Subject
@@ -58,7 +59,9 @@ def kept(
     catalog.write(record.record_page, run_id, None, shown, numbers, LATER)
     for item in shown.items:
         for role in roles if item.media_type == 2 else (Role.THUMBNAIL,):
-            catalog.write(record.record_file, run_id, file_of(item.pk, role), None, LATER)
+            catalog.write(
+                record.record_files, [StoredFile(file_of(item.pk, role), None, LATER)], run_id=run_id
+            )
     if done:
         catalog.write(record.completion, pk, (), LATER)
 
@@ -179,7 +182,7 @@ def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     """A page brought one of two: told with both numbers, until it is gone."""
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("18", numbers=TWO_COUNTED)), NOW)
     catalog.write(record.record_page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
-    catalog.write(record.record_file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of("1", Role.THUMBNAIL), None, LATER)], run_id=run_id)
     catalog.write(record.completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.present, gap.counted) == (GapReason.FEWER_THAN_COUNTED, 1, 2)
@@ -203,8 +206,12 @@ def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
     """Of an item, a cover, an avatar; not where another file of the same owner and role is sound."""
     kept(catalog, run_id, "18", "1", "2")
     for pk, role in (("18", Role.COVER), (NATGEO.pk, Role.AVATAR)):
-        catalog.write(record.record_file, run_id, file_of(pk, role), None, LATER)
-    catalog.write(record.record_file, run_id, file_of("2", Role.VIDEO, "encoded anew"), None, LATER)
+        catalog.write(record.record_files, [StoredFile(file_of(pk, role), None, LATER)], run_id=run_id)
+    catalog.write(
+        record.record_files,
+        [StoredFile(file_of("2", Role.VIDEO, "encoded anew"), None, LATER)],
+        run_id=run_id,
+    )
     lost = ["1 video", "2 video", "18 cover", f"{NATGEO.pk} avatar"]
     catalog.write(record.lost_blobs, [digest(text) for text in lost], LATER)
     found = [gap for gap in gaps(catalog) if gap.reason is Reason.LOST]
@@ -271,7 +278,7 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
     """A resolved failure with its file."""
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
-    catalog.write(record.record_file, run_id, file_of("1", Role.VIDEO), None, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of("1", Role.VIDEO), None, LATER)], run_id=run_id)
     catalog.write(record.completion, "18", (), LATER)
     assert gaps(catalog) == []
 
@@ -290,7 +297,9 @@ def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Cat
     shown = page("20", video("7", links=link), video("3", links=link), numbers=numbers)
     catalog.write(record.record_page, run_id, None, shown, numbers, NOW)
     for pk in ("7", "3"):
-        catalog.write(record.record_file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
+        catalog.write(
+            record.record_files, [StoredFile(file_of(pk, Role.THUMBNAIL), None, NOW)], run_id=run_id
+        )
     catalog.write(record.completion, "20", (), NOW)
     catalog.write(record.verdict, run_id, other.pk, Reason.PRIVATE, NOW)
     assert [(gap.username, gap.subject_pk) for gap in gaps(catalog)] == [
@@ -310,7 +319,7 @@ def archived(catalog: Catalog, run_id: int) -> int:
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     catalog.write(record.record_page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     for name, role in (("10", Role.VIDEO), ("11", Role.VIDEO), ("1", Role.COVER), (NATGEO.pk, Role.AVATAR)):
-        catalog.write(record.record_file, run_id, file_of(name, role, name), 7, NOW)
+        catalog.write(record.record_files, [StoredFile(file_of(name, role, name), 7, NOW)], run_id=run_id)
     catalog.write(record.completion, "1", (), NOW)
     return run_id
 
@@ -379,7 +388,7 @@ def test_a_picture_that_was_replaced_is_shown_no_more(
     """The one that came after it is held, so the tray cannot bring it back; the newer one lost is sought,
     though the older is held.
     """
-    catalog.write(record.record_file, archived, file_of(pk, role, "newer"), 8, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of(pk, role, "newer"), 8, LATER)], run_id=archived)
     _lose(catalog, pk)
     assert _losses(catalog) == ()
     catalog.write(record.found_blobs, [digest(pk)])
@@ -393,7 +402,9 @@ def test_a_picture_of_many_accounts_is_sought_once(catalog: Catalog, archived: i
     """
     for pk in ("5", "6", "7"):
         catalog.write(record.record_tray, archived, pk, tray(user=User(pk, f"user{pk}")), NOW)
-        catalog.write(record.record_file, archived, file_of(pk, Role.AVATAR, "nobody"), 7, NOW)
+        catalog.write(
+            record.record_files, [StoredFile(file_of(pk, Role.AVATAR, "nobody"), 7, NOW)], run_id=archived
+        )
     catalog.write(record.verdict, archived, "5", Reason.PRIVATE, NOW)
     _lose(catalog, "nobody")
     assert [loss.user_pk for loss in _losses(catalog)] == ["6"]

@@ -14,6 +14,7 @@ from archiver.catalog.column_types import time_text
 from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.query import account_state, holdings
 from archiver.catalog.record.highlight_page import merge_entries
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.errors import Reason
 from archiver.hiker.wire.story_items import to_item
 from archiver.model.archived import KeptItem
@@ -224,8 +225,10 @@ def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id:
 def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: str) -> None:
     """Of two files in one role the current one is; what is not offered any more is not."""
     for time, content in ((NOW, "old"), (NOW, "new"), (LATER, current)):
-        catalog.write(record.record_file, fetched, file_of("10", content=content), 7, time)
-    catalog.write(record.record_file, fetched, file_of("11"), 7, NOW)
+        catalog.write(
+            record.record_files, [StoredFile(file_of("10", content=content), 7, time)], run_id=fetched
+        )
+    catalog.write(record.record_files, [StoredFile(file_of("11"), 7, NOW)], run_id=fetched)
     only_pictures = replace(video("11"), links=video("11").links[:1])
     catalog.write(record.record_page, fetched, 8, page("1", "10", only_pictures), FACTS, LATEST)
     seen = rows(
@@ -286,7 +289,7 @@ def _name_dates(catalog: Catalog) -> list[tuple[object, str]]:
 @SQLITE_EVERYDAY
 def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fetched: int) -> None:
     """Account renamed, highlight gone, files offered: what the later answers said stays, with its dates."""
-    catalog.write(record.record_file, fetched, file_of("10"), 7, LATEST)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, LATEST)], run_id=fetched)
     catalog.write(record.record_user, fetched, replace(NATGEO, username="renamed"), LATEST)
     catalog.write(record.record_tray, fetched, NATGEO.pk, tray("1", user=None), LATEST)
     catalog.write(record.record_tray, fetched, NATGEO.pk, tray(user=None), LATEST, gone=("1",))

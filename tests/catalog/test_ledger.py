@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from archiver.catalog import Catalog, ledger, locate, record, tables
 from archiver.catalog.query import holdings, totals
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.errors import BudgetReached
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Limits
@@ -227,7 +228,9 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
         answers.append(catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer(segment, segment)))
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     for answer, content in zip(answers, ("first", "second"), strict=True):
-        catalog.write(record.record_file, run_id, file_of("1", Role.COVER, content), answer, NOW)
+        catalog.write(
+            record.record_files, [StoredFile(file_of("1", Role.COVER, content), answer, NOW)], run_id=run_id
+        )
     catalog.write(record.drop_trays, "dropped")
     assert rows(catalog, "SELECT answer_id FROM files ORDER BY id") == [(answers[0],), (None,)]
     assert rows(catalog, "SELECT id, sha256 FROM answers") == [(answers[0], digest("kept"))]

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from archiver.catalog import Catalog, record, schema
 from archiver.catalog.column_types import time_text
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.queries import named_queries
 from archiver.queries.parameters import parameter_names
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
@@ -172,7 +173,7 @@ def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Pa
     # The move counted both accounts anew: from here on each row counts by itself.
     catalog.write(record.record_page, 1, None, page("3", "11", "31", "32"), FACTS, LATEST)
     for pk in ("31", "32"):
-        catalog.write(record.record_file, 1, file_of(pk), None, LATEST)
+        catalog.write(record.record_files, [StoredFile(file_of(pk), None, LATEST)], run_id=1)
     catalog.write(record.lost_blobs, [digest("32 video")], LATEST)
     _counted(catalog, month)
     for statement in _BY_HAND:

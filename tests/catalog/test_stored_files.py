@@ -53,7 +53,7 @@ def _highlight(catalog: Catalog) -> HighlightState:
 @SQLITE_EVERYDAY
 def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     """With all that is known of it; it counts as new once."""
-    recorded = catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
+    recorded = catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)[0]
     assert (recorded.is_new_file, recorded.is_new_blob) == (True, True)
     assert catalog.read(holdings.stored_roles, ["10", "11"]) == {("10", Role.VIDEO)}
     shown = "SELECT item_pk, highlight_pk, user_pk, role, sha256, run_id, answer_id, source_url FROM files"
@@ -74,8 +74,10 @@ def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
 @SQLITE_EVERYDAY
 def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> None:
     """It keeps where and when it came from first, and is not new."""
-    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
-    again = catalog.write(record.record_file, fetched, file_of("10", name="b.mp4"), 8, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
+    again = catalog.write(
+        record.record_files, [StoredFile(file_of("10", name="b.mp4"), 8, LATER)], run_id=fetched
+    )[0]
     assert (again.is_new_file, again.is_new_blob) == (False, False)
     ((answer_id, url, kept_at, last_seen_at),) = rows(
         catalog, "SELECT answer_id, source_url, kept_at, last_seen_at FROM files"
@@ -87,10 +89,12 @@ def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> No
 @SQLITE_EVERYDAY
 def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     """Two items may have the same; other bytes in the same role are a second file of the item."""
-    catalog.write(record.record_file, fetched, file_of("10", content="same"), 7, NOW)
-    second = catalog.write(record.record_file, fetched, file_of("11", content="same"), 7, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("10", content="same"), 7, NOW)], run_id=fetched)
+    second = catalog.write(
+        record.record_files, [StoredFile(file_of("11", content="same"), 7, NOW)], run_id=fetched
+    )[0]
     assert (second.is_new_file, second.is_new_blob) == (True, False)
-    catalog.write(record.record_file, fetched, file_of("10", content="other"), 7, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of("10", content="other"), 7, LATER)], run_id=fetched)
     assert rows(catalog, "SELECT count(*) FROM files") == [(3,)]
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {digest("same"), digest("other")}
 
@@ -100,7 +104,9 @@ def test_a_share_of_an_account_has_the_blobs_that_begin_with_its_digits(
 ) -> None:
     """The shares of the sixteen digits hold each blob of the account once; several digits are one share."""
     for number in range(40):
-        catalog.write(record.record_file, fetched, file_of("10", content=str(number)), 7, NOW)
+        catalog.write(
+            record.record_files, [StoredFile(file_of("10", content=str(number)), 7, NOW)], run_id=fetched
+        )
     whole = set(catalog.read(holdings.digests_of_account, NATGEO.pk))
     assert len(whole) == 40
     for digits in (*"0123456789abcdef", "f01"):
@@ -115,14 +121,16 @@ def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) ->
     for width in (None, 720, None):
         blob = Blob(file.blob.sha256, 1000, "video/mp4", width, width)
         catalog.write(
-            record.record_file, fetched, type(file)(file.owner, file.role, blob, file.source_url), 7, NOW
+            record.record_files,
+            [StoredFile(type(file)(file.owner, file.role, blob, file.source_url), 7, NOW)],
+            run_id=fetched,
         )
     assert rows(catalog, "SELECT width, height FROM blobs") == [(720, 720)]
 
 
 def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
     """The database itself refuses a row with two, or of nobody."""
-    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
 
     def alter(connection: Connection, change: str) -> None:
         connection.exec_driver_sql(f"UPDATE files SET {change}")
@@ -134,14 +142,14 @@ def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
 
 def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: int) -> None:
     """Their highlight is complete no longer; the same bytes again are a new blob and an old file."""
-    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
     catalog.write(record.completion, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
     catalog.write(record.lost_blobs, [file_of("10").blob.sha256], LATER)
     assert catalog.read(holdings.stored_roles, ["10"]) == frozenset()
     assert catalog.read(holdings.digests_of_account, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
-    again = catalog.write(record.record_file, fetched, file_of("10"), 7, LATEST)
+    again = catalog.write(record.record_files, [StoredFile(file_of("10"), 7, LATEST)], run_id=fetched)[0]
     assert (again.is_new_file, again.is_new_blob) == (False, True)
     assert catalog.read(holdings.stored_roles, ["10"]) == {("10", Role.VIDEO)}
 
@@ -150,8 +158,8 @@ def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: 
 def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     """Only those that use the lost bytes are looked at again; the day of the loss is the first."""
     catalog.write(record.record_page, fetched, 7, page("2", "20"), FACTS, NOW)
-    catalog.write(record.record_file, fetched, file_of("20"), 7, NOW)
-    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("20"), 7, NOW)], run_id=fetched)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
     for pk in ("1", "2"):
         catalog.write(record.completion, pk, (), NOW)
     for time in (LATER, LATEST):
@@ -174,7 +182,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     assert names() == (None, None)
     cover, avatar = file_of("1", Role.COVER, name="1.jpg"), file_of(NATGEO.pk, Role.AVATAR, name="natgeo.jpg")
     for file in (cover, avatar):
-        catalog.write(record.record_file, fetched, file, None, NOW)
+        catalog.write(record.record_files, [StoredFile(file, None, NOW)], run_id=fetched)
     assert names() == ("1.jpg", "natgeo.jpg")
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {
         cover.blob.sha256,
@@ -187,9 +195,11 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
 @SQLITE_EVERYDAY
 def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> None:
     """Each once, in the order of their names; one without an owner too."""
-    catalog.write(record.record_file, fetched, file_of("10", content="same"), 7, NOW)
-    catalog.write(record.record_file, fetched, file_of("11", content="same"), 7, NOW)
-    catalog.write(record.record_file, fetched, file_of("1", Role.COVER, "cover"), 7, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("10", content="same"), 7, NOW)], run_id=fetched)
+    catalog.write(record.record_files, [StoredFile(file_of("11", content="same"), 7, NOW)], run_id=fetched)
+    catalog.write(
+        record.record_files, [StoredFile(file_of("1", Role.COVER, "cover"), 7, NOW)], run_id=fetched
+    )
     catalog.write(record.verified_blobs, [digest("cover")], LATER)
     same = StoredBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
     cover = StoredBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
@@ -201,7 +211,7 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
 @SQLITE_EVERYDAY
 def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> None:
     """Another account's are not among them."""
-    catalog.write(record.record_file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
     assert catalog.read(holdings.digests_of_account, "2") == ()
 
 
@@ -213,7 +223,7 @@ def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, f
     catalog.write(record.record_page, fetched, 7, page("2", video("20", user_pk="2"), "21"), FACTS, NOW)
     cover = file_of("2", Role.COVER, "cover")
     for file in (file_of("20"), file_of("21"), file_of("10"), cover):
-        catalog.write(record.record_file, fetched, file, 7, NOW)
+        catalog.write(record.record_files, [StoredFile(file, 7, NOW)], run_id=fetched)
     catalog.write(record.record_page, fetched, 8, page("2", "21"), FACTS, LATER, gone=("20",))
     second = {file_of("20").blob.sha256, file_of("21").blob.sha256, cover.blob.sha256}
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second
@@ -274,7 +284,7 @@ def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetc
     """That of its own role and no other."""
     for role in (Role.VIDEO, Role.THUMBNAIL):
         catalog.write(record.record_failure, _failure(role=role), NOW)
-    catalog.write(record.record_file, fetched, file_of("10"), 7, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of("10"), 7, LATER)], run_id=fetched)
     assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.VIDEO) is None
     assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.THUMBNAIL) is not None
 
@@ -366,7 +376,9 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
     there.
     """
     for content in ("a", "b"):
-        catalog.write(record.record_file, fetched, file_of("10", content=content), 7, NOW)
+        catalog.write(
+            record.record_files, [StoredFile(file_of("10", content=content), 7, NOW)], run_id=fetched
+        )
     catalog.write(record.lost_blobs, [digest("b")], NOW)
     catalog.write(record.record_failure, _failure(), NOW)
     catalog.write(record.finish_run, fetched, LATER, "ok", 0)
@@ -458,10 +470,10 @@ def test_files_recorded_by_one_call_give_the_same_rows(
     """The rows, the changes and the results are those of one call for each, whatever was stored before."""
 
     def one_by_one(rows: Connection, files: Sequence[StoredFile]) -> list[FileRecorded]:
-        return [record.files(rows, [each], run_id=run_id)[0] for each in files]
+        return [record.record_files(rows, [each], run_id=run_id)[0] for each in files]
 
     def together(rows: Connection, files: Sequence[StoredFile]) -> list[FileRecorded]:
-        return record.files(rows, files, run_id=run_id)
+        return record.record_files(rows, files, run_id=run_id)
 
     def compare(rows: Connection) -> None:
         before = rows.begin_nested()
@@ -487,7 +499,7 @@ def test_a_file_that_cannot_be_recorded_fails_alone(catalog: Catalog, run_id: in
 
     def files(rows: Connection, stored: Sequence[StoredFile]) -> list[FileRecorded]:
         calls.append(len(stored))
-        return record.files(rows, stored, run_id=run_id)
+        return record.record_files(rows, stored, run_id=run_id)
 
     def submit(rows: Connection) -> None:
         stored = [StoredFile(file_of(pk), 7, NOW) for pk in ("10", "999", "11")]

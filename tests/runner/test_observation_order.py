@@ -10,6 +10,7 @@ import pytest
 from archiver.archive.archive import Archive
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, totals
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.model.identity import Role, utcnow
 from archiver.model.target import Target
 from archiver.model.upstream import User
@@ -123,14 +124,14 @@ def test_fault_j2_dates_that_are_later_keep_their_order(catalog: Catalog, run_id
     """Those of two files are set to just before the new one; an earlier date stays."""
     catalog.write(record.record_page, run_id, 7, page("1", "10"), FACTS, NOW)
     for content, at in (("a", NOW), ("b", LATER), ("c", LATEST)):
-        catalog.write(record.record_file, run_id, file_of("10", content=content), 7, at)
+        catalog.write(record.record_files, [StoredFile(file_of("10", content=content), 7, at)], run_id=run_id)
     now = NOW + timedelta(seconds=1)
-    catalog.write(record.record_file, run_id, file_of("10", content="d"), 7, now)
+    catalog.write(record.record_files, [StoredFile(file_of("10", content="d"), 7, now)], run_id=run_id)
     in_order = "SELECT sha256, last_seen_at FROM files ORDER BY last_seen_at"
     assert [row[0] for row in rows(catalog, in_order)] == [digest(content) for content in "abcd"]
     assert len(rows(catalog, f"{in_order} DESC")) == 4
     assert rows(catalog, "SELECT sha256 FROM current_files") == [(digest("d"),)]
-    catalog.write(record.record_file, run_id, file_of("10", content="b"), 7, NOW - DAY)
+    catalog.write(record.record_files, [StoredFile(file_of("10", content="b"), 7, NOW - DAY)], run_id=run_id)
     assert rows(catalog, "SELECT sha256 FROM current_files") == [(digest("b"),)]
 
 
@@ -141,7 +142,7 @@ def test_fault_j2_a_page_that_offers_a_file_while_the_clock_is_behind_leaves_it_
     """An older file with a date in between does not take its place."""
     catalog.write(record.record_page, run_id, 7, page("1", "10"), FACTS, NOW)
     for content, at in (("a", LATER), ("b", LATEST)):
-        catalog.write(record.record_file, run_id, file_of("10", content=content), 7, at)
+        catalog.write(record.record_files, [StoredFile(file_of("10", content=content), 7, at)], run_id=run_id)
     catalog.write(record.record_page, run_id, 8, page("1", "10"), FACTS, NOW)
     assert rows(catalog, "SELECT sha256 FROM current_files") == [(digest("b"),)]
 
@@ -194,7 +195,7 @@ def test_fault_j2_an_avatar_that_is_stored_under_the_name_of_an_answer_is_curren
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray("1"), NOW)
     for name, at in (("a.jpg", NOW), ("b.jpg", LATER)):
         file = file_of(NATGEO.pk, Role.AVATAR, name, name)
-        catalog.write(record.record_file, run_id, file, None, at)
+        catalog.write(record.record_files, [StoredFile(file, None, at)], run_id=run_id)
     is_current = "SELECT sha256 FROM current_files WHERE role = 'avatar'"
     for name in ("b.jpg", "c.jpg"):
         catalog.write(record.record_user, run_id, User(NATGEO.pk, "natgeo", avatar_name=name), LATEST)

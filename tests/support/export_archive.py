@@ -16,6 +16,7 @@ from archiver.archive.selection import Narrowing
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.config import Config, load
 from archiver.export.export_entry import ExportStats
 from archiver.export.export_paths import DEFAULT_TEMPLATE
@@ -146,7 +147,7 @@ class ExportHarness:
                 subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
                 blob = Blob(digest, size, mime or _MIMES.get(role, "image/jpeg"))
                 file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/v/a.php")
-                rows.write(record.record_file, self.run_id, file, 1, when)
+                rows.write(record.record_files, [StoredFile(file, 1, when)], run_id=self.run_id)
                 kept.append(digest)
         return kept
 

@@ -18,6 +18,7 @@ from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.config import load
 from archiver.model.api_calls import Answer, Call, Limits
 from archiver.model.archived import Blob, File, Owner
@@ -101,7 +102,9 @@ def shelve(root: Path, database: str | Path) -> None:
         ):
             catalog.write(record.record_page, run_id, answer_id, page, FACTS, NOW)
         for pk, role in FILES:
-            catalog.write(record.record_file, run_id, _file(store, pk, role), answer_id, NOW)
+            catalog.write(
+                record.record_files, [StoredFile(_file(store, pk, role), answer_id, NOW)], run_id=run_id
+            )
         catalog.write(record.completion, "1", (), NOW)
         titles["2"] = "Gifts"
         catalog.write(record.record_tray, run_id, NATGEO.pk, _tray(titles, "2", "1"), LATER, gone=("3",))

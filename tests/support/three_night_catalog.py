@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from archiver.catalog import Catalog, ledger, merge, record
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.errors import Reason
 from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
@@ -55,11 +56,11 @@ def record_three_nights(catalog: Catalog) -> None:
     catalog.write(record.record_tray, run, NASA.pk, Tray(NASA, (Highlight("5", NASA, "Moon"),)), NOW)
     catalog.write(record.record_page, run, None, _moon(), FACTS, NOW)
     for pk in ("11", "12", "14", "51"):
-        catalog.write(record.record_file, run, file_of(pk), None, NOW)
+        catalog.write(record.record_files, [StoredFile(file_of(pk), None, NOW)], run_id=run)
     for pk in ("11", "12", "13"):
-        catalog.write(record.record_file, run, file_of(pk, Role.THUMBNAIL), None, NOW)
-    catalog.write(record.record_file, run, file_of("1", Role.COVER), None, NOW)
-    catalog.write(record.record_file, run, file_of(NATGEO.pk, Role.AVATAR), None, NOW)
+        catalog.write(record.record_files, [StoredFile(file_of(pk, Role.THUMBNAIL), None, NOW)], run_id=run)
+    catalog.write(record.record_files, [StoredFile(file_of("1", Role.COVER), None, NOW)], run_id=run)
+    catalog.write(record.record_files, [StoredFile(file_of(NATGEO.pk, Role.AVATAR), None, NOW)], run_id=run)
     failed = Failure(Subject.ITEM, "14", Role.THUMBNAIL, Reason.NETWORK, "no route")
     catalog.write(record.record_failure, failed, NOW)
     catalog.write(record.finish_run, run, NOW, "ok", 0)
@@ -74,14 +75,24 @@ def _later(catalog: Catalog) -> None:
     again = page("1", "11", "12", "15", title="BOTW")
     catalog.write(record.record_page, run, None, again, FACTS, LATER, gone=("13",))
     for content in ("15 video", "15 at the same moment"):
-        catalog.write(record.record_file, run, file_of("15", content=content), None, LATER)
-    catalog.write(record.record_file, run, file_of("11", content="encoded anew"), None, LATER)
-    catalog.write(record.record_file, run, file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)
+        catalog.write(
+            record.record_files, [StoredFile(file_of("15", content=content), None, LATER)], run_id=run
+        )
+    catalog.write(
+        record.record_files, [StoredFile(file_of("11", content="encoded anew"), None, LATER)], run_id=run
+    )
+    catalog.write(
+        record.record_files,
+        [StoredFile(file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)],
+        run_id=run,
+    )
     catalog.write(record.lost_blobs, [digest("12 video"), digest("14 video")], LATER)
-    catalog.write(record.record_file, run, file_of("14"), None, LATER)
+    catalog.write(record.record_files, [StoredFile(file_of("14"), None, LATER)], run_id=run)
     _reread(catalog)
     last = catalog.write(record.start_run, "run", LATEST)
-    catalog.write(record.record_file, last, file_of("11"), None, LATEST)  # offered as it was first
+    catalog.write(
+        record.record_files, [StoredFile(file_of("11"), None, LATEST)], run_id=last
+    )  # offered as it was first
     catalog.write(record.record_tray, last, NASA.pk, Tray(RENAMED, ()), LATEST, gone=("5",))
     # The collaborator whose tray lists it now has the highlight, and all that is in it.
     moved = Tray(RENAMED, (Highlight("2", RENAMED, "Gift Guide"),))

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import change_history, gaps, page_contents
+from archiver.catalog.record.stored_files import StoredFile
 from archiver.errors import Reason
 from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
@@ -257,7 +258,7 @@ def test_only_months_with_items_are_links(catalog: Catalog, run_id: int) -> None
 def test_a_tile_names_its_account(catalog: Catalog, run_id: int) -> None:
     """The day is in the heading above it."""
     record_items(catalog, run_id, {"1": NOW})
-    catalog.write(record.record_file, run_id, file_of("1", content="video"), None, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("1", content="video"), None, NOW)], run_id=run_id)
     captions = [text_of(p) for p in existing_page(catalog, "/timeline").iter("p") if p.get("class") == "date"]
     assert captions == ["National Geographic"]
 
@@ -355,7 +356,7 @@ def test_an_item_says_whose_it_is_and_what_matched(catalog: Catalog, run_id: int
     catalog.write(record.record_tray, run_id, "787132", tray("1"), NOW)
     item = video("10", hashtags=(Hashtag("moon"), Hashtag("sun")))
     catalog.write(record.record_page, run_id, None, page("1", item), FACTS, NOW)
-    catalog.write(record.record_file, run_id, file_of("10", content="video"), None, NOW)
+    catalog.write(record.record_files, [StoredFile(file_of("10", content="video"), None, NOW)], run_id=run_id)
     (tile,) = (li for li in existing_page(catalog, "/search", q="moo").iter("li") if li.get("id") == "i10")
     captions = {p.get("class"): text_of(p) for p in tile.iter("p") if p.get("class") in ("date", "match")}
     assert captions == {"date": "National Geographic", "match": "hashtag: #moon"}
@@ -520,7 +521,7 @@ def test_the_feed_is_valid_and_its_links_lead_to_the_server(catalog: Catalog) ->
     catalog.write(
         record.record_page, run, None, page("1", "11", "12", "15", "16", title="BOTW"), FACTS, LATEST
     )
-    catalog.write(record.record_file, run, file_of("16"), None, LATEST)
+    catalog.write(record.record_files, [StoredFile(file_of("16"), None, LATEST)], run_id=run)
     feed = read_feed(catalog)
     check_feed(feed)
     entries = {children(entry, "id")[0]: entry for entry in feed.findall(f"{ATOM}entry")}
@@ -546,7 +547,7 @@ def test_an_entry_stays_as_it_is(catalog: Catalog) -> None:
     catalog.write(record.record_page, run, None, page("1", "10", "11"), FACTS, LATER)
     before, _ = read_feed(catalog).findall(f"{ATOM}entry")
     catalog.write(record.record_page, run, None, page("1", "10", "11", "12"), FACTS, LATEST)
-    catalog.write(record.record_file, run, file_of("12"), None, LATEST)
+    catalog.write(record.record_files, [StoredFile(file_of("12"), None, LATEST)], run_id=run)
     feed = read_feed(catalog)
     newest, *same = feed.findall(f"{ATOM}entry")
     assert [*map(ElementTree.tostring, same)] == [ElementTree.tostring(before), ElementTree.tostring(first)]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from archiver import retry
+from archiver.catalog import tables
 from archiver.catalog.record import changes, stored_files
 from archiver.catalog.record.changes import Change, StoredRow, dates_before, find_moved, update_row
 from archiver.catalog.sql import Command, Query
@@ -215,10 +216,12 @@ _TRAY_COLUMNS = ("pk", *_TRAY_FIELDS, *_STATE, "listed_at")
 _BEFORE = Query(
     f"SELECT {', '.join(_TRAY_COLUMNS)} FROM highlights WHERE pk IN :pks", changes.as_row(*_TRAY_COLUMNS)
 )
+_HIGHLIGHT_COLUMNS = tables.highlights.columns.keys()
 _INSERT_HIGHLIGHT = Command(
     f"""
-    INSERT INTO highlights (pk, {", ".join(_TRAY_FIELDS)}, first_seen_at, last_seen_at, listed_at)
-    VALUES (:pk, {", ".join(f":{name}" for name in _TRAY_FIELDS)}, :now, :now, :now)
+    INSERT INTO highlights ({", ".join(_HIGHLIGHT_COLUMNS)})
+    VALUES ({", ".join(f":{name}" for name in _HIGHLIGHT_COLUMNS)})
+    ON CONFLICT DO NOTHING
     """
 )
 _ALTER = Command(
@@ -384,4 +387,10 @@ def _store(
 ) -> None:
     _ALTER.run_each(connection, altered)
     _LIST_AGAIN.run_for(connection, "pks", listed_again, now=now)
-    _INSERT_HIGHLIGHT.run_each(connection, ({**row, "now": now} for row in new))
+    seen = dict.fromkeys(("first_seen_at", "last_seen_at", "listed_at"), now)
+    insert_highlights(connection, ({**row, **seen} for row in new))
+
+
+def insert_highlights(connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
+    """Insert rows of highlights; those that exist stay as they are. A column that is not given is NULL."""
+    _INSERT_HIGHLIGHT.run_each(connection, ({**dict.fromkeys(_HIGHLIGHT_COLUMNS), **row} for row in rows))

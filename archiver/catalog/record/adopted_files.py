@@ -20,6 +20,7 @@ from archiver.catalog.query import adoptions
 from archiver.catalog.query.account_state import former_pks
 from archiver.catalog.query.adoptions import HeldFile
 from archiver.catalog.record import stored_files
+from archiver.catalog.record.accounts import insert_highlights
 from archiver.catalog.record.changes import JUST_BEFORE
 from archiver.catalog.record.stored_files import StoredFile
 from archiver.catalog.sql import Command, Query
@@ -260,7 +261,7 @@ def _record(
         is_largest = _rank(blob) >= max(map(_rank, held))
         seen_at = current.last_seen_at if is_largest else current.last_seen_at - JUST_BEFORE
     file = File(Owner(Subject.ITEM, item_pk), role, blob, "", source)
-    stored_files.files(connection, [StoredFile(file, None, now, seen_at)], run_id=run_id)
+    stored_files.record_files(connection, [StoredFile(file, None, now, seen_at)], run_id=run_id)
     _stop_waiting(connection, item_pk, role, blob.sha256)
 
 
@@ -288,13 +289,6 @@ _INSERT_USER = Command(
 _INSERT_USERNAME = Command(
     """
     INSERT INTO usernames (user_pk, username, first_seen_at, last_seen_at) VALUES (:user, :name, :now, :now)
-    ON CONFLICT DO NOTHING
-    """
-)
-_INSERT_HIGHLIGHT = Command(
-    """
-    INSERT INTO highlights (pk, user_pk, title, first_seen_at, last_seen_at, gone_at, source)
-    VALUES (:highlight, :user, :title, :now, :now, :now, :source)
     ON CONFLICT DO NOTHING
     """
 )
@@ -362,7 +356,8 @@ def write_item(connection: Connection, file: ForeignFile, now: datetime) -> None
     _write_account(connection, owner, file.username, now)
     new = {"now": now, "source": file.source}
     highlight_pk = file.highlight_pk or _nameless_pk(owner, file.title or "")
-    _INSERT_HIGHLIGHT.run(connection, highlight=highlight_pk, user=owner, title=file.title, **new)
+    seen = {"first_seen_at": now, "last_seen_at": now, "gone_at": now, "source": file.source}
+    insert_highlights(connection, [{"pk": highlight_pk, "user_pk": owner, "title": file.title, **seen}])
     if file.title is not None:
         _ADD_TITLE.run(connection, highlight=highlight_pk, title=file.title)
     if item is None:

@@ -48,19 +48,6 @@ _STORED_HIGHLIGHT = Query(
     f"SELECT {', '.join(_HIGHLIGHT_COLUMNS)} FROM highlights WHERE pk = :highlight",
     changes.as_row(*_HIGHLIGHT_COLUMNS),
 )
-_INSERT_HIGHLIGHT = Command(
-    """
-    INSERT INTO highlights (
-        pk, user_pk, title, is_pinned, cover_name, created_at, latest_reel_media, media_count,
-        first_seen_at, last_seen_at, fetched_at, fetched_latest_reel_media, fetched_media_count,
-        completed_at, tried_at, shrunk_to, shrunk_run_id
-    ) VALUES (
-        :pk, :user_pk, :title, :is_pinned, :cover_name, :created_at, :latest_reel_media, :media_count,
-        :fetched_at, :last_seen_at, :fetched_at, :fetched_latest_reel_media, :fetched_media_count,
-        :completed_at, :tried_at, :shrunk_to, :shrunk_run_id
-    )
-    """
-)
 _ITEM_FIELDS = ("user_pk", "code", "taken_at", "media_type", "product_type", "video_duration")
 _ITEM_COLUMNS = (*_ITEM_FIELDS, "first_seen_at", "answer_id", "source")
 _STORED_ITEMS = Query(
@@ -171,8 +158,8 @@ def _write_highlight(
     own_facts = {name: getattr(highlight.numbers, name) for name in _NUMBERS}
     row = _STORED_HIGHLIGHT.first(connection, highlight=highlight.pk)
     if row is None:
-        key = {"pk": highlight.pk, "user_pk": highlight.user.pk}
-        _INSERT_HIGHLIGHT.run(connection, **key, **answer, **own_facts, **fetched)
+        own = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": fetched_at}
+        accounts.insert_highlights(connection, [{**own, **answer, **own_facts, **fetched}])
         return None, []
     answer |= {name: value for name, value in own_facts.items() if row[name] is None}
     if row["source"] is not None:  # so far, only another tool has seen it

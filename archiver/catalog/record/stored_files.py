@@ -171,14 +171,7 @@ class StoredFile(Struct, frozen=True):
     seen_at: datetime | None = None
 
 
-def record_file(
-    connection: Connection, run_id: int, file: File, answer_id: int | None, now: datetime
-) -> FileRecorded:
-    """Record one file; see ``files``."""
-    return files(connection, [StoredFile(file, answer_id, now)], run_id=run_id)[0]
-
-
-def files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) -> list[FileRecorded]:
+def record_files(connection: Connection, stored: Sequence[StoredFile], *, run_id: int) -> list[FileRecorded]:
     """Record files in their order, and return what each of them changed.
 
     Each becomes the current file of its owner and role, unless its ``seen_at`` says otherwise. An open
