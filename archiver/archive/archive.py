@@ -13,6 +13,7 @@ from archiver.archive.archive_writing import ArchiveWriting
 from archiver.archive.database import locate_database
 from archiver.archive.serving import ArchiveServing
 from archiver.config import ArchiveSection, Config, load
+from archiver.config.sections import OwnArchive
 from archiver.errors import UsageError
 from archiver.model.values import replace
 from archiver.secret import Secret
@@ -42,7 +43,7 @@ def open_archive(
     if place is not None:
         place = str(database) if isinstance(database, str) else place
         section = replace(settings.archive, database=place, query_database=None)
-        settings = replace(settings, archive=section, has_own_database=True)
+        settings = replace(settings, archive=section, archive_of_database=OwnArchive(root))
     if key is not None:
         settings = replace(settings, token=Secret(arguments.require_text("key", key, "text")))
     with ExitStack() as stack:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from archiver.config.sections import (
     ClusterSection,
     Config,
     DownloadSection,
+    OwnArchive,
     ReportSection,
     SyncSection,
 )
@@ -31,7 +31,7 @@ from archiver.config.sources import (
     warn_of_unknown_variables,
 )
 from archiver.config.value_formats import names_link_local_host
-from archiver.errors import ArchiverError, ConfigError, NoArchive, hide_keys
+from archiver.errors import ConfigError, NoArchive, hide_keys
 from archiver.hosts import is_this_machine
 from archiver.model.target import Target
 from archiver.model.values import replace
@@ -103,11 +103,8 @@ def load(
 
     token, token_warning = _token(key, api)
     accounts, account_warnings = _accounts(account_tables, place, sync if with_accounts else SyncSection())
-    has_own_list, has_own_database, has_own_storage = (
-        None if home is None else _is_archive_of(archive.directory, home)
-        for home in _own_archives(sections, place, environ)
-    )
-    if has_own_storage is False:
+    archive_of_list, archive_of_database, archive_of_storage = _own_archives(sections, place, environ)
+    if archive_of_storage.is_in(archive.directory) is False:
         archive = replace(archive, storage=None)
     warnings = (
         *warn_of_unknown_variables(environ),
@@ -129,21 +126,9 @@ def load(
         token=token,
         path=place if tables is not None else None,
         warnings=tuple(map(hide_keys, warnings)),
-        has_own_list=has_own_list is not False,
-        has_own_database=has_own_database,
+        archive_of_list=archive_of_list,
+        archive_of_database=archive_of_database,
     )
-
-
-def _is_archive_of(root: Path, home: Path) -> bool:
-    """Return whether the archive in ``root`` is the one in ``home``.
-
-    The spelling of the path does not matter, and a copy is the same archive: its marker has the same id.
-    """
-    if os.path.realpath(root) == os.path.realpath(home):
-        return True
-    with suppress(ArchiverError):
-        return marker.read(root).id == marker.read(home).id
-    return False
 
 
 def warn_of_plain_http(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -201,10 +186,8 @@ def _accounts(tables: object, place: Path, sync: SyncSection) -> tuple[tuple[Tar
 
 def _own_archives(
     sections: Mapping[str, object], place: Path, environ: Mapping[str, str]
-) -> tuple[Path | None, Path | None, Path | None]:
-    """Return the archives that the accounts, the database and the storage of a configuration belong to.
-
-    None means any archive.
+) -> tuple[OwnArchive, OwnArchive, OwnArchive]:
+    """Return what the accounts, the database and the storage of a configuration belong to.
 
     What the file has belongs to the directory that the file names; a database or storage in the environment
     belongs to the directory that the environment names. A directory given by a flag does not count, since it
@@ -212,16 +195,13 @@ def _own_archives(
     """
     directory_in_file = _directory(read_settings(sections, place, {}, {}))
     directory = _directory(read_settings(sections, place, environ, {}))
-    archive_of_file = directory_in_file or directory or _existing_default()
+    named = directory_in_file or directory
+    of_file = OwnArchive(_default_directory(), is_default=True) if named is None else OwnArchive(named)
 
-    def archive_of(variable: str) -> Path | None:
-        return directory or archive_of_file if environ.get(variable) else archive_of_file
+    def archive_of(variable: str) -> OwnArchive:
+        return OwnArchive(directory) if directory is not None and environ.get(variable) else of_file
 
-    return (
-        archive_of_file,
-        archive_of("ARCHIVER_ARCHIVE_DATABASE"),
-        archive_of("ARCHIVER_ARCHIVE_STORAGE"),
-    )
+    return of_file, archive_of("ARCHIVER_ARCHIVE_DATABASE"), archive_of("ARCHIVER_ARCHIVE_STORAGE")
 
 
 def _directory(settings: Mapping[str, Setting]) -> Path | None:
@@ -252,11 +232,6 @@ def _require_moved(default: Path, place: Path) -> None:
             f"{free} && mv {shlex.quote(str(former))} {shlex.quote(str(default))}; or name a directory: "
             "--archive DIR",
         )
-
-
-def _existing_default() -> Path | None:
-    default = _default_directory()
-    return default if marker.exists(default) else None
 
 
 def _default_directory() -> Path:

@@ -5,13 +5,17 @@ The default of a field is the default of its key. Fields that may contain a pass
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from archiver.blobs import marker
 from archiver.config import value_formats
+from archiver.errors import ArchiverError
 from archiver.model.target import Target
 from archiver.model.values import repr_without
 from archiver.secret import Secret
@@ -160,12 +164,36 @@ class ClusterSection(Struct, frozen=True):
     lease: Annotated[int, _whole_number(10, 3600)] = 60
 
 
+class OwnArchive(Struct, frozen=True):
+    """The directory of the archive that a setting belongs to.
+
+    ``is_default``: no directory was named, so this one counts only if there is an archive in it.
+    """
+
+    directory: Path
+    is_default: bool = False
+
+    def is_in(self, root: Path) -> bool | None:
+        """Return whether the archive in ``root`` is this one; None if the setting belongs to any archive.
+
+        The spelling of the path does not matter, and a copy is the same archive: its marker has the same id.
+        The markers are read again each time, since a disk may be mounted late.
+        """
+        if self.is_default and not marker.exists(self.directory):
+            return None
+        if os.path.realpath(root) == os.path.realpath(self.directory):
+            return True
+        with suppress(ArchiverError):
+            return marker.read(root).id == marker.read(self.directory).id
+        return False
+
+
 class Config(Struct, frozen=True):
     """The whole configuration. ``path`` is its file, None if there is none.
 
-    ``warnings`` must be shown to the user. ``has_own_list``: whether ``accounts`` are for the archive in
-    ``archive.directory``, since ``--archive`` may name another one. ``has_own_database`` is the same for the
-    two databases; None if nothing says so. The storage of another archive is left out.
+    ``warnings`` must be shown to the user. ``archive_of_list``: what ``accounts`` belong to, since
+    ``--archive`` may name another archive; None: to any. ``archive_of_database`` is the same for the two
+    databases. The storage of another archive is left out.
     """
 
     archive: ArchiveSection = ArchiveSection()
@@ -179,8 +207,19 @@ class Config(Struct, frozen=True):
     token: Secret | None = None
     path: Path | None = None
     warnings: tuple[str, ...] = ()
-    has_own_list: bool = True
-    has_own_database: bool | None = None
+    archive_of_list: OwnArchive | None = None
+    archive_of_database: OwnArchive | None = None
+
+    @property
+    def has_own_list(self) -> bool:
+        """Return whether ``accounts`` are for the archive in ``archive.directory``."""
+        return self.archive_of_list is None or self.archive_of_list.is_in(self.archive.directory) is not False
+
+    @property
+    def has_own_database(self) -> bool | None:
+        """Return the same for the two databases; None if nothing says so."""
+        own = self.archive_of_database
+        return None if own is None else own.is_in(self.archive.directory)
 
 
 SECTIONS = {

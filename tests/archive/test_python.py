@@ -31,6 +31,7 @@ from archiver import (
 )
 from archiver.archive.rebuild_archive import take_snapshot
 from archiver.catalog import Catalog, record
+from archiver.model.identity import Subject
 from archiver.sandbox.standin import StandIn
 from archiver.work import Work
 from tests.support.databases import ARCHIVE_ID, NOW, SQLITE_EVERYDAY
@@ -390,6 +391,27 @@ def test_fault_h64_threads_rebuild_rows_at_the_same_time(shelved: tuple[Path, st
     command = [sys.executable, "-c", _TWO_THREADS_REBUILD, str(shelved[0])]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (ended.stdout, ended.returncode) == (f"{[False] * 6}\n", 0), ended.stderr
+
+
+@SQLITE_EVERYDAY
+def test_the_list_of_an_archive_that_is_mounted_late_counts_from_then_on(
+    shelved: tuple[Path, str | Path], tmp_path: Path
+) -> None:
+    """The configuration names another copy of the archive: nothing says that it is one until its disk is
+    there.
+    """
+    root, copy = shelved[0], tmp_path / "copy"
+    config = tmp_path / "own.toml"
+    config.write_text(f"[archive]\ndirectory = '{copy}'\n[[accounts]]\nusername = 'neverreached'\n")
+    with open_archive(root, database=shelved[1], config=config) as archive:
+
+        def unreached() -> list[str]:
+            return [gap.subject_pk for gap in archive.gaps() if gap.subject is Subject.TARGET]
+
+        assert "neverreached" not in unreached()
+        copy.mkdir()
+        shutil.copy(root / "archive.json", copy)
+        assert "neverreached" in unreached()
 
 
 _ON_A_READ_ONLY_DISK = """

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from archiver import config
 from archiver.config import Config, value_formats
 from archiver.config.load_config import warn_of_plain_http
-from archiver.config.sections import KEYS, SECTIONS
+from archiver.config.sections import KEYS, SECTIONS, OwnArchive
 from archiver.errors import ConfigError, KeyMissing, NoArchive
 from tests.support import config_loading
 from tests.support.config_loading import load, load_refused, value_of, write_config_file
@@ -352,10 +352,15 @@ SAMPLES = {
 def test_nothing_at_all_is_a_configuration() -> None:
     """Without a file every key has its default."""
     found = config.load(None, {})
+    directory = platformdirs.user_data_path("archiver") / "archive"
+    default = OwnArchive(directory, is_default=True)
     assert found == Config(
-        archive=config.ArchiveSection(directory=platformdirs.user_data_path("archiver") / "archive"),
+        archive=config.ArchiveSection(directory=directory),
         warnings=(),
+        archive_of_list=default,
+        archive_of_database=default,
     )
+    assert (found.has_own_list, found.has_own_database) == (True, None)
 
 
 def test_the_default_place_is_read(home: Path) -> None:
