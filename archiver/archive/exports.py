@@ -281,8 +281,8 @@ class Export:
     @contextmanager
     def _media(self) -> Iterator[tuple[_Reading, BlobSource]]:
         require_blobs(self._session)
-        with self._blobs() as blobs, ExitStack() as opened:
-            yield _Reading(self._session, opened), blobs
+        with self._blobs() as blobs, ExitStack() as stack:
+            yield _Reading(self._session, stack), blobs
 
     def _blobs(self) -> AbstractContextManager[BlobSource]:
         return self._session.storage.blob_source(self._session.store)
@@ -397,18 +397,18 @@ class _Reading:
     blob, into a temporary file.
     """
 
-    def __init__(self, session: Session, opened: ExitStack) -> None:
-        """``opened`` closes what is opened here."""
-        self._root, self._opened = session.root, opened
+    def __init__(self, session: Session, stack: ExitStack) -> None:
+        """``stack`` closes what is opened here."""
+        self._root, self._stack = session.root, stack
         self._is_streamed = not session.storage.is_remote
-        self._transaction = opened.enter_context(ExitStack())
-        self.moment = self._transaction.enter_context(session.catalog.snapshot())
+        self._snapshot_stack = stack.enter_context(ExitStack())
+        self.moment = self._snapshot_stack.enter_context(session.catalog.snapshot())
 
     def gather(self, values: Iterator[E]) -> Iterator[E]:
         """Return the files of the export, which can be read after ``end``."""
         if self._is_streamed:
             return values
-        file, count = self._opened.enter_context(open_temporary(self._root)), 0
+        file, count = self._stack.enter_context(open_temporary(self._root)), 0
         with storage_errors("a temporary file of the export cannot be written"):
             for value in values:
                 packed = pack_entry(value)
@@ -421,7 +421,7 @@ class _Reading:
     def end(self) -> None:
         """End the transaction, unless the values are streamed from it."""
         if not self._is_streamed:
-            self._transaction.close()
+            self._snapshot_stack.close()
 
 
 def _find(

@@ -57,7 +57,7 @@ class Catalog:
         database: Database,
         status: SchemaStatus,
         reader: Engine,
-        opened: ExitStack,
+        stack: ExitStack,
         *,
         writer: Engine | None = None,
         lock: WriterLock | None = None,
@@ -68,7 +68,7 @@ class Catalog:
     ) -> None:
         """Take the engines of a ``database`` whose schema is at ``schema.head()``.
 
-        ``opened`` disposes of the engines. ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time
+        ``stack`` disposes of the engines. ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time
         of the journal's entries. ``worker_id``: see ``join``. ``seen``: what was there when it was opened for
         reading; ``check`` raises an error if a new connection shows something else than this archive.
         """
@@ -82,23 +82,23 @@ class Catalog:
         self._following = Lock()
         self._look_again_at = time.monotonic() + database.seconds_between_looks
         self._times_replaced = self._looks = 0
-        self._closing = opened
+        self._stack = stack
         self.worker_id = worker_id
         self._coordinator: Engine | None = None
         self._coordinator_at_once: Engine | None = None
         if worker_id is not None:
             name = _name_of(worker_id)
             self._coordinator, self._coordinator_at_once = (
-                opened.enter_context(disposing(database.create_coordinator(name, at_once=at_once)))
+                stack.enter_context(disposing(database.create_coordinator(name, at_once=at_once)))
                 for at_once in (False, True)
             )
         self._writer: Writer | None = None
         if writer is not None:
-            opened.callback(_checkpoint, writer, database)
+            stack.callback(_checkpoint, writer, database)
             self._writer = Writer(
                 writer, database, lock, finish=self._finish, require_lease=self._require_lease
             )
-            opened.callback(self._writer.close)
+            stack.callback(self._writer.close)
 
     @classmethod
     def create(
@@ -116,12 +116,12 @@ class Catalog:
         PostgreSQL database has tables, and ArchiveLocked if another writer has the PostgreSQL database open.
         """
         place = locate(database)
-        with ExitStack() as opened:
-            lock = _take_lock(place, opened)
+        with ExitStack() as stack:
+            lock = _take_lock(place, stack)
             schema.create(place, archive_id, now, storage=storage, group_readable=group_readable)
-            writer, reader = _create_engines(place, opened)
+            writer, reader = _create_engines(place, stack)
             status = SchemaStatus(schema.head(), archive_id, has_runs=False, storage=storage, removals=0)
-            return cls(place, status, reader, opened.pop_all(), writer=writer, lock=lock)
+            return cls(place, status, reader, stack.pop_all(), writer=writer, lock=lock)
 
     @classmethod
     def open(
@@ -146,8 +146,8 @@ class Catalog:
             with cls.prepare(database, clock=clock) as opening:
                 return opening.finish()
         place = locate(database)
-        with ExitStack() as opened:
-            reader = opened.enter_context(disposing(place.create_reader(is_lasting=is_lasting)))
+        with ExitStack() as stack:
+            reader = stack.enter_context(disposing(place.create_reader(is_lasting=is_lasting)))
 
             def check(connection: Connection) -> SchemaStatus:
                 return _check(connection, place, require)
@@ -158,7 +158,7 @@ class Catalog:
                 connection.info[_CHECKED_AT] = 0
             if before is not None and (before.database, before.written) != (seen.database, seen.written):
                 seen = before  # so that the next read notices it
-            return cls(place, status, reader, opened.pop_all(), seen=seen, check=check)
+            return cls(place, status, reader, stack.pop_all(), seen=seen, check=check)
 
     @classmethod
     def join(cls, database: str | Path, worker_id: str, *, clock: Callable[[], datetime] = utcnow) -> Catalog:
@@ -170,11 +170,11 @@ class Catalog:
         DatabaseError, and ArchiveLocked while another command writes alone.
         """
         place = locate(database)
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             name = _name_of(worker_id)
-            lock = _take_lock(place, opened, shared_by=name)
-            writer = opened.enter_context(disposing(place.create_writer(worker=name)))
-            reader = opened.enter_context(disposing(place.create_reader(of_writer=True)))
+            lock = _take_lock(place, stack, shared_by=name)
+            writer = stack.enter_context(disposing(place.create_writer(worker=name)))
+            reader = stack.enter_context(disposing(place.create_reader(of_writer=True)))
             with schema.connect(place, reader) as connection:
                 state = schema.state_of(connection, place)
                 schema.require_current(state.revision, place)
@@ -183,7 +183,7 @@ class Catalog:
                 place,
                 state,
                 reader,
-                opened.pop_all(),
+                stack.pop_all(),
                 writer=writer,
                 lock=lock,
                 clock=clock,
@@ -393,10 +393,10 @@ class Catalog:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a read snapshot, on a connection of its own: all its queries see the same point in time."""
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             with map_errors(self._database):  # but not errors in the caller's with block
-                connection = opened.enter_context(self._connect())
-                snapshot = Snapshot(connection, self._database, opened)
+                connection = stack.enter_context(self._connect())
+                snapshot = Snapshot(connection, self._database, stack)
             yield snapshot
 
     def run_query(
@@ -461,7 +461,7 @@ class Catalog:
 
     def close(self) -> None:
         """Commit all queued facts, move the WAL into the file, release the lock. May be called again."""
-        self._closing.close()
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
@@ -478,12 +478,12 @@ class Snapshot:
     Only one thread may use it.
     """
 
-    def __init__(self, connection: Connection, database: Database, streams: ExitStack) -> None:
+    def __init__(self, connection: Connection, database: Database, stack: ExitStack) -> None:
         """Take a ``connection`` of the caller that has no transaction yet.
 
-        ``streams`` closes the streams that are still open.
+        ``stack`` closes the streams that are still open.
         """
-        self._connection, self._database, self._streams = connection, database, streams
+        self._connection, self._database, self._stack = connection, database, stack
         dialect_of(connection).begin_snapshot(connection)
 
     def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -504,7 +504,7 @@ class Snapshot:
                 yield from query(self._connection, *args, **kwargs)
 
         stream = rows()
-        self._streams.callback(stream.close)
+        self._stack.callback(stream.close)
         return stream
 
 
@@ -516,12 +516,12 @@ class Opening:
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
-        with ExitStack() as opened:
-            self._lock = _take_lock(database, opened)
-            self._writer, self._reader = _create_engines(database, opened)
+        with ExitStack() as stack:
+            self._lock = _take_lock(database, stack)
+            self._writer, self._reader = _create_engines(database, stack)
             with schema.connect(database, self._reader) as connection:
                 self.state = schema.state_of(connection, database)
-            self._opened = opened.pop_all()
+            self._stack = stack.pop_all()
 
     def finish(self, *, mend_triggers: bool = False) -> Catalog:
         """Bring an older schema up to date, and return the open database.
@@ -539,7 +539,7 @@ class Opening:
             self._database,
             self.state,
             self._reader,
-            self._opened.pop_all(),
+            self._stack.pop_all(),
             writer=self._writer,
             lock=self._lock,
             clock=self._clock,
@@ -549,7 +549,7 @@ class Opening:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self._stack.close()
 
 
 @contextmanager
@@ -580,24 +580,24 @@ def _check(connection: Connection, place: Database, require: Callable[[SchemaSta
     return status
 
 
-def _create_engines(place: Database, opened: ExitStack) -> tuple[Engine, Engine]:
+def _create_engines(place: Database, stack: ExitStack) -> tuple[Engine, Engine]:
     """Return the engines of the writer and of the readers; they connect when they are first used.
 
     Readers close before the writer: the last connection to close moves the WAL into the file, if it may
     write.
     """
-    writer = opened.enter_context(disposing(place.create_writer()))
-    return writer, opened.enter_context(disposing(place.create_reader(of_writer=True)))
+    writer = stack.enter_context(disposing(place.create_writer()))
+    return writer, stack.enter_context(disposing(place.create_reader(of_writer=True)))
 
 
 def _name_of(worker_id: str) -> str:
     return f"{WORKER}{worker_id}"
 
 
-def _take_lock(place: Database, locked: ExitStack, *, shared_by: str | None = None) -> WriterLock | None:
+def _take_lock(place: Database, stack: ExitStack, *, shared_by: str | None = None) -> WriterLock | None:
     lock = place.take_lock(shared_by=shared_by)
     if lock is not None:
-        locked.callback(lock.release)
+        stack.callback(lock.release)
     return lock
 
 

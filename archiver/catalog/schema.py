@@ -115,12 +115,12 @@ def connect(database: Database, reader: Engine | None = None) -> Iterator[Connec
 
     ``reader``: the engine to open it with, if there is one. Raises DatabaseError, also from the block.
     """
-    with ExitStack() as opened, map_errors(database):
+    with ExitStack() as stack, map_errors(database):
         database.require_present()
         if reader is None:
             reader = database.create_reader()
-            opened.callback(reader.dispose)
-        yield opened.enter_context(reader.connect())
+            stack.callback(reader.dispose)
+        yield stack.enter_context(reader.connect())
 
 
 def read_status(database: Database) -> SchemaStatus:

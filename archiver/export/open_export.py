@@ -150,8 +150,8 @@ def _open_dry_run(
         if existing == directory:
             top = open_root(directory)
             stack.callback(os.close, top)
-            with suppress(FileNotFoundError), ExitStack() as locked:
-                _open_own(locked, directory, top)
+            with suppress(FileNotFoundError), ExitStack() as inner_stack:
+                _open_own(inner_stack, directory, top)
                 _copy_manifest(directory, temporary)
     manifest = _open_manifest(stack, temporary, directory, form, archive)
     return DryRun(top, empty, manifest, blobs, methods_to_try(method, form, manifest), existing, progress)

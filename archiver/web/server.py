@@ -173,11 +173,11 @@ def _no_password() -> str:
 @contextmanager
 def listen(endpoint: Endpoint) -> Iterator[tuple[socket.socket, str]]:
     """Listen, and yield the socket and its address for people. Raises UsageError if that is impossible."""
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         if endpoint.uds is not None:
-            yield opened.enter_context(_listen_on_path(endpoint.uds)), f"unix:{endpoint.uds}"
+            yield stack.enter_context(_listen_on_path(endpoint.uds)), f"unix:{endpoint.uds}"
             return
-        listener = opened.enter_context(_listen_on_port(endpoint.host, endpoint.port))
+        listener = stack.enter_context(_listen_on_port(endpoint.host, endpoint.port))
         scheme = "http" if endpoint.tls is None else "https"
         host, port = listener.getsockname()[:2]
         name = f"[{host}]" if listener.family == socket.AF_INET6 else host
