@@ -15,8 +15,7 @@ import secrets
 from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from archiver.answers.warc import (
     GZIP_HEAD,
@@ -32,6 +31,7 @@ from archiver.answers.warc import (
     unpack_beginning,
     unpack_record,
 )
+from archiver.closeable import Closeable
 from archiver.durable import storage_errors
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Answer, AnswerLocation, Origin
@@ -102,7 +102,7 @@ def holds_trays(segment: str) -> bool:
     return match is not None and match[2] == TRAYS
 
 
-class AnswerWriter:
+class AnswerWriter(Closeable):
     """Stores the answers of the run that began at ``started_at`` (UTC), for several threads.
 
     ``keeps_trays``: whether trays stay stored when the run has ended well. Methods raise StorageError, and
@@ -156,14 +156,6 @@ class AnswerWriter:
         Nothing is lost if this is skipped: every answer was durable when it was stored.
         """
         self._appender.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class AnswerStore:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 from archiver.archive.session import Session, open_for_reading
+from archiver.closeable import Closeable
 from archiver.config import Config
 from archiver.errors import JournalDiffers, NoArchive, SchemaOld
 from archiver.model.identity import utcnow
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Reading(Generic[T]):
+class Reading(Closeable, Generic[T]):
     """An iterator over values of an archive. ``close``, or the end of a ``with`` block, ends it early."""
 
     def __init__(self, values: Generator[T, None, None]) -> None:
@@ -56,16 +56,8 @@ class Reading(Generic[T]):
         with suppress(ValueError):
             self._values.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class ArchiveBase:
+class ArchiveBase(Closeable):
     """Opens the archive of a configuration when something is first read, and closes it."""
 
     def __init__(
@@ -119,14 +111,6 @@ class ArchiveBase:
         for reading in list(self._readings):
             reading.cut()
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<archiver.Archive at {str(self.root)!r}{' (closed)' if self._is_closed else ''}>"

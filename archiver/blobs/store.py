@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from stat import S_IFREG, S_ISREG
-from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol
 
+from archiver.closeable import Closeable
 from archiver.durable import list_names, open_directory, open_levels, open_regular, open_root, storage_errors
 from archiver.model.identity import Digest
 from archiver.store.objects import Folder, Objects, Upload, printable
@@ -35,7 +35,7 @@ def make_blob_store(objects: Objects) -> None:
     objects.make(BLOBS, _DIRECTORIES)
 
 
-class BlobStore:
+class BlobStore(Closeable):
     """The blobs among the ``objects`` of an archive. Opening it writes nothing. Closed by ``with``.
 
     Raises StorageError if the directory has no blobs. ``choose_upload`` is called for each blob that is
@@ -140,14 +140,6 @@ class BlobStore:
         """Close the store. It must not be used afterwards."""
         self._objects.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def object_name(digest: Digest) -> str:
     """Return the name of a blob in an archive."""
@@ -177,7 +169,7 @@ class BlobSource(Protocol):
         """Return the statuses of what was this blob until ``verify --repair`` moved it to ``quarantine/``."""
 
 
-class BlobLinks:
+class BlobLinks(Closeable):
     """The ``BlobSource`` below ``root``, an archive's directory. Closed by ``with`` or ``close``."""
 
     def __init__(self, root: Path) -> None:
@@ -232,14 +224,6 @@ class BlobLinks:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class BucketSource:

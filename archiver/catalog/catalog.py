@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -29,6 +28,7 @@ from archiver.catalog.dialects import (
 )
 from archiver.catalog.schema import DatabaseState, SchemaStatus
 from archiver.catalog.writer import Writer
+from archiver.closeable import Closeable
 from archiver.errors import ArchiverError, DatabaseError, DatabaseForeign
 from archiver.model.identity import utcnow
 from archiver.model.query_results import NO_LIMIT, Rows, RowStream, Value
@@ -45,7 +45,7 @@ _CHECKED_AT = "archiver_checked_at"
 """In the ``info`` of a connection: the database that it has opened is that of this archive."""
 
 
-class Catalog:
+class Catalog(Closeable):
     """An open database, made by ``create`` or ``open``. Every method may be called from any thread.
 
     One that only reads follows its place: if another database is put there, the next read opens and checks
@@ -463,14 +463,6 @@ class Catalog:
         """Commit all queued facts, move the WAL into the file, release the lock. May be called again."""
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class Snapshot:
     """A read snapshot, made by ``Catalog.snapshot``. Its point in time is that of the first query.
@@ -508,7 +500,7 @@ class Snapshot:
         return stream
 
 
-class Opening:
+class Opening(Closeable):
     """A database that is about to be opened for writing: its ``state`` has been read, nothing was written.
 
     A context manager; made by ``Catalog.prepare``.
@@ -545,10 +537,8 @@ class Opening:
             clock=self._clock,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the database, unless ``finish`` has returned it."""
         self._stack.close()
 
 

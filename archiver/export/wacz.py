@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
-from types import TracebackType
-from typing import IO, BinaryIO, Self
+from typing import IO, BinaryIO
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from msgspec import Struct, field
 
 from archiver.blobs.store import BlobSource
+from archiver.closeable import Closeable
 from archiver.durable import storage_errors
 from archiver.errors import DiskFull, StorageError
 from archiver.export import file_names
@@ -107,7 +107,7 @@ def _normalize(part: str) -> str:
     return quote(plain, safe=_LEFT).lower()
 
 
-class CaptureIndex:
+class CaptureIndex(Closeable):
     """Collects captures and sorts them in a temporary file. Closed by ``with``.
 
     Methods raise StorageError or DiskFull if the temporary directory cannot be used.
@@ -140,12 +140,8 @@ class CaptureIndex:
                 yield block, f"{key} {json.dumps(place)}\n"
                 offset += len(block)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Delete the index."""
         self._db.close()
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import count
-from types import TracebackType
-from typing import Self
 from urllib.parse import urljoin
 
 import httpx
@@ -19,6 +17,7 @@ from msgspec import Struct
 
 import archiver
 from archiver import retry, signed_url
+from archiver.closeable import Closeable
 from archiver.errors import ConfigError, DownloadFailed, Reason, install_command
 from archiver.http.connection import BODY_READ, HttpResponse
 from archiver.http.sockets import HttpFailure, ProtocolViolated
@@ -303,7 +302,7 @@ for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-class Downloader:
+class Downloader(Closeable):
     """Downloads links, for any number of threads at once. Close it at the end.
 
     ``allowed_hosts``: see Egress. ``max_file_size``: bytes. Both are available as ``rules``. ``timeout``:
@@ -389,14 +388,6 @@ class Downloader:
         self._context.direct.close()
         if self._context.proxied is not None:
             self._context.proxied.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
