@@ -14,6 +14,7 @@ from archiver.cli.decorators import Result, print_result, reads
 from archiver.cli.options import DurationType, GlobalOptions
 from archiver.errors import ArchiverError
 from archiver.exit_codes import PARTIAL
+from archiver.model.api_calls import nights_left
 from archiver.text_format import format_price, format_size, make_safe, pluralize
 from archiver.wording import missing_targets
 
@@ -201,22 +202,18 @@ def _time(moment: datetime | None) -> str:
 def _balance_view(balance: Balance | None, per_night: int | None) -> dict[str, object] | None:
     if balance is None:
         return None
-    from archiver.runner import supply
-
     return {
         "units": balance.units,
         "rate": balance.rate,
         "units_per_night": per_night,
-        "nights": supply.nights_left(balance.units, per_night),
+        "nights": nights_left(balance.units, per_night),
     }
 
 
 def _how_long(units: int, per_night: int | None) -> str:
     if per_night is None:
         return "unknown: no archiver run in the last 30 days"
-    from archiver.runner import supply
-
-    nights = supply.nights_left(units, per_night)
+    nights = nights_left(units, per_night)
     if nights is None:
         return "any number of nights: a night costs nothing"
     return f"about {pluralize(nights, 'night')} at {pluralize(per_night, 'unit')} a night"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
@@ -10,6 +13,9 @@ from msgspec import Struct
 from archiver.model.identity import Digest, Pk
 from archiver.model.upstream import TrayNumbers
 from archiver.model.values import repr_without
+
+RECENT_NIGHTS = timedelta(days=30)
+"""How far back the runs are that say what a night costs."""
 
 
 class Call(Struct, frozen=True):
@@ -237,3 +243,25 @@ class CostReport(Struct, frozen=True):
             sum(row.unknown_calls for row in rows),
             sum(row.unknown_units for row in rows),
         )
+
+
+def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int | None:
+    """Return the median number of units per UTC day with a run, over the last 30 days, rounded up.
+
+    ``runs``: the start and the units of each run. None if there were none. The median is
+    hardly affected by a first night or one with ``--full``, which cost far more.
+    """
+    days: Counter[date] = Counter()
+    for started_at, units in runs:
+        if now - RECENT_NIGHTS <= started_at <= now:
+            days[started_at.astimezone(UTC).date()] += units
+    if not days:
+        return None
+    from statistics import median  # slow, and a run does not forecast
+
+    return math.ceil(median(days.values()))
+
+
+def nights_left(units: int, per_night: int | None) -> int | None:
+    """Return how many whole nights these units last; None if the rate is unknown or 0."""
+    return max(0, units) // per_night if per_night else None

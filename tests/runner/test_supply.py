@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.runner.supply import RECENT, nights_left, units_per_night
+from archiver.model.api_calls import RECENT_NIGHTS, nights_left, units_per_night
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 RUNS = st.lists(
@@ -33,7 +33,7 @@ def on(*units: int) -> list[tuple[datetime, int]]:
         (on(2_000, 48, 50, 46, 48), 48),  # a first night moves it little
         (on(3, 4), 4),  # rounded up
         ([*on(10, 10), (NOON - timedelta(hours=1), 30)], 25),  # two runs of one day are one night
-        ([(NOON - RECENT - timedelta(seconds=1), 7)], None),
+        ([(NOON - RECENT_NIGHTS - timedelta(seconds=1), 7)], None),
         ([(NOON + timedelta(seconds=1), 7)], None),  # a clock that was ahead
     ],
 )
@@ -65,7 +65,7 @@ def test_the_rate_lies_between_the_days_and_the_nights_can_be_paid(
     rate = units_per_night(runs, NOON)
     recent: dict[object, int] = {}
     for at, spent in runs:
-        if NOON - RECENT <= at <= NOON:
+        if NOON - RECENT_NIGHTS <= at <= NOON:
             recent[at.date()] = recent.get(at.date(), 0) + spent
     if rate is None:
         assert not recent
