@@ -202,9 +202,9 @@ class Catalog(Closeable):
     def _finish(self, connection: Connection) -> None:
         """Write what follows from the facts of a transaction, and give it its place in the journal."""
         from archiver.catalog import outbox  # slow to import, and only writers need them
-        from archiver.catalog.search import stale_documents
+        from archiver.catalog.search import update_documents
 
-        stale_documents.update_documents(connection)
+        update_documents(connection)
         if outbox.seal(connection, self._clock()):
             self.before_commit()
 

@@ -63,7 +63,7 @@ class RebuiltDatabase:
         ``removals``: how many the marker counts. Raises JournalDiffers if the rows have fewer, JournalDamaged
         if rows refer to missing rows, or unless there is one row of ``archive``; DatabaseError, DiskFull.
         """
-        from archiver.catalog.search import stale_documents
+        from archiver.catalog.search import update_documents
 
         if self._dialect.has_broken_reference(self._connection):
             raise JournalDamaged("the journal has rows that refer to missing rows")
@@ -79,7 +79,7 @@ class RebuiltDatabase:
                 "restore journal/ or the database from a later copy; if there is none: set removals to "
                 f"{found} in archive.json, then archiver db rebuild; then forget the account again",
             )
-        stale_documents.update_documents(self._connection)
+        update_documents(self._connection)
         journaled_rows.set_sequences(self._connection, sequences)
         outbox.begin(self._connection, head)
         counters.create(self._connection)

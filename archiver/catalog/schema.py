@@ -221,9 +221,9 @@ def upgrade(database: Database, revision: str) -> Path | None:
         copy = database.copy_before_upgrade(revision)
         with disposing(database.create_writer(foreign_keys=False)) as engine, engine.begin() as connection:
             _migrate(connection)
-            from archiver.catalog.search import stale_documents
+            from archiver.catalog.search import update_documents
 
-            stale_documents.update_documents(connection)
+            update_documents(connection)
     return copy
 
 

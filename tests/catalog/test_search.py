@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from archiver.catalog import Catalog, locate, record, schema
 from archiver.catalog.query import content, totals
-from archiver.catalog.search import results, search_index, stale_documents, tokenizer
+from archiver.catalog.search import results, search_index, tokenizer, update_documents
 from archiver.catalog.search.query_parser import SearchQuery
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
@@ -331,7 +331,7 @@ def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> Non
         "update items set taken_at = null where pk = '13'",
         "update highlights set created_at = null where pk = '1'",
     )
-    told.write(stale_documents.update_documents)
+    told.write(update_documents)
     assert [hit.dated for hit in _hits(told, "nasa", highlight_pks=["2"])] == [Dated.FIRST_SEEN, Dated.TAKEN]
     (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
     assert titled.dated is Dated.FIRST_SEEN

@@ -162,9 +162,9 @@ def _move_answers(connection: Connection, rewriting: Rewriting) -> None:
 
 def _update_search(connection: Connection) -> None:
     """Write the documents of items that stay, and build the index again: it keeps removed words."""
-    from archiver.catalog.search import search_index, stale_documents
+    from archiver.catalog.search import search_index, update_documents
 
-    stale_documents.update_documents(connection)
+    update_documents(connection)
     if search_index.has_own_index(connection):
         search_index.rebuild_index(connection)
 

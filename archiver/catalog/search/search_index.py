@@ -17,9 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog.dialects import dialect_of
 from archiver.catalog.entry_kinds import ENTRY_KINDS
-from archiver.catalog.search import stale_documents, tokenizer
+from archiver.catalog.search import StaleDocument, tokenizer, update_documents
 from archiver.catalog.search.query_parser import FIELDS
-from archiver.catalog.search.stale_documents import StaleDocument
 from archiver.catalog.sql import Command, Query
 from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Subject
 from archiver.model.query_results import Field, Kind, Said
@@ -235,7 +234,7 @@ def renew(connection: Connection) -> None:
     _DELETE_ALL.run(connection)
     for subjects in _SUBJECTS:
         subjects.run(connection)
-    stale_documents.update_documents(connection)
+    update_documents(connection)
 
 
 def rebuild_index(connection: Connection) -> None:
