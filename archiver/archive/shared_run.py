@@ -27,6 +27,7 @@ from archiver.catalog import Catalog, leases, ledger, record, visits
 from archiver.catalog.query import adoptions, change_history
 from archiver.cluster.heartbeat import remove_expired
 from archiver.cluster.orders import Orders, WorkerReport, decode, encode
+from archiver.cluster.shared_visits import SharedRate
 from archiver.config import Config
 from archiver.errors import (
     ArchiveLocked,
@@ -44,7 +45,6 @@ from archiver.model.target import Target
 from archiver.model.values import replace
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.metered_api import MeteredApi
-from archiver.runner.rate import SharedRate
 from archiver.runner.run import BalanceCheck, by_priority, finish
 from archiver.runner.tally import AccountEnd, Summary, Tally
 from archiver.runner.threads import Pool

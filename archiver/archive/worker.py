@@ -25,7 +25,7 @@ from archiver.catalog.query.account_state import longest_tray
 from archiver.catalog.visits import SharedRun
 from archiver.cluster.heartbeat import Heartbeat
 from archiver.cluster.orders import Orders, decode
-from archiver.cluster.shared_visits import SharedVisits, is_of_run
+from archiver.cluster.shared_visits import SharedRate, SharedVisits, is_of_run
 from archiver.config import Config
 from archiver.errors import (
     ArchiveLocked,
@@ -45,7 +45,6 @@ from archiver.errors import (
 from archiver.model.events import Notice, Pause
 from archiver.model.values import replace
 from archiver.runner.context import RunContext, RunLimits, RunOptions
-from archiver.runner.rate import SharedRate
 from archiver.runner.run import Visitor
 from archiver.runner.tally import Tally
 from archiver.work import StopFlag, Work

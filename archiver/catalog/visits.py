@@ -1,4 +1,6 @@
-"""The visits of a shared run: one for each target, in the order in which workers take them.
+"""The visits of a shared run, and the rate at which all its workers call the API.
+
+There is a visit for each target, in the order in which workers take them.
 
 A visit is held by the worker whose id it has. That worker is the only one that visits its account: a visit
 is given the account's pk as soon as that is known, and no two visits of a run have the same.
@@ -13,7 +15,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from archiver.catalog import api_rate, leases, tables
+from archiver.catalog import leases, tables
 from archiver.catalog.record.runs import start_run
 from archiver.errors import NOT_RETRIED, LeaseLost, Reason
 from archiver.model.run_status import VisitCounts
@@ -102,6 +104,24 @@ _COUNTS = text(
     " (SELECT count(*) FROM workers WHERE NOT is_run AND expires_at > clock_timestamp()) AS workers"
     " FROM shared_runs s WHERE s.run_id = :run_id"
 )
+# Each call moves the time of the next one on by an interval (the generic cell rate algorithm), so calls of
+# all workers are spaced evenly, by the clock of the server.
+_SET_RATE = text(
+    "INSERT INTO api_rate (id, per_second, next_at, paused_until)"
+    " VALUES (1, :per_second, clock_timestamp(), clock_timestamp())"
+    " ON CONFLICT (id) DO UPDATE SET per_second = excluded.per_second,"
+    " next_at = least(api_rate.next_at, clock_timestamp())"
+)
+_TAKE_SLOT = text(
+    "UPDATE api_rate SET next_at ="
+    " greatest(next_at, paused_until, clock_timestamp()) + interval '1 second' / per_second WHERE id = 1"
+    " RETURNING extract(epoch FROM next_at - interval '1 second' / per_second - clock_timestamp())::float"
+)
+_PAUSE = text(
+    "UPDATE api_rate SET paused_until ="
+    " greatest(paused_until, clock_timestamp() + :seconds * interval '1 second') WHERE id = 1"
+)
+_PAUSE_LEFT = text("SELECT extract(epoch FROM paused_until - clock_timestamp())::float FROM api_rate")
 
 
 class SharedRun(Struct, frozen=True):
@@ -134,7 +154,7 @@ def begin_run(
     the rate of API calls at first.
     """
     run_id = start_run(connection, command, now)
-    api_rate.set_rate(connection, per_second)
+    set_rate(connection, per_second)
     connection.execute(delete(_runs).where(_runs.c.run_id != run_id))
     connection.execute(insert(_runs), {"run_id": run_id, "orders": orders})
     targets = [(target, True) for target in accounts] + [(target, False) for target in highlights]
@@ -248,3 +268,26 @@ def open_counts(connection: Connection) -> VisitCounts | None:
     """Return how far the open run has come; None if no run is open."""
     found = find_open(connection)
     return None if found is None else counts(connection, found.run_id)
+
+
+def set_rate(connection: Connection, per_second: float) -> None:
+    """Set the number of calls per second of all workers together, from now on.
+
+    Those who have taken a slot keep it, but no other waits until those slots are over.
+    """
+    connection.execute(_SET_RATE, {"per_second": per_second})
+
+
+def take_slot(connection: Connection) -> float:
+    """Take the next slot for a call; return in how many seconds it is."""
+    return float(connection.execute(_TAKE_SLOT).scalar_one())
+
+
+def pause(connection: Connection, seconds: float) -> None:
+    """Let no slot be in the next ``seconds``. A longer pause that has begun stays."""
+    connection.execute(_PAUSE, {"seconds": seconds})
+
+
+def pause_left(connection: Connection) -> float:
+    """Return the seconds until the pause is over, less than 0 if it is."""
+    return float(connection.execute(_PAUSE_LEFT).scalar_one())

@@ -1,4 +1,4 @@
-"""The visits that one worker makes for a shared run."""
+"""The visits that one worker makes for a shared run, and the rate of calls that it shares with the others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from archiver.runner.context import RunContext
 from archiver.runner.promises import Turn
 from archiver.runner.run import Visitor
 from archiver.runner.visit import AccountRegister
+from archiver.work import StopFlag
 
 _CHECK_SECONDS = 1.0
 
@@ -127,3 +128,30 @@ class SharedVisits:
 def is_of_run(error: BaseException) -> bool:
     """Return whether an error ends the paid calls of all workers. Another one may be this machine's alone."""
     return isinstance(error, BudgetReached | OutOfUnits)
+
+
+class SharedRate:
+    """A ``CallRate`` of all workers of a run: its slots and pauses are in the database."""
+
+    def __init__(self, catalog: Catalog, stop: StopFlag) -> None:
+        self._catalog, self._stop = catalog, stop
+
+    @property
+    def is_paused(self) -> bool:
+        return self._catalog.coordinate_at_once(visits.pause_left) > 0
+
+    def wait_for_slot(self) -> None:
+        while True:
+            seconds = self._catalog.coordinate_at_once(visits.take_slot)
+            if seconds <= 0:
+                break
+            self._stop.wait(seconds)
+            if not self.is_paused:
+                break  # else a pause has begun: take another slot, so that calls stay spaced after it
+        self._stop.check()
+
+    def set_rate(self, per_second: float) -> None:
+        self._catalog.coordinate(visits.set_rate, per_second)
+
+    def pause(self, seconds: float) -> None:
+        self._catalog.coordinate(visits.pause, seconds)

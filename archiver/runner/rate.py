@@ -1,4 +1,4 @@
-"""The rate at which a run calls the API: of one process, or shared by all its workers."""
+"""The rate at which a run calls the API: of one process. ``cluster`` has the one that workers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from archiver.catalog import Catalog, api_rate
 from archiver.work import StopFlag
 
 
@@ -65,30 +64,3 @@ class RateLimiter:
         with self._lock:
             self._closed_until = max(self._closed_until, self._monotonic() + seconds)
             self._next = max(self._next, self._closed_until)
-
-
-class SharedRate:
-    """A ``CallRate`` that all workers of a run share: its slots and pauses are in the database."""
-
-    def __init__(self, catalog: Catalog, stop: StopFlag) -> None:
-        self._catalog, self._stop = catalog, stop
-
-    @property
-    def is_paused(self) -> bool:
-        return self._catalog.coordinate_at_once(api_rate.pause_left) > 0
-
-    def wait_for_slot(self) -> None:
-        while True:
-            seconds = self._catalog.coordinate_at_once(api_rate.take_slot)
-            if seconds <= 0:
-                break
-            self._stop.wait(seconds)
-            if not self.is_paused:
-                break  # else a pause has begun: take another slot, so that calls stay spaced after it
-        self._stop.check()
-
-    def set_rate(self, per_second: float) -> None:
-        self._catalog.coordinate(api_rate.set_rate, per_second)
-
-    def pause(self, seconds: float) -> None:
-        self._catalog.coordinate(api_rate.pause, seconds)

@@ -14,15 +14,14 @@ import pytest
 from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 
-from archiver.catalog import Catalog, api_rate, leases, outbox, visits
+from archiver.catalog import Catalog, leases, outbox, visits
 from archiver.cluster.orders import Orders, decode, encode
-from archiver.cluster.shared_visits import SharedRegister
+from archiver.cluster.shared_visits import SharedRate, SharedRegister
 from archiver.errors import ArchiverError, LeaseLost
 from archiver.model.api_calls import Limits
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import parse_target
 from archiver.runner.context import RepairScope, RunOptions, SharedOptions
-from archiver.runner.rate import SharedRate
 from archiver.work import StopFlag
 
 
@@ -177,7 +176,7 @@ Two = tuple[Catalog, Catalog]
 
 def test_the_calls_of_all_workers_are_spaced_evenly(joined: Two) -> None:
     """However many threads wait: at 50 calls a second, 26 of them take half a second."""
-    joined[0].coordinate(api_rate.set_rate, 50.0)
+    joined[0].coordinate(visits.set_rate, 50.0)
     rates = [SharedRate(catalog, StopFlag()) for catalog in joined]
     turns: list[float] = []
 
@@ -196,15 +195,15 @@ def test_the_calls_of_all_workers_are_spaced_evenly(joined: Two) -> None:
 def test_turns_at_a_lower_rate_delay_nobody_once_it_is_raised(joined: Two) -> None:
     """A run whose rate the API states begins with one call a second, until it has asked."""
     one, two = joined
-    one.coordinate(api_rate.set_rate, 1.0)
-    assert [round(one.coordinate(api_rate.take_slot)) for _ in range(20)] == list(range(20))
-    one.coordinate(api_rate.set_rate, 100.0)
-    assert two.coordinate(api_rate.take_slot) < 0.1
+    one.coordinate(visits.set_rate, 1.0)
+    assert [round(one.coordinate(visits.take_slot)) for _ in range(20)] == list(range(20))
+    one.coordinate(visits.set_rate, 100.0)
+    assert two.coordinate(visits.take_slot) < 0.1
 
 
 def test_fault_w5_a_pause_holds_for_workers_that_wait_already(joined: Two) -> None:
     """A turn that has come during the pause is taken again after it."""
-    joined[0].coordinate(api_rate.set_rate, 5.0)
+    joined[0].coordinate(visits.set_rate, 5.0)
     one, two = (SharedRate(catalog, StopFlag()) for catalog in joined)
     one.wait_for_slot()
     waited: list[float] = []
@@ -216,8 +215,8 @@ def test_fault_w5_a_pause_holds_for_workers_that_wait_already(joined: Two) -> No
     thread = threading.Thread(target=call)
     thread.start()
     time.sleep(0.05)
-    one.pause(0.5)
     end = time.monotonic() + 0.5
+    one.pause(0.5)
     assert two.is_paused
     thread.join(10)
     assert waited[0] >= end - 0.05
@@ -225,7 +224,7 @@ def test_fault_w5_a_pause_holds_for_workers_that_wait_already(joined: Two) -> No
 
 def test_a_worker_that_is_stopped_does_not_wait_for_its_turn(joined: Two) -> None:
     """The cause is raised at once."""
-    joined[0].coordinate(api_rate.set_rate, 0.1)
+    joined[0].coordinate(visits.set_rate, 0.1)
     stop = StopFlag()
     rate = SharedRate(joined[0], stop)
     rate.wait_for_slot()
