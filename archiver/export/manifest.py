@@ -13,7 +13,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -218,19 +218,30 @@ class Manifest:
                     "export into an empty directory",
                 ) from exc
 
-    @contextmanager
-    def _sqlite_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            message = f"cannot use {self._path}, the list of exported files: {exc}"
-            if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise DiskFull(message, "free space on that disk, and run again") from exc
-            raise StorageError(message, "if it is damaged, export into an empty directory") from exc
+    def _sqlite_errors(self) -> AbstractContextManager[None]:
+        return sqlite_errors(
+            f"cannot use {self._path}, the list of exported files",
+            "if it is damaged, export into an empty directory",
+            if_full="free space on that disk, and run again",
+        )
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+@contextmanager
+def sqlite_errors(message: str, hint: str, *, if_full: str) -> Iterator[None]:
+    """Turn an error of SQLite into a StorageError with this message and hint; into a DiskFull, if it is one.
+
+    ``if_full``: its hint.
+    """
+    try:
+        yield
+    except sqlite3.Error as exc:
+        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise DiskFull(f"{message}: {exc}", if_full) from exc
+        raise StorageError(f"{message}: {exc}", hint) from exc
 
 
 def require_own_list(path: Path) -> None:

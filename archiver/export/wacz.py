@@ -19,7 +19,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from typing import IO, BinaryIO
@@ -30,9 +30,10 @@ from msgspec import Struct, field
 from archiver.blobs.store import BlobSource
 from archiver.closeable import Closeable
 from archiver.durable import storage_errors
-from archiver.errors import DiskFull, StorageError
+from archiver.errors import StorageError
 from archiver.export import file_names
 from archiver.export.export_entry import ExportEntry, ExportStats, GeneratedText
+from archiver.export.manifest import sqlite_errors
 from archiver.export.placement import DamagedBlob, open_blob, read_blob, require_blob
 from archiver.model.api_calls import Answer
 from archiver.model.identity import Digest
@@ -145,15 +146,12 @@ class CaptureIndex(Closeable):
         self._db.close()
 
 
-@contextmanager
-def _sqlite_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as exc:
-        message = f"the index cannot be sorted in the temporary directory: {exc}"
-        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull(message, "free space there, or set TMPDIR, and run again") from exc
-        raise StorageError(message, "set TMPDIR to a directory that can be written") from exc
+def _sqlite_errors() -> AbstractContextManager[None]:
+    return sqlite_errors(
+        "the index cannot be sorted in the temporary directory",
+        "set TMPDIR to a directory that can be written",
+        if_full="free space there, or set TMPDIR, and run again",
+    )
 
 
 class WaczHead(Struct, frozen=True):

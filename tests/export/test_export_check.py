@@ -18,9 +18,10 @@ import bagit
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.errors import ArchiveLocked, NoArchive, StorageError, UsageError
+from archiver.errors import ArchiveLocked, DiskFull, NoArchive, StorageError, UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.export.link_methods import LinkMethod
+from archiver.export.manifest import sqlite_errors
 from archiver.export.open_export import open_export
 from archiver.model.identity import Digest, Role
 from tests.support.archive_copies import ArchiveCopies
@@ -853,3 +854,22 @@ def test_fault_k3_a_list_with_a_view_or_a_trigger_is_refused(exported: ExportHar
         exported.export(dry_run=dry_run)
     with Archive(exported.config) as archive, pytest.raises(StorageError, match="has views or triggers"):
         archive.check_export(exported.out, form="folder")
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "said"),
+    [
+        ("INSERT INTO t VALUES (zeroblob(100000))", DiskFull, ("the list: database or disk is full", "room")),
+        ("INSERT INTO none VALUES (1)", StorageError, ("the list: no such table: none", "mend")),
+    ],
+)
+def test_a_full_disk_is_told_from_other_errors_of_sqlite(
+    statement: str, kind: type[StorageError], said: tuple[str, str]
+) -> None:
+    """The error of the list, and of the sorted index of a WACZ: each kind has its own hint."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(StorageError) as caught, sqlite_errors("the list", "mend", if_full="room"):
+            db.execute(statement)
+    assert (type(caught.value), (str(caught.value), caught.value.hint)) == (kind, said)
