@@ -26,8 +26,7 @@ from archiver.blobs import marker
 from archiver.catalog import Catalog, leases, ledger, record, visits
 from archiver.catalog.query import adoptions, change_history
 from archiver.cluster.heartbeat import remove_expired
-from archiver.cluster.orders import Orders, WorkerReport, decode, encode
-from archiver.cluster.shared_visits import SharedRate
+from archiver.cluster.shared_visits import Orders, SharedRate, WorkerReport, decode, encode
 from archiver.config import Config
 from archiver.errors import (
     ArchiveLocked,

@@ -24,8 +24,7 @@ from archiver.catalog import Catalog, leases, visits
 from archiver.catalog.query.account_state import longest_tray
 from archiver.catalog.visits import SharedRun
 from archiver.cluster.heartbeat import Heartbeat
-from archiver.cluster.orders import Orders, decode
-from archiver.cluster.shared_visits import SharedRate, SharedVisits, is_of_run
+from archiver.cluster.shared_visits import Orders, SharedRate, SharedVisits, decode, is_of_run
 from archiver.config import Config
 from archiver.errors import (
     ArchiveLocked,

@@ -1,24 +1,79 @@
-"""The visits that one worker makes for a shared run, and the rate of calls that it shares with the others."""
+"""The visits that one worker makes for a shared run, and what the processes of the run share.
+
+What they tell each other is text in the database. It contains no keys.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import TypeVar
 
+import msgspec
 from msgspec import Struct, field
 
 from archiver.catalog import Catalog, visits
-from archiver.cluster.orders import ReportedError, WorkerReport, decode, encode
-from archiver.errors import BudgetReached, OutOfUnits
+from archiver.errors import ArchiverError, BudgetReached, OutOfUnits
+from archiver.model.api_calls import Limits
 from archiver.model.identity import Pk
 from archiver.model.target import Target
-from archiver.runner.context import RunContext
+from archiver.runner.context import RunContext, SharedOptions
 from archiver.runner.promises import Turn
 from archiver.runner.run import Visitor
+from archiver.runner.tally import TallyState
 from archiver.runner.visit import AccountRegister
 from archiver.work import StopFlag
 
+T = TypeVar("T")
+
 _CHECK_SECONDS = 1.0
+
+
+class Orders(Struct, frozen=True):
+    """What a run tells its workers: its options and its limits, so that all work by the same."""
+
+    options: SharedOptions
+    units: Limits
+
+
+class ReportedError(Struct, frozen=True):
+    """An error that ended the work of a worker, or all paid calls of the run."""
+
+    exit_code: int
+    slug: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> ReportedError:
+        """Return what others are told of an error."""
+        if isinstance(error, ArchiverError):
+            return cls(error.exit_code, error.slug, str(error), error.hint)
+        return cls(ArchiverError.exit_code, ArchiverError.slug, f"a bug: {error!r}", "")
+
+    def to_error(self, worker: str) -> ArchiverError:
+        """Return the error, as one of the run. ``worker``: who reports it."""
+        error = ArchiverError(f"{self.message} (worker {worker})", self.hint)
+        error.exit_code, error.slug = self.exit_code, self.slug
+        return error
+
+
+class WorkerReport(Struct, frozen=True):
+    """What one worker has done for a run. ``error``: what ended its work early, if anything."""
+
+    worker: str
+    tally: TallyState
+    error: ReportedError | None = None
+
+
+def encode(value: Orders | WorkerReport | Target) -> str:
+    """Return a value as text for the database."""
+    return msgspec.json.encode(value).decode()
+
+
+def decode(text: str, kind: type[T]) -> T:
+    """Return a value of this kind from its text."""
+    return msgspec.json.decode(text, type=kind)
 
 
 class SharedRegister(AccountRegister, kw_only=True):

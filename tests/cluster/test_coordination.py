@@ -15,8 +15,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, leases, outbox, visits
-from archiver.cluster.orders import Orders, decode, encode
-from archiver.cluster.shared_visits import SharedRate, SharedRegister
+from archiver.cluster.shared_visits import Orders, SharedRate, SharedRegister, decode, encode
 from archiver.errors import ArchiverError, LeaseLost
 from archiver.model.api_calls import Limits
 from archiver.model.identity import Pk, utcnow

@@ -16,7 +16,7 @@ from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.catalog import Catalog, leases, ledger, postgresql, record, visits
 from archiver.cluster.heartbeat import Heartbeat, remove_expired
-from archiver.cluster.orders import encode
+from archiver.cluster.shared_visits import encode
 from archiver.errors import ArchiveLocked, DatabaseError, LeaseLost, StoppedBySignal
 from archiver.model.api_calls import Call, Limits
 from archiver.model.target import parse_target

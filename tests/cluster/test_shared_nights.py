@@ -19,7 +19,7 @@ from archiver.archive.worker import join_archive
 from archiver.blobs import marker
 from archiver.catalog import leases, visits
 from archiver.cluster import shared_visits
-from archiver.cluster.orders import WorkerReport, encode
+from archiver.cluster.shared_visits import WorkerReport, encode
 from archiver.errors import ArchiveLocked, KeyRejected, StoppedBySignal, StorageError, UsageError
 from archiver.model.events import Notice, Pause
 from archiver.runner.context import RunOptions
