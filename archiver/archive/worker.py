@@ -251,7 +251,7 @@ def _visit_for(
             register=shared.register,
             rate=SharedRate(catalog, work.stop),
         )
-        causes = visitor.visit_each(shared.feed(visitor), lambda held: shared.visit(held, visitor))
+        causes = visitor.visit_each(shared.feed(visitor), on_end=shared.end)
         cause = causes[0] if causes else None
         if isinstance(cause, StorageError) and may_pass(cause):
             _save_answers(session, process_work)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import field
 
 from archiver.catalog import Catalog, visits
 from archiver.errors import ArchiverError, BudgetReached, OutOfUnits
@@ -105,16 +105,8 @@ class SharedRegister(AccountRegister, kw_only=True):
         self.claimed.pop(self.positions.pop(target), None)
 
 
-class HeldVisit(Struct, frozen=True):
-    """A visit that this worker holds, and its turn in the budget."""
-
-    position: int
-    target: Target
-    turn: Turn
-
-
 class SharedVisits:
-    """Takes visits of a run, one by one, makes them, and records that they have ended."""
+    """Takes visits of a run, one by one, for a ``Visitor``, and records that they have ended."""
 
     def __init__(self, catalog: Catalog, context: RunContext, name: str, *, longest_tray: int) -> None:
         """``name``: this worker's, for people. ``longest_tray``: see ``AccountRegister``."""
@@ -126,8 +118,8 @@ class SharedVisits:
         self._report_lock = threading.Lock()
         self.register = SharedRegister(longest_tray=longest_tray, catalog=catalog, run_id=context.run_id)
 
-    def feed(self, visitor: Visitor) -> Iterator[HeldVisit]:
-        """Yield visits until none is left, or no more calls are paid for.
+    def feed(self, visitor: Visitor) -> Iterator[tuple[Target, Turn]]:
+        """Yield visits, each with its turn in the budget, until none is left or no more calls are paid for.
 
         While other visits of this worker are under way, it waits for more: a highlight that comes after them,
         or what a lost worker has held.
@@ -149,21 +141,22 @@ class SharedVisits:
             with self._lock:
                 self._held.add(taken.position)
                 self.register.positions[target] = taken.position
-            yield HeldVisit(taken.position, target, turn)
+            yield target, turn
 
-    def visit(self, held: HeldVisit, visitor: Visitor) -> None:
-        """Make a visit, and record its end. A visit that did not come to its end is left to others."""
+    def end(self, target: Target, is_complete: bool) -> None:
+        """Record the end of a visit. A visit that did not come to its end is left to others."""
+        position = self.register.positions[target]
         try:
-            if visitor.visit(held.target, held.turn):
+            if is_complete:
                 with self._report_lock:  # else an older report of another thread could replace this one
                     report = encode(self.report())
                     self._catalog.coordinate_at_once(
-                        visits.end_visit, self._run_id, held.position, self._worker_id, report
+                        visits.end_visit, self._run_id, position, self._worker_id, report
                     )
         finally:
             with self._lock:
-                self._held.discard(held.position)
-                self.register.forget(held.target)
+                self._held.discard(position)
+                self.register.forget(target)
 
     def report(self, error: BaseException | None = None) -> WorkerReport:
         """Return what this worker has done so far. ``error``: what ended its work."""

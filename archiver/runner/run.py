@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from enum import IntEnum
-from typing import TypeVar
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.store import BlobStore
@@ -47,7 +46,6 @@ _BALANCE_LEAD = 0.1
 
 _ACCOUNTS_AT_FIRST = 4
 JOBS_AT_ONCE = 8
-T = TypeVar("T")
 
 
 def read_balance(client: HikerClient) -> Balance:
@@ -160,16 +158,21 @@ class Visitor:
 
     def visit_each(
         self,
-        feed: Iterable[T],
-        visit: Callable[[T], object],
+        feed: Iterable[tuple[Target, Turn]],
         *,
         balance: BalanceCheck | None = None,
+        on_end: Callable[[Target, bool], None] = lambda target, is_complete: None,
     ) -> list[BaseException]:
-        """Call ``visit`` for each of ``feed``, several at a time, and return what ended that early.
+        """Visit each target of ``feed``, several at a time, and return what ended that early.
 
         That is empty if all is done, or if only ``api.paying_ended`` has ended it. ``balance`` is recorded
-        before and after.
+        before and after. ``on_end`` is called after each visit, in its thread, with whether it came to its
+        end: it does not if it raises, or if no more calls are paid for.
         """
+
+        def visit(target_and_turn: tuple[Target, Turn]) -> None:
+            self._visit(*target_and_turn, on_end)
+
         stop, services = self._work.stop, self._services
         error: BaseException | None = None
         try:
@@ -193,19 +196,17 @@ class Visitor:
         keep_trays = self._answers.keeps_trays or self._context.options.list_only
         return [*causes, *self._close_answers(drop_trays=is_well and not keep_trays)]
 
-    def visit(self, target: Target, turn: Turn) -> bool:
-        """Visit a target, and return whether the visit came to an end.
-
-        It does not if no more calls are paid for. Raises errors that stop the run.
-        """
+    def _visit(self, target: Target, turn: Turn, on_end: Callable[[Target, bool], None]) -> None:
+        """Visit a target, and call ``on_end``. Raises errors that stop the run."""
+        is_complete = False
         try:
             with self._work.stop.stop_on_error():  # stop here, at once, so that the other threads stop too
-                if self.api.paying_ended is not None:
-                    return False
-                self._context.require_space()
-                return AccountSync(self._services, target, turn).sync()
+                if self.api.paying_ended is None:
+                    self._context.require_space()
+                    is_complete = AccountSync(self._services, target, turn).sync()
         finally:
             turn.end()
+            on_end(target, is_complete)
 
     def _prepare(self) -> None:
         """Check that there is room for what will be paid for, and that the limits of the budget hold.
@@ -280,11 +281,7 @@ def run(context: RunContext, visitor: Visitor, targets: Sequence[Target]) -> Sum
             yield target, budget.take_turn()
 
     causes: list[BaseException | None] = [
-        *visitor.visit_each(
-            feed(),
-            lambda target_and_turn: visitor.visit(*target_and_turn),
-            balance=BalanceCheck(context, visitor.api),
-        ),
+        *visitor.visit_each(feed(), balance=BalanceCheck(context, visitor.api)),
         visitor.api.paying_ended,
     ]
     return finish(catalog, context.tally, causes, waiting, context.work.clock)

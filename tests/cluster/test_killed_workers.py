@@ -13,9 +13,8 @@ import pytest
 
 from archiver.archive.creation import create_for_run
 from archiver.catalog import leases
+from archiver.cluster.shared_visits import SharedVisits
 from archiver.model.target import Target
-from archiver.runner.promises import Turn
-from archiver.runner.run import Visitor
 from archiver.runner.tally import Summary
 from tests.support.cluster import (
     ClusterHarness,
@@ -150,22 +149,21 @@ def test_a_failure_that_a_lost_worker_did_not_report_is_no_success(
     account = upstream.world.accounts[0]
     item = account.highlights[0].items[0].pk
     upstream.faults.add(respond(404, {}), listener="cdn", item=item, role="thumbnail", count=None)
-    visit, lost = Visitor.visit, threading.Event()
+    end, lost = SharedVisits.end, threading.Event()
 
-    def be_lost(visitor: Visitor, target: Target, turn: Turn) -> bool:
-        has_ended = visit(visitor, target, turn)
+    def be_lost(visits: SharedVisits, target: Target, is_complete: bool) -> None:
         if not lost.is_set():
             lost.set()
             with join_run(harness.database, "another") as another:
                 for (worker_id,) in harness.rows("select id from workers where not is_run"):
                     another.coordinate(leases.leave, str(worker_id))
-        return has_ended
+        end(visits, target, is_complete)
 
     with worker_threads(harness, 1):
         for _ in range(2):
             assert harness.night(account.username).exit_code == 3
             harness.sleep(days=9)
-        monkeypatch.setattr(Visitor, "visit", be_lost)
+        monkeypatch.setattr(SharedVisits, "end", be_lost)
         summary = harness.night(account.username)
         harness.sleep(hours=1)
         quiet = harness.night(account.username)
