@@ -41,8 +41,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 _CHECKED_AT = "archiver_checked_at"
-"""Of a connection: at which look at the database it was checked."""
-"""In the ``info`` of a connection: the database that it has opened is that of this archive."""
+"""In the ``info`` of a connection: the look at the database at which it was checked to be this archive's."""
 
 
 class Catalog(Closeable):
@@ -96,7 +95,7 @@ class Catalog(Closeable):
         if writer is not None:
             stack.callback(_checkpoint, writer, database)
             self._writer = Writer(
-                writer, database, lock, finish=self._finish, require_lease=self._require_lease
+                writer, database, lock, derive_rows=self._derive_rows, require_lease=self._require_lease
             )
             stack.callback(self._writer.close)
 
@@ -165,8 +164,8 @@ class Catalog(Closeable):
         """Open a PostgreSQL database for writing beside other workers of a run.
 
         ``worker_id``: the id of a worker that ``leases.join`` is to add. Until then, and once its lease is
-        lost, every fact raises LeaseLost, except those of ``write_always``. Raises UsageError for SQLite,
-        SchemaOld, SchemaNew, DatabaseForeign, JournalDiffers if triggers of the journal are missing,
+        lost, every fact raises LeaseLost, except those of ``write_without_lease``. Raises UsageError for
+        SQLite, SchemaOld, SchemaNew, DatabaseForeign, JournalDiffers if triggers of the journal are missing,
         DatabaseError, and ArchiveLocked while another command writes alone.
         """
         place = locate(database)
@@ -199,8 +198,11 @@ class Catalog(Closeable):
         """
         return Opening(locate(database), clock)
 
-    def _finish(self, connection: Connection) -> None:
-        """Write what follows from the facts of a transaction, and give it its place in the journal."""
+    def _derive_rows(self, connection: Connection) -> None:
+        """Add what follows from the facts of a transaction: rows for the search, and entries of the journal.
+
+        The writer calls this before each commit.
+        """
         from archiver.catalog import outbox  # slow to import, and only writers need them
         from archiver.catalog.search import update_documents
 
@@ -248,22 +250,25 @@ class Catalog(Closeable):
     def _no_workers(self) -> DatabaseError:
         return DatabaseError(f"the database {self._database} is not open for workers")
 
-    def write_always(
+    def write_without_lease(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do what ``write`` does, for a fact that is written without a lease too: what a call cost."""
-        return self._open_writer().write_always(fact, *args, **kwargs)
+        return self._open_writer().write_without_lease(fact, *args, **kwargs)
 
-    def write_late(
+    def write_last(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do what ``write`` does, for a fact that changes rows which all workers change: it comes last."""
-        return self._open_writer().write_late(fact, *args, **kwargs)
+        return self._open_writer().write_last(fact, *args, **kwargs)
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fact(connection, ...)`` in the writer's thread; return its value once its rows are durable.
 
-        See ``Writer.write``.
+        The fact is called again if its transaction was rolled back. It may be committed together with others,
+        and with the rows of the search and the journal that follow from it. Raises what the fact raises;
+        LeaseLost if this worker has lost its lease; DatabaseError if the database is open for reading only,
+        DatabaseError or DiskFull if it fails, and then it is unknown whether the fact is stored.
         """
         return self.submit(fact, *args, **kwargs).result()
 

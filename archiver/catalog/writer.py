@@ -7,10 +7,11 @@ or if the server says that its COMMIT failed. If COMMIT fails otherwise, the cal
 rows may be stored (a disk can store the bytes and then report an error). So every fact must be repeatable.
 
 The way of one commit: ``write`` queues a fact and waits. The thread calls the facts of a batch, then
-``finish`` (``Catalog._finish``), which adds the rows derived from them and their entries for the journal. If
-there are entries, ``Catalog.before_commit`` wakes the thread that ships the journal (``journal.shipper``).
-Then comes COMMIT, and the callers of ``write`` go on. The shipper writes the entries to a file, and records
-in a fact of its own, by ``Catalog.write``, how far the journal goes; such a fact makes no entry.
+``derive_rows`` (``Catalog._derive_rows``), which adds what the search needs of them and their entries for the
+journal. If there are entries, ``Catalog.before_commit`` wakes the thread that ships the journal
+(``journal.shipper``). Then comes COMMIT, and the callers of ``write`` go on. The shipper writes the entries
+to a file, and records in a fact of its own, by ``Catalog.write``, how far the journal goes; such a fact makes
+no entry.
 
 If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that
 their COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count
@@ -59,7 +60,7 @@ class _Outcome(Enum):
 class Writer:
     """Takes facts from any thread and commits them in the order in which they arrive.
 
-    Of those that are committed together, the facts of ``write_late`` come last.
+    Of those that are committed together, the facts of ``write_last`` come last.
     """
 
     def __init__(
@@ -68,19 +69,19 @@ class Writer:
         database: Database,
         lock: WriterLock | None = None,
         *,
-        finish: Callable[[Connection], None] = lambda connection: None,
+        derive_rows: Callable[[Connection], None] = lambda connection: None,
         require_lease: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
         """Start the thread. ``database``: that of the engine.
 
-        ``lock``: the lock of a PostgreSQL database. ``finish`` is called before each commit, after all facts
-        of the transaction; if it raises, none is stored. ``require_lease`` is called before the facts that a
-        worker may only write with its lease; if it raises LeaseLost, none of those is stored.
+        ``lock``: the lock of a PostgreSQL database. ``derive_rows`` is called before each commit, after all
+        facts of the transaction; if it raises, none is stored. ``require_lease`` is called before the facts
+        that a worker may only write with its lease; if it raises LeaseLost, none of those is stored.
         """
         self._engine = engine
         self._database = database
         self._lock = lock
-        self._finish = finish
+        self._derive_rows = derive_rows
         self._require_lease = require_lease
         self._queue: SimpleQueue[_PendingFact | None] = SimpleQueue()
         self._closing = threading.Lock()
@@ -105,14 +106,14 @@ class Writer:
         """
         return cast("Future[T]", self._put(_PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)])))
 
-    def write_always(
+    def write_without_lease(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do what ``write`` does, for a fact that is written without a lease too."""
         pending = _PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)], needs_lease=False)
         return cast("Future[T]", self._put(pending)).result()
 
-    def write_late(
+    def write_last(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do what ``write`` does, for a fact that changes rows which all workers change.
@@ -120,7 +121,7 @@ class Writer:
         It comes after the other facts of its transaction: the other workers wait for the rows until the
         commit.
         """
-        pending = _PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)], is_late=True)
+        pending = _PendingFact(lambda rows, _: [fact(rows, *args, **kwargs)], is_last=True)
         return cast("Future[T]", self._put(pending)).result()
 
     def submit_each(self, fact: Callable[[Connection, Sequence[A]], Sequence[T]], item: A) -> Future[T]:
@@ -169,7 +170,7 @@ class Writer:
         return batch, True
 
     def _commit(self, batch: list[_PendingFact]) -> None:
-        batch.sort(key=lambda pending: pending.is_late)
+        batch.sort(key=lambda pending: pending.is_last)
         try:
             if batch and not self._commit_together_repeatedly(batch):
                 self._commit_separately(batch)
@@ -197,7 +198,7 @@ class Writer:
                 txid = self._enter(connection)
                 for _, group in groupby(self._writable_facts(batch, connection), key=_PendingFact.kind):
                     _apply_together(list(group), connection)
-                self._finish(connection)
+                self._derive_rows(connection)
             except BaseException as error:
                 transaction.rollback()
                 if self._database.is_deadlock(error):
@@ -220,7 +221,7 @@ class Writer:
             txid = self._enter(connection)
             for pending in self._writable_facts(batch, connection):
                 pending.apply_in_savepoint(connection)
-            self._finish(connection)
+            self._derive_rows(connection)
             if not self._try_commit(connection, transaction, txid):
                 raise DatabaseError(f"the connection to the database {self._database} was lost twice")
 
@@ -268,11 +269,11 @@ class _PendingFact:
         *,
         is_alone: bool = True,
         needs_lease: bool = True,
-        is_late: bool = False,
+        is_last: bool = False,
     ) -> None:
         """``fact`` takes items and returns a value for each. ``is_alone``: it is not called with others.
 
-        ``is_late``: it comes after the other facts of its transaction.
+        ``is_last``: it comes after the other facts of its transaction.
         """
         self.future: Future[object] = Future()
         self.future.set_running_or_notify_cancel()  # a submitted fact cannot be cancelled
@@ -280,7 +281,7 @@ class _PendingFact:
         self.item = item
         self.value: object = None
         self._is_alone = is_alone
-        self.needs_lease, self.is_late = needs_lease, is_late
+        self.needs_lease, self.is_last = needs_lease, is_last
         self.error: BaseException | None = None
 
     def kind(self) -> object:

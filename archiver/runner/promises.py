@@ -115,10 +115,10 @@ class Budget:
         Raises BudgetReached if the call would exceed a limit, or use units promised to others.
         """
         if not self.is_limited or not call.units:  # free calls are not limited
-            return self._catalog.write_late(ledger.reserve, self._run_id, call, self._clock(), Limits())
+            return self._catalog.write_last(ledger.reserve, self._run_id, call, self._clock(), Limits())
         with self._lock:  # no promise can be made between this check and the row
             own = min(call.units, promise.units) if promise is not None else 0
-            reserved = self._catalog.write_late(
+            reserved = self._catalog.write_last(
                 ledger.reserve, self._run_id, call, self._clock(), self._limits, self._promised - own
             )
             if promise is not None:
@@ -141,7 +141,7 @@ class Budget:
         between two attempts of one job.
         """
         with nullcontext() if promise is None else self._lock:
-            answer_id = self._catalog.write_always(
+            answer_id = self._catalog.write_without_lease(
                 ledger.settle, call_id, status, units, self._clock(), location, numbers
             )
             if promise is not None and not units:

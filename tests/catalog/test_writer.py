@@ -39,11 +39,11 @@ def _commands(desk: Writer) -> list[str]:
 
 
 def _held_up(
-    desk: Writer, facts: list[Callable[[Connection], object]], late: frozenset[int] = frozenset()
+    desk: Writer, facts: list[Callable[[Connection], object]], last: frozenset[int] = frozenset()
 ) -> list[BaseException | object]:
     """Give the facts while the desk is busy, so that they wait together; returns how each ended.
 
-    ``late``: the places of those that are to be written late.
+    ``last``: the places of those that are to be written last.
     """
     busy, go_on = threading.Event(), threading.Event()
     ends: list[BaseException | object] = [None] * len(facts)
@@ -54,7 +54,7 @@ def _held_up(
 
     def give(index: int) -> None:
         try:
-            ends[index] = (desk.write_late if index in late else desk.write)(facts[index])
+            ends[index] = (desk.write_last if index in last else desk.write)(facts[index])
         except BaseException as error:
             ends[index] = error
 
@@ -91,7 +91,7 @@ def test_late_facts_come_after_the_others_of_their_transaction(desk: Writer) -> 
     _held_up(
         desk,
         [lambda connection, n=n: _begin_run(connection, f"{n}") for n in range(6)],  # type: ignore[misc]
-        late=frozenset({0, 3}),
+        last=frozenset({0, 3}),
     )
     assert len(commits) == 2
     assert _commands(desk) == ["1", "2", "4", "5", "0", "3"]
@@ -116,7 +116,7 @@ def test_a_fact_that_fails_fails_alone(desk: Writer) -> None:
     assert _commands(desk) == ["before", "after"]
 
 
-def _finish(connection: Connection) -> None:
+def _derive_rows(connection: Connection) -> None:
     """What follows from runs: a target for each; none can be had of one that is called «worthless»."""
     connection.execute(text("DELETE FROM targets"))
     connection.execute(text("INSERT INTO targets SELECT command, '1', started_at FROM runs"))
@@ -134,7 +134,7 @@ def test_what_follows_from_facts_is_committed_with_them(database: str | Path) ->
         _begin_run(connection, "undone")
         raise RuntimeError("this one fails")
 
-    with closing(Writer(writer, locate(database), finish=_finish)) as desk:
+    with closing(Writer(writer, locate(database), derive_rows=_derive_rows)) as desk:
         _held_up(
             desk, [lambda connection: _begin_run(connection, "one"), fail, lambda c: _begin_run(c, "two")]
         )

@@ -61,7 +61,7 @@ def test_fault_w2_a_worker_without_its_lease_writes_nothing_but_what_a_call_cost
         with pytest.raises(LeaseLost):
             again.write(ledger.reserve, run_id, CALL, NOW, Limits())
         for _ in range(2):
-            again.write_always(ledger.settle, call_id, 200, 1, NOW)
+            again.write_without_lease(ledger.settle, call_id, 200, 1, NOW)
         assert again.read(ledger.units_of, run_id) == 1
 
 
@@ -83,11 +83,11 @@ def test_a_batch_without_the_lease_keeps_what_does_not_need_it(joined: Two) -> N
         blocked.set()
         release.wait(10)
 
-    waiting = threading.Thread(target=lambda: one.write_always(block))
+    waiting = threading.Thread(target=lambda: one.write_without_lease(block))
     waiting.start()
     blocked.wait(10)
     fact = one.submit(record.balance_before, run_id, 5)
-    settling = threading.Thread(target=lambda: one.write_always(ledger.settle, call_id, 200, 1, NOW))
+    settling = threading.Thread(target=lambda: one.write_without_lease(ledger.settle, call_id, 200, 1, NOW))
     settling.start()
     time.sleep(0.2)
     release.set()
@@ -242,7 +242,7 @@ def test_fault_w4_a_stopped_transaction_ends_before_others_give_up(joined: Two) 
     """The server ends it after 5 s; others wait for 30 s. So one stopped worker does not make all fail."""
     names = ("idle_in_transaction_session_timeout", "lock_timeout")
     for catalog in joined:
-        found = [catalog.write_always(_show, name) for name in names]
+        found = [catalog.write_without_lease(_show, name) for name in names]
         assert found == ["5s", "30s"]
 
 

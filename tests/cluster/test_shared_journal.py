@@ -54,8 +54,8 @@ def test_a_transaction_that_commits_late_keeps_its_place_behind_what_was_numbere
         two.write(record.start_run, "backup", NOW)
         positions["numbered first"] = advance(two)
 
-    one._finish = lambda connection: None  # type: ignore[method-assign]
-    one._open_writer()._finish = lambda connection: None
+    one._derive_rows = lambda connection: None  # type: ignore[method-assign]
+    one._open_writer()._derive_rows = lambda connection: None
     one.write(overtaken)
     assert positions["numbered first"] == [2]
     assert advance(two) == [2, 3]
