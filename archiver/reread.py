@@ -199,7 +199,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
         for start in range(0, len(in_order), _BATCH):
             check()
             batch = in_order[start : start + _BATCH]
-            new_answers, new_units = catalog.write(record.recovered_answers, origin, segments, batch)
+            new_answers, new_units = catalog.write(record.record_recovered_answers, origin, segments, batch)
             answers, units = answers + new_answers, units + new_units
     return Recovery(answers, units)
 

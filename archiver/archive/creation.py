@@ -52,7 +52,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
             own = Marker(catalog.archive_id, is_demo=demo, storage=config.archive.storage)
             bucket_marker.create(storage.objects(), own)
             if catalog.storage != own.storage:  # an interrupted creation was to be somewhere else
-                catalog.write(record.storage, own.storage)
+                catalog.write(record.record_storage, own.storage)
             marker.write(root, own, group_readable=group_readable)
     return True
 

@@ -217,7 +217,7 @@ class RemovalSteps:
             return
         names = self._catalog.read(account_parts.read_deletions)
         self._storage.delete(names, self._check)  # new segments, which no row names yet
-        self._catalog.write(record.deleted_files, names)
+        self._catalog.write(record.record_deleted_files, names)
         self.prepare()
         self.forget(request)
 
@@ -228,7 +228,7 @@ class RemovalSteps:
         removed = describe_removal(self._session, parts)
         old = sorted({*segments_of(parts), *self._find_fragments(parts)})
         new = {segment: rename_segment(segment) for segment in old}
-        catalog.write(record.removal_request, request, [f"answers/{name}" for name in new.values()])
+        catalog.write(record.record_removal_request, request, [f"answers/{name}" for name in new.values()])
         self._session.journal.ship()
         lines = account_traces.remove_log_lines(root, account_traces.words_of(parts))
         rewriting = self._rewrite(parts, new)
@@ -241,7 +241,7 @@ class RemovalSteps:
             *(_FIRST, _SECOND),
         ]
         self._check()
-        catalog.write(record.removal, request, parts, rewriting, deletions)
+        catalog.write(record.remove_account, request, parts, rewriting, deletions)
         self._delete_all()
         return replace(
             removed,
@@ -302,13 +302,13 @@ class RemovalSteps:
         files = [name for name in names if name not in (_FIRST, _SECOND)]
         if _FIRST in names:
             self._session.journal.write_snapshot()
-            self._catalog.write(record.deleted_files, [_FIRST])
+            self._catalog.write(record.record_deleted_files, [_FIRST])
         self._storage.mark_removals(self._catalog.read(account_parts.count_removals))
         # Found again: an upgrade may have made one since. Backwards: a copy's WAL is known by the copy.
         database = locate_database(self._session.config).path
         copies = account_traces.find_copies(self._session.root, database)[::-1]
         self._storage.delete([*files, *copies], self._check, copies)
-        self._catalog.write(record.deleted_files, files)
+        self._catalog.write(record.record_deleted_files, files)
         if _SECOND in names:
             account_traces.empty_temporary_place(self._session.root)
             head = self._session.journal.write_snapshot()
@@ -316,7 +316,7 @@ class RemovalSteps:
             aside = _find_aside(self._storage, ("journal-",))  # also what was damaged in the middle
             self._storage.delete([*old, *aside], self._check)
             self._catalog.scrub()
-            self._catalog.write(record.deleted_files, [_SECOND])
+            self._catalog.write(record.record_deleted_files, [_SECOND])
 
 
 def read_parts(session: Session, request: RemovalRequest) -> AccountParts:

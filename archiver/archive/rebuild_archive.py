@@ -107,7 +107,8 @@ def rebuild_database(config: Config, work: Work, *, skip_damage: bool = False) -
         ):
             journal.begin(compared)
             if catalog.storage != before.found.storage == config.archive.storage:
-                catalog.write(record.storage, before.found.storage)  # the journal lacks the last move's end
+                # The journal lacks the last move's end.
+                catalog.write(record.record_storage, before.found.storage)
             session = WritableSession(config, catalog, storage, journal, stack)
             has_finished = finish_removal(session, work.stop)
             storage.mark_removals(catalog.removals)

@@ -248,7 +248,7 @@ class _Mover:
         with Journaling(self._new, catalog, self._work) as journal:
             journal.begin(compared)
             if state.storage != self._destination:
-                catalog.write(record.storage, self._destination)
+                catalog.write(record.record_storage, self._destination)
         self._write_markers(own)
         blobs = catalog.read(totals.status).blobs
         return StorageMove(blobs, copied, self._storage_at(own.storage).location, self._new.location)

@@ -336,7 +336,8 @@ def _without_dropped(session: Session, answers: AnswerReport) -> AnswerReport:
 def _record_verified(session: Session, digests: Sequence[Digest]) -> None:
     now = utcnow()
     for start in range(0, len(digests), _RECORDED_AT_ONCE):
-        session.catalog.write(record.verified_blobs, tuple(digests[start : start + _RECORDED_AT_ONCE]), now)
+        batch = tuple(digests[start : start + _RECORDED_AT_ONCE])
+        session.catalog.write(record.record_verified_blobs, batch, now)
 
 
 class _VerifiedBlobs:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
-from msgspec import field
+from msgspec import Struct, field
 
 from archiver.catalog import Catalog, visits
 from archiver.errors import ArchiverError, BudgetReached, OutOfUnits

@@ -274,7 +274,7 @@ class AccountSync:
         return self._with_needed_answers(read_visit(visit, self._catalog))
 
     def _record_verdict(self, pk: Pk, verdict: Reason | None) -> None:
-        self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._work.clock())
+        self._catalog.write(record.record_verdict, self._context.run_id, pk, verdict, self._work.clock())
 
     def _record_tray(self, visit: Visit, listing: Listing) -> Visit:
         """Record the tray. Read the state again: the tray, and lost files, change what is due."""
@@ -293,13 +293,13 @@ class AccountSync:
         if visit.blobs_checked != (pk, now.date()):  # it was unknown before, or midnight has passed
             visit = self._check_blobs(visit, pk, stored.listed_at)
         facts: list[record.Fact] = [
-            lambda rows: record.resolution(rows, Subject.TARGET, self._target.key, None, now)
+            lambda rows: record.resolve_failure(rows, Subject.TARGET, self._target.key, None, now)
         ]
         if visit.doubt is Doubt.EMPTY or tray.length > 0:
             verdict = Reason.EMPTY if visit.doubt is Doubt.EMPTY else None
-            facts.append(lambda rows: record.verdict(rows, run_id, pk, verdict, now))
+            facts.append(lambda rows: record.record_verdict(rows, run_id, pk, verdict, now))
         if not tray.has_left_out:
-            facts.append(lambda rows: record.resolution(rows, Subject.USER, pk, None, now))
+            facts.append(lambda rows: record.resolve_failure(rows, Subject.USER, pk, None, now))
         name = self._target.username
         if name is not None and self._options.from_config:
             facts.append(lambda rows: record.bind_target(rows, name, pk, now))
@@ -338,7 +338,7 @@ class AccountSync:
         facts: list[record.Fact] = []
         if name is not None and self._options.from_config:
             facts.append(lambda rows: record.bind_target(rows, name, pk, now))
-        self._catalog.write(record.together, lambda rows: record.tray_use(rows, pk, now), *facts)
+        self._catalog.write(record.together, lambda rows: record.record_tray_use(rows, pk, now), *facts)
         return self._go_on(visit, Listing(tray), highlights_unchanged=not visit.has_lost_blobs)
 
     def _go_on(self, visit: Visit, listing: Listing, *, highlights_unchanged: bool) -> Visit:
@@ -390,7 +390,7 @@ class AccountSync:
         if missing:
             text = f"{len(missing)} files of {whose} are gone from the store: fetching them again"
             self._work.observe(Notice(text))
-            self._catalog.write(record.lost_blobs, missing, self._work.clock())
+            self._catalog.write(record.record_lost_blobs, missing, self._work.clock())
 
     # --- fetching
 

@@ -82,7 +82,7 @@ class AccountReporter:
         key = (failure.subject, failure.subject_pk, failure.role)
         recorded = self._catalog.read(open_failure, *key)
         if recorded is not None and recorded.attempts == 1:
-            self._catalog.write(record.resolution, *key, self._work.clock())
+            self._catalog.write(record.resolve_failure, *key, self._work.clock())
 
     def report_missing(self) -> AccountEnd:
         """Report a target that does not exist, as an earlier run found; its next try is not due."""
@@ -160,7 +160,7 @@ class AccountReporter:
             if failure.subject is Subject.ITEM or what in wanted:
                 left.append((title, failure))
             else:
-                self._catalog.write(record.resolution, *what, self._work.clock())
+                self._catalog.write(record.resolve_failure, *what, self._work.clock())
         return left
 
     def _report_name(self, pk: Pk, before: AccountState, user: User | None) -> None:

@@ -83,7 +83,9 @@ class HighlightSync:
             # Last, the watermark: each file of the page is stored, or its failure is recorded.
             lacking = {(one.download.owner.pk, one.download.link.role) for one in failed}
             is_whole = not answer.page.rejected
-            self._catalog.write(record.completion, job.pk, lacking, self._work.clock(), is_whole=is_whole)
+            self._catalog.write(
+                record.record_completion, job.pk, lacking, self._work.clock(), is_whole=is_whole
+            )
             return Meaning.OK
 
     # --- the page
@@ -116,7 +118,7 @@ class HighlightSync:
         gone, shrunk_to = _items_gone(page, before)
         resolved: list[record.Fact] = []
         if not page.rejected:
-            resolved.append(lambda rows: record.resolution(rows, Subject.HIGHLIGHT, job.pk, None, now))
+            resolved.append(lambda rows: record.resolve_failure(rows, Subject.HIGHLIGHT, job.pk, None, now))
         new = self._catalog.write(
             record.together,
             lambda rows: record.record_page(

@@ -97,7 +97,7 @@ class BalanceCheck:
 
     def _record_before(self, units: int | None) -> None:
         if units is not None:
-            self._catalog.write(record.balance_before, self._run_id, units)
+            self._catalog.write(record.record_balance_before, self._run_id, units)
             self.is_known = True
 
     def end(self, api_calls: int) -> None:
@@ -111,7 +111,7 @@ class BalanceCheck:
         if units is not None:
             # An unusable database is reported when the run is recorded as ended.
             with suppress(ArchiverError):
-                self._catalog.write(record.balance_after, self._run_id, units)
+                self._catalog.write(record.record_balance_after, self._run_id, units)
 
 
 class Visitor:

@@ -377,13 +377,13 @@ def record_findings(catalog: Catalog, blobs: VerifyReport, answers: AnswerReport
     now = work.clock()
     for damaged in _batches(blobs.damaged):
         work.stop.check()
-        catalog.write(record.lost_blobs, tuple(damage.sha256 for damage in damaged), now)
+        catalog.write(record.record_lost_blobs, tuple(damage.sha256 for damage in damaged), now)
     for digests in _batches(blobs.restored):
-        catalog.write(record.found_blobs, tuple(digests))
+        catalog.write(record.record_found_blobs, tuple(digests))
     for lost in _batches(answers.damaged):
-        catalog.write(record.lost_answers, tuple(answer.id for answer in lost), now)
+        catalog.write(record.record_lost_answers, tuple(answer.id for answer in lost), now)
     for ids in _batches(answers.restored):
-        catalog.write(record.found_answers, tuple(ids))
+        catalog.write(record.record_found_answers, tuple(ids))
 
 
 def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:

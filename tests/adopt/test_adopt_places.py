@@ -264,7 +264,7 @@ def test_adopting_again_brings_lost_bytes_back(archive: AdoptingArchive, tmp_pat
     archive.adopt(folder)
     lost = [Digest(str(sha256)) for (sha256,) in archive.rows("SELECT sha256 FROM blobs")]
     with Catalog.open(archive.database, write=True) as catalog:
-        catalog.write(record.lost_blobs, lost, NOW)
+        catalog.write(record.record_lost_blobs, lost, NOW)
     assert [file.lost_at is not None for file in archive.waiting()] == [True]
     archive.answer(page(HIGHLIGHT, ITEM, OTHER_ITEM))
     assert archive.files() == [(ITEM, "thumbnail", "insta-dl")]

@@ -473,7 +473,7 @@ def interrupt(harness: ArchiveHarness, to: str | None, at: str) -> None:
             move(harness, to)
 
 
-UNRECORDED = "archiver.catalog.record.storage"
+UNRECORDED = "archiver.catalog.record.record_storage"
 """Everything is copied, and the database still names the old place."""
 RECORDED = "archiver.blobs.bucket_marker.rewrite"
 """The database names the new place, and the markers do not yet."""

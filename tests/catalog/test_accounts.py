@@ -129,7 +129,7 @@ def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> N
 
     def due(reason: Reason | None, days: int) -> timedelta | None:
         now = NOW + timedelta(days=days)
-        catalog.write(record.verdict, run_id, NATGEO.pk, reason, now)
+        catalog.write(record.record_verdict, run_id, NATGEO.pk, reason, now)
         held = stored_account(catalog, NATGEO.pk)
         assert held.verdict == reason
         return held.verdict_due_at - now if held.verdict_due_at is not None else None
@@ -144,8 +144,8 @@ def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> N
 def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -> None:
     """It goes once, however often that is confirmed, and seeing it again is its return."""
     catalog.write(record.record_user, run_id, NATGEO, NOW)
-    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATER)
-    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATEST)
+    catalog.write(record.record_verdict, run_id, NATGEO.pk, Reason.GONE, LATER)
+    catalog.write(record.record_verdict, run_id, NATGEO.pk, Reason.GONE, LATEST)
     held = stored_account(catalog, NATGEO.pk)
     assert held.gone_at == LATER
     catalog.write(
@@ -167,9 +167,9 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
     is a change too.
     """
     catalog.write(record.record_user, run_id, NATGEO, NOW)
-    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, NOW)
-    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATER)
-    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATEST)
+    catalog.write(record.record_verdict, run_id, NATGEO.pk, Reason.GONE, NOW)
+    catalog.write(record.record_verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATER)
+    catalog.write(record.record_verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATEST)
     held = stored_account(catalog, NATGEO.pk)
     assert (held.is_private, held.gone_at) == (True, None)
     catalog.write(record.record_user, run_id, NATGEO, LATEST)
@@ -184,10 +184,10 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
 @SQLITE_EVERYDAY
 def test_a_verdict_on_a_stranger_is_kept(catalog: Catalog, run_id: int) -> None:
     """An account that was private at its first look gets its row, so that it is not asked for every night."""
-    catalog.write(record.verdict, run_id, "5", Reason.GONE, NOW)
+    catalog.write(record.record_verdict, run_id, "5", Reason.GONE, NOW)
     held = stored_account(catalog, "5")
     assert (held.verdict, held.gone_at) == (Reason.GONE, NOW)
-    catalog.write(record.verdict, run_id, "6", Reason.PRIVATE, NOW)
+    catalog.write(record.record_verdict, run_id, "6", Reason.PRIVATE, NOW)
     assert rows(catalog, "SELECT pk, is_private FROM users WHERE is_private IS NOT NULL") == [("6", True)]
     assert change_rows(catalog) == []
 

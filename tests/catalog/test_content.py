@@ -112,7 +112,7 @@ def test_a_walk_through_files_meets_what_a_walk_meets(shelf: Catalog, run_id: in
         record.record_files, [StoredFile(file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)], run_id=run_id
     )
     shelf.write(record.record_files, [StoredFile(file_of("20", Role.VIDEO, "lost"), 1, LATER)], run_id=run_id)
-    shelf.write(record.lost_blobs, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
+    shelf.write(record.record_lost_blobs, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
     shelf.write(record.record_page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
     shelf.write(
         record.record_page, run_id, 5, page("1", "10", video("11", taken_at=None), "12"), FACTS, LATER
@@ -143,7 +143,7 @@ def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) 
         file_of("787132", Role.AVATAR, face).blob.sha256 for face in ("new face", "old face")
     ]
     assert account.avatar == account.avatars[0]
-    shelf.write(record.lost_blobs, [account.avatars[0].blob.sha256], LATER)
+    shelf.write(record.record_lost_blobs, [account.avatars[0].blob.sha256], LATER)
     (account,) = shelf.stream(content.accounts, EVERYTHING)
     assert account.avatar == account.avatars[1]
     assert account.avatars[0].lost_at == LATER

@@ -80,7 +80,7 @@ def test_fault_e1_every_reader_sees_that_the_archive_was_moved(own_database: str
         with reader.snapshot() as one, reader.snapshot() as other:  # two connections
             assert one.read(page_contents.state) == other.read(page_contents.state)
         with Catalog.open(own_database, write=True) as writer:
-            writer.write(record.storage, "s3://bucket/there")
+            writer.write(record.record_storage, "s3://bucket/there")
         reader.follow()
         for _ in range(3):
             with pytest.raises(StorageError, match="it was moved"):

@@ -63,7 +63,7 @@ def kept(
                 record.record_files, [StoredFile(file_of(item.pk, role), None, LATER)], run_id=run_id
             )
     if done:
-        catalog.write(record.completion, pk, (), LATER)
+        catalog.write(record.record_completion, pk, (), LATER)
 
 
 def failed(
@@ -110,7 +110,7 @@ def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
     """Too large: looked at again at the sweep, and no reason to call the highlight unfinished."""
     kept(catalog, run_id, "18", "1", roles=(Role.THUMBNAIL,), done=False)
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.TOO_LARGE, is_gap=True)
-    catalog.write(record.completion, "18", (), LATER)
+    catalog.write(record.record_completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.next_try_at, gap.attempts) == (Reason.TOO_LARGE, None, 1)
 
@@ -131,7 +131,7 @@ def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Cata
     """
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.FORBIDDEN)
-    catalog.write(record.completion, "18", (), LATER)
+    catalog.write(record.record_completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.attempts, gap.next_try_at) == (Reason.FORBIDDEN, 1, None)
 
@@ -183,7 +183,7 @@ def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray(highlight("18", numbers=TWO_COUNTED)), NOW)
     catalog.write(record.record_page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
     catalog.write(record.record_files, [StoredFile(file_of("1", Role.THUMBNAIL), None, LATER)], run_id=run_id)
-    catalog.write(record.completion, "18", (), LATER)
+    catalog.write(record.record_completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.present, gap.counted) == (GapReason.FEWER_THAN_COUNTED, 1, 2)
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
@@ -195,7 +195,7 @@ def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     """None of two."""
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18"), NOW)
     catalog.write(record.record_page, run_id, None, page("18"), TWO_COUNTED, LATER)
-    catalog.write(record.completion, "18", (), LATER)
+    catalog.write(record.record_completion, "18", (), LATER)
     assert [(gap.reason, gap.present, gap.counted) for gap in gaps(catalog)] == [
         (GapReason.FEWER_THAN_COUNTED, 0, 2)
     ]
@@ -213,7 +213,7 @@ def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
         run_id=run_id,
     )
     lost = ["1 video", "2 video", "18 cover", f"{NATGEO.pk} avatar"]
-    catalog.write(record.lost_blobs, [digest(text) for text in lost], LATER)
+    catalog.write(record.record_lost_blobs, [digest(text) for text in lost], LATER)
     found = [gap for gap in gaps(catalog) if gap.reason is Reason.LOST]
     assert [(g.subject, g.subject_pk, g.role, g.username, g.first_at) for g in found] == [
         (Subject.USER, NATGEO.pk, Role.AVATAR, "natgeo", LATER),
@@ -242,7 +242,7 @@ def test_an_account_that_cannot_be_seen(catalog: Catalog, run_id: int, reason: R
     """Private or gone: told with its checks and the next one; its highlights are not waited for besides."""
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray("18"), NOW)
     for _ in range(2):
-        catalog.write(record.verdict, run_id, NATGEO.pk, reason, LATER)
+        catalog.write(record.record_verdict, run_id, NATGEO.pk, reason, LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.subject, gap.subject_pk, gap.username) == (
         reason,
@@ -256,7 +256,7 @@ def test_an_account_that_cannot_be_seen(catalog: Catalog, run_id: int, reason: R
 @SQLITE_EVERYDAY
 def test_an_empty_account_lacks_nothing(catalog: Catalog, run_id: int) -> None:
     """It shows no highlights: there is nothing to have."""
-    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.EMPTY, NOW)
+    catalog.write(record.record_verdict, run_id, NATGEO.pk, Reason.EMPTY, NOW)
     assert gaps(catalog) == []
 
 
@@ -265,7 +265,7 @@ def test_a_name_that_nobody_has(catalog: Catalog, run_id: int) -> None:
     """Told by the name; a private account that was asked for by its name is told once, by its verdict."""
     failed(catalog, Subject.TARGET, "nobody.here", None, Reason.GONE)
     catalog.write(record.record_user, run_id, User("5", "hidden", is_private=True), NOW)
-    catalog.write(record.verdict, run_id, "5", Reason.PRIVATE, NOW)
+    catalog.write(record.record_verdict, run_id, "5", Reason.PRIVATE, NOW)
     failed(catalog, Subject.TARGET, "hidden", None, Reason.PRIVATE)
     assert [(gap.subject, gap.subject_pk, gap.username, gap.reason) for gap in gaps(catalog)] == [
         (Subject.USER, "5", "hidden", Reason.PRIVATE),
@@ -279,7 +279,7 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
     catalog.write(record.record_files, [StoredFile(file_of("1", Role.VIDEO), None, LATER)], run_id=run_id)
-    catalog.write(record.completion, "18", (), LATER)
+    catalog.write(record.record_completion, "18", (), LATER)
     assert gaps(catalog) == []
 
 
@@ -300,8 +300,8 @@ def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Cat
         catalog.write(
             record.record_files, [StoredFile(file_of(pk, Role.THUMBNAIL), None, NOW)], run_id=run_id
         )
-    catalog.write(record.completion, "20", (), NOW)
-    catalog.write(record.verdict, run_id, other.pk, Reason.PRIVATE, NOW)
+    catalog.write(record.record_completion, "20", (), NOW)
+    catalog.write(record.record_verdict, run_id, other.pk, Reason.PRIVATE, NOW)
     assert [(gap.username, gap.subject_pk) for gap in gaps(catalog)] == [
         ("aaa", "9"),
         ("natgeo", "30"),
@@ -320,12 +320,12 @@ def archived(catalog: Catalog, run_id: int) -> int:
     catalog.write(record.record_page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     for name, role in (("10", Role.VIDEO), ("11", Role.VIDEO), ("1", Role.COVER), (NATGEO.pk, Role.AVATAR)):
         catalog.write(record.record_files, [StoredFile(file_of(name, role, name), 7, NOW)], run_id=run_id)
-    catalog.write(record.completion, "1", (), NOW)
+    catalog.write(record.record_completion, "1", (), NOW)
     return run_id
 
 
 def _lose(catalog: Catalog, *names: str) -> None:
-    catalog.write(record.lost_blobs, [digest(name) for name in names], LATER)
+    catalog.write(record.record_lost_blobs, [digest(name) for name in names], LATER)
 
 
 def _losses(catalog: Catalog) -> tuple[Loss, ...]:
@@ -391,7 +391,7 @@ def test_a_picture_that_was_replaced_is_shown_no_more(
     catalog.write(record.record_files, [StoredFile(file_of(pk, role, "newer"), 8, LATER)], run_id=archived)
     _lose(catalog, pk)
     assert _losses(catalog) == ()
-    catalog.write(record.found_blobs, [digest(pk)])
+    catalog.write(record.record_found_blobs, [digest(pk)])
     _lose(catalog, "newer")
     assert _losses(catalog) != ()
 
@@ -405,7 +405,7 @@ def test_a_picture_of_many_accounts_is_sought_once(catalog: Catalog, archived: i
         catalog.write(
             record.record_files, [StoredFile(file_of(pk, Role.AVATAR, "nobody"), 7, NOW)], run_id=archived
         )
-    catalog.write(record.verdict, archived, "5", Reason.PRIVATE, NOW)
+    catalog.write(record.record_verdict, archived, "5", Reason.PRIVATE, NOW)
     _lose(catalog, "nobody")
     assert [loss.user_pk for loss in _losses(catalog)] == ["6"]
     _not_found(catalog, Subject.USER, "6", Role.AVATAR)

@@ -75,7 +75,7 @@ def test_a_page_takes_as_much_whatever_other_tools_say_of_other_items(connection
                 ForeignTool.GALLERY_DL, f"m{number}", Role.METADATA, file_name=f"m{number}.json"
             )
             blob = Blob(digest(str(number)), 1000, "application/json")
-            record.adopted_row(connection, said, blob, NOW)
+            record.record_adopted_row(connection, said, blob, NOW)
         found.append(
             count_steps(connection, lambda: record.record_page(connection, run_id, None, again, FACTS, LATER))
         )

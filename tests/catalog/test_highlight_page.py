@@ -267,7 +267,7 @@ def test_fault_a45_a_page_older_than_the_look_at_the_account_does_not_show_it(
     """A run that was broken off paid for the page; on the next night the account is gone or private, and then
     the page is used: that is the only change, and the account was not seen since. Its items are recorded.
     """
-    catalog.write(record.verdict, fetched, NATGEO.pk, verdict, LATEST)
+    catalog.write(record.record_verdict, fetched, NATGEO.pk, verdict, LATEST)
     after_look, told = rows(catalog, _USER), change_rows(catalog)
     evening = LATEST + timedelta(hours=1)
     shown = page("1", "10", "11", "12", "13")
@@ -312,7 +312,7 @@ def test_an_older_page_replaces_nothing_that_was_seen_since(catalog: Catalog, fe
 @SQLITE_EVERYDAY
 def test_a_page_that_has_just_come_counts_whatever_the_clock_said(catalog: Catalog, fetched: int) -> None:
     """The clock was ahead when the account was gone: what shows it now is its return all the same."""
-    catalog.write(record.verdict, fetched, NATGEO.pk, Reason.GONE, LATEST)
+    catalog.write(record.record_verdict, fetched, NATGEO.pk, Reason.GONE, LATEST)
     catalog.write(record.record_page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER)
     assert change_rows(catalog)[-1] == ("user", NATGEO.pk, "presence", None, "returned")
 

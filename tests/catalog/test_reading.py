@@ -174,7 +174,7 @@ def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Pa
     catalog.write(record.record_page, 1, None, page("3", "11", "31", "32"), FACTS, LATEST)
     for pk in ("31", "32"):
         catalog.write(record.record_files, [StoredFile(file_of(pk), None, LATEST)], run_id=1)
-    catalog.write(record.lost_blobs, [digest("32 video")], LATEST)
+    catalog.write(record.record_lost_blobs, [digest("32 video")], LATEST)
     _counted(catalog, month)
     for statement in _BY_HAND:
         catalog.write(_said, statement)

@@ -28,9 +28,9 @@ def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, ru
     nothing more.
     """
     origin, answers = Origin(BEGAN, 7), [found(0), found(300, "2", after=9)]
-    assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers[:1]) == (1, 1)
-    assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers) == (1, 1)
-    assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers) == (0, 0)
+    assert catalog.write(record.record_recovered_answers, origin, [TRAYS, FETCHED], answers[:1]) == (1, 1)
+    assert catalog.write(record.record_recovered_answers, origin, [TRAYS, FETCHED], answers) == (1, 1)
+    assert catalog.write(record.record_recovered_answers, origin, [TRAYS, FETCHED], answers) == (0, 0)
     assert rows(catalog, CALLS) == [(2, "1", 200, 1), (2, "2", 200, 1)]
     runs = rows(catalog, "SELECT id, command, outcome, units FROM runs ORDER BY id")
     assert runs == [(1, "run", None, 0), (2, "recovered", "recovered", 2)]
@@ -56,7 +56,8 @@ def test_the_run_of_that_id_counts_only_if_it_began_then(catalog: Catalog, run_i
     late = timedelta(days=1)
     for segment, began in zip(segments, (BEGAN, BEGAN + timedelta(seconds=2), BEGAN + late), strict=True):
         answer = found(0, segment=segment)
-        assert catalog.write(record.recovered_answers, Origin(began, run_id), [segment], [answer]) == (1, 1)
+        origin = Origin(began, run_id)
+        assert catalog.write(record.record_recovered_answers, origin, [segment], [answer]) == (1, 1)
     assert [row[0] for row in rows(catalog, CALLS)] == [run_id, run_id, 2]
     assert rows(catalog, "SELECT units FROM runs ORDER BY id") == [(2,), (1,)]
 
@@ -74,14 +75,14 @@ def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> 
         catalog.write(ledger.settle, call_id, None if end == 4 else 200, 1, NOW + timedelta(seconds=end))
     origin = Origin(BEGAN, run_id)
     answers = [found(0, after=11), found(300, after=21), found(600, after=31)]
-    assert catalog.write(record.recovered_answers, origin, [FETCHED], answers) == (3, 1)
+    assert catalog.write(record.record_recovered_answers, origin, [FETCHED], answers) == (3, 1)
     recorded = "SELECT api_call_id, answers.offset FROM answers ORDER BY answers.offset"
     whole = [(calls[1], 0), (calls[2], 300), (calls[2] + 1, 600)]
     assert rows(catalog, recorded) == whole
     statuses = [(None, 1), (200, 1), (200, 1), (200, 1)]
     assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == statuses
     copy = found(900, after=11)
-    assert catalog.write(record.recovered_answers, origin, [FETCHED], [copy]) == (1, 1)
+    assert catalog.write(record.record_recovered_answers, origin, [FETCHED], [copy]) == (1, 1)
     assert rows(catalog, recorded) == [*whole, (calls[2] + 2, 900)], "nobody takes the place of another"
 
 
@@ -95,8 +96,8 @@ def test_answers_come_in_the_order_of_their_arrival_from_any_of_them_on(
         run, segment = (later_run, TRAYS) if offset == 1 else (run_id, FETCHED)
         recorded = [found(offset, str(offset), after=after, segment=segment)]
         origin = Origin(LATER if offset == 1 else BEGAN, run)
-        assert catalog.write(record.recovered_answers, origin, [segment], recorded) == (1, 1)
-    catalog.write(record.lost_answers, (3,), LATER)
+        assert catalog.write(record.record_recovered_answers, origin, [segment], recorded) == (1, 1)
+    catalog.write(record.record_lost_answers, (3,), LATER)
     answers = list(catalog.read_pages(holdings.paid_answers_after))
     assert [answer.location.offset for answer in answers] == [0, 3, 4, 5, 1]
     for number, answer in enumerate(answers, 1):

@@ -143,9 +143,9 @@ def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
 def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: int) -> None:
     """Their highlight is complete no longer; the same bytes again are a new blob and an old file."""
     catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
-    catalog.write(record.completion, "1", (), NOW)
+    catalog.write(record.record_completion, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
-    catalog.write(record.lost_blobs, [file_of("10").blob.sha256], LATER)
+    catalog.write(record.record_lost_blobs, [file_of("10").blob.sha256], LATER)
     assert catalog.read(holdings.stored_roles, ["10"]) == frozenset()
     assert catalog.read(holdings.digests_of_account, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
@@ -161,9 +161,9 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     catalog.write(record.record_files, [StoredFile(file_of("20"), 7, NOW)], run_id=fetched)
     catalog.write(record.record_files, [StoredFile(file_of("10"), 7, NOW)], run_id=fetched)
     for pk in ("1", "2"):
-        catalog.write(record.completion, pk, (), NOW)
+        catalog.write(record.record_completion, pk, (), NOW)
     for time in (LATER, LATEST):
-        catalog.write(record.lost_blobs, [file_of("20").blob.sha256], time)
+        catalog.write(record.record_lost_blobs, [file_of("20").blob.sha256], time)
     assert _highlight(catalog).completed_at == NOW
     (lost,) = [blob for blob in catalog.read_pages(holdings.blobs_after) if blob.lost_at is not None]
     assert (lost.sha256, lost.lost_at) == (file_of("20").blob.sha256, LATER)
@@ -188,7 +188,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
         cover.blob.sha256,
         avatar.blob.sha256,
     }
-    catalog.write(record.lost_blobs, [cover.blob.sha256, avatar.blob.sha256], LATER)
+    catalog.write(record.record_lost_blobs, [cover.blob.sha256, avatar.blob.sha256], LATER)
     assert names() == (None, None)
 
 
@@ -200,7 +200,7 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
     catalog.write(
         record.record_files, [StoredFile(file_of("1", Role.COVER, "cover"), 7, NOW)], run_id=fetched
     )
-    catalog.write(record.verified_blobs, [digest("cover")], LATER)
+    catalog.write(record.record_verified_blobs, [digest("cover")], LATER)
     same = StoredBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
     cover = StoredBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
     assert list(catalog.read_pages(holdings.blobs_after)) == sorted(
@@ -229,7 +229,7 @@ def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, f
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
     assert catalog.read(holdings.digests_of_account, "2") == ()
-    catalog.write(record.lost_blobs, [cover.blob.sha256], LATEST)
+    catalog.write(record.record_lost_blobs, [cover.blob.sha256], LATEST)
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second - {cover.blob.sha256}
 
 
@@ -257,7 +257,7 @@ def test_a_resolved_failure_is_history(catalog: Catalog, fetched: int) -> None:
     """The next one of the same thing begins anew, in a row of its own."""
     for role in (None, Role.VIDEO):
         catalog.write(record.record_failure, _failure(role=role), NOW)
-        catalog.write(record.resolution, Subject.ITEM, "10", role, LATER)
+        catalog.write(record.resolve_failure, Subject.ITEM, "10", role, LATER)
         assert catalog.read(account_state.open_failure, Subject.ITEM, "10", role) is None
         assert catalog.write(record.record_failure, _failure(role=role), LATEST) == 1
     assert rows(catalog, "SELECT count(*) FROM failures") == [(4,)]
@@ -306,7 +306,7 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
     of_page = FailureState(None, Reason.NOT_FOUND, LATER)
     assert (set(held.failures), held.page_retry_at) == ({too_large, of_file, of_page}, LATER)
     assert stored_account(catalog, NATGEO.pk).highlights == (held,)
-    catalog.write(record.resolution, Subject.HIGHLIGHT, "1", None, LATEST)
+    catalog.write(record.resolve_failure, Subject.HIGHLIGHT, "1", None, LATEST)
     held = _highlight(catalog)
     assert (set(held.failures), held.page_retry_at) == ({too_large, of_file}, None)
 
@@ -357,7 +357,7 @@ def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: 
         catalog.write(record.record_failure, _failure(pk=pk), NOW)
     catalog.write(record.record_failure, _failure(Reason.TOO_LARGE, pk="11"), NOW)
     catalog.write(record.record_page, fetched, 8, page("1", "10", "11"), FACTS, LATER, gone=("12", "13"))
-    catalog.write(record.completion, "1", {("11", Role.VIDEO)}, LATER)
+    catalog.write(record.record_completion, "1", {("11", Role.VIDEO)}, LATER)
     still = rows(catalog, "SELECT subject_pk FROM failures WHERE resolved_at IS NULL ORDER BY subject_pk")
     assert still == [("1",), ("11",), ("12",), ("20",)]
 
@@ -379,7 +379,7 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
         catalog.write(
             record.record_files, [StoredFile(file_of("10", content=content), 7, NOW)], run_id=fetched
         )
-    catalog.write(record.lost_blobs, [digest("b")], NOW)
+    catalog.write(record.record_lost_blobs, [digest("b")], NOW)
     catalog.write(record.record_failure, _failure(), NOW)
     catalog.write(record.finish_run, fetched, LATER, "ok", 0)
     other = catalog.write(record.start_run, "run", LATEST)
@@ -480,7 +480,7 @@ def test_files_recorded_by_one_call_give_the_same_rows(
         record.record_tray(rows, run_id, NATGEO.pk, tray("1"), NOW)
         record.record_page(rows, run_id, 7, page("1", "10", "11"), FACTS, NOW)
         one_by_one(rows, held)
-        record.lost_blobs(rows, sorted(map(digest, lost)), LATER)
+        record.record_lost_blobs(rows, sorted(map(digest, lost)), LATER)
         for pk, role in sorted(failed):
             owner = file_of(pk, role).owner
             record.record_failure(rows, Failure(owner.subject, pk, role, Reason.NETWORK, ""), NOW)

@@ -147,11 +147,11 @@ def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> Non
     """Fall and mismatch where both were told, nothing where one is missing; a run that asked nobody is not in
     it.
     """
-    catalog.write(record.balance_before, run_id, 100)
-    catalog.write(record.balance_after, run_id, 93)
+    catalog.write(record.record_balance_before, run_id, 100)
+    catalog.write(record.record_balance_after, run_id, 93)
     paid(catalog, run_id, "18", units=5)
     second = catalog.write(record.start_run, "run", LATER)
-    catalog.write(record.balance_before, second, 93)
+    catalog.write(record.record_balance_before, second, 93)
     catalog.write(record.start_run, "reread", LATER)
     found = read_run_costs(catalog)
     assert [(run.run_id, run.units, run.balance_before, run.balance_after) for run in found] == [
@@ -170,10 +170,10 @@ def test_calls_in_flight_when_the_balance_came_may_be_in_it(
     balance = catalog.write(ledger.reserve, run_id, endpoints.balance_call(), NOW, Limits())
     paid(catalog, run_id, "18", units=2, at=NOW + timedelta(seconds=1))
     catalog.write(ledger.settle, balance, 200, 0, NOW + timedelta(seconds=2))
-    catalog.write(record.balance_before, run_id, 100)
+    catalog.write(record.record_balance_before, run_id, 100)
     paid(catalog, run_id, "18", units=5, at=NOW + timedelta(seconds=3))
     paid(catalog, run_id, "", endpoints.BALANCE, units=0, at=NOW + timedelta(seconds=4))
-    catalog.write(record.balance_after, run_id, after)
+    catalog.write(record.record_balance_after, run_id, after)
     assert [run.mismatch for run in read_run_costs(catalog)] == [mismatch]
 
 
@@ -207,7 +207,7 @@ def listed(catalog: Catalog, run_id: int) -> Catalog:
     )
     catalog.write(record.record_tray, run_id, NATGEO.pk, tray(*highlights), NOW)
     catalog.write(record.record_user, run_id, User("5", username="Hidden_1"), NOW)
-    catalog.write(record.verdict, run_id, "5", Reason.PRIVATE, NOW)
+    catalog.write(record.record_verdict, run_id, "5", Reason.PRIVATE, NOW)
     failure = Failure(Subject.TARGET, "nobody", None, Reason.NOT_FOUND, "404")
     catalog.write(record.record_failure, failure, NOW)
     catalog.write(record.bind_target, "natgeo", NATGEO.pk, NOW)

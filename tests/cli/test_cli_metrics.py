@@ -172,11 +172,11 @@ def test_the_latest_of_each_is_recorded(catalog: Catalog) -> None:
     """On SQLite and PostgreSQL. Commands that visit no account are not the last run."""
     assert catalog.read(totals.latest_records) == LatestRecords(None, None, None, None, None)
     first = catalog.write(record.start_run, "backup", NOW)
-    catalog.write(record.balance_before, first, 50)
+    catalog.write(record.record_balance_before, first, 50)
     catalog.write(record.finish_run, first, NOW, "partial", 3)
     catalog.write(record.start_run, "reread", NOW.replace(year=2030))
     assert catalog.read(totals.latest_records) == LatestRecords(NOW, NOW, 3, 50, None)
-    catalog.write(record.balance_after, first, 40)
+    catalog.write(record.record_balance_after, first, 40)
     later = NOW.replace(year=2027)
     catalog.write(record.start_run, "run", later)
     assert catalog.read(totals.latest_records) == LatestRecords(later, NOW, 3, 40, None)

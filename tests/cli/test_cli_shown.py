@@ -89,7 +89,7 @@ def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: InPr
 def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: str | Path) -> None:
     """It shows its highlights, its source, and its files with type, size and hash; a lost one is marked."""
     with Catalog.open(rows, write=True) as catalog:
-        catalog.write(record.lost_blobs, [digest("10", Role.VIDEO)], LATER)
+        catalog.write(record.record_lost_blobs, [digest("10", Role.VIDEO)], LATER)
     assert "holds      2 items, 3 blobs, 1 lost, 70 B\n" in show(person, "highlight:1").out
     out = show(person, "item:10").out
     for told in (

@@ -86,7 +86,7 @@ def test_a_batch_without_the_lease_keeps_what_does_not_need_it(joined: Two) -> N
     waiting = threading.Thread(target=lambda: one.write_without_lease(block))
     waiting.start()
     blocked.wait(10)
-    fact = one.submit(record.balance_before, run_id, 5)
+    fact = one.submit(record.record_balance_before, run_id, 5)
     settling = threading.Thread(target=lambda: one.write_without_lease(ledger.settle, call_id, 200, 1, NOW))
     settling.start()
     time.sleep(0.2)

@@ -222,7 +222,7 @@ def test_fault_e48_an_answer_that_is_not_whole_is_named(
         segment.write_bytes(stored[:at] + b"\x01" + stored[at + 1 :])
     if damage == "lost":
         with harness.catalog() as catalog:
-            catalog.write(record.lost_answers, [1, 2, 3], LATER)
+            catalog.write(record.record_lost_answers, [1, 2, 3], LATER)
     ended = person.run("export", "wacz", "a.wacz", "--with-answers")
     assert ended.code == (3 if missing else 0)
     named = [f"its answer at offset {place.offset:,} is damaged or missing" for place in missing]

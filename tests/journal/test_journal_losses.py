@@ -264,7 +264,9 @@ def test_fault_j7_a_lost_journal_is_still_named_if_entries_wait(harness: Archive
     take_snapshot(harness.config, Work())
     with Catalog.open(harness.root / "archive.db", write=True) as catalog:
         catalog.write(
-            record.verified_blobs, (Digest(str(harness.one("SELECT min(sha256) FROM blobs"))),), utcnow()
+            record.record_verified_blobs,
+            (Digest(str(harness.one("SELECT min(sha256) FROM blobs"))),),
+            utcnow(),
         )
     shutil.rmtree(harness.root / "journal")
     with pytest.raises(JournalDiffers, match="missing or cut off"):

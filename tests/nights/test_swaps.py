@@ -139,7 +139,7 @@ class History:
         page = HighlightPage(highlight(self.pk, numbers=self._facts), items)
         numbers, write = state.numbers, self.catalog.write
         write(record.record_page, self.run_id, None, page, numbers, now, gone=gone, shrunk_to=shrunk_to)
-        write(record.completion, self.pk, frozenset(), now)
+        write(record.record_completion, self.pk, frozenset(), now)
         if self.fetches and set(before.items) != set(self.items):
             self.changed_at = now
         self.fetches, self.fetched_at = self.fetches + 1, now

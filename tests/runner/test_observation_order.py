@@ -202,7 +202,7 @@ def test_fault_j2_an_avatar_that_is_stored_under_the_name_of_an_answer_is_curren
         assert rows(catalog, is_current) == [(digest("b.jpg"),)]
     catalog.write(record.record_user, run_id, User(NATGEO.pk, "natgeo", avatar_name="a.jpg"), LATEST)
     assert rows(catalog, is_current) == [(digest("a.jpg"),)]
-    catalog.write(record.lost_blobs, [digest("b.jpg")], LATEST)
+    catalog.write(record.record_lost_blobs, [digest("b.jpg")], LATEST)
     catalog.write(record.record_user, run_id, User(NATGEO.pk, "natgeo", avatar_name="b.jpg"), LATEST)
     assert rows(catalog, is_current) == [(digest("a.jpg"),)]
 

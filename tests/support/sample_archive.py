@@ -105,7 +105,7 @@ def shelve(root: Path, database: str | Path) -> None:
             catalog.write(
                 record.record_files, [StoredFile(_file(store, pk, role), answer_id, NOW)], run_id=run_id
             )
-        catalog.write(record.completion, "1", (), NOW)
+        catalog.write(record.record_completion, "1", (), NOW)
         titles["2"] = "Gifts"
         catalog.write(record.record_tray, run_id, NATGEO.pk, _tray(titles, "2", "1"), LATER, gone=("3",))
 

@@ -86,7 +86,7 @@ def _later(catalog: Catalog) -> None:
         [StoredFile(file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)],
         run_id=run,
     )
-    catalog.write(record.lost_blobs, [digest("12 video"), digest("14 video")], LATER)
+    catalog.write(record.record_lost_blobs, [digest("12 video"), digest("14 video")], LATER)
     catalog.write(record.record_files, [StoredFile(file_of("14"), None, LATER)], run_id=run)
     _reread(catalog)
     last = catalog.write(record.start_run, "run", LATEST)

@@ -332,7 +332,7 @@ def paid_answers_after(connection: Connection, last: DatedAnswer | None) -> list
     """Return the next answers that are not lost, in the order of their arrival; for ``Catalog.read_pages``.
 
     The order is by run, then by id: an answer may be recorded long after its run
-    (``record.recovered_answers``). The times do not count: a clock may have been wrong.
+    (``record.record_recovered_answers``). The times do not count: a clock may have been wrong.
     """
     run_id, after = (None, None) if last is None else (last.run_id, last.answer_id)
     return _BY_ARRIVAL.all(connection, run=run_id, after=after, limit=_ANSWERS_IN_PAGE)

@@ -174,7 +174,9 @@ def end_bindings(connection: Connection, names: Collection[str]) -> None:
     _END_BINDINGS.run(connection, names=names)
 
 
-def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
+def record_verdict(
+    connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime
+) -> None:
     """Record why an account shows nothing (private, gone, empty), and when to check again.
 
     A ``reason`` of None means that it shows something. If the verdict is the same again, the next check is
@@ -308,7 +310,7 @@ def record_tray(
     return bool(new or altered or gone)
 
 
-def tray_use(connection: Connection, user_pk: Pk, now: datetime) -> None:
+def record_tray_use(connection: Connection, user_pk: Pk, now: datetime) -> None:
     """Record that a run uses the tray that was listed last, in place of a new one: it is listed then."""
     for statement in _USE_AGAIN:
         statement.run(connection, user=user_pk, now=now)

@@ -155,16 +155,16 @@ def adopt(
     if result.fate is Fate.ADOPTED:
         _record(connection, run_id, file.item_pk, file.role, blob, file.source, now)
     elif result.fate is Fate.WAITING or blob.sha256 in place.waiting:
-        adopted_row(connection, file, blob, now)
+        record_adopted_row(connection, file, blob, now)
     if metadata is not None and result.fate is not Fate.REFUSED:
         beside, digest = metadata[0], Digest(metadata[1].sha256)
         if not adoptions.has_metadata(connection, beside.item_pk, digest):
-            adopted_row(connection, *metadata, now)
+            record_adopted_row(connection, *metadata, now)
             return replace(result, has_new_metadata=True)
     return result
 
 
-def adopted_row(connection: Connection, file: ForeignFile, blob: Blob, now: datetime) -> None:
+def record_adopted_row(connection: Connection, file: ForeignFile, blob: Blob, now: datetime) -> None:
     """Record a file that waits for its item, or metadata; fill what an earlier row of the same bytes lacks.
 
     The bytes are durable.

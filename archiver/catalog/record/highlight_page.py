@@ -108,9 +108,9 @@ def record_page(
     ``fetched_at``: when it was fetched, if that is not ``now``; the sweep counts from then, its items were
     seen then, and what a newer answer said about the account or the highlight stays. ``gone``: items that are
     gone because the page lacks them. ``shrunk_to`` is stored as given. The same transaction marks the
-    highlight as neither complete nor tried until ``completion``: files that the page offers may be missing,
-    and a run that is killed in between must not hide that. Adopted files that wait for one of its items are
-    recorded, so that they are not downloaded.
+    highlight as neither complete nor tried until ``record_completion``: files that the page offers may be
+    missing, and a run that is killed in between must not hide that. Adopted files that wait for one of its
+    items are recorded, so that they are not downloaded.
     """
     highlight, seen_at = page.highlight, fetched_at or now
     accounts.upsert_user(connection, run_id, highlight.user, now, seen_at=seen_at)

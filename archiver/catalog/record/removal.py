@@ -17,7 +17,7 @@ from archiver.catalog import counters, outbox
 from archiver.catalog.dialects import dialect_of
 from archiver.catalog.entry_kinds import ENTRY_KINDS
 from archiver.catalog.query.account_parts import NAMES_OWNER
-from archiver.catalog.record.runs import delete_answers, lost_answers
+from archiver.catalog.record.runs import delete_answers, record_lost_answers
 from archiver.catalog.sql import Command
 from archiver.model.account_removal import AccountParts, RemovalRequest
 from archiver.model.identity import Subject
@@ -75,7 +75,7 @@ class Rewriting(Struct, frozen=True):
     lost: Sequence[int]
 
 
-def removal_request(
+def record_removal_request(
     connection: Connection, request: RemovalRequest, new_segments: Iterable[str] = ()
 ) -> None:
     """Record what is asked for, and the names of files that are to be deleted if it does not come to its end.
@@ -94,7 +94,7 @@ def removal_request(
     _insert_deletions(connection, new_segments)
 
 
-def removal(
+def remove_account(
     connection: Connection,
     request: RemovalRequest,
     parts: AccountParts,
@@ -112,7 +112,7 @@ def removal(
     _delete_rows(connection, parts)
     _delete_answers(connection, parts)
     _move_answers(connection, rewriting)
-    lost_answers(connection, rewriting.lost, request.at)
+    record_lost_answers(connection, rewriting.lost, request.at)
     _update_search(connection)
     _REMOVAL.run(connection, at=request.at, reason=request.reason)
     _CLEAR_REQUEST.run(connection)
@@ -123,7 +123,7 @@ def removal(
     dialect.create_journal_triggers(connection)
 
 
-def deleted_files(connection: Connection, names: Iterable[str]) -> None:
+def record_deleted_files(connection: Connection, names: Iterable[str]) -> None:
     """Record that files are deleted."""
     _DELETED.run_for(connection, "values", names)
 

@@ -41,12 +41,12 @@ def start_run(connection: Connection, command: str, now: datetime) -> int:
     return _START.one(connection, command=command, now=now)
 
 
-def balance_before(connection: Connection, run_id: int, units: int) -> None:
+def record_balance_before(connection: Connection, run_id: int, units: int) -> None:
     """Record the units that the API reports before the first paid call, or alongside the first ones."""
     _BALANCE_BEFORE.run(connection, run=run_id, units=units)
 
 
-def balance_after(connection: Connection, run_id: int, units: int) -> None:
+def record_balance_after(connection: Connection, run_id: int, units: int) -> None:
     """Record the units that the API reports after the run has paid for everything."""
     _BALANCE_AFTER.run(connection, run=run_id, units=units)
 
@@ -59,7 +59,7 @@ def finish_run(connection: Connection, run_id: int, now: datetime, outcome: str,
 _SET_STORAGE = Command("UPDATE archive SET storage = :place")
 
 
-def storage(connection: Connection, place: str | None) -> None:
+def record_storage(connection: Connection, place: str | None) -> None:
     """Record where blobs, answers and journal are, as in ``archive.storage``; None: in the directory."""
     _SET_STORAGE.run(connection, place=place)
 
@@ -147,12 +147,12 @@ _END_RECOVERED = Command(
 )
 
 
-def lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
+def record_lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
     """Record that stored answers are unreadable: they are not used again, and what came from them stays."""
     _LOSE.run_each(connection, ({"answer": answer, "now": now} for answer in ids))
 
 
-def found_answers(connection: Connection, ids: Iterable[int]) -> None:
+def record_found_answers(connection: Connection, ids: Iterable[int]) -> None:
     """Record that lost answers can be read again."""
     _FIND.run_each(connection, ({"answer": answer} for answer in ids))
 
@@ -171,7 +171,7 @@ def delete_answers(connection: Connection, ids: Sequence[int]) -> None:
         statement.run_for(connection, "answers", ids)
 
 
-def recovered_answers(
+def record_recovered_answers(
     connection: Connection, origin: Origin, segments: Sequence[str], answers: Sequence[UnrecordedAnswer]
 ) -> tuple[int, int]:
     """Record answers of one run that are on the disk but have no row, and their calls if those have none.

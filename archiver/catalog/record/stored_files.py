@@ -296,7 +296,7 @@ def _see_again(connection: Connection, run_id: int, stored: StoredFile) -> None:
         _CONFIRM[file.owner.subject].run(connection, **key, **origin)
 
 
-def completion(
+def record_completion(
     connection: Connection,
     highlight_pk: Pk,
     missing: Collection[tuple[Pk, Role]],
@@ -319,7 +319,7 @@ def completion(
     resolve_files(connection, [(Owner(Subject.ITEM, pk), role, now) for pk, role in not_offered])
 
 
-def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
+def record_lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
     """Record that bytes are lost.
 
     Highlights that use them become due; covers and avatars are fetched again.
@@ -329,12 +329,12 @@ def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime)
         statement.run_each(connection, rows)
 
 
-def found_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
+def record_found_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
     """Record that lost bytes were found: they were read, and match their digests."""
     _FIND.run_each(connection, ({"digest": digest} for digest in digests))
 
 
-def verified_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
+def record_verified_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
     """Record that bytes were read and match their digests."""
     _VERIFY.run_each(connection, ({"digest": digest, "now": now} for digest in digests))
 
@@ -441,7 +441,7 @@ def record_failure(connection: Connection, failure: Failure, now: datetime, *, i
     return attempts
 
 
-def resolution(
+def resolve_failure(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
 ) -> None:
     """Record that an attempt succeeded: the open failure is resolved, if there is one."""
@@ -456,7 +456,7 @@ def drop_targets(connection: Connection, wanted: Iterable[str], now: datetime) -
     keys = set(wanted)
     for subject, pk, role in _OF_TARGETS.all(connection):
         if pk not in keys:
-            resolution(connection, subject, pk, role, now)
+            resolve_failure(connection, subject, pk, role, now)
 
 
 def resolve_files(connection: Connection, files: Iterable[tuple[Owner, Role, datetime]]) -> None:

@@ -22,7 +22,7 @@ _BEFORE = {
     "last byte": ("archiver.blobs.store", "BlobStore.put"),
     "before rename": ("archiver.store.disk", "Objects._put_in_place"),
     "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
-    "watermark": ("archiver.catalog.record", "completion"),
+    "watermark": ("archiver.catalog.record", "record_completion"),
     "end of run": ("archiver.catalog.record", "finish_run"),
 }
 _AFTER = {

@@ -85,7 +85,7 @@ def _watermark_before_files() -> None:
     """A highlight is marked as complete when it is known what is missing of it."""
 
     def completed(kept: AnswerCache, page: PageAnswer, *, with_adopted: bool = False) -> list[Download]:
-        kept._catalog.write(record.completion, page.page.highlight.pk, (), kept._clock())
+        kept._catalog.write(record.record_completion, page.page.highlight.pk, (), kept._clock())
         return missing(kept, page, with_adopted=with_adopted)
 
     missing = _replace(AnswerCache, "missing_downloads", completed)
