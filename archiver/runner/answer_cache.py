@@ -13,18 +13,17 @@ from msgspec import Struct
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.catalog.query.account_state import AccountState, HighlightState, highlight_state
-from archiver.catalog.query.holdings import paid_highlight, plans_since, stored_roles, unused_list
+from archiver.catalog.query.holdings import paid_highlight, plans_since, unused_list
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
 from archiver.model.api_calls import AnswerLocation, StoredPage
-from archiver.model.archived import Owner
-from archiver.model.identity import Pk, Subject
+from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, User
 from archiver.model.values import replace
 from archiver.runner.absence import LIST_AGE
 from archiver.runner.context import RunOptions
-from archiver.runner.downloads import Download
+from archiver.runner.downloads import missing_downloads
 from archiver.runner.due_highlights import Job, Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
@@ -103,7 +102,7 @@ class AnswerCache:
             read, known.answer_id, is_paid=False, answered_at=known.finished_at, is_news=is_news
         )
         now = self._clock() + _MARGIN
-        links = (download.link for download in self.missing_downloads(page))
+        links = (download.link for download in missing_downloads(self._catalog, read, known.answer_id))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
 
     def find_tray(self, state: AccountState) -> Tray | None:
@@ -179,20 +178,6 @@ class AnswerCache:
             case Why.LOST:
                 return False
         return stored is not None and is_swept(stored, known.finished_at, self._options, now)
-
-    def missing_downloads(self, page: PageAnswer, *, with_adopted: bool = False) -> list[Download]:
-        """Return the files that a page offers and the archive lacks.
-
-        ``with_adopted``: also those that the archive has only from another tool.
-        """
-        pks = tuple(item.pk for item in page.page.items)
-        stored = self._catalog.read(stored_roles, pks, with_adopted=not with_adopted)
-        return [
-            Download(Owner(Subject.ITEM, item.pk), link, page.answer_id)
-            for item in page.page.items
-            for link in item.links
-            if (item.pk, link.role) not in stored
-        ]
 
 
 def _without_tray_values(page: HighlightPage) -> HighlightPage:

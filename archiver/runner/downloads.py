@@ -11,14 +11,15 @@ from msgspec import Struct
 
 from archiver import signed_url
 from archiver.blobs.store import BlobStore
-from archiver.catalog import record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query.holdings import stored_roles
 from archiver.catalog.record import FileRecorded, StoredFile
 from archiver.errors import GAPS, DownloadFailed, Reason
 from archiver.media.downloader import Downloader
 from archiver.model.archived import Blob, Failure, File, Owner
 from archiver.model.events import FileStored
-from archiver.model.identity import Role
-from archiver.model.upstream import Link
+from archiver.model.identity import Role, Subject
+from archiver.model.upstream import HighlightPage, Link
 from archiver.runner.context import RunContext
 
 
@@ -28,6 +29,22 @@ class Download(Struct, frozen=True):
     owner: Owner
     link: Link
     answer_id: int | None
+
+
+def missing_downloads(
+    catalog: Catalog, page: HighlightPage, answer_id: int | None, *, with_adopted: bool = False
+) -> list[Download]:
+    """Return the files that a page offers and the archive lacks. ``answer_id``: the answer with the page.
+
+    ``with_adopted``: also those that the archive has only from another tool.
+    """
+    stored = catalog.read(stored_roles, tuple(item.pk for item in page.items), with_adopted=not with_adopted)
+    return [
+        Download(Owner(Subject.ITEM, item.pk), link, answer_id)
+        for item in page.items
+        for link in item.links
+        if (item.pk, link.role) not in stored
+    ]
 
 
 class FailedDownload(Struct, frozen=True):

@@ -18,7 +18,7 @@ from archiver.runner.absence import believed_gone
 from archiver.runner.account_report import NO_SUCH_HIGHLIGHT, describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.context import RunContext
-from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
+from archiver.runner.downloads import Claims, Download, FailedDownload, FileDownloader, missing_downloads
 from archiver.runner.due_highlights import Job, Why
 from archiver.runner.metered_api import MeteredApi
 from archiver.runner.promises import Promise
@@ -72,7 +72,7 @@ class HighlightSync:
             self._context.tally.add(highlights_fetched=answer.is_paid)
             if answer.is_news:
                 self._record(answer, job)
-            missing = self._answers.missing_downloads(answer, with_adopted=job.reason is Why.FULL)
+            missing = self._find_missing(answer, job)
             title, items = answer.page.highlight.title or job.title, len(answer.page.items)
             self._work.observe(HighlightRead(job.pk, title, items, len(missing), answer.is_paid))
             failed = self._downloads.download_all(missing, claims)
@@ -154,6 +154,10 @@ class HighlightSync:
 
     # --- the files
 
+    def _find_missing(self, answer: PageAnswer, job: Job) -> list[Download]:
+        with_adopted = job.reason is Why.FULL
+        return missing_downloads(self._catalog, answer.page, answer.answer_id, with_adopted=with_adopted)
+
     def _renew(
         self,
         job: Job,
@@ -186,7 +190,7 @@ class HighlightSync:
             for one in failed
             if one.error.reason is not Reason.EXPIRED
         }
-        offered = self._answers.missing_downloads(renewed, with_adopted=job.reason is Why.FULL)
+        offered = self._find_missing(renewed, job)
         again = [d for d in offered if (d.owner, d.link.role) not in others]
         still = [others[key] for d in offered if (key := (d.owner, d.link.role)) in others]
         return still + self._downloads.download_all(again, claims, is_renewed=True), renewed

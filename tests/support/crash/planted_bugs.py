@@ -18,8 +18,10 @@ from archiver.hiker.client import HikerClient, LargeBodySlot
 from archiver.model.api_calls import Answer, Call
 from archiver.model.archived import File
 from archiver.model.identity import Digest
-from archiver.runner.answer_cache import AnswerCache, PageAnswer
+from archiver.runner.answer_cache import PageAnswer
 from archiver.runner.downloads import Download, FailedDownload, FileDownloader
+from archiver.runner.due_highlights import Job
+from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi, PaidCall, Reply
 from archiver.store import disk, growing_file, spool
 
@@ -84,11 +86,12 @@ def _synchronous_normal() -> None:
 def _watermark_before_files() -> None:
     """A highlight is marked as complete when it is known what is missing of it."""
 
-    def completed(kept: AnswerCache, page: PageAnswer, *, with_adopted: bool = False) -> list[Download]:
-        kept._catalog.write(record.record_completion, page.page.highlight.pk, (), kept._clock())
-        return missing(kept, page, with_adopted=with_adopted)
+    def completed(highlights: HighlightSync, answer: PageAnswer, job: Job) -> list[Download]:
+        now = highlights._work.clock()
+        highlights._catalog.write(record.record_completion, answer.page.highlight.pk, (), now)
+        return missing(highlights, answer, job)
 
-    missing = _replace(AnswerCache, "missing_downloads", completed)
+    missing = _replace(HighlightSync, "_find_missing", completed)
 
 
 def _answer_not_synced() -> None:
