@@ -31,14 +31,12 @@ class Listing(Struct, frozen=True):
     """A tray, and how it was read.
 
     ``is_whole``: it was read page by page to the end. ``is_cut``: it came in one answer, which is known to
-    omit highlights of this account. ``are_pages_paid``: its pages were billed, whether or not they could be
-    read.
+    omit highlights of this account.
     """
 
     tray: Tray
     is_whole: bool = False
     is_cut: bool = False
-    are_pages_paid: bool = False
 
 
 def doubt_about(listing: Listing, before: AccountState, pk: Pk | None) -> Doubt | None:

@@ -237,12 +237,12 @@ class AccountSync:
             pages, is_billed = self._api.list_pages(step.call, state.pk)
             if pages is None:
                 return replace(visit, pages_failed=True, are_pages_paid=is_billed)
-            listing = Listing(pages, is_whole=True, are_pages_paid=True)
+            listing = Listing(pages, is_whole=True)
         else:
             tray = self._api.list_tray(step.call, state.pk, self._target.username)
             if isinstance(tray, Reason):
                 return self._end_unlisted(visit, tray)
-            listing = Listing(tray, is_cut=state.needs_pages, are_pages_paid=visit.are_pages_paid)
+            listing = Listing(tray, is_cut=state.needs_pages)
         doubt = doubt_about(listing, visit.before, state.pk)
         if doubt is not None and not visit.has_looked:
             return replace(visit, listing=listing, doubt=doubt)
@@ -315,7 +315,7 @@ class AccountSync:
                 shrunk_to=shrunk_to,
                 endpoint=endpoints.PAGED_TRAY if unseen or before.needs_pages else endpoints.TRAY,
                 is_whole=listing.is_whole,
-                are_pages_paid=listing.are_pages_paid,
+                are_pages_paid=listing.is_whole or visit.are_pages_paid,
                 unseen=unseen,
             ),
             *facts,
