@@ -89,7 +89,7 @@ class ArchiveWriting(ArchiveBase):
         found, chosen = self._run_targets(targets, options)
         is_shared = self._config.cluster.enabled and chosen.from_config and not chosen.list_only
         if is_shared and chosen.repair is None:
-            from archiver.archive.shared_run import run_shared as run_targets  # few need it
+            from archiver.archive.shared_run import run_targets  # few need it
         else:
             from archiver.archive.nightly_run import run_targets
         return run_targets(

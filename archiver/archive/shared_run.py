@@ -61,7 +61,7 @@ _GIVE_UP_AFTER_ERROR = 30.0
 """The same if an error has ended a worker. Within it, those that had no account to visit take up the work."""
 
 
-def run_shared(
+def run_targets(
     config: Config,
     targets: Sequence[Target],
     *,
