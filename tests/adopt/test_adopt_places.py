@@ -6,6 +6,7 @@ import lzma
 import os
 import shutil
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -228,14 +229,17 @@ def test_fault_x22_a_video_never_becomes_the_file_of_a_photo(
 
 
 @SQLITE_EVERYDAY
+@pytest.mark.parametrize("second", [NOW, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
 def test_fault_x22_instaloader_gives_one_name_to_two_items_of_a_second(
-    archive: AdoptingArchive, tmp_path: Path
+    archive: AdoptingArchive, tmp_path: Path, second: datetime
 ) -> None:
-    """The file may be the other item's: it does not stay a file of the item, and later ones are refused."""
+    """The file may be the other item's: it does not stay a file of the item, and later ones are refused. An
+    answer may state the last second that there is.
+    """
     stem = f"natgeo/Gifts/{STAMP}_UTC"
     put(tmp_path / "in", {f"{stem}.jpg": PHOTO, f"{stem}.json.xz": instaloader_metadata()})
     assert archive.counts(tmp_path / "in") == (1, 0, 0, 0)
-    archive.answer(page(HIGHLIGHT, ITEM, OTHER_ITEM))
+    archive.answer(page(HIGHLIGHT, *(video(pk, taken_at=second) for pk in (ITEM, OTHER_ITEM))))
     assert ([file.reason for file in archive.waiting()], archive.files()) == ([SAME_SECOND], [])
     put(tmp_path / "in", {f"{stem}.jpg": SMALL})
     assert list(archive.refusals(tmp_path / "in").values()) == [SAME_SECOND]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -64,7 +64,7 @@ _WAITING = Query(
     lambda sha256, size, *facts: (sha256, size, facts),
 )
 _TAKEN_AT = Query(
-    "SELECT pk FROM items WHERE user_pk = :user AND taken_at >= :first AND taken_at < :until", Pk
+    "SELECT pk FROM items WHERE user_pk = :user AND taken_at >= :first AND taken_at <= :last", Pk
 )
 _WAITING_FILES = Query(
     f"""
@@ -219,8 +219,8 @@ def mismatch(connection: Connection, source: str, role: str, item: Any) -> str:
 
 def items_taken_at(connection: Connection, user_pk: Pk, taken_at: datetime) -> tuple[Pk, ...]:
     """Return the items of an account that were taken in the second of this time."""
-    first = taken_at.replace(microsecond=0)
-    return tuple(_TAKEN_AT.all(connection, user=user_pk, first=first, until=first + timedelta(seconds=1)))
+    first, last = taken_at.replace(microsecond=0), taken_at.replace(microsecond=999_999)
+    return tuple(_TAKEN_AT.all(connection, user=user_pk, first=first, last=last))
 
 
 def count_waiting(connection: Connection) -> int:
