@@ -145,9 +145,10 @@ def status_of(connection: Connection, database: Database) -> SchemaStatus:
         )
     revision, archive_id, has_runs = row
     if is_too_old(revision):
+        what_it_does = "replaces it" if database.path is not None else "fills an empty one"
         raise ArchiveTooOld(
             f"the database {database} has a schema that is too old for this version (revision {revision})",
-            or_else="; if it is only an old copy: archiver db rebuild replaces it",
+            or_else=f"; if it is only an old copy: archiver db rebuild {what_it_does}",
         )
     if revision in revisions():
         _refuse_foreign(dialect.find_foreign(connection, is_newest=revision == head()), database)
