@@ -371,7 +371,7 @@ _TWO_THREADS_REBUILD = """
 import sys, threading
 import archiver
 reports, begin = [], threading.Barrier(2)
-with archiver.open_archive(sys.argv[1]) as archive:
+with archiver.open_archive(sys.argv[1], database=sys.argv[2]) as archive:
     def verify():
         for _ in range(3):
             begin.wait()
@@ -388,7 +388,7 @@ def test_fault_h64_threads_rebuild_rows_at_the_same_time(shelved: tuple[Path, st
     """In a process of their own: the suite replaces what creates tables."""
     with open_archive(shelved[0], database=shelved[1]) as archive:
         take_snapshot(archive._config, Work())
-    command = [sys.executable, "-c", _TWO_THREADS_REBUILD, str(shelved[0])]
+    command = [sys.executable, "-c", _TWO_THREADS_REBUILD, *map(str, shelved)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (ended.stdout, ended.returncode) == (f"{[False] * 6}\n", 0), ended.stderr
 
