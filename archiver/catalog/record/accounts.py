@@ -219,13 +219,12 @@ _BEFORE = Query(
     f"SELECT {', '.join(_TRAY_COLUMNS)} FROM highlights WHERE pk IN :pks", changes.as_row(*_TRAY_COLUMNS)
 )
 _HIGHLIGHT_COLUMNS = tables.highlights.columns.keys()
-_INSERT_HIGHLIGHT = Command(
-    f"""
+_NEW_HIGHLIGHT = f"""
     INSERT INTO highlights ({", ".join(_HIGHLIGHT_COLUMNS)})
     VALUES ({", ".join(f":{name}" for name in _HIGHLIGHT_COLUMNS)})
-    ON CONFLICT DO NOTHING
-    """
-)
+"""
+_INSERT_HIGHLIGHT = Command(_NEW_HIGHLIGHT)
+_INSERT_UNKNOWN_HIGHLIGHT = Command(f"{_NEW_HIGHLIGHT} ON CONFLICT DO NOTHING")
 _ALTER = Command(
     f"""
     UPDATE highlights SET {", ".join(f"{name} = :{name}" for name in (*_TRAY_FIELDS, *_STATE))} WHERE pk = :pk
@@ -394,5 +393,10 @@ def _store(
 
 
 def insert_highlights(connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
-    """Insert rows of highlights; those that exist stay as they are. A column that is not given is NULL."""
+    """Insert rows of highlights, none of which exists. A column that is not given is NULL."""
     _INSERT_HIGHLIGHT.run_each(connection, ({**dict.fromkeys(_HIGHLIGHT_COLUMNS), **row} for row in rows))
+
+
+def insert_unknown_highlight(connection: Connection, row: Mapping[str, object]) -> None:
+    """Insert the row of a highlight; one that exists stays as it is. A column that is not given is NULL."""
+    _INSERT_UNKNOWN_HIGHLIGHT.run(connection, **{**dict.fromkeys(_HIGHLIGHT_COLUMNS), **row})

@@ -20,7 +20,7 @@ from archiver.catalog.query import adoptions
 from archiver.catalog.query.account_state import former_pks
 from archiver.catalog.query.adoptions import HeldFile
 from archiver.catalog.record import stored_files
-from archiver.catalog.record.accounts import insert_highlights
+from archiver.catalog.record.accounts import insert_unknown_highlight
 from archiver.catalog.record.changes import JUST_BEFORE
 from archiver.catalog.record.stored_files import StoredFile
 from archiver.catalog.sql import Command, Query
@@ -357,7 +357,8 @@ def write_item(connection: Connection, file: ForeignFile, now: datetime) -> None
     new = {"now": now, "source": file.source}
     highlight_pk = file.highlight_pk or _nameless_pk(owner, file.title or "")
     seen = {"first_seen_at": now, "last_seen_at": now, "gone_at": now, "source": file.source}
-    insert_highlights(connection, [{"pk": highlight_pk, "user_pk": owner, "title": file.title, **seen}])
+    row = {"pk": highlight_pk, "user_pk": owner, "title": file.title, **seen}
+    insert_unknown_highlight(connection, row)
     if file.title is not None:
         _ADD_TITLE.run(connection, highlight=highlight_pk, title=file.title)
     if item is None:
