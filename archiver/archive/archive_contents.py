@@ -264,7 +264,8 @@ class ArchiveContents(ArchiveBase):
         from archiver.export.export_paths import DEFAULT_TEMPLATE
 
         export = self._export("directory", directory, **options)
-        chosen = arguments.require_text("template", template or DEFAULT_TEMPLATE, "template of paths")
+        given = DEFAULT_TEMPLATE if template is None else template
+        chosen = arguments.require_text("template", given, "template of paths")
         return export.folder(template=chosen, sidecars=sidecars, xmp=xmp)
 
     def export_site(self, directory: str | os.PathLike[str], **options: Unpack[MediaOptions]) -> ExportStats:

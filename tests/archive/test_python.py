@@ -257,6 +257,7 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
     "an export of no list": (lambda a: a.export_tables("x", tables=None), "tables: None is not a list"),  # type: ignore[arg-type]
     "a bag with a mapping": (lambda a: a.export_bagit("x", info={"X": "y"}), "is not a pair of a label"),  # type: ignore[arg-type]
     "a bag with a text": (lambda a: a.export_bagit("x", info=["ab"]), "'ab' is not a pair of a label"),  # type: ignore[list-item]
+    "a template without words": (lambda a: a.export_folder("x", template=""), "is empty"),
     "a template that is a number": (lambda a: a.export_folder("x", template=5), "template: 5 is not a"),  # type: ignore[arg-type]
     "changes of a run that is a text": (lambda a: a.changes(run_id="x"), "run_id: 'x' is not a whole number"),  # type: ignore[arg-type]
     "an export of an unknown form": (lambda a: a.export_tables("x", form="xml"), "jsonl, csv"),
